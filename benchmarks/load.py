@@ -1,0 +1,100 @@
+"""Matches with N in flight: who creates them, and in which portions.
+
+`Generator` creates the next Match as soon as one has become Ready (for the two operators); the floor creates its own,
+and is told how many in the same way (`Batch`). Neighbours: `watcher` says what is Ready, `measure` gives the orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+
+from benchmarks.access import Access, Body, call
+from controller.api.names import API_VERSION, MATCH
+
+Sent = dict[str, int]
+"""Match name to the moment just before its POST: nanoseconds of the monotonic clock, which all processes share."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A portion of load: `count` Matches from number `first` on, `in_flight` at once, for `seconds` at most."""
+
+    first: int
+    count: int
+    in_flight: int
+    seconds: float
+    only_create: bool = False
+    """The floor makes no further calls: what creating alone costs."""
+
+
+class Creator(Protocol):
+    """Creates Matches."""
+
+    async def run(self, batch: Batch) -> Sent:
+        """Create the batch; returns when the last one was dealt with."""
+        ...
+
+
+def match_manifest(number: int) -> Body:
+    """A Match of two users whom no other Match has."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": MATCH.kind,
+        "metadata": {"name": f"match-{number}"},
+        "spec": {
+            "participants": [{"identity": f"user-{number}-a"}, {"identity": f"user-{number}-b"}],
+            # Nobody ever comes: neither the Match nor LiveKit may end it while others are being measured.
+            "timeouts": {"connectSeconds": 1800},
+            "room": {"emptyTimeoutSeconds": 3600},
+        },
+    }
+
+
+async def in_flight(batch: Batch, one: Callable[[int], Awaitable[None]]) -> None:
+    """Run `one` for every number of the batch, `in_flight` at a time, and start none after its time is over."""
+    numbers = itertools.islice(itertools.count(batch.first), batch.count)
+    until = time.monotonic() + batch.seconds
+
+    async def work() -> None:
+        for number in numbers:
+            if time.monotonic() > until:
+                return
+            await one(number)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(batch.in_flight, batch.count)):
+                group.create_task(work())
+    except BaseExceptionGroup as failures:
+        # The first one explains the others.
+        raise failures.exceptions[0] from None
+
+
+class Generator:
+    """Creates Matches as the administrator, and waits for each to become Ready before it creates the next."""
+
+    def __init__(self, access: Access, session: aiohttp.ClientSession, ready: Callable[[str], Awaitable[Any]]) -> None:
+        self._url = access.collection(MATCH.plural)
+        self._session = session
+        self._ready = ready
+
+    async def run(self, batch: Batch) -> Sent:
+        """Create the batch; returns when the last one is Ready."""
+        sent: Sent = {}
+
+        async def one(number: int) -> None:
+            manifest = match_manifest(number)
+            name = manifest["metadata"]["name"]
+            sent[name] = time.monotonic_ns()
+            await call(self._session, "POST", self._url, manifest)
+            await self._ready(name)
+
+        await in_flight(batch, one)
+        return sent

@@ -1,0 +1,146 @@
+"""Where a subject's CPU goes: py-spy samples it from outside while Matches are measured, nothing is built into it.
+
+Samples are those in which the process was running, so their shares of the measured CPU time are milliseconds per Match.
+Time spent in C (TLS, pydantic, orjson) counts for the Python function that called it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import Figures
+
+_SAMPLES_PER_SECOND = 200
+_SHOWN = 40
+_STARTED_SECONDS = 20.0
+# Threads of a pool that wait for work look busy to py-spy.
+_WAITING = "concurrent/futures/thread.py"
+# What nearly every sample has in it is how the program was started, and no cost.
+_ENTRY_POINT = 0.98
+
+
+class ProfilerMissing(Exception):
+    """py-spy is not installed or may not look into other processes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One function's share of all samples: in it alone, and with all that it called."""
+
+    function: str
+    own: float
+    cumulative: float
+
+
+class Profiler:
+    """Samples whatever runs within its block."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._log = output.with_suffix(".log")
+
+    @contextlib.asynccontextmanager
+    async def __call__(self, pid: int) -> AsyncIterator[None]:
+        """Sample the process `pid` until the end of the block."""
+        beside = Path(sys.executable).with_name("py-spy")
+        program = str(beside) if beside.exists() else shutil.which("py-spy")
+        if program is None:
+            raise ProfilerMissing("--profile needs py-spy: pip install py-spy")
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        rate = str(_SAMPLES_PER_SECOND)
+        with self._log.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(program, "record", "--pid", str(pid), "--rate", rate, "--format", "raw", "--function"),
+                *("--output", str(self._output), "--duration", "unlimited"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            await self._wait_until_sampling(process)
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            await process.wait()
+
+    def costs(self) -> list[Cost]:
+        """What was found, the largest own time first."""
+        return costs(self._output.read_text(encoding="utf-8").splitlines())
+
+    async def _wait_until_sampling(self, process: asyncio.subprocess.Process) -> None:
+        async with asyncio.timeout(_STARTED_SECONDS):
+            while b"Sampling" not in (said := self._log.read_bytes()):
+                if process.returncode is not None:
+                    text = said.decode(errors="replace").strip()
+                    raise ProfilerMissing(f"py-spy cannot look into the process (that needs CAP_SYS_PTRACE): {text}")
+                await asyncio.sleep(0.05)
+
+
+def costs(lines: Iterable[str]) -> list[Cost]:
+    """From collapsed stacks (`outer;inner count`) to shares per function."""
+    own: Counter[str] = Counter()
+    cumulative: Counter[str] = Counter()
+    total = 0
+    for line in lines:
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if not stack or _WAITING in frames[-1]:
+            continue
+        total += int(count)
+        own[frames[-1]] += int(count)
+        for frame in set(frames):
+            cumulative[frame] += int(count)
+    return [Cost(function, own[function] / total, count / total) for function, count in cumulative.most_common()]
+
+
+def packages(found: Iterable[Cost]) -> list[Cost]:
+    """Own time summed up by package (of the operator: by module), the largest first."""
+    own: defaultdict[str, float] = defaultdict(float)
+    for cost in found:
+        own[_package(cost.function)] += cost.own
+    return sorted((Cost(name, share, share) for name, share in own.items()), key=lambda cost: cost.own, reverse=True)
+
+
+def show(found: list[Cost], figures: Figures, console: Console) -> None:
+    """By package, by own time, and by cumulative time, as milliseconds per Match."""
+    inner = [cost for cost in found if cost.cumulative < _ENTRY_POINT]
+    what = f"{figures.subject}, {figures.in_flight} in flight, {figures.cpu_ms_per_match:.2f} ms of CPU per Match"
+    console.print(_table(f"{what}: by package", packages(found), figures))
+    console.print(_table(f"{what}: own time", sorted(inner, key=lambda cost: cost.own, reverse=True), figures))
+    console.print(_table(f"{what}: with callees", inner, figures))
+
+
+def _table(title: str, rows: list[Cost], figures: Figures) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    for heading in ("own ms", "cum. ms", "own %", "cum. %"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table.add_column("function", no_wrap=True)
+    for row in rows[:_SHOWN]:
+        table.add_row(
+            f"{row.own * figures.cpu_ms_per_match:.3f}",
+            f"{row.cumulative * figures.cpu_ms_per_match:.3f}",
+            f"{row.own:.1%}",
+            f"{row.cumulative:.1%}",
+            row.function,
+        )
+    return table
+
+
+def _package(function: str) -> str:
+    """`call (redis/asyncio/client.py:77)` → `redis`; `run (controller/loop/worker.py:9)` → `controller/loop/worker`."""
+    path = function.rpartition("(")[2].partition(".py")[0]
+    package, _, _ = path.partition("/")
+    return path if package == "controller" else package

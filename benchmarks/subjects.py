@@ -1,0 +1,69 @@
+"""The three subjects: each started fresh for a measurement, alone on the stack, and stopped after it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from benchmarks.access import Access
+from benchmarks.child import Child
+from benchmarks.figures import Subject
+from benchmarks.floor import Floor
+from benchmarks.load import Creator, Generator
+from benchmarks.watcher import Watcher
+from sandbox.endpoints import Endpoints
+from sandbox.stack import Stack
+
+
+@dataclass(frozen=True)
+class Running:
+    """A subject at work: its process, and who creates the Matches."""
+
+    pid: int
+    creator: Creator
+
+
+@contextlib.asynccontextmanager
+async def running(
+    subject: Subject, stack: Stack, access: Access, admin: aiohttp.ClientSession, watcher: Watcher
+) -> AsyncIterator[Running]:
+    """Start `subject` and end it with the block."""
+    logs = stack.endpoints.log_directory
+    generator = Generator(access, admin, watcher.ready)
+    if subject is Subject.ROOMKEEPER:
+        await stack.start_program("operator")
+        try:
+            yield Running(stack.pid("operator"), generator)
+        finally:
+            await stack.stop_program("operator")
+        return
+    async with _webhooks_taken(stack.endpoints):
+        if subject is Subject.FLOOR:
+            async with Child("benchmarks.floor", access, logs) as child:
+                yield Running(child.process.pid, Floor(child))
+        else:
+            environment = {"KUBECONFIG": stack.endpoints.operator_env["KUBECONFIG"]}
+            async with Child("benchmarks.kopf_operator", access, logs, environment) as child:
+                yield Running(child.process.pid, generator)
+
+
+@contextlib.asynccontextmanager
+async def _webhooks_taken(endpoints: Endpoints) -> AsyncIterator[None]:
+    """Where the operator does not run, somebody else answers LiveKit's webhooks: it would repeat them for ever."""
+
+    async def take(_request: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(take, access_log=None))
+    await runner.setup()
+    environment = endpoints.operator_env
+    port = int(environment["ROOMKEEPER_WEBHOOK_PORT"])
+    try:
+        await web.TCPSite(runner, environment["ROOMKEEPER_WEBHOOK_HOST"], port, reuse_address=True).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,137 @@
+"""Sees Matches become Ready: one watch stream in a process of its own, which does nothing else.
+
+The moment is that of the arrival of the bytes that hold the event, before anything is parsed. `Watcher` is the parent's
+side: what was seen, and waiting for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import orjson
+import uvloop
+
+from benchmarks.access import Access, Body, call, kubernetes_session
+from benchmarks.child import Child, ChildFailed
+from controller.api.names import MATCH
+
+_PATIENCE_SECONDS = 60.0
+
+
+class MatchFailed(Exception):
+    """A Match of the benchmark did not become Ready."""
+
+
+class Watcher:
+    """What the watching process has told."""
+
+    def __init__(self, access: Access, logs: Path) -> None:
+        self._child = Child("benchmarks.watcher", access, logs)
+        self._ready: dict[str, asyncio.Future[int]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._child.__aenter__()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        for future in self._ready.values():
+            future.cancel()
+        await self._child.__aexit__(kind, error, trace)
+
+    async def ready(self, name: str) -> int:
+        """When `name` was seen to be Ready (monotonic nanoseconds). Raises MatchFailed if it will never be."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self._future(name)
+        except TimeoutError:
+            raise MatchFailed(f"{name} was not seen to be Ready within {_PATIENCE_SECONDS:.0f} s") from None
+
+    async def all_ready(self, names: Iterable[str]) -> dict[str, int]:
+        """The same for many."""
+        return {name: await self.ready(name) for name in names}
+
+    def _future(self, name: str) -> asyncio.Future[int]:
+        if name not in self._ready:
+            self._ready[name] = asyncio.get_running_loop().create_future()
+        return self._ready[name]
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._take(await self._child.listen())
+        except ChildFailed as failure:
+            for future in self._ready.values():
+                if not future.done():
+                    future.set_exception(failure)
+
+    def _take(self, line: str) -> None:
+        name, moment, why = line.split("\t", 2)
+        future = self._future(name)
+        if future.done():
+            return
+        if why:
+            future.set_exception(MatchFailed(f"{name} is over before it was Ready: {why}"))
+        else:
+            future.set_result(int(moment))
+
+
+async def _events(session: aiohttp.ClientSession, access: Access) -> AsyncIterator[tuple[int, bytes]]:
+    """Lines of the watch, with the moment at which their last bytes arrived."""
+    url = access.collection(MATCH.plural)
+    version = (await call(session, "GET", f"{url}?limit=1"))["metadata"]["resourceVersion"]
+    timeout = aiohttp.ClientTimeout(total=None)
+    watch = f"{url}?watch=1&resourceVersion={version}&timeoutSeconds=3600"
+    async with session.get(watch, timeout=timeout) as response:
+        print("ready", flush=True)
+        rest = b""
+        async for chunk in response.content.iter_any():
+            arrived = time.monotonic_ns()
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield arrived, line
+    raise ConnectionError("the watch has ended")
+
+
+def _verdict(match: Body) -> str | None:
+    """Empty once the Match is Ready, why it never will be, or None as long as it may."""
+    conditions = {condition["type"]: condition for condition in match.get("status", {}).get("conditions", ())}
+    if conditions.get("Ready", {}).get("status") == "True":
+        return ""
+    finished = conditions.get("Finished", {})
+    return str(finished.get("message") or "?").replace("\n", " ") if finished.get("status") == "True" else None
+
+
+async def _watch(access: Access) -> None:
+    told: set[str] = set()
+    async with kubernetes_session(access, access.admin_token) as session:
+        async for arrived, line in _events(session, access):
+            event = orjson.loads(line)
+            match = event["object"]
+            name = match["metadata"].get("name")
+            if event["type"] == "ERROR":
+                raise ConnectionError(f"the watch failed: {match}")
+            if name in told or event["type"] == "DELETED":
+                continue
+            verdict = _verdict(match)
+            if verdict is not None:
+                told.add(name)
+                print(f"{name}\t{arrived}\t{verdict}", flush=True)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_watch(Access.from_json(sys.stdin.readline())))

@@ -1,0 +1,5 @@
+"""`python -m controller` is `roomkeeper`."""
+
+from controller.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""Carries out the actions of a plan, side by side, and reports on each.
+
+One executor per action type, registered here; the executors themselves are grouped by backend (`act.kubernetes`,
+`act.livekit`, `act.users`, `act.tokens`). A backend's "no" or silence is a result, not an exception: `loop.reconcile`
+computes the status all the same, and `loop.worker` decides when to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from controller.act import kubernetes, livekit, tokens, users
+from controller.backends import Backends
+from controller.errors import BackendError
+from controller.facts.learned import READ_AGAIN, Effect
+from controller.plan import actions as a
+from controller.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+Executor = Callable[[Any, Backends], Awaitable[Effect | None]]
+
+EXECUTORS: Mapping[type[a.Action], Executor] = {
+    a.AddFinalizer: kubernetes.add_finalizer,
+    a.ReleaseFinalizer: kubernetes.release_finalizer,
+    a.DeleteObject: kubernetes.delete_object,
+    a.CreateRoom: kubernetes.create_room,
+    a.DeleteRoom: kubernetes.delete_room,
+    a.Claim: users.claim,
+    a.Advance: users.advance,
+    a.RecordEnd: users.record_end,
+    a.Settle: users.settle,
+    a.IssueTokens: tokens.issue_tokens,
+    a.RevokeTokens: tokens.revoke_tokens,
+    a.CreateLiveKitRoom: livekit.create_room,
+    a.DeleteLiveKitRoom: livekit.delete_room,
+    a.OrphanLiveKitRoom: livekit.orphan_room,
+    a.RemoveStranger: livekit.remove_stranger,
+    a.WriteRoomRecord: users.write_room_record,
+    a.EndRoomRecord: users.end_room_record,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """What came of one action: an error, or what its answer told."""
+
+    action: a.AnyAction
+    error: BackendError | None = None
+    effect: Effect | None = None
+
+
+async def execute(actions: tuple[a.AnyAction, ...], backends: Backends) -> tuple[ActionResult, ...]:
+    """Run all of `actions` side by side, each to its end.
+
+    Raises LeadershipLost if the lease is not ours any more; nothing else that a backend can cause.
+    """
+    if len(actions) == 1:
+        return (await _run(actions[0], backends),)
+    outcomes = await asyncio.gather(*(_run(action, backends) for action in actions), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return tuple(outcome for outcome in outcomes if isinstance(outcome, ActionResult))
+
+
+async def _run(action: a.AnyAction, backends: Backends) -> ActionResult:
+    name = type(action).__name__
+    backends.leadership.require()
+    try:
+        effect = await EXECUTORS[type(action)](action, backends)
+    except BackendError as error:
+        metrics.action_done(name, type(error).__name__)
+        log.warning("action failed", action=name, error=str(error), may_have_run=error.may_have_run)
+        return ActionResult(action, error=error, effect=READ_AGAIN)
+    metrics.action_done(name, "refused" if effect is not None and effect.refusal is not None else "ok")
+    log.debug("action done", action=name, idempotency_key=action.idempotency_key)
+    return ActionResult(action, effect=effect)

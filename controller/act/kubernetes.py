@@ -1,0 +1,191 @@
+"""Executors that write to Kubernetes: finalizers, the Match's Room, and the status.
+
+Every answer feeds the caches, so nothing waits for the watch. A Conflict means that the object has moved on: it is read
+again, and the next reconcile decides anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.api.match import MatchSpec
+from controller.api.names import API_VERSION, FINALIZER, MATCH, ROOM, Kind, room_name
+from controller.api.room import RoomSpec
+from controller.backends import MATCHES, ROOMS, Backends
+from controller.clients.kubernetes import Body, Resource
+from controller.errors import AlreadyExists, Backend, BackendRefused, Conflict, NotFound
+from controller.observe.cache import ObjectCache
+from controller.plan.actions import (
+    AddFinalizer,
+    CreateRoom,
+    DeleteObject,
+    DeleteRoom,
+    ReleaseFinalizer,
+    Target,
+)
+
+
+async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:
+    """Add ours to whatever finalizers there are."""
+    target = action.target
+    known = _cache(target.kind, backends).get(target.namespace, target.name)
+    others = known.metadata.finalizers if known is not None else ()
+    patch = {"metadata": {"finalizers": [*others, FINALIZER]}}
+    await _guarded(target, backends, patch)
+
+
+async def release_finalizer(action: ReleaseFinalizer, backends: Backends) -> None:
+    """Remove ours alone; if it was the last, the object is gone with this very call."""
+    target = action.target
+    cache = _cache(target.kind, backends)
+    known = cache.get(target.namespace, target.name)
+    if known is None or FINALIZER not in known.metadata.finalizers:
+        return
+    path = f"/metadata/finalizers/{known.metadata.finalizers.index(FINALIZER)}"
+    operations = [
+        {"op": "test", "path": "/metadata/uid", "value": target.uid},
+        {"op": "test", "path": path, "value": FINALIZER},
+        {"op": "remove", "path": path},
+    ]
+    try:
+        body = await backends.kubernetes.json_patch(_resource(target.kind), target.namespace, target.name, operations)
+    except NotFound:
+        cache.forget(target.namespace, target.name, target.uid)
+        return
+    except Conflict:
+        await refresh(target, backends)
+        raise
+    if body["metadata"].get("deletionTimestamp") and not body["metadata"].get("finalizers"):
+        cache.forget(target.namespace, target.name, target.uid)
+    else:
+        cache.offer(body)
+
+
+async def delete_object(action: DeleteObject, backends: Backends) -> None:
+    """Delete this incarnation of the object."""
+    target = action.target
+    resource, cache = _resource(target.kind), _cache(target.kind, backends)
+    body = await backends.kubernetes.delete(resource, target.namespace, target.name, target.uid)
+    if body is None:
+        cache.forget(target.namespace, target.name, target.uid)
+    else:
+        cache.offer(body)
+
+
+async def create_room(action: CreateRoom, backends: Backends) -> None:
+    """Create the Match's Room, or find the one that an earlier attempt made."""
+    target = action.target
+    try:
+        body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action))
+    except AlreadyExists as error:
+        body = await backends.kubernetes.get(ROOMS, target.namespace, room_name(target.uid))
+        owners = body["metadata"].get("ownerReferences", [])
+        if not any(owner["uid"] == target.uid and owner.get("controller") for owner in owners):
+            raise BackendRefused(
+                Backend.KUBERNETES,
+                error.operation,
+                f"room {room_name(target.uid)} exists and is not this match's; delete it",
+                retryable=True,
+            ) from error
+    backends.rooms.offer(body)
+
+
+async def delete_room(action: DeleteRoom, backends: Backends) -> None:
+    """Delete the Match's Room; its own key closes it on LiveKit and then lets it go."""
+    target = action.target
+    namespace, name, uid = target.namespace, action.room_name, action.room_uid
+    try:
+        body = await backends.kubernetes.delete(ROOMS, namespace, name, uid)
+    except Conflict:
+        body = None  # another incarnation has the name by now: ours is gone
+    if body is None:
+        backends.rooms.forget(namespace, name, uid)
+    else:
+        backends.rooms.offer(body)
+
+
+async def write_status(target: Target, patch: dict[str, Any], backends: Backends, *, quiet: bool) -> None:
+    """Merge `patch` into the status of this version of the object. Raises Conflict after having read it again.
+
+    `quiet` keeps our own write from waking up anybody: whoever wrote it knows.
+    """
+    await _guarded(target, backends, {"status": patch}, subresource="status", quiet=quiet)
+
+
+async def refresh(target: Target, backends: Backends) -> None:
+    """Read the object anew into its cache."""
+    cache = _cache(target.kind, backends)
+    try:
+        body = await backends.kubernetes.get(_resource(target.kind), target.namespace, target.name)
+    except NotFound:
+        cache.forget(target.namespace, target.name, target.uid)
+        return
+    cache.offer(body)
+
+
+def room_manifest(action: CreateRoom) -> Body:
+    """The Room of a Match: named after the Match's UID, owned by it, with our finalizer from the beginning."""
+    target, spec = action.target, action.spec
+    return {
+        "apiVersion": API_VERSION,
+        "kind": ROOM.kind,
+        "metadata": {
+            "name": room_name(target.uid),
+            "namespace": target.namespace,
+            "finalizers": [FINALIZER],
+            "ownerReferences": [owner_reference(target, block_deletion=True)],
+        },
+        "spec": _room_spec(spec).manifest(),
+    }
+
+
+def owner_reference(target: Target, *, block_deletion: bool) -> Body:
+    """The Match as the controlling owner of what it brings into being."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": target.kind.kind,
+        "name": target.name,
+        "uid": target.uid,
+        "controller": True,
+        "blockOwnerDeletion": block_deletion,
+    }
+
+
+def _room_spec(spec: MatchSpec) -> RoomSpec:
+    return RoomSpec(
+        max_participants=spec.room.max_participants,
+        # A larger room has places for agents and guests of the application: only a room for two knows its people.
+        allowed_identities=tuple(p.livekit_identity for p in spec.participants)
+        if spec.room.max_participants == len(spec.participants)
+        else (),
+        empty_timeout_seconds=spec.room.empty_timeout_seconds,
+        departure_timeout_seconds=spec.room.departure_timeout_seconds,
+        metadata=spec.room.metadata,
+        placement=spec.placement,
+    )
+
+
+async def _guarded(
+    target: Target, backends: Backends, patch: Body, subresource: str = "", *, quiet: bool = False
+) -> None:
+    cache = _cache(target.kind, backends)
+    resource = _resource(target.kind)
+    try:
+        body = await backends.kubernetes.merge_patch(
+            resource, target.namespace, target.name, patch, target.resource_version, subresource
+        )
+    except NotFound:
+        cache.forget(target.namespace, target.name, target.uid)
+        return
+    except Conflict:
+        await refresh(target, backends)
+        raise
+    cache.offer(body, quiet=quiet)
+
+
+def _resource(kind: Kind) -> Resource:
+    return MATCHES if kind == MATCH else ROOMS
+
+
+def _cache(kind: Kind, backends: Backends) -> ObjectCache[Any]:
+    return backends.matches if kind == MATCH else backends.rooms

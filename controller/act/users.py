@@ -1,0 +1,195 @@
+"""Executors that write to Redis: the users' states, and the record of a room.
+
+Replies that mean "you may not write" (Stale, Lost) are raised by `Pools.check`; a refused claim is returned as a fact,
+and every other answer is one that the next observation shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.api.match import Admission, Match
+from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.backends import Backends
+from controller.clients.redis.records import RoomRecord
+from controller.clients.redis.replies import (
+    AdvanceOk,
+    ClaimBlocked,
+    ClaimBusy,
+    ClaimNotQueued,
+    ClaimOk,
+    ClaimReply,
+    ClaimReserved,
+    Incomplete,
+    SettleOk,
+    Written,
+)
+from controller.clients.redis.requests import (
+    AdvanceRequest,
+    Claimant,
+    ClaimMode,
+    ClaimRequest,
+    Decision,
+    Place,
+    Settlement,
+    SettleRequest,
+    UserState,
+)
+from controller.errors import Backend, BackendRefused
+from controller.facts.learned import READ_AGAIN, Effect
+from controller.facts.ledger import Cause, Ledger
+from controller.facts.match import Refusal
+from controller.facts.room import RecordFacts
+from controller.facts.time import milliseconds
+from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, Settle, WriteRoomRecord
+
+_TOMBSTONE_SECONDS = 86_400
+
+
+async def claim(action: Claim, backends: Backends) -> Effect:
+    """Claim both users, or say who is not to be had and why."""
+    namespace = action.target.namespace
+    pool = await backends.pools.get(namespace)
+    request = ClaimRequest(
+        uid=action.target.uid,
+        match_name=action.target.name,
+        session_id=action.session_id,
+        users=tuple(Claimant(identity) for identity in action.spec.identities),
+        mode=ClaimMode.QUEUED if action.spec.admission is Admission.QUEUED else ClaimMode.ANY,
+    )
+    now_ms = milliseconds(backends.clock.now())
+    reply = await pool.claim(request, now_ms=now_ms)
+    backends.pools.check(namespace, reply)
+    if isinstance(reply, ClaimOk) and not reply.replay:
+        ledger = _fresh_ledger(action, reply, now_ms)
+        return Effect(ledger=ledger)
+    return Effect(refusal=_refusal(reply, backends), must_read=True)
+
+
+async def advance(action: Advance, backends: Backends) -> Effect:
+    """Move both users up, and tell them room and address."""
+    namespace = action.target.namespace
+    pool = await backends.pools.get(namespace)
+    state = UserState(action.state)
+    request = AdvanceRequest(
+        uid=action.target.uid,
+        users=tuple((identity, state) for identity in action.identities),
+        phase=action.phase,
+        room=action.livekit_name,
+        url=action.url,
+        session_id=action.session_id,
+    )
+    reply = await pool.advance(request, now_ms=milliseconds(backends.clock.now()))
+    backends.pools.check(namespace, reply)
+    if not isinstance(reply, AdvanceOk):
+        return READ_AGAIN
+    return Effect(
+        ledger_change=lambda known: replace(known, phase=action.phase, room=action.livekit_name or known.room)
+    )
+
+
+async def record_end(action: RecordEnd, backends: Backends) -> Effect:
+    """Store why the match ends, and let nobody go yet."""
+    namespace = action.target.namespace
+    pool = await backends.pools.get(namespace)
+    cause = Cause(action.reason, action.initiator, action.message, action.evidence)
+    request = SettleRequest(action.target.uid, action.session_id, (), cause, final=False)
+    reply = await pool.settle(request, now_ms=milliseconds(backends.clock.now()))
+    backends.pools.check(namespace, reply)
+    if not isinstance(reply, SettleOk):
+        return READ_AGAIN
+    return Effect(ledger_change=lambda known: replace(known, end=reply.end))
+
+
+async def settle(action: Settle, backends: Backends) -> Effect:
+    """Let both users go; the first cause that is stored stays."""
+    namespace = action.target.namespace
+    pool = await backends.pools.get(namespace)
+    request = SettleRequest(
+        uid=action.target.uid,
+        session_id=action.session_id,
+        users=tuple(Settlement(o.identity, Decision(o.to), Place(o.place), o.detail) for o in action.outcomes),
+        cause=Cause(action.reason, action.initiator, action.message, action.evidence),
+    )
+    reply = await pool.settle(request, now_ms=milliseconds(backends.clock.now()))
+    backends.pools.check(namespace, reply)
+    if isinstance(reply, Incomplete):
+        raise BackendRefused(
+            Backend.REDIS,
+            "settle",
+            f"the match also holds {reply.id}, who is not in its spec",
+            retryable=True,
+        )
+    if not isinstance(reply, SettleOk) or reply.replay:
+        return READ_AGAIN
+    users = {user.id: user for user in reply.users}
+    return Effect(
+        ledger_change=lambda known: replace(known, settled=True, end=reply.end, outcomes={**known.outcomes, **users})
+    )
+
+
+async def write_room_record(action: WriteRoomRecord, backends: Backends) -> Effect:
+    """Write or renew the record of a room that is there."""
+    namespace = action.target.namespace
+    pool = await backends.pools.get(namespace)
+    user1, user2 = (*action.users, "", "")[:2]
+    record = RoomRecord(
+        livekit_name=action.livekit_name,
+        room_name=action.target.name,
+        status="active",
+        created_at_ms=milliseconds(action.created_at),
+        max_participants=action.max_participants,
+        session_id=action.session_id,
+        user1=user1,
+        user2=user2,
+    )
+    now_ms = milliseconds(backends.clock.now())
+    reply = await pool.write_room_record(record, now_ms=now_ms)
+    backends.pools.check(namespace, reply)
+    return Effect(record=RecordFacts(record.status, now_ms)) if isinstance(reply, Written) else READ_AGAIN
+
+
+async def end_room_record(action: EndRoomRecord, backends: Backends) -> Effect:
+    """Close the record, and leave a tombstone that outlives every token of the room."""
+    namespace = action.target.namespace
+    pool = await backends.pools.get(namespace)
+    now_ms = milliseconds(backends.clock.now())
+    backends.pools.check(namespace, await pool.end_room_record(action.livekit_name, now_ms=now_ms))
+    await pool.tombstone_room(action.livekit_name, ttl_seconds=_TOMBSTONE_SECONDS, now_ms=now_ms)
+    return Effect(record=RecordFacts("terminated", now_ms))
+
+
+def _fresh_ledger(action: Claim, reply: ClaimOk, now_ms: int) -> Ledger:
+    """The ledger as the claim has just written it."""
+    return Ledger(
+        uid=action.target.uid,
+        claimed=True,
+        phase=MatchPhase.CREATING.value,
+        created_at_ms=now_ms,
+        session_id=action.session_id,
+        match_name=action.target.name,
+        queued_at_ms={user.id: user.score_ms for user in reply.users},
+    )
+
+
+def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
+    if isinstance(reply, ClaimBusy):
+        holder = backends.matches.by_uid(reply.holder_uid)
+        if holder is None:
+            # Held by a Match that is not there any more: its users are on their way back.
+            return Refusal("UserBusy", reply.id, f"UID {reply.holder_uid}", holder_is_ending=True)
+        name = f"{holder.metadata.namespace}/{holder.metadata.name}"
+        return Refusal("UserBusy", reply.id, name, holder_is_ending=_is_ending(holder))
+    if isinstance(reply, ClaimReserved):
+        return Refusal("UserReserved", reply.id, reply.match_name)
+    if isinstance(reply, ClaimNotQueued):
+        return Refusal("UserNotQueued", reply.id)
+    if isinstance(reply, ClaimBlocked):
+        return Refusal("UserBlocked", reply.id)
+    return None
+
+
+def _is_ending(match: Match) -> bool:
+    phase = match.status.phase
+    over = phase is MatchPhase.TERMINATING or (phase is not None and MATCH_PHASES[phase].terminal)
+    return over or match.metadata.deletion_timestamp is not None or match.spec.termination is not None

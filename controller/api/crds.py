@@ -1,0 +1,169 @@
+"""The CustomResourceDefinitions: schemas of the models, with columns, short names, selectable fields."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controller.api import names
+from controller.api.livekitserver import LiveKitServer, LiveKitServerSpec, LiveKitServerStatus
+from controller.api.match import Match, MatchSpec, MatchStatus
+from controller.api.meta import ApiModel, Resource, SpecModel
+from controller.api.names import Kind
+from controller.api.room import Room, RoomSpec, RoomStatus
+from controller.api.schema import Schema, structural_schema
+
+_READY: Final = '.status.conditions[?(@.type=="Ready")].status'
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `kubectl get`; a wide one appears with `-o wide` only."""
+
+    name: str
+    path: str
+    description: str
+    type: str = "string"
+    wide: bool = False
+
+    def manifest(self) -> dict[str, Any]:
+        column = {
+            "name": self.name,
+            "type": self.type,
+            "jsonPath": self.path,
+            "description": self.description,
+        }
+        return column | ({"priority": 1} if self.wide else {})
+
+
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "Since when the object exists.", "date")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a CRD needs to know about a resource beside its schema."""
+
+    kind: Kind
+    model: type[Resource]
+    spec: type[SpecModel]
+    status: type[ApiModel]
+    columns: tuple[Column, ...]
+    selectable: tuple[str, ...] = ()
+
+
+DEFINITIONS: Final = (
+    Definition(
+        names.MATCH,
+        Match,
+        MatchSpec,
+        MatchStatus,
+        (
+            Column("Phase", ".status.phase", "Where the Match is on its way."),
+            Column("Ready", _READY, "Whether the room is there and the tokens are delivered."),
+            Column("Connected", ".status.connected", "How many are in the room, of how many."),
+            Column("Participants", ".status.participantsSummary", "Who talks to whom."),
+            Column("Room", ".status.room.name", "The Room of the Match.", wide=True),
+            Column("Reason", ".status.reason", "What interrupts the call, why it ended, or why it failed."),
+            _AGE,
+        ),
+        (".status.phase", ".status.sessionID", ".status.room.server"),
+    ),
+    Definition(
+        names.ROOM,
+        Room,
+        RoomSpec,
+        RoomStatus,
+        (
+            Column("Phase", ".status.phase", "Where the room is on its way."),
+            Column("Ready", _READY, "Whether LiveKit has the room."),
+            Column("Occupancy", ".status.occupancy", "Whether the room is in use."),
+            Column("Participants", ".status.numParticipants", "How many are in the room.", "integer"),
+            Column("Server", ".status.server", "The LiveKitServer that the room is on."),
+            Column("LiveKit-Name", ".status.liveKitName", "Name of the room on LiveKit.", wide=True),
+            Column("Reason", ".status.reason", "Why the room is gone."),
+            _AGE,
+        ),
+        (".status.phase", ".status.server"),
+    ),
+    Definition(
+        names.LIVEKIT_SERVER,
+        LiveKitServer,
+        LiveKitServerSpec,
+        LiveKitServerStatus,
+        (
+            Column("Ready", _READY, "Whether it answers and accepts the credentials."),
+            Column("Rooms", ".status.rooms", "How many rooms of ours it has.", "integer"),
+            Column("Participants", ".status.participants", "How many people are in them.", "integer"),
+            Column("Cordoned", ".spec.cordoned", "Whether no new rooms are placed on it.", "boolean"),
+            Column("Drain", ".spec.drain.type", "How it is being taken out of service."),
+            Column("URL", ".spec.url", "Address at which the operator reaches it.", wide=True),
+            Column("Version", ".status.version", "Version of LiveKit.", wide=True),
+            _AGE,
+        ),
+    ),
+)
+
+
+def crd(definition: Definition) -> dict[str, Any]:
+    """The CustomResourceDefinition of one resource."""
+    kind = definition.kind
+    version = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [column.manifest() for column in definition.columns],
+        "selectableFields": [{"jsonPath": path} for path in definition.selectable],
+        "schema": {"openAPIV3Schema": _object_schema(definition)},
+    }
+    if not definition.selectable:
+        del version["selectableFields"]
+    spec = {
+        "group": names.GROUP,
+        "scope": "Namespaced",
+        "names": {
+            "kind": kind.kind,
+            "listKind": f"{kind.kind}List",
+            "plural": kind.plural,
+            "singular": kind.singular,
+            "shortNames": [kind.short],
+            "categories": [names.CATEGORY],
+        },
+        "versions": [version],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": kind.crd,
+            "labels": {"app.kubernetes.io/name": "roomkeeper", "app.kubernetes.io/part-of": "roomkeeper"},
+            "annotations": {names.SCHEMA_DIGEST: _digest(spec)},
+        },
+        "spec": spec,
+    }
+
+
+def schema_digests() -> dict[str, str]:
+    """By the name of each CRD the digest that its annotation has if it fits this version of Roomkeeper."""
+    crds = (crd(definition) for definition in DEFINITIONS)
+    return {made["metadata"]["name"]: made["metadata"]["annotations"][names.SCHEMA_DIGEST] for made in crds}
+
+
+def _object_schema(definition: Definition) -> Schema:
+    path = definition.kind.singular
+    return {
+        "description": " ".join((definition.model.__doc__ or "").split()),
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural_schema(definition.spec, f"{path}.spec", defaults=True),
+            "status": structural_schema(definition.status, f"{path}.status", defaults=False),
+        },
+    }
+
+
+def _digest(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]

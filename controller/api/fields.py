@@ -1,0 +1,95 @@
+"""Fields that several resources share, each with the bounds and rules that guard it."""
+
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field
+
+from controller.api.cel import atomic, rule, validations
+from controller.api.meta import SpecModel, unstored
+
+MAX_TEXT_BYTES: Final = 256
+MAX_SECONDS: Final = 7 * 24 * 3600
+
+_TEXT_RULES: Final = validations(
+    rule(f"bytes(self).size() <= {MAX_TEXT_BYTES}", f"must be at most {MAX_TEXT_BYTES} bytes in UTF-8"),
+    rule(r"!self.matches('\\p{Cc}')", "must not contain control characters"),
+)
+_KEY_RULES: Final = (
+    rule("self.all(key, key != '')", "keys must not be empty"),
+    rule("self.all(key, size(key) <= 128)", "keys must be at most 128 characters long"),
+)
+
+Identity = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_BYTES, json_schema_extra=_TEXT_RULES)]
+"""The id of a person: 1 to 256 bytes, no control characters."""
+
+ShortText = Annotated[str, Field(max_length=MAX_TEXT_BYTES, json_schema_extra=_TEXT_RULES)]
+"""One line of text: at most 256 bytes, no control characters."""
+
+Attributes = Annotated[
+    dict[str, Annotated[str, Field(max_length=1024)]],
+    Field(max_length=16, json_schema_extra=atomic(*_KEY_RULES)),
+]
+"""A small map of text to text."""
+
+Metadata = Annotated[
+    dict[str, Annotated[str, Field(max_length=1024)]],
+    Field(
+        max_length=16,
+        json_schema_extra=atomic(
+            *_KEY_RULES,
+            rule(
+                "!('roomkeeper.dev' in self)",
+                "the key roomkeeper.dev is Roomkeeper's own mark: choose another one",
+                reason="FieldValueForbidden",
+            ),
+        ),
+    ),
+]
+"""What the metadata of a LiveKit room holds beside our mark."""
+
+ServerName = Annotated[
+    str,
+    Field(
+        max_length=253,
+        json_schema_extra=validations(
+            rule(
+                "self == '' || !format.dns1123Subdomain().validate(self).hasValue()",
+                "must be the name of a LiveKitServer: lower case letters, digits, '-', '.', such as eu-1",
+            )
+        ),
+    ),
+]
+
+LabelValue = Annotated[
+    str,
+    Field(
+        max_length=63,
+        json_schema_extra=validations(
+            rule(
+                "self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",
+                "must be the value of a label: letters, digits, '-', '_' and '.', for example eu-west",
+            )
+        ),
+    ),
+]
+
+
+class LabelSelector(SpecModel):
+    """Picks LiveKitServers by their labels."""
+
+    model_config = ConfigDict(json_schema_extra=atomic())
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
+    """Labels that the server must have, all of them, with these values. Empty: any server."""
+
+
+class Placement(SpecModel):
+    """Where the room may be. With nothing given, any server that takes new rooms will do."""
+
+    model_config = ConfigDict(json_schema_extra=atomic())
+
+    server_name: ServerName = ""
+    """Name of the one LiveKitServer to use. Empty (the default): any that `serverSelector` allows."""
+
+    server_selector: LabelSelector = unstored(LabelSelector())
+    """Which LiveKitServers may be used. With `serverName` given too, that server has to match."""

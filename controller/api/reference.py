@@ -1,0 +1,139 @@
+"""The reference of the API as a page of Markdown, made from the same models and tables as everything else."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from controller.api.crds import DEFINITIONS, Definition, crd
+from controller.api.endings import ENDINGS, Rollback
+from controller.api.names import API_VERSION
+from controller.api.phases import MATCH_PHASES, ROOM_PHASES, P, PhaseRow
+
+_INTRODUCTION: Final = f"""\
+Group and version: `{API_VERSION}`. Fields that are marked with an asterisk are required. The same texts are
+to be had with `kubectl explain match.spec`, and so on."""
+
+_BOUNDS: Final = {
+    "minimum": "≥ {}",
+    "maximum": "≤ {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "maxProperties": "at most {} entries",
+    "pattern": "pattern `{}`",
+}
+
+
+def reference(header: str) -> str:
+    """The whole page."""
+    sections = [header, "# API reference", _INTRODUCTION]
+    for definition in DEFINITIONS:
+        sections += _resource(definition)
+    sections += ["## Endings of a Match", _ENDINGS_TEXT, _endings()]
+    sections += ["## Phases of a Match", _phases(MATCH_PHASES)]
+    sections += ["## Phases of a Room", _phases(ROOM_PHASES)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _resource(definition: Definition) -> Iterator[str]:
+    made = crd(definition)["spec"]
+    schema = made["versions"][0]["schema"]["openAPIV3Schema"]
+    names = made["names"]
+    yield f"## {names['kind']}"
+    yield schema["description"]
+    yield f"`kubectl get {names['plural']}`, or `{names['shortNames'][0]}` for short."
+    for part in ("spec", "status"):
+        block = schema["properties"][part]
+        yield f"### {names['kind']}: {part}"
+        yield _table(("field", "type", "default", "description"), _fields(block, ""))
+        if rules := list(_rules(block, part)):
+            yield "Rules, beside the bounds of each field:"
+            yield _grouped(rules)
+
+
+def _fields(block: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:
+    required = block.get("required", ())
+    for name, schema in block["properties"].items():
+        path = f"{prefix}{name}"
+        star = " \\*" if name in required else ""
+        yield f"`{path}`{star}", _type(schema), _default(schema), schema.get("description", "")
+        inner, suffix = (schema["items"], "[]") if "items" in schema else (schema, "")
+        if "properties" in inner:
+            yield from _fields(inner, f"{path}{suffix}.")
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    bounds = [text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema]
+    if "enum" in schema:
+        return " ".join(f"`{value}`" for value in schema["enum"])
+    if "items" in schema:
+        name = f"list of ({_type(schema['items'])})"
+    elif "additionalProperties" in schema:
+        name = f"map of text to ({_type(schema['additionalProperties'])})"
+    else:
+        name = {"date-time": "time"}.get(schema.get("format", ""), schema["type"])
+    return ", ".join((name, *bounds))
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    default = schema.get("default")
+    if default is None or default in ({}, ""):
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _rules(block: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """Every rule as the field that it is reported at, and its sentence."""
+    for rule in block.get("x-kubernetes-validations", ()):
+        yield f"`{path}{rule.get('fieldPath', '')}`", rule["message"]
+    for name, schema in block.get("properties", {}).items():
+        yield from _rules(schema, f"{path}.{name}")
+    if "items" in block:
+        yield from _rules(block["items"], f"{path}[]")
+
+
+def _grouped(rules: Iterable[tuple[str, str]]) -> str:
+    fields_by_sentence: dict[str, list[str]] = {}
+    for field, sentence in rules:
+        fields_by_sentence.setdefault(sentence, []).append(field)
+    lines = (f"- {', '.join(fields)}: {sentence}" for sentence, fields in fields_by_sentence.items())
+    return "\n".join(lines)
+
+
+_ENDINGS_TEXT: Final = """\
+The first cause wins, deletion included. Who goes back to the queue is the default of `spec.requeue`; whoever
+did not come from the queue becomes idle. `Others` leaves out whom the column names. Whoever was never
+connected keeps the place in the queue; whoever had a call, and whoever skipped, starts anew."""
+
+
+def _endings() -> str:
+    rollback = {Rollback.NEVER: "", Rollback.BEFORE_READY: "before Ready", Rollback.ALWAYS: "always"}
+    rows = (
+        (
+            f"`{ending.reason}`",
+            ending.cause,
+            f"`{ending.requeue}`",
+            ending.subject.value if ending.subject.value != "nobody" else "",
+            rollback[ending.rollback],
+            ", ".join(f"`{reason}`" for reason in sorted(ending.superseded_by)),
+        )
+        for ending in ENDINGS.values()
+    )
+    return _table(("reason", "cause", "requeued", "others than", "undone", "until settled replaced by"), rows)
+
+
+def _phases(table: Mapping[P, PhaseRow[P]]) -> str:
+    rows = (
+        (
+            f"`{row.phase}`",
+            row.meaning,
+            "; ".join(f"{way.when} → `{way.to}`" for way in row.exits) or f"terminal; {row.afterwards}",
+        )
+        for row in table.values()
+    )
+    return _table(("phase", "meaning", "leaves on"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

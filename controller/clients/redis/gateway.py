@@ -1,0 +1,208 @@
+"""One matchmaking pool as gateways and matchmakers see it: enqueue, leave, beat, reserve.
+
+The operator calls none of this; examples, the sandbox's people and tests do. A service in another language
+sends the same scripts with the same keys and arguments: docs/redis.md. Times are those of the Redis server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from controller.clients.redis import scripts
+from controller.clients.redis.client import Redis
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.records import User, parse_user
+from controller.clients.redis.replies import Raw, unknown_reply
+from controller.clients.redis.requests import UserState
+from controller.errors import Backend, Invalid
+
+_IDLE_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The user waits, since `score_ms`. `replay`: they did before."""
+
+    score_ms: int
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The user waits no more. `replay`: they did not before."""
+
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A Match holds the user."""
+
+    holder_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The user `id` is banned."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Another connection speaks for the user by now: this one should close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing is known of the user: somebody who wants to wait must enter the queue (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The user's state. `seq` grows with every change; `match` and `match_name` tell who holds the user."""
+
+    state: UserState
+    match: str
+    match_name: str
+    room: str
+    reason: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedPair:
+    """All users are reserved for the Match; each with their place in the queue."""
+
+    users: tuple[tuple[str, int], ...]
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotQueued:
+    """The user `id` does not wait in the queue."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedElsewhere:
+    """The user `id` is reserved for the Match of another name."""
+
+    id: str
+    match_name: str
+
+
+EnqueueReply: TypeAlias = Queued | Busy | Blocked
+LeaveReply: TypeAlias = Left | Busy | Replaced
+BeatReply: TypeAlias = Beat | Unknown | Replaced
+ReserveReply: TypeAlias = ReservedPair | NotQueued | ReservedElsewhere | Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The calls. `session` names the connection that speaks for a user; empty if there is but one."""
+
+    redis: Redis
+    keys: Keys
+
+    async def enqueue(self, user_id: str, *, session: str = "") -> EnqueueReply:
+        """Let the user wait. Who waits already keeps their place; the newest session speaks for them."""
+        keys = self.keys
+        names = [keys.queue(), keys.reservations(), keys.user(user_id), keys.blocked(user_id)]
+        raw = await self.redis.run(scripts.ENQUEUE, names, [user_id, session])
+        match raw:
+            case ["OK", kind, score]:
+                return Queued(int(score), replay=kind == "replay")
+            case ["BUSY", holder_uid]:
+                return Busy(holder_uid)
+            case ["BLOCKED"]:
+                return Blocked(user_id)
+        raise _error("enqueue", raw)
+
+    async def leave(self, user_id: str, *, session: str = "", idle_seconds: int = _IDLE_SECONDS) -> LeaveReply:
+        """Let the user wait no more. Refused to a session that another one has replaced."""
+        keys = self.keys
+        names = [
+            keys.queue(),
+            keys.reserved(),
+            keys.reservations(),
+            keys.heartbeats(),
+            keys.user(user_id),
+        ]
+        raw = await self.redis.run(scripts.LEAVE, names, [user_id, session, idle_seconds * 1000])
+        match raw:
+            case ["OK", kind]:
+                return Left(replay=kind == "replay")
+            case ["BUSY", holder_uid]:
+                return Busy(holder_uid)
+            case ["REPLACED"]:
+                return Replaced()
+        raise _error("leave", raw)
+
+    async def beat(self, user_id: str, *, session: str = "", take: bool = False) -> BeatReply:
+        """Tell that the user's client is there, and learn the user's state.
+
+        The first beat of a new connection says `take`: from then on it speaks for the user, and others are
+        `Replaced`.
+        """
+        names = [self.keys.user(user_id), self.keys.heartbeats()]
+        raw = await self.redis.run(scripts.BEAT, names, [user_id, session, "TAKE" if take else "KEEP"])
+        match raw:
+            case ["OK", state, match_uid, match_name, room, reason, seq]:
+                return Beat(UserState(state), match_uid, match_name, room, reason, int(seq))
+            case ["UNKNOWN"]:
+                return Unknown()
+            case ["REPLACED"]:
+                return Replaced()
+        raise _error("beat", raw)
+
+    async def reserve(self, match_name: str, user_ids: tuple[str, ...], *, ttl_seconds: float) -> ReserveReply:
+        """Take all of the users out of the queue for a Match that is about to be created, or none.
+
+        Unless the Match claims them within the TTL, they go back to their places.
+        """
+        keys = self.keys
+        names = [keys.queue(), keys.reserved(), keys.reservations(), *map(keys.blocked, user_ids)]
+        raw = await self.redis.run(scripts.RESERVE, names, [match_name, round(ttl_seconds * 1000), *user_ids])
+        match raw:
+            case ["OK", kind, *rest]:
+                users = tuple((user_id, int(score)) for user_id, score in zip(rest[::2], rest[1::2], strict=True))
+                return ReservedPair(users, replay=kind == "replay")
+            case ["NOTQUEUED", user_id]:
+                return NotQueued(user_id)
+            case ["RESERVED", user_id, other]:
+                return ReservedElsewhere(user_id, other)
+            case ["BLOCKED", user_id]:
+                return Blocked(user_id)
+        raise _error("reserve", raw)
+
+    async def waiting(self, *, limit: int = 100) -> tuple[tuple[str, int], ...]:
+        """The users at the head of the queue and since when they wait, the longest waiting first."""
+        rows = await self.redis.scored(self.keys.queue(), limit=limit)
+        return tuple((user_id, int(score)) for user_id, score in rows)
+
+    async def release_expired(self, *, limit: int = 100) -> tuple[str, ...]:
+        """Put users whose reservation ran out back to their place in the queue; who they were."""
+        keys = self.keys
+        names = [keys.queue(), keys.reserved(), keys.reservations()]
+        raw = await self.redis.run(scripts.RELEASE, names, [limit])
+        if raw[:1] != ["OK"]:
+            raise _error("release", raw)
+        return tuple(raw[1:])
+
+    async def user(self, user_id: str) -> User | None:
+        """The whole record of a user; None if nothing is known of them."""
+        return parse_user(user_id, await self.redis.hash(self.keys.user(user_id)))
+
+    async def tokens(self, match_uid: str, user_id: str) -> str | None:
+        """What the user's client joins with, as JSON: {token, url, room, expiresAt}, or None."""
+        return await self.redis.field(self.keys.tokens(match_uid), user_id)
+
+
+def _error(script: str, raw: Raw) -> Exception:
+    match raw:
+        case ["INVALID", sentence]:
+            return Invalid(Backend.REDIS, script, sentence)
+    return unknown_reply(script, raw)

@@ -1,0 +1,68 @@
+"""The ledger of a Match (`match:<uid>`): whom it claimed, from where, what became of them, and why it ended.
+
+Written by the scripts claim, advance, settle and witness only. Idempotency hangs on it, so it outlives the
+Match by a day, and a Match that was settled before it was ever claimed leaves one too: a tombstone that
+refuses a late claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from controller.clients.redis.replies import milliseconds, parse_outcome
+from controller.facts.ledger import Cause, End, LastEvent, Ledger
+
+
+def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
+    """The ledger from its hash; None if there is none."""
+    if not fields:
+        return None
+    last = {user_id: _last_event(text) for user_id, text in _of(fields, "last:")}
+    return Ledger(
+        uid=uid,
+        claimed=fields.get("claimed") == "1",
+        settled=fields.get("settled") == "1",
+        phase=fields.get("phase", ""),
+        created_at_ms=milliseconds(fields.get("createdAt", "")),
+        settled_at_ms=milliseconds(fields.get("settledAt", "")),
+        session_id=fields.get("sessionID", ""),
+        match_name=fields.get("matchName", ""),
+        room=fields.get("room", ""),
+        queued_at_ms={user_id: milliseconds(score) for user_id, score in _of(fields, "q:")},
+        outcomes={
+            user_id: parse_outcome(user_id, text, fields.get(f"d:{user_id}", "")) for user_id, text in _of(fields, "s:")
+        },
+        end=_end(fields),
+        last={user_id: event for user_id, event in last.items() if event is not None},
+    )
+
+
+def _of(fields: Mapping[str, str], prefix: str) -> list[tuple[str, str]]:
+    return [(name[len(prefix) :], value) for name, value in fields.items() if name.startswith(prefix)]
+
+
+def _end(fields: Mapping[str, str]) -> End | None:
+    at_ms = milliseconds(fields.get("endAt", ""))
+    if at_ms is None:
+        return None
+    reason, initiator, message, evidence = (
+        fields.get(name, "") for name in ("endReason", "endInitiator", "endMessage", "endEvidence")
+    )
+    return End(Cause(reason, initiator, message, evidence), at_ms)
+
+
+def _last_event(text: str) -> LastEvent | None:
+    """An entry that does not read like one counts as none: the other witnesses decide."""
+    try:
+        value = orjson.loads(text)
+        return LastEvent(
+            str(value["event"]),
+            str(value["reason"]),
+            str(value["sid"]),
+            int(value["at"]),
+            int(value["joinedAtMs"]),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None

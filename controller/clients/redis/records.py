@@ -1,0 +1,91 @@
+"""The other hashes, as values: a user (`user:<id>`), a room (`room:<LiveKit name>`), a Match in `live`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.clients.redis.replies import milliseconds
+from controller.clients.redis.requests import UserState
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user's state. `match` is the UID of the Match that holds them, empty if none does.
+
+    `seq` grows with every change that a gateway should see, `epoch` with every change of state. `session` is
+    the gateway's connection that speaks for the user. `reason` is why the last Match ended.
+    """
+
+    id: str
+    state: UserState
+    match: str = ""
+    match_name: str = ""
+    room: str = ""
+    url: str = ""
+    session_id: str = ""
+    since_ms: int | None = None
+    queued_at_ms: int | None = None
+    session: str = ""
+    reason: str = ""
+    seq: int = 0
+    epoch: int = 0
+
+
+def parse_user(user_id: str, fields: Mapping[str, str]) -> User | None:
+    """The user from their hash; None if nothing is known of them, or nothing that can be read."""
+    try:
+        return _user(user_id, fields)
+    except ValueError:
+        return None
+
+
+def _user(user_id: str, fields: Mapping[str, str]) -> User:
+    return User(
+        id=user_id,
+        state=UserState(fields.get("state", "")),
+        match=fields.get("match", ""),
+        match_name=fields.get("matchName", ""),
+        room=fields.get("room", ""),
+        url=fields.get("url", ""),
+        session_id=fields.get("sessionID", ""),
+        since_ms=milliseconds(fields.get("since", "")),
+        queued_at_ms=milliseconds(fields.get("queuedAt", "")),
+        session=fields.get("session", ""),
+        reason=fields.get("reason", ""),
+        seq=int(fields.get("seq", "0")),
+        epoch=int(fields.get("epoch", "0")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """A LiveKit room as others see it; `status`: creating, active, terminating, terminated or failed."""
+
+    livekit_name: str
+    room_name: str
+    status: str
+    created_at_ms: int
+    max_participants: int
+    session_id: str = ""
+    user1: str = ""
+    user2: str = ""
+
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The hash, but for `status` and `lastUpdated`, which the script writes."""
+        return (
+            ("roomName", self.room_name),
+            ("sessionID", self.session_id),
+            ("user1", self.user1),
+            ("user2", self.user2),
+            ("createdAt", str(self.created_at_ms)),
+            ("maxParticipants", str(self.max_participants)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMatch:
+    """A Match that holds users, since the moment of its claim."""
+
+    uid: str
+    claimed_at_ms: int

@@ -1,0 +1,164 @@
+"""What the operator asks of the scripts: plain values, no Redis in them.
+
+`plan` decides on them, `pool` sends them, `replies` holds the answers. Invalid ones are refused when they are
+made, because a script that starts must find everything it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.facts.ledger import Cause
+
+_NO_CAUSE = Cause()
+
+
+class UserState(StrEnum):
+    """Where a user is: IDLE → WAITING → CONNECTING → IN_CALL → DISCONNECTING → IDLE | WAITING."""
+
+    IDLE = "IDLE"
+    WAITING = "WAITING"
+    CONNECTING = "CONNECTING"
+    IN_CALL = "IN_CALL"
+    DISCONNECTING = "DISCONNECTING"
+
+    @property
+    def held(self) -> bool:
+        """A Match holds users in this state."""
+        return self in HELD_STATES
+
+
+HELD_STATES = frozenset({UserState.CONNECTING, UserState.IN_CALL, UserState.DISCONNECTING})
+
+
+class ClaimMode(StrEnum):
+    """Whom a claim may take."""
+
+    ANY = "Any"
+    """Whoever is in no other Match."""
+    QUEUED = "Queued"
+    """Who waits in the queue, or is reserved for this Match."""
+    RESTORE = "Restore"
+    """As Any, with the queue times that the Match's status kept; for rebuilding what Redis lost."""
+
+
+class Decision(StrEnum):
+    """Where a user goes when a Match lets go of them."""
+
+    WAITING = "WAITING"
+    """Into the queue; whoever never came from it becomes idle."""
+    IDLE = "IDLE"
+    BACK = "BACK"
+    """Rollback: exactly where they were before the claim."""
+
+
+class Place(StrEnum):
+    """Where in the queue somebody goes who becomes WAITING."""
+
+    ORIG = "ORIG"
+    """The original place: for whoever never was in the call."""
+    NOW = "NOW"
+    """The end of the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A user to be claimed; `queued_at_ms`: the place in the queue that the Match's status remembers."""
+
+    id: str
+    queued_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """Take all of `users` for the Match `uid`, or none.
+
+    `match_name` is the name of the Match in its namespace: a reservation made for it is honoured. `state` and
+    `phase` differ from their defaults only when a lost ledger is rebuilt.
+    """
+
+    uid: str
+    match_name: str
+    session_id: str
+    users: tuple[Claimant, ...]
+    mode: ClaimMode = ClaimMode.ANY
+    state: UserState = UserState.CONNECTING
+    phase: str = "Creating"
+    room: str = ""
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.uid, self.session_id, (user.id for user in self.users))
+        if not self.state.held:
+            raise ValueError(f"a claimed user cannot be {self.state}: use one of {', '.join(sorted(HELD_STATES))}")
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceRequest:
+    """Move users of the Match `uid` forward, and publish what is known by now (empty: leave as it is).
+
+    States only move up, so asking for the state that somebody has already passed publishes and changes
+    nothing else.
+    """
+
+    uid: str
+    users: tuple[tuple[str, UserState], ...]
+    phase: str = ""
+    room: str = ""
+    url: str = ""
+    session_id: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.uid, "-", (user_id for user_id, _ in self.users))
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of one user. `place` counts for WAITING only; `detail` is kept with the outcome."""
+
+    id: str
+    decision: Decision
+    place: Place = Place.ORIG
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRequest:
+    """Let go of `users`. `final` ends the Match: it must name every user who is not settled yet."""
+
+    uid: str
+    session_id: str
+    users: tuple[Settlement, ...]
+    cause: Cause = _NO_CAUSE
+    final: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.uid, self.session_id, (user.id for user in self.users))
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """A verified LiveKit event. `identity` and `match_uid` are empty if it is about no participant of ours.
+
+    `at_ms` is the event's own time, `joined_at_ms` the participant's; 0 where LiveKit did not say. `entry` is
+    what the stream gets.
+    """
+
+    event: str
+    entry: tuple[tuple[str, str], ...]
+    match_uid: str = ""
+    identity: str = ""
+    sid: str = ""
+    reason: str = ""
+    at_ms: int = 0
+    joined_at_ms: int = 0
+
+
+def _require(uid: str, session_id: str, user_ids: Iterable[str]) -> None:
+    ids = list(user_ids)
+    if not uid or not session_id:
+        raise ValueError("a Match needs a UID and a session id (by default the UID itself)")
+    if not all(ids) or len(set(ids)) != len(ids):
+        raise ValueError(f"users must be distinct and not empty: {ids}")

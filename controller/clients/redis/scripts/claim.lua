@@ -1,0 +1,91 @@
+
+-- claim: take all users for a Match, or none.
+-- KEYS 3 queue, 4 reserved, 5 reservations, 6 live, 7 match, 8 session,
+--      then per user: user, blocked, force-disconnect, skip-in-progress, pre-skip
+-- ARGV 3 now (ms), 4 uid, 5 mode (Any, Queued, Restore), 6 state, 7 phase, 8 match name, 9 session id, 10 room, 11 url,
+--      then per user: id, place in the queue known from elsewhere (or empty; for Restore)
+-- OK new|replay (id place-or-empty)* · BLOCKED id · BUSY id holder · RESERVED id match-name · NOTQUEUED id · SETTLED
+--      · STALE epoch · LOST
+
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 8, 5, 11, 2
+local queue, reserved, reservations, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local now, uid, mode, state, phase = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local match_name, session_id, room, url = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local is_restore = mode == 'Restore'
+
+local refused = refusal(is_restore)
+if refused then
+  return refused
+end
+
+local users = {}
+for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
+  local k, a = KEYS_BEFORE + (n - 1) * KEYS_PER_USER, ARGV_BEFORE + (n - 1) * ARGV_PER_USER
+  users[n] = {
+    id = ARGV[a + 1], known_place = ARGV[a + 2],
+    key = KEYS[k + 1], blocked = KEYS[k + 2], flags = {KEYS[k + 3], KEYS[k + 4], KEYS[k + 5]},
+  }
+end
+
+-- The ledger decides what is a replay, not the users: one whom a partial settle has let go would be taken again.
+local ledger = redis.call('HMGET', match, 'claimed', 'settled')
+if ledger[2] then
+  return {'SETTLED'}
+end
+if ledger[1] then
+  local reply = {'OK', 'replay'}
+  for _, user in ipairs(users) do
+    reply[#reply + 1] = user.id
+    reply[#reply + 1] = text(redis.call('HGET', match, 'q:' .. user.id))
+  end
+  return reply
+end
+
+-- What lasts is told before what may pass: a ban of the second outranks that the first is busy just now. A call that
+-- goes on is restored whoever was banned meanwhile.
+for _, user in ipairs(users) do
+  if not is_restore and redis.call('EXISTS', user.blocked) == 1 then
+    return {'BLOCKED', user.id}
+  end
+end
+for _, user in ipairs(users) do
+  local holder = redis.call('HGET', user.key, 'match')
+  if holder and holder ~= '' and holder ~= uid then
+    return {'BUSY', user.id, holder}
+  end
+end
+for _, user in ipairs(users) do
+  local score, reserved_for = place(queue, reserved, reservations, user.id)
+  if reserved_for and reserved_for ~= match_name and not is_restore then
+    return {'RESERVED', user.id, reserved_for}
+  end
+  if not score and mode == 'Queued' then
+    return {'NOTQUEUED', user.id}
+  end
+  user.place = text(score)
+  -- Whoever entered the queue again after the loss stands further back than the Match's status remembers.
+  if is_restore and user.known_place ~= '' then
+    user.place = user.known_place
+  end
+end
+
+-- Nothing refuses from here on.
+redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'phase', phase, 'matchName', match_name,
+  'sessionID', session_id, 'room', room)
+redis.call('ZADD', live, now, uid)
+redis.call('SET', session, uid)
+local reply = {'OK', 'new'}
+for _, user in ipairs(users) do
+  redis.call('HSET', match, 'q:' .. user.id, user.place)
+  redis.call('ZREM', queue, user.id)
+  cancel_reservation(reserved, reservations, user.id)
+  redis.call('HSET', user.key, 'state', state, 'match', uid, 'matchName', match_name, 'room', room, 'url', url,
+    'sessionID', session_id, 'since', now, 'queuedAt', user.place, 'reason', '')
+  redis.call('HINCRBY', user.key, 'epoch', 1)
+  redis.call('HINCRBY', user.key, 'seq', 1)
+  redis.call('PERSIST', user.key)
+  delete_bare_flags(unpack(user.flags))
+  reply[#reply + 1] = user.id
+  reply[#reply + 1] = user.place
+end
+return reply

@@ -1,0 +1,42 @@
+
+-- operator.lua: the guard of every script that only the owner of a shard may run.
+-- KEYS 1 incarnation, 2 fence of the shard · ARGV 1 the incarnation the caller knows, 2 the epoch of its Lease.
+
+local RESTORING = '^restoring:'
+
+-- The epoch is remembered even if the script refuses for another reason: it is true all the same.
+local function stale()
+  local seen = tonumber(redis.call('GET', KEYS[2]) or '0')
+  local epoch = tonumber(ARGV[2])
+  if epoch < seen then
+    return {'STALE', whole(seen)}
+  end
+  if epoch > seen then
+    redis.call('SET', KEYS[2], whole(epoch))
+  end
+  return nil
+end
+
+-- After a loss of data a ledger that is missing proves nothing, and a user could be taken twice: so nothing is done
+-- until the ledgers are restored. While they are, only the restoring itself may write.
+local function refusal(is_restore)
+  local current = redis.call('GET', KEYS[1])
+  if not current or current ~= ARGV[1] then
+    return {'LOST'}
+  end
+  if string.find(current, RESTORING) and not is_restore then
+    return {'LOST'}
+  end
+  return stale()
+end
+
+-- Flags of older clients: 'match:<uid>' names the call it is about and 'roomkeeper:<uid>' is ours, for clients that
+-- poll; any other value is bare. A bare one that outlived its call would end the next.
+local function delete_bare_flags(force_disconnect, skip_in_progress, pre_skip)
+  local flags = {force_disconnect, skip_in_progress, pre_skip}
+  for n, value in ipairs(redis.call('MGET', unpack(flags))) do
+    if value and not string.find(value, '^match:') and not string.find(value, '^roomkeeper:') then
+      redis.call('DEL', flags[n])
+    end
+  end
+end

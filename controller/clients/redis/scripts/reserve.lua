@@ -1,0 +1,56 @@
+
+-- reserve: take users out of the queue for a Match that is about to be created: all of them, or none. Unless the Match
+-- of this name claims them before the deadline, they go back to their places.
+-- KEYS 1 queue, 2 reserved, 3 reservations, then blocked per user · ARGV 1 match name, 2 TTL (ms), then the ids
+-- OK new|replay (id place)* · BLOCKED id · RESERVED id match-name · NOTQUEUED id · INVALID sentence
+
+local KEYS_BEFORE, ARGV_BEFORE = 3, 2
+local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
+local name, ttl, count = ARGV[1], tonumber(ARGV[2] or ''), #ARGV - ARGV_BEFORE
+
+if count < 1 or #KEYS ~= KEYS_BEFORE + count or name == '' or not ttl or ttl < 1 then
+  return {'INVALID', 'expected keys (queue, reserved, reservations, then blocked:<id> for each id) and arguments '
+    .. '(match name, milliseconds to keep the reservation, then the ids)'}
+end
+local seen = {}
+for n = 1, count do
+  local id = ARGV[ARGV_BEFORE + n]
+  if id == '' or seen[id] then
+    return {'INVALID', 'expected ids that are distinct and not empty'}
+  end
+  seen[id] = true
+end
+for n = 1, count do
+  if redis.call('EXISTS', KEYS[KEYS_BEFORE + n]) == 1 then
+    return {'BLOCKED', ARGV[ARGV_BEFORE + n]}
+  end
+end
+local scores, kind = {}, 'replay'
+for n = 1, count do
+  local id = ARGV[ARGV_BEFORE + n]
+  local score, reserved_for = place(queue, reserved, reservations, id)
+  if reserved_for and reserved_for ~= name then
+    return {'RESERVED', id, reserved_for}
+  end
+  if not score then
+    return {'NOTQUEUED', id}
+  end
+  if not reserved_for then
+    kind = 'new'
+  end
+  scores[n] = score
+end
+
+local deadline = whole(server_ms() + ttl)
+local reply = {'OK', kind}
+for n = 1, count do
+  local id = ARGV[ARGV_BEFORE + n]
+  if kind == 'new' then
+    redis.call('ZREM', queue, id)
+    redis.call('ZADD', reserved, deadline, id)
+    redis.call('HSET', reservations, id, scores[n] .. ' ' .. name)
+  end
+  reply[#reply + 1] = id
+  reply[#reply + 1] = scores[n]
+end
+return reply

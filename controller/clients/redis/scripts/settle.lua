@@ -1,0 +1,138 @@
+
+-- settle: let go of users; if final, end the Match. This is the commit point of an ending: the first cause is stored
+-- here, whoever asks later is told that one, and each user is let go exactly once.
+-- KEYS 3 queue, 4 heartbeats, 5 live, 6 match, 7 session,
+--      then per user: user, blocked, recent, force-disconnect, skip-in-progress, pre-skip
+-- ARGV 3 now (ms), 4 uid, 5 final (0, 1), 6 TTL of the ledger (ms), 7 TTL of idle users (ms),
+--      8 reason, 9 initiator, 10 message, 11 evidence,
+--      then per user: id, WAITING|IDLE|BACK, ORIG|NOW, detail
+-- OK new|replay reason initiator message evidence end-time-or-empty (id WAITING:place|IDLE|LOST detail)*
+--      · INCOMPLETE id · UNCLAIMED (never if final) · STALE epoch · LOST
+
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 7, 6, 11, 4
+local RECENT_PARTNERS, RECENT_TTL_MS = 20, 600000
+local queue, heartbeats, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local now, uid, final, match_ttl, idle_ttl = ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7]
+local reason, initiator, message, evidence = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+
+local refused = refusal(false)
+if refused then
+  return refused
+end
+
+local ledger, members = {}, {}
+local flat = redis.call('HGETALL', match)
+for n = 1, #flat, 2 do
+  ledger[flat[n]] = flat[n + 1]
+  if string.sub(flat[n], 1, 2) == 'q:' then
+    members[#members + 1] = string.sub(flat[n], 3)
+  end
+end
+if not ledger.claimed and not ledger.settled and not final then
+  return {'UNCLAIMED'}
+end
+
+local users, named = {}, {}
+for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
+  local k, a = KEYS_BEFORE + (n - 1) * KEYS_PER_USER, ARGV_BEFORE + (n - 1) * ARGV_PER_USER
+  users[n] = {
+    id = ARGV[a + 1], decision = ARGV[a + 2], place = ARGV[a + 3], detail = ARGV[a + 4],
+    key = KEYS[k + 1], blocked = KEYS[k + 2], recent = KEYS[k + 3],
+    flags = {KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]},
+  }
+  named[ARGV[a + 1]] = true
+end
+if final and not ledger.settled then
+  for _, id in ipairs(members) do
+    if not ledger['s:' .. id] and not named[id] then
+      return {'INCOMPLETE', id}
+    end
+  end
+end
+
+-- Where the user goes: a place in the queue, or nil for idle. Whoever never came from the queue is not put into it.
+local function next_place(user)
+  local original = ledger['q:' .. user.id]
+  if original == '' or user.decision == 'IDLE' or redis.call('EXISTS', user.blocked) == 1 then
+    return nil
+  end
+  if user.decision == 'WAITING' and user.place == 'NOW' then
+    return whole(server_ms())
+  end
+  return original
+end
+
+-- Matchmakers avoid pairs that just met, or that one of them declined; a rollback was no meeting.
+local function remember_partners(user)
+  if user.decision == 'BACK' then
+    return
+  end
+  for _, id in ipairs(members) do
+    if id ~= user.id then
+      redis.call('ZADD', user.recent, now, id)
+    end
+  end
+  redis.call('ZREMRANGEBYRANK', user.recent, 0, -RECENT_PARTNERS - 1)
+  redis.call('PEXPIRE', user.recent, RECENT_TTL_MS)
+end
+
+local function let_go(user)
+  local score = next_place(user)
+  if score then
+    -- LT: should there be an entry already, the earlier place wins.
+    redis.call('ZADD', queue, 'LT', score, user.id)
+    score = redis.call('ZSCORE', queue, user.id)
+  end
+  redis.call('HSET', user.key, 'state', score and 'WAITING' or 'IDLE', 'match', '', 'matchName', '', 'room', '',
+    'url', '', 'sessionID', '', 'since', now, 'queuedAt', score or '', 'reason', ledger.endReason or reason)
+  redis.call('HINCRBY', user.key, 'epoch', 1)
+  redis.call('HINCRBY', user.key, 'seq', 1)
+  if not score then
+    redis.call('PEXPIRE', user.key, idle_ttl)
+    redis.call('ZREM', heartbeats, user.id)
+  end
+  delete_bare_flags(unpack(user.flags))
+  remember_partners(user)
+  return score and 'WAITING:' .. score or 'IDLE'
+end
+
+-- Nothing refuses from here on.
+local kind = 'replay'
+for _, user in ipairs(users) do
+  local outcome = 's:' .. user.id
+  if ledger['q:' .. user.id] and not ledger[outcome] and not ledger.settled then
+    kind = 'new'
+    local is_held = redis.call('HGET', user.key, 'match') == uid
+    ledger[outcome] = is_held and let_go(user) or 'LOST'
+    ledger['d:' .. user.id] = user.detail
+    redis.call('HSET', match, outcome, ledger[outcome], 'd:' .. user.id, user.detail)
+  end
+end
+
+if not ledger.endAt and not ledger.settled and (final or reason ~= '') then
+  kind = 'new'
+  ledger.endReason, ledger.endInitiator, ledger.endMessage = reason, initiator, message
+  ledger.endEvidence, ledger.endAt = evidence, now
+  redis.call('HSET', match, 'endReason', reason, 'endInitiator', initiator, 'endMessage', message,
+    'endEvidence', evidence, 'endAt', now)
+end
+if final and not ledger.settled then
+  kind = 'new'
+  -- For a Match that claimed nobody this makes a tombstone: a claim that is still on its way is refused.
+  redis.call('HSET', match, 'settled', '1', 'settledAt', now)
+  redis.call('PEXPIRE', match, match_ttl)
+  redis.call('ZREM', live, uid)
+  -- The session id may belong to a later Match by now.
+  if redis.call('GET', session) == uid then
+    redis.call('PEXPIRE', session, match_ttl)
+  end
+end
+
+local reply = {'OK', kind, text(ledger.endReason), text(ledger.endInitiator), text(ledger.endMessage),
+  text(ledger.endEvidence), text(ledger.endAt)}
+for _, user in ipairs(users) do
+  reply[#reply + 1] = user.id
+  reply[#reply + 1] = ledger['s:' .. user.id] or 'LOST'
+  reply[#reply + 1] = text(ledger['d:' .. user.id])
+end
+return reply

@@ -1,0 +1,1 @@
+"""Facts: the frozen values that clients bring, `observe` gathers, `plan` and `status` decide on. No I/O, no rules."""

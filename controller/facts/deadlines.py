@@ -1,0 +1,91 @@
+"""When the windows of a Match run out: plain arithmetic on its spec and status. `plan` decides what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from controller.api.match import HistoryEntry, Match, ParticipantState, ParticipantStatus, Timeouts
+from controller.api.phases import MatchPhase
+from controller.facts.match import ServerFacts
+
+_LEAST_AFTER_NOTICE = timedelta(seconds=5)
+_PERMANENT = frozenset(
+    {
+        "CLIENT_INITIATED",
+        "PARTICIPANT_REMOVED",
+        "ROOM_DELETED",
+        "ROOM_CLOSED",
+        "USER_UNAVAILABLE",
+        "USER_REJECTED",
+        "SIP_TRUNK_FAILURE",
+        "AGENT_ERROR",
+    }
+)
+
+
+def ready_deadline(match: Match) -> datetime:
+    """Until when the Match must be Ready."""
+    return _created(match) + timedelta(seconds=match.spec.timeouts.ready_seconds)
+
+
+def connect_deadline(match: Match, server: ServerFacts) -> datetime | None:
+    """Until when both must be in; None before Ready and once both were in."""
+    if match.status.ready_at is None or match.status.connected_at is not None:
+        return None
+    window = timedelta(seconds=match.spec.timeouts.connect_seconds)
+    return _not_before(match.status.ready_at + window, server, window)
+
+
+def duration_deadline(match: Match) -> datetime | None:
+    """Until when the call may last; None without a limit or before both were in."""
+    limit_seconds = match.spec.timeouts.max_duration_seconds
+    if match.status.connected_at is None or limit_seconds == 0:
+        return None
+    return match.status.connected_at + timedelta(seconds=limit_seconds)
+
+
+def return_deadline(
+    timeouts: Timeouts, person: ParticipantStatus, noticed: datetime | None, server: ServerFacts
+) -> datetime | None:
+    """Until when somebody who dropped out may be back; None for whoever did not.
+
+    The window counts from the evidence's own time, and stays open for a few seconds after it was `noticed`.
+    """
+    if person.state is not ParticipantState.RECONNECTING:
+        return None
+    seconds = timeouts.leave_seconds if said_goodbye(person.detail) else timeouts.reconnect_seconds
+    window = timedelta(seconds=seconds)
+    deadline = _not_before(person.since + window, server, window)
+    return deadline if noticed is None else max(deadline, noticed + min(window, _LEAST_AFTER_NOTICE))
+
+
+def noticed_at(history: Sequence[HistoryEntry]) -> datetime | None:
+    """When it was last noticed that somebody had dropped out."""
+    return next((step.time for step in reversed(history) if step.phase is MatchPhase.RECONNECTING), None)
+
+
+def return_deadlines(match: Match, server: ServerFacts) -> Mapping[str, datetime]:
+    """The deadlines of all who dropped out, by identity."""
+    noticed = noticed_at(match.status.history)
+    found = {
+        person.identity: return_deadline(match.spec.timeouts, person, noticed, server)
+        for person in match.status.participants
+    }
+    return {identity: deadline for identity, deadline in found.items() if deadline is not None}
+
+
+def said_goodbye(reason: str | None) -> bool:
+    """Whether a LiveKit DisconnectReason means that the client left on purpose, or was taken out; else it was lost."""
+    return reason in _PERMANENT
+
+
+def _not_before(deadline: datetime, server: ServerFacts, window: timedelta) -> datetime:
+    """Whoever was down (LiveKit, or we) does not end calls by having slept: the window begins anew with the answers."""
+    return deadline if server.answers_since is None else max(deadline, server.answers_since + window)
+
+
+def _created(match: Match) -> datetime:
+    created = match.metadata.creation_timestamp
+    assert created is not None, "the API server sets creationTimestamp on every object"
+    return created

@@ -1,0 +1,89 @@
+"""What is known of a LiveKit room and of the people in it, and our mark that says whose room it is.
+
+`clients.livekit` makes these values, `observe.livekit` keeps them, `plan` decides on them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import orjson
+
+from controller.api.names import MARK_KEY
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Whose room it is: written into LiveKit's metadata under `roomkeeper.dev`, read back before we mutate anything."""
+
+    cluster: str
+    namespace: str
+    name: str
+    root_uid: str
+    room_uid: str
+
+    def to_json(self) -> dict[str, str]:
+        """The value of the key `roomkeeper.dev`."""
+        return {
+            "cluster": self.cluster,
+            "namespace": self.namespace,
+            "name": self.name,
+            "rootUID": self.root_uid,
+            "roomUID": self.room_uid,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKitRoom:
+    """A room as LiveKit lists it, without its secrets."""
+
+    name: str
+    sid: str
+    num_participants: int
+    mark: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKitParticipant:
+    """A person (or agent, egress, …) as LiveKit lists them."""
+
+    identity: str
+    sid: str
+    state: str
+    kind: str
+    joined_at_ms: int
+
+    @property
+    def is_active(self) -> bool:
+        """Media is up (a client that only opened the signalling socket is JOINED)."""
+        return self.state == "ACTIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRequest:
+    """What CreateRoom is asked for. `metadata` is the user's map; the mark is added to it."""
+
+    name: str
+    max_participants: int
+    empty_timeout_seconds: int
+    departure_timeout_seconds: int
+    metadata: dict[str, object]
+    mark: Mark
+
+
+def parse_mark(metadata: str) -> Mark | None:
+    """Our mark in a room's metadata, or None if there is none that reads like one."""
+    if MARK_KEY not in metadata:
+        return None
+    try:
+        value = orjson.loads(metadata)[MARK_KEY]
+        fields = [value[key] for key in ("cluster", "namespace", "name", "rootUID", "roomUID")]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    # Whoever has an API key of that LiveKit may write what they like there: it must be able to name things of ours.
+    if not all(isinstance(field, str) and _NAME.fullmatch(field) for field in fields):
+        return None
+    return Mark(*fields)

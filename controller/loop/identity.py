@@ -1,0 +1,78 @@
+"""Who this replica is, and whether the one that a Lease names can still be alive.
+
+An identity is `<pod or host>_<boot>.<pid namespace>.<pid>.<start time>`: unique per process, and telling enough that a
+successor on the same machine can prove its predecessor dead instead of waiting out its lease.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaIdentity:
+    """One process. `pod` is empty outside a pod."""
+
+    host: str
+    pod: str
+    boot: str
+    pid_namespace: str
+    pid: int
+    started_ticks: str
+
+    @classmethod
+    def of_this_process(cls) -> ReplicaIdentity:
+        """The identity of the running process; the pod's name comes from POD_NAME (downward API)."""
+        pod = os.environ.get("POD_NAME", "")
+        return cls(
+            host=pod or socket.gethostname(),
+            pod=pod,
+            boot=_read("/proc/sys/kernel/random/boot_id")[:8] or "0",
+            pid_namespace=_pid_namespace(),
+            pid=os.getpid(),
+            started_ticks=_started_ticks(os.getpid()),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.host}_{self.boot}.{self.pid_namespace}.{self.pid}.{self.started_ticks}"
+
+    def is_dead_predecessor(self, holder: str) -> bool:
+        """Whether `holder` is certainly not running any more (False also where that cannot be told)."""
+        if holder == str(self):
+            return False
+        host, _, process = holder.rpartition("_")
+        if self.pod and host == self.pod:
+            return True
+        parts = process.split(".")
+        if len(parts) != 4 or host != self.host or self.started_ticks == "0":
+            return False
+        boot, pid_namespace, pid, started_ticks = parts
+        if boot != self.boot or pid_namespace != self.pid_namespace or not pid.isdecimal():
+            return False
+        return _started_ticks(int(pid)) != started_ticks
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]") or "0"
+    except OSError:
+        return "0"
+
+
+def _started_ticks(pid: int) -> str:
+    """Start time of a process in clock ticks since boot; "0" if there is no such process (or no /proc, or a zombie)."""
+    # The name in parentheses may hold blanks and parentheses of its own: count from the last one.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(fields) < 20 or fields[0] in {"Z", "X"}:
+        return "0"
+    return fields[19]

@@ -1,0 +1,221 @@
+"""The Lease: one replica works, the others wait, and the epoch tells every store who is current.
+
+The epoch is `spec.leaseTransitions`: read, incremented, written with resourceVersion, so of many takers exactly one
+wins. Should it fall below a fence that Redis has seen (the Lease was deleted), the first write is refused as stale,
+and the lease is taken again above that fence. A holder counts as gone only when its Lease has not changed for its
+whole duration *by our own monotonic clock* (the way of client-go's leaderelection), when it released it, or when it is
+known dead: the same pod name (the kubelet never runs two of one pod), or a process of this very machine that no longer
+runs. So a restart does not wait out its predecessor's lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from controller.clients.kubernetes import Body, KubernetesClient, Resource
+from controller.clock import Clock
+from controller.errors import AlreadyExists, BackendError, Conflict, LeadershipLost, NotFound
+from controller.loop.identity import ReplicaIdentity
+from controller.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """Durations of a lease, in seconds."""
+
+    duration_seconds: float = 15.0
+    renew_seconds: float = 3.0
+    retry_seconds: float = 1.0
+    call_timeout_seconds: float = 4.0
+
+
+class Leadership:
+    """One Lease, seen from one replica."""
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        clock: Clock,
+        identity: ReplicaIdentity,
+        *,
+        namespace: str,
+        name: str,
+        times: LeaseTimes,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._identity = identity
+        self._namespace = namespace
+        self._name = name
+        self._times = times
+        self._held: Body | None = None
+        self._lost = asyncio.Event()
+        self._floor = 0
+        self._valid_until = 0.0
+        self._seen: tuple[str, float] = ("", 0.0)
+        self.epoch = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease is ours and not yet run out."""
+        return self._held is not None and time.monotonic() < self._valid_until
+
+    def require(self, call_timeout_seconds: float = 0.0) -> None:
+        """Raise LeadershipLost unless the lease outlasts a call of that length that would start now."""
+        if self._held is None or time.monotonic() + call_timeout_seconds >= self._valid_until:
+            raise LeadershipLost(f"the lease {self._namespace}/{self._name} is not ours for long enough")
+
+    async def acquire(self) -> int:
+        """Wait until the lease is ours; the new epoch."""
+        waiting_for = ""
+        while True:
+            try:
+                holder = await self._try()
+            except BackendError as error:
+                log.warning("lease cannot be read or written", lease=self._name, error=str(error))
+                holder = "?"
+            if self._held is not None:
+                metrics.leader.set(1)
+                metrics.epoch.set(self.epoch)
+                log.info("lease acquired", lease=self._name, epoch=self.epoch, identity=str(self._identity))
+                return self.epoch
+            if holder != waiting_for:
+                waiting_for = holder
+                log.info("waiting for the lease", lease=self._name, holder=holder)
+            await asyncio.sleep(self._times.retry_seconds)
+
+    async def hold(self) -> None:
+        """Renew until the lease is lost; then return."""
+        while not self._lost.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), self._times.renew_seconds)
+            held = self._held
+            if held is None:
+                return
+            started = time.monotonic()
+            try:
+                renewed = await self._write(held, self.epoch)
+                if self._lost.is_set():
+                    return  # lost while the renewal was under way
+                self._held = renewed
+                self._valid_until = started + self._times.duration_seconds
+            except (Conflict, NotFound) as error:
+                self._lose(f"somebody else wrote it: {error}")
+            except BackendError as error:
+                if time.monotonic() >= self._valid_until:
+                    self._lose(f"it could not be renewed in time: {error}")
+                else:
+                    log.warning("lease could not be renewed yet", lease=self._name, error=str(error))
+
+    def outdated(self, fence: int) -> None:
+        """A store has seen the epoch `fence`, higher than ours (the Lease was deleted, say): step down, and take the
+        lease again above it."""
+        self._floor = max(self._floor, fence)
+        self._lose(f"epoch {fence} has been seen, ours is {self.epoch}")
+
+    async def confirm(self) -> None:
+        """Ask the API server whether the lease is still ours. Raises LeadershipLost, or BackendError if it is away."""
+        self.require()
+        lease = await self._client.get(LEASES, self._namespace, self._name)
+        spec = lease["spec"]
+        if spec.get("holderIdentity") != str(self._identity) or spec.get("leaseTransitions") != self.epoch:
+            self._lose(f"it is held by {spec.get('holderIdentity')!r}")
+            self.require()
+
+    async def release(self) -> None:
+        """Hand the lease over at once (SIGTERM); failing to is harmless, it then runs out."""
+        held, self._held = self._held, None
+        metrics.leader.set(0)
+        if held is None:
+            return
+        body = self._body(held, self.epoch)
+        body["spec"]["holderIdentity"] = ""
+        body["spec"]["leaseDurationSeconds"] = 1
+        try:
+            await self._client.replace(LEASES, self._namespace, self._name, body)
+            log.info("lease released", lease=self._name, epoch=self.epoch)
+        except BackendError as error:
+            log.warning("lease could not be released; it runs out by itself", lease=self._name, error=str(error))
+
+    def _lose(self, why: str) -> None:
+        if self._held is None:
+            return
+        self._held = None
+        self._lost.set()
+        metrics.leader.set(0)
+        log.warning("lease lost", lease=self._name, epoch=self.epoch, why=why)
+
+    async def _try(self) -> str:
+        """Take the lease if it is free; the name of its holder otherwise."""
+        try:
+            lease = await self._client.get(LEASES, self._namespace, self._name)
+        except NotFound:
+            lease = {"metadata": {"name": self._name, "namespace": self._namespace}, "spec": {}}
+        spec: dict[str, Any] = lease["spec"]
+        holder = str(spec.get("holderIdentity") or "")
+        foreign = holder not in {"", str(self._identity)}
+        if foreign and not self._identity.is_dead_predecessor(holder) and not self._has_run_out(lease):
+            return holder
+        epoch = max(int(spec.get("leaseTransitions") or 0), self._floor) + 1
+        started = time.monotonic()
+        try:
+            self._held = await self._write(lease, epoch)
+        except (Conflict, AlreadyExists):
+            return "another replica that was faster"
+        self.epoch = epoch
+        self._lost.clear()
+        self._valid_until = started + self._times.duration_seconds
+        return ""
+
+    def _has_run_out(self, lease: Body) -> bool:
+        version = str(lease["metadata"].get("resourceVersion", ""))
+        now = time.monotonic()
+        if version != self._seen[0]:
+            self._seen = (version, now)
+            return False
+        duration_seconds = float(lease["spec"].get("leaseDurationSeconds") or self._times.duration_seconds)
+        # One call's time on top: what the old holder sent in its last moment has arrived by then.
+        return now - self._seen[1] > duration_seconds + self._times.call_timeout_seconds
+
+    async def _write(self, lease: Body, epoch: int) -> Body:
+        body = self._body(lease, epoch)
+        if "resourceVersion" in body["metadata"]:
+            return await self._client.replace(LEASES, self._namespace, self._name, body)
+        return await self._client.create(LEASES, self._namespace, body)
+
+    def _body(self, lease: Body, epoch: int) -> Body:
+        now = _micro_time(self._clock.now())
+        mine = epoch == self.epoch and self._held is not None
+        metadata = {
+            key: lease["metadata"][key]
+            for key in ("name", "namespace", "resourceVersion", "uid")
+            if key in lease["metadata"]
+        }
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": str(self._identity),
+                "leaseDurationSeconds": max(1, round(self._times.duration_seconds)),
+                "leaseTransitions": epoch,
+                "acquireTime": lease["spec"].get("acquireTime", now) if mine else now,
+                "renewTime": now,
+            },
+        }
+
+
+def _micro_time(moment: datetime) -> str:
+    # MicroTime: the API server insists on exactly six digits of fraction.
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -1,0 +1,149 @@
+"""The matchmaking pools of this replica: one per namespace, bound to our epoch and to the incarnation of Redis.
+
+A Redis that lost its data is noticed by its incarnation, before anything is written. Then the live Matches of the
+namespace are claimed again from what their status kept (`mode Restore`: queue times included), and only then does the
+pool open. Until it is open, everything that needs it fails with StateLost and is repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from controller.api.match import Match
+from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.clients.redis.client import Redis
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.replies import ClaimOk, Incarnation, Lost, Settled, Stale
+from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, UserState
+from controller.clock import Clock
+from controller.errors import Backend, LeadershipLost, StateLost
+from controller.facts.time import milliseconds
+
+log = structlog.get_logger(__name__)
+
+_STATES = {
+    MatchPhase.CREATING: UserState.CONNECTING,
+    MatchPhase.CONNECTING: UserState.CONNECTING,
+    MatchPhase.ACTIVE: UserState.IN_CALL,
+    MatchPhase.TERMINATING: UserState.DISCONNECTING,
+}
+
+
+class Pools:
+    """Pools by namespace. `matches` lists the known Matches of one; `confirm` checks that the lease is still ours,
+    and `outdated` hears of an epoch above it.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        cluster_id: str,
+        clock: Clock,
+        *,
+        matches: Callable[[str], Iterable[Match]],
+        confirm: Callable[[], Awaitable[None]],
+        outdated: Callable[[int], None],
+    ) -> None:
+        self._redis = redis
+        self._cluster_id = cluster_id
+        self._clock = clock
+        self._matches = matches
+        self._confirm = confirm
+        self._outdated = outdated
+        self._epoch = 0
+        self._open: dict[str, Pool] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The lease is ours under `epoch`: every pool is opened anew."""
+        self._epoch = epoch
+        self._open.clear()
+
+    def unbound(self, namespace: str) -> Pool:
+        """A pool for what is neither fenced nor bound to an incarnation: reads, and the witness of webhooks."""
+        return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch)
+
+    async def get(self, namespace: str) -> Pool:
+        """The open pool of `namespace`. Raises StateLost while it is being restored, BackendError if Redis is away."""
+        pool = self._open.get(namespace)
+        if pool is not None:
+            return pool
+        async with self._locks.setdefault(namespace, asyncio.Lock()):
+            if namespace not in self._open:
+                self._open[namespace] = await self._bind(namespace)
+            return self._open[namespace]
+
+    def check(self, namespace: str, reply: object) -> None:
+        """Raise for the two replies that mean that we may not write: Stale and Lost."""
+        if isinstance(reply, Stale):
+            self._outdated(reply.current_epoch)
+            raise LeadershipLost(f"Redis has seen epoch {reply.current_epoch}, ours is {self._epoch}")
+        if isinstance(reply, Lost):
+            self._open.pop(namespace, None)
+            raise StateLost(Backend.REDIS, "script", f"Redis lost the data of namespace {namespace}; restoring it")
+
+    def namespaces(self) -> tuple[str, ...]:
+        """Namespaces whose pool is open."""
+        return tuple(self._open)
+
+    async def _bind(self, namespace: str) -> Pool:
+        await self._confirm()
+        pool = self.unbound(namespace)
+        incarnation = await pool.begin_restore()
+        self.check(namespace, incarnation)
+        assert isinstance(incarnation, Incarnation)
+        pool = pool.at(incarnation)
+        if not incarnation.restoring:
+            return pool
+        restored = await self._restore(namespace, pool)
+        opened = await pool.finish_restore()
+        self.check(namespace, opened)
+        assert isinstance(opened, Incarnation)
+        if restored:
+            log.warning("Redis had lost its data; live matches were restored", namespace=namespace, matches=restored)
+        return pool.at(opened)
+
+    async def _restore(self, namespace: str, pool: Pool) -> int:
+        restored = 0
+        for match in self._matches(namespace):
+            request = restore_request(match)
+            if request is None:
+                continue
+            reply = await pool.claim(request, now_ms=milliseconds(self._clock.now()))
+            self.check(namespace, reply)
+            if isinstance(reply, ClaimOk):
+                restored += 1
+            elif not isinstance(reply, Settled):
+                log.error("match could not be restored", key=f"{namespace}/{match.metadata.name}", answer=str(reply))
+        return restored
+
+
+def restore_request(match: Match) -> ClaimRequest | None:
+    """The claim that rebuilds the ledger of a live Match from its status; None for one that holds nobody."""
+    status = match.status
+    if status.phase is None or status.started_at is None or MATCH_PHASES[status.phase].terminal or status.end:
+        return None
+    queued_at = {person.identity: person.queued_at for person in status.participants}
+    claimants = tuple(
+        Claimant(identity, milliseconds(at) if (at := queued_at.get(identity)) is not None else None)
+        for identity in match.spec.identities
+    )
+    # Once claimed, a Match is at least Creating; somebody reconnecting stays IN_CALL.
+    phase = {MatchPhase.PENDING: MatchPhase.CREATING, MatchPhase.RECONNECTING: MatchPhase.ACTIVE}.get(
+        status.phase, status.phase
+    )
+    return ClaimRequest(
+        uid=match.metadata.uid,
+        match_name=match.metadata.name,
+        session_id=match.spec.session_id or match.metadata.uid,
+        users=claimants,
+        mode=ClaimMode.RESTORE,
+        state=_STATES[phase],
+        phase=phase.value,
+        room=(status.room.live_kit_name or "") if status.room is not None else "",
+        url=(status.room.url or "") if status.room is not None else "",
+    )

@@ -1,0 +1,76 @@
+"""The queue of keys: each key once, never in two hands, and no namespace ahead of another.
+
+Pure bookkeeping without I/O or asyncio; `loop.worker` turns it into running tasks. The contract is that of
+client-go's workqueue (a key added while in hand comes back once when it is done), plus fairness: keys are taken from
+the namespaces in turn, so ten thousand new Matches of one pool delay a single one of another by one place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from controller.loop.key import Key
+
+
+class KeyQueue:
+    """Keys that want a reconcile."""
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[str, deque[Key]] = OrderedDict()
+        self._waiting: set[Key] = set()
+        self._in_hand: set[Key] = set()
+        self._again: dict[Key, bool] = {}
+
+    def add(self, key: Key, *, needs_read: bool = True) -> None:
+        """Ask for a reconcile of `key`; a key that already waits is not added twice.
+
+        `needs_read` tells whether what happened shows only when the backends are read again.
+        """
+        if key in self._in_hand:
+            self._again[key] = needs_read or self._again.get(key, False)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._lanes.setdefault(key.namespace, deque()).append(key)
+
+    def pop(self) -> Key | None:
+        """Take the next key into hand, or None if nothing waits."""
+        if not self._lanes:
+            return None
+        namespace, lane = self._lanes.popitem(last=False)
+        key = lane.popleft()
+        if lane:
+            self._lanes[namespace] = lane
+        self._waiting.discard(key)
+        self._in_hand.add(key)
+        return key
+
+    def done(self, key: Key) -> None:
+        """Put `key` out of hand; it waits again if it was added meanwhile."""
+        self._in_hand.discard(key)
+        if self._again.pop(key, None) is not None:
+            self.add(key)
+
+    def seen(self, key: Key, *, reads: bool) -> bool:
+        """`key`, in hand, is looked at now: what it was added for until this moment is covered.
+
+        Without `reads` (only what is in memory is looked at) that holds for what needs no read. Returns whether `key`
+        is covered, and so does not come back.
+        """
+        if reads or not self._again.get(key, False):
+            self._again.pop(key, None)
+            return True
+        return False
+
+    def clear(self) -> None:
+        """Forget everything that waits (the lease is gone); what is in hand stays in hand."""
+        self._lanes.clear()
+        self._waiting.clear()
+        self._again.clear()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def in_hand(self) -> int:
+        """Number of keys being worked on."""
+        return len(self._in_hand)

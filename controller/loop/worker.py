@@ -1,0 +1,195 @@
+"""The loop: takes keys out of the queue, runs one reconcile per key, and interprets what came of it in one place.
+
+Retry, deadline, metric and log of every reconcile are decided here and nowhere else; a reconciler only returns a
+`Result` or raises. Neighbours: `loop.queue` (what waits), `loop.deadlines` (when), `loop.backoff` (how long after a
+failure), `triggers` (who adds keys), `loop.reconcile` (what is run).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from controller.clock import Clock
+from controller.errors import BackendError, Conflict, LeadershipLost
+from controller.loop.backoff import Backoff
+from controller.loop.deadlines import Deadlines
+from controller.loop.key import Key
+from controller.loop.queue import KeyQueue
+from controller.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+_CONFLICT_PAUSE_SECONDS = 0.02
+_CONFLICTS_IN_A_ROW = 3
+# Changes of what every round looks at without asking anybody: the caches and the view of LiveKit.
+_IN_MEMORY = frozenset({"match", "room", "livekit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a reconcile leaves behind.
+
+    `deadline` is when the key wants to be looked at again if nothing else happens. `error` is what kept it from
+    getting on; the key then comes back after its backoff.
+    """
+
+    deadline: datetime | None = None
+    error: BackendError | None = None
+
+
+Reconciler = Callable[[Key], Awaitable[Result]]
+
+
+class Worker:
+    """Runs reconciles, at most `concurrency` at once and never two of one key."""
+
+    def __init__(
+        self, reconcile: Reconciler, clock: Clock, *, concurrency: int = 64, timeout_seconds: float = 30.0
+    ) -> None:
+        self._reconcile = reconcile
+        self._clock = clock
+        self._concurrency = concurrency
+        self._timeout_seconds = timeout_seconds
+        self._queue = KeyQueue()
+        self._deadlines = Deadlines()
+        self._backoff = Backoff()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked_at: dict[Key, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: datetime | None = None
+        self._open = False
+
+    def start(self) -> None:
+        """Begin to take keys: the lease is ours and the caches are synced."""
+        self._open = True
+        self._pump()
+        self._arm()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new key, let those in hand finish for `grace_seconds`, then cancel the rest."""
+        self._open = False
+        self._queue.clear()
+        self._deadlines.clear()
+        self._asked_at.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._timer_at = None
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def enqueue(self, key: Key, source: str) -> None:
+        """Ask for a reconcile of `key`. Without effect before `start` (which all keys follow) and after `stop`."""
+        if not self._open:
+            return
+        metrics.triggered(source)
+        self._asked_at.setdefault(key, time.monotonic())
+        self._queue.add(key, needs_read=source not in _IN_MEMORY)
+        self._pump()
+
+    def observing(self, key: Key, *, reads: bool) -> None:
+        """`key` is about to be observed: what woke it up until now is seen by that, and needs no other reconcile."""
+        if self._queue.seen(key, reads=reads):
+            self._asked_at.pop(key, None)
+
+    def failures(self, key: Key) -> int:
+        """Failures of `key` in a row."""
+        return self._backoff.failures(key)
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is in hand."""
+        return not len(self._queue) and not self._queue.in_hand
+
+    def _pump(self) -> None:
+        while self._open and len(self._tasks) < self._concurrency and (key := self._queue.pop()) is not None:
+            task = asyncio.get_running_loop().create_task(self._work(key), name=str(key))
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+        metrics.queue_depth.set(len(self._queue))
+        metrics.keys_in_hand.set(self._queue.in_hand)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._pump()
+
+    async def _work(self, key: Key) -> None:
+        started = time.monotonic()
+        metrics.queue_wait_seconds.observe(started - self._asked_at.pop(key, started))
+        outcome = "cancelled"
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                result = await self._reconcile(key)
+            outcome = self._interpret(key, result)
+        except LeadershipLost as error:
+            outcome = "not-leader"
+            # The lease may only be short: should it be renewed, nobody else would wake this key. `stop` forgets it.
+            self._retry(key)
+            log.info("reconcile given up", key=str(key), why=str(error))
+        except TimeoutError:
+            outcome = "timeout"
+            self._retry(key)
+            log.exception("reconcile took too long", key=str(key), timeout_seconds=self._timeout_seconds)
+        except Exception:  # one poisoned object must never stop the others
+            outcome = "bug"
+            self._retry(key)
+            log.exception("reconcile failed unexpectedly", key=str(key), failures=self._backoff.failures(key))
+        finally:
+            metrics.reconciles.labels(key.kind, outcome).inc()
+            metrics.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)
+            self._queue.done(key)
+
+    def _interpret(self, key: Key, result: Result) -> str:
+        if result.error is None:
+            self._backoff.succeeded(key)
+            self._set_deadline(key, result.deadline)
+            return "ok"
+        if isinstance(result.error, Conflict) and self._backoff.failures(key) < _CONFLICTS_IN_A_ROW:
+            # Somebody else was faster; the cache has been refreshed, so look again almost at once.
+            self._backoff.failed(key)
+            self._set_deadline(key, self._clock.now() + timedelta(seconds=_CONFLICT_PAUSE_SECONDS))
+            return "conflict"
+        pause_seconds = self._retry(key)
+        log.warning(
+            "reconcile will be repeated",
+            key=str(key),
+            error=str(result.error),
+            failures=self._backoff.failures(key),
+            retry_in_seconds=round(pause_seconds, 3),
+        )
+        return "retry"
+
+    def _retry(self, key: Key) -> float:
+        pause_seconds = self._backoff.failed(key)
+        self._set_deadline(key, self._clock.now() + timedelta(seconds=pause_seconds))
+        return pause_seconds
+
+    def _set_deadline(self, key: Key, at: datetime | None) -> None:
+        if not self._open:
+            return
+        self._deadlines.set(key, at)
+        metrics.deadlines.set(len(self._deadlines))
+        if at is not None and (self._timer_at is None or at < self._timer_at):
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = self._deadlines.next_at()
+        if self._timer_at is not None:
+            wait_seconds = max(0.0, (self._timer_at - self._clock.now()).total_seconds())
+            self._timer = asyncio.get_running_loop().call_later(wait_seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        for key in self._deadlines.due(self._clock.now()):
+            self.enqueue(key, "deadline")
+        self._arm()

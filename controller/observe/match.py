@@ -1,0 +1,121 @@
+"""Gathers what can be seen of one Match: concurrent reads, no decisions.
+
+"Could not read" becomes Unknown with the sentence why; the planner draws nothing destructive from it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from controller.api.match import Match
+from controller.api.names import livekit_room_name, room_name
+from controller.api.phases import MATCH_PHASES
+from controller.api.room import Room
+from controller.backends import ROOMS, Backends
+from controller.errors import BackendError, NotFound
+from controller.facts.deadlines import connect_deadline, ready_deadline, return_deadlines
+from controller.facts.learned import Learned
+from controller.facts.ledger import Ledger
+from controller.facts.livekit import LiveKitParticipant
+from controller.facts.match import MatchSeen, ServerFacts, TokensFacts
+from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
+
+
+async def observe_match(match: Match, backends: Backends, learned: Learned) -> MatchSeen:
+    """What is to be seen of `match` now; what this reconcile has `learned` already is not read again."""
+    now = backends.clock.now()
+    ledger = await _ledger(match, backends, learned, now)
+    room = await _room(match, value_of(ledger), backends, now)
+    owned = value_of(room)
+    livekit = backends.livekit
+    name = (
+        livekit_room_name(backends.cluster_id, owned.metadata.namespace, owned.metadata.uid)
+        if owned is not None
+        else ""
+    )
+    server = ServerFacts(livekit.name, livekit.public_url, livekit.view.failure, livekit.view.answers_since)
+    return MatchSeen(
+        ledger=ledger,
+        refusal=learned.refusal,
+        room=room,
+        livekit_room=livekit.view.room(name, now) if name else Absent(now),
+        people=await _people(match, name, server, backends, now),
+        tokens=_tokens(match, value_of(ledger), backends, now),
+        livekit_name=name,
+        server=server,
+    )
+
+
+async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
+    if learned.ledger is not None:
+        return learned.ledger
+    if match.status.phase is not None and MATCH_PHASES[match.status.phase].terminal:
+        return Absent(now)  # over, and everything about it is in its status
+    if not learned.must_read and _is_new(match, now):
+        # Nothing is known to be claimed, and nothing but a claim can follow: its answer tells what a read would.
+        return Absent(now)
+    try:
+        ledger = await backends.pools.unbound(match.metadata.namespace).ledger(match.metadata.uid)
+    except BackendError as error:
+        return Unknown(now, error.sentence)
+    return Absent(now) if ledger is None else Present(ledger, now)
+
+
+def _is_new(match: Match, now: datetime) -> bool:
+    """Whether the Match has no status yet and nothing ends it: the (idempotent) claim comes next in any case."""
+    wanted = match.metadata.deletion_timestamp is None and match.spec.termination is None
+    return wanted and match.status.phase is None and now < ready_deadline(match)
+
+
+async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[Room]:
+    """The Match's Room. An absence that would be acted upon is confirmed by a GET, since the cache may lag."""
+    namespace, name = match.metadata.namespace, room_name(match.metadata.uid)
+    known = backends.rooms.get(namespace, name)
+    if known is not None:
+        return Present(known, now)
+    ends = match.metadata.deletion_timestamp is not None or (ledger is not None and ledger.settled)
+    if backends.rooms.was_deleted(namespace, name) or not (ends or match.status.ready_at is not None):
+        return Absent(now)
+    if ledger is None and match.status.room is None:
+        return Absent(now)  # never claimed: nothing was made
+    try:
+        body = await backends.kubernetes.get(ROOMS, namespace, name)
+    except NotFound:
+        return Absent(now)
+    except BackendError as error:
+        return Unknown(now, error.sentence)
+    found = backends.rooms.offer(body)
+    return Absent(now) if found is None else Present(found, now)
+
+
+async def _people(
+    match: Match, name: str, server: ServerFacts, backends: Backends, now: datetime
+) -> Observation[tuple[LiveKitParticipant, ...]]:
+    """Who is in the room. Read anew once a deadline has passed: it counts only for what was seen after it."""
+    view = backends.livekit.view
+    known = view.people(name, now)
+    deadlines = [*return_deadlines(match, server).values()]
+    if (connecting := connect_deadline(match, server)) is not None:
+        deadlines.append(connecting)
+    passed = max((deadline for deadline in deadlines if deadline <= now), default=None)
+    if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
+        return known
+    try:
+        people = await backends.livekit.client.list_participants(name)
+    except BackendError as error:
+        return Unknown(now, error.sentence)
+    view.saw_people(name, people, now)
+    return Present(people, now)
+
+
+def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[TokensFacts]:
+    remembered = backends.tokens.get(match.metadata.uid)
+    if remembered is not None:
+        return remembered
+    status = match.status
+    if status.tokens is not None and status.room is not None and status.room.live_kit_name is not None:
+        return Present(TokensFacts(status.room.live_kit_name, status.tokens.expires_at), now)
+    finished = status.phase is not None and MATCH_PHASES[status.phase].terminal
+    if finished or ledger is None or not ledger.claimed:
+        return Absent(now)
+    return Unknown(now, "tokens may have been delivered before this operator started")

@@ -1,0 +1,60 @@
+"""Gathers what can be seen of one Room: concurrent reads, no decisions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from controller.api.names import MATCH, livekit_room_name
+from controller.api.room import Room
+from controller.backends import Backends
+from controller.errors import BackendError
+from controller.facts.learned import Learned
+from controller.facts.match import ServerFacts
+from controller.facts.observation import Absent, Observation, Present, Unknown
+from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+
+
+async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
+    """What is to be seen of `room` now; what this reconcile has `learned` already is not read again."""
+    now = backends.clock.now()
+    livekit = backends.livekit
+    name = livekit_room_name(backends.cluster_id, room.metadata.namespace, room.metadata.uid)
+    return RoomSeen(
+        livekit_name=name,
+        livekit_room=livekit.view.room(name, now),
+        people=livekit.view.people(name, now),
+        record=await _record(room, name, backends, learned, now),
+        owner=_owner(room, backends),
+        cluster_id=backends.cluster_id,
+        server=ServerFacts(livekit.name, livekit.public_url, livekit.view.failure, livekit.view.answers_since),
+        is_certainly_gone=livekit.view.is_gone(name),
+    )
+
+
+async def _record(
+    room: Room, name: str, backends: Backends, learned: Learned, now: datetime
+) -> Observation[RecordFacts]:
+    if learned.record is not None:
+        return Present(learned.record, now)
+    wanted = room.metadata.deletion_timestamp is None and not room.spec.termination_reason
+    if wanted and not learned.must_read and room.status.phase is None:
+        return Absent(now)  # a new Room: whatever is there is written over
+    pool = backends.pools.unbound(room.metadata.namespace)
+    try:
+        fields = await pool.redis.hash(pool.keys.room(name))
+    except BackendError as error:
+        return Unknown(now, error.sentence)
+    if not fields:
+        return Absent(now)
+    return Present(RecordFacts(fields.get("status", ""), int(fields.get("lastUpdated", "0"))), now)
+
+
+def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
+    reference = next((ref for ref in room.metadata.owner_references if ref.controller), None)
+    if reference is None or reference.kind != MATCH.kind:
+        return None
+    match = backends.matches.get(room.metadata.namespace, reference.name)
+    if match is None or match.metadata.uid != reference.uid:
+        # The Match is gone or not seen yet; its UID is the root all the same.
+        return OwnerFacts(reference.uid, reference.name, room.spec.allowed_identities[:2], reference.uid)
+    return OwnerFacts(reference.uid, reference.name, match.spec.identities, match.spec.session_id or match.metadata.uid)

@@ -1,0 +1,316 @@
+"""Actions are values: what is to be done, on which backend, under which guard, and where the effect will be seen.
+
+A plan is a set of them without order: whatever must wait for another's effect is planned once that effect was
+observed. Every action is idempotent under its `idempotency_key`: sent twice, or sent with the reply lost, it leaves
+the same state. `ALL_ACTIONS` is what crash tests enumerate, and `act` has one executor for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, TypeAlias
+
+from controller.api.match import MatchSpec
+from controller.api.names import Kind
+from controller.errors import Backend
+from controller.facts.livekit import RoomRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The Kubernetes object that an action belongs to, in the version that was planned for."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What every action declares.
+
+    `guard` is what must still hold when it runs, enforced by the backend itself; `seen_in` is the observation that
+    shows its effect.
+    """
+
+    backend: ClassVar[Backend]
+    guard: ClassVar[str]
+    seen_in: ClassVar[str]
+
+    target: Target
+
+    @property
+    def idempotency_key(self) -> str:
+        """Two actions with one key have one effect."""
+        return f"{type(self).__name__}:{self.target.uid}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer(Action):
+    """Put our finalizer on the object, so that it cannot go before what belongs to it has gone."""
+
+    backend = Backend.KUBERNETES
+    guard = "resourceVersion"
+    seen_in = "metadata.finalizers"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFinalizer(Action):
+    """Take our finalizer off: nothing is left to be put in order. Nobody else's is touched."""
+
+    backend = Backend.KUBERNETES
+    guard = "the finalizer is still in its place (JSON patch test), and so is the uid"
+    seen_in = "the object is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObject(Action):
+    """Delete the object itself: it is finished and has been shown for long enough."""
+
+    backend = Backend.KUBERNETES
+    guard = "preconditions.uid"
+    seen_in = "metadata.deletionTimestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Action):
+    """Take both users out of the queue for this Match: all or none."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, and no other Match holds a user"
+    seen_in = "ledger.claimed"
+
+    spec: MatchSpec
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advance(Action):
+    """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, the users are still held by this Match"
+    seen_in = "ledger.phase"
+
+    identities: tuple[str, ...]
+    state: str
+    phase: str
+    livekit_name: str
+    url: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserOutcome:
+    """Where a user goes at the end: `to` is WAITING, IDLE or BACK (where they were); `place` ORIG or NOW."""
+
+    identity: str
+    to: str
+    place: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEnd(Action):
+    """Make the cause of the end durable, before anything is taken apart. The first cause that is stored stays."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, no cause is stored yet"
+    seen_in = "ledger.end"
+
+    reason: str
+    initiator: str
+    message: str
+    evidence: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle(Action):
+    """Let the users go, each exactly once: the commit point of the ending."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, the ledger of this UID"
+    seen_in = "ledger.settled"
+
+    outcomes: tuple[UserOutcome, ...]
+    reason: str
+    initiator: str
+    message: str
+    evidence: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRoom(Action):
+    """Create the Room that the Match owns."""
+
+    backend = Backend.KUBERNETES
+    guard = "the name is made from the Match's UID; an existing one is adopted only if this Match controls it"
+    seen_in = "room"
+
+    spec: MatchSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoom(Action):
+    """Delete the Match's Room; the Room's own key closes it on LiveKit."""
+
+    backend = Backend.KUBERNETES
+    guard = "preconditions.uid"
+    seen_in = "room"
+
+    room_name: str
+    room_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssueTokens(Action):
+    """Sign a token for each participant and put them where `delivery` says."""
+
+    backend = Backend.KUBERNETES
+    guard = "the Secret's name is made from the Match's UID, and the Match owns it"
+    seen_in = "tokens"
+
+    spec: MatchSpec
+    livekit_name: str
+    url: str
+
+    @property
+    def idempotency_key(self) -> str:
+        """Tokens may be issued again for the same room: later ones replace the earlier."""
+        return f"IssueTokens:{self.target.uid}:{self.livekit_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeTokens(Action):
+    """Take the tokens away from where they were put."""
+
+    backend = Backend.KUBERNETES
+    guard = "the Secret's name is made from the Match's UID"
+    seen_in = "tokens"
+
+    from_secret: bool
+    from_redis: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLiveKitRoom(Action):
+    """Create the room on LiveKit, or adopt ours that is there already."""
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the call; the answer carries our mark"
+    seen_in = "livekit_room"
+
+    request: RoomRequest
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLiveKitRoom(Action):
+    """Close the room on LiveKit, with everybody in it."""
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the call; the room, where it is listed, carries our mark"
+    seen_in = "livekit_room"
+
+    request: RoomRequest
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanLiveKitRoom(Action):
+    """Leave the room to itself: take our mark off, so that no sweep ever takes it for a leftover."""
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the call; the room carries our mark"
+    seen_in = "livekit_room"
+
+    livekit_name: str
+    metadata: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveStranger(Action):
+    """Remove a person who is not in the Room's allowedIdentities."""
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the call; the room carries our mark"
+    seen_in = "people"
+
+    livekit_name: str
+    identity: str
+    participant_sid: str
+
+    @property
+    def idempotency_key(self) -> str:
+        """One removal per session of the stranger."""
+        return f"RemoveStranger:{self.livekit_name}:{self.participant_sid}"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRoomRecord(Action):
+    """Write or renew the room's record in Redis."""
+
+    backend = Backend.REDIS
+    guard = "a record that is terminated stays so"
+    seen_in = "record"
+
+    livekit_name: str
+    session_id: str
+    users: tuple[str, ...]
+    max_participants: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndRoomRecord(Action):
+    """Mark the record as terminated and leave a tombstone under the LiveKit name."""
+
+    backend = Backend.REDIS
+    guard = "only an existing record is changed"
+    seen_in = "record"
+
+    livekit_name: str
+
+
+ALL_ACTIONS: tuple[type[Action], ...] = (
+    AddFinalizer,
+    ReleaseFinalizer,
+    DeleteObject,
+    Claim,
+    Advance,
+    RecordEnd,
+    Settle,
+    CreateRoom,
+    DeleteRoom,
+    IssueTokens,
+    RevokeTokens,
+    CreateLiveKitRoom,
+    DeleteLiveKitRoom,
+    OrphanLiveKitRoom,
+    RemoveStranger,
+    WriteRoomRecord,
+    EndRoomRecord,
+)
+
+AnyAction: TypeAlias = (
+    AddFinalizer
+    | ReleaseFinalizer
+    | DeleteObject
+    | Claim
+    | Advance
+    | RecordEnd
+    | Settle
+    | CreateRoom
+    | DeleteRoom
+    | IssueTokens
+    | RevokeTokens
+    | CreateLiveKitRoom
+    | DeleteLiveKitRoom
+    | OrphanLiveKitRoom
+    | RemoveStranger
+    | WriteRoomRecord
+    | EndRoomRecord
+)

@@ -1,0 +1,250 @@
+"""The plan of a Match: an ordered list of small steps, each either not concerned or the next thing to do.
+
+Pure: (Match, what was seen, now) → Plan. The same state gives the same plan whoever woke us, also after a crash in the
+middle. The Match writes users' states, its Room, its tokens and its own status; the LiveKit room belongs to the Room's
+key (`plan.room`). Why a Match ends is decided in `plan.causes`, where users go in `plan.outcomes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from controller.api.match import Match
+from controller.api.names import FINALIZER, MATCH, PAUSED
+from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.errors import Backend
+from controller.facts.deadlines import connect_deadline, duration_deadline, ready_deadline, return_deadlines
+from controller.facts.match import MatchSeen
+from controller.facts.observation import Absent, Present, Unknown, value_of
+from controller.plan import causes
+from controller.plan.actions import (
+    AddFinalizer,
+    Advance,
+    AnyAction,
+    Claim,
+    CreateRoom,
+    DeleteObject,
+    DeleteRoom,
+    IssueTokens,
+    RecordEnd,
+    ReleaseFinalizer,
+    RevokeTokens,
+    Settle,
+    Target,
+)
+from controller.plan.causes import EndCause
+from controller.plan.outcomes import outcomes
+from controller.plan.plan import Plan, earliest
+from controller.plan.presence import presences
+from controller.plan.readiness import is_published, renewal_at, tokens_are_there, wants_tokens
+
+# How soon to look again where a deadline has passed but the witnesses were asked before it.
+_ASK_AGAIN = timedelta(seconds=1)
+_HELD_RETRY = timedelta(milliseconds=100)
+_PHASE_OF_STATE = {
+    "CONNECTING": MatchPhase.CONNECTING,
+    "IN_CALL": MatchPhase.ACTIVE,
+    "DISCONNECTING": MatchPhase.TERMINATING,
+}
+
+
+def plan_match(match: Match, seen: MatchSeen, now: datetime) -> Plan:
+    """The next step of this Match."""
+    for step in _STEPS:
+        plan = step(match, seen, now)
+        if plan is not None:
+            return plan
+    raise AssertionError("the last step always has an answer")
+
+
+def session_id(match: Match) -> str:
+    """The id of the call: the matchmaker's, or the UID."""
+    return match.spec.session_id or match.metadata.uid
+
+
+def is_over(match: Match, seen: MatchSeen) -> bool:
+    """Whether users are settled, room and tokens gone: nothing of the call is left but what carries a TTL."""
+    ledger = value_of(seen.ledger)
+    tokens_gone = isinstance(seen.tokens, Absent) or not wants_tokens(match)
+    return ledger is not None and ledger.settled and isinstance(seen.room, Absent) and tokens_gone
+
+
+def _paused(match: Match, _seen: MatchSeen, _now: datetime) -> Plan | None:
+    if match.metadata.annotations.get(PAUSED) != "true":
+        return None
+    return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
+
+
+def _finished(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
+    phase = match.status.phase
+    # The status became terminal only when nothing was left: that need not be read again, whoever is away by now.
+    if phase is None or not MATCH_PHASES[phase].terminal:
+        return None
+    if leftover := _close_room(match, seen):
+        return Plan(leftover, waits_for="a Room that came up late to be closed")
+    if match.metadata.deletion_timestamp is not None:
+        return Plan(_release(match))
+    ended = match.status.ended_at or now
+    expiry = ended + timedelta(seconds=match.spec.ttl_seconds_after_finished)
+    if now >= expiry:
+        return Plan((DeleteObject(_target(match)),))
+    return Plan(deadline=expiry, waits_for="ttlSecondsAfterFinished")
+
+
+def _secured(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+    """Nothing is claimed before the finalizer is there: otherwise a deletion could leave users behind."""
+    if FINALIZER in match.metadata.finalizers:
+        return None
+    if match.metadata.deletion_timestamp is None:
+        return Plan((AddFinalizer(_target(match)),))
+    # Somebody took our finalizer off. What was claimed is put in order all the same, as long as the object is there.
+    return None if causes.is_claimed(seen) else Plan(waits_for="the end of the deletion")
+
+
+def _readable(_match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+    """Without the ledger nothing can be told: not who is claimed, and not whether the end has been decided."""
+    if isinstance(seen.ledger, Unknown):
+        return Plan(waits_for=seen.ledger.why, blocked_by=Backend.REDIS)
+    return None
+
+
+def _ending(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
+    cause = causes.cause_of_end(match, seen, now)
+    if cause is None:
+        return None
+    ledger = value_of(seen.ledger)
+    if ledger is None or not ledger.settled:
+        # First and alone: once the cause is durable, closing the room cannot look like a cause of its own.
+        return Plan((_let_go(match, seen, cause),), waits_for="the users to be settled")
+    actions: list[AnyAction] = [*_close_room(match, seen)]
+    if not isinstance(seen.tokens, Absent) and wants_tokens(match):
+        delivery = match.spec.tokens.delivery
+        actions.append(RevokeTokens(_target(match), delivery.to_secret, delivery.to_redis))
+    if actions:
+        return Plan(tuple(actions), waits_for="the room to be closed")
+    if not is_over(match, seen):
+        blocked_by = Backend.KUBERNETES if isinstance(seen.room, Unknown) else None
+        return Plan(waits_for="the room to be closed", blocked_by=blocked_by)
+    if match.metadata.deletion_timestamp is not None:
+        return Plan(_release(match))
+    return Plan(waits_for="nothing: it is over")
+
+
+def _close_room(match: Match, seen: MatchSeen) -> tuple[AnyAction, ...]:
+    room = value_of(seen.room)
+    if room is None or room.metadata.deletion_timestamp is not None:
+        return ()
+    return (DeleteRoom(_target(match), room.metadata.name, room.metadata.uid),)
+
+
+def _let_go(match: Match, seen: MatchSeen, cause: EndCause) -> AnyAction:
+    """The cause is recorded, then the users are DISCONNECTING, then they are settled. A rollback is one step."""
+    ledger = value_of(seen.ledger)
+    target, evidence = _target(match), cause.evidence()
+    if ledger is not None and ledger.claimed and not cause.is_rollback:
+        if ledger.end is None:
+            return RecordEnd(target, cause.reason.value, cause.initiator, cause.message, evidence, session_id(match))
+        if ledger.phase != MatchPhase.TERMINATING:
+            return _advance(match, seen, "DISCONNECTING")
+    users = outcomes(match, seen, cause)
+    return Settle(target, users, cause.reason.value, cause.initiator, cause.message, evidence, session_id(match))
+
+
+def _claim(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
+    if causes.is_claimed(seen):
+        return None
+    deadline = ready_deadline(match)
+    if seen.refusal is not None:
+        retry_at = earliest(deadline, now + _HELD_RETRY)
+        return Plan(deadline=retry_at, waits_for=f"{seen.refusal.identity} to be let go")
+    return Plan((Claim(_target(match), match.spec, session_id(match)),), deadline)
+
+
+def _room(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+    if not isinstance(seen.room, Absent):
+        return None
+    return Plan(
+        (CreateRoom(_target(match), match.spec),),
+        ready_deadline(match),
+        waits_for="the Room",
+    )
+
+
+def _hand_out(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
+    """Tokens and the room's address reach the users while the Room's key makes the room on LiveKit."""
+    room = value_of(seen.room)
+    if room is None:
+        return Plan(deadline=ready_deadline(match), waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
+    actions: list[AnyAction] = []
+    if not tokens_are_there(match, seen, now):
+        actions.append(IssueTokens(_target(match), match.spec, seen.livekit_name, seen.server.url))
+    if not is_published(seen):
+        actions.append(_advance(match, seen, "CONNECTING"))
+    return Plan(tuple(actions), ready_deadline(match)) if actions else None
+
+
+def _until_ready(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+    if match.status.ready_at is not None or isinstance(seen.livekit_room, Present):
+        return None
+    return Plan(deadline=ready_deadline(match), waits_for="LiveKit to have the room")
+
+
+def _connected(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+    ledger = value_of(seen.ledger)
+    if (
+        ledger is None
+        or ledger.phase == MatchPhase.ACTIVE
+        or not all(person.is_in for person in presences(match, seen))
+    ):
+        return None
+    return Plan((_advance(match, seen, "IN_CALL"),))
+
+
+def _wait(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
+    tokens = value_of(seen.tokens)
+    renewal = renewal_at(match, tokens) if tokens is not None else None
+    moments = (
+        connect_deadline(match, seen.server),
+        duration_deadline(match),
+        renewal,
+        *return_deadlines(match, seen.server).values(),
+    )
+    deadline = earliest(*(moment if moment is None or moment > now else now + _ASK_AGAIN for moment in moments))
+    return Plan(deadline=deadline, waits_for="people")
+
+
+_STEPS: tuple[Callable[[Match, MatchSeen, datetime], Plan | None], ...] = (
+    _paused,
+    _finished,
+    _secured,
+    _readable,
+    _ending,
+    _claim,
+    _room,
+    _hand_out,
+    _until_ready,
+    _connected,
+    _wait,
+)
+
+
+def _advance(match: Match, seen: MatchSeen, state: str) -> Advance:
+    return Advance(
+        _target(match),
+        match.spec.identities,
+        state,
+        _PHASE_OF_STATE[state].value,
+        seen.livekit_name,
+        seen.server.url if seen.livekit_name else "",
+        session_id(match),
+    )
+
+
+def _release(match: Match) -> tuple[AnyAction, ...]:
+    return (ReleaseFinalizer(_target(match)),) if FINALIZER in match.metadata.finalizers else ()
+
+
+def _target(match: Match) -> Target:
+    metadata = match.metadata
+    return Target(MATCH, metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)

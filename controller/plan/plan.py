@@ -1,0 +1,31 @@
+"""What a planner returns: actions without order, and the moment to look again if nothing happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.errors import Backend
+from controller.plan.actions import AnyAction
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next step towards the desired state.
+
+    The actions are independent of each other and run side by side; what depends on their effects is planned after they
+    were observed. `waits_for` says in a few words what an empty or unfinished plan is waiting for.
+    A frozen one (the object is paused) writes no status either. `blocked_by` is the backend that could not be read and
+    has to be: the key comes back after a backoff.
+    """
+
+    actions: tuple[AnyAction, ...] = ()
+    deadline: datetime | None = None
+    waits_for: str = ""
+    frozen: bool = False
+    blocked_by: Backend | None = None
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """The earliest of the moments that are given."""
+    return min((moment for moment in moments if moment is not None), default=None)

@@ -1,0 +1,112 @@
+"""One verdict per participant from several witnesses: LiveKit's webhooks and the lists that we read.
+
+The newer evidence wins. `participant_joined` is sent only once media is up; whoever has merely opened the signalling
+connection is listed as JOINED. A duplicate identity is not a leave: the new session's event follows. Pure; used by the
+planner and by the status alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from controller.api.match import Evidence, Match, Participant, ParticipantState, ParticipantStatus
+from controller.facts.ledger import LastEvent
+from controller.facts.livekit import LiveKitParticipant
+from controller.facts.match import MatchSeen
+from controller.facts.observation import Present, value_of
+from controller.facts.time import from_milliseconds
+
+JOINED = "participant_joined"
+LEFT_EVENTS = frozenset({"participant_left", "participant_connection_aborted"})
+_DUPLICATE = "DUPLICATE_IDENTITY"
+# A list is newer than an event only if it was asked for clearly later: the two clocks are not the same.
+_LIST_MARGIN = timedelta(milliseconds=250)
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Where one participant is, who says so, and since when."""
+
+    identity: str
+    state: ParticipantState
+    evidence: Evidence | None
+    detail: str | None
+    since: datetime | None
+    participant_sid: str | None
+
+    @property
+    def is_in(self) -> bool:
+        """Whether media is up."""
+        return self.state is ParticipantState.CONNECTED
+
+
+def presences(match: Match, seen: MatchSeen) -> tuple[Presence, ...]:
+    """The verdict for each participant, in the order of the spec."""
+    ledger = value_of(seen.ledger)
+    before = {status.identity: status for status in match.status.participants}
+    return tuple(
+        _presence(
+            person,
+            before.get(person.identity),
+            ledger.last.get(person.livekit_identity) if ledger else None,
+            seen,
+        )
+        for person in match.spec.participants
+    )
+
+
+def _presence(
+    person: Participant, before: ParticipantStatus | None, event: LastEvent | None, seen: MatchSeen
+) -> Presence:
+    was_in = before is not None and before.state is not ParticipantState.INVITED
+    if isinstance(seen.people, Present):
+        listed = next((p for p in seen.people.value if p.identity == person.livekit_identity), None)
+        newer = event is None or seen.people.at - _LIST_MARGIN > from_milliseconds(event.at_ms)
+        # What is told of another session of the person says nothing about the one that is listed.
+        other = listed is not None and event is not None and event.event in LEFT_EVENTS and event.sid != listed.sid
+        if (newer or other) and (listed is not None or was_in):
+            return _from_list(person.identity, before, event, listed, seen.people.at)
+    if event is not None and event.reason != _DUPLICATE:
+        return _from_event(person.identity, event)
+    if before is not None:
+        return Presence(
+            person.identity,
+            before.state,
+            before.evidence,
+            before.detail,
+            before.since,
+            before.participant_sid,
+        )
+    return Presence(person.identity, ParticipantState.INVITED, None, None, None, None)
+
+
+def _from_event(identity: str, event: LastEvent) -> Presence:
+    at = from_milliseconds(event.at_ms)
+    if event.event == JOINED:
+        return Presence(identity, ParticipantState.CONNECTED, Evidence.WEBHOOK, None, at, event.sid)
+    return Presence(identity, ParticipantState.LEFT, Evidence.WEBHOOK, event.reason or None, at, event.sid)
+
+
+def _from_list(
+    identity: str,
+    before: ParticipantStatus | None,
+    event: LastEvent | None,
+    listed: LiveKitParticipant | None,
+    at: datetime,
+) -> Presence:
+    if listed is None:
+        if event is not None and event.event in LEFT_EVENTS:
+            return _from_event(identity, event)
+        if before is not None and before.state is ParticipantState.LEFT:
+            return Presence(
+                identity, before.state, before.evidence, before.detail, before.since, before.participant_sid
+            )
+        sid = before.participant_sid if before else None
+        return Presence(identity, ParticipantState.LEFT, Evidence.POLL, "not listed any more", at, sid)
+    state = ParticipantState.CONNECTED if listed.is_active else ParticipantState.JOINING
+    if event is not None and event.event == JOINED and event.sid == listed.sid and listed.is_active:
+        return _from_event(identity, event)
+    if before is not None and before.state is state and before.participant_sid == listed.sid:
+        return Presence(identity, state, before.evidence, before.detail, before.since, listed.sid)
+    return Presence(identity, state, Evidence.POLL, None, at, listed.sid)

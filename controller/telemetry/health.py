@@ -1,0 +1,60 @@
+"""/livez, /readyz and /metrics: on a port of their own, and never dependent on LiveKit or Redis.
+
+Alive: the event loop keeps up. Ready: the caches are synced, so that webhooks can be taken and, once the lease is ours,
+keys worked on. An outage of a backend freezes decisions; restarting the pod would not help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from controller.telemetry import metrics
+
+_TICK_SECONDS = 0.5
+_MAX_LAG_SECONDS = 10.0
+
+
+class Health:
+    """What the probes ask for."""
+
+    def __init__(self) -> None:
+        self.is_synced = False
+        self.is_stopping = False
+        self._last_tick = time.monotonic()
+
+    async def run(self) -> None:
+        """Measure how late the event loop wakes up, until cancelled."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_TICK_SECONDS)
+            self._last_tick = time.monotonic()
+            metrics.loop_lag_seconds.set(max(0.0, self._last_tick - before - _TICK_SECONDS))
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        """200 while the loop keeps up."""
+        lag_seconds = time.monotonic() - self._last_tick
+        if lag_seconds > _MAX_LAG_SECONDS:
+            return web.Response(status=503, text=f"the event loop has been stuck for {lag_seconds:.0f} s\n")
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """200 once the caches are synced and until the operator stops."""
+        if self.is_stopping:
+            return web.Response(status=503, text="stopping\n")
+        if not self.is_synced:
+            return web.Response(status=503, text="the first LIST of matches and rooms is not complete\n")
+        return web.Response(text="ok\n")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """All metrics in Prometheus' text format."""
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def add_routes(self, app: web.Application) -> None:
+        """Mount the three."""
+        app.router.add_get("/livez", self.livez)
+        app.router.add_get("/readyz", self.readyz)
+        app.router.add_get("/metrics", self.metrics)

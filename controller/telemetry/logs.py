@@ -1,0 +1,89 @@
+"""Structured logs: one line per record, with key and reconcile id, and nothing secret in it.
+
+structlog renders our own records and those of the libraries (kopf, aiohttp) alike. Whatever looks like a JSON Web
+Token is blanked, whoever wrote it, and so is the API secret: libraries repeat what they were sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}(\.[\w-]*)?")
+_BLANK = "[redacted]"
+
+
+class Redactor:
+    """Blanks tokens and the given secrets in every text of a record, nested ones included."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = tuple(secret for secret in secrets if secret)
+
+    def text(self, value: str) -> str:
+        """`value` without secrets."""
+        for secret in self._secrets:
+            value = value.replace(secret, _BLANK)
+        return _TOKEN.sub(_BLANK, value) if "eyJ" in value else value
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """The structlog processor."""
+        for key, value in event.items():
+            event[key] = self._clean(value)
+        return event
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(item) for item in value]
+        if isinstance(value, int | float | bool | None):
+            return value
+        return self.text(str(value))
+
+
+def configure(log_format: str, level: str, secrets: tuple[str, ...]) -> None:
+    """Send everything to stderr in `log_format` ("json" or "console"), from `level` on."""
+    console = log_format == "console"
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    finish: list[structlog.typing.Processor] = (
+        [
+            structlog.processors.format_exc_info,
+            Redactor(secrets),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
+        if console
+        else [structlog.processors.format_exc_info, Redactor(secrets), structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("kopf", "aiohttp.access", "asyncio", "livekit"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,98 @@
+"""What is worth telling when a status was written: metrics of the way from created to over, and Kubernetes Events.
+
+Events are API writes, so there are few: Normal ones when a call is up and when it is over, Warnings for what went
+wrong. Readiness costs none. Neighbours: `loop.reconcile` calls this, `telemetry.events` posts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
+from controller.api.names import MATCH, ROOM
+from controller.api.phases import MatchPhase, RoomPhase
+from controller.api.room import Room, RoomIssue, RoomStatus
+from controller.clock import Clock
+from controller.telemetry import metrics
+from controller.telemetry.events import EventPoster, Subject
+
+log = structlog.get_logger(__name__)
+
+
+class Progress:
+    """Hears of every status that was written."""
+
+    def __init__(self, events: EventPoster, clock: Clock) -> None:
+        self._events = events
+        self._clock = clock
+
+    def status_written(self, before: Match | Room, status: Any, first_seen: datetime) -> None:
+        """`before` is the object with the status that was replaced; `first_seen` is when it was first reconciled."""
+        if isinstance(before, Match) and isinstance(status, MatchStatus):
+            self._match(before, status, first_seen)
+        elif isinstance(before, Room) and isinstance(status, RoomStatus):
+            self._room(before, status)
+
+    def released(self, match: Match, reason: str) -> None:
+        """A Match that was not over yet was deleted, and everything of it has been put in order."""
+        log.info("match", phase="gone", was=match.status.phase, reason=reason)
+        metrics.matches_finished.labels(reason).inc()
+
+    def strangers_removed(self, room: Room) -> None:
+        """People not in allowedIdentities were removed. Always the same words: it is one Event with a count."""
+        self._events.warning(
+            Subject.of(ROOM, room),
+            RoomIssue.UNEXPECTED_PARTICIPANT.value,
+            "removed somebody who is not in allowedIdentities",
+        )
+
+    def _match(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
+        before = match.status
+        subject = Subject.of(MATCH, match)
+        if status.phase is not before.phase:
+            log.info("match", phase=status.phase, was=before.phase, reason=status.reason)
+        if status.ready_at is not None and before.ready_at is None:
+            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
+        if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
+            metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
+            self._events.normal(subject, "Connected", "both people are in the room")
+        self._count_missed_webhooks(before, status)
+        if status.last_error is not None and status.last_error != before.last_error:
+            self._events.warning(subject, f"{status.last_error.type}Error", status.last_error.message)
+        if status.ended_at is not None and before.ended_at is None:
+            self._over(subject, status)
+
+    @staticmethod
+    def _count_missed_webhooks(before: MatchStatus, status: MatchStatus) -> None:
+        """A change that LiveKit sends a webhook for, and that polling was the first to see."""
+        known = {person.identity: person.state for person in before.participants}
+        for person in status.participants:
+            changed = known.get(person.identity) is not person.state
+            if changed and person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
+                metrics.webhooks_missed.inc()
+
+    def _over(self, subject: Subject, status: MatchStatus) -> None:
+        reason = status.reason or "Ended"
+        metrics.matches_finished.labels(reason).inc()
+        message = status.end.message if status.end is not None and status.end.message else "the match is over"
+        if status.phase is MatchPhase.FAILED:
+            self._events.warning(subject, reason, message)
+        else:
+            self._events.normal(subject, reason, message)
+
+    def _room(self, room: Room, status: RoomStatus) -> None:
+        subject = Subject.of(ROOM, room)
+        if status.phase is not room.status.phase:
+            # The Match tells the story of its own Room; standing rooms have nobody else.
+            tell = log.debug if room.metadata.owner_references else log.info
+            tell("room", phase=status.phase, was=room.status.phase, reason=status.reason)
+        new_issues = [issue for issue in status.issues if issue not in room.status.issues]
+        if new_issues:
+            self._events.warning(subject, new_issues[0].value, "found: " + ", ".join(status.issues))
+        if status.restores and status.restores != room.status.restores:
+            self._events.warning(subject, "Restored", "LiveKit lost the room; it was made again under the same name")
+        if status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
+            self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")

@@ -1,0 +1,73 @@
+"""Settings under which kopf only watches: nothing is persisted, compared, posted, or paced.
+
+Neighbour: `triggers.kubernetes`. Why each is as it is was measured against real servers; kopf is pinned exactly, since
+this leans on its details.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Remembers no earlier state of an object: kopf would copy the whole body for every event, and nobody asks."""
+
+    def build(self, **_: Any) -> Any:
+        """An empty essence."""
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        """None is stored."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing to store."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps no progress of handlers on the objects: event handlers have none."""
+
+    def fetch(self, **_: Any) -> Any:
+        """None is stored."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing to store."""
+
+    def purge(self, **_: Any) -> None:
+        """Nothing to remove."""
+
+    def touch(self, **_: Any) -> None:
+        """Objects are never touched."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """There is nothing of ours in it."""
+        return essence
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """The settings for `kopf.operator`."""
+    settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = NoDiffs()
+    settings.persistence.progress_storage = NoProgress()
+    settings.posting.enabled = False
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.exit_timeout = 2.0
+    # Every pause stays at a second or less: after an outage of the API server the next step is due at once.
+    settings.queueing.error_delays = (0.1, 0.5, 1, 1, 1, 1)
+    settings.watching.inactivity_timeout = 70
+    settings.watching.connect_timeout = 5
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.reconnect_backoff = 0.1
+    settings.networking.request_timeout = 10
+    settings.networking.connect_timeout = 3
+    settings.networking.error_backoffs = (0.1, 0.2, 0.5, 1, 1, 1, 1, 1)
+    settings.networking.enforce_retry_after = True
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.process.ultimate_exiting_timeout = 25
+    return settings

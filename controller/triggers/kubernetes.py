@@ -1,0 +1,150 @@
+"""kopf's part: the watch of our kinds, and nothing else. An event's body goes to the cache; that is all a handler does.
+
+The handlers do no I/O, never touch `patch` and return nothing (why: kopf then writes nothing of its own). Our own
+chunked LIST is the gate at start and the broom afterwards, because kopf tells neither when its first listing is
+complete nor what vanished while a watch was broken. Neighbours: `observe.cache` takes the bodies, `triggers.router`
+turns changes into keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kopf
+import structlog
+
+from controller.api.names import GROUP, KINDS, MATCH, ROOM, VERSION, Kind
+from controller.backends import MATCHES, ROOMS
+from controller.clients.connection import KubernetesConnection
+from controller.clients.kubernetes import KubernetesClient, Resource
+from controller.errors import BackendError, NotFound
+from controller.observe.cache import ObjectCache
+from controller.telemetry import metrics
+from controller.triggers.kopf_settings import kopf_settings
+
+log = structlog.get_logger(__name__)
+
+_START_PAUSE_SECONDS = 1.0
+
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+
+
+class KubernetesTrigger:
+    """Feeds the caches of Matches and Rooms, from the watch and from LISTs."""
+
+    def __init__(
+        self,
+        connection: KubernetesConnection,
+        client: KubernetesClient,
+        caches: Mapping[Kind, ObjectCache[Any]],
+        namespaces: tuple[str, ...],
+    ) -> None:
+        self._connection = connection
+        self._client = client
+        self._caches = caches
+        self._namespaces = namespaces
+
+    async def wait_for_crds(self) -> None:
+        """Return once our CRDs are established; say what is in the way as long as they are not."""
+        said = ""
+        while True:
+            try:
+                missing = [kind.crd for kind in KINDS if not await self._is_established(kind)]
+            except BackendError as error:
+                problem = str(error)
+            else:
+                if not missing:
+                    return
+                problem = f"CRDs are not installed: {', '.join(missing)}; apply crds/ (or manifests/install.yaml)"
+            if problem != said:
+                said = problem
+                log.warning("waiting", what=problem)
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+
+    async def first_sync(self) -> None:
+        """`sync`, repeated until it works: an API server that is away at our start comes back."""
+        while True:
+            try:
+                return await self.sync()
+            except BackendError as error:
+                log.warning("matches and rooms cannot be listed yet", error=str(error))
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+
+    async def sync(self) -> None:
+        """LIST everything once, in pages; evict what the caches hold and the server no longer has."""
+        await asyncio.gather(self._sync_kind(MATCH, MATCHES), self._sync_kind(ROOM, ROOMS))
+
+    async def resync_forever(self, interval_seconds: float) -> None:
+        """Repeat `sync` at intervals: deletions that a broken watch missed are found by this alone."""
+        while True:
+            await asyncio.sleep(interval_seconds)
+            try:
+                await self.sync()
+            except BackendError as error:
+                log.warning("the caches could not be compared with the server; next time", error=str(error))
+
+    async def watch(self, stop: asyncio.Event, on_started: Callable[[], None]) -> None:
+        """Run kopf until `stop` is set; `on_started` is called once it is up."""
+        ready = asyncio.Event()
+        started = asyncio.create_task(_call_after(ready, on_started))
+        registry = kopf.OperatorRegistry()
+        for kind, cache in self._caches.items():
+            self._register(registry, kind, cache)
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.AiohttpSession:  # a plain function would run in a thread, without our loop
+            return self._connection.for_kopf()
+
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings(),
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                standalone=True,
+                stop_flag=stop,
+                ready_flag=ready,
+            )
+        finally:
+            started.cancel()
+
+    def _register(self, registry: kopf.OperatorRegistry, kind: Kind, cache: ObjectCache[Any]) -> None:
+        trigger = metrics.triggers.labels(f"watch-{kind.singular}")
+
+        @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
+        async def feed(event: Any, **_: Any) -> None:  # a plain function would run in a thread of its own
+            trigger.inc()
+            if event["type"] == "DELETED":
+                cache.remove(event["object"])
+            else:
+                cache.offer(event["object"])
+
+    async def _sync_kind(self, kind: Kind, resource: Resource) -> None:
+        cache = self._caches[kind]
+        for namespace in self._namespaces or ("",):
+            uids: set[str] = set()
+            version = 0
+            async for page in self._client.pages(resource, namespace):
+                version = version or int(page["metadata"]["resourceVersion"])
+                for body in page["items"]:
+                    cache.offer(body)
+                    uids.add(body["metadata"]["uid"])
+                await asyncio.sleep(0)  # 10 000 objects must not hold up the lease
+            evicted = cache.evict_missing(uids, version, namespace)
+            if evicted:
+                log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
+
+    async def _is_established(self, kind: Kind) -> bool:
+        try:
+            crd = await self._client.get(CRDS, "", kind.crd)
+        except NotFound:
+            return False
+        conditions = crd.get("status", {}).get("conditions", [])
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+
+async def _call_after(event: asyncio.Event, callback: Callable[[], None]) -> None:
+    await event.wait()
+    callback()

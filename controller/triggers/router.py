@@ -1,0 +1,91 @@
+"""From a change to keys: whom a Match, a Room, or a room on LiveKit concerns.
+
+Triggers carry no meaning; this only knows who belongs together. A change of a Room concerns its own key, and its Match
+if the Room is new, ending or over; a change on LiveKit concerns both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from controller.api.match import Match
+from controller.api.names import MATCH, livekit_room_name
+from controller.api.room import Room
+from controller.facts.livekit import Mark
+from controller.loop.key import Key, Kind
+
+Enqueue = Callable[[Key, str], None]
+
+
+class Router:
+    """Who is to be woken up. `enqueue` is set once the worker exists."""
+
+    def __init__(self, cluster_id: str) -> None:
+        self._cluster_id = cluster_id
+        self._rooms: dict[str, Key] = {}
+        self._matches: dict[Key, Key] = {}
+        self.enqueue: Enqueue = _nobody_listens
+        self.recount: Callable[[str], None] = _nobody_counts
+
+    def stop_counting(self) -> None:
+        """The lease is gone: whoever has it now counts people."""
+        self.recount = _nobody_counts
+
+    def match_changed(self, match: Match) -> None:
+        """A Match was created, changed or deleted."""
+        self.enqueue(Key(Kind.MATCH, match.metadata.namespace, match.metadata.name), "match")
+
+    def room_changed(self, room: Room) -> None:
+        """A Room was created, changed or deleted."""
+        metadata = room.metadata
+        key = Key(Kind.ROOM, metadata.namespace, metadata.name)
+        self._rooms[livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid)] = key
+        owner = next((ref for ref in metadata.owner_references if ref.controller and ref.kind == MATCH.kind), None)
+        self.enqueue(key, "room")
+        if owner is not None:
+            self._matches[key] = Key(Kind.MATCH, metadata.namespace, owner.name)
+            if metadata.deletion_timestamp is not None or room.status.terminated_at is not None:
+                self.enqueue(self._matches[key], "room")
+
+    def room_gone(self, room: Room) -> None:
+        """A Room is not there any more: its Match may be waiting for just that."""
+        metadata = room.metadata
+        key = Key(Kind.ROOM, metadata.namespace, metadata.name)
+        self._rooms.pop(livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid), None)
+        match = self._matches.pop(key, None)
+        self.enqueue(key, "room")
+        if match is not None:
+            self.enqueue(match, "room")
+
+    def livekit_changed(self, livekit_name: str, source: str) -> None:
+        """Something about a room on LiveKit changed; rooms that are not ours concern nobody."""
+        key = self._rooms.get(livekit_name)
+        if key is not None:
+            self.enqueue(key, source)
+            if key in self._matches:
+                self.enqueue(self._matches[key], source)
+
+    def webhook_came(self, livekit_name: str, event: str, source: str) -> None:
+        """A webhook was written to the ledger. What repeats what we did ourselves, or tells of tracks, wakes nobody."""
+        if event.startswith("participant_"):
+            self.people_changed(livekit_name, source)
+        elif event == "room_finished":
+            self.livekit_changed(livekit_name, source)
+
+    def people_changed(self, livekit_name: str, source: str) -> None:
+        """A webhook told of somebody in a room: its keys are woken up, and who is there is read again."""
+        if livekit_name in self._rooms:
+            self.livekit_changed(livekit_name, source)
+            self.recount(livekit_name)
+
+    def knows(self, mark: Mark) -> bool:
+        """Whether the mark is one of this cluster."""
+        return mark.cluster == self._cluster_id
+
+
+def _nobody_counts(_livekit_name: str) -> None:
+    """Only the owner of the lease polls."""
+
+
+def _nobody_listens(_key: Key, _source: str) -> None:
+    """Before the worker is there: everything is enqueued when it starts."""

@@ -1,0 +1,204 @@
+"""The few calls the sandbox itself makes to the API server, as administrator.
+
+Installs `crds/` and `manifests/` by server-side apply (a kubectl start per file would cost more than the
+whole installation) and gets the operator's token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from controller.api.names import API_VERSION, FINALIZER, MANAGED_LABEL, MATCH
+from sandbox.errors import ClusterError
+from sandbox.trust import ssl_context
+
+Manifest = dict[str, Any]
+
+_FIELD_MANAGER = "roomkeeper-sandbox"
+_ESTABLISHED_TIMEOUT_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+_PROBE_SECONDS = 0.1
+_POLICIES = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
+_MATCHES = f"/apis/{API_VERSION}/namespaces/default/{MATCH.plural}"
+_PROBE: Manifest = {
+    "apiVersion": API_VERSION,
+    "kind": MATCH.kind,
+    "metadata": {"name": "probe"},
+    "spec": {"participants": [{"identity": "probe-a"}, {"identity": "probe-b"}]},
+}
+_CALL_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+# Everything once more in one file, for `kubectl apply -f`.
+_COLLECTION = "install.yaml"
+# The parser in C takes a tenth of the time.
+_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FIRST_KINDS = ("Namespace", "CustomResourceDefinition")
+
+
+class Cluster:
+    """An administrator's session; close it."""
+
+    def __init__(self, server: str, ca_file: Path, token: str) -> None:
+        self._server = server
+        self._ca_file = ca_file
+        self._token = token
+        self._session: aiohttp.ClientSession | None = None
+        self._resources: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def is_ready(self) -> bool:
+        """Does the server say that it can serve everything?"""
+        # It writes its certificate itself, a moment after it was started.
+        if not self._ca_file.exists():
+            return False
+        try:
+            async with self._connected().get(f"{self._server}/readyz") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError):
+            return False
+
+    async def install(self, manifests: Iterable[Manifest]) -> None:
+        """Apply everything: namespaces and CRDs first, the rest when the CRDs are served."""
+        documents = list(manifests)
+        first = [document for document in documents if document["kind"] in _FIRST_KINDS]
+        await self._apply_all(first)
+        crds = [document for document in first if document["kind"] == "CustomResourceDefinition"]
+        await asyncio.gather(*(self._established(crd["metadata"]["name"]) for crd in crds))
+        await self._apply_all(document for document in documents if document not in first)
+
+    async def wait_for_matches(self) -> None:
+        """Return once Matches are taken, also where the finalizer policy applies: it learns of our kinds seconds later.
+
+        The namespace `default` is labelled as managed for that, and stays so.
+        """
+        if not await self._has_policy():
+            return
+        label = {"metadata": {"labels": {MANAGED_LABEL: "true"}}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        await self._call("PATCH", "/api/v1/namespaces/default", "the namespace default", json=label, headers=headers)
+        deadline = time.monotonic() + _ESTABLISHED_TIMEOUT_SECONDS
+        while True:
+            try:
+                probe = await self._call("POST", f"{_MATCHES}?dryRun=All", "a Match (dry run)", json=_PROBE)
+                if FINALIZER in probe["metadata"].get("finalizers", ()):
+                    return
+                problem = "the finalizer policy does not apply"
+            except ClusterError as error:
+                problem = str(error)
+            if time.monotonic() > deadline:
+                raise ClusterError(f"no Match is taken {_ESTABLISHED_TIMEOUT_SECONDS:g} s after the CRDs: {problem}")
+            await asyncio.sleep(_PROBE_SECONDS)
+
+    async def _has_policy(self) -> bool:
+        async with self._connected().get(f"{self._server}{_POLICIES}") as answer:
+            return answer.status == 200 and bool((await answer.json())["items"])
+
+    async def service_account_token(self, namespace: str, name: str, seconds: int) -> str:
+        """A token by the TokenRequest API."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": seconds},
+        }
+        what = f"the token of ServiceAccount {namespace}/{name}"
+        answer = await self._call("POST", path, what, json=request)
+        return str(answer["status"]["token"])
+
+    async def create_orphan(self, name: str) -> None:
+        """A ConfigMap whose owner does not exist: the garbage collector removes it as soon as it works."""
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"{name}-owner", "uid": str(uuid.uuid4())}
+        body = {"metadata": {"name": name, "ownerReferences": [owner]}}
+        await self._call("POST", _CONFIG_MAPS, f"ConfigMap {name}", json=body)
+
+    async def has_config_map(self, name: str) -> bool:
+        async with self._connected().get(f"{self._server}{_CONFIG_MAPS}/{name}") as answer:
+            return answer.status != 404
+
+    async def _apply_all(self, manifests: Iterable[Manifest]) -> None:
+        await asyncio.gather(*(self._apply(manifest) for manifest in manifests))
+
+    async def _apply(self, manifest: Manifest) -> None:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        plural, namespaced = await self._resource(manifest["apiVersion"], kind)
+        group = manifest["apiVersion"]
+        prefix = f"/apis/{group}" if "/" in group else f"/api/{group}"
+        if namespaced:
+            prefix += f"/namespaces/{manifest['metadata'].get('namespace', 'default')}"
+        await self._call(
+            "PATCH",
+            f"{prefix}/{plural}/{name}?fieldManager={_FIELD_MANAGER}&force=true&fieldValidation=Strict",
+            f"{kind} {name}",
+            json=manifest,
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        )
+
+    async def _resource(self, group_version: str, kind: str) -> tuple[str, bool]:
+        """The plural of a kind, and whether it lives in namespaces."""
+        if (group_version, kind) not in self._resources:
+            prefix = "/apis/" if "/" in group_version else "/api/"
+            listing = await self._call("GET", prefix + group_version, f"the kinds of {group_version}")
+            for entry in listing["resources"]:
+                if "/" not in entry["name"]:
+                    self._resources[group_version, entry["kind"]] = entry["name"], entry["namespaced"]
+        if (group_version, kind) not in self._resources:
+            raise ClusterError(f"the API server knows no kind {kind} in {group_version}")
+        return self._resources[group_version, kind]
+
+    async def _established(self, name: str) -> None:
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+        deadline = time.monotonic() + _ESTABLISHED_TIMEOUT_SECONDS
+        while True:
+            crd = await self._call("GET", path, f"the CRD {name}")
+            conditions = {entry["type"]: entry for entry in (crd.get("status") or {}).get("conditions") or ()}
+            if conditions.get("Established", {}).get("status") == "True":
+                return
+            if time.monotonic() > deadline:
+                reasons = "; ".join(f"{key}: {entry.get('message')}" for key, entry in conditions.items())
+                raise ClusterError(f"the CRD {name} was not established: {reasons or 'no condition was set'}")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        json: Manifest | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Manifest:
+        session = self._connected()
+        async with session.request(method, self._server + path, json=json, headers=headers) as answer:
+            body: Manifest = await answer.json(content_type=None)
+            if answer.status >= 400:
+                raise ClusterError(f"the API server refused {what}: {body.get('message', answer.status)}")
+            return body
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=ssl_context(self._ca_file.read_text())),
+                headers={"Authorization": f"Bearer {self._token}"},
+                timeout=_CALL_TIMEOUT,
+            )
+        return self._session
+
+
+def read_manifests(folders: Iterable[Path]) -> list[Manifest]:
+    """All documents of all *.yaml files, in the order of the files' names."""
+    files = [file for folder in folders for file in sorted(folder.glob("*.yaml")) if file.name != _COLLECTION]
+    documents = [document for file in files for document in yaml.load_all(file.read_bytes(), _YamlLoader)]
+    return [document for document in documents if document is not None]

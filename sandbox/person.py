@@ -1,0 +1,148 @@
+"""One simulated person: a real WebRTC client in a process of its own (`python -m sandbox.person --url …`).
+
+The first line on stdin is the token (never on the command line, where everybody could read it); further
+lines are commands: `leave` says goodbye to LiveKit, `drop` vanishes without one. What happens is told as
+JSON lines on stdout. The parent's side is `people`.
+
+The wheel's native part can panic at exit, so the process ends with os._exit; and the wheel's error texts
+repeat the token, so none is passed on unread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from typing import Any
+
+from livekit import rtc
+
+_SAMPLE_RATE = 48_000
+_FRAME_SECONDS = 0.1
+_TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|(?:access_token|token)=[^\s&\"')]+")
+_STATUS = re.compile(r"\b([45]\d\d)\b")
+
+
+def tell(event: str, **details: Any) -> None:
+    """One line for the parent."""
+    sys.stdout.write(json.dumps({"event": event, "at": time.time(), **details}) + "\n")
+    sys.stdout.flush()
+
+
+def redact(text: str, token: str) -> str:
+    """A wheel's error text without the token, and without anything that looks like one."""
+    return _TOKEN_LIKE.sub("[redacted]", text.replace(token, "[redacted]"))[:300]
+
+
+def http_status(text: str) -> int | None:
+    """The HTTP status in such a text, if there is one."""
+    match = _STATUS.search(text)
+    return int(match[1]) if match else None
+
+
+def watch(room: rtc.Room) -> asyncio.Event:
+    """Tell the room's events; the returned one is set at the end of the connection."""
+    over = asyncio.Event()
+
+    def disconnected(reason: Any) -> None:
+        tell("disconnected", reason=rtc.DisconnectReason.Name(reason))
+        # Our own goodbye is finished by whoever said it.
+        if reason != rtc.DisconnectReason.CLIENT_INITIATED:
+            over.set()
+
+    def participant_event(name: str) -> Any:
+        return lambda participant: tell(name, identity=participant.identity)
+
+    def data_received(packet: rtc.DataPacket) -> None:
+        sender = packet.participant.identity if packet.participant else None
+        tell("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
+
+    room.on("disconnected", disconnected)
+    room.on("participant_connected", participant_event("participant_connected"))
+    room.on("participant_disconnected", participant_event("participant_disconnected"))
+    room.on("track_subscribed", lambda _track, _publication, who: tell("track_subscribed", identity=who.identity))
+    room.on("data_received", data_received)
+    room.on("reconnecting", lambda: tell("reconnecting"))
+    room.on("reconnected", lambda: tell("reconnected"))
+    return over
+
+
+async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
+    """A small audio track, so that there is media; the task feeds it."""
+    source = rtc.AudioSource(_SAMPLE_RATE, 1)
+    track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    await room.local_participant.publish_track(track, options)
+    samples = int(_SAMPLE_RATE * _FRAME_SECONDS)
+
+    async def feed() -> None:
+        while True:
+            await source.capture_frame(rtc.AudioFrame.create(_SAMPLE_RATE, 1, samples))
+            await asyncio.sleep(_FRAME_SECONDS)
+
+    return asyncio.create_task(feed())
+
+
+async def obey(room: rtc.Room, commands: asyncio.StreamReader) -> None:
+    """Until the person leaves; a parent that is gone is a cut cable."""
+    while True:
+        match (await commands.readline()).decode().strip():
+            case "leave":
+                await room.disconnect()
+                tell("left")
+                return
+            case "drop" | "":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case unknown:
+                tell("unknown_command", command=unknown)
+
+
+async def live(url: str, audio: bool) -> int:
+    """Join, publish, obey; the exit status."""
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    token = (await commands.readline()).decode().strip()
+    room = rtc.Room()
+    over = watch(room)
+    began = time.monotonic()
+    try:
+        await room.connect(url, token)
+    except rtc.ConnectError as error:
+        tell("failed", reason=redact(error.message, token), status=http_status(redact(error.message, token)))
+        return 1
+    others = sorted(participant.identity for participant in room.remote_participants.values())
+    tell(
+        "connected",
+        room=room.name,
+        identity=room.local_participant.identity,
+        sid=room.local_participant.sid,
+        others=others,
+        seconds=round(time.monotonic() - began, 4),
+    )
+    if audio:
+        feeding = await publish_silence(room)
+        tell("published")
+    obeying = asyncio.create_task(obey(room, commands))
+    ending = asyncio.create_task(over.wait())
+    await asyncio.wait({obeying, ending}, return_when=asyncio.FIRST_COMPLETED)
+    if audio:
+        feeding.cancel()
+    return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m sandbox.person", description="a simulated person")
+    parser.add_argument("--url", required=True, help="LiveKit's address: ws://HOST:PORT")
+    parser.add_argument("--no-audio", action="store_true", help="join without publishing anything")
+    arguments = parser.parse_args()
+    status = asyncio.run(live(arguments.url, audio=not arguments.no_audio))
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""What each program of the stack is started with, and how it shows that it is ready.
+
+`Wiring` holds all that one stack has chosen: parts, ports, secrets, files. One function per program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from sandbox.cluster import Cluster
+from sandbox.directory import Directory
+from sandbox.keys import random_secret, signing_key_pem
+from sandbox.parts import Located
+from sandbox.ports import PortLocks
+from sandbox.program import Recipe
+from sandbox.source import ROOT
+
+_HOST = "127.0.0.1"
+_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """One of each, on loopback (LiveKit's media ports listen everywhere: it cannot be told otherwise)."""
+
+    etcd: int
+    etcd_peer: int
+    kubernetes: int
+    redis: int
+    livekit: int
+    livekit_tcp: int
+    livekit_udp: int
+    webhook: int
+    metrics: int
+
+    @classmethod
+    def take(cls, locks: PortLocks) -> Ports:
+        return cls(**{name: locks.take() for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Everything one stack has chosen."""
+
+    parts: Mapping[str, Located]
+    ports: Ports
+    directory: Directory
+    admin_token: str = field(default_factory=random_secret, repr=False)
+    livekit_api_key: str = "sandbox"
+    livekit_api_secret: str = field(default_factory=random_secret, repr=False)
+
+    @property
+    def server(self) -> str:
+        return f"https://{_HOST}:{self.ports.kubernetes}"
+
+    @property
+    def ca_file(self) -> Path:
+        return self.data("kubernetes") / "apiserver.crt"
+
+    @property
+    def livekit_url(self) -> str:
+        return f"ws://{_HOST}:{self.ports.livekit}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://{_HOST}:{self.ports.redis}/0"
+
+    @property
+    def webhook_url(self) -> str:
+        return f"http://{_HOST}:{self.ports.webhook}/livekit/webhook"
+
+    @property
+    def operator_url(self) -> str:
+        return f"http://{_HOST}:{self.ports.metrics}"
+
+    def data(self, program: str) -> Path:
+        return self.directory.path / "data" / program
+
+    def recipe(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        ready: Callable[[], Awaitable[bool]],
+        where: str,
+        *,
+        grace_seconds: float = 0.2,
+    ) -> Recipe:
+        """A recipe for a located part, with an environment that holds nothing by accident."""
+        return Recipe(
+            name=name,
+            command=(str(self.parts[name].path), *arguments),
+            ready=ready,
+            where=f"{self.parts[name].version:<8} {where}",
+            environment=bare_environment(),
+            directory=self.directory.path,
+            grace_seconds=grace_seconds,
+        )
+
+
+def bare_environment() -> dict[str, str]:
+    """What a program needs from the surroundings, and nothing that could configure it."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def etcd(wiring: Wiring) -> Recipe:
+    client = f"http://{_HOST}:{wiring.ports.etcd}"
+    peer = f"http://{_HOST}:{wiring.ports.etcd_peer}"
+    arguments = (
+        f"--data-dir={wiring.data('etcd')}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        # Nothing here has to survive a crash of the machine.
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    )
+    return wiring.recipe("etcd", arguments, _answers(f"{client}/health"), client)
+
+
+def kube_apiserver(wiring: Wiring, cluster: Cluster) -> Recipe:
+    tokens = wiring.directory.write_secret("config/tokens.csv", f'{wiring.admin_token},admin,admin,"system:masters"\n')
+    key = wiring.directory.write_secret("config/service-accounts.pem", signing_key_pem())
+    arguments = (
+        f"--etcd-servers=http://{_HOST}:{wiring.ports.etcd}",
+        f"--secure-port={wiring.ports.kubernetes}",
+        f"--bind-address={_HOST}",
+        f"--advertise-address={_HOST}",
+        f"--cert-dir={wiring.data('kubernetes')}",
+        f"--service-account-key-file={key}",
+        f"--service-account-signing-key-file={key}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--token-auth-file={tokens}",
+        "--authorization-mode=RBAC",
+        # Else it waits for its clients' watches, and nobody comes back to this server.
+        "--shutdown-send-retry-after=false",
+    )
+    return wiring.recipe("kube-apiserver", arguments, cluster.is_ready, wiring.server, grace_seconds=0.3)
+
+
+def kube_controller_manager(wiring: Wiring, cluster: Cluster) -> Recipe:
+    arguments = (
+        f"--kubeconfig={wiring.directory.path / 'kubeconfig'}",
+        "--controllers=garbage-collector-controller,namespace-controller",
+        "--leader-elect=false",
+        "--use-service-account-credentials=false",
+        # No port: it has nothing to say that its effects do not show.
+        "--secure-port=0",
+    )
+    ready = _GarbageProbe(cluster)
+    return wiring.recipe("kube-controller-manager", arguments, ready, "garbage collector, namespaces")
+
+
+def redis(wiring: Wiring) -> Recipe:
+    folder = wiring.data("redis")
+    folder.mkdir(exist_ok=True)
+    arguments = (
+        *("--bind", _HOST, "--port", str(wiring.ports.redis)),
+        *("--dir", str(folder), "--save", "", "--appendonly", "no"),
+        *("--maxmemory-policy", "noeviction", "--loglevel", "notice"),
+    )
+    ready = _answers_ping(wiring.ports.redis)
+    return wiring.recipe("redis-server", arguments, ready, wiring.redis_url)
+
+
+def livekit(wiring: Wiring) -> Recipe:
+    ports = wiring.ports
+    settings = {
+        "port": ports.livekit,
+        "bind_addresses": [_HOST],
+        "rtc": {
+            "tcp_port": ports.livekit_tcp,
+            "udp_port": ports.livekit_udp,
+            "use_external_ip": False,
+            "node_ip": _HOST,
+            "enable_loopback_candidate": True,
+        },
+        "keys": {wiring.livekit_api_key: wiring.livekit_api_secret},
+        # With auto_create anyone with an unexpired token would re-open a closed room.
+        "room": {"auto_create": False, "empty_timeout": 300, "departure_timeout": 20},
+        "webhook": {"api_key": wiring.livekit_api_key, "urls": [wiring.webhook_url]},
+        "logging": {"level": "warn"},
+    }
+    file = wiring.directory.write_secret("config/livekit.yaml", yaml.safe_dump(settings, sort_keys=False))
+    # At SIGTERM it would go on for as long as people are in: the grace is short.
+    ready = _answers(f"http://{_HOST}:{ports.livekit}/")
+    return wiring.recipe("livekit-server", ("--config", str(file)), ready, wiring.livekit_url)
+
+
+def operator(wiring: Wiring, settings: Mapping[str, str]) -> Recipe:
+    return Recipe(
+        name="operator",
+        command=(sys.executable, "-m", "controller", "operator"),
+        ready=_answers(f"{wiring.operator_url}/readyz"),
+        where=wiring.operator_url,
+        environment={**bare_environment(), **settings},
+        directory=ROOT,
+        ready_timeout_seconds=30,
+        grace_seconds=1.2,
+    )
+
+
+class _GarbageProbe:
+    """Is an object whose owner is gone removed? Being synced has no better sign from outside."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._name = ""
+
+    async def __call__(self) -> bool:
+        if not self._name:
+            self._name = f"sandbox-probe-{secrets.token_hex(4)}"
+            await self._cluster.create_orphan(self._name)
+        if await self._cluster.has_config_map(self._name):
+            return False
+        # The next start probes with an object of its own.
+        self._name = ""
+        return True
+
+
+def _answers(url: str) -> Callable[[], Awaitable[bool]]:
+    """Ready when a GET is answered with 200."""
+
+    async def ready() -> bool:
+        try:
+            async with aiohttp.ClientSession(timeout=_PROBE_TIMEOUT) as session, session.get(url) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    return ready
+
+
+def _answers_ping(port: int) -> Callable[[], Awaitable[bool]]:
+    """Ready when Redis says PONG (before that it is loading, or not there)."""
+
+    async def ready() -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(_HOST, port)
+        except OSError:
+            return False
+        try:
+            writer.write(b"PING\r\n")
+            async with asyncio.timeout(1):
+                return (await reader.readline()).startswith(b"+PONG")
+        except (OSError, TimeoutError):
+            return False
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    return ready

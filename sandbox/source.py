@@ -1,0 +1,20 @@
+"""Where things are: pins, CRDs and manifests beside this package, and the user's cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PINS: Final = ROOT / "parts"
+CRDS: Final = ROOT / "crds"
+MANIFESTS: Final = ROOT / "manifests"
+DEMO_DIRECTORY: Final = ROOT / "build" / "demo"
+
+
+def user_cache() -> Path:
+    """`roomkeeper` in the user's cache directory."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification says that a relative path is to be ignored.
+    return (base if base.is_absolute() else Path.home() / ".cache") / "roomkeeper"

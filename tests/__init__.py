@@ -1,0 +1,1 @@
+"""Tests; see docs/ for what each directory holds."""

@@ -1,0 +1,264 @@
+"""The Kubernetes client against a server of our own: what is sent, and what an answer becomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from controller.clients.connection import KubernetesConnection
+from controller.clients.kubernetes import KubernetesClient, Resource
+from controller.clock import ServerClock
+from controller.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendUnavailable,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+)
+
+MATCHES, SECRETS = Resource("roomkeeper.dev", "v1alpha1", "matches"), Resource("", "v1", "secrets")
+PATH = "/apis/roomkeeper.dev/v1alpha1/namespaces/calls/matches"
+
+
+@dataclass
+class Api:
+    """Answers what a test told it to, and remembers what it was asked."""
+
+    status: int = 200
+    body: bytes = b'{"kind": "Match", "metadata": {}}'
+    headers: dict[str, str] = field(default_factory=dict)
+    pages: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        """One request."""
+        sent = await request.read()
+        body = orjson.loads(sent) if sent else None
+        self.asked.append((request.method, request.path, dict(request.query), body, request.content_type))
+        answer = orjson.dumps(self.pages.pop(0)) if self.pages else self.body
+        return web.Response(
+            status=self.status, body=answer, headers={"Content-Type": "application/json", **self.headers}
+        )
+
+    def refuse(self, status: int, reason: str = "", message: str = "because") -> None:
+        """Answer with a Status from now on."""
+        self.status = status
+        self.body = orjson.dumps({"kind": "Status", "reason": reason, "message": message})
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def clock() -> ServerClock:
+    return ServerClock()
+
+
+@pytest.fixture
+async def client(api: Api, clock: ServerClock) -> AsyncIterator[KubernetesClient]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.__call__)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        connection = SimpleNamespace(session=session, server=f"http://{server.host}:{server.port}")
+        yield KubernetesClient(cast("KubernetesConnection", connection), clock)
+
+
+@pytest.mark.parametrize(
+    ("resource", "namespace", "name", "subresource", "path"),
+    [
+        (MATCHES, "calls", "m", "", f"{PATH}/m"),
+        (MATCHES, "calls", "m", "status", f"{PATH}/m/status"),
+        (MATCHES, "calls", "", "", PATH),
+        (MATCHES, "", "", "", "/apis/roomkeeper.dev/v1alpha1/matches"),
+        (SECRETS, "calls", "s", "", "/api/v1/namespaces/calls/secrets/s"),
+    ],
+)
+def test_where_objects_live(resource: Resource, namespace: str, name: str, subresource: str, path: str) -> None:
+    assert resource.path(namespace, name, subresource) == path
+
+
+async def test_get_reads_one_object(client: KubernetesClient, api: Api) -> None:
+    assert await client.get(MATCHES, "calls", "m") == {"kind": "Match", "metadata": {}}
+    assert api.asked == [("GET", f"{PATH}/m", {}, None, "application/json")]
+
+
+async def test_create_and_replace_name_their_manager(client: KubernetesClient, api: Api) -> None:
+    await client.create(MATCHES, "calls", {"a": 1})
+    await client.replace(MATCHES, "calls", "m", {"b": 2})
+    managed = {"fieldManager": "roomkeeper"}
+    assert api.asked == [
+        ("POST", PATH, managed, {"a": 1}, "application/json"),
+        ("PUT", f"{PATH}/m", managed, {"b": 2}, "application/json"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("patch", "sent"),
+    [
+        ({"status": {"phase": "Active"}}, {"status": {"phase": "Active"}, "metadata": {"resourceVersion": "41"}}),
+        ({"metadata": {"finalizers": ["f"]}}, {"metadata": {"finalizers": ["f"], "resourceVersion": "41"}}),
+    ],
+)
+async def test_every_merge_patch_carries_the_version_that_it_is_for(
+    client: KubernetesClient, api: Api, patch: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    original = orjson.dumps(patch)
+    await client.merge_patch(MATCHES, "calls", "m", patch, "41", "status")
+    managed = {"fieldManager": "roomkeeper"}
+    assert api.asked == [("PATCH", f"{PATH}/m/status", managed, sent, "application/merge-patch+json")]
+    assert orjson.dumps(patch) == original, "the caller's patch is left as it is"
+
+
+async def test_a_json_patch_is_sent_as_it_is(client: KubernetesClient, api: Api) -> None:
+    operations = [{"op": "test", "path": "/metadata/uid", "value": "u"}]
+    await client.json_patch(MATCHES, "calls", "m", operations)
+    assert api.asked[0][3:] == (operations, "application/json-patch+json")
+
+
+async def test_a_test_that_fails_in_a_json_patch_is_a_conflict(client: KubernetesClient, api: Api) -> None:
+    api.refuse(422, "Invalid")
+    with pytest.raises(Conflict):
+        await client.json_patch(MATCHES, "calls", "m", [])
+
+
+async def test_delete_is_for_one_incarnation(client: KubernetesClient, api: Api) -> None:
+    await client.delete(MATCHES, "calls", "m", "uid-1")
+    await client.delete(MATCHES, "calls", "m", None)
+    (with_uid, without) = [body for *_, body, _ in api.asked]
+    assert with_uid["preconditions"] == {"uid": "uid-1"}
+    assert with_uid["propagationPolicy"] == "Background"
+    assert "preconditions" not in without
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, {"kind": "Status", "status": "Success"}, None),
+        (200, {"kind": "Match", "metadata": {"deletionTimestamp": "…"}}, "Match"),
+        (404, {"kind": "Status", "reason": "NotFound"}, None),
+    ],
+)
+async def test_what_delete_leaves_behind(
+    client: KubernetesClient, api: Api, status: int, body: dict[str, Any], expected: str | None
+) -> None:
+    api.status, api.body = status, orjson.dumps(body)
+    left = await client.delete(MATCHES, "calls", "m", "uid-1")
+    assert (None if left is None else left["kind"]) == expected
+
+
+async def test_delete_of_another_incarnation_is_a_conflict(client: KubernetesClient, api: Api) -> None:
+    api.refuse(409, "Conflict")
+    with pytest.raises(Conflict):
+        await client.delete(MATCHES, "calls", "m", "uid-1")
+
+
+async def test_a_list_comes_in_pages_and_goes_on_where_it_stopped(client: KubernetesClient, api: Api) -> None:
+    api.pages = [{"items": [1], "metadata": {"continue": "abc"}}, {"items": [2], "metadata": {"continue": ""}}]
+    assert [page["items"] async for page in client.pages(MATCHES, limit=1)] == [[1], [2]]
+    assert [query for _, _, query, *_ in api.asked] == [{"limit": "1"}, {"limit": "1", "continue": "abc"}]
+
+
+async def test_a_list_without_metadata_has_one_page(client: KubernetesClient, api: Api) -> None:
+    api.pages = [{"items": []}]
+    assert len([page async for page in client.pages(MATCHES, "calls")]) == 1
+    assert api.asked[0][1] == PATH
+
+
+ERRORS: list[tuple[int, str, type[BackendError], bool, bool]] = [
+    (400, "BadRequest", Invalid, False, False),
+    (401, "Unauthorized", Forbidden, True, False),
+    (403, "Forbidden", Forbidden, True, False),
+    (404, "NotFound", NotFound, False, False),
+    (409, "Conflict", Conflict, True, False),
+    (409, "AlreadyExists", AlreadyExists, False, False),
+    (410, "Expired", BackendUnavailable, True, False),
+    (422, "Invalid", Invalid, False, False),
+    (429, "TooManyRequests", BackendUnavailable, True, False),
+    (500, "InternalError", BackendUnavailable, True, True),
+    (503, "ServiceUnavailable", BackendUnavailable, True, True),
+    (504, "Timeout", BackendUnavailable, True, True),
+]
+
+
+@pytest.mark.parametrize(("status", "reason", "kind", "retryable", "may_have_run"), ERRORS)
+async def test_a_refusal_becomes_one_of_ours(
+    client: KubernetesClient,
+    api: Api,
+    status: int,
+    reason: str,
+    kind: type[BackendError],
+    retryable: bool,
+    may_have_run: bool,
+) -> None:
+    api.refuse(status, reason, "the sentence of the server")
+    with pytest.raises(BackendError) as caught:
+        await client.create(MATCHES, "calls", {})
+    assert type(caught.value) is kind
+    assert (caught.value.retryable, caught.value.may_have_run) == (retryable, may_have_run)
+    assert "the sentence of the server" in str(caught.value)
+    assert f"create {PATH}" in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"7", b"", b"{}", b'{"message": ""}'])
+async def test_a_refusal_that_is_no_status_is_told_by_its_number(
+    client: KubernetesClient, api: Api, body: bytes
+) -> None:
+    api.status, api.body = 503, body
+    with pytest.raises(BackendUnavailable, match="503"):
+        await client.get(MATCHES, "calls", "m")
+
+
+@pytest.mark.parametrize("body", [b"<html>a proxy</html>", b""])
+async def test_an_answer_that_is_no_json_is_no_answer(client: KubernetesClient, api: Api, body: bytes) -> None:
+    api.body = body
+    with pytest.raises(BackendUnavailable) as caught:
+        await client.replace(MATCHES, "calls", "m", {})
+    assert caught.value.may_have_run
+
+
+@pytest.mark.parametrize(("verb", "may_have_run"), [("get", False), ("create", True)])
+async def test_no_answer_at_all(unused_tcp_port: int, verb: str, may_have_run: bool) -> None:
+    async with aiohttp.ClientSession() as session:
+        connection = SimpleNamespace(session=session, server=f"http://127.0.0.1:{unused_tcp_port}")
+        client = KubernetesClient(cast("KubernetesConnection", connection), ServerClock())
+        with pytest.raises(BackendUnavailable) as caught:
+            await (client.get(MATCHES, "calls", "m") if verb == "get" else client.create(MATCHES, "calls", {}))
+    assert caught.value.may_have_run is may_have_run
+    assert "no answer from the API server" in str(caught.value)
+
+
+async def test_a_connection_that_breaks_in_the_middle_is_no_answer(clock: ServerClock) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession() as session:
+        connection = SimpleNamespace(session=session, server=f"http://127.0.0.1:{port}")
+        with pytest.raises(BackendUnavailable):
+            await KubernetesClient(cast("KubernetesConnection", connection), clock).get(MATCHES, "calls", "m")
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_every_answer_sets_the_clock(client: KubernetesClient, api: Api, clock: ServerClock, status: int) -> None:
+    api.status, api.headers = status, {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    try:
+        await client.get(MATCHES, "calls", "m")
+    except NotFound:
+        assert status == 404
+    assert f"{clock.now():%Y-%m-%d %H:%M}" == "2100-01-01 00:00"

@@ -1,0 +1,182 @@
+"""The LiveKit client against a server of our own: what is asked for, and what an answer becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from livekit import api as sdk
+from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.models import Room as RoomMessage
+
+from controller.clients import livekit as livekit_module
+from controller.clients.livekit import LiveKitClient
+from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden, Invalid, NotFound, Overloaded
+from controller.facts.livekit import RoomRequest, parse_mark
+from tests import builders as b
+
+KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
+MARK = json.dumps({"topic": "go", "roomkeeper.dev": b.a_mark().to_json()})
+REQUEST = RoomRequest("rk-1", 2, 30, 20, {"topic": "go"}, b.a_mark())
+
+
+@dataclass
+class Server:
+    """Answers what a test told it to, and remembers what it was asked."""
+
+    status: int = 200
+    answer: bytes = b""
+    error: dict[str, str] = field(default_factory=dict)
+    hangs: bool = False
+    asked: list[tuple[str, bytes, str]] = field(default_factory=list)
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        """One call."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.asked.append((request.path.rpartition("/")[2], await request.read(), token))
+        if self.hangs:
+            await asyncio.sleep(30)
+        if self.status != 200:
+            return web.json_response(self.error, status=self.status)
+        return web.Response(body=self.answer, content_type="application/protobuf")
+
+    def grants(self) -> list[dict[str, Any]]:
+        """What each call was allowed to do."""
+        tokens = [jwt.decode(token, SECRET, algorithms=["HS256"]) for _, _, token in self.asked]
+        return [token["video"] for token in tokens]
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[LiveKitClient]:
+    app = web.Application()
+    app.router.add_post("/twirp/livekit.RoomService/{method}", server.__call__)
+    async with TestServer(app, shutdown_timeout=0.1) as running, aiohttp.ClientSession() as session:
+        yield LiveKitClient(session, f"http://{running.host}:{running.port}", KEY, SECRET)
+
+
+async def test_a_room_is_created_with_our_mark_beside_the_metadata_of_its_owner(
+    client: LiveKitClient, server: Server
+) -> None:
+    server.answer = RoomMessage(name="rk-1", sid="RM_1", metadata=MARK, turn_password="s3cret").SerializeToString()
+    room = await client.create_room(REQUEST)
+    assert (room.name, room.sid, room.mark) == ("rk-1", "RM_1", b.a_mark())
+    assert "s3cret" not in repr(room)
+    method, body, _ = server.asked[0]
+    sent = sdk.CreateRoomRequest.FromString(body)
+    assert (method, sent.name, sent.max_participants) == ("CreateRoom", "rk-1", 2)
+    assert (sent.empty_timeout, sent.departure_timeout) == (30, 20)
+    assert json.loads(sent.metadata) == json.loads(MARK)
+
+
+async def test_rooms_are_listed_with_their_marks(client: LiveKitClient, server: Server) -> None:
+    rooms = [RoomMessage(name="a", sid="RM_1", num_participants=2, metadata=MARK), RoomMessage(name="b", metadata="x")]
+    server.answer = sdk.ListRoomsResponse(rooms=rooms).SerializeToString()
+    first, second = await client.list_rooms(("a", "b"))
+    assert (first.name, first.num_participants, first.mark) == ("a", 2, b.a_mark())
+    assert second.mark is None
+    assert list(sdk.ListRoomsRequest.FromString(server.asked[0][1]).names) == ["a", "b"]
+
+
+async def test_people_are_listed_with_state_and_kind(client: LiveKitClient, server: Server) -> None:
+    people = [
+        ParticipantInfo(identity="alice", sid="PA_1", state=ParticipantInfo.ACTIVE, joined_at_ms=1500, joined_at=1),
+        ParticipantInfo(identity="bob", state=ParticipantInfo.JOINED, joined_at=2),
+        ParticipantInfo(identity="rec", state=ParticipantInfo.ACTIVE, kind=ParticipantInfo.EGRESS),
+    ]
+    server.answer = sdk.ListParticipantsResponse(participants=people).SerializeToString()
+    alice, bob, recorder = await client.list_participants("rk-1")
+    assert (alice.identity, alice.sid, alice.is_active, alice.joined_at_ms) == ("alice", "PA_1", True, 1500)
+    assert (bob.state, bob.is_active, bob.joined_at_ms) == ("JOINED", False, 2000)
+    assert (recorder.kind, recorder.is_active) == ("EGRESS", True)
+
+
+async def test_the_token_of_a_call_allows_no_more_than_the_call(client: LiveKitClient, server: Server) -> None:
+    await client.list_rooms()
+    await client.delete_room("rk-1")
+    await client.list_participants("rk-1")
+    await client.remove_participant("rk-1", "alice")
+    powers = {"roomCreate", "roomList", "roomAdmin", "roomJoin", "roomRecord", "ingressAdmin", "hidden"}
+    used = [{name: value for name, value in grant.items() if name in powers | {"room"}} for grant in server.grants()]
+    whole_server, one_room = {"roomCreate": True, "roomList": True}, {"roomAdmin": True, "room": "rk-1"}
+    assert used == [whole_server, whole_server, one_room, one_room]
+
+
+async def test_one_token_serves_many_calls(client: LiveKitClient, server: Server) -> None:
+    for _ in range(3):
+        await client.list_rooms()
+    assert len({token for _, _, token in server.asked}) == 1
+
+
+async def test_metadata_is_replaced(client: LiveKitClient, server: Server) -> None:
+    server.answer = RoomMessage(name="rk-1").SerializeToString()
+    await client.update_metadata("rk-1", {"a": "1"})
+    sent = sdk.UpdateRoomMetadataRequest.FromString(server.asked[0][1])
+    assert (sent.room, json.loads(sent.metadata)) == ("rk-1", {"a": "1"})
+
+
+ERRORS: list[tuple[int, type[BackendError], bool, bool]] = [
+    (400, Invalid, False, False),
+    (401, Forbidden, True, False),
+    (403, Forbidden, True, False),
+    (404, NotFound, False, False),
+    (412, BackendRefused, False, False),
+    (429, Overloaded, True, True),
+    (500, Overloaded, True, True),
+    (503, Overloaded, True, True),
+]
+
+
+@pytest.mark.parametrize(("status", "kind", "retryable", "may_have_run"), ERRORS)
+async def test_a_refusal_becomes_one_of_ours_and_repeats_no_secret(
+    client: LiveKitClient, server: Server, status: int, kind: type[BackendError], retryable: bool, may_have_run: bool
+) -> None:
+    server.status, server.error = status, {"code": "some_code", "msg": "invalid token: eyJhbGci.canary"}
+    with pytest.raises(BackendError) as caught:
+        await client.delete_room("rk-1")
+    error = caught.value
+    assert type(error) is kind
+    assert (error.retryable, error.may_have_run, error.operation) == (retryable, may_have_run, "DeleteRoom")
+    assert "canary" not in f"{error} {error.message} {error.__cause__!r}"
+    assert error.__suppress_context__
+
+
+async def test_a_server_that_hangs_is_given_up(
+    client: LiveKitClient, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(livekit_module, "CALL_TIMEOUT_SECONDS", 0.05)
+    server.hangs = True
+    with pytest.raises(BackendUnavailable, match="no answer from LiveKit") as caught:
+        await client.list_rooms()
+    assert caught.value.may_have_run
+
+
+async def test_no_server_at_all(unused_tcp_port: int) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = LiveKitClient(session, f"http://127.0.0.1:{unused_tcp_port}", KEY, SECRET)
+        with pytest.raises(BackendUnavailable, match="no answer from LiveKit"):
+            await client.list_rooms()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["", "text", "{}", "[]", '{"roomkeeper.dev": 7}', '{"roomkeeper.dev": {"cluster": "default"}}', '"roomkeeper.dev"'],
+)
+def test_what_does_not_read_like_our_mark_is_none(metadata: str) -> None:
+    assert parse_mark(metadata) is None
+
+
+def test_a_mark_reads_back_the_same() -> None:
+    assert parse_mark(MARK) == b.a_mark()

@@ -1,0 +1,124 @@
+"""Fixtures of all tests on real parts: the stacks of the session, and a namespace with everything around it per test.
+
+`stack` runs the whole product, once for all workers, and is never disturbed. `bare` runs everything but an operator,
+once per worker: tests that kill or change one start their own there, and tests of the API alone are left in peace by
+it. Which of the two a test is on is what the fixture `where` says; directories and modules override it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import redis.asyncio as redis_py
+from livekit import api
+
+from controller.api.names import MANAGED_LABEL
+from controller.clients.redis.client import Redis
+from controller.clients.redis.gateway import Gateway
+from controller.clients.redis.keys import Keys
+from sandbox.endpoints import Endpoints
+from sandbox.stack import Stack, StackOptions
+from tests.support.kube import Kube, Refused, administrator
+from tests.support.operators import Operators
+from tests.support.people import People
+from tests.support.shared import session_directory, shared_stack
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> AsyncIterator[Endpoints]:
+    """The whole stack, one for all workers; every decision of its operator is recorded."""
+    directory = session_directory(tmp_path_factory, pytestconfig)
+    options = StackOptions(operator_settings={"ROOMKEEPER_RECORD_DIR": str(directory / "record")})
+    async with shared_stack(directory / "stack", options) as endpoints:
+        yield endpoints
+
+
+@pytest.fixture(scope="session")
+async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
+    """A stack without an operator, one for each worker: what a test does to it disturbs nobody."""
+    async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
+        yield stack.endpoints
+
+
+@pytest.fixture
+def where(stack: Endpoints) -> Endpoints:
+    """The stack that the test is on."""
+    return stack
+
+
+@pytest.fixture
+def managed() -> bool:
+    """Whether the API server gives Matches of the test's namespace our finalizer."""
+    return True
+
+
+@pytest.fixture
+async def namespace(request: pytest.FixtureRequest, where: Endpoints, managed: bool) -> AsyncIterator[str]:
+    """A namespace for this test alone, called after it."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
+    name = f"{words}-{secrets.token_hex(3)}"
+    labels = {MANAGED_LABEL: "true"} if managed else {}
+    async with administrator(where) as session:
+        kube = Kube(where, name, session)
+        await kube.call("POST", "/api/v1/namespaces", json={"metadata": {"name": name, "labels": labels}})
+        yield name
+        with contextlib.suppress(Refused):  # a test may have deleted it
+            await kube.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+async def kube(where: Endpoints, namespace: str) -> AsyncIterator[Kube]:
+    """The administrator in the test's namespace."""
+    async with administrator(where) as session:
+        yield Kube(where, namespace, session)
+
+
+@pytest.fixture
+def keys(where: Endpoints, namespace: str) -> Keys:
+    """The names of the pool's keys in Redis."""
+    return Keys(where.cluster_id, namespace)
+
+
+@pytest.fixture
+async def redis(where: Endpoints) -> AsyncIterator[redis_py.Redis]:
+    """Redis as anybody sees it."""
+    client = redis_py.Redis.from_url(where.redis_url, decode_responses=True)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def livekit(where: Endpoints) -> AsyncIterator[api.LiveKitAPI]:
+    """LiveKit's API."""
+    async with aiohttp.ClientSession() as session:
+        yield api.LiveKitAPI(
+            where.livekit_http_url, where.livekit_api_key, where.livekit_api_secret, session=session, failover=False
+        )
+
+
+@pytest.fixture
+async def gateway(where: Endpoints, keys: Keys) -> AsyncIterator[Gateway]:
+    """What gateways and matchmakers do with users."""
+    client = Redis.from_url(where.redis_url, max_connections=4)
+    yield Gateway(client, keys)
+    await client.close()
+
+
+@pytest.fixture
+async def people(where: Endpoints) -> AsyncIterator[People]:
+    """Makes simulated people; at the end of the test they are gone."""
+    async with People(where) as everybody:
+        yield everybody
+
+
+@pytest.fixture
+async def operators(where: Endpoints, namespace: str, tmp_path: Path) -> AsyncIterator[Operators]:
+    """Makes operators for this test's namespace, on the stack that has none."""
+    async with Operators(where, namespace, tmp_path) as all_of_them:
+        yield all_of_them

@@ -1,0 +1,45 @@
+"""The world of a test, and the check that the test leaves nothing of it behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio as redis_py
+from livekit import api
+
+from controller.clients.redis.gateway import Gateway
+from controller.clients.redis.keys import Keys
+from sandbox.endpoints import Endpoints
+from tests.support.invariants import assert_log_is_good, tidy
+from tests.support.kube import Kube
+from tests.support.operators import Operators
+from tests.support.people import People
+from tests.support.world import World
+
+
+@pytest.fixture
+async def world(
+    where: Endpoints,
+    kube: Kube,
+    redis: redis_py.Redis,
+    keys: Keys,
+    livekit: api.LiveKitAPI,
+    gateway: Gateway,
+    people: People,
+    operators: Operators,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[World]:
+    """Everything at hand. After the test: the invariants hold, and once all is deleted nothing is left."""
+    made = World(where, kube, redis, keys, livekit, gateway, people, operators)
+    log = where.log_directory / "operator.log"
+    read = log.stat().st_size if log.exists() else 0
+    yield made
+    if not log.exists() and not operators.running:
+        await operators.start()
+    await tidy(made)
+    if log.exists():
+        with log.open(encoding="utf-8") as file:
+            file.seek(read)
+            assert_log_is_good(file, kube.namespace)
+    assert_log_is_good(operators.logs.splitlines(), kube.namespace)

@@ -1,0 +1,212 @@
+"""The operator killed in the middle of things and started again: the same end, one room, nobody lost.
+
+What holds it in the middle is the other side held still: the call is sent, and the answer never comes. Once thawed the
+other side does what it was told by an operator that is dead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from controller.api.names import room_name, token_secret_name
+from sandbox.people import Person
+from tests import factories
+from tests.support.chaos import frozen
+from tests.support.kube import is_true
+from tests.support.operators import Operator
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+# Far below the 15 s that the lease of the killed one goes on for.
+_TAKEOVER_SECONDS = 4.0
+
+KillAt = Callable[[World, Operator], Awaitable[None]]
+
+
+async def _before_the_claim(world: World, operator: Operator) -> None:
+    """The claim is on its way to Redis."""
+    with frozen(world.where, "redis-server"):
+        await world.kube.create(factories.match())
+        await world.kube.match_until(lambda match: bool(match.metadata.finalizers))
+        await operator.kill()
+
+
+async def _while_the_livekit_room_is_made(world: World, operator: Operator) -> None:
+    """The users are claimed and the Room is there; CreateRoom was sent."""
+    with frozen(world.where, "livekit-server"):
+        await world.kube.create(factories.match())
+        await _room_object_is_there(world)
+        await operator.kill()
+
+
+async def _while_the_tokens_are_handed_out(world: World, operator: Operator) -> None:
+    """Claimed, and the tokens are being written; killed at the first sight of either."""
+    await world.kube.create(factories.match(tokens={"delivery": "Both"}))
+
+    async def begun() -> None:
+        secret = token_secret_name((await world.kube.match()).metadata.uid)
+        claimed = await world.redis.exists(world.keys.user("alice"))
+        assert claimed or await world.kube.get("Secret", secret) is not None
+
+    await eventually(begun)
+    await operator.kill()
+
+
+async def _when_it_is_ready(world: World, operator: Operator) -> None:
+    """Nobody has come yet."""
+    await world.ready()
+    await operator.kill()
+
+
+KILLED_BEFORE_THE_CALL = {
+    "before the claim": _before_the_claim,
+    "while the LiveKit room is made": _while_the_livekit_room_is_made,
+    "while the tokens are handed out": _while_the_tokens_are_handed_out,
+    "when it is ready": _when_it_is_ready,
+}
+
+
+@pytest.mark.parametrize("kill_at", KILLED_BEFORE_THE_CALL.values(), ids=KILLED_BEFORE_THE_CALL)
+async def test_a_call_comes_to_be_whenever_the_operator_was_killed(world: World, kill_at: KillAt) -> None:
+    places = await world.enqueue("alice", "bob")
+    operator = await world.operators.start()
+    await _is_leader(operator)
+    await kill_at(world, operator)
+    await operator.start()
+    await _is_leader(operator)
+
+    match = await world.kube.match_until(lambda found: is_true(found, "Ready"))
+    assert [person.queued_at is not None for person in match.status.participants] == [True, True]
+    await world.join(match)
+    match = await world.kube.match_until(lambda found: found.status.phase == "Active")
+    await world.expect_states(alice="IN_CALL", bob="IN_CALL")
+    await _only_one_room(world, match.metadata.uid)
+    await world.delete()
+    queue = await world.queue()
+    assert sorted(queue) == ["alice", "bob"]
+    assert min(queue.values()) > max(places)
+
+
+async def test_people_who_join_while_there_is_no_operator_are_seen_by_the_next(world: World) -> None:
+    operator = await world.operators.start()
+    match = await world.ready()
+    await operator.kill()
+    await world.join(match)
+    await operator.start()
+    match = await world.kube.match_until(lambda found: found.status.phase == "Active")
+    assert match.status.connected == "2/2"
+    await world.expect_states(alice="IN_CALL", bob="IN_CALL")
+
+
+async def test_a_call_goes_on_without_an_operator(world: World) -> None:
+    operator = await world.operators.start()
+    before, people = await world.active()
+    seen = [len(person.events) for person in people]
+    await operator.kill()
+    await operator.start()
+    await _is_leader(operator)
+    await world.kube.patch("Match", "match", {"metadata": {"annotations": {"example.com/look": "again"}}})
+    await _has_reconciled(operator)
+    after = await world.kube.match()
+    assert (after.status.phase, after.status.room) == ("Active", before.status.room)
+    assert after.status.connected_at == before.status.connected_at
+    assert after.status.history == before.status.history
+    for person, count in zip(people, seen, strict=True):
+        assert not person.seen("disconnected", "reconnecting", "participant_disconnected", after=count)
+
+
+async def _while_the_users_are_let_go(world: World, operator: Operator) -> None:
+    """The first write of the ending is on its way to Redis."""
+    with frozen(world.where, "redis-server"):
+        await world.kube.delete("Match", "match")
+        await operator.kill()
+
+
+async def _while_the_livekit_room_is_closed(world: World, operator: Operator) -> None:
+    """The users are settled already; DeleteRoom was sent."""
+    with frozen(world.where, "livekit-server"):
+        await world.kube.delete("Match", "match")
+        await world.expect_states(alice="WAITING", bob="WAITING")
+        await operator.kill()
+
+
+async def _before_anything_is_done(world: World, operator: Operator) -> None:
+    await operator.kill()
+    await world.kube.delete("Match", "match")
+
+
+KILLED_AT_THE_END = {
+    "before anything is done": _before_anything_is_done,
+    "while the users are let go": _while_the_users_are_let_go,
+    "while the LiveKit room is closed": _while_the_livekit_room_is_closed,
+}
+
+
+@pytest.mark.parametrize("kill_at", KILLED_AT_THE_END.values(), ids=KILLED_AT_THE_END)
+async def test_a_call_is_put_in_order_whenever_the_operator_was_killed(world: World, kill_at: KillAt) -> None:
+    places = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
+    operator = await world.operators.start()
+    match, people = await world.active()
+    await kill_at(world, operator)
+    settled = await world.hash(world.keys.match(match.metadata.uid))
+    queue = await world.queue() if settled.get("settled") else {}
+    await operator.start()
+    await world.kube.gone("Match", "match")
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    after = await world.queue()
+    assert all(after[identity] > place for identity, place in places.items())
+    # Whoever was let go before the end of the first operator was not let go again by the second.
+    assert queue in ({}, after)
+    for person in people:
+        assert (await _end_of(person))["reason"] == "ROOM_DELETED"
+    assert await world.livekit_rooms() == {}
+
+
+async def test_whoever_is_killed_again_and_again_gets_there_too(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    operator = world.operators.make()
+    await world.kube.create(factories.match())
+    for _ in range(3):
+        await operator.start()
+        await operator.kill()
+    await operator.start()
+    match = await world.kube.match_until(lambda found: is_true(found, "Ready"))
+    await _only_one_room(world, match.metadata.uid)
+    await world.delete()
+    assert sorted(await world.queue()) == ["alice", "bob"]
+
+
+async def _room_object_is_there(world: World) -> None:
+    async def is_there() -> None:
+        name = room_name((await world.kube.match()).metadata.uid)
+        assert await world.kube.get("Room", name) is not None
+        assert (await world.user("alice")).state == "CONNECTING"
+
+    await eventually(is_there)
+
+
+async def _only_one_room(world: World, match_uid: str) -> None:
+    # A Match may be Ready a moment before its Room says so.
+    room = await world.kube.room_until(lambda found: is_true(found, "Ready"), room_name(match_uid))
+    assert [body["metadata"]["name"] for body in await world.kube.list("Room")] == [room.metadata.name]
+    assert [there.sid for there in (await world.livekit_rooms()).values()] == [room.status.sid]
+
+
+async def _is_leader(operator: Operator) -> None:
+    began = time.monotonic()
+    await eventually(operator.leads)
+    assert time.monotonic() - began < _TAKEOVER_SECONDS, "it waited for the lease of its dead predecessor"
+
+
+async def _has_reconciled(operator: Operator) -> None:
+    async def has() -> None:
+        assert (await operator.metrics())("roomkeeper_reconciles_total", result="ok") >= 2
+
+    await eventually(has)
+
+
+async def _end_of(person: Person) -> dict[str, object]:
+    return await person.wait_for("disconnected")

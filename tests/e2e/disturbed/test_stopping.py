@@ -1,0 +1,134 @@
+"""Starting and stopping the operator: SIGTERM, settings, the recorder, and what may not be in its log."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.source import ROOT
+from tests import factories
+from tests.support.kube import is_true
+from tests.support.operators import Operator
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_it_with_status_0_and_calls_go_on(world: World, number: signal.Signals) -> None:
+    operator = await world.operators.start()
+    match, people = await world.active()
+    assert await operator.end(number) == 0
+    assert "stopped" in operator.log
+    assert await world.livekit_people(await world.livekit_name(match)) == {"alice", "bob"}
+    assert not any(person.seen("disconnected") for person in people)
+    assert await world.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
+    lease = await world.kube.call(
+        "GET", "/apis/coordination.k8s.io/v1/namespaces/roomkeeper-system/leases/roomkeeper-shard-0"
+    )
+    assert not lease["spec"].get("holderIdentity")
+
+
+async def test_a_stop_finishes_what_is_in_hand(world: World) -> None:
+    operator = await world.operators.start()
+    for number in range(6):
+        await world.kube.create(factories.match(f"a-{number}", f"b-{number}", name=f"match-{number}"))
+    assert await operator.end() == 0
+    again = await world.operators.start()
+    for number in range(6):
+        await world.kube.match_until(lambda match: is_true(match, "Ready"), f"match-{number}")
+    assert again.running
+
+
+def _roomkeeper(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "controller", *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _complaints(operator: Operator) -> list[str]:
+    """What it prints, started with these settings; it must end by itself."""
+    done = _roomkeeper("operator", environment=operator.environment)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()
+
+
+async def test_wrong_and_unknown_settings_stop_it_with_a_line_for_each(world: World) -> None:
+    wrong = world.operators.make(
+        redis_url="localhost:6379",
+        poll_seconds="often",
+        livekit_api_secret="too-short-a-secret",
+        log_format="xml",
+        webhok_port="1",
+    )
+    head, *lines = _complaints(wrong)
+    assert head == "roomkeeper operator: 5 settings are wrong"
+    named = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+    assert set(named) == {
+        f"ROOMKEEPER_{name}"
+        for name in ("REDIS_URL", "POLL_SECONDS", "LIVEKIT_API_SECRET", "LOG_FORMAT", "WEBHOK_PORT")
+    }
+    assert "is not a setting" in named["ROOMKEEPER_WEBHOK_PORT"]
+    assert "redis://HOST:PORT/DB" in named["ROOMKEEPER_REDIS_URL"]
+    assert "too-short-a-secret" not in "".join(lines)
+
+
+async def test_a_missing_setting_is_named_alone(world: World) -> None:
+    missing = world.operators.make()
+    del missing.environment["ROOMKEEPER_LIVEKIT_API_KEY"]
+    head, line = _complaints(missing)
+    assert head == "roomkeeper operator: a setting is wrong"
+    assert line.split()[:4] == ["ROOMKEEPER_LIVEKIT_API_KEY", "is", "not", "set;"]
+
+
+async def test_recorded_decisions_are_the_same_when_asked_again(world: World, tmp_path: Path) -> None:
+    dumps = tmp_path / "dumps"
+    await world.operators.start(record_dir=str(dumps))
+    await world.enqueue("alice", "bob")
+    await world.active()
+    await world.kube.patch("Match", "match", factories.termination("Skip", "bob"))
+    await world.kube.match_until(lambda match: is_true(match, "Finished"))
+    await world.delete()
+    files = sorted(file.name.split("-")[0] for file in dumps.iterdir())
+    assert files == ["Match", "Room"]
+    done = _roomkeeper("replay", str(dumps))
+    assert done.returncode == 0, done.stdout + done.stderr
+    decisions = sum(len(file.read_text().splitlines()) for file in dumps.iterdir())
+    assert decisions > 8
+    assert f"{decisions} decisions replayed: {decisions} the same, 0 different" in done.stdout
+    text = "".join(file.read_text() for file in dumps.iterdir())
+    assert world.where.livekit_api_secret not in text
+    assert "eyJ" not in text
+
+
+async def test_no_right_is_missing_on_the_whole_way(world: World) -> None:
+    """The ServiceAccount of manifests/ suffices for everything that a Match and a Room need."""
+    operator = await world.operators.start()
+    await world.enqueue("alice", "bob")
+    await world.active(tokens={"delivery": "Both"})
+    await world.kube.create(factories.room())
+    await world.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
+    await world.kube.patch("Match", "match", factories.termination("Skip", "bob"))
+    await world.kube.match_until(lambda match: is_true(match, "Finished"))
+    await world.delete()
+    await world.kube.delete("Room", "lobby")
+    await world.kube.gone("Room", "lobby")
+
+    async def events_are_posted() -> None:
+        assert (await operator.metrics())("roomkeeper_events_posted_total", result="ok") >= 2
+
+    await eventually(events_are_posted)
+    metrics = await operator.metrics()
+    assert metrics("roomkeeper_backend_call_errors_total", backend="Kubernetes", code="403") == 0
+    assert metrics("roomkeeper_events_posted_total", result="failed") == 0
+    assert "orbidden" not in operator.log

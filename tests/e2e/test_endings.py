@@ -1,0 +1,158 @@
+"""How a Match ends, and where that leaves its users: the table of endings, as far as wishes and time decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from controller.api.match import Match
+from controller.api.names import room_name
+from tests import factories
+from tests.support.kube import condition, is_true
+from tests.support.world import World
+
+Place = str | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wish, whether people had met before, and what becomes of alice and of bob: (state, place)."""
+
+    action: str
+    who: str
+    reason: str
+    alice: tuple[str, Place]
+    bob: tuple[str, Place]
+    had_call: bool = True
+    spec: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "skip": Case("Skip", "alice", "Skipped", ("Waiting", "Now"), ("Waiting", "Now")),
+    "end": Case("End", "alice", "Ended", ("Idle", None), ("Waiting", "Now")),
+    "disconnect": Case("Disconnect", "bob", "Disconnected", ("Waiting", "Now"), ("Idle", None)),
+    "skip before they met": Case("Skip", "bob", "Skipped", ("Waiting", "Original"), ("Waiting", "Now"), had_call=False),
+    "end before they met": Case("End", "bob", "Ended", ("Waiting", "Original"), ("Idle", None), had_call=False),
+    "disconnect before they met": Case(
+        "Disconnect", "alice", "Disconnected", ("Idle", None), ("Waiting", "Original"), had_call=False
+    ),
+    "skip without requeue": Case(
+        "Skip",
+        "alice",
+        "Skipped",
+        ("Idle", None),
+        ("Idle", None),
+        had_call=False,
+        spec={"requeue": {"onSkipped": "None"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_termination_settles_the_users(world: World, case: Case) -> None:
+    before = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
+    people = (await world.active(**case.spec))[1] if case.had_call else ()
+    if not case.had_call:
+        await world.ready(**case.spec)
+    await world.kube.patch("Match", "match", factories.termination(case.action, case.who, "because"))
+    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+
+    _assert_end(match, case)
+    queue = await world.queue()
+    for identity, (state, place) in (("alice", case.alice), ("bob", case.bob)):
+        user = await world.user(identity)
+        assert (user.state, user.reason) == (state.upper(), case.reason)
+        assert (identity in queue) == (state == "Waiting")
+        if place == "Original":
+            assert queue[identity] == before[identity]
+        if place == "Now":
+            assert queue[identity] > before[identity]
+    for person in people:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    assert await world.livekit_rooms() == {}
+    assert await world.kube.list("Secret") == []
+    assert await world.kube.list("Room") == []
+
+
+def _assert_end(match: Match, case: Case) -> None:
+    assert (match.status.phase, match.status.reason, match.status.connected) == ("Ended", case.reason, "0/2")
+    end = match.status.end
+    assert end is not None
+    assert (end.reason, end.initiator) == (case.reason, "moderator" if case.action == "Disconnect" else case.who)
+    assert case.who in (end.message or "")
+    assert "because" in (end.message or "")
+    assert [(one.identity, one.state, one.place) for one in end.outcomes] == [
+        ("alice", *case.alice),
+        ("bob", *case.bob),
+    ]
+    assert match.status.ended_at is not None
+    assert match.status.history[-1].phase == "Ended"
+    assert match.status.tokens is None
+    for kind in ("Ready", "Connected", "RoomReady", "TokensIssued"):
+        assert condition(match, kind).status == "False"
+    generation = match.metadata.generation
+    assert all(entry.observed_generation == generation for entry in match.status.conditions)
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, 1])
+async def test_a_match_that_is_over_is_deleted_after_its_time(world: World, ttl_seconds: int) -> None:
+    await world.ready(ttlSecondsAfterFinished=ttl_seconds)
+    await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+    await world.kube.gone("Match", "match")
+
+
+async def test_whoever_is_over_can_meet_again_at_once(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    await world.ready(name="first")
+    await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+    again = await world.ready(name="second", admission="Queued")
+    assert await world.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
+    assert (await world.user("alice")).match == again.metadata.uid
+
+
+async def test_whoever_came_waits_again_and_whoever_did_not_is_idle(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    match = await world.ready(timeouts={"connectSeconds": 6})
+    token = (await world.tokens(match))["alice"]
+    await world.people("alice", token["token"]).join()
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert over.status.end.reason == "NoShow"
+    assert [(one.identity, one.state, one.detail) for one in over.status.end.outcomes] == [
+        ("alice", "Waiting", None),
+        ("bob", "Idle", "NeverSeen"),
+    ]
+    assert "bob" in (over.status.end.message or "")
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "IDLE"}
+
+
+async def test_a_call_ends_at_its_longest_duration(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    _, people = await world.active(timeouts={"maxDurationSeconds": 1})
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert (over.status.phase, over.status.reason) == ("Ended", "MaxDuration")
+    for person in people:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    assert await world.states("alice", "bob") == {"alice": "IDLE", "bob": "IDLE"}
+
+
+async def test_a_match_whose_room_is_deleted_by_hand_ends_as_lost(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    match, _ = await world.active()
+    await world.kube.ask("delete", "room", room_name(match.metadata.uid), "--timeout=20s")
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert (over.status.phase, over.status.reason) == ("Ended", "RoomLost")
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+
+
+async def test_the_first_cause_wins(world: World) -> None:
+    """A wish and a deletion in one breath: the wish is what the users are settled by."""
+    await world.enqueue("alice", "bob")
+    match = await world.ready()
+    await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+    await world.delete()
+    assert await world.states("alice", "bob") == {"alice": "IDLE", "bob": "WAITING"}
+    ledger = await world.hash(world.keys.match(match.metadata.uid))
+    assert (ledger["endReason"], ledger["endInitiator"]) == ("Ended", "alice")

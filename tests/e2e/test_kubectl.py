@@ -1,0 +1,127 @@
+"""kubectl, as people use it on our kinds, with the operator at work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import yaml
+
+from controller.api.match import Match
+from tests import factories
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+
+@pytest.mark.parametrize("mode", [(), ("--server-side",)], ids=["client-side", "server-side"])
+async def test_apply_again_and_diff_show_no_change_while_the_call_is_up(world: World, mode: tuple[str, ...]) -> None:
+    manifest = factories.match()
+    assert "created" in await world.kube.apply(manifest, options=mode) or mode
+    await world.kube.ask("wait", "--for=condition=Ready", "match/match", "--timeout=20s")
+    before = await world.kube.match()
+    assert await world.kube.ask("diff", *mode, "-f", "-", input=yaml.safe_dump(manifest)) == ""
+    await world.kube.apply(manifest, options=mode)
+    after = await world.kube.match()
+    assert after.metadata.uid == before.metadata.uid
+    assert after.metadata.generation == before.metadata.generation
+    assert after.status == before.status
+
+
+async def test_diff_shows_what_would_change(world: World) -> None:
+    await world.ready()
+    other = yaml.safe_dump(factories.match(timeouts={"soloSeconds": 33}))
+    shown = await world.kube.ask("diff", "-f", "-", input=other, status=1)
+    assert "+    soloSeconds: 33" in shown
+
+
+async def test_an_edited_spec_is_followed_by_every_condition(world: World) -> None:
+    """`kubectl wait` looks away from conditions that are older than the spec."""
+    await world.ready()
+    await world.kube.apply(factories.match(timeouts={"soloSeconds": 33}))
+    await world.kube.ask("wait", "--for=condition=Ready", "match/match", "--timeout=10s")
+    match = await world.kube.match_until(lambda found: found.status.observed_generation == found.metadata.generation)
+    assert match.metadata.generation == 2
+    assert {entry.observed_generation for entry in match.status.conditions} == {2}
+
+
+async def test_the_columns_tell_how_a_call_goes(world: World) -> None:
+    await world.active()
+    header, row = (await world.kube.ask("get", "matches")).splitlines()
+    assert header.split() == ["NAME", "PHASE", "READY", "CONNECTED", "PARTICIPANTS", "REASON", "AGE"]
+    assert row.split()[:6] == ["match", "Active", "True", "2/2", "alice,", "bob"]
+    match = await world.kube.match()
+    assert match.status.room is not None
+    assert match.status.room.name is not None
+    assert match.status.room.name in await world.kube.ask("get", "mt", "-o", "wide")
+    rooms = (await world.kube.ask("get", "rooms")).splitlines()
+    assert rooms[1].split()[:6] == [match.status.room.name, "Active", "True", "Occupied", "2", "default"]
+    everything = await world.kube.ask("get", "roomkeeper", "-o", "name")
+    assert everything.split() == ["match.roomkeeper.dev/match", f"room.roomkeeper.dev/{match.status.room.name}"]
+    for selector in ("status.phase=Active", "status.room.server=default", f"status.sessionID={match.metadata.uid}"):
+        assert (await world.kube.ask("get", "mt", "-o", "name", "--field-selector", selector)).split()
+        assert not (await world.kube.ask("get", "mt", "-o", "name", "--field-selector", selector + "x")).split()
+
+
+async def test_describe_tells_the_story_in_sentences(world: World) -> None:
+    await world.active(sessionID="s-81f2")
+    match = await world.kube.match()
+    assert match.status.room is not None
+
+    async def told() -> str:
+        text = await world.kube.ask("describe", "match", "match")
+        assert "both people are in the room" in text
+        return " ".join(text.split())
+
+    text = await eventually(told)
+    for sentence in (
+        "Session ID: s-81f2",
+        "alice and bob are held by this Match",
+        f"room {match.status.room.live_kit_name} is on default",
+        f"tokens are in secret {match.status.room.name}-tokens",
+        "alice and bob are in the room",
+        "Kubernetes, LiveKit and Redis answer",
+        "the Match is not over",
+        "Normal Connected",
+    ):
+        assert sentence in text
+
+
+async def test_the_history_tells_every_phase_once(world: World) -> None:
+    await world.active()
+    await world.kube.patch("Match", "match", factories.termination("End", "bob"))
+    await world.kube.ask("wait", "--for=condition=Finished", "match/match", "--timeout=20s")
+    match: Match = await world.kube.match()
+    phases = [str(entry.phase) for entry in match.status.history]
+    course = ["Pending", "Creating", "Connecting", "Active", "Terminating", "Ended"]
+    # Phases that pass in a moment may be left out; none is told twice or out of order.
+    assert phases == [phase for phase in course if phase in phases]
+    assert {"Connecting", "Active", "Ended"} <= set(phases)
+    assert all(entry.message and entry.reason for entry in match.status.history)
+
+
+async def test_waiting_for_the_end_ends_with_the_end(world: World) -> None:
+    await world.ready()
+    waiting = asyncio.create_task(
+        world.kube.ask("wait", "--for=condition=Finished", "match/match", "--timeout=20s"), name="kubectl wait"
+    )
+    await world.kube.ask(
+        "patch", "match", "match", "--type=merge", "-p", yaml.safe_dump(factories.termination("Skip", "bob"))
+    )
+    assert "condition met" in await waiting
+
+
+async def test_kubectl_delete_returns_when_all_is_in_order(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    await world.ready()
+    await world.kube.ask("delete", "match", "match", "--wait", "--timeout=20s")
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    assert await world.livekit_rooms() == {}
+    assert await world.kube.list("Secret") == []
+
+
+async def test_delete_all_takes_matches_and_rooms_together(world: World) -> None:
+    await world.ready(name="one")
+    await world.ready("carol", "dave", name="two")
+    await world.kube.apply(factories.room())
+    await world.kube.ask("delete", "matches,rooms", "--all", "--timeout=20s")
+    assert await world.livekit_rooms() == {}

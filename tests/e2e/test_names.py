@@ -1,0 +1,148 @@
+"""Names used again, users wanted twice, and the ways in which a Match is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from controller.api.names import FINALIZER
+from tests import factories
+from tests.support.kube import Refused, condition, is_true
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+_ROUNDS = 5
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["when it is ready", "at once"])
+async def test_a_match_is_deleted_and_made_again_under_its_name(world: World, waits: bool) -> None:
+    await world.enqueue("alice", "bob")
+    uids = []
+    for _ in range(_ROUNDS):
+        await world.kube.create(factories.match(admission="Queued"))
+        if waits:
+            await world.kube.match_until(lambda match: is_true(match, "Ready"))
+        uids.append((await world.kube.match()).metadata.uid)
+        await world.delete()
+    assert len(set(uids)) == _ROUNDS
+    last = await world.ready(admission="Queued")
+    assert last.metadata.uid not in uids
+    assert (await world.user("alice")).match == last.metadata.uid
+    assert len(await world.livekit_rooms()) == 1
+    assert len(await world.kube.list("Room")) == 1
+
+
+async def test_a_name_is_free_once_the_last_match_of_it_is_gone(world: World) -> None:
+    """Whoever does not wait is told that the old one is there still, and never gets something half of it."""
+    await world.enqueue("alice", "bob")
+    first = await world.ready()
+    await world.kube.delete("Match", "match")
+
+    async def created() -> None:
+        try:
+            await world.kube.create(factories.match("alice", "carol"))
+        except Refused as refused:
+            raise AssertionError(str(refused)) from refused
+
+    await eventually(created)
+    second = await world.kube.match_until(lambda match: is_true(match, "Ready"))
+    assert second.metadata.uid != first.metadata.uid
+    await world.expect_states(alice="CONNECTING", bob="WAITING", carol="CONNECTING")
+    assert len(await world.livekit_rooms()) == 1
+
+
+async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(world: World) -> None:
+    places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
+    await asyncio.gather(
+        world.kube.create(factories.match("alice", "bob", name="one")),
+        world.kube.create(factories.match("bob", "carol", name="two")),
+    )
+    rivals = {"one": "alice", "two": "carol"}
+    for name in rivals:
+        await world.kube.match_until(lambda match: is_true(match, "Ready") or is_true(match, "Finished"), name)
+    matches = [await world.kube.match(name) for name in rivals]
+    (winner,) = [match for match in matches if is_true(match, "Ready")]
+    (loser,) = [match for match in matches if is_true(match, "Finished")]
+    assert (loser.status.phase, loser.status.reason) == ("Failed", "UserBusy")
+    for kind in ("Accepted", "Ready"):
+        verdict = condition(loser, kind)
+        assert (verdict.status, verdict.reason) == ("False", "UserBusy")
+        assert f"bob is in another match, {world.kube.namespace}/{winner.metadata.name}" in verdict.message
+    partner = rivals[loser.metadata.name]
+    assert await world.queue() == {partner: places[partner]}
+    assert (await world.user("bob")).match == winner.metadata.uid
+    assert len(await world.livekit_rooms()) == 1
+
+
+async def test_many_matches_at_once_each_get_their_users(world: World) -> None:
+    pairs = [(f"a-{number}", f"b-{number}") for number in range(12)]
+    await asyncio.gather(*(world.ready(*pair, name=f"match-{number}") for number, pair in enumerate(pairs)))
+    assert len(await world.livekit_rooms()) == len(pairs)
+    await asyncio.gather(*(world.delete(f"match-{number}") for number in range(len(pairs))))
+    assert await world.livekit_rooms() == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [({"admission": "Queued"}, "UserNotQueued"), ({}, "UserBlocked")],
+    ids=["who does not wait", "who is blocked"],
+)
+async def test_users_that_cannot_be_had_are_named(world: World, given: dict[str, Any], reason: str) -> None:
+    await world.enqueue("alice")
+    if reason == "UserBlocked":
+        await world.redis.set(world.keys.blocked("bob"), "1", ex=60)
+    before = await world.queue()
+    await world.kube.create(factories.match(**given))
+    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert (match.status.phase, match.status.reason) == ("Failed", reason)
+    assert "bob" in condition(match, "Accepted").message
+    assert await world.queue() == before
+    assert await world.livekit_rooms() == {}
+
+
+@pytest.mark.parametrize("propagation", ["Foreground", "Orphan"])
+async def test_however_a_match_is_deleted_everything_of_it_goes(world: World, propagation: str) -> None:
+    await world.enqueue("alice", "bob")
+    _, people = await world.active()
+    await world.kube.delete("Match", "match", propagation=propagation)
+    await world.kube.gone("Match", "match")
+    for person in people:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+
+
+async def test_a_namespace_with_a_live_match_goes(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    await world.active()
+    await world.ready("carol", "dave", name="second")
+    await world.kube.create(factories.room())
+    path = f"/api/v1/namespaces/{world.kube.namespace}"
+    await world.kube.call("DELETE", path)
+
+    async def is_gone() -> None:
+        try:
+            found = await world.kube.call("GET", path)
+        except Refused as refused:
+            assert refused.status == 404  # noqa: PT017 (waited for, not expected at once)
+        else:
+            raise AssertionError(f"the namespace is still there: {found['status']}")
+
+    await eventually(is_gone, 40)
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    assert await world.livekit_rooms() == {}
+
+
+@pytest.mark.parametrize("managed", [False])
+async def test_without_the_admission_policy_the_operator_adds_its_finalizer(world: World, managed: bool) -> None:
+    manifest = factories.match(meta={"finalizers": ["example.com/theirs"]})
+    made = await world.kube.create(manifest)
+    assert made["metadata"]["finalizers"] == ["example.com/theirs"]
+    match = await world.kube.match_until(lambda found: is_true(found, "Ready"))
+    assert sorted(match.metadata.finalizers) == ["example.com/theirs", FINALIZER]
+    await world.kube.delete("Match", "match")
+    # Ours goes when all is in order; theirs is theirs.
+    await world.kube.match_until(lambda found: found.metadata.finalizers == ("example.com/theirs",))
+    await world.kube.patch("Match", "match", {"metadata": {"finalizers": None}})
+    await world.kube.gone("Match", "match")

@@ -1,0 +1,1 @@
+"""The loop without its backends: queue, deadlines, worker, lease, pools, dumps."""

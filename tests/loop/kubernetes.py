@@ -1,0 +1,68 @@
+"""A Kubernetes API in memory, as far as a Lease needs one: names, resourceVersions, and outages."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import Any, cast
+
+from controller.clients.kubernetes import Body, KubernetesClient, Resource
+from controller.errors import AlreadyExists, Backend, BackendUnavailable, Conflict, NotFound
+
+
+class MemoryKubernetes:
+    """Objects by name. Every call gives way once, so that several takers interleave."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Body] = {}
+        self.writes = 0
+        self.is_down = False
+        self.hold_writes: asyncio.Event | None = None
+
+    def client(self) -> KubernetesClient:
+        """It answers to the verbs that are used of the real client."""
+        return cast("KubernetesClient", self)
+
+    async def get(self, _resource: Resource, _namespace: str, name: str) -> Body:
+        """Raises NotFound."""
+        await self._answer("get")
+        if name not in self.objects:
+            raise NotFound(Backend.KUBERNETES, "get", name)
+        return copy.deepcopy(self.objects[name])
+
+    async def create(self, _resource: Resource, _namespace: str, body: Body) -> Body:
+        """Raises AlreadyExists."""
+        await self._answer("create")
+        name = body["metadata"]["name"]
+        if name in self.objects:
+            raise AlreadyExists(Backend.KUBERNETES, "create", name)
+        return self._store(name, body, 1)
+
+    async def replace(self, _resource: Resource, _namespace: str, name: str, body: Body) -> Body:
+        """Raises NotFound, and Conflict if the resourceVersion is not the present one."""
+        await self._answer("replace")
+        if self.hold_writes is not None:
+            await self.hold_writes.wait()
+        if name not in self.objects:
+            raise NotFound(Backend.KUBERNETES, "replace", name)
+        version = self.objects[name]["metadata"]["resourceVersion"]
+        if body["metadata"]["resourceVersion"] != version:
+            raise Conflict(Backend.KUBERNETES, "replace", "moved on")
+        return self._store(name, body, int(version) + 1)
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """The spec of an object."""
+        spec: dict[str, Any] = self.objects[name]["spec"]
+        return spec
+
+    def _store(self, name: str, body: Body, version: int) -> Body:
+        self.writes += 1
+        stored = copy.deepcopy(body)
+        stored["metadata"]["resourceVersion"] = str(version)
+        self.objects[name] = stored
+        return copy.deepcopy(stored)
+
+    async def _answer(self, verb: str) -> None:
+        await asyncio.sleep(0)
+        if self.is_down:
+            raise BackendUnavailable(Backend.KUBERNETES, verb, "no answer")

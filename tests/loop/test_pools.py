@@ -1,0 +1,237 @@
+"""Pools by namespace: opened once per epoch, restored after a loss, closed to whoever is out of date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from controller.api.match import Match
+from controller.clients.redis.client import Redis
+from controller.clients.redis.replies import Lost, Stale, Written
+from controller.clients.redis.scripts import Script
+from controller.errors import LeadershipLost, StateLost
+from controller.loop.pools import Pools, restore_request
+from tests import builders as b
+
+NAMESPACE = b.NAMESPACE
+
+
+class MemoryRedis:
+    """Answers the scripts `incarnation` and `claim` as the real ones do; `incarnation` is None after a loss."""
+
+    def __init__(self, incarnation: str | None = "abc") -> None:
+        self.incarnation = incarnation
+        self.calls: list[tuple[str, list[str | int]]] = []
+        self.claim_answer = ["OK", "new"]
+        self.fence = 0
+        self.is_lost_again = False
+
+    async def run(self, script: Script, _keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+        """One script."""
+        await asyncio.sleep(0)
+        self.calls.append((script.name, list(args)))
+        if script.name == "claim":
+            return self.claim_answer
+        value, epoch, operation = args
+        if int(epoch) < self.fence:
+            return ["STALE", str(self.fence)]
+        if operation == "BEGIN":
+            self.incarnation = self.incarnation or str(value)
+        elif self.is_lost_again:
+            return ["LOST"]
+        elif self.incarnation == value:
+            self.incarnation = str(value).removeprefix("restoring:")
+        else:
+            return ["LOST"]
+        return ["OK", self.incarnation]
+
+    def names(self) -> list[str]:
+        """Scripts that ran."""
+        return [name for name, _ in self.calls]
+
+
+class Bench:
+    """Pools over it; `confirmed` counts how often the lease was asked for."""
+
+    def __init__(self, redis: MemoryRedis, *matches: Match) -> None:
+        self.redis = redis
+        self.confirmed = 0
+        self.outdated: list[int] = []
+        clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
+        self.pools = Pools(
+            cast("Redis", redis), b.CLUSTER, clock,
+            matches=lambda namespace: [m for m in matches if m.metadata.namespace == namespace],
+            confirm=self._confirm, outdated=self.outdated.append,
+        )  # fmt: skip
+        self.pools.begin_epoch(7)
+
+    async def _confirm(self) -> None:
+        self.confirmed += 1
+
+
+async def test_a_pool_is_opened_once_and_kept() -> None:
+    bench = Bench(MemoryRedis())
+    first, second = await asyncio.gather(bench.pools.get(NAMESPACE), bench.pools.get(NAMESPACE))
+    assert first is second
+    assert (first.incarnation, first.epoch, first.shard) == ("abc", 7, 0)
+    assert (bench.redis.names(), bench.confirmed) == (["incarnation"], 1)
+    assert bench.pools.namespaces() == (NAMESPACE,)
+
+
+async def test_each_namespace_has_its_own_pool() -> None:
+    bench = Bench(MemoryRedis())
+    assert (await bench.pools.get("x")).keys != (await bench.pools.get("y")).keys
+
+
+async def test_a_new_epoch_opens_everything_anew() -> None:
+    bench = Bench(MemoryRedis())
+    await bench.pools.get(NAMESPACE)
+    bench.pools.begin_epoch(8)
+    assert bench.pools.namespaces() == ()
+    assert (await bench.pools.get(NAMESPACE)).epoch == 8
+
+
+async def test_what_is_neither_fenced_nor_bound_needs_no_opening() -> None:
+    bench = Bench(MemoryRedis())
+    assert bench.pools.unbound(NAMESPACE).incarnation == ""
+    assert bench.redis.calls == []
+
+
+async def test_a_redis_that_lost_its_data_gets_the_live_matches_back_before_the_pool_opens() -> None:
+    live, finished, new = b.active(), b.active(status={"phase": "Ended"}), b.a_match()
+    elsewhere = b.active()
+    elsewhere = elsewhere.model_copy(update={"metadata": elsewhere.metadata.model_copy(update={"namespace": "other"})})
+    bench = Bench(MemoryRedis(None), live, finished, new, elsewhere)
+    pool = await bench.pools.get(NAMESPACE)
+    assert bench.redis.names() == ["incarnation", "claim", "incarnation"]
+    assert not pool.incarnation.startswith("restoring:")
+    assert pool.incarnation == bench.redis.incarnation
+    restored = bench.redis.calls[1][1]
+    assert "Restore" in restored
+    assert restored[0] == f"restoring:{pool.incarnation}"
+
+
+async def test_a_restore_that_somebody_else_began_is_taken_over() -> None:
+    bench = Bench(MemoryRedis("restoring:123"), b.active())
+    pool = await bench.pools.get(NAMESPACE)
+    assert (pool.incarnation, bench.redis.names()) == ("123", ["incarnation", "claim", "incarnation"])
+
+
+@pytest.mark.parametrize("answer", [["SETTLED"], ["BUSY", "alice", "another"]])
+async def test_a_match_that_cannot_be_restored_does_not_keep_the_pool_closed(answer: list[str]) -> None:
+    redis = MemoryRedis(None)
+    redis.claim_answer = answer
+    assert (await Bench(redis, b.active()).pools.get(NAMESPACE)).incarnation == redis.incarnation
+
+
+async def test_a_loss_in_the_middle_of_a_restore_keeps_the_pool_closed() -> None:
+    redis = MemoryRedis(None)
+    redis.claim_answer = ["LOST"]
+    bench = Bench(redis, b.active())
+    with pytest.raises(StateLost):
+        await bench.pools.get(NAMESPACE)
+    assert bench.pools.namespaces() == ()
+    redis.claim_answer = ["OK", "new"]
+    assert (await bench.pools.get(NAMESPACE)).incarnation == redis.incarnation
+
+
+async def test_a_loss_at_the_end_of_a_restore_keeps_the_pool_closed() -> None:
+    redis = MemoryRedis(None)
+    redis.is_lost_again = True
+    bench = Bench(redis, b.active())
+    with pytest.raises(StateLost):
+        await bench.pools.get(NAMESPACE)
+    assert bench.pools.namespaces() == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (["OK", "new"], ["Redis had lost its data; live matches were restored"]),
+        (["SETTLED"], []),
+        (["BUSY", "alice", "another"], ["match could not be restored"]),
+    ],
+)
+async def test_what_was_restored_and_what_could_not_be_is_told(answer: list[str], told: list[str]) -> None:
+    redis = MemoryRedis(None)
+    redis.claim_answer = answer
+    with capture_logs() as logs:
+        await Bench(redis, b.active()).pools.get(NAMESPACE)
+    assert [entry["event"] for entry in logs] == told
+    assert [entry["matches"] for entry in logs if "matches" in entry] == [1] * (answer[0] == "OK")
+
+
+async def test_an_epoch_below_the_fence_opens_nothing_and_is_told() -> None:
+    redis = MemoryRedis()
+    redis.fence = 40
+    bench = Bench(redis)
+    with pytest.raises(LeadershipLost):
+        await bench.pools.get(NAMESPACE)
+    assert (bench.outdated, bench.pools.namespaces()) == ([40], ())
+
+
+async def test_nothing_is_opened_for_whoever_is_not_the_leader() -> None:
+    bench = Bench(MemoryRedis(None))
+
+    async def refuse() -> None:
+        raise LeadershipLost("somebody else")
+
+    bench.pools._confirm = refuse
+    with pytest.raises(LeadershipLost):
+        await bench.pools.get(NAMESPACE)
+    assert bench.redis.calls == []
+
+
+async def test_a_reply_that_says_lost_closes_the_pool_of_that_namespace() -> None:
+    bench = Bench(MemoryRedis())
+    await bench.pools.get("x")
+    await bench.pools.get("y")
+    with pytest.raises(StateLost, match="namespace x"):
+        bench.pools.check("x", Lost())
+    assert bench.pools.namespaces() == ("y",)
+
+
+def test_a_reply_that_says_stale_ends_our_leadership() -> None:
+    bench = Bench(MemoryRedis())
+    with pytest.raises(LeadershipLost, match="epoch 9, ours is 7"):
+        bench.pools.check("x", Stale(9))
+    assert bench.outdated == [9]
+
+
+def test_any_other_reply_passes() -> None:
+    Bench(MemoryRedis()).pools.check("x", Written())
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "expected"),
+    [
+        ("not claimed yet", b.a_match(status={"phase": "Pending"}), None),
+        ("never looked at", b.a_match(), None),
+        ("over", b.active(status={"phase": "Ended"}), None),
+        ("failed", b.active(status={"phase": "Failed"}), None),
+        ("settled, room closing", b.active(status={"phase": "Terminating", "end": {"reason": "Ended"}}), None),
+        ("being made", b.connecting(status={"phase": "Creating"}), ("CONNECTING", "Creating")),
+        ("people join", b.connecting(), ("CONNECTING", "Connecting")),
+        ("up", b.active(), ("IN_CALL", "Active")),
+        ("somebody dropped", b.active(status={"phase": "Reconnecting"}), ("IN_CALL", "Active")),
+        ("ending", b.active(status={"phase": "Terminating"}), ("DISCONNECTING", "Terminating")),
+    ],
+)
+def test_who_is_restored_and_as_what(case: str, match: Match, expected: tuple[str, str] | None) -> None:
+    request = restore_request(match)
+    assert (None if request is None else (request.state.value, request.phase)) == expected, case
+
+
+def test_a_restored_match_has_its_places_and_its_room() -> None:
+    people = [{"identity": "alice", "state": "Connected", "since": b.at(3), "queued_at": b.at(-20)},
+              {"identity": "bob", "state": "Connected", "since": b.at(3)}]  # fmt: skip
+    room = {"name": b.ROOM_NAME, "live_kit_name": b.LIVEKIT_NAME, "url": b.URL}
+    request = restore_request(b.active(status={"participants": people, "room": room}, session_id="s-9"))
+    assert request is not None
+    assert [(user.id, user.queued_at_ms) for user in request.users] == [("alice", b.ms(-20)), ("bob", None)]
+    assert (request.uid, request.match_name, request.session_id) == (b.MATCH_UID, b.NAME, "s-9")
+    assert (request.room, request.url, request.mode) == (b.LIVEKIT_NAME, b.URL, "Restore")

@@ -1,0 +1,371 @@
+"""One reconcile: rounds of observing, planning and acting, and at most one status write at the end.
+
+Observation, planner, actions and writes are stubs here, so that only the order of things is under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from controller.act.execute import ActionResult
+from controller.api.match import Match, MatchStatus
+from controller.api.meta import ApiModel
+from controller.api.names import MATCH
+from controller.api.phases import MatchPhase
+from controller.backends import Backends
+from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost
+from controller.facts.learned import READ_AGAIN, Effect, Learned
+from controller.facts.match import MatchSeen, Refusal
+from controller.facts.observation import Present
+from controller.loop import reconcile as reconcile_module
+from controller.loop.key import Key, Kind
+from controller.loop.reconcile import Recipe, Reconciler, _is_transitional, _known
+from controller.loop.worker import Result
+from controller.observe.cache import ObjectCache
+from controller.plan import actions as a
+from controller.plan.match import plan_match
+from controller.plan.plan import Plan
+from tests import builders as b
+from tests.plan.world import only
+
+KEY = Key(Kind.MATCH, b.NAMESPACE, b.NAME)
+AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
+CLAIM = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim)
+CREATE = only(plan_match(b.a_match(), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom)
+
+
+class Bench:
+    """A reconciler whose planner says what a test wants, one plan after another; the last is repeated."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *plans: Plan, match: Match | None = None) -> None:
+        self.plans = list(plans)
+        self.learned: list[Learned] = []
+        self.done: list[str] = []
+        self.writes: list[dict[str, Any]] = []
+        self.asked: list[bool] = []
+        self.effects: list[Effect | None] = [None]
+        self.error: Exception | None = None
+        self.write_error: Exception | None = None
+        self.is_leader = True
+        self.seconds = 5.0
+        self.phase: MatchPhase | None = MatchPhase.CONNECTING
+        self.match = match or b.connecting()
+        self.released: list[str] = []
+        self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match)
+        backends = SimpleNamespace(
+            clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
+            leadership=SimpleNamespace(require=self._require),
+            matches=self.cache,
+            rooms=self.cache,
+        )
+        progress = SimpleNamespace(
+            status_written=lambda *_: None,
+            released=lambda _, reason: self.released.append(reason),
+        )
+        self.reconciler = Reconciler(cast("Backends", backends), cast("Any", progress), None)
+        self.reconciler.on_observe = self._on_observe
+        self.reconciler._matches = Recipe(
+            MATCH, cast("ObjectCache[Match]", self.cache), self._observe, self._plan, self._status, _is_transitional
+        )
+        monkeypatch.setattr(reconcile_module, "execute", self._execute)
+        monkeypatch.setattr(reconcile_module, "write_status", self._write)
+
+    async def run(self) -> Result:
+        """One reconcile."""
+        return await self.reconciler(KEY)
+
+    def _require(self) -> None:
+        if not self.is_leader:
+            raise LeadershipLost("somebody else")
+
+    def _on_observe(self, _key: Key, /, *, reads: bool) -> None:
+        self.asked.append(reads)
+
+    async def _observe(self, _match: Match, learned: Learned) -> MatchSeen:
+        self.learned.append(learned)
+        return b.all_made(self.seconds, refusal=learned.refusal)
+
+    def _plan(self, _match: Match, _seen: MatchSeen, _now: Any) -> Plan:
+        return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
+
+    def _status(self, match: Match, _seen: MatchSeen, _now: Any, error: Any) -> ApiModel:
+        return match.status.model_copy(update={"phase": self.phase, "last_error": error})
+
+    async def _execute(self, actions: tuple[a.AnyAction, ...], _backends: Backends) -> tuple[ActionResult, ...]:
+        if isinstance(self.error, LeadershipLost):
+            raise self.error
+        self.done += [type(action).__name__ for action in actions]
+        effect = self.effects.pop(0) if len(self.effects) > 1 else self.effects[0]
+        return tuple(ActionResult(action, error=cast("Any", self.error), effect=effect) for action in actions)
+
+    async def _write(self, _target: Any, patch: dict[str, Any], _backends: Backends, *, quiet: bool) -> None:
+        if self.write_error is not None:
+            raise self.write_error
+        self.writes.append(patch | {"quiet": quiet})
+        status = MatchStatus.model_validate(self.match.status.manifest() | patch)
+        self.match = self.match.model_copy(update={"status": status})
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    return lambda *plans, **options: Bench(monkeypatch, *plans, **options)
+
+
+REST = Plan(deadline=b.at(26), waits_for="people")
+Make = Callable[..., Bench]
+
+
+async def test_an_object_that_is_gone_is_nothing_to_do(make: Make) -> None:
+    bench = make(REST)
+    bench.match = cast("Match", None)
+    assert await bench.run() == Result()
+
+
+async def test_at_rest_nothing_is_written_and_the_deadline_is_kept(make: Make) -> None:
+    bench = make(REST)
+    assert await bench.run() == Result(b.at(26))
+    assert (bench.done, bench.writes, bench.asked) == ([], [], [True])
+
+
+async def test_the_planner_is_asked_again_after_each_round_and_the_status_written_once(make: Make) -> None:
+    bench = make(Plan((CLAIM,)), Plan((CREATE,)), REST)
+    bench.phase = MatchPhase.ACTIVE
+    assert await bench.run() == Result(b.at(26))
+    assert bench.done == ["Claim", "CreateRoom"]
+    assert bench.writes == [{"phase": "Active", "quiet": True}]
+
+
+async def test_what_an_answer_told_is_not_read_again(make: Make) -> None:
+    bench = make(Plan((CLAIM,)), REST)
+    bench.effects = [Effect(ledger=b.ledger("Creating"))]
+    await bench.run()
+    first, second = bench.learned
+    assert first == Learned()
+    assert second.ledger == Present(b.ledger("Creating"), b.at(5))
+    assert bench.asked == [True, False]
+
+
+async def test_a_wake_up_is_covered_only_by_a_round_that_really_reads(make: Make) -> None:
+    bench = make(Plan((CREATE,)), Plan((CREATE,)), REST)
+    bench.effects = [None, READ_AGAIN]
+    await bench.run()
+    assert bench.asked == [True, False, True]
+
+
+async def test_a_refusal_is_shown_to_the_planner_in_the_same_reconcile(make: Make) -> None:
+    busy = Refusal("UserBusy", "bob", "calls/other")
+    bench = make(Plan((CLAIM,)), REST)
+    bench.effects = [Effect(refusal=busy, must_read=True)]
+    await bench.run()
+    assert [learned.refusal for learned in bench.learned] == [None, busy]
+
+
+async def test_after_an_error_it_is_looked_at_once_more_and_said_in_the_status(make: Make) -> None:
+    bench = make(Plan((CLAIM,)), Plan((CREATE,), b.at(26)))
+    bench.error = AWAY
+    result = await bench.run()
+    assert (result.error, result.deadline, bench.done) == (AWAY, b.at(26), ["Claim"])
+    assert bench.writes[0]["lastError"]["message"] == "Redis: no answer"
+
+
+async def test_a_conflict_is_nobodys_error(make: Make) -> None:
+    bench = make(Plan((CLAIM,)), REST)
+    bench.error = Conflict(Backend.KUBERNETES, "patch", "moved on")
+    result = await bench.run()
+    assert result.error is bench.error
+    assert bench.writes == []
+
+
+async def test_steps_that_undo_each_other_are_found_out(make: Make) -> None:
+    with pytest.raises(RuntimeError, match="still not at rest after 10 rounds"):
+        await make(Plan((CLAIM,))).run()
+
+
+async def test_a_frozen_object_gets_no_status(make: Make) -> None:
+    bench = make(Plan(frozen=True, waits_for="the annotation"))
+    bench.phase = MatchPhase.ACTIVE
+    assert await bench.run() == Result()
+    assert bench.writes == []
+
+
+async def test_what_could_not_be_read_brings_the_key_back(make: Make) -> None:
+    bench = make(Plan(waits_for="no answer", blocked_by=Backend.REDIS))
+    result = await bench.run()
+    assert isinstance(result.error, BackendUnavailable)
+    assert result.error.sentence == "Redis: no answer"
+    assert "lastError" in bench.writes[0]
+
+
+async def test_a_status_that_cannot_be_written_is_the_error_of_the_reconcile(make: Make) -> None:
+    bench = make(REST)
+    bench.phase = MatchPhase.ACTIVE
+    bench.write_error = Conflict(Backend.KUBERNETES, "patch", "moved on")
+    assert await bench.run() == Result(b.at(26), cast("Any", bench.write_error))
+
+
+@pytest.mark.parametrize("where", ["actions", "status"])
+async def test_without_the_lease_nothing_is_written(make: Make, where: str) -> None:
+    bench = make(Plan((CLAIM,)) if where == "actions" else REST)
+    bench.phase = MatchPhase.ACTIVE
+    bench.is_leader = False
+    bench.error = LeadershipLost("somebody else") if where == "actions" else None
+    with pytest.raises(LeadershipLost):
+        await bench.run()
+    assert bench.writes == []
+
+
+async def test_after_a_write_the_planner_says_at_once_what_follows_from_it(make: Make) -> None:
+    bench = make(Plan(waits_for="LiveKit"), REST)
+    bench.phase = MatchPhase.ACTIVE
+    assert await bench.run() == Result(b.at(26))
+    more = make(Plan(), Plan((CREATE,)))
+    more.phase = MatchPhase.ACTIVE
+    assert await more.run() == Result(b.at(5))
+    assert more.done == [], "the actions are those of the next reconcile"
+
+
+async def test_a_phase_that_will_soon_be_left_is_held_back_for_a_moment(make: Make) -> None:
+    bench = make(REST, match=b.a_match())
+    bench.phase = MatchPhase.CREATING
+    due = b.at(5) + timedelta(milliseconds=200)
+    assert await bench.run() == Result(due)
+    bench.seconds += 0.1
+    assert await bench.run() == Result(due)
+    assert bench.writes == []
+    bench.seconds += 0.1
+    assert await bench.run() == Result(b.at(26))
+    assert [patch["phase"] for patch in bench.writes] == ["Creating"]
+
+
+async def test_a_phase_that_stays_is_not_held_back(make: Make) -> None:
+    bench = make(REST, match=b.a_match())
+    bench.phase = MatchPhase.CREATING
+    await bench.run()
+    bench.phase = MatchPhase.CONNECTING
+    assert await bench.run() == Result(b.at(26))
+    assert [patch["phase"] for patch in bench.writes] == ["Connecting"]
+
+
+async def test_an_error_is_told_at_once_also_in_a_passing_phase(make: Make) -> None:
+    bench = make(Plan((CLAIM,)), REST, match=b.a_match())
+    bench.phase, bench.error = MatchPhase.CREATING, AWAY
+    await bench.run()
+    assert len(bench.writes) == 1
+
+
+async def test_what_is_deleted_and_free_gets_no_status_any_more(make: Make) -> None:
+    bench = make(REST, match=b.connecting(deleted=True, finalizers=()))
+    bench.phase = MatchPhase.ENDED
+    await bench.run()
+    assert bench.writes == []
+
+
+async def test_what_is_deleted_and_still_held_gets_its_status(make: Make) -> None:
+    bench = make(REST, match=b.connecting(deleted=True))
+    bench.phase = MatchPhase.ENDED
+    await bench.run()
+    assert len(bench.writes) == 1
+
+
+RELEASE = only(plan_match(b.active(deleted=True), b.all_gone(), b.at(9)), a.ReleaseFinalizer)
+
+
+@pytest.mark.parametrize(
+    ("case", "action", "match", "told"),
+    [
+        ("deleted in the middle", RELEASE, b.active(deleted=True, status={"reason": "Skipped"}), ["Skipped"]),
+        ("deleted, nothing else said", RELEASE, b.active(deleted=True), ["Deleted"]),
+        ("over before it was deleted", RELEASE, b.active(deleted=True, status={"ended_at": b.at(8)}), []),
+        ("not let go", CREATE, b.active(deleted=True), []),
+    ],
+)
+async def test_the_end_of_a_deleted_match_is_told_though_no_status_will_say_it(
+    make: Make, case: str, action: a.AnyAction, match: Match, told: list[str]
+) -> None:
+    bench = make(Plan((action,)), REST, match=match)
+    bench.phase = None
+    await bench.run()
+    assert bench.released == told, case
+
+
+def test_what_a_round_has_seen_is_where_the_next_one_starts() -> None:
+    record = _known(b.room_seen(record=b.a_record()), Learned())
+    ledger = _known(b.seen(3, ledger=b.ledger()), Learned(must_read=True))
+    assert (record.record, record.ledger) == (b.a_record(), None)
+    assert (ledger.ledger, ledger.record, ledger.must_read) == (Present(b.ledger(), b.at(3)), None, True)
+    assert _known(b.seen(ledger=b.unknown()), Learned()).ledger is None
+    assert _known(b.room_seen(record=b.unknown()), Learned()).record is None
+
+
+async def test_forgetting_an_object_forgets_what_was_held_back(make: Make) -> None:
+    bench = make(REST, match=b.a_match())
+    bench.phase = MatchPhase.CREATING
+    await bench.run()
+    bench.reconciler.forget(b.MATCH_UID)
+    bench.seconds += 0.15
+    assert await bench.run() == Result(b.at(5.15) + timedelta(milliseconds=200))
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "phase", "expected"),
+    [
+        ("just seen", b.a_match(), "Pending", True),
+        ("just claimed", b.a_match(), "Creating", True),
+        ("came up at once", b.a_match(), "Connecting", False),
+        ("has been Pending", b.a_match(status={"phase": "Pending"}), "Creating", False),
+        ("being deleted", b.active(deleted=True), "Terminating", True),
+        ("deleted and over", b.active(deleted=True), "Ended", False),
+        ("ended by a wish", b.active(), "Terminating", False),
+    ],
+)
+def test_which_phases_are_passing(case: str, match: Match, phase: str, expected: bool) -> None:
+    assert _is_transitional(match, SimpleNamespace(phase=MatchPhase(phase))) is expected, case
+
+
+# What answers told
+
+
+def test_a_refusal_and_a_record_are_remembered_from_round_to_round() -> None:
+    busy = Refusal("UserBusy", "bob", "calls/other")
+    known = Learned(refusal=busy, record=b.a_record()).after([Effect(), None], b.at(9))
+    assert (known.refusal, known.record) == (busy, b.a_record())
+    newer = known.after([Effect(record=b.a_record("terminated"))], b.at(9))
+    assert newer.record == b.a_record("terminated")
+
+
+READ = Learned(ledger=Present(b.ledger("Creating"), b.at(1)))
+
+
+def change(phase: str) -> Effect:
+    """The phase of the ledger is another one."""
+    return Effect(ledger_change=lambda known: b.ledger(phase, queued=known.queued_at_ms))
+
+
+@pytest.mark.parametrize(
+    ("case", "before", "effects", "phase", "must_read"),
+    [
+        ("nothing was told", READ, [None], "Creating", False),
+        ("another phase", READ, [change("Connecting")], "Connecting", False),
+        ("one after another", READ, [change("Connecting"), change("Active")], "Active", False),
+        ("the whole ledger", Learned(), [Effect(ledger=b.ledger("Creating"))], "Creating", False),
+        ("a change of what is not known", Learned(), [change("Active")], None, True),
+        ("something is open", READ, [change("Connecting"), READ_AGAIN], None, True),
+    ],
+)
+def test_what_is_known_after_a_round(
+    case: str, before: Learned, effects: list[Effect | None], phase: str | None, must_read: bool
+) -> None:
+    after = before.after(effects, b.at(9))
+    assert (after.ledger and after.ledger.value.phase, after.must_read) == (phase, must_read), case
+
+
+def test_a_ledger_that_we_changed_is_as_old_as_its_reading_and_a_new_one_is_new() -> None:
+    changed, made = READ.after([change("Connecting")], b.at(9)), Learned().after([Effect(ledger=b.ledger())], b.at(9))
+    assert changed.ledger is not None
+    assert made.ledger is not None
+    assert (changed.ledger.at, made.ledger.at) == (b.at(1), b.at(9))

@@ -1,0 +1,387 @@
+"""The worker: one reconcile per key at a time, and what becomes of each, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound
+from controller.loop.key import Key, Kind
+from controller.loop.worker import Result, Worker
+from tests.virtual_time import VirtualTime, run
+
+A, B = Key(Kind.MATCH, "calls", "a"), Key(Kind.MATCH, "calls", "b")
+AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
+MOVED_ON = Conflict(Backend.KUBERNETES, "patch", "moved on")
+
+Answer = Result | BaseException | Callable[[], Coroutine[Any, Any, Result]]
+
+
+class Bench:
+    """A worker whose reconciles answer as a test wants: the last answer of a key is repeated for ever."""
+
+    def __init__(self, time: VirtualTime, *, concurrency: int = 4, timeout_seconds: float = 30.0) -> None:
+        self.time = time
+        self.answers: dict[Key, list[Answer]] = defaultdict(lambda: [Result()])
+        self.runs: dict[Key, list[float]] = defaultdict(list)
+        self.in_hand: dict[Key, int] = defaultdict(int)
+        self.worker = Worker(self._reconcile, time, concurrency=concurrency, timeout_seconds=timeout_seconds)
+        self.worker.start()
+
+    async def _reconcile(self, key: Key) -> Result:
+        self.runs[key].append(round(self.time.seconds, 3))
+        self.in_hand[key] += 1
+        assert self.in_hand[key] == 1, "never two of one key"
+        answers = self.answers[key]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        try:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer if isinstance(answer, Result) else await answer()
+        finally:
+            self.in_hand[key] -= 1
+
+    async def after(self, seconds: float) -> None:
+        """Let so much time pass."""
+        await asyncio.sleep(seconds)
+        await self.time.settle()
+
+    def deadline(self, seconds: float) -> Result:
+        """A result that wants to be looked at again at that second."""
+        return Result(self.time.now() + timedelta(seconds=seconds - self.time.seconds))
+
+
+def takes(seconds: float, result: Result | None = None) -> Callable[[], Coroutine[Any, Any, Result]]:
+    """A reconcile that takes so long."""
+
+    async def answer() -> Result:
+        await asyncio.sleep(seconds)
+        return result or Result()
+
+    return answer
+
+
+def in_virtual_time(scenario: Callable[[Bench], Coroutine[Any, Any, None]], **options: Any) -> Bench:
+    """Run a scenario; the bench that is left."""
+
+    async def main(time: VirtualTime) -> Bench:
+        bench = Bench(time, **options)
+        await scenario(bench)
+        return bench
+
+    return run(main)
+
+
+def test_triggers_of_a_key_that_waits_run_it_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[B] = [takes(1)]
+        bench.worker.enqueue(B, "test")
+        for _ in range(5):
+            bench.worker.enqueue(A, "test")
+        await bench.after(10)
+
+    bench = in_virtual_time(scenario, concurrency=1)
+    assert bench.runs == {B: [0.0], A: [1.0]}
+    assert bench.worker.is_idle()
+
+
+def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [takes(2.0), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(1)
+        for _ in range(5):
+            bench.worker.enqueue(A, "test")
+        assert not bench.worker.is_idle()
+        await bench.after(10)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("source", "reads", "runs"),
+    [("webhook", True, [0.0]), ("webhook", False, [0.0, 2.0]), ("match", False, [0.0]), ("match", True, [0.0])],
+)
+def test_what_woke_a_key_before_it_looked_needs_no_other_run(source: str, reads: bool, runs: list[float]) -> None:
+    async def scenario(bench: Bench) -> None:
+        async def looks_late() -> Result:
+            await asyncio.sleep(1)
+            bench.worker.observing(A, reads=reads)
+            await asyncio.sleep(1)
+            return Result()
+
+        bench.answers[A] = [looks_late, Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(0.5)
+        bench.worker.enqueue(A, source)
+        await bench.after(10)
+
+    assert in_virtual_time(scenario).runs == {A: runs}
+
+
+def test_no_more_than_concurrency_run_at_once_and_the_rest_waits_its_turn() -> None:
+    keys = [Key(Kind.MATCH, "calls", str(number)) for number in range(6)]
+
+    async def scenario(bench: Bench) -> None:
+        for each in keys:
+            bench.answers[each] = [takes(1.0)]
+            bench.worker.enqueue(each, "test")
+        await bench.after(10)
+
+    bench = in_virtual_time(scenario, concurrency=2)
+    assert [bench.runs[each] for each in keys] == [[0.0], [0.0], [1.0], [1.0], [2.0], [2.0]]
+
+
+def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [bench.deadline(7), Result()]
+        bench.answers[B] = [bench.deadline(3), Result()]
+        bench.worker.enqueue(A, "test")
+        bench.worker.enqueue(B, "test")
+        await bench.after(20)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
+
+
+def test_the_latest_reconcile_sets_the_deadline_anew() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [bench.deadline(5), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(1)
+        bench.worker.enqueue(A, "test")
+        await bench.after(20)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 1.0]}
+
+
+def test_a_deadline_that_has_passed_runs_at_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.after(5)
+        bench.answers[A] = [bench.deadline(1), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(0.01)
+
+    assert in_virtual_time(scenario).runs == {A: [5.0, 5.0]}
+
+
+@pytest.mark.parametrize("answer", [Result(error=AWAY), ValueError("a bug")], ids=["error", "bug"])
+def test_failures_are_repeated_less_and_less_often(answer: Result | ValueError) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [answer]
+        bench.worker.enqueue(A, "test")
+        await bench.after(60)
+        assert bench.worker.failures(A) == len(bench.runs[A])
+
+    runs = in_virtual_time(scenario).runs[A]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(runs)]
+    assert 0.05 <= pauses[0] <= 0.1
+    assert all(pause <= 15.001 for pause in pauses)
+    assert max(pauses) > 5
+    assert 8 <= len(runs) <= 18
+
+
+def test_a_success_forgets_the_failures() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [Result(error=AWAY), Result(error=AWAY), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(10)
+        assert bench.worker.failures(A) == 0
+
+    assert len(in_virtual_time(scenario).runs[A]) == 3
+
+
+def test_a_conflict_is_looked_at_again_almost_at_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [Result(error=MOVED_ON), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(10)
+        assert bench.worker.failures(A) == 0
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 0.02]}
+
+
+def test_a_conflict_that_does_not_pass_is_repeated_less_and_less_often() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [Result(error=MOVED_ON)]
+        bench.worker.enqueue(A, "test")
+        await bench.after(60)
+
+    runs = in_virtual_time(scenario).runs[A]
+    assert runs[:4] == [0.0, 0.02, 0.04, 0.06]
+    assert runs[4] - runs[3] >= 0.2
+    assert len(runs) < 20
+
+
+def test_a_refusal_that_is_no_conflict_is_repeated_after_a_backoff() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [Result(error=NotFound(Backend.KUBERNETES, "get", "no such thing")), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(10)
+
+    runs = in_virtual_time(scenario).runs[A]
+    assert 0.05 <= runs[1] <= 0.1
+
+
+def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [takes(1000), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(10)
+
+    runs = in_virtual_time(scenario, timeout_seconds=5.0).runs[A]
+    assert runs[0] == 0.0
+    assert 5.05 <= runs[1] <= 5.1
+
+
+def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [LeadershipLost("too little of it is left"), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(60)
+        assert bench.worker.failures(A) == 0
+
+    assert len(in_virtual_time(scenario).runs[A]) == 2
+
+
+def test_one_poisoned_key_delays_no_other() -> None:
+    others = [Key(Kind.MATCH, "calls", str(number)) for number in range(20)]
+
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [RuntimeError("poison")]
+        bench.answers[B] = [takes(1000)]
+        for each in (A, B, *others):
+            bench.worker.enqueue(each, "test")
+        await bench.after(1)
+
+    bench = in_virtual_time(scenario, concurrency=4)
+    assert all(bench.runs[each] == [0.0] for each in others)
+    assert "reconcile failed unexpectedly" in [entry["event"] for entry in bench.time.logs]
+
+
+def test_before_start_and_after_stop_nothing_is_taken() -> None:
+    async def main(time: VirtualTime) -> list[float]:
+        bench = Bench(time)
+        await bench.worker.stop(grace_seconds=0)
+        bench.worker.enqueue(A, "test")
+        await bench.after(5)
+        return bench.runs[A]
+
+    assert run(main) == []
+
+
+def test_stop_lets_those_in_hand_finish_and_forgets_the_rest() -> None:
+    finished = []
+
+    async def slow() -> Result:
+        await asyncio.sleep(2)
+        finished.append(A)
+        return Result()
+
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [slow]
+        bench.worker.enqueue(A, "test")
+        bench.worker.enqueue(B, "test")
+        await bench.after(1)
+        await bench.worker.stop(grace_seconds=30)
+        assert bench.time.seconds == pytest.approx(2)
+        await bench.after(60)
+
+    bench = in_virtual_time(scenario, concurrency=1)
+    assert (finished, bench.runs[B]) == ([A], [])
+    assert bench.worker.is_idle()
+
+
+def test_stop_cancels_what_does_not_finish_in_time() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [takes(1000)]
+        bench.worker.enqueue(A, "test")
+        await bench.after(1)
+        await bench.worker.stop(grace_seconds=3)
+        assert bench.time.seconds == pytest.approx(4)
+
+    bench = in_virtual_time(scenario)
+    assert bench.worker.is_idle()
+    assert bench.in_hand[A] == 0
+
+
+def test_stop_forgets_deadlines_and_a_new_start_begins_afresh() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [bench.deadline(5), Result()]
+        bench.worker.enqueue(A, "test")
+        await bench.after(1)
+        await bench.worker.stop(grace_seconds=0)
+        await bench.after(10)
+        assert bench.runs[A] == [0.0]
+        bench.worker.start()
+        bench.worker.enqueue(A, "start")
+        await bench.after(1)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 11.0]}
+
+
+def test_a_reconcile_that_ends_after_stop_sets_no_deadline() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [takes(2, bench.deadline(5))]
+        bench.worker.enqueue(A, "test")
+        await bench.after(1)
+        await bench.worker.stop(grace_seconds=30)
+        bench.worker.start()
+        await bench.after(60)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0]}
+
+
+OUTCOMES: list[tuple[str, Answer]] = [
+    ("ok", Result()),
+    ("conflict", Result(error=MOVED_ON)),
+    ("retry", Result(error=AWAY)),
+    ("timeout", takes(1000)),
+    ("bug", ValueError("a bug")),
+    ("not-leader", LeadershipLost("somebody else")),
+]
+
+
+@pytest.mark.parametrize(("outcome", "answer"), OUTCOMES, ids=[case[0] for case in OUTCOMES])
+def test_every_outcome_is_counted_by_its_name(outcome: str, answer: Answer) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("roomkeeper_reconciles_total", {"kind": "Match", "result": outcome}) or 0.0
+
+    async def scenario(bench: Bench) -> None:
+        bench.answers[A] = [answer, Result()]
+        before = count()
+        bench.worker.enqueue(A, "test")
+        await bench.after(40)
+        assert count() - before == 1.0
+
+    bench = in_virtual_time(scenario)
+    told = {
+        "timeout": "reconcile took too long",
+        "bug": "reconcile failed unexpectedly",
+        "not-leader": "reconcile given up",
+    }
+    assert outcome not in told or told[outcome] in [entry["event"] for entry in bench.time.logs]
+
+
+def test_a_worker_that_was_never_started_takes_nothing() -> None:
+    async def main(time: VirtualTime) -> list[Key]:
+        taken = []
+
+        async def reconcile(key: Key) -> Result:
+            taken.append(key)
+            return Result()
+
+        worker = Worker(reconcile, time)
+        worker.enqueue(A, "test")
+        await time.settle()
+        worker.start()  # whoever starts it enqueues everything itself
+        await time.settle()
+        return taken
+
+    assert run(main) == []

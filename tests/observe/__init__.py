@@ -1,0 +1,1 @@
+"""What is remembered of what was seen: caches and views."""

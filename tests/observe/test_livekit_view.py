@@ -1,0 +1,178 @@
+"""What is known of LiveKit's rooms: one snapshot per interval, and our own newer answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.facts.livekit import LiveKitParticipant
+from controller.facts.observation import Absent, Present, Unknown
+from controller.observe.livekit import LiveKitView
+from tests import builders as b
+
+ROOM = b.a_livekit_room(name="r")
+ALICE = (b.person("alice"),)
+
+
+class Bench:
+    """A view, and the names of which it told something."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.view = LiveKitView(self.told.append)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_before_the_first_snapshot_everything_is_unknown(bench: Bench) -> None:
+    assert bench.view.room("r", b.at(1)) == Unknown(b.at(1), "LiveKit's rooms have not been listed yet")
+    assert isinstance(bench.view.people("r", b.at(1)), Unknown)
+
+
+def test_a_snapshot_says_who_is_there_and_who_is_not(bench: Bench) -> None:
+    bench.view.snapshot([ROOM], b.at(5))
+    assert bench.view.room("r", b.at(6)) == Present(ROOM, b.at(5))
+    assert bench.view.room("other", b.at(6)) == Absent(b.at(5))
+    assert (bench.view.names(), bench.told) == (["r"], ["r"])
+
+
+def test_the_same_again_is_newer_and_tells_nobody(bench: Bench) -> None:
+    bench.view.snapshot([ROOM], b.at(5))
+    bench.view.snapshot([ROOM], b.at(7))
+    assert bench.view.room("r", b.at(8)) == Present(ROOM, b.at(7))
+    assert bench.told == ["r"]
+
+
+def test_a_room_that_is_not_listed_any_more_is_absent_and_told(bench: Bench) -> None:
+    bench.view.snapshot([ROOM], b.at(5))
+    bench.view.snapshot([], b.at(7))
+    assert bench.view.room("r", b.at(8)) == Absent(b.at(7))
+    assert not bench.view.is_gone("r"), "one read is not two"
+    assert bench.told == ["r", "r"]
+
+
+def test_our_own_answer_wins_over_a_snapshot_that_was_asked_for_before_it(bench: Bench) -> None:
+    bench.view.saw_room(ROOM, b.at(5))
+    bench.view.snapshot([], b.at(4.9))
+    assert bench.view.room("r", b.at(6)) == Present(ROOM, b.at(5))
+    older = b.a_livekit_room(name="r", sid="RM_0")
+    bench.view.snapshot([older], b.at(4.95))
+    assert bench.view.room("r", b.at(6)) == Present(ROOM, b.at(5))
+    bench.view.snapshot([], b.at(5.1))
+    assert isinstance(bench.view.room("r", b.at(6)), Absent)
+
+
+def test_what_two_reads_agree_on_is_gone_for_certain(bench: Bench) -> None:
+    bench.view.saw_room(ROOM, b.at(1))
+    bench.view.saw_people("r", ALICE, b.at(1))
+    bench.view.saw_gone("r", b.at(5))
+    assert bench.view.is_gone("r")
+    assert bench.view.room("r", b.at(6)) == Absent(b.at(5))
+    assert isinstance(bench.view.people("r", b.at(6)), Unknown)
+    assert bench.told[-1] == "r"
+
+
+def test_a_snapshot_from_before_the_deletion_does_not_revive_a_room(bench: Bench) -> None:
+    bench.view.saw_gone("r", b.at(5))
+    bench.view.snapshot([ROOM], b.at(4))
+    assert (bench.view.is_gone("r"), bench.view.room("r", b.at(6))) == (True, Absent(b.at(5)))
+
+
+def test_a_snapshot_from_after_the_deletion_does(bench: Bench) -> None:
+    bench.view.saw_gone("r", b.at(5))
+    bench.view.snapshot([ROOM], b.at(6))
+    assert (bench.view.is_gone("r"), bench.view.room("r", b.at(7))) == (False, Present(ROOM, b.at(6)))
+
+
+def test_gone_stays_gone_over_snapshots_that_agree(bench: Bench) -> None:
+    bench.view.saw_gone("r", b.at(5))
+    bench.view.snapshot([], b.at(9))
+    assert bench.view.is_gone("r")
+
+
+def test_a_room_that_was_made_again_is_not_gone(bench: Bench) -> None:
+    bench.view.saw_gone("r", b.at(5))
+    bench.view.saw_room(ROOM, b.at(6))
+    assert (bench.view.is_gone("r"), bench.view.room("r", b.at(7))) == (False, Present(ROOM, b.at(6)))
+
+
+def test_an_outage_makes_unknown_what_is_not_known_and_nothing_absent(bench: Bench) -> None:
+    bench.view.snapshot([ROOM], b.at(5))
+    bench.view.failed(b.at(7), "no answer")
+    assert bench.view.failure == "no answer"
+    assert bench.view.room("other", b.at(8)) == Unknown(b.at(7), "no answer")
+    assert bench.view.room("r", b.at(8)) == Present(ROOM, b.at(5))
+    bench.view.snapshot([], b.at(9))
+    assert (bench.view.failure, bench.view.room("other", b.at(9))) == ("", Absent(b.at(9)))
+
+
+def test_a_snapshot_empties_what_is_known_of_people_in_rooms_that_are_gone(bench: Bench) -> None:
+    bench.view.snapshot([ROOM], b.at(1))
+    bench.view.saw_people("r", ALICE, b.at(2))
+    bench.view.snapshot([], b.at(3))
+    assert isinstance(bench.view.people("r", b.at(4)), Unknown)
+
+
+def test_people_are_told_of_when_they_change(bench: Bench) -> None:
+    bench.view.saw_people("r", ALICE, b.at(2))
+    bench.view.saw_people("r", ALICE, b.at(3))
+    assert (bench.view.people("r", b.at(4)), bench.told) == (Present(ALICE, b.at(3)), ["r"])
+    bench.view.saw_people("r", (), b.at(4))
+    assert bench.told == ["r", "r"]
+
+
+def test_an_older_list_of_people_never_replaces_a_newer_one(bench: Bench) -> None:
+    bench.view.saw_people("r", ALICE, b.at(5))
+    bench.view.saw_people("r", (), b.at(4))
+    assert bench.view.people("r", b.at(6)) == Present(ALICE, b.at(5))
+
+
+def test_a_snapshot_of_the_very_moment_of_the_deletion_does_not_revive_a_room(bench: Bench) -> None:
+    bench.view.saw_gone("r", b.at(5))
+    bench.view.snapshot([ROOM], b.at(5))
+    assert (bench.view.is_gone("r"), bench.view.room("r", b.at(6))) == (True, Absent(b.at(5)))
+
+
+def test_since_when_the_server_answers_is_the_first_answer_after_an_outage_or_a_start(bench: Bench) -> None:
+    moments = []
+    for step in (5, 7, "away", 20, 22, "away", "away", 40):
+        if isinstance(step, str):
+            bench.view.failed(b.at(19), "no answer")
+        else:
+            bench.view.snapshot([], b.at(step))
+        moments.append(bench.view.answers_since)
+    assert moments == [b.at(5), b.at(5), b.at(5), b.at(20), b.at(20), b.at(20), b.at(20), b.at(40)]
+
+
+@pytest.mark.parametrize(
+    ("case", "count", "people", "asked"),
+    [
+        ("nobody in it, never read", 0, None, False),
+        ("somebody in it, never read", 1, None, True),
+        ("as many as were read", 1, ALICE, False),
+        ("more than were read", 2, ALICE, True),
+        ("fewer than were read", 0, ALICE, True),
+        ("somebody is still joining", 1, (b.person("alice", state="JOINED"),), True),
+        ("nobody, and so it was read", 0, (), False),
+    ],
+)
+def test_people_are_read_where_the_counts_differ(
+    bench: Bench, case: str, count: int, people: tuple[LiveKitParticipant, ...] | None, asked: bool
+) -> None:
+    bench.view.snapshot([ROOM], b.at(1))
+    if people is not None:
+        bench.view.saw_people("r", people, b.at(2))
+    recount = bench.view.snapshot([b.a_livekit_room(name="r", people=count)], b.at(3))
+    assert recount == (["r"] if asked else []), case
+
+
+def test_forgetting_leaves_nothing(bench: Bench) -> None:
+    bench.view.snapshot([], b.at(1))
+    bench.view.saw_room(ROOM, b.at(2))
+    bench.view.saw_people("r", ALICE, b.at(2))
+    bench.view.forget("r")
+    assert isinstance(bench.view.room("r", b.at(3)), Absent)
+    assert isinstance(bench.view.people("r", b.at(3)), Unknown)
+    assert bench.view.names() == []

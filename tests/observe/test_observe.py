@@ -1,0 +1,316 @@
+"""Gathering what can be seen: what is read, what is taken from memory, and what a failed read becomes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from controller.api.match import Match
+from controller.api.room import Room
+from controller.backends import Backends, TokensMemory
+from controller.errors import Backend, BackendUnavailable, NotFound
+from controller.facts.learned import Learned
+from controller.facts.match import MatchSeen, Refusal
+from controller.facts.observation import Absent, Present, Unknown
+from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+from controller.observe.cache import ObjectCache
+from controller.observe.livekit import LiveKitView
+from controller.observe.match import observe_match
+from controller.observe.room import observe_room
+from tests import builders as b
+
+ALICE = (b.person("alice"),)
+AWAY = BackendUnavailable(Backend.REDIS, "HGETALL", "no answer")
+API_AWAY = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+GONE = NotFound(Backend.KUBERNETES, "get", "no such room")
+
+
+class Bench:
+    """Backends in memory: what they answer, and a list of what was read."""
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+        self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "people": ()}
+        self.seconds = 9.0
+        self.view = LiveKitView(lambda _: None)
+        self.tokens = TokensMemory()
+        self.rooms = ObjectCache(Room, lambda _: None, lambda _: None)
+        self.matches = ObjectCache(Match, lambda _: None, lambda _: None)
+        pool = SimpleNamespace(
+            ledger=self._read("ledger"),
+            redis=SimpleNamespace(hash=self._read("record")),
+            keys=SimpleNamespace(room=lambda name: name),
+        )
+        fake = SimpleNamespace(
+            cluster_id=b.CLUSTER,
+            clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
+            pools=SimpleNamespace(unbound=lambda _: pool),
+            kubernetes=SimpleNamespace(get=self._read("room")),
+            livekit=SimpleNamespace(
+                name="default",
+                public_url=b.URL,
+                view=self.view,
+                client=SimpleNamespace(list_participants=self._read("people")),
+            ),
+            rooms=self.rooms,
+            matches=self.matches,
+            tokens=self.tokens,
+        )
+        self.backends = cast("Backends", fake)
+
+    def _read(self, name: str) -> Any:
+        async def answer(*_: Any) -> Any:
+            self.reads.append(name)
+            if isinstance(self.answers[name], Exception):
+                raise self.answers[name]
+            return self.answers[name]
+
+        return answer
+
+    async def match(self, match: Match, learned: Learned | None = None) -> MatchSeen:
+        """What is seen of a Match."""
+        return await observe_match(match, self.backends, learned or Learned())
+
+    async def room(self, room: Room, learned: Learned | None = None) -> RoomSeen:
+        """What is seen of a Room."""
+        return await observe_room(room, self.backends, learned or Learned())
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# The ledger
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, Absent(b.at(9))),
+        (b.ledger(), Present(b.ledger(), b.at(9))),
+        (AWAY, Unknown(b.at(9), "Redis: no answer")),
+    ],
+)
+async def test_the_ledger_is_there_not_there_or_unknown(bench: Bench, answer: Any, expected: Any) -> None:
+    bench.answers["ledger"] = answer
+    assert (await bench.match(b.connecting())).ledger == expected
+
+
+async def test_what_was_learned_is_not_read_again_and_as_old_as_it_is(bench: Bench) -> None:
+    learned = Learned(ledger=Present(b.ledger("Active"), b.at(3)), refusal=Refusal("UserBusy", "bob"))
+    bench.rooms.offer(b.a_room().manifest())
+    seen = await bench.match(b.connecting(), learned)
+    assert (seen.ledger, seen.refusal, bench.reads) == (learned.ledger, learned.refusal, [])
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "seconds", "must_read", "reads"),
+    [
+        ("new: the claim tells", b.a_match(), 9, False, []),
+        ("new, and an answer left something open", b.a_match(), 9, True, ["ledger"]),
+        ("has a status", b.a_match(status={"phase": "Pending"}), 9, False, ["ledger"]),
+        ("is deleted", b.a_match(deleted=True), 9, False, ["ledger"]),
+        ("is to end", b.a_match(termination={"action": "End", "initiator": "alice"}), 9, False, ["ledger"]),
+        ("is late", b.a_match(), 30, False, ["ledger"]),
+    ],
+)
+async def test_a_match_that_is_new_needs_no_reading(
+    bench: Bench, case: str, match: Match, seconds: float, must_read: bool, reads: list[str]
+) -> None:
+    bench.seconds = seconds
+    seen = await bench.match(match, Learned(must_read=must_read))
+    assert (seen.ledger, bench.reads) == (Absent(b.at(seconds)), reads), case
+
+
+# The Room
+
+
+async def test_a_room_in_the_cache_is_there_under_its_name_on_livekit(bench: Bench) -> None:
+    bench.rooms.offer(b.a_room().manifest())
+    bench.view.saw_room(b.a_livekit_room(), b.at(5))
+    seen = await bench.match(b.connecting())
+    assert isinstance(seen.room, Present)
+    assert (seen.room.at, seen.livekit_name) == (b.at(9), b.LIVEKIT_NAME)
+    assert seen.livekit_room == Present(b.a_livekit_room(), b.at(5))
+    assert "room" not in bench.reads
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "ledger", "asks"),
+    [
+        ("being made: it is created anyway", b.a_match(status={"phase": "Creating"}), b.ledger(), False),
+        ("Ready: its absence would end the call", b.connecting(), b.ledger("Connecting"), True),
+        ("deleted: its absence would let it go", b.a_match(deleted=True), b.ledger(), True),
+        ("settled: the same", b.a_match(status={"phase": "Creating"}), b.ledger(settled="Ended"), True),
+        ("deleted and never claimed: nothing was made", b.a_match(deleted=True), None, False),
+    ],
+)
+async def test_an_absence_that_matters_is_confirmed_by_the_server(
+    bench: Bench, case: str, match: Match, ledger: Any, asks: bool
+) -> None:
+    bench.answers["ledger"] = ledger
+    seen = await bench.match(match)
+    assert (seen.room, "room" in bench.reads) == (Absent(b.at(9)), asks), case
+    assert (seen.livekit_name, seen.livekit_room) == ("", Absent(b.at(9)))
+
+
+async def test_a_room_whose_deletion_was_seen_is_absent_without_asking(bench: Bench) -> None:
+    room = b.a_room()
+    bench.rooms.offer(room.manifest())
+    bench.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
+    seen = await bench.match(b.connecting())
+    assert (seen.room, "room" in bench.reads) == (Absent(b.at(9)), False)
+
+
+async def test_a_room_that_the_server_knows_better_is_there(bench: Bench) -> None:
+    bench.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
+    seen = await bench.match(b.connecting())
+    assert isinstance(seen.room, Present)
+    assert bench.rooms.get(b.NAMESPACE, b.ROOM_NAME) is not None
+
+
+async def test_a_room_that_the_server_still_shows_and_we_know_to_be_dead_is_absent(bench: Bench) -> None:
+    bench.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
+    bench.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
+    assert (await bench.match(b.connecting())).room == Absent(b.at(9))
+
+
+async def test_a_server_that_does_not_answer_leaves_the_room_unknown(bench: Bench) -> None:
+    bench.answers |= {"ledger": b.ledger("Connecting"), "room": API_AWAY}
+    assert (await bench.match(b.connecting())).room == Unknown(b.at(9), "Kubernetes: no answer")
+
+
+# People
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "now", "read_at", "asks"),
+    [
+        ("the window is open", b.connecting(), 25.9, 5, False),
+        ("it is over, and they were read before", b.connecting(), 26, 25.9, True),
+        ("it is over, and they were read since", b.connecting(), 27, 26, False),
+        ("it is over, and they were never read", b.connecting(), 26, None, True),
+        ("they met long ago", b.active(), 90, 5, False),
+        ("not Ready yet", b.a_match(), 29, 5, False),
+    ],
+)
+async def test_people_are_asked_for_again_once_a_deadline_has_passed(
+    bench: Bench, case: str, match: Match, now: float, read_at: float | None, asks: bool
+) -> None:
+    bench.rooms.offer(b.a_room().manifest())
+    bench.answers["people"] = ALICE
+    if read_at is not None:
+        bench.view.saw_people(b.LIVEKIT_NAME, (), b.at(read_at))
+    bench.seconds = now
+    seen = await bench.match(match)
+    assert ("people" in bench.reads) is asks, case
+    if asks:
+        assert seen.people == Present(ALICE, b.at(now)) == bench.view.people(b.LIVEKIT_NAME, b.at(now))
+
+
+async def test_people_who_cannot_be_listed_after_the_deadline_are_unknown(bench: Bench) -> None:
+    bench.rooms.offer(b.a_room().manifest())
+    bench.view.saw_people(b.LIVEKIT_NAME, (), b.at(5))
+    bench.answers["people"] = BackendUnavailable(Backend.LIVEKIT, "ListParticipants", "no answer")
+    bench.seconds = 27
+    assert (await bench.match(b.connecting())).people == Unknown(b.at(27), "LiveKit: no answer")
+
+
+# Tokens
+
+
+async def test_tokens_that_this_process_delivered_are_remembered(bench: Bench) -> None:
+    bench.tokens.delivered(b.MATCH_UID, b.tokens(), b.at(3))
+    assert (await bench.match(b.a_match())).tokens == Present(b.tokens(), b.at(3))
+    bench.tokens.revoked(b.MATCH_UID, b.at(5))
+    assert (await bench.match(b.connecting())).tokens == Absent(b.at(5))
+
+
+STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "live_kit_name": b.LIVEKIT_NAME}}
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "ledger", "expected"),
+    [
+        ("the status tells", b.connecting(status=STATED), b.ledger(), Present(b.tokens(700), b.at(9))),
+        ("claimed, before we started", b.connecting(), b.ledger(), Unknown),
+        ("not claimed: none were made", b.a_match(status={"phase": "Pending"}), None, Absent(b.at(9))),
+        ("over: taken away", b.active(status={"phase": "Ended"}), b.ledger(settled="Ended"), Absent(b.at(9))),
+        ("over, the status speaks of the room alone",
+         b.active(status={"phase": "Ended", "room": STATED["room"]}), b.ledger(), Absent(b.at(9))),
+    ],
+)  # fmt: skip
+async def test_after_a_restart_tokens_are_known_from_the_status_or_unknown(
+    bench: Bench, case: str, match: Match, ledger: Any, expected: Any
+) -> None:
+    bench.answers["ledger"] = ledger
+    found = (await bench.match(match)).tokens
+    assert isinstance(found, Unknown) if expected is Unknown else found == expected, case
+
+
+async def test_the_server_is_named_and_so_is_its_trouble(bench: Bench) -> None:
+    bench.view.failed(b.at(8), "LiveKit: no answer")
+    server = (await bench.match(b.connecting())).server
+    assert (server.name, server.url, server.trouble) == ("default", b.URL, "LiveKit: no answer")
+
+
+# Rooms
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({}, Absent(b.at(9))),
+        ({"status": "active", "lastUpdated": "1500"}, Present(RecordFacts("active", 1500), b.at(9))),
+        ({"roomName": "x"}, Present(RecordFacts("", 0), b.at(9))),
+        (AWAY, Unknown(b.at(9), "Redis: no answer")),
+    ],
+)
+async def test_the_record_is_there_not_there_or_unknown(bench: Bench, answer: Any, expected: Any) -> None:
+    bench.answers["record"] = answer
+    assert (await bench.room(b.an_active_room())).record == expected
+
+
+@pytest.mark.parametrize(
+    ("case", "room", "learned", "reads"),
+    [
+        ("new: whatever is there is written over", b.a_room(), Learned(), []),
+        ("new, and an answer left something open", b.a_room(), Learned(must_read=True), ["record"]),
+        ("new and deleted", b.a_room(deleted=True), Learned(), ["record"]),
+        ("has a status", b.an_active_room(), Learned(), ["record"]),
+        ("just written", b.an_active_room(), Learned(record=b.a_record()), []),
+    ],
+)
+async def test_a_record_is_read_only_where_it_is_not_known(
+    bench: Bench, case: str, room: Room, learned: Learned, reads: list[str]
+) -> None:
+    seen = await bench.room(room, learned)
+    assert bench.reads == reads, case
+    assert seen.record == (Present(b.a_record(), b.at(9)) if learned.record else Absent(b.at(9)))
+
+
+async def test_the_owner_of_a_room_is_its_match(bench: Bench) -> None:
+    bench.matches.offer(b.a_match(session_id="s-9").manifest())
+    assert (await bench.room(b.a_room())).owner == OwnerFacts(b.MATCH_UID, b.NAME, b.PEOPLE, "s-9")
+    assert (await bench.room(b.a_room(owned=False))).owner is None
+
+
+async def test_an_owner_that_is_not_known_is_the_root_all_the_same(bench: Bench) -> None:
+    room = b.a_room(allowed_identities=["p-91", "bob", "carol"])
+    expected = OwnerFacts(b.MATCH_UID, b.NAME, ("p-91", "bob"), b.MATCH_UID)
+    assert (await bench.room(room)).owner == expected
+    successor = b.a_match().manifest()
+    successor["metadata"] |= {"uid": "of the next one"}
+    bench.matches.offer(successor)
+    assert (await bench.room(room)).owner == expected
+
+
+async def test_a_room_is_gone_for_certain_only_if_two_reads_agree(bench: Bench) -> None:
+    bench.view.snapshot([], b.at(5))
+    assert not (await bench.room(b.an_active_room())).is_certainly_gone
+    bench.view.saw_gone(b.LIVEKIT_NAME, b.at(6))
+    seen = await bench.room(b.an_active_room())
+    assert (seen.is_certainly_gone, seen.livekit_room) == (True, Absent(b.at(6)))

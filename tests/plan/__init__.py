@@ -1,0 +1,1 @@
+"""Planners as tables: state in, plan out."""

@@ -1,0 +1,453 @@
+"""Why a Match ends, and where its users go: one row of the table of endings after another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback
+from controller.api.match import Match
+from controller.facts.match import MatchSeen, Refusal
+from controller.facts.observation import Present
+from controller.plan import actions as a
+from controller.plan.actions import UserOutcome
+from controller.plan.causes import EndCause, cause_of_end
+from controller.plan.match import plan_match
+from controller.plan.outcomes import outcomes
+from tests import builders as b
+from tests.plan.world import only
+
+ALICE = (b.person("alice"),)
+DYING_ROOM = b.an_active_room(deleted=True)
+OVER_ROOM = b.an_active_room(status={"phase": "Terminated", "reason": "Empty"})
+BUSY = Refusal("UserBusy", "bob", "calls/other")
+
+
+def wish(action: str, **more: str) -> dict[str, str]:
+    """`spec.termination`."""
+    return {"action": action, **more}
+
+
+# A case each: a name, what is known, what follows.
+CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set[str]]] = [
+    ("nothing is wrong", b.active(), b.both_in(), 9, None, "", "", set()),
+    (
+        "skip",
+        b.active(termination=wish("Skip", initiator="alice", reason="next")),
+        b.both_in(),
+        9,
+        EndReason.SKIPPED,
+        "Skipped",
+        "alice skipped to the next person: next",
+        {"alice"},
+    ),
+    (
+        "end",
+        b.active(termination=wish("End", initiator="bob")),
+        b.both_in(),
+        9,
+        EndReason.ENDED,
+        "Ended",
+        "bob ended the call",
+        {"bob"},
+    ),
+    (
+        "disconnect",
+        b.active(termination=wish("Disconnect", initiator="moderator", target="bob")),
+        b.both_in(),
+        9,
+        EndReason.DISCONNECTED,
+        "Disconnected",
+        "bob was disconnected",
+        {"bob"},
+    ),
+    ("deleted", b.active(deleted=True), b.both_in(), 9, EndReason.DELETED, "Deleted", "the Match was deleted", set()),
+    (
+        "skipped, then deleted: the wish counts",
+        b.active(deleted=True, termination=wish("Skip", initiator="alice")),
+        b.both_in(),
+        9,
+        EndReason.SKIPPED,
+        "Skipped",
+        "alice skipped",
+        {"alice"},
+    ),
+    (
+        "settled: the ledger counts, whatever came later",
+        b.active(deleted=True, termination=wish("Skip", initiator="alice")),
+        b.both_in(ledger=b.ledger("Terminating", settled="NoShow", message="bob did not join")),
+        9,
+        EndReason.NO_SHOW,
+        "NoShow",
+        "bob did not join",
+        set(),
+    ),
+    (
+        "the ledger has run out: the status counts",
+        b.active(deleted=True, status={"end": {"reason": "Ended", "initiator": "bob", "message": "over"}}),
+        b.seen(),
+        9,
+        EndReason.ENDED,
+        "Ended",
+        "over",
+        {"bob"},
+    ),
+    (
+        "busy",
+        b.a_match(),
+        b.seen(refusal=BUSY),
+        1,
+        EndReason.FAILED,
+        "UserBusy",
+        "bob is in another match, calls/other; end that one first",
+        set(),
+    ),
+    (
+        "reserved",
+        b.a_match(),
+        b.seen(refusal=Refusal("UserReserved", "bob", "match-9")),
+        1,
+        EndReason.FAILED,
+        "UserReserved",
+        "bob is reserved for the match match-9",
+        set(),
+    ),
+    (
+        "not queued",
+        b.a_match(),
+        b.seen(refusal=Refusal("UserNotQueued", "bob")),
+        1,
+        EndReason.FAILED,
+        "UserNotQueued",
+        "bob neither waits in the queue",
+        set(),
+    ),
+    (
+        "blocked",
+        b.a_match(),
+        b.seen(refusal=Refusal("UserBlocked", "bob")),
+        1,
+        EndReason.FAILED,
+        "UserBlocked",
+        "bob is blocked",
+        set(),
+    ),
+    (
+        "busy, but that one is ending",
+        b.a_match(),
+        b.seen(refusal=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)),
+        1,
+        None,
+        "",
+        "",
+        set(),
+    ),
+    ("refused, but ours already", b.a_match(), b.seen(ledger=b.ledger(), refusal=BUSY), 1, None, "", "", set()),
+    ("just in time", b.a_match(), b.seen(), 29.999, None, "", "", set()),
+    (
+        "too late",
+        b.a_match(),
+        b.seen(),
+        30,
+        EndReason.FAILED,
+        "TooLate",
+        "not Ready within 30 s of its creation (the operator did not get to it",
+        set(),
+    ),
+    (
+        "too late, since LiveKit was down",
+        b.a_match(),
+        b.all_made(30, livekit_room=None, trouble="no answer"),
+        31,
+        EndReason.FAILED,
+        "TooLate",
+        "(no answer)",
+        set(),
+    ),
+    (
+        "too late, since bob was held",
+        b.a_match(),
+        b.seen(30, refusal=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)),
+        31,
+        EndReason.FAILED,
+        "TooLate",
+        "(bob was still in match calls/other)",
+        set(),
+    ),
+    ("Ready is Ready, however late it is", b.connecting(), b.all_made(31), 25.9, None, "", "", set()),
+    ("before the window is over", b.connecting(), b.all_made(25.9), 25.9, None, "", "", set()),
+    (
+        "nobody came",
+        b.connecting(),
+        b.all_made(26),
+        26,
+        EndReason.NO_SHOW,
+        "NoShow",
+        "alice and bob did not join within 25 s",
+        {"alice", "bob"},
+    ),
+    (
+        "one did not come",
+        b.connecting(),
+        b.all_made(26, people=ALICE),
+        26,
+        EndReason.NO_SHOW,
+        "NoShow",
+        "bob did not join within 25 s",
+        {"bob"},
+    ),
+    ("both came", b.connecting(), b.both_in(26), 26, None, "", "", set()),
+    ("nobody looked since", b.connecting(), b.all_made(25.9), 40, None, "", "", set()),
+    ("the people were not read since", b.connecting(), b.all_made(40, people=b.unknown()), 40, None, "", "", set()),
+    (
+        "only the ledger was read since",
+        b.connecting(),
+        b.all_made(40, people=Present((), b.at(25.9))),
+        40,
+        None,
+        "",
+        "",
+        set(),
+    ),
+    ("the ledger was not read since", b.connecting(), b.all_made(40, ledger=b.unknown(40)), 40, None, "", "", set()),
+    ("they met once: no NoShow any more", b.active(), b.all_made(60), 60, None, "", "", set()),
+    ("within the longest duration", b.active(), b.both_in(7202), 7202.9, None, "", "", set()),
+    (
+        "the longest duration is over",
+        b.active(),
+        b.both_in(7203),
+        7203,
+        EndReason.MAX_DURATION,
+        "MaxDuration",
+        "7200 s",
+        set(),
+    ),
+    ("no limit", b.active(timeouts={"max_duration_seconds": 0}), b.both_in(9000), 9000, None, "", "", set()),
+    (
+        "the Room is gone",
+        b.active(),
+        b.both_in(room=None),
+        9,
+        EndReason.ROOM_LOST,
+        "RoomLost",
+        "its Room was deleted",
+        set(),
+    ),
+    (
+        "the Room is being deleted",
+        b.active(),
+        b.both_in(room=DYING_ROOM),
+        9,
+        EndReason.ROOM_LOST,
+        "RoomLost",
+        "its Room was deleted",
+        set(),
+    ),
+    (
+        "the Room is over",
+        b.active(),
+        b.both_in(room=OVER_ROOM),
+        9,
+        EndReason.ROOM_LOST,
+        "RoomLost",
+        "its Room is Terminated (Empty)",
+        set(),
+    ),
+    ("the Room is unknown", b.active(), b.both_in(room=b.unknown()), 9, None, "", "", set()),
+    ("no Room yet", b.a_match(), b.seen(ledger=b.ledger()), 1, None, "", "", set()),
+]
+
+
+@pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
+def test_a_match_ends_for_the_first_cause_and_says_which(case: tuple[Any, ...]) -> None:
+    _, match, seen, seconds, reason, code, words, subject = case
+    cause = cause_of_end(match, seen, b.at(seconds))
+    if reason is None:
+        assert cause is None
+        return
+    assert cause is not None
+    assert (cause.reason, cause.code) == (reason, code)
+    assert words in cause.message
+    assert cause.subject == subject
+
+
+@pytest.mark.parametrize("reason", EndReason)
+@pytest.mark.parametrize("ready", [False, True])
+def test_rollback_follows_the_table_of_endings(reason: EndReason, ready: bool) -> None:
+    match = b.connecting() if ready else b.a_match()
+    recorded = b.seen(ledger=b.ledger("Terminating", settled=reason.value))
+    cause = cause_of_end(match, recorded, b.at(2))
+    assert cause is not None
+    rule = ENDINGS[reason].rollback
+    assert cause.is_rollback is (rule is Rollback.ALWAYS or (rule is Rollback.BEFORE_READY and not ready))
+
+
+def ending(reason: EndReason, *subject: str, rollback: bool = False) -> EndCause:
+    """A cause as the planner finds it."""
+    return EndCause(reason, reason.value, "why", subject=frozenset(subject), is_rollback=rollback)
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_a_rollback_puts_everybody_where_they_were_whatever_the_policy(reason: EndReason) -> None:
+    match = b.active(requeue={ENDINGS[reason].requeue_field: "None"})
+    result = outcomes(match, b.both_in(), ending(reason, "alice", rollback=True))
+    assert result == tuple(UserOutcome(identity, "BACK", "ORIG") for identity in b.PEOPLE)
+
+
+@pytest.mark.parametrize("policy", RequeuePolicy)
+@pytest.mark.parametrize("reason", EndReason)
+def test_who_is_requeued_follows_the_policy(reason: EndReason, policy: RequeuePolicy) -> None:
+    # alice is the subject and not in the room any more; bob is in it.
+    match = b.active(requeue={ENDINGS[reason].requeue_field: policy})
+    seen = b.both_in(people=(b.person("bob"),))
+    expected = {
+        RequeuePolicy.ALL: ["WAITING", "WAITING"],
+        RequeuePolicy.OTHERS: ["IDLE", "WAITING"],
+        RequeuePolicy.PRESENT: ["IDLE", "WAITING"],
+        RequeuePolicy.NONE: ["IDLE", "IDLE"],
+    }[policy]
+    assert [outcome.to for outcome in outcomes(match, seen, ending(reason, "alice"))] == expected
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_without_an_override_the_table_of_endings_decides(reason: EndReason) -> None:
+    default = [o.to for o in outcomes(b.active(), b.both_in(), ending(reason, "alice"))]
+    explicit = b.active(requeue={ENDINGS[reason].requeue_field: ENDINGS[reason].requeue})
+    assert default == [o.to for o in outcomes(explicit, b.both_in(), ending(reason, "alice"))]
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_an_override_counts_for_its_own_reason_alone(reason: EndReason) -> None:
+    other = next(r for r in EndReason if r is not reason)
+    match = b.active(requeue={ENDINGS[other].requeue_field: "None"})
+    assert outcomes(match, b.both_in(), ending(reason)) == outcomes(b.active(), b.both_in(), ending(reason))
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "seen", "cause", "places"),
+    [
+        ("both had a call: anew", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["NOW", "NOW"]),
+        (
+            "nobody was ever in: the old place, but for the skipper",
+            b.connecting(),
+            b.all_made(),
+            ending(EndReason.SKIPPED, "alice"),
+            ["NOW", "ORIG"],
+        ),
+        (
+            "one was in: anew, the other keeps the place",
+            b.connecting(),
+            b.all_made(people=ALICE),
+            ending(EndReason.DELETED),
+            ["NOW", "ORIG"],
+        ),
+        (
+            "was in once and is gone: anew",
+            b.active(),
+            b.both_in(people=()),
+            ending(EndReason.ROOM_LOST),
+            ["NOW", "NOW"],
+        ),
+        (
+            "the initiator of another ending keeps the place",
+            b.connecting(requeue={"on_ended": "All"}),
+            b.all_made(),
+            ending(EndReason.ENDED, "alice"),
+            ["ORIG", "ORIG"],
+        ),
+    ],
+)
+def test_the_place_in_the_queue(case: str, match: Match, seen: MatchSeen, cause: EndCause, places: list[str]) -> None:
+    assert [outcome.place for outcome in outcomes(match, seen, cause)] == places, case
+
+
+def test_whoever_did_not_come_is_idle_and_marked_as_never_seen() -> None:
+    result = outcomes(b.connecting(), b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
+    assert result == (UserOutcome("alice", "WAITING", "NOW"), UserOutcome("bob", "IDLE", "NOW", "NeverSeen"))
+
+
+def test_whoever_came_is_not_marked_even_if_nobody_is_requeued() -> None:
+    match = b.connecting(requeue={"on_no_show": "None"})
+    result = outcomes(match, b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
+    assert [(o.to, o.detail) for o in result] == [("IDLE", ""), ("IDLE", "NeverSeen")]
+
+
+def test_only_a_no_show_is_marked_as_never_seen() -> None:
+    result = outcomes(b.active(), b.both_in(people=()), ending(EndReason.ABANDONED, "bob"))
+    assert [outcome.detail for outcome in result] == ["", ""]
+
+
+def settle_after(match: Match, record: a.RecordEnd) -> a.Settle:
+    """What is settled once the cause was recorded."""
+    stored = b.ledger(
+        "Terminating",
+        recorded=record.reason,
+        initiator=record.initiator,
+        message=record.message,
+        evidence=record.evidence,
+    )
+    settle: a.Settle = only(plan_match(match, b.both_in(ledger=stored), b.at(9)), a.Settle)
+    return settle
+
+
+@pytest.mark.parametrize("evidence", ["", "no JSON", "[]", "{}", '{"code": "X"}', '{"code": "X", "subject": null}'])
+def test_a_cause_whose_evidence_cannot_be_read_counts_all_the_same(evidence: str) -> None:
+    stored = b.both_in(ledger=b.ledger("Terminating", recorded="Ended", initiator="alice", evidence=evidence))
+    cause = cause_of_end(b.active(), stored, b.at(9))
+    assert cause is not None
+    assert (cause.reason, cause.subject) == (EndReason.ENDED, frozenset({"alice"}))
+
+
+@pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
+def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...]) -> None:
+    _, match, seen, seconds, *_ = case
+    cause = cause_of_end(match, seen, b.at(seconds))
+    if cause is None:
+        return
+    stored = b.ledger(
+        "Terminating",
+        recorded=cause.reason,
+        initiator=cause.initiator,
+        message=cause.message,
+        evidence=cause.evidence(),
+    )
+    assert cause_of_end(match, b.both_in(ledger=stored), b.at(9)) == cause
+
+
+def test_an_end_that_only_the_status_remembers_counts_with_its_code() -> None:
+    bare = b.active(status={"end": {"reason": "RoomLost"}})
+    coded = b.active(status={"end": {"reason": "Failed", "message": "why"}, "reason": "UserBusy"})
+    assert cause_of_end(bare, b.seen(), b.at(9)) == EndCause(EndReason.ROOM_LOST, "RoomLost", "")
+    assert cause_of_end(coded, b.seen(), b.at(9)) == EndCause(EndReason.FAILED, "UserBusy", "why", is_rollback=True)
+
+
+def test_too_late_names_the_error_that_stood_in_the_way() -> None:
+    error = {"type": "Redis", "severity": "Medium", "recovery": "Retry", "message": "Redis: no answer", "at": b.at(2)}
+    cause = cause_of_end(b.a_match(status={"last_error": error}), b.seen(30), b.at(30))
+    assert cause is not None
+    assert "(Redis: no answer)" in cause.message
+
+
+def test_settle_carries_the_cause_and_one_outcome_per_user() -> None:
+    match = b.active(termination={"action": "Skip", "initiator": "alice", "reason": "next"}, session_id="s-9")
+    record = only(plan_match(match, b.both_in(), b.at(9)), a.RecordEnd)
+    assert (record.reason, record.initiator, record.session_id) == ("Skipped", "alice", "s-9")
+    assert record.message == "alice skipped to the next person: next"
+    settle = settle_after(match, record)
+    assert (settle.reason, settle.initiator, settle.message) == (record.reason, record.initiator, record.message)
+    assert [outcome.identity for outcome in settle.outcomes] == ["alice", "bob"]
+
+
+def test_disconnect_leaves_out_the_target_and_names_who_wanted_it() -> None:
+    match = b.active(termination={"action": "Disconnect", "initiator": "moderator", "target": "bob"})
+    settle = settle_after(match, only(plan_match(match, b.both_in(), b.at(9)), a.RecordEnd))
+    assert settle.initiator == "moderator"
+    assert [(o.identity, o.to) for o in settle.outcomes] == [("alice", "WAITING"), ("bob", "IDLE")]
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_every_ending_has_a_sentence_without_gaps(reason: EndReason) -> None:
+    sentence = ENDINGS[reason].sentence(who="alice", seconds=2.5, detail="details")
+    assert "{" not in sentence
+    assert sentence.endswith(": details")

@@ -1,0 +1,123 @@
+"""Somebody drops out of a call: on purpose or not, back in time or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from controller.api.endings import EndReason
+from controller.api.match import Match, MatchStatus
+from controller.api.phases import MatchPhase
+from controller.facts.match import MatchSeen
+from controller.plan.causes import cause_of_end
+from controller.plan.match import plan_match
+from controller.plan.outcomes import outcomes
+from controller.status.match import match_status
+from tests import builders as b
+
+LEFT_AT = 10.0
+TIMEOUTS = {"leaveSeconds": 3, "reconnectSeconds": 15}
+
+
+def dropped(detail: str, **overrides: Any) -> Match:
+    """A Match in which bob dropped out at second 10, noticed at once."""
+    match = b.active(timeouts=TIMEOUTS, **overrides)
+    status = match_status(match, gone(LEFT_AT + 0.5, detail), b.at(LEFT_AT + 0.5), None)
+    return match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
+
+
+def gone(seconds: float, detail: str) -> MatchSeen:
+    """Both witnesses, asked at that second: bob has left."""
+    last = {
+        "alice": b.event("joined", 3, sid="PA_alice"),
+        "bob": b.event("left", LEFT_AT, sid="PA_bob", reason=detail),
+    }
+    return b.both_in(seconds, ledger=b.ledger("Active", last=last), people=(b.person("alice"),))
+
+
+def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, frozenset[str]] | None:
+    found = cause_of_end(match, seen, now)
+    return None if found is None else (found.reason, found.subject)
+
+
+@pytest.mark.parametrize(
+    ("detail", "seconds", "reason"),
+    [
+        ("CLIENT_INITIATED", 12.9, None),
+        ("CLIENT_INITIATED", 13.6, EndReason.LEFT),
+        ("CONNECTION_TIMEOUT", 24.9, None),
+        ("CONNECTION_TIMEOUT", 25.1, EndReason.NETWORK_LOST),
+        ("SIGNAL_CLOSE", 25.1, EndReason.NETWORK_LOST),
+    ],
+)
+def test_whoever_is_not_back_in_time_ends_the_match(detail: str, seconds: float, reason: EndReason | None) -> None:
+    expected = None if reason is None else (reason, frozenset({"bob"}))
+    assert cause(dropped(detail), gone(seconds, detail), b.at(seconds)) == expected
+
+
+def test_the_deadline_is_planned_for_and_not_slept_through() -> None:
+    plan = plan_match(dropped("CLIENT_INITIATED"), gone(11, "CLIENT_INITIATED"), b.at(11))
+    assert (plan.actions, plan.deadline) == ((), b.at(13.5))
+
+
+def test_whoever_is_back_in_time_goes_on() -> None:
+    match = dropped("CONNECTION_TIMEOUT")
+    assert cause(match, b.both_in(30), b.at(30)) is None
+
+
+def test_a_deadline_counts_only_for_what_was_seen_after_it() -> None:
+    match = dropped("CLIENT_INITIATED")
+    assert cause(match, gone(13, "CLIENT_INITIATED"), b.at(20)) is None
+
+
+def test_who_was_noticed_late_still_gets_a_few_seconds() -> None:
+    # The operator was away: bob was lost at second 10, and that was noticed at second 60.
+    match = b.active(timeouts=TIMEOUTS)
+    status = match_status(match, gone(60, "CONNECTION_TIMEOUT"), b.at(60), None)
+    match = match.model_copy(update={"status": status})
+    assert cause(match, gone(64.9, "CONNECTION_TIMEOUT"), b.at(64.9)) is None
+    assert cause(match, gone(65.1, "CONNECTION_TIMEOUT"), b.at(65.1)) is not None
+
+
+def test_the_one_who_stayed_is_queued_again_at_the_end_of_the_queue() -> None:
+    match, seen = dropped("CLIENT_INITIATED"), gone(14, "CLIENT_INITIATED")
+    found = cause_of_end(match, seen, b.at(14))
+    assert found is not None
+    assert [(o.identity, o.to, o.place) for o in outcomes(match, seen, found)] == [
+        ("alice", "WAITING", "NOW"),
+        ("bob", "IDLE", "NOW"),
+    ]
+
+
+@pytest.mark.parametrize(("detail", "word"), [("CLIENT_INITIATED", "Left"), ("CONNECTION_TIMEOUT", "NetworkLoss")])
+def test_the_condition_says_who_dropped_out_and_until_when_they_are_waited_for(detail: str, word: str) -> None:
+    status = dropped(detail).status
+    connected = next(condition for condition in status.conditions if condition.type == "Connected")
+    until = "10:00:13" if word == "Left" else "10:00:25"
+    assert (status.phase, status.reason, connected.reason) == (MatchPhase.RECONNECTING, word, word)
+    assert f"bob dropped out (webhook: {detail}); the match ends at {until} UTC unless bob is back" in connected.message
+
+
+def test_nothing_is_written_while_somebody_is_waited_for() -> None:
+    match = dropped("CONNECTION_TIMEOUT")
+    later = match_status(match, gone(20, "CONNECTION_TIMEOUT"), b.at(20), None)
+    assert later.manifest() == match.status.manifest()
+
+
+def test_windows_begin_anew_with_the_first_answer_after_an_outage() -> None:
+    # LiveKit was away from second 10 to 60: nobody could come back, so everybody gets their time from then on.
+    match = dropped("CONNECTION_TIMEOUT")
+    back = replace(b.both_in().server, answers_since=b.at(60))
+    for seconds, over in ((61, False), (74.9, False), (75.1, True)):
+        seen = replace(gone(seconds, "CONNECTION_TIMEOUT"), server=back)
+        assert (cause(match, seen, b.at(seconds)) is not None) is over, seconds
+
+
+def test_who_could_not_join_in_an_outage_gets_the_time_again() -> None:
+    back = replace(b.all_made().server, answers_since=b.at(60))
+    for seconds, over in ((61, False), (85.1, True)):
+        seen = replace(b.all_made(seconds), server=back)
+        assert (cause(b.connecting(), seen, b.at(seconds)) is not None) is over, seconds

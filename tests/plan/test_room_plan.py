@@ -1,0 +1,360 @@
+"""The plan of a Room: state in, plan out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from controller.api.room import Room, RoomEndReason
+from controller.errors import Backend
+from controller.facts.room import RoomSeen
+from controller.plan import actions as a
+from controller.plan.room import end_reason, mark_of, plan_room, strangers
+from tests import builders as b
+from tests.plan.world import check_plan, names, only
+
+THERE = b.a_livekit_room()
+FOREIGN = b.a_livekit_room(foreign=True)
+OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
+DELETED, ORPHANED = b.an_active_room(deleted=True), b.an_active_room(deleted=True, deletion_policy="Orphan")
+CLOSED = b.an_active_room(termination_reason="maintenance")
+BOTH = (b.person("alice"), b.person("bob"))
+ONLY_ALICE = b.an_active_room(allowed_identities=["alice"])
+EMPTY = b.an_active_room(status={"phase": "Terminated", "reason": "Empty"})
+# Somebody was in, and the last one left half a second after the room was made.
+LEFT_EMPTY = {"empty_since": b.at(1.5)}
+RECORD = b.a_record()
+
+# A case each: a name, what is known, what follows.
+STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
+    ("paused: nothing", b.a_room(paused=True, finalizers=()), b.room_seen(), 2, []),
+    ("new: the finalizer before anything on LiveKit", b.a_room(finalizers=()), b.room_seen(), 2, ["AddFinalizer"]),
+    (
+        "deleted, not ours any more: nothing",
+        b.a_room(finalizers=(), deleted=True),
+        b.room_seen(livekit_room=THERE),
+        2,
+        [],
+    ),
+    ("not there: create", b.a_room(), b.room_seen(), 2, ["CreateLiveKitRoom"]),
+    ("unknown: create, which adopts", b.a_room(), b.room_seen(livekit_room=b.unknown()), 2, ["CreateLiveKitRoom"]),
+    ("made: the record", b.a_room(), b.room_seen(livekit_room=THERE), 2, ["WriteRoomRecord"]),
+    (
+        "made, record says creating: written",
+        b.a_room(),
+        b.room_seen(livekit_room=THERE, record=b.a_record("creating")),
+        2,
+        ["WriteRoomRecord"],
+    ),
+    ("made, record unknown: wait", b.a_room(), b.room_seen(livekit_room=THERE, record=b.unknown()), 2, []),
+    ("all there: nothing", b.an_active_room(), b.room_seen(livekit_room=THERE, record=RECORD), 2, []),
+    (
+        "record almost half an hour old: not yet",
+        b.an_active_room(),
+        b.room_seen(1800, livekit_room=THERE, record=RECORD),
+        1800.9,
+        [],
+    ),
+    (
+        "record half an hour old: renewed",
+        b.an_active_room(),
+        b.room_seen(1801, livekit_room=THERE, record=RECORD),
+        1801,
+        ["WriteRoomRecord"],
+    ),
+    (
+        "lost with somebody in it: made again",
+        b.an_active_room(status={"num_participants": 1, "empty_since": None}),
+        b.room_seen(60, record=RECORD),
+        60,
+        ["CreateLiveKitRoom"],
+    ),
+    (
+        "lost before it can have closed by itself: made again",
+        b.an_active_room(),
+        b.room_seen(20.9, record=RECORD),
+        20.9,
+        ["CreateLiveKitRoom"],
+    ),
+    (
+        "closed by itself: asked a second time",
+        b.an_active_room(status=LEFT_EMPTY),
+        b.room_seen(21, record=RECORD),
+        21,
+        ["DeleteLiveKitRoom"],
+    ),
+    (
+        "closed by itself for certain: the record",
+        b.an_active_room(status=LEFT_EMPTY),
+        b.room_seen(21, record=RECORD, gone=True),
+        21,
+        ["EndRoomRecord"],
+    ),
+    ("closed by itself, all told: nothing", EMPTY, b.room_seen(30, record=b.a_record("terminated"), gone=True), 30, []),
+    ("closed by itself, revived: deleted again", EMPTY, b.room_seen(30, livekit_room=THERE), 30, ["DeleteLiveKitRoom"]),
+    (
+        "absent and unread since it was made: made again",
+        b.an_active_room(),
+        b.room_seen(1, record=RECORD),
+        60,
+        ["CreateLiveKitRoom"],
+    ),
+    (
+        "unknown after an outage: wait for the next list",
+        b.an_active_room(),
+        b.room_seen(60, livekit_room=b.unknown(60)),
+        60,
+        [],
+    ),
+    ("deleted: closed on LiveKit", DELETED, b.room_seen(livekit_room=THERE, record=RECORD), 2, ["DeleteLiveKitRoom"]),
+    (
+        "deleted, not listed: the deletion is the second read",
+        DELETED,
+        b.room_seen(record=RECORD),
+        2,
+        ["DeleteLiveKitRoom"],
+    ),
+    ("deleted, LiveKit unknown: wait", DELETED, b.room_seen(livekit_room=b.unknown()), 2, []),
+    ("deleted, orphaned, LiveKit unknown: wait", ORPHANED, b.room_seen(livekit_room=b.unknown()), 2, []),
+    ("deleted, gone: the record", DELETED, b.room_seen(record=RECORD, gone=True), 2, ["EndRoomRecord"]),
+    ("deleted, gone, record unknown: wait", DELETED, b.room_seen(record=b.unknown(), gone=True), 2, []),
+    (
+        "deleted, gone, record over: let go",
+        DELETED,
+        b.room_seen(record=b.a_record("terminated"), gone=True),
+        2,
+        ["ReleaseFinalizer"],
+    ),
+    ("deleted, gone, no record: let go", DELETED, b.room_seen(gone=True), 2, ["ReleaseFinalizer"]),
+    (
+        "orphaned: our mark comes off",
+        ORPHANED,
+        b.room_seen(livekit_room=THERE, record=RECORD),
+        2,
+        ["OrphanLiveKitRoom"],
+    ),
+    ("orphaned, closed by itself meanwhile: the record", ORPHANED, b.room_seen(record=RECORD), 2, ["EndRoomRecord"]),
+    ("orphaned, the mark is off: let go", ORPHANED, b.room_seen(gone=True), 2, ["ReleaseFinalizer"]),
+    (
+        "terminated with Orphan: closed all the same",
+        b.an_active_room(termination_reason="x", deletion_policy="Orphan"),
+        b.room_seen(livekit_room=THERE),
+        2,
+        ["DeleteLiveKitRoom"],
+    ),
+    ("terminated: closed on LiveKit", CLOSED, b.room_seen(livekit_room=THERE), 2, ["DeleteLiveKitRoom"]),
+    ("terminated, gone: the object stays to be seen", CLOSED, b.room_seen(gone=True), 2, []),
+    ("somebody else's room: left alone", b.a_room(), b.room_seen(livekit_room=FOREIGN), 2, []),
+    ("a room with another mark: left alone", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, []),
+    (
+        "deleted, somebody else's room: let go without touching it",
+        DELETED,
+        b.room_seen(livekit_room=FOREIGN),
+        2,
+        ["ReleaseFinalizer"],
+    ),
+    ("deleted, orphaned, somebody else's: let go", ORPHANED, b.room_seen(livekit_room=OTHERS), 2, ["ReleaseFinalizer"]),
+    (
+        "a stranger: removed",
+        ONLY_ALICE,
+        b.room_seen(livekit_room=THERE, record=RECORD, people=BOTH),
+        2,
+        ["RemoveStranger"],
+    ),
+    (
+        "a stranger and no record: both at once",
+        ONLY_ALICE,
+        b.room_seen(livekit_room=THERE, people=BOTH),
+        2,
+        ["RemoveStranger", "WriteRoomRecord"],
+    ),
+    (
+        "anybody may come: nobody is removed",
+        b.an_active_room(),
+        b.room_seen(livekit_room=THERE, record=RECORD, people=BOTH),
+        2,
+        [],
+    ),
+    (
+        "people unknown: nobody is removed",
+        ONLY_ALICE,
+        b.room_seen(livekit_room=THERE, record=RECORD, people=b.unknown()),
+        2,
+        [],
+    ),
+    ("aged: closed", b.an_active_room(max_age_seconds=60), b.room_seen(livekit_room=THERE), 60, ["DeleteLiveKitRoom"]),
+    (
+        "not aged yet: nothing",
+        b.an_active_room(max_age_seconds=60),
+        b.room_seen(livekit_room=THERE, record=RECORD),
+        59.9,
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("room", "seen", "seconds", "expected"), [c[1:] for c in STEPS], ids=[c[0] for c in STEPS])
+def test_the_next_step_follows_from_what_is_seen(
+    room: Room, seen: RoomSeen, seconds: float, expected: list[str]
+) -> None:
+    plan = plan_room(room, seen, b.at(seconds))
+    assert names(plan) == expected
+    assert expected or plan.waits_for
+    check_plan(plan)
+
+
+DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
+    ("renewal of the record", b.an_active_room(), b.room_seen(livekit_room=THERE, record=RECORD), 2, b.at(1801)),
+    ("its age", b.an_active_room(max_age_seconds=60), b.room_seen(livekit_room=THERE, record=RECORD), 2, b.at(60)),
+    ("record to be written: nothing to renew", b.an_active_room(), b.room_seen(livekit_room=THERE), 2, None),
+    ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=FOREIGN), 2, b.at(32)),
+    ("gone: never", CLOSED, b.room_seen(gone=True), 2, None),
+]
+
+
+@pytest.mark.parametrize(("room", "seen", "seconds", "at"), [c[1:] for c in DEADLINES], ids=[c[0] for c in DEADLINES])
+def test_a_plan_that_waits_says_until_when(room: Room, seen: RoomSeen, seconds: float, at: datetime | None) -> None:
+    assert plan_room(room, seen, b.at(seconds)).deadline == at
+
+
+# A case each: a name, what is known, what follows.
+REASONS: list[tuple[str, Room, RoomSeen, float, RoomEndReason | None]] = [
+    ("wanted", b.an_active_room(), b.room_seen(livekit_room=THERE), 9, None),
+    (
+        "recorded: it stays so",
+        b.an_active_room(deleted=True, status={"reason": "Empty"}),
+        b.room_seen(),
+        9,
+        RoomEndReason.EMPTY,
+    ),
+    ("deleted", DELETED, b.room_seen(), 9, RoomEndReason.DELETED),
+    ("terminated", CLOSED, b.room_seen(), 9, RoomEndReason.TERMINATED),
+    (
+        "deleted and terminated: deleted",
+        b.a_room(deleted=True, termination_reason="x"),
+        b.room_seen(),
+        9,
+        RoomEndReason.DELETED,
+    ),
+    ("aged", b.a_room(max_age_seconds=60), b.room_seen(), 60, RoomEndReason.EXPIRED),
+    ("never made: not empty", b.a_room(), b.room_seen(60), 60, None),
+    ("empty and gone", b.an_active_room(), b.room_seen(60), 60, RoomEndReason.EMPTY),
+    ("empty, and unknown", b.an_active_room(), b.room_seen(60, livekit_room=b.unknown(60)), 60, None),
+    ("empty, and there", b.an_active_room(), b.room_seen(60, livekit_room=THERE), 60, None),
+    (
+        "gone with people in it",
+        b.an_active_room(status={"num_participants": 2, "empty_since": None}),
+        b.room_seen(60),
+        60,
+        None,
+    ),
+    (
+        "nobody has been in: the empty timeout counts",
+        b.an_active_room(),
+        b.room_seen(21),
+        21,
+        None,
+    ),
+    (
+        "the last one left: the departure timeout counts",
+        b.an_active_room(empty_timeout_seconds=500, status=LEFT_EMPTY),
+        b.room_seen(21),
+        21,
+        RoomEndReason.EMPTY,
+    ),
+]
+
+
+@pytest.mark.parametrize(("room", "seen", "seconds", "reason"), [c[1:] for c in REASONS], ids=[c[0] for c in REASONS])
+def test_why_a_room_should_not_exist(room: Room, seen: RoomSeen, seconds: float, reason: RoomEndReason | None) -> None:
+    assert end_reason(room, seen, b.at(seconds)) == reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_stranger"),
+    [
+        ("STANDARD", True),
+        ("EGRESS", False),
+        ("INGRESS", False),
+        ("AGENT", False),
+        ("SIP", False),
+        ("CONNECTOR", False),
+        ("BRIDGE", False),
+    ],
+)
+def test_who_belongs_to_the_infrastructure_is_no_stranger(kind: str, is_stranger: bool) -> None:
+    seen = b.room_seen(livekit_room=THERE, people=(b.person("recorder", kind=kind),))
+    assert bool(strangers(ONLY_ALICE, seen)) is is_stranger
+
+
+def test_a_stranger_is_removed_by_identity_once_per_session() -> None:
+    seen = b.room_seen(livekit_room=THERE, record=RECORD, people=BOTH)
+    removal = only(plan_room(ONLY_ALICE, seen, b.at(2)), a.RemoveStranger)
+    assert (removal.livekit_name, removal.identity, removal.participant_sid) == (b.LIVEKIT_NAME, "bob", "PA_bob")
+    again = plan_room(
+        ONLY_ALICE, b.room_seen(livekit_room=THERE, record=RECORD, people=(b.person("bob", sid="PA_9"),)), b.at(2)
+    )
+    assert only(again, a.RemoveStranger).idempotency_key != removal.idempotency_key
+
+
+def test_the_room_is_asked_for_as_the_spec_says_and_carries_our_mark() -> None:
+    room = b.a_room(
+        max_participants=3, empty_timeout_seconds=40, departure_timeout_seconds=50, metadata={"topic": "go"}
+    )
+    request = only(plan_room(room, b.room_seen(), b.at(2)), a.CreateLiveKitRoom).request
+    assert (request.name, request.max_participants) == (b.LIVEKIT_NAME, 3)
+    assert (request.empty_timeout_seconds, request.departure_timeout_seconds) == (40, 50)
+    assert (request.metadata, request.mark) == ({"topic": "go"}, b.a_mark())
+
+
+@pytest.mark.parametrize(
+    ("case", "room", "seen", "blocked_by"),
+    [
+        ("LiveKit unknown at the end", DELETED, b.room_seen(livekit_room=b.unknown()), Backend.LIVEKIT),
+        ("record unknown at the end", DELETED, b.room_seen(record=b.unknown(), gone=True), Backend.REDIS),
+        ("record unknown", b.an_active_room(), b.room_seen(livekit_room=THERE, record=b.unknown()), Backend.REDIS),
+        ("all is known", b.an_active_room(), b.room_seen(livekit_room=THERE, record=RECORD), None),
+        ("paused", b.a_room(paused=True), b.room_seen(livekit_room=b.unknown()), None),
+    ],
+)
+def test_a_plan_that_is_held_up_names_the_backend_that_must_answer_first(
+    case: str, room: Room, seen: RoomSeen, blocked_by: Backend | None
+) -> None:
+    plan = plan_room(room, seen, b.at(9))
+    assert (plan.blocked_by, plan.frozen) == (blocked_by, case == "paused")
+
+
+def test_a_room_that_is_listed_again_after_it_was_gone_for_certain_is_deleted_again() -> None:
+    assert names(plan_room(EMPTY, b.room_seen(30, livekit_room=THERE, gone=True), b.at(30))) == ["DeleteLiveKitRoom"]
+
+
+def test_the_root_of_a_standing_room_is_the_room_itself() -> None:
+    assert mark_of(b.a_room(owned=False), b.room_seen(owned=False)).root_uid == b.ROOM_UID
+
+
+def test_the_record_of_a_call_names_its_session_and_its_users() -> None:
+    record = only(plan_room(b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(2)), a.WriteRoomRecord)
+    assert (record.session_id, record.users) == ("s-1", b.PEOPLE)
+    assert (record.created_at, record.max_participants) == (b.at(1), 2)
+
+
+def test_the_record_of_a_standing_room_names_the_first_two_whom_it_allows() -> None:
+    room = b.a_room(owned=False, allowed_identities=["carol", "dave", "eve"])
+    record = only(plan_room(room, b.room_seen(livekit_room=THERE, owned=False), b.at(2)), a.WriteRoomRecord)
+    assert (record.session_id, record.users, record.created_at) == (b.ROOM_UID, ("carol", "dave"), b.at(2))
+
+
+def test_an_orphan_keeps_the_metadata_of_its_owner_and_loses_ours() -> None:
+    room = b.an_active_room(deleted=True, deletion_policy="Orphan", metadata={"b": "2", "a": "1"})
+    assert only(plan_room(room, b.room_seen(livekit_room=THERE), b.at(2)), a.OrphanLiveKitRoom).metadata == (
+        ("a", "1"),
+        ("b", "2"),
+    )
+
+
+def test_a_record_that_is_over_is_not_written_again_and_again() -> None:
+    # The script never opens a closed record; to plan it at every round would be a loop without end.
+    seen: Any = b.room_seen(livekit_room=THERE, record=b.a_record("terminated"))
+    assert names(plan_room(b.an_active_room(), seen, b.at(2))) == []

@@ -1,0 +1,278 @@
+"""The connection: what a server in trouble looks like, and that nobody waits for long or learns secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+import redis as redis_py
+
+from controller.clients.redis import scripts
+from controller.clients.redis.client import Redis, translate
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.ledger import parse_ledger
+from controller.clients.redis.pool import Retention
+from controller.clients.redis.records import parse_user
+from controller.clients.redis.replies import ClaimOk, parse_claim
+from controller.clients.redis.scripts import Script
+from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden
+from tests.redis.servers import Server, programs, running
+from tests.redis.world import World
+
+COUNT = Script("count", "return {tostring(redis.call('INCR', KEYS[1]))}", "0" * 40)
+CANARY = "canary-c0ffee"
+
+
+@pytest.fixture(scope="module", params=sorted(programs()))
+def own(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that the tests of this module may ill-treat."""
+    with running(programs()[request.param]) as server:
+        yield server
+
+
+@pytest.fixture
+async def world(own: Server) -> AsyncIterator[World]:
+    """An empty pool on it."""
+    client = Redis.from_url(own.url, max_connections=4)
+    world = await World.new(client, f"client-{time.monotonic_ns()}")
+    yield world
+    await client.close()
+
+
+def admin(server: Server, *words: str) -> None:
+    with redis_py.Redis.from_url(server.url) as client:
+        client.execute_command(*words)
+
+
+async def test_a_server_that_hangs_is_given_up_soon_and_a_lost_reply_runs_at_most_three_times(
+    own: Server, world: World
+) -> None:
+    os.kill(own.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(BackendUnavailable, match="no answer in time") as caught:
+            await world.redis.run(COUNT, [f"{world.keys.prefix}count"], [])
+    finally:
+        os.kill(own.pid, signal.SIGCONT)
+    assert 1 < time.monotonic() - started < 4
+    assert caught.value.may_have_run
+    assert caught.value.retryable
+    # The script is not known to the server, so each attempt that reaches it ends at NOSCRIPT; now it is run once.
+    assert await world.redis.run(COUNT, [f"{world.keys.prefix}count"], []) == ["1"]
+
+
+async def test_a_claim_whose_reply_was_lost_is_a_replay(own: Server, world: World) -> None:
+    await world.claim("m0", "yara", "zoe")  # the server knows the script
+    os.kill(own.pid, signal.SIGSTOP)
+    task = asyncio.create_task(world.claim("m1", "alice", "bob"))
+    await asyncio.sleep(1.3)
+    os.kill(own.pid, signal.SIGCONT)
+    reply = await task
+    assert isinstance(reply, ClaimOk)
+    assert reply.replay
+    assert (await world.user("alice")).epoch == 1
+
+
+async def test_a_server_that_is_away_is_unavailable_and_found_again(own: Server, world: World) -> None:
+    await world.redis.ping()
+    before = await world.redis.run_id()
+    own.stop()
+    try:
+        with pytest.raises(BackendUnavailable, match="the connection failed") as caught:
+            await world.enqueue("alice")
+        assert caught.value.may_have_run
+    finally:
+        own.start()
+    # Another process: it knows no script, and lost everything.
+    assert await world.redis.run_id() != before
+    assert await world.enqueue("alice") > 0
+
+
+async def test_every_script_survives_that_the_server_forgot_it(world: World) -> None:
+    await world.raw("SCRIPT", "FLUSH")
+    for script in scripts.ALL:
+        if script in {scripts.ENQUEUE, scripts.LEAVE, scripts.BEAT, scripts.RESERVE, scripts.RELEASE}:
+            assert (await world.redis.run(script, [world.keys.queue()], []))[0] == "INVALID"
+    assert isinstance(await world.claim("m1", "alice", "bob"), ClaimOk)
+
+
+async def test_a_full_server_says_not_now_and_nothing_is_written(own: Server, world: World) -> None:
+    await world.enqueue("alice")
+    before = await world.snapshot()
+    admin(own, "CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(BackendUnavailable, match="OOM") as caught:
+            await world.claim("m1", "alice", "bob")
+    finally:
+        admin(own, "CONFIG", "SET", "maxmemory", "0")
+    assert not caught.value.may_have_run
+    assert await world.snapshot() == before
+
+
+async def test_a_replica_says_not_now(own: Server, world: World) -> None:
+    await world.enqueue("alice")
+    admin(own, "REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(BackendUnavailable, match="READONLY") as caught:
+            await world.claim("m1", "alice", "bob")
+    finally:
+        admin(own, "REPLICAOF", "NO", "ONE")
+    assert not caught.value.may_have_run
+
+
+async def test_wrong_credentials_are_forbidden_at_once_and_not_shown(own: Server, world: World) -> None:
+    admin(own, "CONFIG", "SET", "requirepass", "right")
+    client = Redis.from_url(own.url.replace("unix://", f"unix://:{CANARY}@"))
+    nobody = Redis.from_url(own.url)
+    started = time.monotonic()
+    try:
+        for stranger in (client, nobody):
+            with pytest.raises(Forbidden) as caught:
+                await stranger.ping()
+            assert not caught.value.retryable
+            assert not caught.value.may_have_run
+            assert CANARY not in "".join(traceback.format_exception(caught.value))
+        assert time.monotonic() - started < 0.1
+    finally:
+        await client.close()
+        await nobody.close()
+        with redis_py.Redis.from_url(own.url, password="right") as right:
+            right.config_set("requirepass", "")
+
+
+async def test_a_key_of_another_type_is_refused_with_the_line_and_without_arguments(world: World) -> None:
+    await world.raw("SET", world.keys.user(CANARY), "a string")
+    with pytest.raises(BackendRefused, match=r"the server refuses it \((WRONGTYPE|ERR)\) at line \d+") as caught:
+        await world.claim("m1", CANARY, "bob")
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert "match:m1" not in (await world.snapshot()).values
+
+
+async def test_what_the_server_repeats_of_a_command_is_not_shown(world: World) -> None:
+    with pytest.raises(redis_py.ResponseError) as caught:
+        await world.raw("NOSUCHCOMMAND", CANARY)
+    assert CANARY in str(caught.value)
+    assert CANARY not in str(translate(caught.value, "NOSUCHCOMMAND"))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "may_have_run", "retryable"),
+    [
+        (redis_py.ConnectionError("reset"), BackendUnavailable, True, True),
+        (redis_py.TimeoutError("slow"), BackendUnavailable, True, True),
+        (OSError("no such host"), BackendUnavailable, True, True),
+        (redis_py.exceptions.BusyLoadingError("loading", status_code="LOADING"), BackendUnavailable, False, True),
+        (redis_py.exceptions.ReadOnlyError("x", status_code="READONLY"), BackendUnavailable, False, True),
+        (redis_py.ResponseError("BUSY Redis is busy running a script"), BackendUnavailable, False, True),
+        (redis_py.ResponseError("MISCONF errors writing to the AOF"), BackendUnavailable, False, True),
+        (redis_py.AuthenticationError("x", status_code="WRONGPASS"), Forbidden, False, False),
+        (redis_py.AuthenticationError("Authentication Required."), Forbidden, False, False),
+        (redis_py.ResponseError("NOPERM this user has no permissions"), Forbidden, False, False),
+        (redis_py.ResponseError("ERR unknown command 'x'"), BackendRefused, False, False),
+        (redis_py.DataError("not encodable"), BackendRefused, False, False),
+    ],
+)
+def test_each_error_of_the_library_has_its_meaning(
+    error: Exception, kind: type[BackendError], may_have_run: bool, retryable: bool
+) -> None:
+    translated = translate(error, "claim")
+    assert type(translated) is kind
+    assert (translated.may_have_run, translated.retryable) == (may_have_run, retryable)
+    assert translated.backend == "Redis"
+    assert translated.operation == "claim"
+
+
+def test_a_pool_without_a_free_connection_has_sent_nothing() -> None:
+    error = redis_py.ConnectionError("No connection available.")
+    error.__cause__ = TimeoutError()
+    translated = translate(error, "claim")
+    assert isinstance(translated, BackendUnavailable)
+    assert not translated.may_have_run
+
+
+async def test_a_url_cannot_bring_back_the_dangerous_defaults(own: Server) -> None:
+    client = Redis.from_url(f"{own.url}?socket_timeout=60&protocol=3&retry_on_timeout=true&decode_responses=no")
+    options = client._readers.connection_pool.connection_kwargs  # type: ignore[attr-defined]
+    assert (options["socket_timeout"], options["protocol"], options["decode_responses"]) == (31.0, 2, True)
+    assert options["retry_on_timeout"] is False
+    assert options["retry"]._retries == 0
+    await client.close()
+
+
+async def test_a_reader_waits_for_an_entry_and_gives_up_in_time(world: World) -> None:
+    stream = world.keys.signals()
+    started = time.monotonic()
+    assert await world.redis.read_streams({stream: "$"}, block_seconds=1.2) == ()
+    assert 1.1 < time.monotonic() - started < 2
+    reading = asyncio.create_task(world.redis.read_streams({stream: "$"}, block_seconds=5))
+    await asyncio.sleep(0.05)
+    entry_id = await world.redis.append(stream, {"type": "skip", "user": "alice"}, max_entries=100)
+    (entry,) = await reading
+    assert (entry.stream, entry.id, entry.fields) == (stream, entry_id, {"type": "skip", "user": "alice"})
+
+
+async def test_the_end_of_a_stream_is_where_reading_starts_without_a_clock(world: World) -> None:
+    stream = world.keys.signals()
+    assert await world.redis.last_id(stream) == "0-0"
+    await world.redis.append(stream, {"n": "1"}, max_entries=100)
+    end = await world.redis.last_id(stream)
+    await world.redis.append(stream, {"n": "2"}, max_entries=100)
+    assert [entry.fields for entry in await world.redis.read_streams({stream: end}, block_seconds=1)] == [{"n": "2"}]
+
+
+async def test_a_reader_may_not_wait_for_longer_than_its_socket(world: World) -> None:
+    for block_seconds in (0, 31):
+        with pytest.raises(ValueError, match="block_seconds"):
+            await world.redis.read_streams({world.keys.signals(): "$"}, block_seconds=block_seconds)
+
+
+async def test_a_cancelled_call_does_not_mix_up_the_answers(world: World) -> None:
+    reading = asyncio.create_task(world.redis.read_streams({world.keys.signals(): "$"}, block_seconds=5))
+    claims = [asyncio.create_task(world.claim(f"m{n}", f"a{n}", f"b{n}")) for n in range(20)]
+    await asyncio.sleep(0.002)
+    for task in (reading, *claims[::2]):
+        task.cancel()
+    await asyncio.gather(reading, *claims, return_exceptions=True)
+    for n in range(20):
+        reply = await world.claim(f"m{n}", f"a{n}", f"b{n}")
+        assert isinstance(reply, ClaimOk)
+        assert [user.id for user in reply.users] == [f"a{n}", f"b{n}"]
+
+
+def test_keys_are_those_of_the_contract() -> None:
+    keys = Keys("default", "calls")
+    assert keys.prefix == "rk:{default:calls}:"
+    assert keys.user("alice") == "rk:{default:calls}:user:alice"
+    assert keys.fence(3) == "rk:{default:calls}:fence:3"
+    assert keys.webhooks(0) == "rk:{default:calls}:webhooks:0"
+
+
+@pytest.mark.parametrize(("cluster", "namespace"), [("a}b", "n"), ("a:b", "n"), ("", "n"), ("a", "{n}"), ("a", "n\n")])
+def test_a_prefix_that_would_not_keep_pools_apart_cannot_be_made(cluster: str, namespace: str) -> None:
+    with pytest.raises(ValueError, match="cannot be part of a Redis key"):
+        Keys(cluster, namespace)
+
+
+def test_ledgers_are_kept_for_a_day_at_least() -> None:
+    with pytest.raises(ValueError, match="86400"):
+        Retention(settled_match_seconds=3600)
+    assert replace(Retention(), settled_match_seconds=100_000).settled_match_seconds == 100_000
+
+
+def test_what_is_not_there_or_not_readable_reads_as_none() -> None:
+    assert parse_ledger("m1", {}) is None
+    assert parse_user("alice", {}) is None
+    assert parse_user("alice", {"state": "DANCING"}) is None
+    assert parse_user("alice", {"state": "IDLE", "since": "yesterday"}) is None
+
+
+def test_an_answer_that_is_not_known_is_an_error_that_shows_its_first_word_only() -> None:
+    with pytest.raises(BackendRefused, match="'HELLO'") as caught:
+        parse_claim(["HELLO", CANARY])
+    assert CANARY not in str(caught.value)

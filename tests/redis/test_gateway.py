@@ -1,0 +1,345 @@
+"""enqueue, leave, beat, reserve, release: what gateways and matchmakers call."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from controller.clients.redis import scripts
+from controller.clients.redis.gateway import (
+    Beat,
+    Blocked,
+    Busy,
+    Left,
+    NotQueued,
+    Queued,
+    Replaced,
+    ReservedElsewhere,
+    ReservedPair,
+    Unknown,
+)
+from controller.clients.redis.replies import ClaimOk
+from controller.clients.redis.requests import Decision, Place, UserState
+from controller.errors import Invalid
+from tests.redis.world import World
+
+AGAIN = (Decision.WAITING, Place.NOW)
+IDLE = (Decision.IDLE, Place.ORIG)
+
+
+# enqueue
+
+
+async def test_whoever_enters_waits_since_now_by_the_servers_clock(world: World) -> None:
+    seconds, micros = await world.raw("TIME")
+    reply = await world.gateway.enqueue("alice", session="s1")
+    assert isinstance(reply, Queued)
+    assert not reply.replay
+    assert 0 <= reply.score_ms - (int(seconds) * 1000 + int(micros) // 1000) < 1000
+    alice = await world.user("alice")
+    assert (alice.state, alice.session) == (UserState.WAITING, "s1")
+    assert alice.since_ms == alice.queued_at_ms == reply.score_ms
+    assert await world.queue() == {"alice": reply.score_ms}
+
+
+async def test_whoever_waits_already_keeps_the_place(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    before = await world.snapshot()
+    assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
+    assert await world.snapshot() == before
+
+
+async def test_the_newest_session_speaks_for_who_waits(world: World) -> None:
+    await world.gateway.enqueue("alice", session="old")
+    before = await world.user("alice")
+    reply = await world.gateway.enqueue("alice", session="new")
+    assert isinstance(reply, Queued)
+    assert reply.replay
+    alice = await world.user("alice")
+    assert (alice.session, alice.seq, alice.epoch) == ("new", before.seq + 1, before.epoch)
+
+
+async def test_whoever_is_reserved_keeps_the_place_and_the_reservation(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
+    before = await world.snapshot()
+    assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
+    assert await world.snapshot() == before
+
+
+async def test_whoever_is_in_a_match_cannot_enter(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    before = await world.snapshot()
+    assert await world.gateway.enqueue("alice", session="x") == Busy("m1")
+    assert await world.snapshot() == before
+
+
+async def test_whoever_is_banned_cannot_enter(world: World) -> None:
+    await world.raw("SET", world.keys.blocked("alice"), "abuse")
+    before = await world.snapshot()
+    assert await world.gateway.enqueue("alice") == Blocked("alice")
+    assert await world.snapshot() == before
+
+
+async def test_whoever_enters_after_a_call_no_longer_expires_and_no_longer_sees_its_reason(
+    world: World,
+) -> None:
+    await world.claim("m1", "alice", "bob")
+    await world.settle("m1", {"alice": IDLE, "bob": IDLE})
+    await world.gateway.enqueue("alice")
+    assert "user:alice" not in (await world.snapshot()).expiring
+    assert (await world.user("alice")).reason == ""
+
+
+async def test_a_user_whose_record_is_gone_but_who_stands_in_the_queue_gets_the_record_back(
+    world: World,
+) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.raw("DEL", world.keys.user("alice"))
+    assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
+    assert (await world.user("alice")).queued_at_ms == 1000
+
+
+# leave
+
+
+async def test_whoever_leaves_is_idle_and_expires(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.beat("alice")
+    assert await world.gateway.leave("alice", idle_seconds=60) == Left(replay=False)
+    snapshot = await world.snapshot()
+    assert (await world.user("alice")).state is UserState.IDLE
+    assert "user:alice" in snapshot.expiring
+    assert not {"queue", "heartbeats"} & set(snapshot.values)
+    assert 50_000 < await world.raw("PTTL", world.keys.user("alice")) <= 60_000
+
+
+async def test_leaving_twice_is_a_replay(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    before = await world.snapshot()
+    assert await world.gateway.leave("alice") == Left(replay=True)
+    assert await world.gateway.leave("never-seen") == Left(replay=True)
+    assert await world.snapshot() == before
+
+
+async def test_leaving_gives_up_a_reservation(world: World) -> None:
+    await world.enqueue("alice")
+    await world.enqueue("bob")
+    await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60)
+    await world.gateway.leave("alice")
+    values = (await world.snapshot()).values
+    assert set(values["reserved"]) == set(values["reservations"]) == {"bob"}
+
+
+async def test_whoever_is_in_a_match_cannot_leave_through_the_queue(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    before = await world.snapshot()
+    assert await world.gateway.leave("alice") == Busy("m1")
+    assert await world.snapshot() == before
+
+
+async def test_the_goodbye_of_a_replaced_session_does_not_count(world: World) -> None:
+    await world.gateway.enqueue("alice", session="old")
+    await world.gateway.enqueue("alice", session="new")
+    before = await world.snapshot()
+    assert await world.gateway.leave("alice", session="old") == Replaced()
+    assert await world.snapshot() == before
+    assert await world.gateway.leave("alice", session="new") == Left(replay=False)
+
+
+# beat
+
+
+async def test_a_beat_is_noted_and_tells_the_state(world: World) -> None:
+    await world.enqueue("alice")
+    assert await world.gateway.beat("alice") == Beat(UserState.WAITING, "", "", "", "", 1)
+    seconds, _ = await world.raw("TIME")
+    beat = int((await world.snapshot()).values["heartbeats"]["alice"])
+    assert abs(beat - int(seconds) * 1000) < 2000
+
+
+async def test_a_beat_tells_of_the_match_and_of_its_end(world: World) -> None:
+    await world.enqueue("alice")
+    await world.claim("m1", "alice", "bob", room="rk-1")
+    beat = await world.gateway.beat("alice")
+    assert beat == Beat(UserState.CONNECTING, "m1", "name-m1", "rk-1", "", 2)
+    await world.settle("m1", {"alice": AGAIN, "bob": IDLE})
+    assert await world.gateway.beat("alice") == Beat(UserState.WAITING, "", "", "", "Skipped", 3)
+    assert await world.gateway.beat("bob") == Beat(UserState.IDLE, "", "", "", "Skipped", 2)
+
+
+async def test_a_beat_of_somebody_unknown_says_so_and_leaves_nothing(world: World) -> None:
+    before = await world.snapshot()
+    assert await world.gateway.beat("alice", session="s", take=True) == Unknown()
+    assert await world.snapshot() == before
+
+
+async def test_a_beat_of_somebody_idle_is_not_noted(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    assert isinstance(await world.gateway.beat("alice"), Beat)
+    assert "heartbeats" not in (await world.snapshot()).values
+
+
+async def test_a_replaced_session_does_not_make_its_successor_look_alive(world: World) -> None:
+    await world.gateway.enqueue("alice", session="old")
+    await world.gateway.enqueue("alice", session="new")
+    assert await world.gateway.beat("alice", session="old") == Replaced()
+    assert "heartbeats" not in (await world.snapshot()).values
+
+
+async def test_a_new_connection_takes_over_with_its_first_beat_also_in_a_call(world: World) -> None:
+    await world.gateway.enqueue("alice", session="old")
+    await world.claim("m1", "alice", "bob")
+    before = await world.user("alice")
+    taken = await world.gateway.beat("alice", session="new", take=True)
+    assert isinstance(taken, Beat)
+    assert taken.seq == before.seq + 1
+    assert await world.gateway.beat("alice", session="old") == Replaced()
+    assert await world.gateway.beat("alice", session="new") == taken
+    assert await world.gateway.beat("alice") == taken
+
+
+async def test_the_first_session_that_beats_speaks_for_who_has_none(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    assert isinstance(await world.gateway.beat("alice", session="s1"), Beat)
+    assert (await world.user("alice")).session == "s1"
+    assert await world.gateway.beat("alice", session="s2") == Replaced()
+
+
+# reserve and release
+
+
+async def test_a_pair_is_reserved_and_stays_waiting(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.enqueue_at("bob", 2000)
+    seconds, _ = await world.raw("TIME")
+    reply = await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60)
+    assert reply == ReservedPair((("alice", 1000), ("bob", 2000)), replay=False)
+    assert await world.queue() == {}
+    assert (await world.user("alice")).state is UserState.WAITING
+    deadlines = (await world.snapshot()).values["reserved"]
+    assert set(deadlines) == {"alice", "bob"}
+    assert abs(int(deadlines["alice"]) - int(seconds) * 1000 - 60_000) < 2000
+
+
+async def test_reserving_again_for_the_same_match_is_a_replay(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.enqueue_at("bob", 2000)
+    await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60)
+    before = await world.snapshot()
+    reply = await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=90)
+    assert reply == ReservedPair((("alice", 1000), ("bob", 2000)), replay=True)
+    assert await world.snapshot() == before
+
+
+async def test_all_or_none_are_reserved(world: World) -> None:
+    await world.enqueue("alice")
+    before = await world.snapshot()
+    assert await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60) == NotQueued("bob")
+    await world.claim("m1", "bob", "carol")
+    assert await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60) == NotQueued("bob")
+    assert (await world.snapshot()).values["queue"] == before.values["queue"]
+    assert "reserved" not in (await world.snapshot()).values
+
+
+async def test_two_matchmakers_do_not_reserve_the_same_user(world: World) -> None:
+    for user_id in ("alice", "bob", "carol"):
+        await world.enqueue(user_id)
+    await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60)
+    before = await world.snapshot()
+    reply = await world.gateway.reserve("other", ("carol", "bob"), ttl_seconds=60)
+    assert reply == ReservedElsewhere("bob", "m")
+    assert await world.snapshot() == before
+
+
+async def test_a_banned_user_is_not_reserved(world: World) -> None:
+    await world.enqueue("alice")
+    await world.enqueue("bob")
+    await world.raw("SET", world.keys.blocked("bob"), "abuse")
+    before = await world.snapshot()
+    assert await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60) == Blocked("bob")
+    assert await world.snapshot() == before
+
+
+async def test_an_expired_reservation_returns_everybody_to_their_place(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.enqueue_at("bob", 2000)
+    await world.enqueue_at("carol", 1500)
+    await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=0.001)
+    await world.gateway.reserve("n", ("carol",), ttl_seconds=60)
+    time.sleep(0.005)  # noqa: ASYNC251 (the server's clock is the one that counts)
+    assert set(await world.gateway.release_expired()) == {"alice", "bob"}
+    assert await world.gateway.release_expired() == ()
+    assert await world.queue() == {"alice": 1000, "bob": 2000}
+    values = (await world.snapshot()).values
+    assert set(values["reserved"]) == set(values["reservations"]) == {"carol"}
+
+
+async def test_releasing_is_bounded(world: World) -> None:
+    ids = tuple(f"user-{n}" for n in range(5))
+    for user_id in ids:
+        await world.enqueue(user_id)
+    await world.gateway.reserve("m", ids, ttl_seconds=60)
+    for user_id in ids:
+        await world.raw("ZADD", world.keys.reserved(), 1, user_id)
+    assert len(await world.pool.release_expired(limit=3)) == 3
+    assert len(await world.pool.release_expired(limit=3)) == 2
+
+
+async def test_an_expired_reservation_can_be_taken_over_before_it_is_released(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
+    await world.raw("ZADD", world.keys.reserved(), 1, "alice")
+    reply = await world.gateway.reserve("other", ("alice",), ttl_seconds=60)
+    assert reply == ReservedPair((("alice", 1000),), replay=False)
+    assert await world.gateway.release_expired() == ()
+    assert isinstance(await world.claim("m1", "alice", "bob", match_name="other"), ClaimOk)
+
+
+async def test_a_reservation_whose_place_is_lost_still_brings_the_user_back(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
+    await world.raw("ZADD", world.keys.reserved(), 1, "alice")
+    await world.raw("DEL", world.keys.reservations())
+    assert await world.gateway.release_expired() == ("alice",)
+    assert set(await world.queue()) == {"alice"}
+
+
+# Mistakes of callers in other languages
+
+
+@pytest.mark.parametrize(
+    ("script", "keys", "arguments"),
+    [
+        (scripts.ENQUEUE, 3, ["alice", ""]),
+        (scripts.ENQUEUE, 4, ["", ""]),
+        (scripts.ENQUEUE, 4, ["alice"]),
+        (scripts.LEAVE, 5, ["alice", "", "soon"]),
+        (scripts.LEAVE, 5, ["alice", "", "0"]),
+        (scripts.LEAVE, 4, ["alice", "", "60000"]),
+        (scripts.BEAT, 2, ["alice", "", "MAYBE"]),
+        (scripts.BEAT, 1, ["alice", "", "KEEP"]),
+        (scripts.RESERVE, 4, ["m", "0", "alice"]),
+        (scripts.RESERVE, 3, ["m", "60000", "alice"]),
+        (scripts.RESERVE, 5, ["m", "60000", "alice", "alice"]),
+        (scripts.RESERVE, 3, ["m", "60000"]),
+        (scripts.RELEASE, 3, ["0"]),
+    ],
+)
+async def test_a_wrong_call_is_answered_with_a_sentence_and_writes_nothing(
+    world: World, script: scripts.Script, keys: int, arguments: list[str]
+) -> None:
+    before = await world.snapshot()
+    names = [f"{world.keys.prefix}wrong-{n}" for n in range(keys)]
+    word, sentence = await world.redis.run(script, names, arguments)
+    assert word == "INVALID"
+    assert sentence.startswith("expected ")
+    assert await world.snapshot() == before
+
+
+async def test_a_wrong_call_through_the_typed_client_raises_invalid(world: World) -> None:
+    with pytest.raises(Invalid, match="expected 4 keys"):
+        await world.gateway.enqueue("")

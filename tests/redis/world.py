@@ -1,0 +1,173 @@
+"""One pool seen from all sides: what tests ask of it, and everything that Redis holds of it at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from controller.clients.redis.client import Redis
+from controller.clients.redis.gateway import Gateway, Queued
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.records import User
+from controller.clients.redis.replies import ClaimReply, SettleOk, SettleReply
+from controller.clients.redis.requests import (
+    Claimant,
+    ClaimMode,
+    ClaimRequest,
+    Decision,
+    Place,
+    Settlement,
+    SettleRequest,
+)
+from controller.facts.ledger import Cause, Ledger, SettledUser
+
+NOW = 1_700_000_000_000
+
+Value = str | tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every key of a pool but the streams: its value, and whether it goes by itself."""
+
+    values: Mapping[str, Any]
+    expiring: frozenset[str]
+
+    def without(self, *suffixes: str) -> Snapshot:
+        """The same without some keys, for comparisons that they must not disturb."""
+        kept = {key: value for key, value in self.values.items() if not key.endswith(suffixes)}
+        return Snapshot(kept, self.expiring & frozenset(kept))
+
+
+@dataclass
+class World:
+    """The pool `calls`; `raw` sends commands that no typed call has."""
+
+    redis: Redis
+    keys: Keys
+    pool: Pool
+    gateway: Gateway
+
+    @classmethod
+    async def new(cls, redis: Redis, namespace: str) -> World:
+        """An empty pool. Nothing is flushed: each has a namespace of its own."""
+        keys = Keys("test", namespace)
+        pool = Pool(redis, keys, shard=0, epoch=1)
+        world = cls(redis, keys, pool.at(await pool.ensure_incarnation()), Gateway(redis, keys))
+        # The fence rises also where a script refuses: so that "nothing changed" can be compared, it stands already.
+        await world.raw("SET", keys.fence(0), 1)
+        return world
+
+    async def raw(self, *words: str | int) -> Any:
+        """Any command, past the typed calls."""
+        return await self.redis._command(*words)
+
+    # People
+
+    async def enqueue(self, user_id: str) -> int:
+        """Let somebody wait; their place."""
+        reply = await self.gateway.enqueue(user_id)
+        assert isinstance(reply, Queued)
+        return reply.score_ms
+
+    async def enqueue_at(self, user_id: str, score_ms: int) -> int:
+        """Let somebody wait since a given moment: only the server's clock gives places otherwise."""
+        await self.enqueue(user_id)
+        await self.raw("ZADD", self.keys.queue(), score_ms, user_id)
+        await self.raw("HSET", self.keys.user(user_id), "queuedAt", score_ms)
+        return score_ms
+
+    async def user(self, user_id: str) -> User:
+        """Somebody who must be known."""
+        user = await self.pool.user(user_id)
+        assert user is not None, f"{user_id} is unknown"
+        return user
+
+    async def queue(self) -> dict[str, int]:
+        """Who waits, and since when."""
+        return dict(await self.gateway.waiting(limit=1000))
+
+    # Matches
+
+    async def claim(
+        self, uid: str, *ids: str, mode: ClaimMode = ClaimMode.ANY, now_ms: int = NOW, **fields: Any
+    ) -> ClaimReply:
+        """Claim users for a Match whose name is `name-<uid>` and whose session is `session-<uid>`."""
+        return await self.pool.claim(claim_request(uid, *ids, mode=mode, **fields), now_ms=now_ms)
+
+    async def settle(
+        self,
+        uid: str,
+        users: Mapping[str, tuple[Decision, Place]],
+        *,
+        final: bool = True,
+        cause: Cause = Cause("Skipped", "alice", "alice skipped", "{}"),  # noqa: B008 (a frozen value)
+        now_ms: int = NOW,
+    ) -> SettleReply:
+        """Settle users of a Match that `claim` made."""
+        settlements = tuple(Settlement(user_id, decision, place) for user_id, (decision, place) in users.items())
+        request = SettleRequest(uid, f"session-{uid}", settlements, cause, final)
+        return await self.pool.settle(request, now_ms=now_ms)
+
+    async def settled(
+        self, uid: str, users: Mapping[str, tuple[Decision, Place]], **more: Any
+    ) -> dict[str, SettledUser]:
+        """The outcomes of a settle that must succeed."""
+        reply = await self.settle(uid, users, **more)
+        assert isinstance(reply, SettleOk), reply
+        return {user.id: user for user in reply.users}
+
+    async def ledger(self, uid: str) -> Ledger:
+        """A ledger that must be there."""
+        ledger = await self.pool.ledger(uid)
+        assert ledger is not None
+        return ledger
+
+    def other_owner(self, **changes: Any) -> World:
+        """The same pool with another epoch, shard or incarnation."""
+        return replace(self, pool=replace(self.pool, **changes))
+
+    # Everything at once
+
+    async def snapshot(self) -> Snapshot:
+        """All that Redis holds of this pool."""
+        values: dict[str, Any] = {}
+        expiring: set[str] = set()
+        dump = await self.raw("EVAL", _DUMP, 0, self.keys.prefix)
+        for key, kind, ttl, content in dump:
+            name = key.removeprefix(self.keys.prefix)
+            if kind in {"hash", "zset"}:
+                content = dict(zip(content[::2], content[1::2], strict=True))  # noqa: PLW2901
+            values[name] = content
+            if ttl > 0:
+                expiring.add(name)
+        return Snapshot(values, frozenset(expiring))
+
+    async def lose_everything(self) -> None:
+        """As FLUSHALL, but for this pool only."""
+        for key, *_ in await self.raw("EVAL", _DUMP, 0, self.keys.prefix):
+            await self.raw("DEL", key)
+
+
+def claim_request(uid: str, *ids: str, **fields: Any) -> ClaimRequest:
+    """The request that `World.claim` sends."""
+    known: Mapping[str, int | None] = fields.pop("places", {})
+    users = tuple(Claimant(user_id, known.get(user_id)) for user_id in ids)
+    return ClaimRequest(uid, fields.pop("match_name", f"name-{uid}"), f"session-{uid}", users, **fields)
+
+
+_DUMP = """
+local dump = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  local kind, content = redis.call('TYPE', key).ok, false
+  if kind == 'hash' then content = redis.call('HGETALL', key) end
+  if kind == 'zset' then content = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end
+  if kind == 'string' then content = redis.call('GET', key) end
+  if kind ~= 'stream' then
+    dump[#dump + 1] = {key, kind, redis.call('PTTL', key), content}
+  end
+end
+return dump
+"""

@@ -1,0 +1,25 @@
+"""What the tests of the sandbox share: one real stack, and a look at what a stack leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sandbox.stack import Stack, StackOptions
+from tests.sandbox.support import TINY_MANIFESTS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_parts: runs the real programs that `make parts` builds")
+
+
+@pytest.fixture(scope="session")
+async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack without the operator; tests leave its programs running."""
+    folder = tmp_path_factory.mktemp("stack")
+    manifests = folder / "manifests"
+    manifests.mkdir()
+    (manifests / "all.yaml").write_text(TINY_MANIFESTS)
+    async with Stack(StackOptions(folder / "D", operator=False, manifests=(manifests,))) as stack:
+        yield stack

@@ -1,0 +1,1 @@
+"""Settings: every wrong one has its sentence."""

@@ -1,0 +1,197 @@
+"""Settings: environment and flags, and the sentence of every wrong one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.errors import SettingsError
+from controller.settings import Settings, load_settings, variable
+
+SECRET = "a-secret-of-more-than-thirty-two-characters"
+GOOD = {
+    "ROOMKEEPER_LIVEKIT_URL": "ws://livekit.example:7880",
+    "ROOMKEEPER_LIVEKIT_API_KEY": "APIkey",
+    "ROOMKEEPER_LIVEKIT_API_SECRET": SECRET,
+    "ROOMKEEPER_REDIS_URL": "redis://redis.example:6379/0",
+}
+
+
+@pytest.fixture(autouse=True)
+def _only_good_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("ROOMKEEPER_")]:
+        monkeypatch.delenv(name)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+
+def complaint(flags: dict[str, Any] | None = None) -> str:
+    """What is said of the settings as they are."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags or {})
+    return str(caught.value)
+
+
+def test_the_least_that_must_be_given_is_enough() -> None:
+    settings = load_settings({})
+    assert (settings.cluster_id, settings.namespace, settings.namespaces) == ("default", "roomkeeper-system", ())
+    assert (settings.webhook_port, settings.metrics_port, settings.log_format) == (8080, 9090, "json")
+    assert settings.livekit_api_secret.get_secret_value() == SECRET
+
+
+def test_the_secret_does_not_show_when_settings_are_printed() -> None:
+    assert SECRET not in repr(load_settings({})) + str(load_settings({}))
+
+
+WRONG: list[tuple[str, str, str]] = [
+    ("LIVEKIT_URL", "livekit.example:7880", "has no scheme; expected ws://HOST:PORT"),
+    ("LIVEKIT_URL", "ftp://livekit.example", 'has scheme "ftp"; expected ws://'),
+    ("LIVEKIT_URL", "ws://", "names no host"),
+    ("LIVEKIT_PUBLIC_URL", "redis://x", 'has scheme "redis"'),
+    ("LIVEKIT_API_SECRET", "short", "is 5 characters long; LiveKit needs at least 32"),
+    ("REDIS_URL", "http://redis", 'has scheme "http"; expected redis://HOST:PORT/DB'),
+    ("REDIS_URL", "redis://", "names no host"),
+    ("CLUSTER_ID", "Not Good!", '"Not Good!"'),
+    ("CLUSTER_ID", "x" * 64, "should match pattern"),
+    ("WEBHOOK_PORT", "70000", '"70000": Input should be less than or equal to 65535'),
+    ("WEBHOOK_PORT", "http", "valid integer"),
+    ("METRICS_PORT", "-1", "greater than or equal to 0"),
+    ("POLL_SECONDS", "0.1", "greater than or equal to 0.2"),
+    ("POLL_SECONDS", "61", "less than or equal to 60"),
+    ("RESYNC_SECONDS", "4", "greater than or equal to 5"),
+    ("RESYNC_SECONDS", "86401", "less than or equal to 86400"),
+    ("LEASE_SECONDS", "61", "less than or equal to 60"),
+    ("CONCURRENCY", "1025", "less than or equal to 1024"),
+    ("LEASE_SECONDS", "1", "greater than or equal to 5"),
+    ("CONCURRENCY", "0", "greater than or equal to 1"),
+    ("STOP_SECONDS", "601", "less than or equal to 600"),
+    ("LOG_FORMAT", "xml", "'json' or 'console'"),
+    ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG)
+def test_every_wrong_setting_is_named_with_what_would_be_right(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"ROOMKEEPER_{name}", value)
+    text = complaint()
+    assert text.startswith("roomkeeper operator: a setting is wrong\n")
+    (line,) = text.splitlines()[1:]
+    assert line.startswith(f"  ROOMKEEPER_{name}   ")
+    assert words in line
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("value", [None, ""])
+def test_what_is_missing_is_named_with_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    text = complaint()
+    field = name.removeprefix("ROOMKEEPER_").lower()
+    assert f"{name}   is not set; it is the {Settings.model_fields[field].description}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("REDIS_URL", "htp://:hunter2@redis"), ("LIVEKIT_API_SECRET", "hunter2"), ("LIVEKIT_URL", "hunter2@livekit")],
+)
+def test_what_may_hold_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"ROOMKEEPER_{name}", value)
+    assert "hunter2" not in complaint()
+
+
+def test_all_that_is_wrong_is_told_at_once_in_aligned_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEEPER_LOG_LEVEL", "loud")
+    monkeypatch.setenv("ROOMKEEPER_CONCURENCY", "9")
+    monkeypatch.delenv("ROOMKEEPER_REDIS_URL")
+    first, *lines = complaint().splitlines()
+    assert first == "roomkeeper operator: 3 settings are wrong"
+    assert len(lines) == 3
+    assert len({line.index(line.split()[1]) for line in lines}) == 1, "the sentences begin in one column"
+
+
+def test_a_name_that_is_no_setting_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEEPER_REDIS_URI", "redis://x")
+    assert "ROOMKEEPER_REDIS_URI   is not a setting of the operator" in complaint()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ROOMKEEPER_WEBHOOK_URL", "ROOMKEEPER_METRICS_URL", "ROOMKEEPER_SERVICE_HOST", "ROOMKEEPER_SERVICE_PORT",
+        "ROOMKEEPER_SERVICE_PORT_HTTP", "ROOMKEEPER_PORT", "ROOMKEEPER_PORT_8080_TCP_ADDR", "ROOMKEEPER_TEST_X",
+    ],
+)  # fmt: skip
+def test_what_kubernetes_and_the_sandbox_put_there_is_none_of_ours(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8080")
+    assert load_settings({}).webhook_port == 8080
+
+
+def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEEPER_CLUSTER_ID", "from-env")
+    monkeypatch.setenv("ROOMKEEPER_WEBHOOK_PORT", "1111")
+    settings = load_settings({"cluster_id": "from-flag"})
+    assert (settings.cluster_id, settings.webhook_port) == ("from-flag", 1111)
+
+
+def test_a_wrong_flag_is_named_like_its_variable() -> None:
+    assert "ROOMKEEPER_WEBHOOK_PORT" in complaint({"webhook_port": "http"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_wrong"),
+    [
+        ({"webhook_port": 9090}, True),
+        ({"webhook_port": 9090, "webhook_host": "127.0.0.1"}, False),
+        ({"webhook_port": 0, "metrics_port": 0}, False),
+        ({"webhook_port": 9091}, False),
+    ],
+)
+def test_two_endpoints_need_two_ports(settings: dict[str, Any], is_wrong: bool) -> None:
+    if is_wrong:
+        assert "webhook_port and metrics_port are both 9090" in complaint(settings)
+    else:
+        load_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "public", "api", "given"),
+    [
+        ("ws://a:1", "", "http://a:1", "ws://a:1"),
+        ("wss://a", "", "https://a", "wss://a"),
+        ("http://a:1", "", "http://a:1", "ws://a:1"),
+        ("https://a", "", "https://a", "wss://a"),
+        ("http://inside", "https://outside", "http://inside", "wss://outside"),
+    ],
+)
+def test_people_get_a_websocket_url_and_we_call_over_http(url: str, public: str, api: str, given: str) -> None:
+    settings = load_settings({"livekit_url": url, "livekit_public_url": public})
+    assert (settings.api_url, settings.public_url) == (api, given)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [("", ()), ("calls", ("calls",)), (" a, b ,,c ", ("a", "b", "c")), (" , ", ())]
+)
+def test_namespaces_are_separated_by_commas(text: str, names: tuple[str, ...]) -> None:
+    assert load_settings({"watch_namespaces": text}).namespaces == names
+
+
+def test_a_unix_socket_needs_no_host() -> None:
+    assert load_settings({"redis_url": "unix:///run/redis.sock"}).redis_url == "unix:///run/redis.sock"
+
+
+def test_the_directory_for_dumps_is_a_path() -> None:
+    assert load_settings({"record_dir": "/tmp/dumps"}).record_dir == Path("/tmp/dumps")
+
+
+def test_every_setting_has_a_variable_and_a_description() -> None:
+    assert variable("redis_url") == "ROOMKEEPER_REDIS_URL"
+    assert all(field.description for field in Settings.model_fields.values())

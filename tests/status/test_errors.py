@@ -1,0 +1,45 @@
+"""What an error of a backend looks like in a status."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.errors import (
+    Backend,
+    BackendError,
+    BackendRefused,
+    BackendUnavailable,
+    Conflict,
+    Forbidden,
+    Invalid,
+    StateLost,
+)
+from controller.status.errors import last_error
+from tests import builders as b
+
+
+@pytest.mark.parametrize(
+    ("error", "severity", "recovery"),
+    [
+        (BackendUnavailable(Backend.REDIS, "claim", "gone"), "Medium", "Retry"),
+        (BackendUnavailable(Backend.REDIS, "claim", "gone", retryable=False), "Medium", "Retry"),
+        (Conflict(Backend.KUBERNETES, "patch", "moved on"), "Medium", "Retry"),
+        (BackendRefused(Backend.REDIS, "settle", "no", retryable=True), "Medium", "Retry"),
+        (BackendRefused(Backend.REDIS, "settle", "no"), "High", "Notify"),
+        (Invalid(Backend.KUBERNETES, "create", "no"), "High", "Notify"),
+        (Forbidden(Backend.LIVEKIT, "CreateRoom", "no", retryable=True), "High", "Escalate"),
+        (StateLost(Backend.REDIS, "script", "lost"), "High", "Escalate"),
+    ],
+)
+def test_how_bad_it_is_and_what_is_done_about_it(error: BackendError, severity: str, recovery: str) -> None:
+    entry = last_error(error, b.at(1))
+    assert (str(entry.severity), str(entry.recovery)) == (severity, recovery)
+
+
+@pytest.mark.parametrize(
+    ("backend", "type_"), [(Backend.KUBERNETES, "System"), (Backend.LIVEKIT, "LiveKit"), (Backend.REDIS, "Redis")]
+)
+def test_the_type_says_where_it_comes_from(backend: Backend, type_: str) -> None:
+    entry = last_error(BackendUnavailable(backend, "call", "no answer"), b.at(1.2345678))
+    assert (str(entry.type), entry.message) == (type_, f"{backend}: no answer")
+    assert entry.at == b.at(1.234)

@@ -1,0 +1,503 @@
+"""The status of a Match: what is seen in, status out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controller.api.failures import ErrorType, LastError, Recovery, Severity
+from controller.api.match import MAX_HISTORY, Match, MatchStatus
+from controller.api.names import token_secret_name
+from controller.api.phases import MatchPhase
+from controller.facts.match import MatchSeen, Refusal
+from controller.status.match import match_status
+from controller.status.patch import merge_patch
+from tests import builders as b
+
+END = {"action": "End", "initiator": "alice"}
+BUSY = Refusal("UserBusy", "bob", "calls/other")
+ENDING = Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)
+ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
+ALICE = (b.person("alice"),)
+OUTAGE = LastError(
+    type=ErrorType.LIVEKIT, severity=Severity.MEDIUM, recovery=Recovery.RETRY, message="no answer", at=b.at(2)
+)
+
+
+def status_of(match: Match, seen: MatchSeen, seconds: float = 4, error: LastError | None = None) -> MatchStatus:
+    """The status at that second."""
+    return match_status(match, seen, b.at(seconds), error)
+
+
+def condition(status: MatchStatus, type_: str) -> tuple[str, str, str]:
+    """Status, reason and sentence of one condition."""
+    found = next(condition for condition in status.conditions if condition.type == type_)
+    return str(found.status), found.reason, found.message
+
+
+# A case each: what is known, and the phase that follows.
+PHASES: list[tuple[str, Match, MatchSeen, float, MatchPhase]] = [
+    ("just seen", b.a_match(), b.seen(), 1, MatchPhase.PENDING),
+    ("ledger unknown at first", b.a_match(), b.seen(ledger=b.unknown()), 1, MatchPhase.PENDING),
+    ("refused for now", b.a_match(), b.seen(refusal=ENDING), 1, MatchPhase.PENDING),
+    ("a ledger that holds nobody", b.a_match(), b.seen(ledger=b.ledger("", claimed=False)), 1, MatchPhase.PENDING),
+    ("claimed", b.a_match(), b.seen(ledger=b.ledger()), 1, MatchPhase.CREATING),
+    ("all but LiveKit", b.a_match(), b.all_made(livekit_room=None), 1, MatchPhase.CREATING),
+    ("all made", b.a_match(), b.all_made(), 1, MatchPhase.CONNECTING),
+    ("one came", b.connecting(), b.all_made(people=ALICE), 4, MatchPhase.CONNECTING),
+    ("both came", b.connecting(), b.both_in(), 4, MatchPhase.ACTIVE),
+    ("both came before it was said to be Ready", b.a_match(), b.both_in(), 4, MatchPhase.ACTIVE),
+    ("one dropped", b.active(), b.both_in(people=ALICE), 9, MatchPhase.RECONNECTING),
+    ("Redis away while up", b.active(), b.both_in(ledger=b.unknown()), 9, MatchPhase.ACTIVE),
+    (
+        "LiveKit away while up",
+        b.active(),
+        b.both_in(livekit_room=b.unknown(), people=b.unknown()),
+        9,
+        MatchPhase.ACTIVE,
+    ),
+    ("an end is wanted", b.active(termination=END), b.both_in(), 9, MatchPhase.TERMINATING),
+    ("settled, room closing", b.active(termination=END), b.all_gone(room=b.a_room()), 9, MatchPhase.TERMINATING),
+    ("over", b.active(termination=END), b.all_gone(), 9, MatchPhase.ENDED),
+    ("over for want of users", b.a_match(), b.seen(ledger=b.ledger("", settled="Failed")), 9, MatchPhase.FAILED),
+    ("over stays over, whatever is seen", b.active(status=ENDED), b.both_in(), 99, MatchPhase.ENDED),
+    (
+        "failed stays failed",
+        b.a_match(status={"phase": "Failed", "end": {"reason": "Failed"}}),
+        b.seen(),
+        9,
+        MatchPhase.FAILED,
+    ),
+    ("refused for good, not settled yet", b.a_match(), b.seen(refusal=BUSY), 1, MatchPhase.TERMINATING),
+]
+
+
+@pytest.mark.parametrize("case", PHASES, ids=[case[0] for case in PHASES])
+def test_the_phase_follows_from_what_is_seen(case: tuple[Any, ...]) -> None:
+    _, match, seen, seconds, phase = case
+    assert status_of(match, seen, seconds).phase is phase
+
+
+T, F = "True", "False"
+CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
+    ("not claimed", b.a_match(), b.seen(), "Accepted", F, "NotClaimed", "not claimed yet"),
+    (
+        "waiting for a holder",
+        b.a_match(),
+        b.seen(refusal=ENDING),
+        "Accepted",
+        F,
+        "UserBusy",
+        "bob is still in match calls/other",
+    ),
+    ("busy", b.a_match(), b.seen(refusal=BUSY), "Accepted", F, "UserBusy", "bob is in another match, calls/other"),
+    ("claimed", b.a_match(), b.seen(ledger=b.ledger()), "Accepted", T, "UsersClaimed", "alice and bob"),
+    ("no Room", b.a_match(), b.seen(ledger=b.ledger()), "RoomReady", F, "NoRoom", "no Room yet"),
+    ("room missing", b.a_match(), b.all_made(livekit_room=None), "RoomReady", F, "RoomMissing", b.LIVEKIT_NAME),
+    (
+        "server away",
+        b.a_match(),
+        b.all_made(livekit_room=b.unknown(), trouble="no answer"),
+        "RoomReady",
+        F,
+        "RoomMissing",
+        "no answer",
+    ),
+    ("room there", b.a_match(), b.all_made(), "RoomReady", T, "RoomCreated", "is on default"),
+    ("ending", b.active(termination=END), b.both_in(), "RoomReady", F, "Ended", "closed"),
+    ("no tokens", b.a_match(), b.seen(ledger=b.ledger()), "TokensIssued", F, "NotIssued", "no tokens"),
+    ("tokens", b.a_match(), b.all_made(), "TokensIssued", T, "TokensDelivered", token_secret_name(b.MATCH_UID)),
+    (
+        "tokens to Redis",
+        b.a_match(tokens={"delivery": "Redis"}),
+        b.all_made(),
+        "TokensIssued",
+        T,
+        "TokensDelivered",
+        f"tokens:{b.MATCH_UID}",
+    ),
+    (
+        "tokens to both",
+        b.a_match(tokens={"delivery": "Both"}),
+        b.all_made(),
+        "TokensIssued",
+        T,
+        "TokensDelivered",
+        " and in Redis",
+    ),
+    (
+        "no tokens wanted",
+        b.a_match(tokens={"delivery": "None"}),
+        b.all_made(tokens=None),
+        "TokensIssued",
+        T,
+        "NotWanted",
+        "its own",
+    ),
+    ("tokens, ending", b.active(termination=END), b.both_in(), "TokensIssued", F, "Ended", "taken away"),
+    ("not ready", b.a_match(), b.all_made(livekit_room=None), "Ready", F, "NotReady", "being made"),
+    ("ready", b.a_match(), b.all_made(), "Ready", T, "TokensDelivered", b.ROOM_NAME),
+    ("ready and lost", b.active(), b.both_in(livekit_room=None), "Ready", F, "RoomMissing", "restored"),
+    ("no longer ready", b.active(termination=END), b.both_in(), "Ready", F, "Ended", "alice ended the call"),
+    ("nobody came", b.connecting(), b.all_made(), "Connected", F, "WaitingForPeople", "waiting for alice and bob"),
+    ("one came", b.connecting(), b.all_made(people=ALICE), "Connected", F, "WaitingForPeople", "waiting for bob"),
+    ("both came", b.connecting(), b.both_in(), "Connected", T, "BothConnected", "alice and bob"),
+    ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "NetworkLoss", "bob dropped out"),
+    ("call over", b.active(termination=END), b.both_in(), "Connected", F, "Ended", "over"),
+    ("all answer", b.active(), b.both_in(), "Degraded", F, "AllBackendsAnswer", "answer"),
+    (
+        "LiveKit away",
+        b.active(),
+        b.both_in(trouble="LiveKit is away"),
+        "Degraded",
+        T,
+        "BackendUnreachable",
+        "LiveKit is away; nothing is decided",
+    ),
+    (
+        "Redis away",
+        b.active(),
+        b.both_in(ledger=b.unknown(why="Redis is away")),
+        "Degraded",
+        T,
+        "BackendUnreachable",
+        "Redis is away",
+    ),
+    ("going on", b.active(), b.both_in(), "Finished", F, "InProgress", "not over"),
+    ("ending is not over", b.active(termination=END), b.both_in(), "Finished", F, "InProgress", "not over"),
+    ("over", b.active(termination=END), b.all_gone(), "Finished", T, "Ended", ""),
+]
+
+
+@pytest.mark.parametrize("case", CONDITIONS, ids=[f"{case[3]}: {case[0]}" for case in CONDITIONS])
+def test_each_condition_says_why(case: tuple[Any, ...]) -> None:
+    _, match, seen, type_, status, reason, words = case
+    found = condition(status_of(match, seen), type_)
+    assert found[:2] == (status, reason)
+    assert words in found[2]
+
+
+def test_all_conditions_are_always_there_and_speak_of_the_present_generation() -> None:
+    for match, seen in ((b.a_match(generation=3), b.seen()), (b.active(generation=3), b.all_gone())):
+        status = status_of(match, seen)
+        assert [c.type for c in status.conditions] == [
+            "Accepted", "RoomReady", "TokensIssued", "Ready", "Connected", "Degraded", "Finished",
+        ]  # fmt: skip
+        assert {c.observed_generation for c in status.conditions} == {3}
+        assert status.observed_generation == 3
+
+
+# Every state from which nothing follows but waiting.
+RESTING: list[tuple[str, Match, MatchSeen]] = [
+    ("waiting for a holder", b.a_match(), b.seen(refusal=ENDING)),
+    ("Redis away", b.a_match(), b.seen(ledger=b.unknown())),
+    ("making the room", b.a_match(), b.all_made(livekit_room=None)),
+    ("waiting for people", b.connecting(), b.all_made()),
+    ("signalling", b.connecting(), b.all_made(people=(b.person("alice", state="JOINED"),))),
+    ("up", b.active(), b.both_in()),
+    ("one dropped", b.active(), b.both_in(people=ALICE)),
+    ("LiveKit away", b.active(), b.both_in(livekit_room=b.unknown(), people=b.unknown(), trouble="no answer")),
+    ("room lost", b.active(), b.both_in(livekit_room=None, people=())),
+    ("ending", b.active(termination=END), b.both_in(ledger=b.ledger("Terminating"))),
+    ("over", b.active(termination=END), b.all_gone()),
+    ("refused", b.a_match(), b.seen(refusal=BUSY)),
+]  # fmt: skip
+
+
+def later(seen: MatchSeen, seconds: float) -> MatchSeen:
+    """The same seen again at that second."""
+    fields = ("ledger", "room", "livekit_room", "people", "tokens")
+    return replace(seen, **{name: replace(getattr(seen, name), at=b.at(seconds)) for name in fields})
+
+
+@pytest.mark.parametrize(("match", "seen"), [case[1:] for case in RESTING], ids=[case[0] for case in RESTING])
+def test_nothing_is_written_because_time_passed(match: Match, seen: MatchSeen) -> None:
+    for seconds in (5.1, 7.2, 18.9):
+        status = status_of(match, later(seen, seconds), seconds)
+        if seconds > 5.1:
+            assert merge_patch(match.status.manifest(), status.manifest()) == {}
+        match = match.model_copy(update={"status": status})
+
+
+def test_moments_are_written_once_and_stay() -> None:
+    up = status_of(b.a_match(), b.both_in(), 4)
+    assert (up.started_at, up.ready_at, up.connected_at, up.ended_at) == (b.at(4), b.at(4), b.at(4), None)
+    again = status_of(b.active(), b.both_in(), 9)
+    assert (again.started_at, again.ready_at, again.connected_at) == (b.T0, b.at(1), b.at(3))
+    over = status_of(b.active(termination=END), b.all_gone(), 60)
+    assert over.ended_at == b.at(60)
+    assert status_of(b.active(status=ENDED), b.all_gone(), 99).ended_at == b.at(60)
+
+
+def test_nothing_began_before_the_users_were_claimed() -> None:
+    status = status_of(b.a_match(), b.seen())
+    assert (status.started_at, status.ready_at, status.connected_at) == (None, None, None)
+
+
+def test_a_match_that_is_ending_does_not_become_ready_or_connected() -> None:
+    status = status_of(b.a_match(termination=END), b.both_in())
+    assert (status.ready_at, status.connected_at) == (None, None)
+
+
+def test_moments_are_cut_to_milliseconds_so_that_they_read_back_the_same() -> None:
+    status = match_status(b.a_match(), b.all_made(), b.at(4.1234567), None)
+    assert MatchStatus.model_validate(status.manifest()) == status
+    assert status.ready_at == b.at(4.123)
+
+
+@pytest.mark.parametrize(
+    ("match", "seen", "reason"),
+    [
+        (b.active(), b.both_in(), None),
+        (b.active(termination=END), b.both_in(), "Ended"),
+        (b.a_match(), b.seen(refusal=BUSY), "UserBusy"),
+        (b.a_match(status={"phase": "Pending"}), b.seen(30), "TooLate"),
+        (b.active(), b.both_in(people=ALICE), "NetworkLoss"),
+        (
+            b.active(),
+            b.both_in(
+                people=ALICE, ledger=b.ledger("Active", last={"bob": b.event("left", 9, reason="CLIENT_INITIATED")})
+            ),
+            "Left",
+        ),
+    ],
+)
+def test_the_reason_for_the_column(match: Match, seen: MatchSeen, reason: str | None) -> None:
+    assert status_of(match, seen, 30).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("seen", "connected"),
+    [(b.all_made(), "0/2"), (b.all_made(people=ALICE), "1/2"), (b.both_in(), "2/2")],
+)
+def test_how_many_are_in(seen: MatchSeen, connected: str) -> None:
+    assert status_of(b.connecting(), seen).connected == connected
+
+
+def test_nobody_is_in_a_match_that_is_over() -> None:
+    seen = b.all_gone(people=b.both_in().people)
+    assert status_of(b.active(termination=END), seen).connected == "0/2"
+
+
+def test_participants_say_since_when_and_by_whom() -> None:
+    joined = b.all_made(
+        people=ALICE, ledger=b.ledger("Connecting", last={"alice": b.event("joined", 3, sid="PA_alice")})
+    )
+    alice, bob = status_of(b.connecting(), joined).participants
+    assert (alice.state, alice.since, alice.evidence, alice.connected_at) == ("Connected", b.at(3), "webhook", b.at(3))
+    assert (alice.participant_sid, bob.state, bob.since, bob.connected_at) == ("PA_alice", "Invited", b.T0, None)
+
+
+def test_since_moves_only_with_the_state() -> None:
+    alice = status_of(b.active(), b.both_in(30), 30).participants[0]
+    assert (alice.since, alice.connected_at) == (b.at(3), b.at(3))
+
+
+def test_whoever_drops_out_of_a_call_is_reconnecting_and_of_an_ended_one_left() -> None:
+    dropped = b.both_in(9, people=ALICE)
+    assert status_of(b.active(), dropped).participants[1].connected_at == b.at(3)
+    assert status_of(b.active(), dropped).participants[1].state == "Reconnecting"
+    assert status_of(b.active(termination=END), dropped).participants[1].state == "Left"
+
+
+def test_whoever_leaves_before_both_met_has_left() -> None:
+    seen = b.all_made(ledger=b.ledger("Connecting", last={"alice": b.event("left", 3)}))
+    assert status_of(b.connecting(), seen).participants[0].state == "Left"
+
+
+def test_the_place_in_the_queue_is_kept_where_a_lost_redis_can_be_rebuilt_from() -> None:
+    claimed = b.all_made(ledger=b.ledger(queued={"alice": b.ms(-20), "bob": None}))
+    status = status_of(b.a_match(), claimed)
+    assert [p.queued_at for p in status.participants] == [b.at(-20), None]
+    kept = status_of(b.a_match(status={"participants": status.manifest()["participants"]}), b.seen(ledger=b.unknown()))
+    assert kept.participants[0].queued_at == b.at(-20)
+
+
+def test_room_and_tokens_are_named() -> None:
+    status = status_of(b.a_match(), b.all_made())
+    assert status.room is not None
+    assert (status.room.name, status.room.live_kit_name) == (b.ROOM_NAME, b.LIVEKIT_NAME)
+    assert (status.room.sid, status.room.server, status.room.url) == ("RM_1", "default", b.URL)
+    assert status.tokens is not None
+    assert (status.tokens.secret_name, status.tokens.expires_at) == (token_secret_name(b.MATCH_UID), b.at(900))
+
+
+def test_tokens_in_redis_name_no_secret() -> None:
+    tokens = status_of(b.a_match(tokens={"delivery": "Redis"}), b.all_made()).tokens
+    assert tokens is not None
+    assert tokens.secret_name is None
+
+
+def test_what_was_known_of_the_room_outlives_it() -> None:
+    status = status_of(b.a_match(), b.all_made())
+    after = b.a_match(status={"room": status.manifest()["room"]})
+    assert status_of(after, b.all_gone()).room == status.room
+    assert status_of(after, b.all_made(livekit_room=None)).room == status.room
+
+
+def test_tokens_are_not_shown_once_it_ends() -> None:
+    assert status_of(b.active(termination=END), b.both_in()).tokens is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "score", "expected"),
+    [
+        ("WAITING", b.ms(-20), ("Waiting", "Original")),
+        ("WAITING", b.ms(60), ("Waiting", "Now")),
+        ("IDLE", None, ("Idle", None)),
+        ("LOST", None, ("Lost", None)),
+    ],
+)
+def test_the_end_tells_where_everybody_went(outcome: str, score: int | None, expected: tuple[str, str | None]) -> None:
+    done = b.ledger(
+        "Terminating", settled="Ended", initiator="alice", message="alice ended the call",
+        queued={"alice": b.ms(-20), "bob": None}, outcomes=[b.settled_user("alice", outcome, score, "why")],
+    )  # fmt: skip
+    end = status_of(b.active(termination=END), b.all_gone(ledger=done)).end
+    assert end is not None
+    assert (end.reason, end.initiator, end.message) == ("Ended", "alice", "alice ended the call")
+    (alice,) = end.outcomes
+    assert (str(alice.state), alice.place and str(alice.place), alice.detail) == (*expected, "why")
+
+
+def test_an_end_that_nobody_brought_about_has_no_initiator() -> None:
+    end = status_of(b.active(), b.all_gone(ledger=b.ledger("Terminating", settled="RoomLost"))).end
+    assert end is not None
+    assert (end.initiator, end.outcomes) == (None, ())
+
+
+def test_there_is_no_end_before_the_users_are_settled() -> None:
+    assert status_of(b.active(termination=END), b.both_in()).end is None
+
+
+def test_the_end_stays_as_it_was_written() -> None:
+    match = b.active(status=ENDED)
+    later_cause = b.all_gone(ledger=b.ledger(settled="RoomLost", message="another"))
+    assert status_of(match, later_cause).end == match.status.end
+
+
+def test_history_has_a_line_per_phase_and_a_sentence() -> None:
+    match = b.a_match()
+    for seen, seconds in ((b.seen(), 1.0), (b.seen(ledger=b.ledger()), 2.0), (b.all_made(), 3.0), (b.both_in(), 4.0)):
+        match = match.model_copy(update={"status": status_of(match, seen, seconds)})
+    history = match.status.history
+    assert [str(entry.phase) for entry in history] == ["Pending", "Creating", "Connecting", "Active"]
+    assert [entry.time for entry in history] == [b.at(1), b.at(2), b.at(3), b.at(4)]
+    assert (history[0].reason, history[0].message) == ("Pending", "the users are not claimed yet")
+    assert "room and tokens are being made" in (history[1].message or "")
+    assert "25 s to connect" in (history[2].message or "")
+    assert "alice (poll), bob (poll)" in (history[3].message or "")
+
+
+def test_history_keeps_the_latest_sixteen() -> None:
+    match = b.active()
+    for turn in range(40):
+        seen = b.both_in(4 + turn, people=ALICE) if turn % 2 == 0 else b.both_in(4 + turn)
+        match = match.model_copy(update={"status": status_of(match, seen, 4 + turn)})
+    history = match.status.history
+    assert len(history) == MAX_HISTORY
+    assert history[-1].time == b.at(43)
+    assert [str(entry.phase) for entry in history[-2:]] == ["Reconnecting", "Active"]
+
+
+def test_history_says_why_it_ends() -> None:
+    entry = status_of(b.active(termination=END), b.both_in(), 9).history[-1]
+    assert (str(entry.phase), entry.reason, entry.message) == ("Terminating", "Ended", "alice ended the call")
+
+
+def test_history_says_who_dropped_and_who_saw_it() -> None:
+    status = status_of(b.active(), b.both_in(9, people=ALICE))
+    assert "bob: not listed any more, seen by poll" in (status.history[-1].message or "")
+    assert status.history[-1].reason == "NetworkLoss"
+
+
+@pytest.mark.parametrize(
+    ("people", "last", "words"),
+    [
+        (ALICE, {}, "bob dropped out (poll: not listed any more); the match ends at 10:00:24 UTC unless bob is back"),
+        (
+            ALICE,
+            {"bob": b.event("left", 4, reason="CLIENT_INITIATED")},
+            "bob dropped out (webhook: CLIENT_INITIATED); the match ends at 10:00:12 UTC unless bob is back",
+        ),
+        ((*ALICE, b.person("bob", state="JOINED")), {}, "bob dropped out (poll: left)"),
+    ],
+    ids=["lost", "said goodbye, and we heard of it late", "on the way back"],
+)
+def test_who_dropped_out_is_waited_for_until_a_stated_moment(people: Any, last: Any, words: str) -> None:
+    status = status_of(b.active(), b.both_in(9, people=people, ledger=b.ledger("Active", last=last)), 9)
+    assert condition(status, "Connected")[2] == words
+
+
+def test_tokens_are_said_to_be_where_they_are_and_nowhere_else() -> None:
+    assert "Redis" not in condition(status_of(b.a_match(), b.all_made()), "TokensIssued")[2]
+    assert (
+        "secret" not in condition(status_of(b.a_match(tokens={"delivery": "Redis"}), b.all_made()), "TokensIssued")[2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "error", "expected"),
+    [
+        (None, None, None),
+        (None, OUTAGE, OUTAGE),
+        (OUTAGE, None, OUTAGE),
+        (OUTAGE, OUTAGE.model_copy(update={"message": "again", "at": b.at(9)}), OUTAGE),
+        (
+            OUTAGE,
+            OUTAGE.model_copy(update={"type": ErrorType.REDIS}),
+            OUTAGE.model_copy(update={"type": ErrorType.REDIS}),
+        ),
+    ],
+)
+def test_the_last_error_changes_with_its_type_only(
+    before: LastError | None, error: LastError | None, expected: LastError | None
+) -> None:
+    match = b.active(status={"last_error": before})
+    assert status_of(match, b.both_in(), error=error).last_error == expected
+
+
+def test_an_error_that_keeps_the_users_from_being_claimed_is_said() -> None:
+    status = status_of(b.a_match(), b.seen(), error=OUTAGE)
+    assert condition(status, "Accepted") == ("False", "NotClaimed", "no answer")
+
+
+@pytest.mark.parametrize(
+    ("identities", "summary"),
+    [
+        (("alice", "bob"), "alice, bob"),
+        (("a" * 29, "b" * 29), "a" * 29 + ", " + "b" * 29),
+        (("a" * 30, "b" * 29), "a" * 30 + ", " + "b" * 27 + "…"),
+        (("a" * 80, "bob"), "a" * 59 + "…"),
+    ],
+)
+def test_the_summary_of_the_participants_fits_a_column(identities: tuple[str, str], summary: str) -> None:
+    match = b.a_match(participants=[{"identity": identity} for identity in identities])
+    found = status_of(match, b.seen()).participants_summary
+    assert found == summary
+    assert len(found) <= 60
+
+
+def test_the_session_has_an_id_even_if_nobody_named_one() -> None:
+    assert status_of(b.a_match(), b.seen()).session_id == b.MATCH_UID
+    assert status_of(b.a_match(session_id="s-9"), b.seen()).session_id == "s-9"
+
+
+@pytest.mark.parametrize(("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal("UserBlocked", "bob"))])
+def test_why_a_match_was_not_accepted_is_still_said_once_it_is_settled(reason: str, refusal: Refusal) -> None:
+    waiting = b.a_match()
+    told = waiting.model_copy(update={"status": status_of(waiting, b.seen(refusal=refusal), 1)})
+    evidence = f'{{"code": "{reason}", "subject": []}}'
+    closed = b.ledger("", claimed=False, settled="Failed", message="why", evidence=evidence)
+    over = status_of(told, b.seen(ledger=closed, refusal=refusal), 2)
+    assert condition(over, "Accepted")[:2] == ("False", reason)
+    assert "which is ending" not in condition(over, "Accepted")[2]
+    assert over.reason == reason
+
+
+def test_tokens_that_cannot_be_renewed_do_not_make_a_lost_room() -> None:
+    # The room is there; only the tokens run out while the API server is away.
+    status = status_of(b.active(), b.both_in(700), 700, error=OUTAGE)
+    assert "room was lost" not in condition(status, "Ready")[2]

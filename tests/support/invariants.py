@@ -1,0 +1,95 @@
+"""The safety invariants (docs/reliability.md) as checks on all three stores, made after every test that has a stack.
+
+S1 one live Match per user · S2 state matches place · S4, S5 freed and requeued once · S6 nothing of ours is left,
+nothing of others is touched · S7 no secret anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from controller.api.match import Match
+from controller.api.phases import MATCH_PHASES
+from controller.clients.redis.requests import UserState
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+_TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}")
+_FREE = {UserState.IDLE, UserState.WAITING}
+
+
+async def assert_clean(world: World) -> None:
+    """Nothing of any Match or Room of the namespace is left, but what carries a TTL and what users are."""
+    kube = world.kube
+    for kind in ("Match", "Room", "Secret"):
+        names = [body["metadata"]["name"] for body in await kube.list(kind)]
+        assert not names, f"{kind} left behind: {names}"
+    assert not await world.livekit_rooms(), "rooms left on LiveKit"
+    await assert_users_are_free(world)
+    keys = world.keys
+    allowed = {keys.queue(), keys.incarnation(), keys.heartbeats(), keys.fence(0), keys.webhooks(0)}
+    streams = {keys.signals(), keys.disconnects(), keys.events(), keys.errors()}
+    waiting = {keys.user(identity) for identity in await world.queue()}
+    lasting = {key async for key in world.redis.scan_iter(f"{keys.prefix}*") if await world.redis.ttl(key) == -1}
+    assert not lasting - allowed - streams - waiting, "keys in Redis that never go"
+
+
+async def assert_users_are_free(world: World) -> None:
+    """S2 where no Match is left: everybody waits, in the queue exactly once, or is idle."""
+    queue = await world.queue()
+    prefix = world.keys.user("")
+    async for key in world.redis.scan_iter(f"{prefix}*"):
+        user = await world.user(key.removeprefix(prefix))
+        assert user.state in _FREE, f"{user} is held by nobody"
+        assert (user.state is UserState.WAITING) == (user.id in queue), f"{user}, and the queue is {queue}"
+        assert not user.match, f"{user} is free and names a match"
+        assert not user.room, f"{user} is free and names a room"
+    assert not await world.redis.zrange(world.keys.live(), 0, -1), "matches that hold users and are gone"
+
+
+async def assert_one_match_per_user(world: World) -> None:
+    """S1 and S2 while there are Matches: whoever is held is held by exactly one that lives."""
+    holders: Counter[str] = Counter()
+    for body in await world.kube.list("Match"):
+        match = Match.model_validate(body)
+        if match.status.phase is not None and MATCH_PHASES[match.status.phase].terminal:
+            continue
+        ledger = await world.hash(world.keys.match(match.metadata.uid))
+        if ledger.get("claimed") and not ledger.get("settled"):
+            holders.update(match.spec.identities)
+    assert all(count == 1 for count in holders.values()), f"held more than once: {holders}"
+
+
+async def assert_no_secret(world: World) -> None:
+    """S7: neither the API secret nor a participant's token is in any object or Event, nor in a log or a metric."""
+    for kind in ("Match", "Room", "Event"):
+        for body in await world.kube.list(kind):
+            _without_secret(world, f"{kind} {body['metadata']['name']}", json.dumps(body))
+    _without_secret(world, "the log of an operator", world.operators.logs)
+
+
+def assert_log_is_good(lines: Iterable[str], namespace: str) -> None:
+    """No record about the namespace tells of a bug in the operator."""
+    for line in lines:
+        if namespace in line or "Traceback" in line:
+            assert '"level": "error"' not in line, line
+            assert "Traceback" not in line, line
+
+
+async def tidy(world: World) -> None:
+    """The end of a test: check what there is, delete it, and check that nothing is left."""
+    await assert_one_match_per_user(world)
+    await assert_no_secret(world)
+    for kind in ("Match", "Room"):
+        for body in await world.kube.list(kind):
+            await world.kube.delete(kind, body["metadata"]["name"])
+    await eventually(lambda: assert_clean(world))
+
+
+def _without_secret(world: World, what: str, text: str) -> None:
+    assert world.where.livekit_api_secret not in text, f"the API secret is in {what}"
+    found = _TOKEN.search(text)
+    assert found is None, f"a token is in {what}"

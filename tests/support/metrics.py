@@ -1,0 +1,30 @@
+"""What an operator's /metrics says, as numbers to compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """All samples of one moment."""
+
+    samples: tuple[Sample, ...]
+    text: str
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The sum over all samples of that name that have these labels; 0 if there are none."""
+        return sum(s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items())
+
+
+async def read_metrics(url: str) -> Metrics:
+    """GET `url`."""
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200, await answer.text()
+        text = await answer.text()
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return Metrics(tuple(samples), text)

@@ -1,0 +1,41 @@
+"""Simulated people of one test: made where they are needed, stopped at its end whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from livekit import api
+
+from sandbox.endpoints import Endpoints
+from sandbox.people import Person
+
+
+class People:
+    """Makes persons; leaving the block ends them all."""
+
+    def __init__(self, where: Endpoints) -> None:
+        self._where = where
+        self._all: list[Person] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(person.stop() for person in self._all))
+
+    def __call__(self, identity: str, token: str, url: str = "") -> Person:
+        """Somebody who has a token and has not joined yet."""
+        person = Person(url or self._where.livekit_url, token, identity=identity)
+        self._all.append(person)
+        return person
+
+    def uninvited(self, identity: str, room: str) -> Person:
+        """Somebody with a valid token for `room` that Roomkeeper did not make."""
+        token = api.AccessToken(self._where.livekit_api_key, self._where.livekit_api_secret)
+        token.with_identity(identity).with_grants(api.VideoGrants(room_join=True, room=room))
+        return self(identity, token.with_ttl(timedelta(minutes=5)).to_jwt())

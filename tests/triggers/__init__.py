@@ -1,0 +1,1 @@
+"""What wakes the loop up: routing and webhooks."""

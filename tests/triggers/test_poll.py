@@ -1,0 +1,144 @@
+"""The poller: one bulk read per round, and people only where something changed."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from controller.backends import Backends
+from controller.errors import Backend, BackendUnavailable
+from controller.facts.livekit import LiveKitRoom
+from controller.facts.observation import Absent, Present, Unknown
+from controller.observe.livekit import LiveKitView
+from controller.triggers.poll import Poller
+from tests import builders as b
+from tests.virtual_time import VirtualTime, run
+
+AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
+
+
+class LiveKit:
+    """A server with rooms and people; it counts what it is asked."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        self.rooms: list[LiveKitRoom] = []
+        self.people: dict[str, tuple[Any, ...]] = {}
+        self.asked: list[str] = []
+        self.is_down = False
+        self.at_once = self.most_at_once = 0
+        self.view = LiveKitView(lambda _: None)
+        backends = SimpleNamespace(
+            clock=time, cluster_id=b.CLUSTER, livekit=SimpleNamespace(view=self.view, client=self)
+        )
+        self.poller = Poller(cast("Backends", backends), 2.0)
+
+    async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
+        """All rooms."""
+        self.asked.append("rooms")
+        if self.is_down:
+            raise AWAY
+        return tuple(self.rooms)
+
+    async def list_participants(self, name: str) -> tuple[Any, ...]:
+        """The people of one room."""
+        self.asked.append(name)
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        await asyncio.sleep(0.01)
+        self.at_once -= 1
+        if self.is_down:
+            raise AWAY
+        return self.people.get(name, ())
+
+
+def in_virtual_time(scenario: Any) -> None:
+    """Run `scenario(livekit, time)`."""
+
+    async def main(time: VirtualTime) -> None:
+        await scenario(LiveKit(time), time)
+
+    run(main)
+
+
+def a_room(name: str, people: int = 0, **mark: str) -> LiveKitRoom:
+    """A room with our mark."""
+    return b.a_livekit_room(name=name, people=people, mark=b.a_mark(**mark))
+
+
+def test_a_round_reads_all_rooms_at_once_and_people_only_where_there_are_some() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.rooms = [a_room("empty"), a_room("busy", 1)]
+        livekit.people["busy"] = (b.person("alice"),)
+        await livekit.poller.poll()
+        assert livekit.asked == ["rooms", "busy"]
+        await livekit.poller.poll()
+        assert livekit.asked == ["rooms", "busy", "rooms"]
+        assert livekit.view.people("busy", b.at(1)) == Present((b.person("alice"),), b.at(0))
+
+    in_virtual_time(scenario)
+
+
+def test_rooms_of_others_are_none_of_our_business() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.rooms = [b.a_livekit_room(name="x", people=1, foreign=True), a_room("y", 1, cluster="another")]
+        await livekit.poller.poll()
+        assert (livekit.view.names(), livekit.asked) == ([], ["rooms"])
+
+    in_virtual_time(scenario)
+
+
+def test_an_outage_makes_nothing_absent_and_passes() -> None:
+    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
+        livekit.is_down = True
+        await livekit.poller.poll()
+        await livekit.poller.poll()
+        assert isinstance(livekit.view.room("x", b.at(1)), Unknown)
+        assert len([entry for entry in time.logs if "does not answer" in entry["event"]]) == 1, "said once"
+        livekit.is_down = False
+        await livekit.poller.poll()
+        assert livekit.view.room("x", b.at(1)) == Absent(b.at(0))
+
+    in_virtual_time(scenario)
+
+
+def test_people_who_cannot_be_listed_are_left_as_they_were() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.is_down = True
+        await livekit.poller.count("x")
+        assert isinstance(livekit.view.people("x", b.at(1)), Unknown)
+
+    in_virtual_time(scenario)
+
+
+def test_a_crowd_is_counted_a_few_at_a_time() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.rooms = [a_room(f"r{number}", 1) for number in range(40)]
+        await livekit.poller.poll()
+        assert len(livekit.asked) == 41
+        assert livekit.most_at_once == 8
+
+    in_virtual_time(scenario)
+
+
+def test_many_webhooks_of_one_room_make_one_count() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        for name in ("x", "y", "x", "x"):
+            livekit.poller.ask(name)
+        await asyncio.sleep(1)
+        assert sorted(livekit.asked) == ["x", "y"]
+        livekit.poller.ask("x")
+        await asyncio.sleep(1)
+        assert sorted(livekit.asked) == ["x", "x", "y"]
+
+    in_virtual_time(scenario)
+
+
+def test_it_polls_for_as_long_as_it_runs_about_every_interval() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        running = asyncio.create_task(livekit.poller.run())
+        await asyncio.sleep(60)
+        assert 26 <= livekit.asked.count("rooms") <= 35
+        running.cancel()
+
+    in_virtual_time(scenario)

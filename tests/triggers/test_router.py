@@ -1,0 +1,128 @@
+"""Whom a change concerns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.api.room import Room
+from controller.loop.key import Key, Kind
+from controller.triggers.router import Router
+from tests import builders as b
+
+MATCH, ROOM = Key(Kind.MATCH, b.NAMESPACE, b.NAME), Key(Kind.ROOM, b.NAMESPACE, b.ROOM_NAME)
+LOBBY = Key(Kind.ROOM, b.NAMESPACE, "lobby")
+
+
+class Bench:
+    """A router, and whom it woke up."""
+
+    def __init__(self) -> None:
+        self.woken: list[tuple[Key, str]] = []
+        self.counted: list[str] = []
+        self.router = Router(b.CLUSTER)
+        self.router.enqueue = lambda key, source: self.woken.append((key, source))
+        self.router.recount = self.counted.append
+
+    def woken_after(self, *calls: Any) -> list[Key]:
+        """The keys that the last of these calls woke up."""
+        for call in calls:
+            self.woken.clear()
+            call()
+        return [key for key, _ in self.woken]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_match_concerns_itself(bench: Bench) -> None:
+    assert bench.woken_after(lambda: bench.router.match_changed(b.a_match())) == [MATCH]
+
+
+@pytest.mark.parametrize(
+    ("case", "room", "woken"),
+    [
+        ("new", b.a_room(), [ROOM]),
+        ("active", b.an_active_room(), [ROOM]),
+        ("ending", b.an_active_room(deleted=True), [ROOM, MATCH]),
+        ("over", b.an_active_room(status={"terminated_at": b.at(9)}), [ROOM, MATCH]),
+        ("standing and over", b.a_room(owned=False, deleted=True), [LOBBY]),
+    ],
+)
+def test_a_room_concerns_its_match_when_it_ends(bench: Bench, case: str, room: Room, woken: list[Key]) -> None:
+    assert bench.woken_after(lambda: bench.router.room_changed(room)) == woken, case
+
+
+def test_a_room_that_is_gone_concerns_whoever_waits_for_that(bench: Bench) -> None:
+    room = b.a_room()
+    assert bench.woken_after(lambda: bench.router.room_changed(room), lambda: bench.router.room_gone(room)) == [
+        ROOM,
+        MATCH,
+    ]
+    assert bench.woken_after(lambda: bench.router.room_gone(room)) == [ROOM]
+    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == []
+
+
+def test_livekit_concerns_the_room_and_its_match(bench: Bench) -> None:
+    bench.router.room_changed(b.a_room())
+    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == [ROOM, MATCH]
+    assert bench.woken[0][1] == "poll"
+    assert bench.counted == []
+
+
+def test_people_in_a_room_concern_the_same_and_are_counted_again(bench: Bench) -> None:
+    bench.router.room_changed(b.a_room())
+    assert bench.woken_after(lambda: bench.router.people_changed(b.LIVEKIT_NAME, "webhook")) == [ROOM, MATCH]
+    assert bench.counted == [b.LIVEKIT_NAME]
+
+
+@pytest.mark.parametrize(
+    ("event", "woken", "counted"),
+    [
+        ("participant_joined", 2, 1),
+        ("participant_left", 2, 1),
+        ("participant_connection_aborted", 2, 1),
+        ("room_finished", 2, 0),
+        ("room_started", 0, 0),
+        ("track_published", 0, 0),
+    ],
+)
+def test_a_webhook_wakes_whom_it_tells_something_new(bench: Bench, event: str, woken: int, counted: int) -> None:
+    bench.router.room_changed(b.a_room())
+    keys = bench.woken_after(lambda: bench.router.webhook_came(b.LIVEKIT_NAME, event, "webhook"))
+    assert (len(keys), len(bench.counted)) == (woken, counted)
+
+
+@pytest.mark.parametrize("changes", [{"controller": None}, {"kind": "Deployment"}])
+def test_an_owner_that_is_no_controlling_match_concerns_nobody(bench: Bench, changes: dict[str, str | None]) -> None:
+    room = b.a_room(deleted=True)
+    owner = room.metadata.owner_references[0].model_copy(update=changes)
+    room = room.model_copy(update={"metadata": room.metadata.model_copy(update={"owner_references": (owner,)})})
+    assert bench.woken_after(lambda: bench.router.room_changed(room)) == [ROOM]
+
+
+def test_rooms_that_are_not_ours_concern_nobody(bench: Bench) -> None:
+    bench.router.room_changed(b.a_room())
+    assert bench.woken_after(lambda: bench.router.livekit_changed("somebody-elses", "poll")) == []
+    assert bench.woken_after(lambda: bench.router.people_changed("somebody-elses", "webhook")) == []
+    assert bench.counted == []
+
+
+def test_a_standing_room_concerns_itself_alone(bench: Bench) -> None:
+    bench.router.room_changed(b.a_room(owned=False))
+    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == [LOBBY]
+
+
+def test_a_mark_is_ours_by_its_cluster(bench: Bench) -> None:
+    assert bench.router.knows(b.a_mark())
+    assert not bench.router.knows(b.a_mark(cluster="another"))
+
+
+def test_before_the_loop_is_there_triggers_go_nowhere() -> None:
+    router = Router(b.CLUSTER)
+    router.match_changed(b.a_match())
+    router.room_changed(b.a_room())
+    router.people_changed(b.LIVEKIT_NAME, "webhook")

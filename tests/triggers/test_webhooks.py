@@ -1,0 +1,213 @@
+"""LiveKit's webhooks: what is refused, what is stored, and who hears of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import jwt
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from controller.clients.redis.requests import Witnessed
+from controller.errors import Backend, BackendUnavailable
+from controller.loop.key import Key
+from controller.loop.pools import Pools
+from controller.triggers.router import Router
+from controller.triggers.webhooks import MAX_BODY_BYTES, PATH, WebhookHandler, add_webhooks
+from tests import builders as b
+
+KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
+Client = TestClient[web.Request, web.Application]
+
+
+class Bench:
+    """The endpoint, over pools that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.witnessed: list[tuple[str, Witnessed]] = []
+        self.woken: list[tuple[Key, str]] = []
+        self.redis_is_down = False
+        self._namespace = ""
+        router = Router(b.CLUSTER)
+        router.room_changed(b.a_room())
+        router.enqueue = lambda key, source: self.woken.append((key, source))
+        clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
+        self.app = web.Application(client_max_size=MAX_BODY_BYTES)
+        add_webhooks(self.app, WebhookHandler({KEY: SECRET}, cast("Pools", self), router, clock, "replica-1"))
+
+    def unbound(self, namespace: str) -> Bench:
+        """It is its own pool."""
+        self._namespace = namespace
+        return self
+
+    async def witness(self, seen: Witnessed) -> None:
+        """Remember it, unless Redis is down."""
+        if self.redis_is_down:
+            raise BackendUnavailable(Backend.REDIS, "witness", "no answer")
+        self.witnessed.append((self._namespace, seen))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(bench.app)) as client:
+        yield client
+
+
+def an_event(name: str = "participant_joined", *, mark: Any = None, reason: str = "", **more: Any) -> bytes:
+    """A webhook's body."""
+    metadata = json.dumps({"roomkeeper.dev": b.a_mark().to_json() if mark is None else mark})
+    participant = {"sid": "PA_1", "identity": "alice", "joinedAtMs": str(b.ms(3))}
+    if reason:
+        participant["disconnectReason"] = reason
+    event = {
+        "event": name, "id": "EV_1", "createdAt": str(b.ms(4) // 1000),
+        "room": {"name": b.LIVEKIT_NAME, "sid": "RM_1", "metadata": metadata, "turnPassword": "s3cret"},
+        "participant": participant,
+    }  # fmt: skip
+    return json.dumps(event | more).encode()
+
+
+def signature(body: bytes, *, secret: str = SECRET, algorithm: str | None = "HS256", **claims: Any) -> str:
+    """The Authorization header that LiveKit would send; claims that are None are left out."""
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    payload = {"iss": KEY, "exp": int(time.time()) + 3600, "sha256": digest} | claims
+    return jwt.encode({k: v for k, v in payload.items() if v is not None}, secret, algorithm=algorithm)
+
+
+async def post(client: Client, body: bytes, authorization: str | None) -> tuple[int, str]:
+    """Status and text of the answer."""
+    headers = {"Content-Type": "application/webhook+json"}
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    async with client.post(PATH, data=body, headers=headers) as response:
+        return response.status, await response.text()
+
+
+BODY = an_event()
+REFUSED: list[tuple[str, bytes, str | None, int, str]] = [
+    ("no signature", BODY, None, 401, "Authorization header is missing"),
+    ("an empty one", BODY, "Bearer ", 401, "no valid token"),
+    ("not a token", BODY, "Bearer nonsense", 401, "no valid token"),
+    ("half a token", BODY, signature(BODY).rpartition(".")[0], 401, "no valid token"),
+    ("signed with another secret", BODY, signature(BODY, secret="x" * 40), 401, "does not fit our API secret"),
+    ("signed by another key", BODY, signature(BODY, iss="another"), 401, "API key that is not ours"),
+    ("no issuer", BODY, signature(BODY, iss=None), 401, "no valid token"),
+    ("not signed at all", BODY, signature(BODY, secret="", algorithm="none"), 401, "no valid token"),
+    ("another algorithm", BODY, signature(BODY, secret="x" * 64, algorithm="HS512"), 401, "no valid token"),
+    ("expired", BODY, signature(BODY, exp=int(time.time()) - 120), 401, "has expired"),
+    ("for ever", BODY, signature(BODY, exp=None), 401, "no valid token"),
+    ("not yet", BODY, signature(BODY, nbf=int(time.time()) + 7200), 401, "no valid token"),
+    ("the body was altered", an_event("room_finished"), signature(BODY), 401, "not the one that was signed"),
+    ("no hash", BODY, signature(BODY, sha256=None), 401, "not the one that was signed"),
+    ("a hash that is none", BODY, signature(BODY, sha256="ü!"), 401, "not the one that was signed"),
+    ("an empty hash", BODY, signature(BODY, sha256=""), 401, "not the one that was signed"),
+    ("not JSON", b"nonsense", signature(b"nonsense"), 400, "no webhook event"),
+    ("not UTF-8", b"\xff\xfe", signature(b"\xff\xfe"), 400, "no webhook event"),
+    ("nothing", b"", signature(b""), 400, "no webhook event"),
+    ("a field of the wrong type", b'{"room": 7}', signature(b'{"room": 7}'), 400, "no webhook event"),
+    ("too large", b"x" * (MAX_BODY_BYTES + 1), signature(b""), 413, "larger than"),
+    ("far too large", b"x" * 1_048_576, signature(b""), 413, "larger than"),
+]  # fmt: skip
+DEEP = b'{"x":' * 5000 + b"1" + b"}" * 5000
+
+
+@pytest.mark.parametrize(
+    ("body", "authorization", "status", "words"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
+async def test_what_is_not_livekits_is_refused_and_changes_nothing(
+    client: Client, bench: Bench, body: bytes, authorization: str | None, status: int, words: str
+) -> None:
+    answered, text = await post(client, body, authorization)
+    assert (answered, words in text) == (status, True), text
+    assert (bench.witnessed, bench.woken) == ([], [])
+    assert authorization is None or authorization not in text or len(authorization) < 10
+
+
+async def test_json_of_any_depth_breaks_nothing(client: Client, bench: Bench) -> None:
+    status, _ = await post(client, DEEP, signature(DEEP))
+    assert status in {200, 400}
+    assert bench.witnessed == []
+
+
+async def test_an_event_is_stored_before_it_is_answered_and_then_wakes_room_and_match(
+    client: Client, bench: Bench
+) -> None:
+    assert await post(client, BODY, signature(BODY)) == (200, "ok\n")
+    ((namespace, seen),) = bench.witnessed
+    assert (namespace, seen.event, seen.match_uid, seen.identity) == (
+        b.NAMESPACE, "participant_joined", b.MATCH_UID, "alice",
+    )  # fmt: skip
+    assert (seen.sid, seen.joined_at_ms, seen.reason) == ("PA_1", b.ms(3), "")
+    assert [key.kind for key, _ in bench.woken] == ["Room", "Match"]
+
+
+async def test_only_named_fields_are_passed_on(client: Client, bench: Bench) -> None:
+    body = an_event("participant_left", reason="CLIENT_INITIATED")
+    await post(client, body, "Bearer " + signature(body))
+    entry = dict(bench.witnessed[0][1].entry)
+    assert entry == {
+        "id": "EV_1", "event": "participant_left", "room": b.LIVEKIT_NAME, "roomSid": "RM_1", "roomUID": b.ROOM_UID,
+        "match": b.MATCH_UID, "identity": "alice", "participantSid": "PA_1", "reason": "CLIENT_INITIATED",
+        "at": str(b.ms(4) + 999), "replica": "replica-1",
+    }  # fmt: skip
+    assert "s3cret" not in str(bench.witnessed)
+
+
+async def test_the_time_of_an_event_is_the_end_of_its_second_and_not_after_we_heard_of_it(
+    client: Client, bench: Bench
+) -> None:
+    for created in (b.ms(4) // 1000, b.ms(9) // 1000, 0):
+        body = an_event(createdAt=str(created))
+        await post(client, body, signature(body))
+    assert [seen.at_ms for _, seen in bench.witnessed] == [b.ms(4) + 999, b.ms(9), b.ms(9)]
+
+
+async def test_events_about_a_room_name_no_participant(client: Client, bench: Bench) -> None:
+    body = an_event("room_finished")
+    await post(client, body, signature(body))
+    assert bench.witnessed[0][1].identity == ""
+
+
+async def test_events_of_a_standing_room_name_no_match(client: Client, bench: Bench) -> None:
+    body = an_event(mark=b.a_mark(root_uid=b.ROOM_UID).to_json())
+    await post(client, body, signature(body))
+    assert bench.witnessed[0][1].match_uid == ""
+
+
+@pytest.mark.parametrize("mark", [b.a_mark(cluster="another").to_json(), {"cluster": "default"}, "text", 7, [], {}])
+async def test_rooms_that_are_not_ours_are_answered_and_left_alone(client: Client, bench: Bench, mark: Any) -> None:
+    body = an_event(mark=mark)
+    assert (await post(client, body, signature(body)))[0] == 200
+    assert (bench.witnessed, bench.woken) == ([], [])
+
+
+async def test_a_redis_that_is_away_makes_livekit_send_it_again(client: Client, bench: Bench) -> None:
+    bench.redis_is_down = True
+    assert (await post(client, BODY, signature(BODY)))[0] == 503
+    assert bench.woken == []
+
+
+async def test_a_little_difference_of_clocks_is_forgiven(client: Client, bench: Bench) -> None:
+    assert (await post(client, BODY, signature(BODY, exp=int(time.time()) - 30)))[0] == 200
+    assert len(bench.witnessed) == 1
+
+
+async def test_fields_of_a_newer_livekit_are_ignored(client: Client) -> None:
+    body = an_event(somethingNew={"a": 1})
+    assert (await post(client, body, signature(body)))[0] == 200
+
+
+async def test_only_posts_are_taken(client: Client) -> None:
+    async with client.get(PATH) as response:
+        assert response.status == 405
