@@ -51,6 +51,7 @@ from controller.triggers.webhooks import MAX_BODY_BYTES, WebhookHandler, add_web
 log = structlog.get_logger(__name__)
 
 _FIRST_POLL_SECONDS = 0.7
+_END_SECONDS = 5.0
 LEASE_NAME = "roomkeeper-shard-0"
 
 
@@ -202,15 +203,12 @@ class Operator:
         log.info("stopping")
         self._health.is_stopping = True
         await self._worker.stop(self._settings.stop_seconds)
-        lead.cancel()
-        await asyncio.gather(lead, return_exceptions=True)
+        await _end(lead)
         await self._backends.leadership.release()
         watch_stop.set()
-        if not self._health.is_synced:
-            watch.cancel()
-        await asyncio.wait({watch}, timeout=5.0)
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        if self._health.is_synced:
+            await asyncio.wait({watch}, timeout=_END_SECONDS)
+        await _end(watch)
         log.info("stopped")
 
     @contextlib.asynccontextmanager
@@ -281,6 +279,15 @@ def _default_server(settings: Settings, http: aiohttp.ClientSession, router: Rou
         LiveKitClient(http, settings.api_url, settings.livekit_api_key, secret),
         LiveKitView(lambda name: router.livekit_changed(name, "livekit")),
     )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel, and wait, but not for ever: the lease is not to be held by a library that lost a cancellation."""
+    task.cancel()
+    ended, _ = await asyncio.wait({task}, timeout=_END_SECONDS)
+    await asyncio.gather(*ended, return_exceptions=True)
+    if not ended:
+        log.error("a part of the operator does not end; the rest goes on", part=task.get_name())
 
 
 @contextlib.asynccontextmanager

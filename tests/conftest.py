@@ -105,7 +105,7 @@ async def livekit(where: Endpoints) -> AsyncIterator[api.LiveKitAPI]:
 @pytest.fixture
 async def gateway(where: Endpoints, keys: Keys) -> AsyncIterator[Gateway]:
     """What gateways and matchmakers do with users."""
-    client = Redis.from_url(where.redis_url, max_connections=4)
+    client = Redis.from_url(where.redis_url)
     yield Gateway(client, keys)
     await client.close()
 

@@ -25,7 +25,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 async def redis(server: Server) -> AsyncIterator[Redis]:
     """A client of ours."""
-    client = Redis.from_url(server.url, max_connections=4)
+    client = Redis.from_url(server.url)
     yield client
     await client.close()
 

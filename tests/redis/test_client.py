@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 import traceback
@@ -39,7 +40,7 @@ def own(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 async def world(own: Server) -> AsyncIterator[World]:
     """An empty pool on it."""
-    client = Redis.from_url(own.url, max_connections=4)
+    client = Redis.from_url(own.url)
     world = await World.new(client, f"client-{time.monotonic_ns()}")
     yield world
     await client.close()
@@ -188,23 +189,6 @@ def test_each_error_of_the_library_has_its_meaning(
     assert translated.operation == "claim"
 
 
-def test_a_pool_without_a_free_connection_has_sent_nothing() -> None:
-    error = redis_py.ConnectionError("No connection available.")
-    error.__cause__ = TimeoutError()
-    translated = translate(error, "claim")
-    assert isinstance(translated, BackendUnavailable)
-    assert not translated.may_have_run
-
-
-async def test_a_url_cannot_bring_back_the_dangerous_defaults(own: Server) -> None:
-    client = Redis.from_url(f"{own.url}?socket_timeout=60&protocol=3&retry_on_timeout=true&decode_responses=no")
-    options = client._readers.connection_pool.connection_kwargs  # type: ignore[attr-defined]
-    assert (options["socket_timeout"], options["protocol"], options["decode_responses"]) == (31.0, 2, True)
-    assert options["retry_on_timeout"] is False
-    assert options["retry"]._retries == 0
-    await client.close()
-
-
 async def test_a_reader_waits_for_an_entry_and_gives_up_in_time(world: World) -> None:
     stream = world.keys.signals()
     started = time.monotonic()
@@ -230,6 +214,40 @@ async def test_a_reader_may_not_wait_for_longer_than_its_socket(world: World) ->
     for block_seconds in (0, 31):
         with pytest.raises(ValueError, match="block_seconds"):
             await world.redis.read_streams({world.keys.signals(): "$"}, block_seconds=block_seconds)
+
+
+async def test_a_reader_notices_soon_that_the_server_hangs(own: Server, world: World) -> None:
+    started = time.monotonic()
+    os.kill(own.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(BackendUnavailable, match="no answer in time"):
+            await world.redis.read_streams({world.keys.signals(): "$"}, block_seconds=0.5)
+    finally:
+        os.kill(own.pid, signal.SIGCONT)
+    assert time.monotonic() - started < 5
+
+
+async def test_a_reader_that_is_cancelled_as_its_answer_comes_ends_all_the_same(own: Server) -> None:
+    clients = [Redis.from_url(own.url) for _ in range(20)]
+
+    async def read_for_ever(client: Redis) -> None:
+        while True:
+            await client.read_streams({"stream": "$"}, block_seconds=1)
+
+    readers = [asyncio.create_task(read_for_ever(client)) for client in clients]
+    await asyncio.sleep(0.1)
+    os.kill(own.pid, signal.SIGSTOP)
+    await asyncio.sleep(1.2)  # by now all of them are due to be answered at once
+    os.kill(own.pid, signal.SIGCONT)
+    for reader in readers:
+        await asyncio.sleep(random.random() * 0.0005)
+        reader.cancel()
+    _, stubborn = await asyncio.wait(readers, timeout=5)
+    for reader in stubborn:
+        reader.cancel()
+    assert not stubborn
+    for client in clients:
+        await client.close()
 
 
 async def test_a_cancelled_call_does_not_mix_up_the_answers(world: World) -> None:

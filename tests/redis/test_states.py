@@ -544,7 +544,7 @@ class Calls(RuleBasedStateMachine):
 
 def test_s1_to_s5_hold_whatever_is_called_in_whatever_order(server: Server) -> None:
     loop = asyncio.new_event_loop()
-    redis = Redis.from_url(server.url, max_connections=2)
+    redis = Redis.from_url(server.url)
     seen.clear()
     try:
         run_state_machine_as_test(

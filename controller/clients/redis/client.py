@@ -1,9 +1,10 @@
 """The connection to Redis: short timeouts, our own retries, and every error translated.
 
-Commands go over `wire`, one shared connection; reads that block over redis-py's own, whose retries are off (by default
-it repeats a command ten times behind one's back, also a script whose reply was lost). Here a call is repeated at most
-twice, and only one that may be repeated. What leaves this module is an answer, `BackendUnavailable` or
-`BackendRefused`, never a redis-py error: its messages can repeat arguments, and arguments can be tokens.
+Commands go over `wire`, one shared connection; a read that blocks has one of its own, since it holds up what is sent
+after it. (redis-py's client serves neither: it repeats commands behind one's back, and a cancelled XREAD of it now and
+then goes on as if nothing had been.) Here a call is repeated at most twice, and only one that may be repeated. What
+leaves this module is an answer, `BackendUnavailable` or `BackendRefused`, never a redis-py error: its messages can
+repeat arguments, and arguments can be tokens.
 """
 
 from __future__ import annotations
@@ -12,13 +13,9 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-import redis.asyncio as aioredis
 from redis import exceptions
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from controller.clients.redis.scripts import Script
 from controller.clients.redis.wire import Wire
@@ -49,31 +46,22 @@ class StreamEntry:
     fields: Mapping[str, str]
 
 
-class _Client(Protocol):
-    """What is used of redis-py's client, with types."""
-
-    async def execute_command(self, *words: str | int) -> Any: ...
-
-    async def aclose(self) -> None: ...
-
-
 class Redis:
     """A server behind a URL. Make it inside a running loop; close it at the end."""
 
-    def __init__(self, url: str, *, max_connections: int = 32) -> None:
+    def __init__(self, url: str) -> None:
         self._commands = Wire(url, timeout_seconds=_SOCKET_TIMEOUT_SECONDS)
-        # A read that blocks needs a connection of its own that waits for longer: there redis-py's is good enough.
-        self._readers = _connect(url, max_connections, _LONGEST_BLOCK_SECONDS + _SOCKET_TIMEOUT_SECONDS)
+        self._reads = Wire(url, timeout_seconds=_SOCKET_TIMEOUT_SECONDS)
 
     @classmethod
-    def from_url(cls, url: str, *, max_connections: int = 32) -> Redis:
+    def from_url(cls, url: str) -> Redis:
         """For `redis://`, `rediss://` and `unix://` URLs. Nothing is sent before the first call."""
-        return cls(url, max_connections=max_connections)
+        return cls(url)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._commands.close()
-        await self._readers.aclose()
+        await self._reads.close()
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
         """Run a script, again if its reply was lost: every script of ours is idempotent."""
@@ -142,19 +130,27 @@ class Redis:
     ) -> tuple[StreamEntry, ...]:
         """Entries after the given ids, waiting for the first for at most `block_seconds`; empty if none came.
 
-        The streams must share a slot: one reader per pool.
+        One read at a time: a second one would wait for the first.
         """
         if not 0 < block_seconds <= _LONGEST_BLOCK_SECONDS:
             raise ValueError(f"block_seconds is {block_seconds}: use more than 0, at most {_LONGEST_BLOCK_SECONDS:g}")
         milliseconds = max(1, round(block_seconds * 1000))  # 0 would wait for ever
         try:
-            answer = await self._readers.execute_command(
-                "XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS", *positions, *positions.values()
+            answer = await self._reads.execute(
+                "XREAD",
+                *("COUNT", count, "BLOCK", milliseconds),
+                *("STREAMS", *positions, *positions.values()),
+                block_seconds=block_seconds,
             )
+        except asyncio.CancelledError:
+            await self._reads.close()  # the next read would have to wait for this one's end
+            raise
         except _RAISED as error:
             raise translate(error, "XREAD") from None
         return tuple(
-            StreamEntry(stream, entry_id, fields) for stream, entries in answer or () for entry_id, fields in entries
+            StreamEntry(stream, entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+            for stream, entries in answer or ()
+            for entry_id, flat in entries
         )
 
     async def _command(self, *words: str | int) -> Any:
@@ -166,8 +162,6 @@ _RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSErr
 
 def translate(error: Exception, operation: str) -> BackendError:
     """What a library's error means. Its own text is left out, but for the code and the line of a script."""
-    if isinstance(error.__cause__, exceptions.RedisError):
-        error = error.__cause__  # what fails while a connection is being opened comes wrapped
     code = _code(error)
     if code in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
         return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({code})")
@@ -177,8 +171,6 @@ def translate(error: Exception, operation: str) -> BackendError:
         line = _SCRIPT_LINE.search(str(error))
         where = f" at line {line.group(1)} of the script" if line else ""
         return BackendRefused(Backend.REDIS, operation, f"the server refuses it ({code or 'no code'}){where}")
-    if isinstance(error.__cause__, TimeoutError) and "No connection available" in str(error):
-        return BackendUnavailable(Backend.REDIS, operation, "all connections of the pool are busy")
     what = "no answer in time" if isinstance(error, exceptions.TimeoutError) else "the connection failed"
     return BackendUnavailable(Backend.REDIS, operation, what, may_have_run=True)
 
@@ -203,20 +195,3 @@ async def _repeat(operation: str, call: Callable[[], Awaitable[_T]]) -> _T:
                 raise translated from None
         await asyncio.sleep(delay_seconds)
     raise AssertionError("the last attempt returns or raises")
-
-
-def _connect(url: str, max_connections: int, socket_timeout_seconds: float) -> _Client:
-    options: dict[str, Any] = dict(parse_url(url))
-    # Ours win over the URL's query: without them this module would not do what it says.
-    options.update(
-        decode_responses=True,
-        encoding_errors="replace",
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-        retry_on_timeout=False,
-        socket_connect_timeout=_SOCKET_TIMEOUT_SECONDS,
-        socket_timeout=socket_timeout_seconds,
-    )
-    pool = aioredis.BlockingConnectionPool(max_connections, timeout=_SOCKET_TIMEOUT_SECONDS, **options)
-    return cast("_Client", aioredis.Redis.from_pool(pool))

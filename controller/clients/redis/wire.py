@@ -29,12 +29,12 @@ class Wire:
         self._stream: _Stream | None = None
         self._opening = asyncio.Lock()
 
-    async def execute(self, *words: str | int) -> Any:
-        """Send a command; its reply. Raises redis-py's errors."""
+    async def execute(self, *words: str | int, block_seconds: float = 0.0) -> Any:
+        """Send a command that the server may answer `block_seconds` later; its reply. Raises redis-py's errors."""
         stream = self._stream
         if stream is None or stream.is_lost:
             stream = await self._open()
-        reply = await stream.send(words)
+        reply = await stream.send(words, block_seconds)
         if isinstance(reply, hiredis.ReplyError):
             raise _error(str(reply))
         return reply
@@ -100,7 +100,7 @@ class _Stream(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self.is_lost = False
 
-    def send(self, words: tuple[str | int, ...]) -> asyncio.Future[Any]:
+    def send(self, words: tuple[str | int, ...], block_seconds: float = 0.0) -> asyncio.Future[Any]:
         """Queue a command; the future has its reply (an error reply as a value)."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.is_lost:
@@ -109,7 +109,7 @@ class _Stream(asyncio.Protocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(hiredis.pack_command(cast("Any", words)))
-        due = self._loop.time() + self._timeout_seconds
+        due = self._loop.time() + self._timeout_seconds + block_seconds
         self._waiting.append((due, future))
         if self._watch is None:
             self._watch = self._loop.call_at(due, self._look)
