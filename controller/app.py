@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 import aiohttp
@@ -37,15 +37,19 @@ from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
 from controller.loop.worker import Worker
 from controller.observe.cache import ObjectCache
+from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 from controller.settings import Settings
 from controller.telemetry.events import EventPoster
 from controller.telemetry.health import Health
 from controller.telemetry.progress import Progress
+from controller.triggers.flags import FlagPoller
+from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
-from controller.triggers.stream import StreamReader
+from controller.triggers.signals import SignalSource
+from controller.triggers.stream import StreamReader, WebhookSource
 from controller.triggers.webhooks import MAX_BODY_BYTES, WebhookHandler, add_webhooks
 
 log = structlog.get_logger(__name__)
@@ -95,6 +99,11 @@ class Operator:
             rooms,
             TokensMemory(),
             leadership,
+            HeartbeatView(
+                settings.heartbeat_seconds * settings.heartbeat_misses,
+                decide_alone=settings.heartbeat_decides == "Alone",
+            ),
+            serves_flags=settings.legacy_flags,
         )
         self._health = Health()
         self._synced = asyncio.Event()
@@ -158,19 +167,12 @@ class Operator:
             epoch = await leadership.acquire()
             self._backends.pools.begin_epoch(epoch)
             poller = Poller(self._backends, self._settings.poll_seconds)
-            reader = StreamReader(
-                self._redis,
-                self._settings.cluster_id,
-                self._replica,
-                self._router,
-                self._backends.pools.namespaces,
-            )
             self._router.recount = poller.ask
             # Before anything is decided: what LiveKit has need not be guessed. One that hangs is not waited for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_POLL_SECONDS):
                     await poller.poll()
-            async with _background(poller.run(), reader.run()):
+            async with _background(poller.run(), *self._listeners()):
                 if self._health.is_stopping:
                     return
                 self._worker.start()
@@ -178,6 +180,18 @@ class Operator:
                 await leadership.hold()
                 await self._worker.stop(grace_seconds=0)
             self._router.stop_counting()
+
+    def _listeners(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What tells the leader, beside Kubernetes and LiveKit: streams, heartbeats, flags."""
+        settings, backends, router = self._settings, self._backends, self._router
+        sources = (
+            WebhookSource(self._redis, settings.cluster_id, self._replica, router),
+            SignalSource(backends.pools, router, backends.clock, settings.cluster_id),
+        )
+        yield StreamReader(self._redis, sources, backends.pools.namespaces).run()
+        yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
+        if settings.legacy_flags:
+            yield FlagPoller(backends, router).run()
 
     def _enqueue_all(self) -> None:
         caches: tuple[tuple[Kind, ObjectCache[Any]], ...] = (

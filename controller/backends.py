@@ -20,6 +20,7 @@ from controller.facts.observation import Absent, Observation, Present
 from controller.loop.lease import Leadership
 from controller.loop.pools import Pools
 from controller.observe.cache import ObjectCache
+from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 
 MATCHES = Resource(API_GROUP, VERSION, MATCH.plural)
@@ -78,3 +79,5 @@ class Backends:
     rooms: ObjectCache[Room]
     tokens: TokensMemory
     leadership: Leadership
+    heartbeats: HeartbeatView
+    serves_flags: bool = True

@@ -62,6 +62,20 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(
         default=2.0, ge=0.2, le=60, description="Interval of the bulk ListRooms per LiveKit server"
     )
+    heartbeat_seconds: float = Field(
+        default=30.0, ge=0.5, le=600, description="Interval at which gateways beat for their users"
+    )
+    heartbeat_misses: int = Field(
+        default=3, ge=1, le=20, description="Beats in a row that must be missing before somebody counts as silent"
+    )
+    heartbeat_decides: Literal["Together", "Alone"] = Field(
+        default="Together",
+        description="Together: somebody silent is lost unless LiveKit says that media is up; Alone: whatever it says",
+    )
+    legacy_flags: bool = Field(
+        default=True,
+        description="Serve older clients: read their flags in Redis every 500 ms, and write force-disconnect for them",
+    )
     resync_seconds: float = Field(
         default=300.0,
         ge=5,

@@ -44,6 +44,7 @@ from controller.facts.time import milliseconds
 from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, Settle, WriteRoomRecord
 
 _TOMBSTONE_SECONDS = 86_400
+_FLAG_SECONDS = 30
 
 
 async def claim(action: Claim, backends: Backends) -> Effect:
@@ -78,13 +79,21 @@ async def advance(action: Advance, backends: Backends) -> Effect:
         room=action.livekit_name,
         url=action.url,
         session_id=action.session_id,
+        alone=action.alone if state is UserState.IN_CALL else None,
+        flag_seconds=_FLAG_SECONDS if backends.serves_flags and state is UserState.DISCONNECTING else 0,
     )
-    reply = await pool.advance(request, now_ms=milliseconds(backends.clock.now()))
+    now_ms = milliseconds(backends.clock.now())
+    reply = await pool.advance(request, now_ms=now_ms)
     backends.pools.check(namespace, reply)
     if not isinstance(reply, AdvanceOk):
         return READ_AGAIN
     return Effect(
-        ledger_change=lambda known: replace(known, phase=action.phase, room=action.livekit_name or known.room)
+        ledger_change=lambda known: replace(
+            known,
+            phase=action.phase,
+            room=action.livekit_name or known.room,
+            solo=known.solo.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.solo,
+        )
     )
 
 
@@ -93,7 +102,7 @@ async def record_end(action: RecordEnd, backends: Backends) -> Effect:
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     cause = Cause(action.reason, action.initiator, action.message, action.evidence)
-    request = SettleRequest(action.target.uid, action.session_id, (), cause, final=False)
+    request = SettleRequest(action.target.uid, action.session_id, (), cause, final=False, replaces=action.replaces)
     reply = await pool.settle(request, now_ms=milliseconds(backends.clock.now()))
     backends.pools.check(namespace, reply)
     if not isinstance(reply, SettleOk):

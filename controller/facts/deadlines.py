@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from controller.api.match import HistoryEntry, Match, ParticipantState, ParticipantStatus, Timeouts
 from controller.api.phases import MatchPhase
+from controller.facts.ledger import Ledger, Solo
 from controller.facts.match import ServerFacts
+from controller.facts.time import from_milliseconds
 
 _LEAST_AFTER_NOTICE = timedelta(seconds=5)
+# LiveKit notices within 21 s that a client has vanished: what a gateway suspected earlier was something else.
+_SUSPICION = timedelta(seconds=25)
 _PERMANENT = frozenset(
     {
         "CLIENT_INITIATED",
@@ -46,18 +50,34 @@ def duration_deadline(match: Match) -> datetime | None:
 
 
 def return_deadline(
-    timeouts: Timeouts, person: ParticipantStatus, noticed: datetime | None, server: ServerFacts
+    timeouts: Timeouts,
+    person: ParticipantStatus,
+    noticed: datetime | None,
+    server: ServerFacts,
+    suspected: datetime | None = None,
 ) -> datetime | None:
     """Until when somebody who dropped out may be back; None for whoever did not.
 
-    The window counts from the evidence's own time, and stays open for a few seconds after it was `noticed`.
+    The window counts from the evidence's own time, or from when the gateway `suspected` it, and stays open for a few
+    seconds after it was `noticed`.
     """
     if person.state is not ParticipantState.RECONNECTING:
         return None
     seconds = timeouts.leave_seconds if said_goodbye(person.detail) else timeouts.reconnect_seconds
-    window = timedelta(seconds=seconds)
-    deadline = _not_before(person.since + window, server, window)
+    window, lost_at = timedelta(seconds=seconds), person.since
+    if suspected is not None and lost_at - _SUSPICION <= suspected < lost_at:
+        lost_at = suspected
+    deadline = _not_before(lost_at + window, server, window)
     return deadline if noticed is None else max(deadline, noticed + min(window, _LEAST_AFTER_NOTICE))
+
+
+def solo_deadline(match: Match, solo: Solo, server: ServerFacts) -> datetime | None:
+    """Until when one may be alone, counting what they have been alone before; None while nobody is."""
+    if solo.since_ms is None or match.status.connected_at is None:
+        return None
+    window = timedelta(seconds=match.spec.timeouts.solo_seconds)
+    left = max(timedelta(0), window - timedelta(milliseconds=solo.before_ms))
+    return _not_before(from_milliseconds(solo.since_ms) + left, server, window)
 
 
 def noticed_at(history: Sequence[HistoryEntry]) -> datetime | None:
@@ -65,12 +85,30 @@ def noticed_at(history: Sequence[HistoryEntry]) -> datetime | None:
     return next((step.time for step in reversed(history) if step.phase is MatchPhase.RECONNECTING), None)
 
 
-def return_deadlines(match: Match, server: ServerFacts) -> Mapping[str, datetime]:
-    """The deadlines of all who dropped out, by identity."""
-    noticed = noticed_at(match.status.history)
+def return_deadlines(match: Match, ledger: Ledger | None, server: ServerFacts) -> Mapping[str, datetime]:
+    """The deadlines of all who dropped out, by identity, as the status has it."""
+    status = match.status
+    return windows(match.spec.timeouts, status.participants, noticed_at(status.history), ledger, server)
+
+
+def windows(
+    timeouts: Timeouts,
+    people: Iterable[ParticipantStatus],
+    noticed: datetime | None,
+    ledger: Ledger | None,
+    server: ServerFacts,
+) -> Mapping[str, datetime]:
+    """The deadlines of all of `people` who dropped out, by identity."""
+    suspected = ledger.suspected_at_ms if ledger is not None else {}
     found = {
-        person.identity: return_deadline(match.spec.timeouts, person, noticed, server)
-        for person in match.status.participants
+        person.identity: return_deadline(
+            timeouts,
+            person,
+            noticed,
+            server,
+            from_milliseconds(suspected[person.identity]) if person.identity in suspected else None,
+        )
+        for person in people
     }
     return {identity: deadline for identity, deadline in found.items() if deadline is not None}
 

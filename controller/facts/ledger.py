@@ -76,10 +76,41 @@ class LastEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """That the call be over, as a gateway's signal or an older client's flag said it: `action` is skip, end or
+    disconnect. `user` is who skips or ends, or who is to be disconnected; `by` is who says so, where that is told.
+    """
+
+    action: str
+    user: str
+    by: str = ""
+    reason: str = ""
+    via: str = ""
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Solo:
+    """How long one was alone in the call: in all before, and since when now (None: nobody is)."""
+
+    before_ms: int = 0
+    since_ms: int | None = None
+
+    def after(self, *, alone: bool, now_ms: int) -> Solo:
+        """The same when somebody has become, or has ceased to be, alone."""
+        if alone == (self.since_ms is not None):
+            return self
+        if self.since_ms is None:
+            return Solo(self.before_ms, now_ms)
+        return Solo(self.before_ms + max(0, now_ms - self.since_ms))
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """`queued_at_ms` has every user of the Match: their place in the queue before, None if they had none.
 
-    `outcomes` has those who are settled; `last` those about whom LiveKit sent an event.
+    `outcomes` has those who are settled; `last` those about whom LiveKit sent an event; `suspected_at_ms` those whose
+    gateway has lost them. `taken_at_ms` is the claim by the clock of Redis, for comparisons with beats.
     """
 
     uid: str
@@ -95,6 +126,11 @@ class Ledger:
     outcomes: Mapping[str, SettledUser] = field(default_factory=dict)
     end: End | None = None
     last: Mapping[str, LastEvent] = field(default_factory=dict)
+    wish: Wish | None = None
+    solo: Solo = Solo()
+    suspected_at_ms: Mapping[str, int] = field(default_factory=dict)
+    tokens_asked_at_ms: int | None = None
+    taken_at_ms: int = 0
 
     @property
     def unsettled(self) -> tuple[str, ...]:

@@ -48,6 +48,18 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatFacts:
+    """Who of the Match has beaten since the claim, and not for `after_seconds` (identities in Redis).
+
+    `decide_alone` tells that their silence ends a call whatever LiveKit says.
+    """
+
+    silent: frozenset[str] = frozenset()
+    after_seconds: float = 0.0
+    decide_alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MatchSeen:
     """Observations of one Match; no decisions in it.
 
@@ -62,3 +74,4 @@ class MatchSeen:
     tokens: Observation[TokensFacts]
     livekit_name: str
     server: ServerFacts
+    heartbeats: HeartbeatFacts = HeartbeatFacts()

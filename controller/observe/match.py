@@ -13,11 +13,11 @@ from controller.api.phases import MATCH_PHASES
 from controller.api.room import Room
 from controller.backends import ROOMS, Backends
 from controller.errors import BackendError, NotFound
-from controller.facts.deadlines import connect_deadline, ready_deadline, return_deadlines
+from controller.facts.deadlines import connect_deadline, ready_deadline, return_deadlines, solo_deadline
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant
-from controller.facts.match import MatchSeen, ServerFacts, TokensFacts
+from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
 
 
@@ -39,11 +39,18 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         refusal=learned.refusal,
         room=room,
         livekit_room=livekit.view.room(name, now) if name else Absent(now),
-        people=await _people(match, name, server, backends, now),
+        people=await _people(match, value_of(ledger), name, server, backends, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
         server=server,
+        heartbeats=_heartbeats(match, value_of(ledger), backends),
     )
+
+
+def _heartbeats(match: Match, ledger: Ledger | None, backends: Backends) -> HeartbeatFacts:
+    if ledger is None or ledger.settled:
+        return HeartbeatFacts()
+    return backends.heartbeats.facts(match.metadata.namespace, match.spec.identities, ledger.taken_at_ms)
 
 
 async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
@@ -89,15 +96,15 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
 
 
 async def _people(
-    match: Match, name: str, server: ServerFacts, backends: Backends, now: datetime
+    match: Match, ledger: Ledger | None, name: str, server: ServerFacts, backends: Backends, now: datetime
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
     """Who is in the room. Read anew once a deadline has passed: it counts only for what was seen after it."""
     view = backends.livekit.view
     known = view.people(name, now)
-    deadlines = [*return_deadlines(match, server).values()]
-    if (connecting := connect_deadline(match, server)) is not None:
-        deadlines.append(connecting)
-    passed = max((deadline for deadline in deadlines if deadline <= now), default=None)
+    deadlines = [*return_deadlines(match, ledger, server).values(), connect_deadline(match, server)]
+    if ledger is not None:
+        deadlines.append(solo_deadline(match, ledger.solo, server))
+    passed = max((deadline for deadline in deadlines if deadline is not None and deadline <= now), default=None)
     if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
         return known
     try:

@@ -101,6 +101,7 @@ class Advance(Action):
     livekit_name: str
     url: str
     session_id: str
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,12 @@ class UserOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecordEnd(Action):
-    """Make the cause of the end durable, before anything is taken apart. The first cause that is stored stays."""
+    """Make the cause of the end durable, before anything is taken apart. The first cause that is stored stays, unless
+    its reason is the one that this `replaces`.
+    """
 
     backend = Backend.REDIS
-    guard = "epoch, incarnation, no cause is stored yet"
+    guard = "epoch, incarnation, no cause is stored yet, or only the one that this replaces"
     seen_in = "ledger.end"
 
     reason: str
@@ -126,6 +129,7 @@ class RecordEnd(Action):
     message: str
     evidence: str
     session_id: str
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,20 @@ key (`plan.room`). Why a Match ends is decided in `plan.causes`, where users go 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.names import FINALIZER, MATCH, PAUSED
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.errors import Backend
-from controller.facts.deadlines import connect_deadline, duration_deadline, ready_deadline, return_deadlines
+from controller.facts.deadlines import (
+    connect_deadline,
+    duration_deadline,
+    ready_deadline,
+    return_deadlines,
+    solo_deadline,
+)
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Absent, Present, Unknown, value_of
 from controller.plan import causes
@@ -33,11 +40,17 @@ from controller.plan.actions import (
     Settle,
     Target,
 )
-from controller.plan.causes import EndCause
+from controller.plan.cause import EndCause
 from controller.plan.outcomes import outcomes
 from controller.plan.plan import Plan, earliest
 from controller.plan.presence import presences
-from controller.plan.readiness import is_published, renewal_at, tokens_are_there, wants_tokens
+from controller.plan.readiness import (
+    is_published,
+    renewal_at,
+    tokens_are_there,
+    tokens_are_wanted_anew,
+    wants_tokens,
+)
 
 # How soon to look again where a deadline has passed but the witnesses were asked before it.
 _ASK_AGAIN = timedelta(seconds=1)
@@ -143,8 +156,16 @@ def _let_go(match: Match, seen: MatchSeen, cause: EndCause) -> AnyAction:
     ledger = value_of(seen.ledger)
     target, evidence = _target(match), cause.evidence()
     if ledger is not None and ledger.claimed and not cause.is_rollback:
-        if ledger.end is None:
-            return RecordEnd(target, cause.reason.value, cause.initiator, cause.message, evidence, session_id(match))
+        if ledger.end is None or ledger.end.cause.reason == cause.replaces:
+            return RecordEnd(
+                target,
+                cause.reason.value,
+                cause.initiator,
+                cause.message,
+                evidence,
+                session_id(match),
+                cause.replaces,
+            )
         if ledger.phase != MatchPhase.TERMINATING:
             return _advance(match, seen, "DISCONNECTING")
     users = outcomes(match, seen, cause)
@@ -177,7 +198,7 @@ def _hand_out(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
     if room is None:
         return Plan(deadline=ready_deadline(match), waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
     actions: list[AnyAction] = []
-    if not tokens_are_there(match, seen, now):
+    if not tokens_are_there(match, seen, now) or tokens_are_wanted_anew(match, seen):
         actions.append(IssueTokens(_target(match), match.spec, seen.livekit_name, seen.server.url))
     if not is_published(seen):
         actions.append(_advance(match, seen, "CONNECTING"))
@@ -191,24 +212,29 @@ def _until_ready(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
 
 
 def _connected(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+    """Once both were in, the ledger follows who is there: for the users' states, and for how long one is alone."""
     ledger = value_of(seen.ledger)
-    if (
-        ledger is None
-        or ledger.phase == MatchPhase.ACTIVE
-        or not all(person.is_in for person in presences(match, seen))
-    ):
+    if ledger is None:
         return None
-    return Plan((_advance(match, seen, "IN_CALL"),))
+    inside = sum(person.is_in for person in presences(match, seen))
+    is_together, is_alone = inside == len(match.spec.participants), inside == 1
+    if not is_together and match.status.connected_at is None:
+        return None
+    phase = MatchPhase.ACTIVE if is_together else MatchPhase.RECONNECTING
+    if ledger.phase == phase and (ledger.solo.since_ms is not None) == is_alone:
+        return None
+    return Plan((replace(_advance(match, seen, "IN_CALL"), phase=phase.value, alone=is_alone),))
 
 
 def _wait(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
-    tokens = value_of(seen.tokens)
+    tokens, ledger = value_of(seen.tokens), value_of(seen.ledger)
     renewal = renewal_at(match, tokens) if tokens is not None else None
     moments = (
         connect_deadline(match, seen.server),
         duration_deadline(match),
         renewal,
-        *return_deadlines(match, seen.server).values(),
+        solo_deadline(match, ledger.solo, seen.server) if ledger is not None else None,
+        *return_deadlines(match, ledger, seen.server).values(),
     )
     deadline = earliest(*(moment if moment is None or moment > now else now + _ASK_AGAIN for moment in moments))
     return Plan(deadline=deadline, waits_for="people")

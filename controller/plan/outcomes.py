@@ -7,40 +7,59 @@ were. Pure.
 
 from __future__ import annotations
 
-from controller.api.endings import EndReason, RequeuePolicy
-from controller.api.match import Match
+from controller.api.endings import EndReason, NoShowKind, RequeuePolicy
+from controller.api.match import Match, ParticipantState
 from controller.facts.match import MatchSeen
 from controller.plan.actions import UserOutcome
-from controller.plan.causes import EndCause, connected_identities
-from controller.plan.presence import presences
+from controller.plan.cause import EndCause
+from controller.plan.presence import Presence, presences
 
 
 def outcomes(match: Match, seen: MatchSeen, cause: EndCause) -> tuple[UserOutcome, ...]:
     """One outcome per participant, in the order of the spec."""
     if cause.is_rollback:
         return tuple(UserOutcome(identity, "BACK", "ORIG") for identity in match.spec.identities)
-    people = presences(match, seen)
-    inside = connected_identities(people)
-    ever = {status.identity for status in match.status.participants if status.connected_at is not None} | inside
+    ever = {status.identity for status in match.status.participants if status.connected_at is not None}
     policy = match.spec.requeue.policy_for(cause.reason)
     return tuple(
-        _outcome(identity, policy, cause, is_inside=identity in inside, had_call=identity in ever)
-        for identity in match.spec.identities
+        _outcome(person, policy, cause, had_call=person.is_in or person.identity in ever)
+        for person in presences(match, seen)
     )
 
 
-def _outcome(identity: str, policy: RequeuePolicy, cause: EndCause, *, is_inside: bool, had_call: bool) -> UserOutcome:
+def _outcome(person: Presence, policy: RequeuePolicy, cause: EndCause, *, had_call: bool) -> UserOutcome:
+    is_subject = person.identity in cause.subject
+    kind = no_show_kind(person) if cause.reason is EndReason.NO_SHOW else None
     requeued = {
         RequeuePolicy.ALL: True,
-        RequeuePolicy.OTHERS: identity not in cause.subject,
-        RequeuePolicy.PRESENT: is_inside,
+        RequeuePolicy.OTHERS: not is_subject,
+        # Whoever tried and got no media is not to blame.
+        RequeuePolicy.PRESENT: person.is_in or kind is NoShowKind.MEDIA_FAILED,
         RequeuePolicy.NONE: False,
     }[policy]
+    detail = kind.value if kind is not None else _detail(person, cause, is_subject=is_subject)
     if not requeued:
-        return UserOutcome(identity, "IDLE", "NOW", _detail(cause, is_inside=is_inside))
-    skipped = cause.reason is EndReason.SKIPPED and identity in cause.subject
-    return UserOutcome(identity, "WAITING", "NOW" if had_call or skipped else "ORIG")
+        return UserOutcome(person.identity, "IDLE", "NOW", detail)
+    skipped = cause.reason is EndReason.SKIPPED and is_subject
+    return UserOutcome(person.identity, "WAITING", "NOW" if had_call or skipped else "ORIG", detail)
 
 
-def _detail(cause: EndCause, *, is_inside: bool) -> str:
-    return "NeverSeen" if cause.reason is EndReason.NO_SHOW and not is_inside else ""
+def no_show_kind(person: Presence) -> NoShowKind | None:
+    """What was seen of somebody who is not in the call by its deadline; None for who is, or who came and left."""
+    if person.is_in:
+        return None
+    if person.state is ParticipantState.INVITED:
+        return NoShowKind.NEVER_SEEN
+    if person.detail in _MEDIA_FAILURES:
+        return NoShowKind.MEDIA_FAILED
+    return NoShowKind.SIGNAL_ONLY if person.state is ParticipantState.JOINING else None
+
+
+def _detail(person: Presence, cause: EndCause, *, is_subject: bool) -> str:
+    """What was seen of this person: the reason that LiveKit gave for their leaving."""
+    if not is_subject:
+        return ""
+    return cause.code if cause.code == "HeartbeatsStopped" else person.detail or ""
+
+
+_MEDIA_FAILURES = frozenset({"JOIN_FAILURE", "MEDIA_FAILURE"})

@@ -9,8 +9,13 @@ from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.phases import MatchPhase
+from controller.facts.deadlines import noticed_at
 from controller.facts.match import MatchSeen, TokensFacts
 from controller.facts.observation import Present, value_of
+from controller.facts.time import from_milliseconds
+
+# Tokens so young are as good as new: whoever asks in a loop does not make us sign in one.
+_FRESH = timedelta(seconds=5)
 
 
 def is_ready(match: Match, seen: MatchSeen, now: datetime) -> bool:
@@ -30,6 +35,19 @@ def tokens_are_there(match: Match, seen: MatchSeen, now: datetime) -> bool:
         return True
     tokens = value_of(seen.tokens)
     return tokens is not None and tokens.livekit_name == seen.livekit_name and now < renewal_at(match, tokens)
+
+
+def tokens_are_wanted_anew(match: Match, seen: MatchSeen) -> bool:
+    """Whether somebody needs a younger token: their client asked for one, or they dropped out and may come back."""
+    tokens, ledger = value_of(seen.tokens), value_of(seen.ledger)
+    if tokens is None or not wants_tokens(match):
+        return False
+    asked_ms = ledger.tokens_asked_at_ms if ledger is not None else None
+    asked = from_milliseconds(asked_ms) if asked_ms is not None else None
+    dropped = noticed_at(match.status.history) if match.status.phase is MatchPhase.RECONNECTING else None
+    wanted = max((moment for moment in (asked, dropped) if moment is not None), default=None)
+    issued = tokens.expires_at - timedelta(seconds=match.spec.tokens.ttl_seconds)
+    return wanted is not None and wanted >= issued + _FRESH
 
 
 def renewal_at(match: Match, tokens: TokensFacts) -> datetime:

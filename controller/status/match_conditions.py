@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.facts.deadlines import return_deadline
+from controller.facts.deadlines import windows
 from controller.facts.observation import Present, Unknown
 from controller.status.conditions import Verdict, false, true
 from controller.status.match_view import MatchView
@@ -38,8 +38,8 @@ def _dropped_out(view: MatchView, missing: str) -> str:
     """Who is missing, by which witness, and until when they are waited for."""
     evidence = "; ".join(f"{p.evidence}: {p.detail or 'left'}" for p in view.missing)
     timeouts = view.match.spec.timeouts
-    deadlines = [return_deadline(timeouts, person, view.noticed, view.seen.server) for person in view.participants]
-    until = min((deadline for deadline in deadlines if deadline is not None), default=None)
+    deadlines = windows(timeouts, view.participants, view.noticed, view.ledger, view.seen.server)
+    until = min(deadlines.values(), default=None)
     wait = f"; the match ends at {until:%H:%M:%S} UTC unless {missing} is back" if until is not None else ""
     return f"{missing} dropped out ({evidence}){wait}"
 

@@ -31,7 +31,8 @@ from controller.facts.ledger import Ledger
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Unknown, value_of
 from controller.facts.time import from_milliseconds
-from controller.plan import causes
+from controller.plan.cause import EndCause
+from controller.plan.causes import cause_of_end
 from controller.plan.match import is_over
 from controller.plan.presence import Presence, presences
 from controller.plan.readiness import is_ready
@@ -55,8 +56,8 @@ class MatchView:
         return self.ledger is not None and self.ledger.claimed
 
     @cached_property
-    def cause(self) -> causes.EndCause | None:
-        return causes.cause_of_end(self.match, self.seen, self.now)
+    def cause(self) -> EndCause | None:
+        return cause_of_end(self.match, self.seen, self.now)
 
     @cached_property
     def people(self) -> tuple[Presence, ...]:

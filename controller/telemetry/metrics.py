@@ -53,6 +53,24 @@ webhooks_missed = Counter(
     "roomkeeper_webhooks_missed_total",
     "Changes of people that polling found before any webhook told of them.",
 )
+detection_seconds = Histogram(
+    "roomkeeper_detection_seconds",
+    "From a change of somebody in a call, by the witness's own time, until the Match's status says it.",
+    ["witness"],
+    buckets=_SLOW,
+)
+signals = Counter(
+    "roomkeeper_signals_total", "Signals and older clients' flags, by what became of them.", ["type", "via", "result"]
+)
+heartbeats_doubted = Counter(
+    "roomkeeper_heartbeats_doubted_total", "Users who fell silent together with many others: nobody counts as lost."
+)
+heartbeats_contradicted = Counter(
+    "roomkeeper_heartbeats_contradicted_total", "Users who fell silent while LiveKit said that their media was up."
+)
+waiters_expired = Counter(
+    "roomkeeper_waiters_expired_total", "Users who left the queue because their client had fallen silent."
+)
 leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
@@ -78,6 +96,11 @@ def action_done(name: str, result: str) -> None:
 def triggered(source: str) -> None:
     """Count one wake-up."""
     _trigger(source).inc()
+
+
+def signal_came(kind: str, via: str, result: str) -> None:
+    """Count one signal or flag."""
+    signals.labels(kind, via, result).inc()
 
 
 _WRITES = frozenset({"create", "replace", "patch", "delete"})

@@ -59,19 +59,23 @@ class Progress:
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
             self._events.normal(subject, "Connected", "both people are in the room")
-        self._count_missed_webhooks(before, status)
+        self._count_witnesses(before, status)
         if status.last_error is not None and status.last_error != before.last_error:
             self._events.warning(subject, f"{status.last_error.type}Error", status.last_error.message)
         if status.ended_at is not None and before.ended_at is None:
             self._over(subject, status)
 
-    @staticmethod
-    def _count_missed_webhooks(before: MatchStatus, status: MatchStatus) -> None:
-        """A change that LiveKit sends a webhook for, and that polling was the first to see."""
+    def _count_witnesses(self, before: MatchStatus, status: MatchStatus) -> None:
+        """How fast each witness was; and what LiveKit sends a webhook for, and polling was the first to see."""
         known = {person.identity: person.state for person in before.participants}
+        now = self._clock.now()
         for person in status.participants:
-            changed = known.get(person.identity) is not person.state
-            if changed and person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
+            if person.evidence is None or known.get(person.identity) is person.state:
+                continue
+            metrics.detection_seconds.labels(person.evidence.value).observe(
+                max(0.0, (now - person.since).total_seconds())
+            )
+            if person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
                 metrics.webhooks_missed.inc()
 
     def _over(self, subject: Subject, status: MatchStatus) -> None:

@@ -78,6 +78,13 @@ class Router:
             self.livekit_changed(livekit_name, source)
             self.recount(livekit_name)
 
+    def suspected(self, match: Key) -> None:
+        """A gateway has lost somebody of this Match: who is in the room is read again."""
+        for room, owner in self._matches.items():
+            if owner == match:
+                for livekit_name in [name for name, key in self._rooms.items() if key == room]:
+                    self.recount(livekit_name)
+
     def knows(self, mark: Mark) -> bool:
         """Whether the mark is one of this cluster."""
         return mark.cluster == self._cluster_id

@@ -16,6 +16,7 @@ from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.observe.cache import ObjectCache
+from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
@@ -57,6 +58,7 @@ class Bench:
             rooms=self.rooms,
             matches=self.matches,
             tokens=self.tokens,
+            heartbeats=HeartbeatView(90.0, decide_alone=False),
         )
         self.backends = cast("Backends", fake)
 

@@ -373,9 +373,10 @@ def test_whoever_came_is_not_marked_even_if_nobody_is_requeued() -> None:
     assert [(o.to, o.detail) for o in result] == [("IDLE", ""), ("IDLE", "NeverSeen")]
 
 
-def test_only_a_no_show_is_marked_as_never_seen() -> None:
+def test_of_whoever_was_missing_the_detail_says_what_was_seen_of_them() -> None:
     result = outcomes(b.active(), b.both_in(people=()), ending(EndReason.ABANDONED, "bob"))
-    assert [outcome.detail for outcome in result] == ["", ""]
+    assert [outcome.detail for outcome in result] == ["", "not listed any more"]
+
 
 
 def settle_after(match: Match, record: a.RecordEnd) -> a.Settle:

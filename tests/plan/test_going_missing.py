@@ -11,6 +11,7 @@ import pytest
 from controller.api.endings import EndReason
 from controller.api.match import Match, MatchStatus
 from controller.api.phases import MatchPhase
+from controller.facts.ledger import Solo
 from controller.facts.match import MatchSeen
 from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
@@ -29,13 +30,14 @@ def dropped(detail: str, **overrides: Any) -> Match:
     return match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
 
 
-def gone(seconds: float, detail: str) -> MatchSeen:
-    """Both witnesses, asked at that second: bob has left."""
+def gone(seconds: float, detail: str, *, noticed: float = LEFT_AT + 0.5) -> MatchSeen:
+    """Both witnesses, asked at that second: bob has left, and the ledger says since when alice is alone."""
     last = {
         "alice": b.event("joined", 3, sid="PA_alice"),
         "bob": b.event("left", LEFT_AT, sid="PA_bob", reason=detail),
     }
-    return b.both_in(seconds, ledger=b.ledger("Active", last=last), people=(b.person("alice"),))
+    ledger = replace(b.ledger("Reconnecting", last=last), solo=Solo(0, b.ms(noticed)))
+    return b.both_in(seconds, ledger=ledger, people=(b.person("alice"),), tokens=b.tokens(LEFT_AT + 900))
 
 
 def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, frozenset[str]] | None:
@@ -76,10 +78,10 @@ def test_a_deadline_counts_only_for_what_was_seen_after_it() -> None:
 def test_who_was_noticed_late_still_gets_a_few_seconds() -> None:
     # The operator was away: bob was lost at second 10, and that was noticed at second 60.
     match = b.active(timeouts=TIMEOUTS)
-    status = match_status(match, gone(60, "CONNECTION_TIMEOUT"), b.at(60), None)
+    status = match_status(match, gone(60, "CONNECTION_TIMEOUT", noticed=60), b.at(60), None)
     match = match.model_copy(update={"status": status})
-    assert cause(match, gone(64.9, "CONNECTION_TIMEOUT"), b.at(64.9)) is None
-    assert cause(match, gone(65.1, "CONNECTION_TIMEOUT"), b.at(65.1)) is not None
+    assert cause(match, gone(64.9, "CONNECTION_TIMEOUT", noticed=60), b.at(64.9)) is None
+    assert cause(match, gone(65.1, "CONNECTION_TIMEOUT", noticed=60), b.at(65.1)) is not None
 
 
 def test_the_one_who_stayed_is_queued_again_at_the_end_of_the_queue() -> None:

@@ -80,7 +80,13 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
         9,
         [],
     ),
-    ("up, room lost: nothing, its own key restores it", b.active(), b.both_in(livekit_room=None, people=()), 9, []),
+    (
+        "up, room lost: the ledger says that nobody is in; its own key restores the room",
+        b.active(),
+        b.both_in(livekit_room=None, people=()),
+        9,
+        ["Advance"],
+    ),
     ("up, Room unknown: nothing", b.active(), b.both_in(room=b.unknown()), 9, []),
     (
         "tokens for another room: again",

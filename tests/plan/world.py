@@ -261,14 +261,18 @@ class World:
         assert self.ledger is not None
         if self.ledger.settled:
             return
-        self.ledger = replace(self.ledger, phase=action.phase, room=action.livekit_name or self.ledger.room)
+        solo = self.ledger.solo
+        if action.state == "IN_CALL":
+            solo = solo.after(alone=action.alone, now_ms=b.ms(self.now))
+        room = action.livekit_name or self.ledger.room
+        self.ledger = replace(self.ledger, phase=action.phase, room=room, solo=solo)
         for user in action.identities:
             if _RANK[action.state] > _RANK.get(self.users[user], 0):
                 self.users[user] = action.state
 
     def _record_end(self, action: a.RecordEnd) -> None:
         assert self.ledger is not None
-        if self.ledger.end is None:
+        if self.ledger.end is None or self.ledger.end.cause.reason == action.replaces:
             self.ledger = replace(self.ledger, end=_end(action))
 
     def _settle(self, action: a.Settle) -> None:

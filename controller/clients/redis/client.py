@@ -107,9 +107,24 @@ class Redis:
         )
         return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def put(self, key: str, value: str, *, ttl_seconds: int) -> None:
-        """Set a string that goes by itself."""
-        await _repeat("SET", lambda: self._command("SET", key, value, "EX", ttl_seconds))
+    async def text(self, key: str) -> str | None:
+        """A string."""
+        value: str | None = await _repeat("GET", lambda: self._command("GET", key))
+        return value
+
+    async def texts(self, keys: Sequence[str]) -> list[str | None]:
+        """Several strings, None for each that is not there."""
+        values: list[str | None] = await _repeat("MGET", lambda: self._command("MGET", *keys))
+        return values
+
+    async def put(self, key: str, value: str, *, ttl_seconds: int | None = None) -> None:
+        """Set a string that goes by itself, or stays."""
+        ttl = () if ttl_seconds is None else ("EX", ttl_seconds)
+        await _repeat("SET", lambda: self._command("SET", key, value, *ttl))
+
+    async def trim(self, stream: str, *, keep: int) -> None:
+        """Drop all but the newest `keep` entries of a stream, roughly."""
+        await _repeat("XTRIM", lambda: self._command("XTRIM", stream, "MAXLEN", "~", keep))
 
     async def append(self, stream: str, fields: Mapping[str, str], *, max_entries: int) -> str:
         """Add an entry to a capped stream; its id. Not repeated: each time would add another one."""

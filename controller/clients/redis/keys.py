@@ -57,15 +57,19 @@ class Keys:
 
     def force_disconnect(self, user_id: str) -> str:
         """String: the user's call is to end, or has ended."""
-        return f"{self.prefix}force-disconnect:{user_id}"
+        return self.flag("force-disconnect", user_id)
 
     def skip_in_progress(self, user_id: str) -> str:
         """String: the user skipped."""
-        return f"{self.prefix}skip-in-progress:{user_id}"
+        return self.flag("skip-in-progress", user_id)
 
     def pre_skip(self, user_id: str) -> str:
         """String: the user skipped before the call was up."""
-        return f"{self.prefix}pre-skip:{user_id}"
+        return self.flag("pre-skip", user_id)
+
+    def flag(self, name: str, user_id: str) -> str:
+        """The flag `name` (one of `FLAGS`)."""
+        return f"{self.prefix}{name}:{user_id}"
 
     # Matches
 
@@ -100,6 +104,10 @@ class Keys:
     def signals(self) -> str:
         """Stream, in: what gateways want."""
         return f"{self.prefix}signals"
+
+    def signals_done(self) -> str:
+        """String: the id of the last signal that was dealt with."""
+        return f"{self.prefix}signals-done"
 
     def disconnects(self) -> str:
         """Stream, out: who was disconnected, and why."""

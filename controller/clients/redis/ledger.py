@@ -1,6 +1,6 @@
 """The ledger of a Match (`match:<uid>`): whom it claimed, from where, what became of them, and why it ended.
 
-Written by the scripts claim, advance, settle and witness only. Idempotency hangs on it, so it outlives the
+Written by the scripts claim, advance, signal, settle and witness only. Idempotency hangs on it, so it outlives the
 Match by a day, and a Match that was settled before it was ever claimed leaves one too: a tombstone that
 refuses a late claim.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import orjson
 
 from controller.clients.redis.replies import milliseconds, parse_outcome
-from controller.facts.ledger import Cause, End, LastEvent, Ledger
+from controller.facts.ledger import Cause, End, LastEvent, Ledger, Solo, Wish
 
 
 def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
@@ -36,6 +36,11 @@ def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
         },
         end=_end(fields),
         last={user_id: event for user_id, event in last.items() if event is not None},
+        wish=_wish(fields.get("wish", "")),
+        solo=Solo(milliseconds(fields.get("aloneMs", "")) or 0, milliseconds(fields.get("aloneSince", ""))),
+        suspected_at_ms={user_id: int(float(at)) for user_id, at in _of(fields, "suspect:")},
+        tokens_asked_at_ms=milliseconds(fields.get("tokensAskedAt", "")),
+        taken_at_ms=milliseconds(fields.get("takenAt", "")) or 0,
     )
 
 
@@ -51,6 +56,16 @@ def _end(fields: Mapping[str, str]) -> End | None:
         fields.get(name, "") for name in ("endReason", "endInitiator", "endMessage", "endEvidence")
     )
     return End(Cause(reason, initiator, message, evidence), at_ms)
+
+
+def _wish(text: str) -> Wish | None:
+    """Written by the script `signal` alone; one that does not read like a wish is none."""
+    try:
+        value = orjson.loads(text)
+        action, user, by, reason, via = (str(value[name]) for name in ("action", "user", "by", "reason", "via"))
+        return Wish(action, user, by, reason, via, int(value["at"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _last_event(text: str) -> LastEvent | None:

@@ -87,7 +87,7 @@ class Pool:
         """Take all users for the Match, or none."""
         keys = self.keys
         names = [
-            *self._fence(),
+            *self.fence(),
             keys.queue(),
             keys.reserved(),
             keys.reservations(),
@@ -96,7 +96,7 @@ class Pool:
             keys.session(request.session_id),
         ]
         args: list[str | int] = [
-            *self._credentials(),
+            *self.credentials(),
             now_ms,
             request.uid,
             request.mode,
@@ -114,18 +114,20 @@ class Pool:
 
     async def advance(self, request: AdvanceRequest, *, now_ms: int) -> AdvanceReply:
         """Move users forward; publish room, url and phase."""
-        names = [*self._fence(), self.keys.match(request.uid)]
+        names = [*self.fence(), self.keys.match(request.uid)]
         args: list[str | int] = [
-            *self._credentials(),
+            *self.credentials(),
             now_ms,
             request.uid,
             request.phase,
             request.room,
             request.url,
             request.session_id,
+            "" if request.alone is None else int(request.alone),
+            request.flag_seconds * 1000 or "",
         ]
         for user_id, state in request.users:
-            names.append(self.keys.user(user_id))
+            names += [self.keys.user(user_id), self.keys.force_disconnect(user_id)]
             args += [user_id, state]
         return parse_advance(await self.redis.run(scripts.ADVANCE, names, args))
 
@@ -133,7 +135,7 @@ class Pool:
         """Let go of users; if final, end the Match. The commit point of an ending: the first cause stays."""
         keys, cause = self.keys, request.cause
         names = [
-            *self._fence(),
+            *self.fence(),
             keys.queue(),
             keys.heartbeats(),
             keys.live(),
@@ -141,7 +143,7 @@ class Pool:
             keys.session(request.session_id),
         ]
         args: list[str | int] = [
-            *self._credentials(),
+            *self.credentials(),
             now_ms,
             request.uid,
             int(request.final),
@@ -151,6 +153,7 @@ class Pool:
             cause.initiator,
             cause.message,
             cause.evidence,
+            request.replaces,
         ]
         for user in request.users:
             names += [
@@ -258,10 +261,12 @@ class Pool:
 
     # How the calls are made
 
-    def _fence(self) -> list[str]:
+    def fence(self) -> list[str]:
+        """The first keys of every fenced script."""
         return [self.keys.incarnation(), self.keys.fence(self.shard)]
 
-    def _credentials(self) -> list[str | int]:
+    def credentials(self) -> list[str | int]:
+        """The first arguments of every fenced script."""
         return [self.incarnation, self.epoch]
 
     def _flags(self, user_id: str) -> list[str]:
@@ -271,20 +276,20 @@ class Pool:
     async def _room(
         self, livekit_name: str, status: str, now_ms: int, fields: tuple[tuple[str, str], ...]
     ) -> RoomReply:
-        names = [*self._fence(), self.keys.room(livekit_name), self.keys.room_deleted(livekit_name)]
+        names = [*self.fence(), self.keys.room(livekit_name), self.keys.room_deleted(livekit_name)]
         ttl_ms = self.retention.room_record_seconds * 1000
-        args: list[str | int] = [*self._credentials(), now_ms, ttl_ms, status]
+        args: list[str | int] = [*self.credentials(), now_ms, ttl_ms, status]
         for name, value in fields:
             args += [name, value]
         return parse_room(await self.redis.run(scripts.ROOM, names, args))
 
     async def _tokens(self, uid: str, tokens: Mapping[str, str], ttl_seconds: int) -> TokensReply:
-        names = [*self._fence(), self.keys.match(uid), self.keys.tokens(uid)]
-        args: list[str | int] = [*self._credentials(), ttl_seconds * 1000]
+        names = [*self.fence(), self.keys.match(uid), self.keys.tokens(uid)]
+        args: list[str | int] = [*self.credentials(), ttl_seconds * 1000]
         for identity, token in tokens.items():
             args += [identity, token]
         return parse_tokens(await self.redis.run(scripts.TOKENS, names, args))
 
     async def _incarnation(self, operation: str, value: str) -> IncarnationReply:
-        raw = await self.redis.run(scripts.INCARNATION, self._fence(), [value, self.epoch, operation])
+        raw = await self.redis.run(scripts.INCARNATION, self.fence(), [value, self.epoch, operation])
         return parse_incarnation(raw)

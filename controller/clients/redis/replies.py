@@ -7,7 +7,7 @@ simply repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -196,6 +196,80 @@ def parse_outcome(user_id: str, text: str, detail: str) -> SettledUser:
     """An outcome as the ledger spells it: `WAITING:<score>`, `IDLE` or `LOST`."""
     name, _, score = text.partition(":")
     return SettledUser(user_id, Outcome(name), milliseconds(score), detail)
+
+
+# signal, silent, expire
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The signal is in the ledger of the Match `match_name`; `replay`: an earlier wish of its kind is."""
+
+    match_name: str
+    replay: bool
+
+
+class Ignored(StrEnum):
+    """Why a signal has no effect."""
+
+    UNKNOWN = "unknown"
+    """No such Match holds anybody."""
+    OVER = "over"
+    STRANGER = "stranger"
+    """The user is not of that Match."""
+    ELSEWHERE = "elsewhere"
+    """The Match has let go of the user."""
+    OLDER = "older"
+    """It was sent before the call began."""
+
+
+SignalReply = Noted | Ignored | Stale | Lost
+
+
+def parse_signal(raw: Raw) -> SignalReply:
+    """The answer of `signal`."""
+    match raw:
+        case ["OK", kind, match_name]:
+            return Noted(match_name, replay=kind == "replay")
+        case ["IGNORED", why]:
+            return Ignored(why)
+    return _fenced("signal", raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Who has not beaten for a while, with the last beat, out of `beating` who ever did."""
+
+    beating: int
+    last_beat_ms: Mapping[str, int]
+
+
+def parse_silent(raw: Raw) -> Silence:
+    """The answer of `silent`."""
+    match raw:
+        case ["OK", beating, *rest]:
+            return Silence(int(beating), {user_id: int(float(score)) for user_id, score in _pairs(rest)})
+    raise unknown_reply("silent", raw)
+
+
+class Expiry(StrEnum):
+    """What `expire` found."""
+
+    IDLE = "idle"
+    ALIVE = "alive"
+    HELD = "held"
+    UNKNOWN = "unknown"
+
+
+ExpireReply = Expiry | Stale | Lost
+
+
+def parse_expire(raw: Raw) -> ExpireReply:
+    """The answer of `expire`."""
+    match raw:
+        case ["OK", what]:
+            return Expiry(what)
+    return _fenced("expire", raw)
 
 
 # room, tokens, incarnation, witness

@@ -7,7 +7,7 @@ made, because a script that starts must find everything it needs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controller.facts.ledger import Cause
@@ -100,7 +100,8 @@ class AdvanceRequest:
     """Move users of the Match `uid` forward, and publish what is known by now (empty: leave as it is).
 
     States only move up, so asking for the state that somebody has already passed publishes and changes
-    nothing else.
+    nothing else. `alone` tells whether exactly one of them is in the room (None: as before). With `flag_seconds`,
+    whoever becomes DISCONNECTING finds the flag of older clients set for that long.
     """
 
     uid: str
@@ -109,6 +110,8 @@ class AdvanceRequest:
     room: str = ""
     url: str = ""
     session_id: str = ""
+    alone: bool | None = None
+    flag_seconds: int = 0
 
     def __post_init__(self) -> None:
         _require(self.uid, "-", (user_id for user_id, _ in self.users))
@@ -126,16 +129,54 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class SettleRequest:
-    """Let go of `users`. `final` ends the Match: it must name every user who is not settled yet."""
+    """Let go of `users`. `final` ends the Match: it must name every user who is not settled yet.
+
+    The first cause that is stored stays, unless its reason is `replaces`.
+    """
 
     uid: str
     session_id: str
     users: tuple[Settlement, ...]
     cause: Cause = _NO_CAUSE
     final: bool = True
+    replaces: str = ""
 
     def __post_init__(self) -> None:
         _require(self.uid, self.session_id, (user.id for user in self.users))
+
+
+class SignalKind(StrEnum):
+    """What a gateway, or a flag of an older client, can say about a user in a Match."""
+
+    SKIP = "skip"
+    END = "end"
+    DISCONNECT = "disconnect"
+    SUSPECT = "suspect"
+    """The gateway has lost the user's client, perhaps for a moment."""
+    TOKEN = "token"  # noqa: S105 (a name)
+    """The user's client needs a token once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One of them, about `user` in the Match `uid`.
+
+    `sent_ms` is when it was sent, by the clock of Redis; None where the sender named the Match. `via` is the stream or
+    the flag that it came by; `is_flag` has it deleted once it is noted.
+    """
+
+    uid: str
+    user: str
+    kind: SignalKind
+    by: str = ""
+    reason: str = ""
+    via: str = "signal"
+    sent_ms: int | None = None
+    is_flag: bool = False
+
+    def about(self, uid: str) -> Signal:
+        """The same, of the Match `uid`."""
+        return replace(self, uid=uid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,12 @@ ADVANCE = _load("advance", "common", "operator")
 SETTLE = _load("settle", "common", "operator")
 ROOM = _load("room", "common", "operator")
 TOKENS = _load("tokens", "common", "operator")
+SIGNAL = _load("signal", "common", "operator")
+EXPIRE = _load("expire", "common", "operator")
 INCARNATION = _load("incarnation", "common", "operator")
 
-# Of any replica that received a webhook.
+# Of any replica: the one that received a webhook, the one that looks at heartbeats.
+SILENT = _load("silent", "common")
 WITNESS = _load("witness", "common")
 
 # Published, for gateways and matchmakers.
@@ -44,4 +47,8 @@ BEAT = _load("beat", "common")
 RESERVE = _load("reserve", "common")
 RELEASE = _load("release", "common")
 
-ALL = (CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, INCARNATION, WITNESS, ENQUEUE, LEAVE, BEAT, RESERVE, RELEASE)
+ALL = (
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, INCARNATION),
+    *(SILENT, WITNESS),
+    *(ENQUEUE, LEAVE, BEAT, RESERVE, RELEASE),
+)

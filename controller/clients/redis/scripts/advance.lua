@@ -1,12 +1,15 @@
 
 -- advance: move users of a Match forward, and publish what is known by now.
--- KEYS 3 match, then the users
--- ARGV 3 now (ms), 4 uid, 5 phase, 6 room, 7 url, 8 session id (each may be empty: as it is), then per user: id, state
+-- KEYS 3 match, then per user: user, force-disconnect
+-- ARGV 3 now (ms), 4 uid, 5 phase, 6 room, 7 url, 8 session id (each may be empty: as it is), 9 whether one is alone
+--      (0, 1, empty: as it is), 10 TTL (ms) of the flag that tells polling clients of the end (empty: none),
+--      then per user: id, state
 -- OK (id changed|same|lost)* · SETTLED · UNCLAIMED · STALE epoch · LOST
 
-local KEYS_BEFORE, ARGV_BEFORE, ARGV_PER_USER = 3, 8, 2
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 3, 2, 10, 2
+local TOGETHER_AGAIN_MS = 5000
 local match = KEYS[3]
-local now, uid, phase = ARGV[3], ARGV[4], ARGV[5]
+local now, uid, phase, alone, flag_ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[10]
 local published = {room = ARGV[6], url = ARGV[7], sessionID = ARGV[8]}
 
 -- States only move up, so a late or repeated call never takes somebody back. Reconnecting people stay IN_CALL.
@@ -16,7 +19,7 @@ local refused = refusal(false)
 if refused then
   return refused
 end
-local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'phase')
+local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'phase', 'aloneSince', 'aloneMs', 'togetherSince')
 if ledger[2] then
   return {'SETTLED'}
 end
@@ -30,9 +33,18 @@ end
 if published.room ~= '' then
   redis.call('HSET', match, 'room', published.room)
 end
+-- How long one was alone in all; being together for a while makes it begin anew.
+if alone == '1' and not ledger[4] then
+  local together_ms = ledger[6] and tonumber(now) - tonumber(ledger[6]) or TOGETHER_AGAIN_MS
+  redis.call('HSET', match, 'aloneSince', now, 'aloneMs', together_ms >= TOGETHER_AGAIN_MS and '0' or text(ledger[5]))
+elseif alone == '0' and ledger[4] then
+  local total_ms = (tonumber(ledger[5] or '') or 0) + math.max(0, tonumber(now) - tonumber(ledger[4]))
+  redis.call('HDEL', match, 'aloneSince')
+  redis.call('HSET', match, 'aloneMs', whole(total_ms), 'togetherSince', now)
+end
 local reply = {'OK'}
 for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
-  local key = KEYS[KEYS_BEFORE + n]
+  local key, flag = KEYS[KEYS_BEFORE + 2 * n - 1], KEYS[KEYS_BEFORE + 2 * n]
   local id, target = ARGV[ARGV_BEFORE + 2 * n - 1], ARGV[ARGV_BEFORE + 2 * n]
   local user = redis.call('HMGET', key, 'match', 'state')
   local step = 'lost'
@@ -48,6 +60,9 @@ for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
     if step == 'changed' then
       redis.call('HSET', key, 'state', target, 'since', now)
       redis.call('HINCRBY', key, 'epoch', 1)
+      if target == 'DISCONNECTING' and flag_ttl ~= '' then
+        redis.call('SET', flag, 'roomkeeper:' .. uid, 'PX', flag_ttl)
+      end
     end
     if #news > 0 then
       redis.call('HSET', key, unpack(news))

@@ -70,8 +70,9 @@ for _, user in ipairs(users) do
 end
 
 -- Nothing refuses from here on.
-redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'phase', phase, 'matchName', match_name,
-  'sessionID', session_id, 'room', room)
+-- Signals and beats carry times of this server's clock, and are compared with takenAt.
+redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', whole(server_ms()), 'phase', phase,
+  'matchName', match_name, 'sessionID', session_id, 'room', room)
 redis.call('ZADD', live, now, uid)
 redis.call('SET', session, uid)
 local reply = {'OK', 'new'}
@@ -84,7 +85,7 @@ for _, user in ipairs(users) do
   redis.call('HINCRBY', user.key, 'epoch', 1)
   redis.call('HINCRBY', user.key, 'seq', 1)
   redis.call('PERSIST', user.key)
-  delete_bare_flags(unpack(user.flags))
+  delete_flags(user.flags, true)
   reply[#reply + 1] = user.id
   reply[#reply + 1] = user.place
 end

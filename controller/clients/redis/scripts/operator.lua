@@ -31,11 +31,11 @@ local function refusal(is_restore)
 end
 
 -- Flags of older clients: 'match:<uid>' names the call it is about and 'roomkeeper:<uid>' is ours, for clients that
--- poll; any other value is bare. A bare one that outlived its call would end the next.
-local function delete_bare_flags(force_disconnect, skip_in_progress, pre_skip)
-  local flags = {force_disconnect, skip_in_progress, pre_skip}
+-- poll; any other value is bare. A bare one that outlived its call would end the next, and so would ours.
+local function delete_flags(flags, also_ours)
   for n, value in ipairs(redis.call('MGET', unpack(flags))) do
-    if value and not string.find(value, '^match:') and not string.find(value, '^roomkeeper:') then
+    local is_ours = value and string.find(value, '^roomkeeper:')
+    if value and not string.find(value, '^match:') and (also_ours or not is_ours) then
       redis.call('DEL', flags[n])
     end
   end

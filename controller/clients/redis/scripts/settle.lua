@@ -4,16 +4,16 @@
 -- KEYS 3 queue, 4 heartbeats, 5 live, 6 match, 7 session,
 --      then per user: user, blocked, recent, force-disconnect, skip-in-progress, pre-skip
 -- ARGV 3 now (ms), 4 uid, 5 final (0, 1), 6 TTL of the ledger (ms), 7 TTL of idle users (ms),
---      8 reason, 9 initiator, 10 message, 11 evidence,
+--      8 reason, 9 initiator, 10 message, 11 evidence, 12 a stored reason that this one replaces (or empty),
 --      then per user: id, WAITING|IDLE|BACK, ORIG|NOW, detail
 -- OK new|replay reason initiator message evidence end-time-or-empty (id WAITING:place|IDLE|LOST detail)*
 --      · INCOMPLETE id · UNCLAIMED (never if final) · STALE epoch · LOST
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 7, 6, 11, 4
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 7, 6, 12, 4
 local RECENT_PARTNERS, RECENT_TTL_MS = 20, 600000
 local queue, heartbeats, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local now, uid, final, match_ttl, idle_ttl = ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7]
-local reason, initiator, message, evidence = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local reason, initiator, message, evidence, replaces = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
 local refused = refusal(false)
 if refused then
@@ -50,10 +50,15 @@ if final and not ledger.settled then
   end
 end
 
--- Where the user goes: a place in the queue, or nil for idle. Whoever never came from the queue is not put into it.
+-- Where the user goes: a place in the queue, or nil for idle; and what to say if that is not what was asked for.
+-- Whoever never came from the queue is not put into it.
 local function next_place(user)
   local original = ledger['q:' .. user.id]
-  if original == '' or user.decision == 'IDLE' or redis.call('EXISTS', user.blocked) == 1 then
+  if original == '' or user.decision == 'IDLE' then
+    return nil
+  end
+  if redis.call('EXISTS', user.blocked) == 1 then
+    user.detail = 'Blocked'
     return nil
   end
   if user.decision == 'WAITING' and user.place == 'NOW' then
@@ -91,7 +96,7 @@ local function let_go(user)
     redis.call('PEXPIRE', user.key, idle_ttl)
     redis.call('ZREM', heartbeats, user.id)
   end
-  delete_bare_flags(unpack(user.flags))
+  delete_flags(user.flags, false)
   remember_partners(user)
   return score and 'WAITING:' .. score or 'IDLE'
 end
@@ -109,7 +114,8 @@ for _, user in ipairs(users) do
   end
 end
 
-if not ledger.endAt and not ledger.settled and (final or reason ~= '') then
+local is_replaced = replaces ~= '' and ledger.endReason == replaces and reason ~= replaces
+if not ledger.settled and ((not ledger.endAt and (final or reason ~= '')) or is_replaced) then
   kind = 'new'
   ledger.endReason, ledger.endInitiator, ledger.endMessage = reason, initiator, message
   ledger.endEvidence, ledger.endAt = evidence, now

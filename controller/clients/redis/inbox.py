@@ -1,0 +1,110 @@
+"""What gateways and older clients say to the operator: signals, flags, heartbeats (and their silence).
+
+The calls of `triggers.signals`, `triggers.flags` and `triggers.heartbeats`. A signal becomes a field of the Match's
+ledger, where `observe` reads it: so it outlives whoever heard it, and what follows is the planner's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controller.clients.redis import scripts
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.replies import (
+    ExpireReply,
+    SignalReply,
+    Silence,
+    parse_expire,
+    parse_signal,
+    parse_silent,
+)
+from controller.clients.redis.requests import Signal, SignalKind
+
+FLAGS = {
+    "force-disconnect": SignalKind.DISCONNECT,
+    "skip-in-progress": SignalKind.SKIP,
+    "pre-skip": SignalKind.SKIP,
+}
+"""The flags of older clients, and what each means."""
+
+_OURS = "roomkeeper:"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag that is set for a user."""
+
+    name: str
+    user_id: str
+    value: str
+
+    @property
+    def match_uid(self) -> str:
+        """The Match that it is about; empty if it does not say."""
+        return self.value.removeprefix("match:") if self.value.startswith("match:") else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """One pool's."""
+
+    pool: Pool
+
+    async def signal(self, signal: Signal, *, now_ms: int) -> SignalReply:
+        """Note a signal in the ledger of its Match. Of several wishes to end it the first stays."""
+        keys = self.pool.keys
+        names = [*self.pool.fence(), keys.user(signal.user), keys.match(signal.uid)]
+        if signal.is_flag:
+            names.append(keys.flag(signal.via, signal.user))
+        args: list[str | int] = [
+            *self.pool.credentials(),
+            now_ms,
+            signal.uid,
+            signal.user,
+            signal.kind,
+            signal.by,
+            signal.reason,
+            signal.via,
+            "" if signal.sent_ms is None else signal.sent_ms,
+        ]
+        return parse_signal(await self.pool.redis.run(scripts.SIGNAL, names, args))
+
+    async def signals_done(self) -> str:
+        """The id of the last entry of `signals` that was dealt with; the beginning if none was."""
+        return await self.pool.redis.text(self.pool.keys.signals_done()) or "0-0"
+
+    async def set_signals_done(self, entry_id: str, *, keep: int = 10_000) -> None:
+        """Everything up to `entry_id` was dealt with; what is older than the last `keep` entries goes."""
+        await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
+        await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
+
+    async def holder(self, user_id: str) -> str:
+        """UID of the Match that holds the user; empty if none does."""
+        return await self.pool.redis.field(self.pool.keys.user(user_id), "match") or ""
+
+    async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
+        """The flags of older clients that are set for these users, but for our own."""
+        names = [(name, user_id) for user_id in user_ids for name in FLAGS]
+        if not names:
+            return ()
+        values = await self.pool.redis.texts([self.pool.keys.flag(name, user_id) for name, user_id in names])
+        found = (Flag(name, user_id, value) for (name, user_id), value in zip(names, values, strict=True) if value)
+        return tuple(flag for flag in found if not flag.value.startswith(_OURS))
+
+    async def silent(self, *, for_seconds: float, limit: int = 1000) -> Silence:
+        """Who has not beaten for that long."""
+        return parse_silent(
+            await self.pool.redis.run(scripts.SILENT, [self.pool.keys.heartbeats()], [round(for_seconds * 1000), limit])
+        )
+
+    async def expire(self, user_id: str, last_beat_ms: int, *, now_ms: int) -> ExpireReply:
+        """Let somebody wait no more who has not beaten since `last_beat_ms`."""
+        keys = self.pool.keys
+        names = [
+            *self.pool.fence(),
+            *(keys.queue(), keys.reserved(), keys.reservations(), keys.heartbeats(), keys.user(user_id)),
+        ]
+        idle_ms = self.pool.retention.idle_user_seconds * 1000
+        args: list[str | int] = [*self.pool.credentials(), now_ms, user_id, last_beat_ms, idle_ms]
+        return parse_expire(await self.pool.redis.run(scripts.EXPIRE, names, args))

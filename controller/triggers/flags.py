@@ -1,0 +1,68 @@
+"""Flags of older clients: read for everybody in a call, twice a second, and treated as signals.
+
+With many users a tick reads the next few hundred of them, so that its cost is bounded. Which flags mean what is in
+`clients.redis.inbox`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from controller.api.phases import MATCH_PHASES
+from controller.backends import Backends
+from controller.clients.redis.inbox import FLAGS, Flag, Inbox
+from controller.clients.redis.requests import Signal
+from controller.errors import BackendError, LeadershipLost
+from controller.telemetry import metrics
+from controller.triggers.router import Router
+from controller.triggers.signals import note_signal
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL_SECONDS = 0.5
+_USERS_PER_TICK = 500
+
+
+class FlagPoller:
+    """Reads the flags of all pools of this replica."""
+
+    def __init__(self, backends: Backends, router: Router) -> None:
+        self._backends = backends
+        self._router = router
+        self._offset = 0
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            try:
+                await self._tick()
+            except (BackendError, LeadershipLost) as error:
+                log.debug("flags cannot be read at the moment", error=str(error))
+
+    async def _tick(self) -> None:
+        users = [
+            (namespace, user) for namespace in self._backends.pools.namespaces() for user in self._users(namespace)
+        ]
+        if self._offset >= len(users):
+            self._offset = 0
+        turn = users[self._offset : self._offset + _USERS_PER_TICK]
+        self._offset += _USERS_PER_TICK
+        for namespace in dict.fromkeys(namespace for namespace, _ in turn):
+            ids = tuple(user for of, user in turn if of == namespace)
+            for flag in await Inbox(self._backends.pools.unbound(namespace)).flags(ids):
+                await self._take(namespace, flag)
+
+    def _users(self, namespace: str) -> Iterator[str]:
+        for match in self._backends.matches.in_namespace(namespace):
+            phase = match.status.phase
+            if phase is not None and not MATCH_PHASES[phase].terminal and match.status.end is None:
+                yield from match.spec.identities
+
+    async def _take(self, namespace: str, flag: Flag) -> None:
+        signal = Signal(flag.match_uid, flag.user_id, FLAGS[flag.name], via=flag.name, is_flag=True)
+        outcome = await note_signal(self._backends.pools, self._router, self._backends.clock, namespace, signal)
+        metrics.signal_came(signal.kind.value, "flag", outcome)

@@ -1,0 +1,99 @@
+"""Heartbeats as a witness: one read per interval and pool tells who has fallen silent.
+
+Whoever waits and is silent leaves the queue; whoever is in a call has their Match woken up, and what follows is the
+planner's decision (`plan.lapses`). Where LiveKit says that media is up, the gateway is in trouble: that is told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from controller.api.match import Match, ParticipantState
+from controller.api.phases import MATCH_PHASES
+from controller.backends import Backends
+from controller.clients.redis.inbox import Inbox
+from controller.clients.redis.replies import Expiry
+from controller.errors import BackendError, LeadershipLost
+from controller.facts.time import milliseconds
+from controller.loop.key import Key, Kind
+from controller.telemetry import metrics
+from controller.triggers.router import Router
+
+log = structlog.get_logger(__name__)
+
+
+class HeartbeatReader:
+    """Reads all pools of this replica."""
+
+    def __init__(self, backends: Backends, router: Router, interval_seconds: float) -> None:
+        self._backends = backends
+        self._router = router
+        self._interval_seconds = interval_seconds
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            for namespace in self._backends.pools.namespaces():
+                try:
+                    await self._read(namespace)
+                except (BackendError, LeadershipLost) as error:
+                    log.debug("heartbeats cannot be read at the moment", namespace=namespace, error=str(error))
+
+    async def _read(self, namespace: str) -> None:
+        view = self._backends.heartbeats
+        inbox = Inbox(self._backends.pools.unbound(namespace))
+        silence = await inbox.silent(for_seconds=view.after_seconds)
+        heard = view.heard(namespace, silence.beating, silence.last_beat_ms, self._backends.clock.now())
+        if heard.doubted:
+            metrics.heartbeats_doubted.inc(heard.doubted)
+            log.warning(
+                "many heartbeats stopped at once: a gateway is in trouble, and nobody counts as lost for it",
+                namespace=namespace,
+                users=heard.doubted,
+            )
+        if heard.newly_silent:
+            self._wake(namespace, set(heard.newly_silent))
+        await self._expire(namespace, set(view.silent(namespace)) - self._in_calls(namespace))
+
+    def _wake(self, namespace: str, silent: set[str]) -> None:
+        for match in self._live(namespace):
+            theirs = silent.intersection(match.spec.identities)
+            if theirs:
+                self._report(match, theirs)
+                self._router.enqueue(Key(Kind.MATCH, namespace, match.metadata.name), "heartbeat")
+
+    def _report(self, match: Match, silent: Iterable[str]) -> None:
+        connected = {p.identity for p in match.status.participants if p.state is ParticipantState.CONNECTED}
+        for who in sorted(connected.intersection(silent)):
+            metrics.heartbeats_contradicted.inc()
+            log.warning(
+                "heartbeats stopped, and LiveKit says that media is up: the gateway is in trouble, not the call",
+                key=f"{match.metadata.namespace}/{match.metadata.name}",
+                identity=who,
+            )
+
+    async def _expire(self, namespace: str, silent: set[str]) -> None:
+        """Whoever once beat, and waits without a word, waits no more."""
+        if not silent:
+            return
+        pool = await self._backends.pools.get(namespace)
+        last_beat_ms = self._backends.heartbeats.silent(namespace)
+        now_ms = milliseconds(self._backends.clock.now())
+        for who in sorted(silent):
+            reply = await Inbox(pool).expire(who, last_beat_ms[who], now_ms=now_ms)
+            self._backends.pools.check(namespace, reply)
+            if reply is Expiry.IDLE:
+                metrics.waiters_expired.inc()
+                log.info("somebody waited without a word and left the queue", namespace=namespace, identity=who)
+
+    def _in_calls(self, namespace: str) -> set[str]:
+        return {who for match in self._live(namespace) for who in match.spec.identities}
+
+    def _live(self, namespace: str) -> Iterable[Match]:
+        for match in self._backends.matches.in_namespace(namespace):
+            if match.status.phase is None or not MATCH_PHASES[match.status.phase].terminal:
+                yield match

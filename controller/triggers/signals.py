@@ -1,0 +1,95 @@
+"""Signals of gateways: read from the stream `signals` of each pool, noted in the ledgers, and the Matches woken up.
+
+Where reading had got to is kept in Redis, so that what is sent while nobody listens is heard later; a signal that is
+read twice is noted once. One that makes no sense is told of and passed over: it must not hold up those behind it.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from controller.clients.redis.client import StreamEntry
+from controller.clients.redis.inbox import Inbox
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.replies import Ignored, Noted
+from controller.clients.redis.requests import Signal, SignalKind
+from controller.clock import Clock
+from controller.facts.time import milliseconds
+from controller.loop.key import Key, Kind
+from controller.loop.pools import Pools
+from controller.telemetry import metrics
+from controller.triggers.router import Router
+
+log = structlog.get_logger(__name__)
+
+_KINDS = ", ".join(SignalKind)
+
+
+class SignalSource:
+    """The streams `signals` of all pools, as `triggers.stream` follows them."""
+
+    def __init__(self, pools: Pools, router: Router, clock: Clock, cluster_id: str) -> None:
+        self._pools = pools
+        self._router = router
+        self._clock = clock
+        self._cluster_id = cluster_id
+
+    def stream(self, namespace: str) -> str:
+        """The key of one pool's stream."""
+        return Keys(self._cluster_id, namespace).signals()
+
+    async def start(self, namespace: str) -> str:
+        """The entry that was dealt with last, by us or by a predecessor."""
+        return await Inbox(await self._pools.get(namespace)).signals_done()
+
+    async def take(self, namespace: str, entries: tuple[StreamEntry, ...]) -> None:
+        """Note them all, in their order. Raises BackendError or LeadershipLost if that cannot be done now."""
+        for entry in entries:
+            signal = _parse(entry)
+            outcome = (
+                "malformed"
+                if signal is None
+                else await note_signal(self._pools, self._router, self._clock, namespace, signal)
+            )
+            metrics.signal_came("malformed" if signal is None else signal.kind.value, "signal", outcome)
+        await Inbox(await self._pools.get(namespace)).set_signals_done(entries[-1].id)
+
+
+async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str, signal: Signal) -> str:
+    """Note one signal in the ledger and wake its Match; what came of it in one word.
+
+    A signal that names no Match is about the one that holds the user.
+    """
+    inbox = Inbox(await pools.get(namespace))
+    if not signal.uid:
+        signal = signal.about(await inbox.holder(signal.user))
+    if not signal.uid:
+        return "idle"
+    reply = await inbox.signal(signal, now_ms=milliseconds(clock.now()))
+    pools.check(namespace, reply)
+    if isinstance(reply, Ignored):
+        log.info("signal ignored", why=reply.value, kind=signal.kind.value, match=signal.uid, via=signal.via)
+        return reply.value
+    assert isinstance(reply, Noted)
+    key = Key(Kind.MATCH, namespace, reply.match_name)
+    router.enqueue(key, "signal")
+    if signal.kind is SignalKind.SUSPECT:
+        router.suspected(key)
+    return "replay" if reply.replay else "noted"
+
+
+def _parse(entry: StreamEntry) -> Signal | None:
+    fields = entry.fields
+    user, kind, uid = fields.get("user", ""), fields.get("type", ""), fields.get("match", "")
+    if kind not in set(SignalKind) or not user:
+        log.warning(
+            "signal passed over",
+            stream=entry.stream,
+            entry=entry.id,
+            why=f"type {kind!r} is none of {_KINDS}" if user else "it names no user",
+        )
+        return None
+    sent_ms = None if uid else int(entry.id.partition("-")[0])
+    return Signal(
+        uid, user, SignalKind(kind), by=fields.get("by", ""), reason=fields.get("reason", "")[:256], sent_ms=sent_ms
+    )
