@@ -88,7 +88,7 @@ def _wished(match: Match, seen: MatchSeen, _now: datetime) -> EndCause | None:
     reason = _WISHES.get(wish.action) if wish is not None else None
     if wish is None or reason is None:
         return None
-    initiator = wish.by or wish.user
+    initiator = wish.by or ("" if reason is EndReason.DISCONNECTED else wish.user)
     message = ENDINGS[reason].sentence(who=wish.user, detail=wish.reason)
     if wish.via != "signal":
         message += f" (flag {wish.via})"

@@ -12,7 +12,8 @@ from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.actions import UserOutcome
-from controller.plan.causes import EndCause, cause_of_end
+from controller.plan.cause import EndCause
+from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
 from controller.plan.outcomes import outcomes
 from tests import builders as b
@@ -376,7 +377,6 @@ def test_whoever_came_is_not_marked_even_if_nobody_is_requeued() -> None:
 def test_of_whoever_was_missing_the_detail_says_what_was_seen_of_them() -> None:
     result = outcomes(b.active(), b.both_in(people=()), ending(EndReason.ABANDONED, "bob"))
     assert [outcome.detail for outcome in result] == ["", "not listed any more"]
-
 
 
 def settle_after(match: Match, record: a.RecordEnd) -> a.Settle:

@@ -1,0 +1,164 @@
+"""What time decides beside windows: silence, being alone, and what was seen of those who did not come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.api.endings import EndReason
+from controller.api.match import Match, ParticipantState
+from controller.facts.ledger import LastEvent, Solo
+from controller.facts.livekit import LiveKitParticipant
+from controller.facts.match import HeartbeatFacts, MatchSeen
+from controller.plan import actions as a
+from controller.plan.causes import cause_of_end
+from controller.plan.match import plan_match
+from controller.plan.outcomes import outcomes
+from tests import builders as b
+from tests.plan.world import only
+
+ALICE = (b.person("alice"),)
+# Long windows for coming back, so that being alone is what ends it.
+PATIENT = {"reconnectSeconds": 120, "soloSeconds": 20}
+
+
+def silent(*who: str, alone: bool = False) -> HeartbeatFacts:
+    return HeartbeatFacts(frozenset(who), 90.0, decide_alone=alone)
+
+
+BOB_IS_JOINED = (*ALICE, b.person("bob", state="JOINED"))
+
+
+@pytest.mark.parametrize(
+    ("case", "seen", "ends"),
+    [
+        ("LiveKit says that media is up", replace(b.both_in(), heartbeats=silent("bob")), False),
+        ("LiveKit has lost him too", replace(b.both_in(people=ALICE), heartbeats=silent("bob")), True),
+        ("only his socket is open", replace(b.both_in(people=BOB_IS_JOINED), heartbeats=silent("bob")), True),
+        ("heartbeats decide alone", replace(b.both_in(), heartbeats=silent("bob", alone=True)), True),
+        (
+            "LiveKit cannot be asked",
+            replace(b.both_in(people=ALICE, trouble="no answer"), heartbeats=silent("bob")),
+            False,
+        ),
+        ("somebody else is silent", replace(b.both_in(people=ALICE), heartbeats=silent("alice")), False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_silence_ends_the_call_unless_livekit_contradicts(case: str, seen: MatchSeen, ends: bool) -> None:
+    cause = cause_of_end(b.active(timeouts=PATIENT), seen, b.at(9))
+    assert (cause is not None) == ends, case
+    if cause is not None:
+        assert (cause.reason, cause.code) == (EndReason.NETWORK_LOST, "HeartbeatsStopped")
+        assert cause.subject == {"bob"}
+        assert "heartbeats of the client stopped" in cause.message
+
+
+def test_silence_before_the_call_is_up_ends_nothing() -> None:
+    seen = replace(b.all_made(people=ALICE), heartbeats=silent("bob"))
+    assert cause_of_end(b.connecting(), seen, b.at(9)) is None
+
+
+def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, MatchSeen]:
+    """Alice is alone since then, and was alone for some time before."""
+    ledger = replace(b.ledger("Reconnecting"), solo=Solo(round(before * 1000), b.ms(since)))
+    return b.active(timeouts=PATIENT), b.both_in(seconds, ledger=ledger, people=ALICE)
+
+
+@pytest.mark.parametrize(
+    ("since", "before", "seconds", "ends"), [(10, 0, 29.9, False), (10, 0, 30.1, True), (10, 15, 15.1, True)]
+)
+def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, seconds: float, ends: bool) -> None:
+    match, seen = alone(seconds, since=since, before=before)
+    cause = cause_of_end(match, seen, b.at(seconds))
+    assert (cause is not None) == ends
+    if cause is not None:
+        assert cause.reason is EndReason.ABANDONED
+        assert cause.subject == {"bob"}
+        assert [(o.to, o.place) for o in outcomes(match, seen, cause)] == [("WAITING", "NOW"), ("IDLE", "NOW")]
+
+
+def test_being_alone_counts_only_for_what_was_seen_after_the_deadline() -> None:
+    match, _ = alone(40, since=10)
+    _, seen = alone(29, since=10)
+    assert cause_of_end(match, seen, b.at(40)) is None
+
+
+def test_the_deadline_of_being_alone_is_planned_for() -> None:
+    match, seen = alone(11, since=10, before=5)
+    assert plan_match(match, seen, b.at(11)).deadline == b.at(25)
+
+
+@pytest.mark.parametrize(
+    ("phase", "solo", "people", "expected"),
+    [
+        ("Active", Solo(), ALICE, ("Reconnecting", True)),
+        ("Active", Solo(), (), ("Reconnecting", False)),
+        ("Reconnecting", Solo(0, b.ms(5)), (), ("Reconnecting", False)),
+        ("Reconnecting", Solo(0, b.ms(5)), (*ALICE, b.person("bob")), ("Active", False)),
+        ("Reconnecting", Solo(0, b.ms(5)), ALICE, None),
+    ],
+)
+def test_the_ledger_follows_who_is_there(
+    phase: str, solo: Solo, people: tuple[LiveKitParticipant, ...], expected: tuple[str, bool] | None
+) -> None:
+    seen = b.both_in(ledger=replace(b.ledger(phase), solo=solo), people=people)
+    plan = plan_match(b.active(timeouts=PATIENT), seen, b.at(9))
+    if expected is None:
+        assert plan.actions == ()
+    else:
+        action = only(plan, a.Advance)
+        assert (action.phase, action.alone, action.state) == (*expected, "IN_CALL")
+
+
+@pytest.mark.parametrize(
+    ("people", "last", "to", "detail"),
+    [
+        (ALICE, {}, "IDLE", "NeverSeen"),
+        (BOB_IS_JOINED, {}, "IDLE", "SignalOnly"),
+        (ALICE, {"bob": b.event("connection_aborted", 5, reason="JOIN_FAILURE")}, "WAITING", "MediaFailed"),
+        (ALICE, {"bob": b.event("left", 5, reason="MEDIA_FAILURE")}, "WAITING", "MediaFailed"),
+        (ALICE, {"bob": b.event("left", 5, reason="CLIENT_INITIATED")}, "IDLE", "CLIENT_INITIATED"),
+    ],
+)
+def test_a_no_show_says_what_was_seen_and_does_not_punish_who_tried(
+    people: tuple[LiveKitParticipant, ...], last: dict[str, LastEvent], to: str, detail: str
+) -> None:
+    seen = b.all_made(30, ledger=b.ledger("Connecting", last=last), people=people)
+    match = b.connecting()
+    cause = cause_of_end(match, seen, b.at(30))
+    assert cause is not None
+    assert cause.reason is EndReason.NO_SHOW
+    outcome = {o.identity: o for o in outcomes(match, seen, cause)}["bob"]
+    assert (outcome.to, outcome.detail) == (to, detail)
+    if detail == "MediaFailed":
+        assert outcome.place == "ORIG"
+
+
+def test_a_gateway_that_suspected_it_first_has_opened_the_window() -> None:
+    status = b.active().status
+    people = tuple(
+        person.model_copy(
+            update={"state": ParticipantState.RECONNECTING, "since": b.at(40), "detail": "CONNECTION_TIMEOUT"}
+        )
+        if person.identity == "bob"
+        else person
+        for person in status.participants
+    )
+    match = b.active().model_copy(update={"status": status.model_copy(update={"participants": people})})
+
+    def deadline(suspected: float | None) -> object:
+        ledger = b.ledger("Reconnecting", last={"bob": b.event("left", 40, reason="CONNECTION_TIMEOUT")})
+        known = {} if suspected is None else {"bob": b.ms(suspected)}
+        seen = b.both_in(
+            41,
+            ledger=replace(ledger, suspected_at_ms=known, solo=Solo(0, b.ms(40.5))),
+            people=ALICE,
+            tokens=b.tokens(960),
+        )
+        return plan_match(match, seen, b.at(41)).deadline
+
+    assert deadline(None) == b.at(55)
+    assert deadline(30) == b.at(45)
+    assert deadline(10) == b.at(55)  # too long ago: that was something else

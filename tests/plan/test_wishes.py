@@ -1,0 +1,119 @@
+"""What gateways and older clients say ends a call as a termination does; and who may still have the last word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controller.api.endings import EndReason
+from controller.facts.ledger import Wish
+from controller.facts.match import MatchSeen
+from controller.plan import actions as a
+from controller.plan.causes import cause_of_end
+from controller.plan.match import plan_match
+from controller.plan.outcomes import outcomes
+from tests import builders as b
+from tests.plan.world import only
+
+SKIP = Wish("skip", "alice", via="signal", reason="next")
+
+
+def wished(wish: Wish | None, *, phase: str = "Active", **ledger: Any) -> MatchSeen:
+    """A call in which somebody has said this."""
+    return b.both_in(ledger=replace(b.ledger(phase, **ledger), wish=wish))
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason", "initiator", "subject", "message"),
+    [
+        (SKIP, EndReason.SKIPPED, "alice", "alice", "alice skipped to the next person: next"),
+        (Wish("end", "bob", via="signal"), EndReason.ENDED, "bob", "bob", "bob ended the call"),
+        (
+            Wish("disconnect", "bob", "moderator", "abuse", "signal"),
+            EndReason.DISCONNECTED,
+            "moderator",
+            "bob",
+            "bob was disconnected: abuse",
+        ),
+        (
+            Wish("disconnect", "bob", via="force-disconnect"),
+            EndReason.DISCONNECTED,
+            "",
+            "bob",
+            "bob was disconnected (flag force-disconnect)",
+        ),
+        (
+            Wish("skip", "bob", via="pre-skip"),
+            EndReason.SKIPPED,
+            "bob",
+            "bob",
+            "bob skipped to the next person (flag pre-skip)",
+        ),
+    ],
+)
+def test_a_signal_or_a_flag_ends_the_match(
+    wish: Wish, reason: EndReason, initiator: str, subject: str, message: str
+) -> None:
+    cause = cause_of_end(b.active(), wished(wish), b.at(9))
+    assert cause is not None
+    assert (cause.reason, cause.initiator, cause.message) == (reason, initiator, message)
+    assert cause.subject == {subject}
+
+
+def test_a_word_that_nobody_knows_ends_nothing() -> None:
+    assert cause_of_end(b.active(), wished(Wish("dance", "alice")), b.at(9)) is None
+
+
+def test_a_skip_before_anybody_came_counts_and_leaves_the_other_in_their_place() -> None:
+    seen = b.all_made(ledger=replace(b.ledger("Connecting"), wish=SKIP))
+    cause = cause_of_end(b.connecting(), seen, b.at(4))
+    assert cause is not None
+    assert [(o.to, o.place) for o in outcomes(b.connecting(), seen, cause)] == [("WAITING", "NOW"), ("WAITING", "ORIG")]
+
+
+def test_the_termination_in_the_spec_outranks_a_signal() -> None:
+    match = b.active(termination={"action": "End", "initiator": "bob"})
+    cause = cause_of_end(match, wished(SKIP), b.at(9))
+    assert cause is not None
+    assert cause.reason is EndReason.ENDED
+
+
+@pytest.mark.parametrize("wish", [SKIP, Wish("end", "bob")])
+def test_a_skip_or_an_end_that_comes_late_replaces_that_somebody_left(wish: Wish) -> None:
+    seen = wished(wish, phase="Terminating", recorded="Left", message="bob left")
+    action = only(plan_match(b.active(), seen, b.at(9)), a.RecordEnd)
+    assert (action.reason, action.replaces) == ({"skip": "Skipped", "end": "Ended"}[wish.action], "Left")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "wish"),
+    [("Left", Wish("disconnect", "bob")), ("NetworkLost", SKIP), ("Ended", SKIP)],
+)
+def test_nothing_else_replaces_the_first_cause(recorded: str, wish: Wish) -> None:
+    seen = wished(wish, phase="Terminating", recorded=recorded)
+    action = only(plan_match(b.active(), seen, b.at(9)), a.Settle)
+    assert action.reason == recorded
+
+
+def test_once_the_users_are_settled_nobody_has_the_last_word_any_more() -> None:
+    seen = replace(b.all_gone(), ledger=wished(SKIP, phase="Terminating", settled="Left").ledger)
+    cause = cause_of_end(b.active(), seen, b.at(9))
+    assert cause is not None
+    assert cause.reason is EndReason.LEFT
+
+
+def test_somebody_who_asks_for_a_token_gets_a_young_one() -> None:
+    def seen(asked: float) -> MatchSeen:
+        ledger = replace(b.ledger("Active"), tokens_asked_at_ms=b.ms(asked))
+        return b.both_in(ledger=ledger, tokens=b.tokens(900))
+
+    assert plan_match(b.active(), seen(4), b.at(9)).actions == ()  # issued at 0: as good as new
+    only(plan_match(b.active(), seen(6), b.at(9)), a.IssueTokens)
+
+
+def test_whoever_does_not_want_our_tokens_gets_none_by_asking() -> None:
+    match = b.active(tokens={"delivery": "None"})
+    ledger = replace(b.ledger("Active"), tokens_asked_at_ms=b.ms(6))
+    assert plan_match(match, b.both_in(ledger=ledger, tokens=None), b.at(9)).actions == ()
