@@ -36,6 +36,7 @@ from controller.loop.pools import Pools
 from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
 from controller.loop.worker import Worker
+from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
@@ -43,6 +44,7 @@ from controller.settings import Settings
 from controller.telemetry.events import EventPoster
 from controller.telemetry.health import Health
 from controller.telemetry.progress import Progress
+from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.kubernetes import KubernetesTrigger
@@ -103,6 +105,7 @@ class Operator:
                 settings.heartbeat_seconds * settings.heartbeat_misses,
                 decide_alone=settings.heartbeat_decides == "Alone",
             ),
+            AuditView(),
             serves_flags=settings.legacy_flags,
         )
         self._health = Health()
@@ -190,6 +193,7 @@ class Operator:
         )
         yield StreamReader(self._redis, sources, backends.pools.namespaces).run()
         yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
+        yield Auditor(backends, router, settings.poll_seconds).run()
         if settings.legacy_flags:
             yield FlagPoller(backends, router).run()
 
@@ -205,6 +209,7 @@ class Operator:
     def _match_gone(self, match: Match) -> None:
         self._router.match_changed(match)
         self._backends.tokens.forget(match.metadata.uid)
+        self._backends.audit.forget(match.metadata.uid)
         self._reconciler.forget(match.metadata.uid)
 
     def _room_gone(self, room: Room) -> None:

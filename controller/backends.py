@@ -19,6 +19,7 @@ from controller.facts.match import TokensFacts
 from controller.facts.observation import Absent, Observation, Present
 from controller.loop.lease import Leadership
 from controller.loop.pools import Pools
+from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
@@ -80,4 +81,5 @@ class Backends:
     tokens: TokensMemory
     leadership: Leadership
     heartbeats: HeartbeatView
+    audit: AuditView
     serves_flags: bool = True

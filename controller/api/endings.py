@@ -69,9 +69,9 @@ class Rollback(StrEnum):
 class Ending:
     """One row: a reason, its cause, and what follows from it.
 
-    `message` (for `status.end.message`) and `notice` (for the people in the call) are templates; `{who}`
-    stands for the subject, `{seconds}` for the window that ran out. `superseded_by` are reasons that replace
-    this one as long as the users are not settled.
+    `message` (for `status.end.message`) is a template; `{who}` stands for the subject, `{seconds}` for the window that
+    ran out. `notice` is for the people in the call; the subject is told `own_notice` instead, where there is one.
+    `superseded_by` are reasons that replace this one as long as the users are not settled.
     """
 
     reason: EndReason
@@ -82,6 +82,7 @@ class Ending:
     subject: Subject = Subject.NOBODY
     rollback: Rollback = Rollback.NEVER
     superseded_by: frozenset[EndReason] = frozenset()
+    own_notice: str = ""
 
     @property
     def requeue_field(self) -> str:
@@ -119,10 +120,12 @@ _ROWS: Final = (
         "The other person left the call.",
         Subject.LEAVER,
         superseded_by=frozenset({EndReason.SKIPPED, EndReason.ENDED}),
+        own_notice="You left the call.",
     ),
     Ending(
         EndReason.DISCONNECTED,
-        "termination Disconnect; a disconnect signal; the force-disconnect flag of older clients",
+        "termination Disconnect; a disconnect signal; the force-disconnect flag of older clients; or another "
+        "service took the user's record away",
         RequeuePolicy.OTHERS,
         "{who} was disconnected",
         "The call was closed.",
@@ -135,6 +138,7 @@ _ROWS: Final = (
         "{who} did not join within {seconds} s",
         "The other person did not join.",
         Subject.ABSENT,
+        own_notice="You did not join in time.",
     ),
     Ending(
         EndReason.NETWORK_LOST,
@@ -144,6 +148,7 @@ _ROWS: Final = (
         "{who} lost the connection and was not back after {seconds} s",
         "The other person lost the connection.",
         Subject.LOST,
+        own_notice="Your connection was lost.",
     ),
     Ending(
         EndReason.ABANDONED,
@@ -152,6 +157,7 @@ _ROWS: Final = (
         "{who} was missing for {seconds} s in all",
         "The other person did not come back.",
         Subject.ABSENT,
+        own_notice="You were away for too long.",
     ),
     Ending(
         EndReason.MAX_DURATION,

@@ -60,6 +60,16 @@ class HeartbeatFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditFacts:
+    """What somebody else did to the records of a call that is up: `strays` are users whose record no longer says that
+    this Match holds them; `room_is_buried` that its LiveKit room has a tombstone.
+    """
+
+    strays: frozenset[str] = frozenset()
+    room_is_buried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MatchSeen:
     """Observations of one Match; no decisions in it.
 
@@ -75,3 +85,4 @@ class MatchSeen:
     livekit_name: str
     server: ServerFacts
     heartbeats: HeartbeatFacts = HeartbeatFacts()
+    audit: AuditFacts = AuditFacts()

@@ -83,8 +83,12 @@ class Pools:
             self._outdated(reply.current_epoch)
             raise LeadershipLost(f"Redis has seen epoch {reply.current_epoch}, ours is {self._epoch}")
         if isinstance(reply, Lost):
-            self._open.pop(namespace, None)
+            self.forget(namespace)
             raise StateLost(Backend.REDIS, "script", f"Redis lost the data of namespace {namespace}; restoring it")
+
+    def forget(self, namespace: str) -> None:
+        """Redis is not the one this pool knows: the next who asks for it opens it anew."""
+        self._open.pop(namespace, None)
 
     def namespaces(self) -> tuple[str, ...]:
         """Namespaces whose pool is open."""

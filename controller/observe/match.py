@@ -44,6 +44,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         livekit_name=name,
         server=server,
         heartbeats=_heartbeats(match, value_of(ledger), backends),
+        audit=backends.audit.facts(match.metadata.uid),
     )
 
 

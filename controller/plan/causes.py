@@ -119,13 +119,27 @@ def _own_room_deleted(match: Match, seen: MatchSeen, _now: datetime) -> EndCause
     if match.status.ready_at is None or isinstance(seen.room, Unknown):
         return None
     room = value_of(seen.room)
-    if room is None or room.metadata.deletion_timestamp is not None:
+    if seen.audit.room_is_buried:
+        detail = "somebody left a tombstone for it in Redis"
+    elif room is None or room.metadata.deletion_timestamp is not None:
         detail = "its Room was deleted"
     elif room.status.phase in _ROOM_IS_OVER:
         detail = f"its Room is {room.status.phase} ({room.status.reason})"
     else:
         return None
     return make_cause(match, EndReason.ROOM_LOST, ENDINGS[EndReason.ROOM_LOST].sentence(detail=detail))
+
+
+def _taken_away(match: Match, seen: MatchSeen, _now: datetime) -> EndCause | None:
+    """The record of a user says that this Match holds them no more: somebody else has let them go."""
+    strays = seen.audit.strays
+    if not strays:
+        return None
+    names = " and ".join(sorted(strays))
+    message = ENDINGS[EndReason.DISCONNECTED].sentence(
+        who=names, detail="their record in Redis names this match no more"
+    )
+    return make_cause(match, EndReason.DISCONNECTED, message, subject=strays, code="UserTakenAway")
 
 
 _CAUSES: tuple[Callable[[Match, MatchSeen, datetime], EndCause | None], ...] = (
@@ -137,6 +151,7 @@ _CAUSES: tuple[Callable[[Match, MatchSeen, datetime], EndCause | None], ...] = (
     _users_not_to_be_had,
     lapses.too_late,
     _own_room_deleted,
+    _taken_away,
     lapses.no_show,
     lapses.gone_too_long,
     lapses.silent,

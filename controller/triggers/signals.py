@@ -62,7 +62,7 @@ async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str
     """
     inbox = Inbox(await pools.get(namespace))
     if not signal.uid:
-        signal = signal.about(await inbox.holder(signal.user))
+        signal = signal.about(await inbox.pool.holder(signal.user))
     if not signal.uid:
         return "idle"
     reply = await inbox.signal(signal, now_ms=milliseconds(clock.now()))

@@ -15,6 +15,7 @@ from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
@@ -59,6 +60,7 @@ class Bench:
             matches=self.matches,
             tokens=self.tokens,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
+            audit=AuditView(),
         )
         self.backends = cast("Backends", fake)
 

@@ -10,7 +10,7 @@ from controller.api.endings import EndReason
 from controller.api.match import Match, ParticipantState
 from controller.facts.ledger import LastEvent, Solo
 from controller.facts.livekit import LiveKitParticipant
-from controller.facts.match import HeartbeatFacts, MatchSeen
+from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen
 from controller.plan import actions as a
 from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
@@ -162,3 +162,19 @@ def test_a_gateway_that_suspected_it_first_has_opened_the_window() -> None:
     assert deadline(None) == b.at(55)
     assert deadline(30) == b.at(45)
     assert deadline(10) == b.at(55)  # too long ago: that was something else
+
+
+def test_whoever_is_taken_away_in_redis_ends_the_call() -> None:
+    seen = replace(b.both_in(), audit=AuditFacts(strays=frozenset({"bob"})))
+    cause = cause_of_end(b.active(), seen, b.at(9))
+    assert cause is not None
+    assert (cause.reason, cause.code) == (EndReason.DISCONNECTED, "UserTakenAway")
+    assert "bob was disconnected: their record in Redis" in cause.message
+
+
+def test_a_tombstone_for_the_room_ends_the_call() -> None:
+    seen = replace(b.both_in(), audit=AuditFacts(room_is_buried=True))
+    cause = cause_of_end(b.active(), seen, b.at(9))
+    assert cause is not None
+    assert cause.reason is EndReason.ROOM_LOST
+    assert "tombstone" in cause.message

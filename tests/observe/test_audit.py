@@ -1,0 +1,42 @@
+"""What an audit finds counts when two rounds agree."""
+
+from __future__ import annotations
+
+from controller.facts.match import AuditFacts
+from controller.observe.audit import AuditView
+
+FINE = AuditFacts()
+STRAY = AuditFacts(strays=frozenset({"bob"}))
+
+
+def test_one_round_alone_proves_nothing() -> None:
+    view = AuditView()
+    assert view.found({"m1": STRAY, "m2": FINE}) == []
+    assert view.facts("m1") == FINE
+    assert view.found({"m1": FINE}) == []
+    assert view.found({"m1": STRAY}) == []
+    assert view.facts("m1") == FINE
+
+
+def test_two_rounds_that_agree_do() -> None:
+    view = AuditView()
+    view.found({"m1": STRAY})
+    assert view.found({"m1": STRAY}) == ["m1"]
+    assert view.facts("m1") == STRAY
+    assert view.found({"m1": STRAY}) == []
+
+
+def test_what_is_mended_is_told_of_at_once() -> None:
+    view = AuditView()
+    for _ in range(2):
+        view.found({"m1": STRAY})
+    assert view.found({"m1": FINE}) == ["m1"]
+    assert view.facts("m1") == FINE
+
+
+def test_a_match_that_is_gone_is_forgotten() -> None:
+    view = AuditView()
+    for _ in range(2):
+        view.found({"m1": STRAY})
+    view.forget("m1")
+    assert view.facts("m1") == FINE
