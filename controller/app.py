@@ -38,6 +38,7 @@ from controller.loop.record import Recorder
 from controller.loop.worker import Worker
 from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
+from controller.observe.calls import CallIndex
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 from controller.settings import Settings
@@ -71,7 +72,8 @@ class Operator:
         self._connection = connection
         self._replica = str(identity)
         self._router = router = Router(settings.cluster_id)
-        matches = ObjectCache(Match, router.match_changed, self._match_gone)
+        calls = CallIndex()
+        matches = ObjectCache(Match, router.match_changed, self._match_gone, calls.kept)
         rooms = ObjectCache(Room, router.room_changed, self._room_gone)
         kubernetes = KubernetesClient(connection, clock)
         leadership = Leadership(
@@ -106,6 +108,7 @@ class Operator:
                 decide_alone=settings.heartbeat_decides == "Alone",
             ),
             AuditView(),
+            calls,
             serves_flags=settings.legacy_flags,
         )
         self._health = Health()
@@ -210,6 +213,7 @@ class Operator:
         self._router.match_changed(match)
         self._backends.tokens.forget(match.metadata.uid)
         self._backends.audit.forget(match.metadata.uid)
+        self._backends.calls.gone(match)
         self._reconciler.forget(match.metadata.uid)
 
     def _room_gone(self, room: Room) -> None:

@@ -21,6 +21,7 @@ from controller.loop.lease import Leadership
 from controller.loop.pools import Pools
 from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
+from controller.observe.calls import CallIndex
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 
@@ -82,4 +83,5 @@ class Backends:
     leadership: Leadership
     heartbeats: HeartbeatView
     audit: AuditView
+    calls: CallIndex
     serves_flags: bool = True

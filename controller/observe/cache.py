@@ -42,11 +42,19 @@ class ObjectCache(Generic[M]):
     """The objects of one kind by (namespace, name).
 
     An idle object is kept as compact JSON (3 KB instead of 23 for the parsed one); those in use stay parsed as well.
-    `on_change` hears of every newer version that was not written quietly, `on_gone` of what is not there any more.
+    `on_change` hears of every newer version that was not written quietly, `on_kept` of those as well, `on_gone` of what
+    is not there any more.
     """
 
-    def __init__(self, model: type[M], on_change: Callable[[M], None], on_gone: Callable[[M], None]) -> None:
+    def __init__(
+        self,
+        model: type[M],
+        on_change: Callable[[M], None],
+        on_gone: Callable[[M], None],
+        on_kept: Callable[[M], None] = lambda _: None,
+    ) -> None:
         self._model: type[M] = model
+        self._on_kept: Callable[[M], None] = on_kept
         self._on_change: Callable[[M], None] = on_change
         self._on_gone: Callable[[M], None] = on_gone
         self._entries: dict[Name, _Entry] = {}
@@ -98,6 +106,7 @@ class ObjectCache(Generic[M]):
         if known is not None and known.uid != uid:
             self._remove(name, known)
         self._keep(name, _Entry(uid, version, _compact(body)), parsed)
+        self._on_kept(parsed)
         if not quiet:
             self._on_change(parsed)
         return parsed

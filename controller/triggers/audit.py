@@ -7,23 +7,22 @@ also where nothing is being written), and of some live calls in turn the users' 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
 import structlog
 
-from controller.api.match import Match
-from controller.api.phases import MatchPhase
 from controller.backends import Backends
 from controller.clients.redis.pool import Pool
 from controller.errors import BackendError, LeadershipLost
 from controller.facts.match import AuditFacts
 from controller.loop.key import Key, Kind
+from controller.observe.calls import Call
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
-_UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
 
 class Auditor:
@@ -33,7 +32,7 @@ class Auditor:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
-        self._turns: dict[str, Iterator[Match]] = {}
+        self._turns: dict[str, Iterator[Call]] = {}
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -52,31 +51,24 @@ class Auditor:
             self._backends.pools.forget(namespace)
             await self._backends.pools.get(namespace)
             return
-        matches = self._next(namespace)
-        findings = await asyncio.gather(*(self._look_at(pool, match) for match in matches))
-        names = {match.metadata.uid: match.metadata.name for match in matches}
+        calls = [call for call in self._next(namespace) if self._backends.calls.has(namespace, call.uid)]
+        findings = await asyncio.gather(*(_look_at(pool, call) for call in calls))
+        names = {call.uid: call.name for call in calls}
         for uid in self._backends.audit.found(dict(zip(names, findings, strict=True))):
             self._router.enqueue(Key(Kind.MATCH, namespace, names[uid]), "audit")
 
-    def _next(self, namespace: str) -> list[Match]:
+    def _next(self, namespace: str) -> list[Call]:
         """The calls whose turn it is; when all have been looked at it begins anew."""
-        turn = self._turns.get(namespace) or iter(self._backends.matches.in_namespace(namespace))
-        chosen: list[Match] = []
-        for match in turn:
-            if match.status.phase in _UP:
-                chosen.append(match)
-            if len(chosen) == _AT_ONCE:
-                self._turns[namespace] = turn
-                return chosen
-        self._turns.pop(namespace, None)
+        turn = self._turns.get(namespace) or (call for call in self._backends.calls.of(namespace) if call.is_up)
+        chosen = list(itertools.islice(turn, _AT_ONCE))
+        self._turns[namespace] = turn
+        if len(chosen) < _AT_ONCE:
+            del self._turns[namespace]
         return chosen
 
-    async def _look_at(self, pool: Pool, match: Match) -> AuditFacts:
-        room = match.status.room.live_kit_name if match.status.room is not None else None
-        holders = await asyncio.gather(*(pool.holder(identity) for identity in match.spec.identities))
-        strays = {
-            identity
-            for identity, holder in zip(match.spec.identities, holders, strict=True)
-            if holder != match.metadata.uid
-        }
-        return AuditFacts(frozenset(strays), bool(room) and await pool.is_tombstoned(str(room)))
+
+async def _look_at(pool: Pool, call: Call) -> AuditFacts:
+    holders = await asyncio.gather(*(pool.holder(identity) for identity in call.identities))
+    strays = {identity for identity, holder in zip(call.identities, holders, strict=True) if holder != call.uid}
+    is_buried = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)
+    return AuditFacts(frozenset(strays), is_buried)

@@ -7,11 +7,9 @@ With many users a tick reads the next few hundred of them, so that its cost is b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import structlog
 
-from controller.api.phases import MATCH_PHASES
 from controller.backends import Backends
 from controller.clients.redis.inbox import FLAGS, Flag, Inbox
 from controller.clients.redis.requests import Signal
@@ -45,7 +43,10 @@ class FlagPoller:
 
     async def _tick(self) -> None:
         users = [
-            (namespace, user) for namespace in self._backends.pools.namespaces() for user in self._users(namespace)
+            (namespace, user)
+            for namespace in self._backends.pools.namespaces()
+            for call in self._backends.calls.of(namespace)
+            for user in call.identities
         ]
         if self._offset >= len(users):
             self._offset = 0
@@ -55,12 +56,6 @@ class FlagPoller:
             ids = tuple(user for of, user in turn if of == namespace)
             for flag in await Inbox(self._backends.pools.unbound(namespace)).flags(ids):
                 await self._take(namespace, flag)
-
-    def _users(self, namespace: str) -> Iterator[str]:
-        for match in self._backends.matches.in_namespace(namespace):
-            phase = match.status.phase
-            if phase is not None and not MATCH_PHASES[phase].terminal and match.status.end is None:
-                yield from match.spec.identities
 
     async def _take(self, namespace: str, flag: Flag) -> None:
         signal = Signal(flag.match_uid, flag.user_id, FLAGS[flag.name], via=flag.name, is_flag=True)

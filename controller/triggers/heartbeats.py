@@ -7,18 +7,16 @@ planner's decision (`plan.lapses`). Where LiveKit says that media is up, the gat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 import structlog
 
-from controller.api.match import Match, ParticipantState
-from controller.api.phases import MATCH_PHASES
 from controller.backends import Backends
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies import Expiry
 from controller.errors import BackendError, LeadershipLost
 from controller.facts.time import milliseconds
 from controller.loop.key import Key, Kind
+from controller.observe.calls import Call
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 
@@ -57,29 +55,29 @@ class HeartbeatReader:
             )
         if heard.newly_silent:
             self._wake(namespace, set(heard.newly_silent))
-        await self._expire(namespace, set(view.silent(namespace)) - self._in_calls(namespace))
+        if silent := set(view.silent(namespace)):
+            held = {who for call in self._backends.calls.of(namespace) for who in call.identities}
+            await self._expire(namespace, silent - held)
 
     def _wake(self, namespace: str, silent: set[str]) -> None:
-        for match in self._live(namespace):
-            theirs = silent.intersection(match.spec.identities)
-            if theirs:
-                self._report(match, theirs)
-                self._router.enqueue(Key(Kind.MATCH, namespace, match.metadata.name), "heartbeat")
+        for call in self._backends.calls.of(namespace):
+            if silent.isdisjoint(call.identities):
+                continue
+            self._report(namespace, call, silent)
+            self._router.enqueue(Key(Kind.MATCH, namespace, call.name), "heartbeat")
 
-    def _report(self, match: Match, silent: Iterable[str]) -> None:
-        connected = {p.identity for p in match.status.participants if p.state is ParticipantState.CONNECTED}
-        for who in sorted(connected.intersection(silent)):
+    @staticmethod
+    def _report(namespace: str, call: Call, silent: set[str]) -> None:
+        for who in sorted(silent.intersection(call.inside)):
             metrics.heartbeats_contradicted.inc()
             log.warning(
                 "heartbeats stopped, and LiveKit says that media is up: the gateway is in trouble, not the call",
-                key=f"{match.metadata.namespace}/{match.metadata.name}",
+                key=f"{namespace}/{call.name}",
                 identity=who,
             )
 
     async def _expire(self, namespace: str, silent: set[str]) -> None:
         """Whoever once beat, and waits without a word, waits no more."""
-        if not silent:
-            return
         pool = await self._backends.pools.get(namespace)
         last_beat_ms = self._backends.heartbeats.silent(namespace)
         now_ms = milliseconds(self._backends.clock.now())
@@ -89,11 +87,3 @@ class HeartbeatReader:
             if reply is Expiry.IDLE:
                 metrics.waiters_expired.inc()
                 log.info("somebody waited without a word and left the queue", namespace=namespace, identity=who)
-
-    def _in_calls(self, namespace: str) -> set[str]:
-        return {who for match in self._live(namespace) for who in match.spec.identities}
-
-    def _live(self, namespace: str) -> Iterable[Match]:
-        for match in self._backends.matches.in_namespace(namespace):
-            if match.status.phase is None or not MATCH_PHASES[match.status.phase].terminal:
-                yield match
