@@ -6,17 +6,17 @@ anything else. The API has a generator of its own: `python -m controller.api.gen
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from controller.api.generated import Generator
+from controller.api.markdown import table
 from controller.settings import Settings, variable
 from controller.telemetry import metrics
-from sandbox.source import ROOT
 
 _COMMAND = "python -m sandbox.reference"
 
@@ -41,7 +41,7 @@ def settings_page() -> str:
         "Each is an environment variable, or a flag of `roomkeeper operator`; the flag wins. A wrong value, a\n"
         "missing one and an unknown `ROOMKEEPER_…` name stop the operator at its start, with one sentence per setting\n"
         "and exit status 2. Which cluster it works on is said by `KUBECONFIG`, or by the ServiceAccount of its pod.",
-        _table(("variable", "flag", "default", "values", "meaning"), rows),
+        table(("variable", "flag", "default", "values", "meaning"), rows),
     )
 
 
@@ -56,41 +56,13 @@ def metrics_page() -> str:
         "Metrics",
         "Served in Prometheus' text format at `http://HOST:METRICS_PORT/metrics`, beside `/livez` and `/readyz`.\n"
         "Times are in seconds. No label holds the name of a user, a Match or a room: their number is not bounded.",
-        _table(("metric", "type", "labels", "meaning"), rows),
+        table(("metric", "type", "labels", "meaning"), rows),
     )
 
 
-def generated() -> dict[str, str]:
+def generated(_root: Path) -> dict[str, str]:
     """Every generated file by its path below the root, with its content."""
     return {"docs/reference/settings.md": settings_page(), "docs/reference/metrics.md": metrics_page()}
-
-
-def stale(root: Path = ROOT) -> list[str]:
-    """The files that are missing or differ from what the code says."""
-    return [path for path, text in generated().items() if _read(root / path) != text]
-
-
-def write(root: Path = ROOT) -> list[str]:
-    """Write the files that are stale, and name them."""
-    paths, made = stale(root), generated()
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(made[path], encoding="utf-8")
-    return paths
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 1 if `--check` finds a stale file."""
-    parser = argparse.ArgumentParser(prog=_COMMAND, description="Write the reference of settings and metrics.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is stale")
-    if parser.parse_args(arguments).check:
-        if paths := stale():
-            print(f"stale: {', '.join(paths)}\nThey are made from the operator's code. To mend them: {_COMMAND}")
-            return 1
-        return 0
-    for path in write():
-        print(f"wrote {path}")
-    return 0
 
 
 def _metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
@@ -124,18 +96,11 @@ def _values(field: dict[str, Any]) -> str:
     return "secret" if field.get("writeOnly") else "text"
 
 
-def _page(source: str, title: str, introduction: str, table: str) -> str:
-    return f"<!-- Made by `{_COMMAND}`; edit {source} instead. -->\n\n# {title}\n\n{introduction}\n\n{table}"
+def _page(source: str, title: str, introduction: str, rows: str) -> str:
+    return f"<!-- Made by `{_COMMAND}`; edit {source} instead. -->\n\n# {title}\n\n{introduction}\n\n{rows}\n"
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
-def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
-
+GENERATOR = Generator(_COMMAND, "the reference of settings and metrics", "the operator's code", generated)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(GENERATOR.main())

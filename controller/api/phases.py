@@ -1,11 +1,10 @@
 """The phases of a Match and of a Room: what each means and what it leaves on. Enums, docs and tests come
 from it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final
+
+from controller.api.machine import Exit, Machine, Stage, machine
 
 
 class MatchPhase(StrEnum):
@@ -37,131 +36,98 @@ class RoomPhase(StrEnum):
         return self.value.lower()
 
 
-P = TypeVar("P", MatchPhase, RoomPhase)
-
-
-@dataclass(frozen=True, slots=True)
-class Exit(Generic[P]):
-    """A way out of a phase."""
-
-    when: str
-    to: P
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseRow(Generic[P]):
-    """What a phase means, and every way out of it. `afterwards` says what becomes of a terminal one."""
-
-    phase: P
-    meaning: str
-    exits: tuple[Exit[P], ...] = ()
-    afterwards: str = ""
-
-    @property
-    def terminal(self) -> bool:
-        return not self.exits
-
-
-def _table(rows: Iterable[PhaseRow[P]]) -> Mapping[P, PhaseRow[P]]:
-    return MappingProxyType({row.phase: row for row in rows})
-
-
 _M = MatchPhase
-MATCH_PHASES: Final = _table(
-    (
-        PhaseRow(
-            _M.PENDING,
-            "accepted by the API; the users are not claimed yet",
-            (
-                Exit("the users are claimed", _M.CREATING),
-                Exit("the users are not to be had", _M.FAILED),
-                Exit("readySeconds since creation are over (TooLate)", _M.FAILED),
-                Exit("it is terminated or deleted", _M.TERMINATING),
-            ),
+MATCH_PHASES: Final[Machine[MatchPhase]] = machine(
+    Stage(
+        _M.PENDING,
+        "accepted by the API; the users are not claimed yet",
+        (
+            Exit("the users are claimed", _M.CREATING),
+            Exit("the users are not to be had", _M.FAILED),
+            Exit("readySeconds since creation are over (TooLate)", _M.FAILED),
+            Exit("it is terminated or deleted", _M.TERMINATING),
         ),
-        PhaseRow(
-            _M.CREATING,
-            "the users are CONNECTING; room and tokens are being made",
-            (
-                Exit("room and tokens are there", _M.CONNECTING),
-                Exit("they cannot be made in time: everything is rolled back", _M.FAILED),
-                Exit("it is terminated or deleted", _M.TERMINATING),
-            ),
+    ),
+    Stage(
+        _M.CREATING,
+        "the users are CONNECTING; room and tokens are being made",
+        (
+            Exit("room and tokens are there", _M.CONNECTING),
+            Exit("they cannot be made in time: everything is rolled back", _M.FAILED),
+            Exit("it is terminated or deleted", _M.TERMINATING),
         ),
-        PhaseRow(
-            _M.CONNECTING,
-            "Ready; people are joining",
-            (
-                Exit("both are in the room", _M.ACTIVE),
-                Exit("connectSeconds since readyAt are over (NoShow)", _M.TERMINATING),
-                Exit("any other ending", _M.TERMINATING),
-            ),
+    ),
+    Stage(
+        _M.CONNECTING,
+        "Ready; people are joining",
+        (
+            Exit("both are in the room", _M.ACTIVE),
+            Exit("connectSeconds since readyAt are over (NoShow)", _M.TERMINATING),
+            Exit("any other ending", _M.TERMINATING),
         ),
-        PhaseRow(
-            _M.ACTIVE,
-            "both are in the room; the users are IN_CALL",
-            (
-                Exit("somebody drops out", _M.RECONNECTING),
-                Exit("any ending", _M.TERMINATING),
-            ),
+    ),
+    Stage(
+        _M.ACTIVE,
+        "both are in the room; the users are IN_CALL",
+        (
+            Exit("somebody drops out", _M.RECONNECTING),
+            Exit("any ending", _M.TERMINATING),
         ),
-        PhaseRow(
-            _M.RECONNECTING,
-            "somebody dropped out, perhaps for a moment",
-            (
-                Exit("everybody is back", _M.ACTIVE),
-                Exit("the window is over, or any other ending", _M.TERMINATING),
-            ),
+    ),
+    Stage(
+        _M.RECONNECTING,
+        "somebody dropped out, perhaps for a moment",
+        (
+            Exit("everybody is back", _M.ACTIVE),
+            Exit("the window is over, or any other ending", _M.TERMINATING),
         ),
-        PhaseRow(
-            _M.TERMINATING,
-            "the users are DISCONNECTING: they are told, the room is closed, the tokens go, all is settled",
-            (
-                Exit("the users are settled and the room is gone", _M.ENDED),
-                Exit("as before, where the Match never came to be", _M.FAILED),
-            ),
+    ),
+    Stage(
+        _M.TERMINATING,
+        "the users are DISCONNECTING: they are told, the room is closed, the tokens go, all is settled",
+        (
+            Exit("the users are settled and the room is gone", _M.ENDED),
+            Exit("as before, where the Match never came to be", _M.FAILED),
         ),
-        PhaseRow(_M.ENDED, "it is over", afterwards="deleted after ttlSecondsAfterFinished"),
-        PhaseRow(_M.FAILED, "it never came to be", afterwards="deleted after ttlSecondsAfterFinished"),
-    )
+    ),
+    Stage(_M.ENDED, "it is over", afterwards="deleted after ttlSecondsAfterFinished"),
+    Stage(_M.FAILED, "it never came to be", afterwards="deleted after ttlSecondsAfterFinished"),
 )
 
 _R = RoomPhase
-ROOM_PHASES: Final = _table(
-    (
-        PhaseRow(
-            _R.PENDING,
-            "accepted by the API; no LiveKit server is chosen yet",
-            (
-                Exit("a server is chosen", _R.CREATING),
-                Exit("no server fits", _R.FAILED),
-                Exit("it is no longer wanted", _R.TERMINATING),
-            ),
+ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
+    Stage(
+        _R.PENDING,
+        "accepted by the API; no LiveKit server is chosen yet",
+        (
+            Exit("a server is chosen", _R.CREATING),
+            Exit("no server fits", _R.FAILED),
+            Exit("it is no longer wanted", _R.TERMINATING),
         ),
-        PhaseRow(
-            _R.CREATING,
-            "the LiveKit room is being made",
-            (
-                Exit("LiveKit has the room", _R.ACTIVE),
-                Exit("LiveKit refuses it for good", _R.FAILED),
-                Exit("it is no longer wanted", _R.TERMINATING),
-            ),
+    ),
+    Stage(
+        _R.CREATING,
+        "the LiveKit room is being made",
+        (
+            Exit("LiveKit has the room", _R.ACTIVE),
+            Exit("LiveKit refuses it for good", _R.FAILED),
+            Exit("it is no longer wanted", _R.TERMINATING),
         ),
-        PhaseRow(
-            _R.ACTIVE,
-            "the LiveKit room is there; if LiveKit loses it, it is restored under the same name",
-            (
-                Exit("it is terminated or deleted, or maxAgeSeconds are over", _R.TERMINATING),
-                Exit("LiveKit closed it by its own timeout with nobody in it (Empty)", _R.TERMINATED),
-                Exit("it is lost and cannot be restored", _R.FAILED),
-            ),
+    ),
+    Stage(
+        _R.ACTIVE,
+        "the LiveKit room is there; if LiveKit loses it, it is restored under the same name",
+        (
+            Exit("it is terminated or deleted, or maxAgeSeconds are over", _R.TERMINATING),
+            Exit("LiveKit closed it by its own timeout with nobody in it (Empty)", _R.TERMINATED),
+            Exit("it is lost and cannot be restored", _R.FAILED),
         ),
-        PhaseRow(
-            _R.TERMINATING,
-            "the LiveKit room is being deleted",
-            (Exit("LiveKit no longer has the room", _R.TERMINATED),),
-        ),
-        PhaseRow(_R.TERMINATED, "the LiveKit room is gone", afterwards="stays gone, whoever revives it"),
-        PhaseRow(_R.FAILED, "the LiveKit room cannot be had", afterwards="nothing is left on LiveKit"),
-    )
+    ),
+    Stage(
+        _R.TERMINATING,
+        "the LiveKit room is being deleted",
+        (Exit("LiveKit no longer has the room", _R.TERMINATED),),
+    ),
+    Stage(_R.TERMINATED, "the LiveKit room is gone", afterwards="stays gone, whoever revives it"),
+    Stage(_R.FAILED, "the LiveKit room cannot be had", afterwards="nothing is left on LiveKit"),
 )

@@ -1,16 +1,16 @@
-"""The reference of the API as a page of Markdown, made from the same models and tables as everything else."""
+"""The reference of the API as a page of Markdown, made from the same models as the CRDs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from controller.api.crds import DEFINITIONS, Definition, crd
-from controller.api.endings import ENDINGS, Rollback
+from controller.api.markdown import table
 from controller.api.names import API_VERSION
-from controller.api.phases import MATCH_PHASES, ROOM_PHASES, P, PhaseRow
 
 _INTRODUCTION: Final = f"""\
 Group and version: `{API_VERSION}`. Fields that are marked with an asterisk are required. The same texts are
-to be had with `kubectl explain match.spec`, and so on."""
+to be had with `kubectl explain match.spec`, and so on. What the phases and endings mean, and what follows
+from them: [../lifecycle.md](../lifecycle.md)."""
 
 _BOUNDS: Final = {
     "minimum": "≥ {}",
@@ -29,9 +29,6 @@ def reference(header: str) -> str:
     sections = [header, "# API reference", _INTRODUCTION]
     for definition in DEFINITIONS:
         sections += _resource(definition)
-    sections += ["## Endings of a Match", _ENDINGS_TEXT, _endings()]
-    sections += ["## Phases of a Match", _phases(MATCH_PHASES)]
-    sections += ["## Phases of a Room", _phases(ROOM_PHASES)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -45,7 +42,7 @@ def _resource(definition: Definition) -> Iterator[str]:
     for part in ("spec", "status"):
         block = schema["properties"][part]
         yield f"### {names['kind']}: {part}"
-        yield _table(("field", "type", "default", "description"), _fields(block, ""))
+        yield table(("field", "type", "default", "description"), _fields(block, ""))
         if rules := list(_rules(block, part)):
             yield "Rules, beside the bounds of each field:"
             yield _grouped(rules)
@@ -98,42 +95,3 @@ def _grouped(rules: Iterable[tuple[str, str]]) -> str:
         fields_by_sentence.setdefault(sentence, []).append(field)
     lines = (f"- {', '.join(fields)}: {sentence}" for sentence, fields in fields_by_sentence.items())
     return "\n".join(lines)
-
-
-_ENDINGS_TEXT: Final = """\
-The first cause wins, deletion included. Who goes back to the queue is the default of `spec.requeue`; whoever
-did not come from the queue becomes idle. `Others` leaves out whom the column names. Whoever was never
-connected keeps the place in the queue; whoever had a call, and whoever skipped, starts anew."""
-
-
-def _endings() -> str:
-    rollback = {Rollback.NEVER: "", Rollback.BEFORE_READY: "before Ready", Rollback.ALWAYS: "always"}
-    rows = (
-        (
-            f"`{ending.reason}`",
-            ending.cause,
-            f"`{ending.requeue}`",
-            ending.subject.value if ending.subject.value != "nobody" else "",
-            rollback[ending.rollback],
-            ", ".join(f"`{reason}`" for reason in sorted(ending.superseded_by)),
-        )
-        for ending in ENDINGS.values()
-    )
-    return _table(("reason", "cause", "requeued", "others than", "undone", "until settled replaced by"), rows)
-
-
-def _phases(table: Mapping[P, PhaseRow[P]]) -> str:
-    rows = (
-        (
-            f"`{row.phase}`",
-            row.meaning,
-            "; ".join(f"{way.when} → `{way.to}`" for way in row.exits) or f"terminal; {row.afterwards}",
-        )
-        for row in table.values()
-    )
-    return _table(("phase", "meaning", "leaves on"), rows)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,11 +1,11 @@
 """The resource Room: one room on LiveKit, owned by a Match or applied by hand as a standing room."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from controller.api.cel import atomic, distinct, immutable, keyed_by, rule, validations
+from controller.api.cel import atomic, distinct, immutable, keyed_by, ordered, rule, validations
 from controller.api.failures import LastError
 from controller.api.fields import MAX_SECONDS, Identity, Metadata, Placement, ShortText
 from controller.api.meta import ApiModel, Condition, Resource, SpecModel, Timestamp, unstored
@@ -30,8 +30,9 @@ class Occupancy(StrEnum):
 class RoomIssue(StrEnum):
     """What is not as it should be."""
 
-    STALE = "Stale"
     MISSING = "Missing"
+    STALE = "Stale"
+    UNOWNED = "Unowned"
     FOREIGN_MARK = "ForeignMark"
     WRONG_PARTICIPANT_COUNT = "WrongParticipantCount"
     UNEXPECTED_PARTICIPANT = "UnexpectedParticipant"
@@ -47,6 +48,9 @@ class RoomEndReason(StrEnum):
     LOST = "Lost"
     DRAINED = "Drained"
     FAILED = "Failed"
+
+
+MAX_RESTORES: Final = 5
 
 
 class RoomSpec(SpecModel):
@@ -120,10 +124,11 @@ class RoomStatus(ApiModel):
 
     reason: RoomEndReason | None = None
     """Why the room is gone: Empty (closed by its own timeout), Expired (maxAgeSeconds), Terminated
-    (terminationReason), Deleted, Lost, Drained or Failed."""
+    (terminationReason), Deleted, Lost (LiveKit lost it too often, or could not make it again in time),
+    Drained or Failed."""
 
     occupancy: Occupancy | None = None
-    """Available (nobody in it), Occupied, or Maintenance (its server is being drained)."""
+    """Available (nobody in it), Occupied, or Maintenance (it is being restored, or closed)."""
 
     conditions: Annotated[
         tuple[Condition, ...],
@@ -143,7 +148,8 @@ class RoomStatus(ApiModel):
     """The LiveKitServer that the room is on; `default` is the one of the operator's settings."""
 
     num_participants: int | None = None
-    """How many were in the room when it was last looked at."""
+    """How many were in the room when it was last looked at. Agents and recorders that take no seat are not
+    counted."""
 
     empty_since: Timestamp | None = None
     """Since when nobody has been in the room; absent while somebody is."""
@@ -154,12 +160,24 @@ class RoomStatus(ApiModel):
     terminated_at: Timestamp | None = None
     """When the room was seen to be gone for good."""
 
+    lost_at: Timestamp | None = None
+    """Since when LiveKit has not had the room though it should; absent while it has it."""
+
     restores: int | None = None
     """How often the room was lost and made again."""
 
+    restored_at: Annotated[
+        tuple[Timestamp, ...],
+        Field(max_length=MAX_RESTORES, json_schema_extra=ordered()),
+    ] = ()
+    """When it was made again, the last five times. The first restore within ten minutes is made at once,
+    each further one after a pause that doubles; after five the room is given up."""
+
     issues: Annotated[tuple[RoomIssue, ...], Field(json_schema_extra=distinct())] = ()
-    """What is not as it should be: Stale (not seen for long), Missing (LiveKit lost it), ForeignMark (a
-    room of this name belongs to somebody else), WrongParticipantCount, UnexpectedParticipant."""
+    """What is not as it should be; the condition Healthy has the sentences. Missing (LiveKit lost it),
+    Stale (LiveKit has not answered for long), Unowned (it does not carry our mark, or its Match is gone),
+    ForeignMark (a room of this name belongs to somebody else), WrongParticipantCount (more people than
+    maxParticipants, or LiveKit's count is not its list), UnexpectedParticipant."""
 
     last_error: LastError | None = None
     """The error that stands in the way at present, or did last."""

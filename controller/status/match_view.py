@@ -53,7 +53,15 @@ class MatchView:
 
     @cached_property
     def claimed(self) -> bool:
+        if self.was_over:
+            return self.match.status.started_at is not None
         return self.ledger is not None and self.ledger.claimed
+
+    @cached_property
+    def was_over(self) -> bool:
+        """Whether the status said so before: then nothing else is read any more."""
+        before = self.match.status.phase
+        return before is not None and MATCH_PHASES[before].terminal
 
     @cached_property
     def cause(self) -> EndCause | None:
@@ -65,10 +73,7 @@ class MatchView:
 
     @cached_property
     def finished(self) -> bool:
-        before = self.match.status.phase
-        if before is not None and MATCH_PHASES[before].terminal:
-            return True
-        return self.cause is not None and is_over(self.match, self.seen)
+        return self.was_over or (self.cause is not None and is_over(self.match, self.seen))
 
     @cached_property
     def ready(self) -> bool:
@@ -165,10 +170,14 @@ class MatchView:
 
     def _participant(self, person: Presence, before: ParticipantStatus | None) -> ParticipantStatus:
         state = person.state
+        detail, at = person.detail, person.since
         if state is ParticipantState.LEFT and self.cause is None and self.connected_at is not None:
             state = ParticipantState.RECONNECTING
+        if self.finished and person.is_in:
+            # The room is gone, so nobody is in it, whoever has told of it or not.
+            state, detail, at = ParticipantState.LEFT, "the call was over", self.now
         unchanged = before is not None and before.state is state
-        since = before.since if unchanged and before is not None else person.since
+        since = before.since if unchanged and before is not None else at
         connected_at = before.connected_at if before is not None else None
         queued_at_ms = self.ledger.queued_at_ms.get(person.identity) if self.ledger is not None else None
         queued_at = from_milliseconds(queued_at_ms) if queued_at_ms is not None else None
@@ -177,7 +186,7 @@ class MatchView:
             state=state,
             since=since or self.match.metadata.creation_timestamp or self.now,
             evidence=person.evidence,
-            detail=person.detail,
+            detail=detail,
             queued_at=queued_at or (before.queued_at if before is not None else None),
             participant_sid=person.participant_sid,
             connected_at=connected_at or (person.since or self.now if person.is_in else None),

@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field, create_model
 
 from controller.api.crds import DEFINITIONS, Definition, crd, schema_digests
 from controller.api.endings import EndReason
-from controller.api.generate import main, stale
 from controller.api.schema import SchemaError, structural_schema
 
 
@@ -190,18 +189,3 @@ def test_columns_short_names_and_selectable_fields() -> None:
 def test_each_crd_tells_the_digest_of_its_schema() -> None:
     assert list(schema_digests()) == [definition.kind.crd for definition in DEFINITIONS]
     assert len(set(schema_digests().values())) == len(DEFINITIONS)
-
-
-def test_the_generated_files_are_fresh() -> None:
-    assert stale() == []
-
-
-def test_a_stale_file_is_named_with_the_command_that_mends_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("controller.api.generate.stale", lambda: ["crds/matches.yaml"])
-    assert main(["--check"]) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "stale: crds/matches.yaml",
-        "They are made from controller/api. To mend them: python -m controller.api.generate",
-    ]

@@ -501,3 +501,13 @@ def test_tokens_that_cannot_be_renewed_do_not_make_a_lost_room() -> None:
     # The room is there; only the tokens run out while the API server is away.
     status = status_of(b.active(), b.both_in(700), 700, error=OUTAGE)
     assert "room was lost" not in condition(status, "Ready")[2]
+
+
+def test_a_match_that_is_over_says_the_same_when_it_is_looked_at_again() -> None:
+    match = b.active(termination=END)
+    ended = status_of(match, b.all_gone(people=b.both_in().people), 60)
+    assert [(p.state, p.detail) for p in ended.participants] == [("Left", "the call was over")] * 2
+    match = match.model_copy(update={"status": ended})
+    # Its ledger is not read any more.
+    again = status_of(match, b.seen(61), 61)
+    assert merge_patch(ended.manifest(), again.manifest()) == {}

@@ -1,0 +1,120 @@
+"""The states of a user in Redis, and of a participant in the status of a Match: what each means, and what it leaves on.
+
+The scripts in `controller/clients/redis/scripts` move users; `plan.presence` tells where participants are.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from controller.api.machine import Exit, Machine, Stage, machine
+from controller.api.match_status import ParticipantState
+
+
+class UserState(StrEnum):
+    """Where a user is: IDLE → WAITING → CONNECTING → IN_CALL → DISCONNECTING → IDLE | WAITING."""
+
+    IDLE = "IDLE"
+    WAITING = "WAITING"
+    CONNECTING = "CONNECTING"
+    IN_CALL = "IN_CALL"
+    DISCONNECTING = "DISCONNECTING"
+
+    @property
+    def held(self) -> bool:
+        """A Match holds users in this state."""
+        return self in HELD_STATES
+
+
+HELD_STATES: Final = frozenset({UserState.CONNECTING, UserState.IN_CALL, UserState.DISCONNECTING})
+
+_U = UserState
+USER_STATES: Final[Machine[UserState]] = machine(
+    Stage(
+        _U.IDLE,
+        "neither waiting nor in a Match; so is everybody whom Redis does not know",
+        (
+            Exit("the user enters the queue", _U.WAITING, by="enqueue"),
+            Exit("a Match takes the user, with admission Any", _U.CONNECTING, by="claim"),
+        ),
+    ),
+    Stage(
+        _U.WAITING,
+        "in the queue, or reserved for a Match",
+        (
+            Exit("a Match takes the user", _U.CONNECTING, by="claim"),
+            Exit("the user leaves the queue", _U.IDLE, by="leave"),
+            Exit("the client is silent", _U.IDLE, by="expire"),
+        ),
+    ),
+    Stage(
+        _U.CONNECTING,
+        "held by a Match: room and tokens are being made, then people are joining",
+        (
+            Exit("both are in the room", _U.IN_CALL, by="advance"),
+            Exit("the Match ends", _U.DISCONNECTING, by="advance"),
+            Exit("undone: the place from before", _U.WAITING, by="settle"),
+            Exit("undone, for whoever did not wait", _U.IDLE, by="settle"),
+        ),
+    ),
+    Stage(
+        _U.IN_CALL,
+        "held by a Match: both have met. Whoever drops out remains IN_CALL, and so does the other one",
+        (Exit("the Match ends", _U.DISCONNECTING, by="advance"),),
+    ),
+    Stage(
+        _U.DISCONNECTING,
+        "held by a Match that is ending: it is recorded why, and clients are to hang up",
+        (
+            Exit("settled: back into the queue", _U.WAITING, by="settle"),
+            Exit("settled: not requeued", _U.IDLE, by="settle"),
+        ),
+    ),
+)
+
+_P = ParticipantState
+PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
+    Stage(
+        _P.INVITED,
+        "not seen on LiveKit yet",
+        (
+            Exit("signalling is up", _P.JOINING),
+            Exit("media is up", _P.CONNECTED),
+            Exit("fails to connect", _P.LEFT),
+        ),
+    ),
+    Stage(
+        _P.JOINING,
+        "LiveKit lists the client, but there is no media yet",
+        (
+            Exit("media is up", _P.CONNECTED),
+            Exit("gone, in a call", _P.RECONNECTING),
+            Exit("gone", _P.LEFT),
+        ),
+    ),
+    Stage(
+        _P.CONNECTED,
+        "in the room: media is up",
+        (
+            Exit("connects anew", _P.JOINING),
+            Exit("gone, in a call", _P.RECONNECTING),
+            Exit("gone", _P.LEFT),
+        ),
+    ),
+    Stage(
+        _P.RECONNECTING,
+        "gone from a call, since both were in the room once, and may come back",
+        (
+            Exit("signalling is up", _P.JOINING),
+            Exit("media is up", _P.CONNECTED),
+            Exit("the Match ends", _P.LEFT),
+        ),
+    ),
+    Stage(
+        _P.LEFT,
+        "gone: the Match is ending, or the call has not begun and can still be joined",
+        (
+            Exit("signalling is up", _P.JOINING),
+            Exit("media is up", _P.CONNECTED),
+        ),
+    ),
+)

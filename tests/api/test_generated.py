@@ -1,0 +1,51 @@
+"""What is made from the code is fresh, and the command that makes it says what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.api import generate
+from controller.api.generated import Generator
+from sandbox import reference
+
+SAME = {"docs/one.md": "eins\n", "two.yaml": "zwei: ü\n"}
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Generator:
+    """One that makes two files."""
+    return Generator("python -m maker", "two files", "the maker", lambda _root: SAME, tmp_path)
+
+
+@pytest.mark.parametrize("real", [generate.GENERATOR, reference.GENERATOR], ids=lambda real: real.command)
+def test_what_is_made_from_the_code_is_fresh(real: Generator) -> None:
+    assert list(real.stale()) == []
+
+
+def test_the_generators_make_different_files() -> None:
+    root = generate.GENERATOR.root
+    assert not set(generate.GENERATOR.make(root)) & set(reference.GENERATOR.make(root))
+
+
+def test_what_is_missing_is_written_and_named(generator: Generator, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generator.main([]) == 0
+    assert capsys.readouterr().out.splitlines() == ["wrote docs/one.md", "wrote two.yaml"]
+    assert {name: (generator.root / name).read_text(encoding="utf-8") for name in SAME} == SAME
+    assert generator.main([]) == 0
+    assert generator.main(["--check"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stale_file_is_named_with_the_command_that_mends_it(
+    generator: Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator.write()
+    (generator.root / "two.yaml").write_text("drei\n")
+    assert generator.main(["--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "stale: two.yaml",
+        "They are made from the maker. To mend them: python -m maker",
+    ]
+    assert (generator.root / "two.yaml").read_text() == "drei\n"
