@@ -1,0 +1,84 @@
+"""A stand-in for gateways: lets people wait, beats for them, and tells what they get to see.
+
+    python -m examples.matchmaker.gateway --redis-url … alice bob
+
+A real gateway does the same for every client that is connected to it. Ctrl-C lets everybody leave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+
+from .pool import SCRIPTS, Pool
+
+_BEAT_SECONDS = 1.0
+
+
+class Person:
+    """One user's connection."""
+
+    def __init__(self, pool: Pool, user_id: str) -> None:
+        self._pool = pool
+        self._id = user_id
+        self._seq = ""
+        self._match_uid = ""
+        self._has_token = False
+
+    def enter(self) -> None:
+        """Wait, from now on or still."""
+        self._tell(" ".join(self._pool.enqueue(self._id)))
+
+    def beat(self) -> None:
+        """Poll once; tell what is new."""
+        answer = self._pool.beat(self._id)
+        if answer[0] == "UNKNOWN":  # Redis lost its data, or they were idle for long
+            self.enter()
+            return
+        state, match_uid, match_name, room, reason, seq = answer[1:7]
+        if seq != self._seq:
+            self._seq = seq
+            self._tell(" ".join(word for word in (state, match_name, reason) if word))
+        if match_uid != self._match_uid:
+            self._match_uid, self._has_token = match_uid, False
+        if room and not self._has_token and (text := self._pool.token(match_uid, self._id)):
+            self._has_token = True
+            entry = json.loads(text)  # and entry["token"], which goes to the client and into no log
+            self._tell(f"may join {entry['room']} at {entry['url']} until {entry['expiresAt']}")
+
+    def leave(self) -> None:
+        """Wait no more; refused during a Match."""
+        self._tell(" ".join(self._pool.leave(self._id)))
+
+    def _tell(self, what: str) -> None:
+        print(f"{self._id:12} {what}", flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--namespace", default="default")
+    parser.add_argument("--redis-url", default=os.environ.get("REDIS_URL", "redis://localhost:6379/0"))
+    parser.add_argument("--cluster-id", default="default")
+    parser.add_argument("--scripts", type=Path, default=SCRIPTS)
+    parser.add_argument("ids", nargs="+", metavar="id")
+    options = parser.parse_args()
+    pool = Pool(options.redis_url, cluster_id=options.cluster_id, namespace=options.namespace, scripts=options.scripts)
+    people = [Person(pool, user_id) for user_id in options.ids]
+    for person in people:
+        person.enter()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            for person in people:
+                person.beat()
+            time.sleep(_BEAT_SECONDS)
+    for person in people:
+        person.leave()
+
+
+if __name__ == "__main__":
+    main()

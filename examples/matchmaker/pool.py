@@ -1,0 +1,184 @@
+"""One pool in Redis: the published scripts and keys of docs/redis.md, for matchmakers and for gateways.
+
+The scripts are read as plain files, `common.lua` first: their text is the contract, in any language.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+from redis.client import Pipeline
+
+from .pairing import Pair, Waiting
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "controller" / "clients" / "redis" / "scripts"
+
+_TIMEOUT_SECONDS = 5.0
+_NAMES = ("release", "reserve", "enqueue", "beat", "leave")
+
+
+class PoolError(Exception):
+    """A script refused what it was called with: a mistake here, not a state of the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The front of the queue. `is_everybody`: nobody else waits. `now_ms` is the time of the Redis server."""
+
+    waiting: tuple[Waiting, ...]
+    is_everybody: bool
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Users (id, place) who are reserved for the Match `name`."""
+
+    name: str
+    users: tuple[tuple[str, int], ...]
+
+
+class Pool:
+    """The pool of `namespace` below the operator's cluster id."""
+
+    def __init__(self, url: str, *, cluster_id: str, namespace: str, scripts: Path = SCRIPTS) -> None:
+        self.prefix = f"rk:{{{cluster_id}:{namespace}}}:"
+        self._redis = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
+        )
+        common = (scripts / "common.lua").read_text(encoding="utf-8")
+        # redis-py calls them by digest, and loads those that the server does not know (any more).
+        self._scripts = {
+            name: self._redis.register_script(common + (scripts / f"{name}.lua").read_text(encoding="utf-8"))
+            for name in _NAMES
+        }
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._redis.close()
+
+    # ---- for matchmakers
+
+    def release(self, at_most: int) -> list[str]:
+        """Put users whose reservation ran out back to their places; who they were."""
+        return self._run("release", self._keys("queue", "reserved", "reservations"), at_most)[1:]
+
+    def front(self, wanted: int, *, most_pages: int = 5) -> Front:
+        """The `wanted` longest waiting, or fewer if so many cannot be found within `most_pages` of that length.
+
+        Banned people stay in the queue until they leave. They are passed over, or they would fill its front; so are
+        ids that no Match can carry.
+        """
+        # By id: whoever comes back to the front between two pages moves others to the next one.
+        found: dict[str, Waiting] = {}
+        is_everybody, now_ms = False, 0
+        page = wanted + 1  # one more tells whether anybody else is there
+        for start in range(0, page * most_pages, page):
+            with self._pipeline() as pipe:
+                pipe.time()
+                pipe.zrange(self._key("queue"), start, start + page - 1, withscores=True)
+                time, rows = pipe.execute()
+            now_ms = _milliseconds(time)
+            found |= {person.id: person for person in self._free([(user_id, int(score)) for user_id, score in rows])}
+            is_everybody = len(rows) < page
+            if is_everybody or len(found) >= wanted:
+                break
+        return Front(tuple(found.values())[:wanted], is_everybody and len(found) <= wanted, now_ms)
+
+    def _free(self, rows: Sequence[tuple[str, int]]) -> Iterator[Waiting]:
+        """Those of the rows who may be in a Match, with whom they met: all in one round trip."""
+        with self._pipeline() as pipe:
+            for user_id, _ in rows:
+                pipe.exists(self._key(f"blocked:{user_id}"))
+                pipe.zrange(self._key(f"recent:{user_id}"), 0, -1)
+            answers = pipe.execute()
+        for (user_id, since_ms), blocked, met in zip(rows, answers[::2], answers[1::2], strict=True):
+            if not blocked and _is_identity(user_id):
+                yield Waiting(user_id, since_ms, frozenset(met))
+
+    def reserve(self, wanted: Sequence[tuple[Pair, str]], *, ttl_ms: int) -> list[str]:
+        """Take each pair out of the queue for the Match of that name; what was answered for each.
+
+        `new`, `replay` (somebody has reserved just this before), or why it was refused: `RESERVED` and the like.
+        """
+        with self._pipeline() as pipe:
+            for pair, name in wanted:
+                blocked = [f"blocked:{user_id}" for user_id in pair.ids]
+                keys = self._keys("queue", "reserved", "reservations", *blocked)
+                self._scripts["reserve"](keys=keys, args=[name, ttl_ms, *pair.ids], client=pipe)
+            replies = [_checked("reserve", reply) for reply in pipe.execute()]
+        return [reply[1] if reply[0] == "OK" else reply[0] for reply in replies]
+
+    def reservations(self, *, ttl_ms: int, older_than_ms: int, at_most: int) -> list[Reservation]:
+        """What was reserved (for `ttl_ms`) so long ago, and still is: a Match should have come of it by now."""
+        now_ms = _milliseconds(self._redis.time())
+        until_ms = now_ms + ttl_ms - older_than_ms
+        ids = cast(
+            "list[str]",
+            self._redis.zrangebyscore(self._key("reserved"), f"({now_ms}", until_ms, start=0, num=at_most),
+        )
+        if not ids:
+            return []
+        entries = cast("list[str | None]", self._redis.hmget(self._key("reservations"), ids))
+        by_name: dict[str, list[tuple[str, int]]] = {}
+        for user_id, entry in zip(ids, entries, strict=True):
+            if entry is not None:
+                place, name = entry.split(" ", 1)
+                by_name.setdefault(name, []).append((user_id, int(place)))
+        return [Reservation(name, tuple(users)) for name, users in by_name.items()]
+
+    # ---- for gateways
+
+    def enqueue(self, user_id: str, session: str = "") -> list[str]:
+        """Let the user wait; the script's answer."""
+        user = (f"user:{user_id}", f"blocked:{user_id}", f"notify:{user_id}")
+        return self._run("enqueue", self._keys("queue", "reservations", *user, "events"), user_id, session)
+
+    def beat(self, user_id: str, session: str = "", *, take: bool = False) -> list[str]:
+        """Tell that the user's client is there, and learn the user's state; the script's answer."""
+        keys = self._keys(f"user:{user_id}", "heartbeats", f"notify:{user_id}")
+        return self._run("beat", keys, user_id, session, "TAKE" if take else "KEEP")
+
+    def leave(self, user_id: str, session: str = "", *, forget_after_seconds: int = 3600) -> list[str]:
+        """Let the user wait no more; the script's answer."""
+        user = (f"user:{user_id}", f"notify:{user_id}")
+        keys = self._keys("queue", "reserved", "reservations", "heartbeats", *user, "events")
+        return self._run("leave", keys, user_id, session, forget_after_seconds * 1000)
+
+    def token(self, match_uid: str, user_id: str) -> str | None:
+        """What the user's client joins with, as JSON; None if it is not there (yet)."""
+        return cast("str | None", self._redis.hget(self._key(f"tokens:{match_uid}"), user_id))
+
+    def _run(self, name: str, keys: Sequence[str], *args: str | int) -> list[str]:
+        return _checked(name, self._scripts[name](keys=keys, args=args))
+
+    def _pipeline(self) -> Pipeline:
+        return self._redis.pipeline(transaction=False)
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+    def _keys(self, *names: str) -> list[str]:
+        return [self._key(name) for name in names]
+
+
+def _is_identity(user_id: str) -> bool:
+    """Whether a Match takes it as an identity (docs/reference/api.md)."""
+    return len(user_id.encode()) <= 256 and all(unicodedata.category(character) != "Cc" for character in user_id)
+
+
+def _checked(script: str, reply: Any) -> list[str]:
+    words = cast("list[str]", reply)
+    if words[0] == "INVALID":
+        raise PoolError(f"{script} {words[1]}")
+    return words
+
+
+def _milliseconds(time: Any) -> int:
+    seconds, micros = time
+    return int(seconds) * 1000 + int(micros) // 1000

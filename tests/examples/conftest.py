@@ -1,0 +1,53 @@
+"""A Valkey for the tests without a cluster, and for those with one the world of the whole stack."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis as redis_py
+
+from examples.matchmaker.pool import Pool
+from tests.e2e.conftest import world
+from tests.redis.servers import Server, programs, running
+
+__all__ = ["world"]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One Valkey for all pools."""
+    with running(programs()["valkey"]) as started:
+        yield started
+
+
+@pytest.fixture
+def pools(server: Server) -> Iterator[Callable[[], Pool]]:
+    """Makes clients of one pool that is empty at first: several matchmakers see the same."""
+    namespace = f"examples-{os.getpid()}-{next(_numbers)}"
+    made: list[Pool] = []
+
+    def make() -> Pool:
+        made.append(Pool(server.url, cluster_id="test", namespace=namespace))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+@pytest.fixture
+def pool(pools: Callable[[], Pool]) -> Pool:
+    """An empty pool."""
+    return pools()
+
+
+@pytest.fixture
+def raw(server: Server) -> Iterator[redis_py.Redis]:
+    """Redis past the example's calls."""
+    with redis_py.Redis.from_url(server.url, decode_responses=True) as client:
+        yield client

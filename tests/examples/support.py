@@ -1,0 +1,119 @@
+"""What the tests of the matchmaker share: people in a queue, a cluster in memory, and the matchmaker as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import redis as redis_py
+from kubernetes.client import ApiException
+
+from examples.matchmaker.pool import Pool
+from sandbox.launch import launched
+from sandbox.recipes import bare_environment
+from sandbox.source import ROOT
+
+Body = dict[str, Any]
+
+
+def enqueue(pool: Pool, *ids: str) -> None:
+    """Let them wait."""
+    for user_id in ids:
+        answer = pool.enqueue(user_id)
+        assert answer[0] == "OK", answer
+
+
+def crowd(raw: redis_py.Redis, pool: Pool, ids: Iterable[str], *, since_ms: int = 1000) -> None:
+    """Let many wait at once, each a millisecond after the other."""
+    places = {user_id: since_ms + number for number, user_id in enumerate(ids)}
+    raw.zadd(f"{pool.prefix}queue", places)
+
+
+def meet(raw: redis_py.Redis, pool: Pool, one: str, other: str) -> None:
+    """They had a call a short while ago."""
+    raw.zadd(f"{pool.prefix}recent:{one}", {other: 1})
+    raw.zadd(f"{pool.prefix}recent:{other}", {one: 1})
+
+
+class Cluster:
+    """An API server in memory that knows names: `trouble` is what it answers with instead, if anything."""
+
+    def __init__(self) -> None:
+        self.matches: dict[str, Body] = {}
+        self.trouble: Exception | None = None
+        self.calls = 0
+
+    def pairs(self) -> set[frozenset[str]]:
+        """Who is to talk to whom."""
+        return {
+            frozenset(person["identity"] for person in match["spec"]["participants"]) for match in self.matches.values()
+        }
+
+    def end(self, name: str, reason: str = "Failed") -> None:
+        """The Match is over."""
+        self.matches[name]["status"] = {"end": {"reason": reason}}
+
+    # The calls of CustomObjectsApi that the example makes
+
+    def create_namespaced_custom_object(self, *, body: Body, **_: Any) -> Body:
+        self.calls += 1
+        if self.trouble is not None:
+            raise self.trouble
+        name = body["metadata"]["name"]
+        if name in self.matches:
+            raise ApiException(status=409, reason="AlreadyExists")
+        metadata = body["metadata"] | {"uid": f"uid-{self.calls}"}
+        self.matches[name] = body | {"metadata": metadata}
+        return self.matches[name]
+
+    def get_namespaced_custom_object(self, *, name: str, **_: Any) -> Body:
+        if name not in self.matches:
+            raise ApiException(status=404, reason="NotFound")
+        return self.matches[name]
+
+    def list_namespaced_custom_object(self, **_: Any) -> Body:
+        return {"metadata": {"resourceVersion": "1"}, "items": list(self.matches.values())}
+
+
+class Process:
+    """A module of the example, run as its readers would run it."""
+
+    def __init__(self, module: str, arguments: Iterable[str], environment: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                launched((sys.executable, "-m", module, *arguments)),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**bare_environment(), **environment},
+                cwd=ROOT,
+            )
+
+    @property
+    def log(self) -> str:
+        """All that it has told."""
+        return self._log.read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, timeout_seconds: float = 20.0) -> int:
+        """Its exit status, once it has ended by itself."""
+        return self._process.wait(timeout_seconds)
+
+    def end(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 20.0) -> int:
+        """Send a signal and wait for the end; the exit status."""
+        if self.running:
+            os.kill(self._process.pid, number)
+        try:
+            return self._process.wait(timeout_seconds)
+        finally:
+            self._process.kill()
+            self._process.wait()
