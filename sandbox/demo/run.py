@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
 from sandbox.demo.checks import StepFailed, require
+from sandbox.demo.pool import PoolStory
 from sandbox.demo.screen import Screen
 from sandbox.demo.story import Story, Told
 from sandbox.demo.world import UNANSWERED, open_world
@@ -73,7 +74,8 @@ class Demo:
 
     async def _tell(self) -> None:
         async with open_world(self._stack.endpoints, self._parts["kubectl"].path) as world:
-            for what, step in Story(world).steps():
+            story = Story(world)
+            for what, step in (*story.steps(), *PoolStory(world).steps(), *story.steps_of_a_room()):
                 self._step = what
                 with self._screen.running(what):
                     told = await _answered(step())

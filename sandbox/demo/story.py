@@ -24,8 +24,8 @@ _MATCH_FILE = "examples/match.yaml"
 _ROOM_FILE = "examples/room.yaml"
 
 # What stays in Redis whether or not there was a call: the queue and its users, the operator's own, and capped streams.
-_LASTING = frozenset({"queue", "user:alice", "user:bob", "incarnation", "fence:0"})
-_STREAMS = ("webhooks:", "events", "disconnects")
+_LASTING = frozenset({"queue", "user:alice", "user:bob", "incarnation", "fence:0", "heartbeats"})
+_STREAMS = ("webhooks:", "events", "disconnects", "signals")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Told:
     shown: tuple[str, ...] = ()
 
 
+Step = tuple[str, Callable[[], Awaitable[Told]]]
+
+
 @dataclass
 class Story:
     """The steps in order; what one leaves for the next is kept here."""
@@ -45,7 +48,7 @@ class Story:
     match: Body = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
 
-    def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[Told]]], ...]:
+    def steps(self) -> tuple[Step, ...]:
         """Each with the line that names it."""
         apply_match = f"kubectl apply -f {_MATCH_FILE}"
         return (
@@ -58,6 +61,11 @@ class Story:
             ("both join again", self.join),
             ("alice skips", self.skip),
             ("the ended match is deleted", self.delete_ended),
+        )
+
+    def steps_of_a_room(self) -> tuple[Step, ...]:
+        """The same for a room that stands by itself."""
+        return (
             (f"kubectl apply -f {_ROOM_FILE}", self.apply_room),
             (f"kubectl delete room {_ROOM}", self.delete_room),
         )

@@ -36,7 +36,7 @@ NAMESPACE = "default"
 UNANSWERED = (BackendError, RedisError, aiohttp.ClientError, api.TwirpError, OSError)
 """What a read raises that a store did not answer."""
 
-_KUBECTL_TIMEOUT_SECONDS = 30.0
+_COMMAND_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,33 @@ class World:
 
     async def kubectl(self, *arguments: str) -> str:
         """What kubectl prints; StepFailed if it fails."""
+        return await self.command(f"kubectl {' '.join(arguments)}", str(self.kubectl_path), *arguments)
+
+    async def command(self, shown: str, *words: str) -> str:
+        """What a program prints that finds Kubernetes and Redis in its environment; `shown` is how people call it."""
         process = await asyncio.create_subprocess_exec(
-            self.kubectl_path,
-            *arguments,
+            *words,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "KUBECONFIG": str(self.endpoints.kubeconfig)},
+            env={
+                **os.environ,
+                "KUBECONFIG": str(self.endpoints.kubeconfig),
+                "REDIS_URL": self.endpoints.redis_url,
+            },
             cwd=ROOT,
         )
-        command = f"kubectl {' '.join(arguments)}"
         try:
-            async with asyncio.timeout(_KUBECTL_TIMEOUT_SECONDS):
+            async with asyncio.timeout(_COMMAND_TIMEOUT_SECONDS):
                 out, err = await process.communicate()
         except TimeoutError:
-            raise StepFailed(f"`{command}` to end", f"nothing in {_KUBECTL_TIMEOUT_SECONDS:.0f} s") from None
+            raise StepFailed(f"`{shown}` to end", f"nothing in {_COMMAND_TIMEOUT_SECONDS:.0f} s") from None
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         if process.returncode != 0:
-            raise StepFailed(f"`{command}` to succeed", err.decode().strip() or f"exit status {process.returncode}")
+            raise StepFailed(f"`{shown}` to succeed", err.decode().strip() or f"exit status {process.returncode}")
         return out.decode().rstrip()
 
     async def read(self, *arguments: str) -> Any:
