@@ -14,6 +14,7 @@ from benchmarks.access import Access, Body, CallFailed, call
 from benchmarks.load import match_manifest
 from controller.api.names import GROUP, MANAGED_LABEL, MATCH, ROOM
 from controller.clients.livekit import LiveKitClient
+from controller.clients.redis.keys import Keys
 from controller.errors import NotFound
 
 _MERGE = "application/merge-patch+json"
@@ -36,6 +37,10 @@ def count_writes(metrics: bytes) -> int:
         if sample["verb"] in _WRITES and (sample["group"], sample["resource"]) in _COUNTED:
             total += float(value)
     return round(total)
+
+
+class LeftBehind(Exception):
+    """Matches are gone, and something of them is not."""
 
 
 class Harness:
@@ -83,6 +88,24 @@ class Harness:
             await client.flushdb()
         finally:
             await client.aclose()
+
+    async def expect_nothing_left(self) -> None:
+        """Every Match was deleted: nothing of any of them may be left. Raises LeftBehind."""
+        left = {
+            url.rpartition("/")[2]: len((await call(self._admin, "GET", url))["items"])
+            for url in (self._access.collection(ROOM.plural), self._access.core("secrets"))
+        }
+        left["LiveKit rooms"] = len(await self._livekit.list_rooms())
+        client = aioredis.Redis.from_url(self._access.redis_url)
+        try:
+            left["Matches that hold users"] = await client.zcard(
+                Keys(self._access.cluster_id, self._access.namespace).live()
+            )
+        finally:
+            await client.aclose()
+        if any(left.values()):
+            found = ", ".join(f"{number} {what}" for what, number in left.items() if number)
+            raise LeftBehind(f"Matches are gone, and this of them is left: {found}")
 
     async def _until_matches_are_taken(self) -> None:
         """Just after the CRDs came the admission policy does not know the kind yet, and refuses every Match."""

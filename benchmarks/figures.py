@@ -5,16 +5,52 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from typing import Any, TypeAlias, TypeVar
 
 
 class Subject(StrEnum):
-    """What is measured."""
+    """Who is measured."""
 
     FLOOR = "floor"
     KOPF = "kopf"
     ROOMKEEPER = "roomkeeper"
+
+
+class Measure(StrEnum):
+    """What is measured of the life of a call, beside created → Ready."""
+
+    WEBHOOK = "webhook_to_status"
+    LIVEKIT_WEBHOOK = "livekit_webhook_to_status"
+    LEAVE = "leave_to_settled"
+    KILL = "kill_to_settled"
+    HEARTBEATS = "heartbeats_to_settled"
+    SIGNAL = "signal_to_settled"
+    TERMINATION_SETTLED = "termination_to_settled"
+    TERMINATION_CLEAN = "termination_to_clean"
+    CYCLE = "full_cycle"
+
+    @property
+    def sentence(self) -> str:
+        """For people: from where to where."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Measure.WEBHOOK: "webhook → status",
+    Measure.LIVEKIT_WEBHOOK: "LiveKit's own webhook → status",
+    Measure.LEAVE: "client leaves → settled, beyond leaveSeconds",
+    Measure.KILL: "client killed → settled, beyond LiveKit's noticing and reconnectSeconds",
+    Measure.HEARTBEATS: "heartbeats stop → settled, beyond the threshold",
+    Measure.SIGNAL: "signal → both waiting again",
+    Measure.TERMINATION_SETTLED: "termination → both waiting again",
+    Measure.TERMINATION_CLEAN: "termination → all clean",
+    Measure.CYCLE: "full cycle, created → deleted",
+}
+
+Samples: TypeAlias = Mapping[Measure, Sequence[float]]
+"""Milliseconds by what they are of."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +65,66 @@ class Figures:
     cpu_ms_per_match: float
     api_writes_per_match: float
 
-    def to_json(self) -> dict[str, str | int | float]:
+    def to_json(self) -> dict[str, Any]:
         """With as many digits as mean something."""
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        return _rounded(asdict(self))
+
+
+@dataclass(frozen=True)
+class LifeFigures:
+    """One measure of one subject; its fields are those of build/bench.json as well.
+
+    `in_flight` is None where calls began at a rate, `rate_per_s` where they were measured one at a time; CPU and API
+    writes are None where they were not looked at.
+    """
+
+    subject: Subject
+    measure: Measure
+    in_flight: int | None
+    count: int
+    rate_per_s: float | None
+    p50_ms: float
+    p99_ms: float
+    cpu_ms_per_match: float | None = None
+    api_writes_per_match: float | None = None
+
+    @classmethod
+    def of(cls, measure: Measure, milliseconds: Sequence[float], rate_per_s: float | None = None) -> LifeFigures:
+        """Latencies of Roomkeeper, measured one at a time, or at a rate."""
+        p50_ms, p99_ms = (percentile(milliseconds, share) for share in (0.5, 0.99))
+        in_flight = 1 if rate_per_s is None else None
+        return cls(Subject.ROOMKEEPER, measure, in_flight, len(milliseconds), rate_per_s, p50_ms, p99_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """With as many digits as mean something."""
+        return _rounded(asdict(self))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio that must not be on the wrong side of `limit`. `ratio` is None where a part was not measured."""
+    """A value that must not be on the wrong side of `limit`: None where a part was not measured."""
 
     sentence: str
     limit: float
     at_most: bool
-    ratio: float | None
+    value: float | None
+    unit: str = ""
 
     @property
     def is_met(self) -> bool | None:
         """None where it cannot be told."""
-        if self.ratio is None:
+        if self.value is None:
             return None
-        return self.ratio <= self.limit if self.at_most else self.ratio >= self.limit
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    @property
+    def told(self) -> str:
+        """`0.72 (goal: at least 0.65)`."""
+        limit = f"goal: at {'most' if self.at_most else 'least'} {self._text(self.limit)}"
+        return f"{'not measured' if self.value is None else self._text(self.value)} ({limit})"
+
+    def _text(self, value: float) -> str:
+        return f"{value:.0f} {self.unit}" if self.unit else f"{value:.2f}"
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -73,36 +149,61 @@ def rate_per_second(sent_ns: Mapping[str, int], ready_ns: Mapping[str, int]) -> 
     return len(sent_ns) / seconds
 
 
-def medians(rounds: Sequence[Figures]) -> Figures:
-    """The median of each number over the rounds of one subject and one number in flight."""
+F = TypeVar("F", Figures, LifeFigures)
+
+
+def medians(rounds: Sequence[F]) -> F:
+    """The median of each number over the rounds of one case."""
     first = rounds[0]
 
-    def median(field: str) -> float:
-        return statistics.median(float(getattr(figures, field)) for figures in rounds)
+    def median(field: str) -> Any:
+        values = [getattr(figures, field) for figures in rounds]
+        is_measured = isinstance(values[0], float) and None not in values
+        return statistics.median(values) if is_measured else values[0]
 
-    return Figures(
-        subject=first.subject,
-        in_flight=first.in_flight,
-        rate_per_s=median("rate_per_s"),
-        p50_ms=median("p50_ms"),
-        p99_ms=median("p99_ms"),
-        cpu_ms_per_match=median("cpu_ms_per_match"),
-        api_writes_per_match=median("api_writes_per_match"),
-    )
+    return type(first)(**{field.name: median(field.name) for field in fields(first)})
 
 
-def goals(figures: Iterable[Figures]) -> tuple[Goal, ...]:
-    """What the project has set itself."""
+def goals(figures: Iterable[Figures], life: Iterable[LifeFigures] = ()) -> tuple[Goal, ...]:
+    """What the project has set itself, for the parts of which there are figures."""
     by_case = {(one.subject, one.in_flight): one for one in figures}
+    of_life = {(one.measure, one.subject, one.in_flight): one for one in life}
+    return (*(_ready_goals(by_case) if by_case else ()), *(_life_goals(of_life) if of_life else ()))
 
+
+def _ready_goals(by_case: Mapping[tuple[Subject, int], Figures]) -> tuple[Goal, ...]:
     def ratio(field: str, in_flight: int, of: Subject) -> float | None:
-        ours, theirs = by_case.get((Subject.ROOMKEEPER, in_flight)), by_case.get((of, in_flight))
-        if ours is None or theirs is None:
-            return None
-        return float(getattr(ours, field)) / float(getattr(theirs, field))
+        return _ratio(by_case.get((Subject.ROOMKEEPER, in_flight)), by_case.get((of, in_flight)), field)
 
     return (
-        Goal("p50 alone against the floor", 1.2, at_most=True, ratio=ratio("p50_ms", 1, Subject.FLOOR)),
-        Goal("rate at 32 against the floor", 0.65, at_most=False, ratio=ratio("rate_per_s", 32, Subject.FLOOR)),
-        Goal("rate at 32 against kopf", 1.5, at_most=False, ratio=ratio("rate_per_s", 32, Subject.KOPF)),
+        Goal("p50 alone against the floor", 1.2, at_most=True, value=ratio("p50_ms", 1, Subject.FLOOR)),
+        Goal("rate at 32 against the floor", 0.65, at_most=False, value=ratio("rate_per_s", 32, Subject.FLOOR)),
+        Goal("rate at 32 against kopf", 1.5, at_most=False, value=ratio("rate_per_s", 32, Subject.KOPF)),
     )
+
+
+def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigures]) -> tuple[Goal, ...]:
+    def found(measure: Measure, field: str) -> float | None:
+        in_flight = None if measure is Measure.SIGNAL else 1
+        figures = of_life.get((measure, Subject.ROOMKEEPER, in_flight))
+        return None if figures is None else float(getattr(figures, field))
+
+    ours, floor = (of_life.get((Measure.CYCLE, who, 16)) for who in (Subject.ROOMKEEPER, Subject.FLOOR))
+    cycles = _ratio(ours, floor, "rate_per_s")
+    return (
+        Goal("webhook → status, p50", 20, at_most=True, value=found(Measure.WEBHOOK, "p50_ms"), unit="ms"),
+        Goal("signal → both waiting, p99", 250, at_most=True, value=found(Measure.SIGNAL, "p99_ms"), unit="ms"),
+        Goal("… at a steady", 19, at_most=False, value=found(Measure.SIGNAL, "rate_per_s"), unit="calls/s"),
+        Goal("killed → settled, p99", 2000, at_most=True, value=found(Measure.KILL, "p99_ms"), unit="ms"),
+        Goal("full cycles at 16 against the floor", 0.65, at_most=False, value=cycles),
+    )
+
+
+def _ratio(ours: object, theirs: object, field: str) -> float | None:
+    if ours is None or theirs is None:
+        return None
+    return float(getattr(ours, field)) / float(getattr(theirs, field))
+
+
+def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in found.items()}

@@ -1,6 +1,7 @@
 """The floor: a bare loop in a process of its own that makes the unavoidable calls of each Match one after another.
 
-It creates the Match itself and goes on with the server's answer, so it needs no watch; no queue, no cache, no retry.
+It creates the Match itself (and, in a full cycle, writes the wish that ends it) and goes on with the server's answers,
+so it needs no watch; no queue, no cache, no retry.
 Protocol: a line with the access, then a line per batch on stdin; a line per batch on stdout (what was sent when).
 """
 
@@ -14,11 +15,13 @@ from dataclasses import asdict
 
 import aiohttp
 import uvloop
+from livekit.protocol.models import Room as RoomMessage
 
-from benchmarks.access import Access, call, kubernetes_session
-from benchmarks.calls import UnavoidableCalls, bound_pool
+from benchmarks.access import Access, Body, call, kubernetes_session
+from benchmarks.calls import MERGE, UnavoidableCalls, bound_pool
 from benchmarks.child import Child
-from benchmarks.load import Batch, Sent, in_flight, match_manifest
+from benchmarks.last_calls import LastCalls
+from benchmarks.load import Batch, Sent, Until, in_flight, match_manifest, skip_patch
 from controller.api.names import MATCH
 from controller.clients.redis.client import Redis
 
@@ -37,10 +40,13 @@ class Floor:
 
 
 class _Loop:
-    def __init__(self, access: Access, admin: aiohttp.ClientSession, calls: UnavoidableCalls) -> None:
+    def __init__(
+        self, access: Access, admin: aiohttp.ClientSession, calls: UnavoidableCalls, last_calls: LastCalls
+    ) -> None:
         self._url = access.collection(MATCH.plural)
         self._admin = admin
         self._calls = calls
+        self._last_calls = last_calls
 
     async def run(self, batch: Batch) -> Sent:
         sent: Sent = {}
@@ -48,23 +54,38 @@ class _Loop:
         async def one(number: int) -> None:
             manifest = match_manifest(number)
             sent[manifest["metadata"]["name"]] = time.monotonic_ns()
-            # Only this call is the administrator's: the operator's ServiceAccount creates no Matches.
+            # This call and the wish are the administrator's: the operator's ServiceAccount may do neither.
             match = await call(self._admin, "POST", self._url, manifest)
-            if not batch.only_create:
-                await make_ready(self._calls, match)
+            if batch.until is Until.CREATED:
+                return
+            room, livekit = await self._make_ready(match)
+            if batch.until is Until.DELETED:
+                wish = skip_patch(manifest["spec"]["participants"][0]["identity"])
+                url = f"{self._url}/{manifest['metadata']['name']}"
+                await self._end(await call(self._admin, "PATCH", url, wish, MERGE), room, livekit)
 
         await in_flight(batch, one)
         return sent
 
+    async def _make_ready(self, match: Body) -> tuple[Body, RoomMessage]:
+        """From created to Ready."""
+        calls = self._calls
+        await calls.claim(match)
+        room = await calls.create_room(match)
+        livekit = await calls.create_livekit_room(match, room)
+        await calls.write_room_status(room, livekit)
+        await calls.create_secret(match, livekit)
+        await calls.write_match_status(match, livekit)
+        return room, livekit
 
-async def make_ready(calls: UnavoidableCalls, match: dict[str, object]) -> None:
-    """From created to Ready."""
-    await calls.claim(match)
-    room = await calls.create_room(match)
-    livekit = await calls.create_livekit_room(match, room)
-    await calls.write_room_status(room, livekit)
-    await calls.create_secret(match, livekit)
-    await calls.write_match_status(match, livekit)
+    async def _end(self, match: Body, room: Body, livekit: RoomMessage) -> None:
+        """From the wish to gone."""
+        calls = self._last_calls
+        await calls.let_go(match)
+        await calls.close_room(room, livekit.name)
+        await calls.delete_secret(match)
+        await calls.write_match_status(match)
+        await calls.delete_match(match)
 
 
 async def _serve(access: Access) -> None:
@@ -74,12 +95,18 @@ async def _serve(access: Access) -> None:
         kubernetes_session(access, access.operator_token) as kubernetes,
         aiohttp.ClientSession() as livekit,
     ):
-        calls = UnavoidableCalls(access, kubernetes, livekit, await bound_pool(access, redis))
-        loop = _Loop(access, admin, calls)
+        pool = await bound_pool(access, redis)
+        calls = UnavoidableCalls(access, kubernetes, livekit, pool)
+        loop = _Loop(access, admin, calls, LastCalls(access, kubernetes, livekit, pool))
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(await loop.run(Batch(**json.loads(line)))), flush=True)
+            print(json.dumps(await loop.run(_batch(line))), flush=True)
     await redis.close()
+
+
+def _batch(line: str) -> Batch:
+    fields = json.loads(line)
+    return Batch(**{**fields, "until": Until(fields["until"])})
 
 
 if __name__ == "__main__":

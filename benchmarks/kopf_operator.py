@@ -16,7 +16,8 @@ import kopf
 import uvloop
 
 from benchmarks.access import Access, kubernetes_session
-from benchmarks.calls import UnavoidableCalls, bound_pool, match_status
+from benchmarks.calls import UnavoidableCalls, bound_pool
+from benchmarks.statuses import match_status
 from controller.api.names import GROUP, MATCH, VERSION
 from controller.clients.redis.client import Redis
 

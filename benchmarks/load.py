@@ -1,16 +1,19 @@
 """Matches with N in flight: who creates them, and in which portions.
 
 `Generator` creates the next Match as soon as one has become Ready (for the two operators); the floor creates its own,
-and is told how many in the same way (`Batch`). Neighbours: `watcher` says what is Ready, `measure` gives the orders.
+and is told how many in the same way (`Batch`). Neighbours: `watcher` says what is Ready, `measure` gives the orders;
+`life.cycles` takes Matches on to their end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 import aiohttp
@@ -22,6 +25,14 @@ Sent = dict[str, int]
 """Match name to the moment just before its POST: nanoseconds of the monotonic clock, which all processes share."""
 
 
+class Until(StrEnum):
+    """How far the floor takes its Matches."""
+
+    CREATED = "created"
+    READY = "ready"
+    DELETED = "deleted"
+
+
 @dataclass(frozen=True)
 class Batch:
     """A portion of load: `count` Matches from number `first` on, `in_flight` at once, for `seconds` at most."""
@@ -30,8 +41,7 @@ class Batch:
     count: int
     in_flight: int
     seconds: float
-    only_create: bool = False
-    """The floor makes no further calls: what creating alone costs."""
+    until: Until = Until.READY
 
 
 class Creator(Protocol):
@@ -42,8 +52,8 @@ class Creator(Protocol):
         ...
 
 
-def match_manifest(number: int) -> Body:
-    """A Match of two users whom no other Match has."""
+def match_manifest(number: int, **spec: Any) -> Body:
+    """A Match of two users whom no other Match has; `spec` is laid over it."""
     return {
         "apiVersion": API_VERSION,
         "kind": MATCH.kind,
@@ -53,8 +63,14 @@ def match_manifest(number: int) -> Body:
             # Nobody ever comes: neither the Match nor LiveKit may end it while others are being measured.
             "timeouts": {"connectSeconds": 1800},
             "room": {"emptyTimeoutSeconds": 3600},
+            **spec,
         },
     }
+
+
+def skip_patch(initiator: str) -> Body:
+    """The wish of one of the two that the Match be over."""
+    return {"spec": {"termination": {"action": "Skip", "initiator": initiator}}}
 
 
 async def in_flight(batch: Batch, one: Callable[[int], Awaitable[None]]) -> None:
@@ -68,10 +84,17 @@ async def in_flight(batch: Batch, one: Callable[[int], Awaitable[None]]) -> None
                 return
             await one(number)
 
+    async with side_by_side() as group:
+        for _ in range(min(batch.in_flight, batch.count)):
+            group.create_task(work())
+
+
+@contextlib.asynccontextmanager
+async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group of tasks that fails with the error of the first that failed, as it is."""
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(batch.in_flight, batch.count)):
-                group.create_task(work())
+            yield group
     except BaseExceptionGroup as failures:
         # The first one explains the others.
         raise failures.exceptions[0] from None

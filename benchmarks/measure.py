@@ -19,12 +19,12 @@ import aiohttp
 from benchmarks.access import Access
 from benchmarks.cluster import Harness
 from benchmarks.figures import Figures, Subject, latencies_ms, percentile, rate_per_second
-from benchmarks.load import Batch
+from benchmarks.load import Batch, Until
 from benchmarks.subjects import Running, running
 from benchmarks.watcher import Watcher
 from sandbox.stack import Stack
 
-_REST_SECONDS = 0.6
+REST_SECONDS = 0.6
 _MOST_CREATIONS = 100
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -63,7 +63,7 @@ class Bench:
         try:
             async with (
                 Watcher(self._access, self._stack.endpoints.log_directory) as watcher,
-                running(subject, self._stack, self._access, self._admin, watcher) as at_work,
+                running(subject, self._stack, self._access, self._admin, watcher.ready) as at_work,
             ):
                 return await self._measure(subject, case, at_work, watcher, during)
         finally:
@@ -74,18 +74,18 @@ class Bench:
     ) -> Figures:
         warm_up = Batch(0, case.warm_up, case.in_flight, case.seconds)
         await watcher.all_ready(await at_work.creator.run(warm_up))
-        await asyncio.sleep(_REST_SECONDS)
+        await asyncio.sleep(REST_SECONDS)
         writes, cpu_ms = await self._harness.api_writes(), process_cpu_ms(at_work.pid)
         async with during(at_work.pid):
             sent = await at_work.creator.run(Batch(case.warm_up, case.count, case.in_flight, case.seconds))
             ready = await watcher.all_ready(sent)
-        await asyncio.sleep(_REST_SECONDS)
+        await asyncio.sleep(REST_SECONDS)
         count = len(sent)
         cpu_ms = process_cpu_ms(at_work.pid) - cpu_ms
         writes = await self._harness.api_writes() - writes - count
         cpu_ms_per_match = cpu_ms / count
         if subject is Subject.FLOOR:
-            cpu_ms_per_match -= await self._cpu_ms_per_creation(at_work, case)
+            cpu_ms_per_match -= await cpu_ms_per_creation(at_work, case)
         milliseconds = latencies_ms(sent, ready)
         return Figures(
             subject=subject,
@@ -97,13 +97,14 @@ class Bench:
             api_writes_per_match=writes / count,
         )
 
-    async def _cpu_ms_per_creation(self, at_work: Running, case: Case) -> float:
-        """The floor creates its Matches itself, the others do not: what that costs is measured, and taken off."""
-        before = process_cpu_ms(at_work.pid)
-        first = case.warm_up + case.count
-        batch = Batch(first, min(case.count, _MOST_CREATIONS), case.in_flight, case.seconds, only_create=True)
-        sent = await at_work.creator.run(batch)
-        return (process_cpu_ms(at_work.pid) - before) / len(sent)
+
+async def cpu_ms_per_creation(at_work: Running, case: Case) -> float:
+    """The floor creates its Matches itself, the others do not: what that costs is measured, and taken off."""
+    before = process_cpu_ms(at_work.pid)
+    first = case.warm_up + case.count
+    batch = Batch(first, min(case.count, _MOST_CREATIONS), case.in_flight, case.seconds, Until.CREATED)
+    sent = await at_work.creator.run(batch)
+    return (process_cpu_ms(at_work.pid) - before) / len(sent)
 
 
 def process_cpu_ms(pid: int) -> float:

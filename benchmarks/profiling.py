@@ -19,8 +19,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import Figures
-
 _SAMPLES_PER_SECOND = 200
 _SHOWN = 40
 _STARTED_SECONDS = 20.0
@@ -114,24 +112,24 @@ def packages(found: Iterable[Cost]) -> list[Cost]:
     return sorted((Cost(name, share, share) for name, share in own.items()), key=lambda cost: cost.own, reverse=True)
 
 
-def show(found: list[Cost], figures: Figures, console: Console) -> None:
-    """By package, by own time, and by cumulative time, as milliseconds per Match."""
+def show(found: list[Cost], what: str, cpu_ms: float, console: Console) -> None:
+    """By package, by own time, and by cumulative time, as parts of the `cpu_ms` that a Match costs."""
     inner = [cost for cost in found if cost.cumulative < _ENTRY_POINT]
-    what = f"{figures.subject}, {figures.in_flight} in flight, {figures.cpu_ms_per_match:.2f} ms of CPU per Match"
-    console.print(_table(f"{what}: by package", packages(found), figures))
-    console.print(_table(f"{what}: own time", sorted(inner, key=lambda cost: cost.own, reverse=True), figures))
-    console.print(_table(f"{what}: with callees", inner, figures))
+    title = f"{what}, {cpu_ms:.2f} ms of CPU per Match"
+    console.print(_table(f"{title}: by package", packages(found), cpu_ms))
+    console.print(_table(f"{title}: own time", sorted(inner, key=lambda cost: cost.own, reverse=True), cpu_ms))
+    console.print(_table(f"{title}: with callees", inner, cpu_ms))
 
 
-def _table(title: str, rows: list[Cost], figures: Figures) -> Table:
+def _table(title: str, rows: list[Cost], cpu_ms: float) -> Table:
     table = Table(title=title, title_justify="left", box=None)
     for heading in ("own ms", "cum. ms", "own %", "cum. %"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     table.add_column("function", no_wrap=True)
     for row in rows[:_SHOWN]:
         table.add_row(
-            f"{row.own * figures.cpu_ms_per_match:.3f}",
-            f"{row.cumulative * figures.cpu_ms_per_match:.3f}",
+            f"{row.own * cpu_ms:.3f}",
+            f"{row.cumulative * cpu_ms:.3f}",
             f"{row.own:.1%}",
             f"{row.cumulative:.1%}",
             row.function,

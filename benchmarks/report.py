@@ -1,62 +1,132 @@
-"""The table for people and build/bench.json for machines."""
+"""The tables for people and build/bench.json for machines, which `document` reads again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.figures import Figures, Goal, Subject, goals
+from benchmarks.figures import Figures, Goal, LifeFigures, Measure, Subject, goals
 
 _STYLES = {Subject.FLOOR: "dim", Subject.KOPF: "", Subject.ROOMKEEPER: "bold"}
+_TEXTS = frozenset({"subject", "from … to"})
 
 
-def write_json(figures: Sequence[Figures], path: Path) -> None:
-    """A list with one object per line of the table."""
+@dataclass(frozen=True)
+class Results:
+    """All that one run has measured: created → Ready, and the life of calls."""
+
+    ready: tuple[Figures, ...] = ()
+    life: tuple[LifeFigures, ...] = ()
+
+
+def write_json(results: Results, path: Path) -> None:
+    """A list with one object per line of the tables; those of a call's life have a `measure`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([one.to_json() for one in figures], indent=2) + "\n", encoding="utf-8")
+    entries = [*(one.to_json() for one in results.ready), *(one.to_json() for one in results.life)]
+    path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
-def table(figures: Sequence[Figures], rounds: int) -> Table:
-    """The figures, those with equally many in flight beside each other."""
-    what = f"medians of {rounds} rounds" if rounds > 1 else "one round"
-    result = Table(title=f"From created to Ready, {what}", title_justify="left")
-    result.add_column("in flight", justify="right")
-    result.add_column("subject", no_wrap=True)
-    for heading in ("Matches/s", "p50 ms", "p99 ms", "CPU ms/Match", "API writes/Match"):
-        result.add_column(heading, justify="right", no_wrap=True)
-    ordered = sorted(figures, key=lambda one: (one.in_flight, list(Subject).index(one.subject)))
-    for position, one in enumerate(ordered):
-        following = ordered[position + 1] if position + 1 < len(ordered) else None
-        result.add_row(
+def read_json(path: Path) -> Results:
+    """The inverse."""
+    ready, life = [], []
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        subject = Subject(entry.pop("subject"))
+        if "measure" in entry:
+            life.append(LifeFigures(subject, Measure(entry.pop("measure")), **entry))
+        else:
+            ready.append(Figures(subject, **entry))
+    return Results(tuple(ready), tuple(life))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: what it is about, its columns, its lines, and how each line is shown."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    subjects: tuple[Subject, ...]
+    groups: tuple[int | None, ...]
+    """Lines of one group are shown together."""
+
+
+def sections(results: Results, rounds: int | None = None) -> tuple[Section, ...]:
+    """The tables of what was measured."""
+    told = "" if rounds is None else f", medians of {rounds} rounds" if rounds > 1 else ", one round"
+    cycles = tuple(one for one in results.life if one.measure is Measure.CYCLE)
+    latencies = tuple(one for one in results.life if one.measure is not Measure.CYCLE)
+    found = (
+        _rates(f"From created to Ready{told}", "Match", "Matches/s", results.ready),
+        _latencies("The life of a call", latencies),
+        _rates(f"Full cycles, from created to deleted{told}", "cycle", "cycles/s", cycles),
+    )
+    return tuple(section for section in found if section.rows)
+
+
+def _rates(title: str, unit: str, per_second: str, figures: Sequence[Figures | LifeFigures]) -> Section:
+    headings = ("in flight", "subject", per_second, "p50 ms", "p99 ms", f"CPU ms/{unit}", f"API writes/{unit}")
+    ordered = sorted(figures, key=lambda one: (one.in_flight or 0, list(Subject).index(one.subject)))
+    rows = (
+        (
             str(one.in_flight),
             one.subject.value,
-            f"{one.rate_per_s:.1f}",
-            f"{one.p50_ms:.1f}",
-            f"{one.p99_ms:.1f}",
-            f"{one.cpu_ms_per_match:.2f}",
-            f"{one.api_writes_per_match:.2f}",
-            style=_STYLES[one.subject],
-            end_section=following is None or following.in_flight != one.in_flight,
+            _number(one.rate_per_s, 1),
+            _number(one.p50_ms, 1),
+            _number(one.p99_ms, 1),
+            _number(one.cpu_ms_per_match, 2),
+            _number(one.api_writes_per_match, 2),
         )
-    return result
+        for one in ordered
+    )
+    subjects, groups = (tuple(getattr(one, name) for one in ordered) for name in ("subject", "in_flight"))
+    return Section(title, headings, tuple(rows), subjects, groups)
+
+
+def _latencies(title: str, figures: Sequence[LifeFigures]) -> Section:
+    ordered = sorted(figures, key=lambda one: list(Measure).index(one.measure))
+    rows = (
+        (
+            one.measure.sentence,
+            "one at a time" if one.rate_per_s is None else f"{one.rate_per_s:.1f}/s",
+            _number(one.p50_ms, 1),
+            _number(one.p99_ms, 1),
+            str(one.count),
+        )
+        for one in ordered
+    )
+    subjects = tuple(one.subject for one in ordered)
+    headings = ("from … to", "load", "p50 ms", "p99 ms", "samples")
+    return Section(title, headings, tuple(rows), subjects, tuple(None for _ in ordered))
 
 
 def goal_line(goal: Goal) -> Text:
     """`pass  rate at 32 against kopf: 1.83 (goal: at least 1.50)`."""
-    limit = f"goal: at {'most' if goal.at_most else 'least'} {goal.limit:.2f}"
-    if goal.ratio is None:
-        return Text(f"  –     {goal.sentence}: not measured ({limit})", style="dim")
+    sentence = f"  {goal.sentence}: {goal.told}"
+    if goal.is_met is None:
+        return Text(f"  –   {sentence}", style="dim")
     word, style = ("pass", "green") if goal.is_met else ("miss", "red")
-    return Text.assemble(("  " + word, style), f"  {goal.sentence}: {goal.ratio:.2f} ({limit})")
+    return Text.assemble(("  " + word, style), sentence)
 
 
-def show(figures: Sequence[Figures], rounds: int, console: Console) -> None:
-    """The table, and how it stands with the goals."""
-    console.print(table(figures, rounds))
-    for goal in goals(figures):
+def show(results: Results, rounds: int, console: Console) -> None:
+    """The tables, and how it stands with the goals."""
+    for section in sections(results, rounds):
+        table = Table(title=section.title, title_justify="left")
+        for heading in section.headings:
+            table.add_column(heading, justify="left" if heading in _TEXTS else "right", no_wrap=True)
+        following = (*section.groups[1:], object())
+        for cells, subject, group, after in zip(section.rows, section.subjects, section.groups, following, strict=True):
+            table.add_row(*cells, style=_STYLES[subject], end_section=group != after)
+        console.print(table)
+    for goal in goals(results.ready, results.life):
         console.print(goal_line(goal))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -14,7 +15,6 @@ from benchmarks.child import Child
 from benchmarks.figures import Subject
 from benchmarks.floor import Floor
 from benchmarks.load import Creator, Generator
-from benchmarks.watcher import Watcher
 from sandbox.endpoints import Endpoints
 from sandbox.stack import Stack
 
@@ -29,11 +29,15 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    subject: Subject, stack: Stack, access: Access, admin: aiohttp.ClientSession, watcher: Watcher
+    subject: Subject,
+    stack: Stack,
+    access: Access,
+    admin: aiohttp.ClientSession,
+    ready: Callable[[str], Awaitable[Any]],
 ) -> AsyncIterator[Running]:
-    """Start `subject` and end it with the block."""
+    """Start `subject` and end it with the block. `ready` waits for a Match."""
     logs = stack.endpoints.log_directory
-    generator = Generator(access, admin, watcher.ready)
+    generator = Generator(access, admin, ready)
     if subject is Subject.ROOMKEEPER:
         await stack.start_program("operator")
         try:

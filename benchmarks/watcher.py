@@ -1,12 +1,13 @@
 """Sees Matches become Ready: one watch stream in a process of its own, which does nothing else.
 
 The moment is that of the arrival of the bytes that hold the event, before anything is parsed. `Watcher` is the parent's
-side: what was seen, and waiting for it.
+side: what was seen, and waiting for it. `life.sight` sees more, of calls that go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -26,7 +27,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 class MatchFailed(Exception):
-    """A Match of the benchmark did not become Ready."""
+    """A Match of the benchmark did not become what it should."""
 
 
 class Watcher:
@@ -89,20 +90,26 @@ class Watcher:
             future.set_result(int(moment))
 
 
-async def _events(session: aiohttp.ClientSession, access: Access) -> AsyncIterator[tuple[int, bytes]]:
-    """Lines of the watch, with the moment at which their last bytes arrived."""
-    url = access.collection(MATCH.plural)
+@contextlib.asynccontextmanager
+async def watching(session: aiohttp.ClientSession, url: str) -> AsyncIterator[AsyncIterator[tuple[int, Body]]]:
+    """A watch of a collection from now on: its events, each with the moment at which its last byte arrived."""
     version = (await call(session, "GET", f"{url}?limit=1"))["metadata"]["resourceVersion"]
     timeout = aiohttp.ClientTimeout(total=None)
     watch = f"{url}?watch=1&resourceVersion={version}&timeoutSeconds=3600"
     async with session.get(watch, timeout=timeout) as response:
-        print("ready", flush=True)
-        rest = b""
-        async for chunk in response.content.iter_any():
-            arrived = time.monotonic_ns()
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                yield arrived, line
+        yield _events(response)
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, Body]]:
+    rest = b""
+    async for chunk in response.content.iter_any():
+        arrived = time.monotonic_ns()
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            event = orjson.loads(line)
+            if event["type"] == "ERROR":
+                raise ConnectionError(f"the watch failed: {event['object']}")
+            yield arrived, event
     raise ConnectionError("the watch has ended")
 
 
@@ -117,13 +124,14 @@ def _verdict(match: Body) -> str | None:
 
 async def _watch(access: Access) -> None:
     told: set[str] = set()
-    async with kubernetes_session(access, access.admin_token) as session:
-        async for arrived, line in _events(session, access):
-            event = orjson.loads(line)
+    async with (
+        kubernetes_session(access, access.admin_token) as session,
+        watching(session, access.collection(MATCH.plural)) as events,
+    ):
+        print("ready", flush=True)
+        async for arrived, event in events:
             match = event["object"]
             name = match["metadata"].get("name")
-            if event["type"] == "ERROR":
-                raise ConnectionError(f"the watch failed: {match}")
             if name in told or event["type"] == "DELETED":
                 continue
             verdict = _verdict(match)

@@ -3,8 +3,9 @@
 The planner is asked again after every round of actions, with what was observed after them, so a plan never has to
 foresee an answer. The status is computed last, also after a failure, and written once if it changed. A merely
 transitional one (the next step is under way in another key of ours) is held back for a moment: it would cost an API
-write to say what is no longer true when it arrives. Neighbours: `loop.worker` runs this, `loop.record` keeps what was
-decided.
+write to say what is no longer true when it arrives. So is that of a Room that was restored: when LiveKit has lost its
+rooms, all of them are made again before any of them is written about. Neighbours: `loop.worker` runs this,
+`loop.record` keeps what was decided.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Reconciler:
             lambda room, learned: observe_room(room, backends, learned),
             plan_room,
             room_status,
-            lambda _room, _status: False,
+            _is_just_restored,
         )
 
     async def __call__(self, key: Key) -> Result:
@@ -210,9 +211,13 @@ def _cannot_be_written(found: Match | Room) -> bool:
     return found.metadata.deletion_timestamp is not None and not found.metadata.finalizers
 
 
+def _is_just_restored(room: Room, status: Any) -> bool:
+    """Whether the Room was lost and is there again: others may be still missing, and come before what is said of it."""
+    return bool(status.restores != room.status.restores and status.phase is RoomPhase.ACTIVE)
+
+
 def _is_transitional(match: Match, status: Any) -> bool:
     """Whether the Match is on its way and will most likely have gone on in a moment."""
-    before = match.status.phase
-    if match.metadata.deletion_timestamp is not None:
-        return status.phase is MatchPhase.TERMINATING
-    return before is None and status.phase in {MatchPhase.PENDING, MatchPhase.CREATING}
+    if status.phase is MatchPhase.TERMINATING:
+        return True
+    return match.status.phase is None and status.phase in {MatchPhase.PENDING, MatchPhase.CREATING}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from controller.api.match import Match
+from controller.api.match import Match, ParticipantState, ParticipantStatus
 from controller.api.names import FINALIZER, MATCH, PAUSED
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.errors import Backend
@@ -21,9 +21,11 @@ from controller.facts.deadlines import (
     ready_deadline,
     return_deadlines,
     solo_deadline,
+    windows,
 )
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Absent, Present, Unknown, value_of
+from controller.facts.time import milliseconds
 from controller.plan import causes
 from controller.plan.actions import (
     AddFinalizer,
@@ -52,7 +54,7 @@ from controller.plan.readiness import (
     wants_tokens,
 )
 
-# How soon to look again where a deadline has passed but the witnesses were asked before it.
+# How soon to look again where a deadline has passed and a witness could not be asked.
 _ASK_AGAIN = timedelta(seconds=1)
 _HELD_RETRY = timedelta(milliseconds=100)
 _PHASE_OF_STATE = {
@@ -100,7 +102,7 @@ def _finished(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
         return Plan(_release(match))
     ended = match.status.ended_at or now
     expiry = ended + timedelta(seconds=match.spec.ttl_seconds_after_finished)
-    if now >= expiry:
+    if now >= expiry or seen.is_surplus:
         return Plan((DeleteObject(_target(match)),))
     return Plan(deadline=expiry, waits_for="ttlSecondsAfterFinished")
 
@@ -211,7 +213,7 @@ def _until_ready(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
     return Plan(deadline=ready_deadline(match), waits_for="LiveKit to have the room")
 
 
-def _connected(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
+def _connected(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
     """Once both were in, the ledger follows who is there: for the users' states, and for how long one is alone."""
     ledger = value_of(seen.ledger)
     if ledger is None:
@@ -223,7 +225,28 @@ def _connected(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
     phase = MatchPhase.ACTIVE if is_together else MatchPhase.RECONNECTING
     if ledger.phase == phase and (ledger.solo.since_ms is not None) == is_alone:
         return None
-    return Plan((replace(_advance(match, seen, "IN_CALL"), phase=phase.value, alone=is_alone),))
+    missing = _missing(match, seen, now)
+    return Plan((replace(_advance(match, seen, "IN_CALL"), phase=phase.value, alone=is_alone, missing=missing),))
+
+
+def _missing(match: Match, seen: MatchSeen, now: datetime) -> tuple[tuple[str, int | None], ...]:
+    """Who dropped out, and until when they may be back, counted as the status will count it."""
+    missing = [person for person in presences(match, seen) if not person.is_in]
+    gone = (
+        ParticipantStatus(
+            identity=person.identity,
+            state=ParticipantState.RECONNECTING,
+            since=person.since or now,
+            detail=person.detail,
+        )
+        for person in missing
+        if person.state is ParticipantState.LEFT
+    )
+    until = windows(match.spec.timeouts, gone, now, value_of(seen.ledger), seen.server)
+    return tuple(
+        (person.identity, milliseconds(until[person.identity]) if person.identity in until else None)
+        for person in missing
+    )
 
 
 def _wait(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
@@ -236,8 +259,17 @@ def _wait(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
         solo_deadline(match, ledger.solo, seen.server) if ledger is not None else None,
         *return_deadlines(match, ledger, seen.server).values(),
     )
-    deadline = earliest(*(moment if moment is None or moment > now else now + _ASK_AGAIN for moment in moments))
+    deadline = earliest(*(_look_at(moment, seen, now) for moment in moments if moment is not None))
     return Plan(deadline=deadline, waits_for="people")
+
+
+def _look_at(moment: datetime, seen: MatchSeen, now: datetime) -> datetime:
+    """When to look because of a deadline: at it, or if it has passed since the witnesses were asked, at once."""
+    if moment > now:
+        return moment
+    witnesses = (seen.people, seen.ledger)
+    was_early = all(isinstance(seen, Present) for seen in witnesses) and min(seen.at for seen in witnesses) < moment
+    return now if was_early else now + _ASK_AGAIN
 
 
 _STEPS: tuple[Callable[[Match, MatchSeen, datetime], Plan | None], ...] = (

@@ -18,6 +18,7 @@ from controller.api.match import (
 )
 from controller.api.phases import MatchPhase
 from controller.facts.match import MatchSeen
+from controller.facts.time import from_milliseconds
 from controller.plan.match import session_id
 from controller.status.conditions import merge
 from controller.status.match_conditions import match_conditions, not_claimed
@@ -58,7 +59,18 @@ def _history(
     if phase is phase_before:
         return before
     entry = HistoryEntry(phase=phase, time=view.now, reason=_history_reason(view), message=_sentence(phase, view))
-    return (*before, entry)[-MAX_HISTORY:]
+    return (*before, *_unwritten(phase, phase_before, view), entry)[-MAX_HISTORY:]
+
+
+def _unwritten(phase: MatchPhase, phase_before: MatchPhase | None, view: MatchView) -> tuple[HistoryEntry, ...]:
+    """A Match that ends within a moment is never seen to be Terminating; its ledger knows since when it was."""
+    end = view.ledger.end if view.ledger is not None else None
+    if phase is not MatchPhase.ENDED or phase_before in {None, MatchPhase.TERMINATING} or end is None:
+        return ()
+    began = from_milliseconds(end.at_ms)
+    sentence = _sentence(MatchPhase.TERMINATING, view)
+    entry = HistoryEntry(phase=MatchPhase.TERMINATING, time=began, reason=_history_reason(view), message=sentence)
+    return (entry,)
 
 
 def _history_reason(view: MatchView) -> str | None:

@@ -11,8 +11,19 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.cluster import count_writes
-from benchmarks.figures import Figures, Subject, goals, latencies_ms, medians, percentile, rate_per_second
+from benchmarks.figures import (
+    Figures,
+    LifeFigures,
+    Measure,
+    Subject,
+    goals,
+    latencies_ms,
+    medians,
+    percentile,
+    rate_per_second,
+)
 from benchmarks.profiling import costs, packages
+from benchmarks.report import Results
 
 FIELDS = {"subject", "in_flight", "rate_per_s", "p50_ms", "p99_ms", "cpu_ms_per_match", "api_writes_per_match"}
 
@@ -20,6 +31,10 @@ FIELDS = {"subject", "in_flight", "rate_per_s", "p50_ms", "p99_ms", "cpu_ms_per_
 def some_figures(subject: Subject = Subject.ROOMKEEPER, in_flight: int = 1, **changes: float) -> Figures:
     numbers = {"rate_per_s": 100.0, "p50_ms": 8.0, "p99_ms": 20.0, "cpu_ms_per_match": 2.5, "api_writes_per_match": 4.0}
     return Figures(subject, in_flight, **(numbers | changes))
+
+
+def some_cycles(subject: Subject = Subject.ROOMKEEPER, in_flight: int = 16, rate_per_s: float = 60.0) -> LifeFigures:
+    return LifeFigures(subject, Measure.CYCLE, in_flight, 400, rate_per_s, 16.0, 40.0, 18.0, 12.0)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 3.0), (0.25, 2.0), (0.9, 4.6), (1.0, 5.0)], ids=str)
@@ -56,12 +71,36 @@ def test_goals_are_met_or_missed_or_cannot_be_told() -> None:
         some_figures(Subject.ROOMKEEPER, 32, rate_per_s=140.0),
     ]
     alone, floor, kopf = goals(figures)
-    assert alone.ratio == pytest.approx(1.1)
+    assert alone.value == pytest.approx(1.1)
     assert alone.is_met is True
-    assert floor.ratio is None
+    assert floor.value is None
     assert floor.is_met is None
-    assert kopf.ratio == pytest.approx(1.4)
+    assert kopf.value == pytest.approx(1.4)
     assert kopf.is_met is False
+
+
+def test_the_goals_of_a_calls_life_are_told_where_parts_of_it_were_measured() -> None:
+    life = [
+        LifeFigures.of(Measure.WEBHOOK, [10.0, 12.0, 90.0]),
+        LifeFigures.of(Measure.SIGNAL, [20.0, 30.0, 400.0], rate_per_s=20.0),
+        some_cycles(Subject.FLOOR, rate_per_s=80.0),
+        some_cycles(Subject.ROOMKEEPER, rate_per_s=60.0),
+        some_cycles(Subject.ROOMKEEPER, in_flight=1, rate_per_s=5.0),
+    ]
+    told = {goal.sentence: (goal.told, goal.is_met) for goal in goals([], life)}
+    assert told == {
+        "webhook → status, p50": ("12 ms (goal: at most 20 ms)", True),
+        "signal → both waiting, p99": ("393 ms (goal: at most 250 ms)", False),
+        "… at a steady": ("20 calls/s (goal: at least 19 calls/s)", True),
+        "killed → settled, p99": ("not measured (goal: at most 2000 ms)", None),
+        "full cycles at 16 against the floor": ("0.75 (goal: at least 0.65)", True),
+    }
+
+
+def test_medians_leave_alone_what_was_not_looked_at() -> None:
+    quick, slow = LifeFigures.of(Measure.LEAVE, [1.0]), LifeFigures.of(Measure.LEAVE, [3.0])
+    middle = medians([quick, slow])
+    assert (middle.p50_ms, middle.rate_per_s, middle.cpu_ms_per_match, middle.count) == (2.0, None, None, 1)
 
 
 def test_the_table_says_how_it_stands_with_the_goals() -> None:
@@ -71,7 +110,7 @@ def test_the_table_says_how_it_stands_with_the_goals() -> None:
         some_figures(Subject.FLOOR, 32, rate_per_s=200.0),
     ]
     text = io.StringIO()
-    report.show(figures, 3, Console(file=text, width=120))
+    report.show(Results(tuple(figures)), 3, Console(file=text, width=120))
     lines = text.getvalue().splitlines()
     assert "medians of 3 rounds" in lines[0]
     subjects = [line.split("│")[2].strip() for line in lines if line.startswith("│")]
@@ -81,12 +120,39 @@ def test_the_table_says_how_it_stands_with_the_goals() -> None:
     assert "not measured" in lines[-3]
 
 
+def test_each_kind_of_figures_has_a_table_of_its_own() -> None:
+    latency = LifeFigures.of(Measure.KILL, [25.0, 35.0])
+    text = io.StringIO()
+    report.show(Results((), (some_cycles(), some_cycles(Subject.FLOOR), latency)), 1, Console(file=text, width=140))
+    lines = text.getvalue().splitlines()
+    titles = [line.strip() for line in lines if line[:1].isalpha()]
+    assert titles == ["The life of a call", "Full cycles, from created to deleted, one round"]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert rows == [
+        [Measure.KILL.sentence, "one at a time", "30.0", "34.9", "2"],
+        ["16", "floor", "60.0", "16.0", "40.0", "18.00", "12.00"],
+        ["16", "roomkeeper", "60.0", "16.0", "40.0", "18.00", "12.00"],
+    ]
+
+
 def test_the_file_is_a_list_with_one_object_per_measurement(tmp_path: Path) -> None:
     path = tmp_path / "build" / "bench.json"
-    report.write_json([some_figures(Subject.FLOOR, 8, p50_ms=8.123456)], path)
-    (entry,) = json.loads(path.read_text())
-    assert entry.keys() == FIELDS
-    assert (entry["subject"], entry["in_flight"], entry["p50_ms"]) == ("floor", 8, 8.123)
+    results = Results((some_figures(Subject.FLOOR, 8, p50_ms=8.123456),), (LifeFigures.of(Measure.WEBHOOK, [9.5]),))
+    report.write_json(results, path)
+    ready, life = json.loads(path.read_text())
+    assert ready.keys() == FIELDS
+    assert (ready["subject"], ready["in_flight"], ready["p50_ms"]) == ("floor", 8, 8.123)
+    assert life.keys() == FIELDS | {"measure", "count"}
+    assert (life["subject"], life["measure"], life["count"]) == ("roomkeeper", "webhook_to_status", 1)
+    assert (life["in_flight"], life["rate_per_s"], life["p50_ms"]) == (1, None, 9.5)
+
+
+def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:
+    results = Results(
+        (some_figures(), some_figures(Subject.KOPF)), (some_cycles(), LifeFigures.of(Measure.KILL, [1.0]))
+    )
+    report.write_json(results, tmp_path / "bench.json")
+    assert report.read_json(tmp_path / "bench.json") == results
 
 
 def test_only_writes_of_what_a_match_brings_are_counted() -> None:

@@ -17,6 +17,7 @@ from controller.api.match import Match, MatchStatus
 from controller.api.meta import ApiModel
 from controller.api.names import MATCH
 from controller.api.phases import MatchPhase
+from controller.api.room import RoomStatus
 from controller.backends import Backends
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost
 from controller.facts.learned import READ_AGAIN, Effect, Learned
@@ -24,7 +25,7 @@ from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.loop import reconcile as reconcile_module
 from controller.loop.key import Key, Kind
-from controller.loop.reconcile import Recipe, Reconciler, _is_transitional, _known
+from controller.loop.reconcile import Recipe, Reconciler, _is_just_restored, _is_transitional, _known
 from controller.loop.worker import Result
 from controller.observe.cache import ObjectCache
 from controller.plan import actions as a
@@ -320,11 +321,26 @@ async def test_forgetting_an_object_forgets_what_was_held_back(make: Make) -> No
         ("has been Pending", b.a_match(status={"phase": "Pending"}), "Creating", False),
         ("being deleted", b.active(deleted=True), "Terminating", True),
         ("deleted and over", b.active(deleted=True), "Ended", False),
-        ("ended by a wish", b.active(), "Terminating", False),
+        ("ended by a wish", b.active(), "Terminating", True),
+        ("ended by a wish, and over", b.active(), "Ended", False),
     ],
 )
 def test_which_phases_are_passing(case: str, match: Match, phase: str, expected: bool) -> None:
     assert _is_transitional(match, SimpleNamespace(phase=MatchPhase(phase))) is expected, case
+
+
+@pytest.mark.parametrize(
+    ("case", "restores", "phase", "expected"),
+    [
+        ("made again, and others may be still missing", 2, "Active", True),
+        ("as it was", 1, "Active", False),
+        ("made again and over by now", 2, "Terminated", False),
+    ],
+)
+def test_what_is_said_of_a_restored_room_can_wait(case: str, restores: int, phase: str, expected: bool) -> None:
+    room = b.an_active_room(status={"restores": 1})
+    status = RoomStatus.model_validate({"restores": restores, "phase": phase})
+    assert _is_just_restored(room, status) is expected, case
 
 
 # What answers told

@@ -31,7 +31,7 @@ def test_a_match_that_went_is_no_call() -> None:
 
 def test_who_is_inside_and_where_is_told() -> None:
     index = CallIndex()
-    index.kept(b.active())
+    index.kept(b.active(status={"room": {"name": b.ROOM_NAME, "live_kit_name": b.LIVEKIT_NAME}}))
     (call,) = index.of(NS)
     assert (call.inside, call.livekit_name) == (b.PEOPLE, b.LIVEKIT_NAME)
     assert index.of("other") == ()

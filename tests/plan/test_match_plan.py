@@ -214,7 +214,8 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
     ("handing out", b.a_match(), b.seen(ledger=b.ledger(), room=b.a_room()), 1, b.at(30)),
     ("LiveKit makes the room", b.a_match(), b.all_made(livekit_room=None), 1, b.at(30)),
     ("people join: connectSeconds after Ready", b.connecting(), b.all_made(), 2, b.at(26)),
-    ("window over, but looked before: soon again", b.connecting(), b.all_made(20), 26.5, b.at(27.5)),
+    ("window over, but looked before: at once", b.connecting(), b.all_made(20), 26.5, b.at(26.5)),
+    ("window over, and nobody can be seen: soon", b.connecting(), b.all_made(20, people=b.unknown()), 26.5, b.at(27.5)),
     ("call up: renewal of the tokens", b.active(), b.both_in(), 4, b.at(600)),
     ("call up: its longest duration", b.active(timeouts={"max_duration_seconds": 60}), b.both_in(), 4, b.at(63)),
     ("no tokens, no limit: never", b.active(tokens={"delivery": "None"}, timeouts={"max_duration_seconds": 0}),
@@ -253,7 +254,25 @@ def test_a_plan_that_is_held_up_names_the_backend_that_must_answer_first(
 
 
 def test_a_deadline_of_this_very_moment_is_not_waited_for_in_a_tight_loop() -> None:
-    assert plan_match(b.connecting(), b.all_made(20), b.at(26)).deadline == b.at(27)
+    # All are in, by what was seen at this moment; the status will say so.
+    seen = b.both_in(26, ledger=b.ledger("Active"))
+    assert plan_match(b.connecting(), seen, b.at(26)).deadline == b.at(27)
+
+
+@pytest.mark.parametrize(
+    ("case", "match", "expected"),
+    [
+        ("over", b.active(status=ENDED), ["DeleteObject"]),
+        ("over, and being deleted", b.active(status=ENDED, deleted=True), ["ReleaseFinalizer"]),
+        ("over, and paused", b.active(status=ENDED, paused=True), []),
+        ("not over", b.active(), []),
+    ],
+)
+def test_a_match_that_is_over_and_surplus_is_deleted_before_its_ttl(
+    case: str, match: Match, expected: list[str]
+) -> None:
+    seen = b.both_in() if match.status.ended_at is None else b.all_gone()
+    assert names(plan_match(match, replace(seen, is_surplus=True), b.at(61))) == expected, case
 
 
 def test_ttl_zero_deletes_a_finished_match_at_once() -> None:

@@ -511,3 +511,8 @@ def test_a_match_that_is_over_says_the_same_when_it_is_looked_at_again() -> None
     # Its ledger is not read any more.
     again = status_of(match, b.seen(61), 61)
     assert merge_patch(ended.manifest(), again.manifest()) == {}
+
+
+def test_a_match_that_ended_in_a_moment_still_tells_since_when_it_was_terminating() -> None:
+    ended = status_of(b.active(termination=END), b.all_gone(people=b.both_in().people), 60)
+    assert [(step.phase, step.time) for step in ended.history] == [("Terminating", b.at(5)), ("Ended", b.at(60))]

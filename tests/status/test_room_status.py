@@ -15,8 +15,11 @@ from controller.status.patch import merge_patch
 from controller.status.room import room_status
 from tests import builders as b
 
-THERE, FOREIGN = b.a_livekit_room(), b.a_livekit_room(foreign=True)
+THERE, FOREIGN = b.a_livekit_room(), b.a_livekit_room(foreign=True, sid="RM_theirs")
+OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
+UNMARKED = b.a_livekit_room(foreign=True)
 BOTH = (b.person("alice"), b.person("bob"))
+HELPERS = (b.person("scribe", kind="AGENT", takes_seat=False), b.person("recorder", kind="EGRESS", takes_seat=False))
 DELETED = b.an_active_room(deleted=True)
 TERMINATED = b.an_active_room(status={"phase": "Terminated", "reason": "Empty", "terminated_at": b.at(30)})
 OUTAGE = LastError(
@@ -41,9 +44,17 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("LiveKit away", b.a_room(), b.room_seen(livekit_room=b.unknown()), "Creating", None, []),
     ("there", b.a_room(), b.room_seen(livekit_room=THERE), "Active", None, []),
     ("was there, LiveKit away", b.an_active_room(), b.room_seen(livekit_room=b.unknown()), "Active", None, []),
-    ("lost", b.an_active_room(status={"num_participants": 1, "empty_since": None}), b.room_seen(), "Creating", None,
-     ["Missing"]),
-    ("somebody else's", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Failed", None, ["ForeignMark"]),
+    ("lost", b.a_lost_room(), b.room_seen(29), "Creating", None, ["Missing"]),
+    ("without a mark", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Failed", None, ["Unowned"]),
+    ("somebody else's", b.a_room(), b.room_seen(livekit_room=OTHERS), "Failed", None, ["ForeignMark"]),
+    ("ours, written over", b.an_active_room(), b.room_seen(livekit_room=UNMARKED), "Active", None, ["Unowned"]),
+    ("its Match is gone", b.an_active_room(), b.room_seen(livekit_room=THERE, ownerless=True), "Active", None,
+     ["Unowned"]),
+    ("silent", b.an_active_room(), b.room_seen(livekit_room=THERE, silent_since=20), "Active", None, ["Stale"]),
+    ("never made, and silent", b.a_room(), b.room_seen(livekit_room=b.unknown(), silent_since=1), "Creating", None, []),
+    ("given up", b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(30), "Failed", "Lost", ["Missing"]),
+    ("given up for good", b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(30, gone=True), "Failed", "Lost", ["Missing"]),
+    ("to be restored soon", b.a_lost_room(29, 29.8), b.room_seen(30), "Creating", None, ["Missing"]),
     ("deleted", DELETED, b.room_seen(livekit_room=THERE), "Terminating", "Deleted", []),
     ("deleted, one read", DELETED, b.room_seen(), "Terminating", "Deleted", []),
     ("deleted, two reads", DELETED, b.room_seen(gone=True), "Terminated", "Deleted", []),
@@ -53,6 +64,12 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("over, listed again", TERMINATED, b.room_seen(livekit_room=THERE), "Terminated", "Empty", []),
     ("too many", b.an_active_room(max_participants=1), b.room_seen(livekit_room=THERE, people=BOTH), "Active", None,
      ["WrongParticipantCount"]),
+    ("two and their helpers", b.an_active_room(), b.room_seen(livekit_room=THERE, people=(*BOTH, *HELPERS)), "Active",
+     None, []),
+    ("counted wrongly", b.an_active_room(), b.room_seen(livekit_room=THERE, people=BOTH, miscounted=True), "Active",
+     None, ["WrongParticipantCount"]),
+    ("too many and a stranger", b.an_active_room(max_participants=1, allowed_identities=["bob"]),
+     b.room_seen(livekit_room=THERE, people=BOTH), "Active", None, ["WrongParticipantCount", "UnexpectedParticipant"]),
     ("a stranger", b.an_active_room(allowed_identities=["bob"]), b.room_seen(livekit_room=THERE, people=BOTH), "Active",
      None, ["UnexpectedParticipant"]),
 ]  # fmt: skip
@@ -71,14 +88,37 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
     ("being made", b.a_room(), b.room_seen(), "Ready", F, "RoomMissing", "is being made on default"),
     ("server away", b.a_room(), b.room_seen(livekit_room=b.unknown(), trouble="no answer"), "Ready", F, "RoomMissing",
      "no answer"),
-    ("foreign", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Ready", F, "ForeignMark", "left alone"),
+    ("foreign", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Ready", F, "Unowned", "without our mark"),
+    ("of another Room", b.a_room(), b.room_seen(livekit_room=OTHERS), "Ready", F, "ForeignMark", "left alone"),
+    ("lost too often", b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(4), "Ready", F, "Lost",
+     "restored 5 times within 10 minutes"),
+    ("lost for too long", b.a_lost_room(lost_at=-30), b.room_seen(4), "Ready", F, "Lost", "within 30 s"),
     ("deleted", DELETED, b.room_seen(livekit_room=THERE), "Ready", F, "Deleted", "the Room was deleted"),
     ("empty", TERMINATED, b.room_seen(gone=True), "Ready", F, "Empty", "nobody was in it"),
     ("aged", b.an_active_room(max_age_seconds=3), b.room_seen(livekit_room=THERE), "Ready", F, "Expired", "(3 s)"),
     ("closed", b.a_room(termination_reason="works"), b.room_seen(livekit_room=THERE), "Ready", F, "Terminated",
      "works"),
     ("fine", b.a_room(), b.room_seen(livekit_room=THERE), "Healthy", T, "AsExpected", "as it should be"),
-    ("lost", b.an_active_room(), b.room_seen(), "Healthy", F, "Missing", "found: Missing"),
+    ("lost", b.an_active_room(), b.room_seen(), "Healthy", F, "Missing", "default has lost room " + b.LIVEKIT_NAME),
+    ("lost before", b.a_lost_room(3), b.room_seen(4), "Healthy", F, "Missing", "not before 10:00:04 UTC"),
+    ("silent", b.an_active_room(), b.room_seen(livekit_room=THERE, silent_since=-7), "Healthy", F, "Stale",
+     "has not answered since 09:59:53 UTC"),
+    ("written over", b.an_active_room(), b.room_seen(livekit_room=UNMARKED), "Healthy", F, "Unowned", "metadata"),
+    ("left behind", b.an_active_room(), b.room_seen(livekit_room=THERE, ownerless=True), "Healthy", F, "Unowned",
+     f"its Match {b.NAME} is gone"),
+    ("too many", b.an_active_room(max_participants=1), b.room_seen(livekit_room=THERE, people=BOTH), "Healthy", F,
+     "WrongParticipantCount", "2 people are in a room for 1"),
+    ("miscounted", b.an_active_room(),
+     b.room_seen(livekit_room=b.a_livekit_room(people=3), people=BOTH, miscounted=True), "Healthy", F,
+     "WrongParticipantCount", "LiveKit counts 3 people and lists 2"),
+    ("a stranger", b.an_active_room(allowed_identities=["bob"]), b.room_seen(livekit_room=THERE, people=BOTH),
+     "Healthy", F, "UnexpectedParticipant", "not in allowedIdentities: alice; "),
+    ("a crowd", b.an_active_room(max_participants=9, allowed_identities=["bob"]),
+     b.room_seen(livekit_room=THERE, people=tuple(b.person(who) for who in "edcba")), "Healthy", F,
+     "UnexpectedParticipant", "a, b, c and 2 more"),
+    ("two issues", b.an_active_room(max_participants=1), b.room_seen(livekit_room=UNMARKED, people=BOTH), "Healthy", F,
+     "Unowned", "as ours; 2 people"),
+    ("given up", b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(4, gone=True), "Finished", T, "Lost", "see to LiveKit"),
     ("answers", b.a_room(), b.room_seen(), "Degraded", F, "LiveKitAnswers", "default answers"),
     ("away", b.a_room(), b.room_seen(trouble="no answer"), "Degraded", T, "LiveKitUnreachable", "no answer; nothing"),
     ("going on", b.a_room(), b.room_seen(), "Finished", F, "InProgress", "not over"),
@@ -101,12 +141,27 @@ def test_each_condition_says_why(case: tuple[Any, ...]) -> None:
         (b.a_room(), b.room_seen(livekit_room=THERE), 0, "Available"),
         (b.a_room(), b.room_seen(livekit_room=THERE, people=BOTH), 2, "Occupied"),
         (b.a_room(), b.room_seen(livekit_room=b.a_livekit_room(people=9), people=BOTH), 2, "Occupied"),
+        (b.a_room(), b.room_seen(livekit_room=THERE, people=(*BOTH, *HELPERS)), 2, "Occupied"),
+        (b.a_room(), b.room_seen(livekit_room=THERE, people=HELPERS), 0, "Available"),
         (b.a_room(), b.room_seen(livekit_room=b.a_livekit_room(people=1), people=b.unknown()), 1, "Occupied"),
         (b.a_room(), b.room_seen(people=BOTH), None, None),
         (b.a_room(), b.room_seen(livekit_room=FOREIGN, people=BOTH), None, None),
-        (DELETED, b.room_seen(livekit_room=THERE, people=BOTH), 0, None),
-        (b.an_active_room(deleted=True, status={"num_participants": 2}), b.room_seen(livekit_room=THERE), 0, None),
-        (b.an_active_room(status={"num_participants": 2}), b.room_seen(people=b.unknown()), 2, None),
+        (DELETED, b.room_seen(livekit_room=THERE, people=BOTH), 0, "Maintenance"),
+        (
+            b.an_active_room(deleted=True, status={"num_participants": 2}),
+            b.room_seen(livekit_room=THERE),
+            0,
+            "Maintenance",
+        ),
+        (DELETED, b.room_seen(gone=True), 0, None),
+        (b.a_lost_room(), b.room_seen(people=b.unknown()), 2, "Maintenance"),
+        (b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(), 0, None),
+        (
+            b.an_active_room(status={"num_participants": 2, "occupancy": "Occupied"}),
+            b.room_seen(livekit_room=b.unknown(), people=b.unknown()),
+            2,
+            "Occupied",
+        ),
         (b.a_room(), b.room_seen(livekit_room=b.unknown(), people=b.unknown()), None, None),
     ],
 )
@@ -124,6 +179,33 @@ def test_a_restored_room_has_another_sid_and_is_counted_once() -> None:
     again = status_of(b.an_active_room(status={"sid": "RM_2", "restores": 1}), other)
     assert again.restores == 1
     assert status_of(b.an_active_room(status={"sid": "RM_1", "restores": 1}), other).restores == 2
+
+
+def test_a_server_that_is_silent_for_a_moment_makes_nothing_stale() -> None:
+    seen = b.room_seen(livekit_room=THERE, silent_since=20)
+    assert status_of(b.an_active_room(), seen, 29.9).issues == ()
+    assert status_of(b.an_active_room(), seen, 30).issues == ("Stale",)
+
+
+def test_the_times_of_the_last_five_restores_are_kept() -> None:
+    other = b.room_seen(livekit_room=b.a_livekit_room(sid="RM_2"))
+    assert status_of(b.an_active_room(), other, 4).restored_at == (b.at(4),)
+    late = replace(other, sid_since=b.at(1.5))
+    assert status_of(b.an_active_room(), late, 4).restored_at == (b.at(1.5),), "the status is written some time after"
+    assert status_of(b.an_active_room(), late, 4).empty_since == b.at(1.5)
+    many = b.a_lost_room(-900, -800, -700, -600, -500)
+    assert status_of(many, other, 4).restored_at == tuple(map(b.at, (-800, -700, -600, -500, 4)))
+    assert status_of(many, b.room_seen(livekit_room=THERE), 4).restored_at == many.status.restored_at
+
+
+def test_since_when_a_room_is_lost_is_kept_until_it_is_there() -> None:
+    lost = b.room_seen(3)
+    assert status_of(b.an_active_room(), lost, 4).lost_at == b.at(3)
+    assert status_of(b.a_lost_room(lost_at=2), lost, 4).lost_at == b.at(2)
+    assert status_of(b.a_lost_room(lost_at=2), b.room_seen(livekit_room=b.unknown()), 4).lost_at == b.at(2)
+    assert status_of(b.a_lost_room(lost_at=2), b.room_seen(livekit_room=THERE), 4).lost_at is None
+    assert status_of(b.a_room(), lost, 4).lost_at is None, "it never was there"
+    assert status_of(b.a_lost_room(lost_at=-30), lost, 4).lost_at == b.at(-30), "given up"
 
 
 IN_USE = b.an_active_room(status={"num_participants": 2, "empty_since": None})
@@ -171,6 +253,9 @@ def test_moments_are_written_once_and_stay() -> None:
     assert status_of(DELETED, b.room_seen(gone=True), 9).terminated_at == b.at(9)
     assert status_of(TERMINATED, b.room_seen(gone=True), 99).terminated_at == b.at(30)
     assert status_of(DELETED, b.room_seen(livekit_room=THERE), 9).terminated_at is None
+    given_up = b.a_lost_room(1, 2, 3, 4, 5)
+    assert status_of(given_up, b.room_seen(), 9).terminated_at is None
+    assert status_of(given_up, b.room_seen(gone=True), 9).terminated_at == b.at(9)
 
 
 def test_the_last_error_changes_with_its_type_only() -> None:

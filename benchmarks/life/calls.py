@@ -1,0 +1,106 @@
+"""The steps that the measurements share: two people who wait become a call, and somebody says that they are in it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from benchmarks.access import Body, call
+from benchmarks.calls import MERGE
+from benchmarks.life.scene import Scene
+from benchmarks.life.sight import ACTIVE, READY
+from benchmarks.load import match_manifest, skip_patch
+from benchmarks.watcher import MatchFailed
+from controller.api.names import MATCH, ROOM, TOKENS_KEY, livekit_room_name, room_name, token_secret_name
+from controller.clients.redis.gateway import Queued
+from controller.facts.livekit import Mark
+
+JOINED = "participant_joined"
+LEFT = "participant_left"
+FINISHED = "room_finished"
+
+# As long as people may be away, alone or connecting where that is not what is measured.
+_LONG_SECONDS = 1800
+_TIMEOUTS = {
+    "readySeconds": 60,
+    "connectSeconds": _LONG_SECONDS,
+    "leaveSeconds": 600,
+    "reconnectSeconds": _LONG_SECONDS,
+    "soloSeconds": _LONG_SECONDS,
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A Match that is Ready, and its two users."""
+
+    scene: Scene
+    name: str
+    uid: str
+    users: tuple[str, str]
+    room: str
+    mark: Mark
+
+    @property
+    def secret(self) -> str:
+        """The name of the Secret with the tokens."""
+        return token_secret_name(self.uid)
+
+    async def tell(self, event: str, identity: str, reason: str = "") -> int:
+        """A webhook of our own making; the moment just before it was sent."""
+        return await self.scene.webhooks.send(event, self.room, self.mark, identity, reason)
+
+    async def status_says(self, fact: str) -> int:
+        """When the status was seen to say so."""
+        return await self.scene.sight.when(self.name, fact)
+
+    async def go_active(self) -> None:
+        """Both are in the room, as far as webhooks of our own making can tell."""
+        await asyncio.gather(*(self.tell(JOINED, user) for user in self.users))
+        await self.status_says(ACTIVE)
+
+    async def settled(self, *states: str) -> int:
+        """When the last of the two was seen in Redis to be where they should end up: `states`, in their order."""
+        sight = self.scene.sight
+        seen = (sight.when(who, state) for who, state in zip(self.users, states, strict=True))
+        return max(await asyncio.gather(*seen))
+
+    async def skip(self) -> None:
+        """Write the wish of the first of the two into the Match."""
+        url = f"{self.scene.access.collection(MATCH.plural)}/{self.name}"
+        await call(self.scene.admin, "PATCH", url, skip_patch(self.users[0]), MERGE)
+
+    async def tokens(self) -> dict[str, dict[str, str]]:
+        """By identity, from the Secret."""
+        url = f"{self.scene.access.core('secrets')}/{self.secret}"
+        secret = await call(self.scene.admin, "GET", url)
+        entries: dict[str, dict[str, str]] = orjson.loads(base64.b64decode(secret["data"][TOKENS_KEY]))
+        return entries
+
+
+async def begin(scene: Scene, number: int, timeouts: dict[str, int] | None = None, **spec: Any) -> Call:
+    """Two users enter the queue and are matched; the call once it is Ready."""
+    access = scene.access
+    room = {"emptyTimeoutSeconds": 2 * _LONG_SECONDS, "departureTimeoutSeconds": 2 * _LONG_SECONDS}
+    manifest = match_manifest(number, timeouts=_TIMEOUTS | (timeouts or {}), room=room, **spec)
+    users = (f"user-{number}-a", f"user-{number}-b")
+    for user in users:
+        reply = await scene.gateway.enqueue(user)
+        if not isinstance(reply, Queued):
+            raise MatchFailed(f"{user} cannot wait: {reply}")
+    found = await call(scene.admin, "POST", access.collection(MATCH.plural), manifest)
+    name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+    await scene.sight.when(name, READY)
+    made = await call(scene.admin, "GET", f"{access.collection(ROOM.plural)}/{room_name(uid)}")
+    return Call(scene, name, uid, users, *_room(scene, uid, made))
+
+
+def _room(scene: Scene, match_uid: str, room: Body) -> tuple[str, Mark]:
+    """The room's name on LiveKit, and what its metadata says."""
+    access, metadata = scene.access, room["metadata"]
+    mark = Mark(access.cluster_id, access.namespace, metadata["name"], match_uid, metadata["uid"])
+    return livekit_room_name(access.cluster_id, access.namespace, metadata["uid"]), mark

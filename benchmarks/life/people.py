@@ -1,0 +1,96 @@
+"""Real people leave and vanish: WebRTC clients in processes of their own, LiveKit's own webhooks.
+
+Of those who say goodbye is reported what comes on top of `leaveSeconds`, from when the client was told to leave until
+both users are settled. Of those who are killed, what comes on top of LiveKit's noticing (some 20 s: when its webhook
+came) and `reconnectSeconds`. On the way LiveKit's webhooks of people who join and leave are timed until the status says
+so, from their arrival at the tap. The calls of those who are killed wait for LiveKit while the others take their turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.figures import Measure, Samples
+from benchmarks.life.calls import JOINED, LEFT, Call, begin
+from benchmarks.life.scene import Scene
+from benchmarks.life.sight import ACTIVE, person_is
+from benchmarks.load import side_by_side
+from sandbox.people import Person
+
+_LEAVE_SECONDS = 1
+_RECONNECT_SECONDS = 1
+_TIMEOUTS = {"leaveSeconds": _LEAVE_SECONDS, "reconnectSeconds": _RECONNECT_SECONDS}
+
+
+@dataclass
+class _Found:
+    webhook_ms: list[float] = field(default_factory=list)
+    leave_ms: list[float] = field(default_factory=list)
+    kill_ms: list[float] = field(default_factory=list)
+
+    def webhook(self, told: int, seen: int) -> None:
+        """A webhook came, and the status says so; where polling was the first to tell, nothing was measured."""
+        if seen > told:
+            self.webhook_ms.append((seen - told) / 1e6)
+
+
+async def measure(scene: Scene, leaves: int, kills: int) -> Samples:
+    """`kills` calls side by side in which somebody is killed, and `leaves` others, one after another."""
+    found = _Found()
+    async with contextlib.AsyncExitStack() as people, side_by_side() as killing:
+        for number in range(kills):
+            call, who = await _call(scene, number, people, found)
+            killing.create_task(_kill(call, who, found))
+        for number in range(kills, kills + leaves):
+            call, who = await _call(scene, number, people, found)
+            await _leave(call, who, found)
+    return {Measure.LIVEKIT_WEBHOOK: found.webhook_ms, Measure.LEAVE: found.leave_ms, Measure.KILL: found.kill_ms}
+
+
+async def _call(scene: Scene, number: int, people: contextlib.AsyncExitStack, found: _Found) -> tuple[Call, Person]:
+    """A call that is up, and the one of its people who will go."""
+    call = await begin(scene, number, _TIMEOUTS)
+    tokens = await call.tokens()
+    both = []
+    for user in call.users:
+        person = Person(tokens[user]["url"], tokens[user]["token"], identity=user)
+        both.append(await people.enter_async_context(person))
+    await asyncio.gather(*(person.join() for person in both))
+    for user in call.users:
+        told, seen = await asyncio.gather(
+            scene.tapped.when(JOINED, call.room, user), call.status_says(person_is(user, "Connected"))
+        )
+        found.webhook(told, seen)
+    await call.status_says(ACTIVE)
+    await scene.sight.expect_settled(*call.users)
+    return call, both[1]
+
+
+async def _leave(call: Call, who: Person, found: _Found) -> None:
+    began = time.monotonic_ns()
+    leaving = asyncio.create_task(who.leave())
+    told, seen, settled = await asyncio.gather(*_end(call, who))
+    await leaving
+    found.webhook(told, seen)
+    found.leave_ms.append((settled - began) / 1e6 - _LEAVE_SECONDS * 1000)
+
+
+async def _kill(call: Call, who: Person, found: _Found) -> None:
+    await who.kill()
+    told, seen, settled = await asyncio.gather(*_end(call, who))
+    found.webhook(told, seen)
+    found.kill_ms.append((settled - told) / 1e6 - _RECONNECT_SECONDS * 1000)
+
+
+def _end(call: Call, who: Person) -> tuple[Coroutine[Any, Any, int], ...]:
+    """When LiveKit told of it, when the status said so, and when both users were settled."""
+    return (
+        call.scene.tapped.when(LEFT, call.room, who.identity),
+        call.status_says(person_is(who.identity, "Reconnecting")),
+        call.settled("WAITING", "IDLE"),
+    )

@@ -1,0 +1,108 @@
+"""What one measurement needs: the operator with settings of its own, somebody who sees, ways to reach all parts.
+
+With a `tap` the operator listens elsewhere, and LiveKit's webhooks come by us first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from benchmarks.access import Access
+from benchmarks.life.sight import Sight
+from benchmarks.life.tap import Tap, Webhooks
+from controller.clients.redis.client import Redis
+from controller.clients.redis.gateway import Gateway
+from controller.clients.redis.keys import Keys
+from sandbox.errors import ProgramError
+from sandbox.ports import PortLocks
+from sandbox.program import Program, Recipe
+from sandbox.recipes import bare_environment
+from sandbox.source import ROOT
+from sandbox.stack import Stack
+
+_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
+_STOP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a measurement works with; everything is closed by whoever made it."""
+
+    access: Access
+    admin: aiohttp.ClientSession
+    gateway: Gateway
+    sight: Sight
+    webhooks: Webhooks
+    tap: Tap | None
+    operator_pid: int
+
+    @property
+    def tapped(self) -> Tap:
+        """The tap, where there is one."""
+        assert self.tap is not None, "this measurement asked for no tap"
+        return self.tap
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    stack: Stack,
+    access: Access,
+    admin: aiohttp.ClientSession,
+    *,
+    tapped: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Scene]:
+    """Start the operator and whoever looks on; end them with the block."""
+    endpoints, ports = stack.endpoints, PortLocks()
+    environment = {**bare_environment(), **endpoints.operator_env, **(settings or {})}
+    if tapped:
+        environment["ROOMKEEPER_WEBHOOK_PORT"] = str(ports.take())
+    onward = f"http://127.0.0.1:{environment['ROOMKEEPER_WEBHOOK_PORT']}/livekit/webhook"
+    redis = Redis.from_url(endpoints.redis_url)
+    async with contextlib.AsyncExitStack() as exits:
+        exits.callback(ports.release)
+        exits.push_async_callback(redis.close)
+        http = await exits.enter_async_context(aiohttp.ClientSession())
+        pid = await exits.enter_async_context(_operator(stack, environment))
+        tap = await exits.enter_async_context(Tap(http, endpoints.webhook_url, onward)) if tapped else None
+        sight = await exits.enter_async_context(Sight(access, endpoints.log_directory))
+        gateway = Gateway(redis, Keys(access.cluster_id, access.namespace))
+        yield Scene(access, admin, gateway, sight, Webhooks(access, http, onward), tap, pid)
+
+
+@contextlib.asynccontextmanager
+async def _operator(stack: Stack, environment: Mapping[str, str]) -> AsyncIterator[int]:
+    deaths: list[ProgramError] = []
+    url = stack.endpoints.operator_url
+    recipe = Recipe(
+        name="operator",
+        command=(sys.executable, "-m", "controller", "operator"),
+        ready=lambda: _is_ready(f"{url}/readyz"),
+        where=url,
+        environment=environment,
+        directory=ROOT,
+        ready_timeout_seconds=30,
+        grace_seconds=_STOP_SECONDS,
+    )
+    program = Program(recipe, stack.directory, deaths.append)
+    await program.start()
+    try:
+        yield program.pid
+    finally:
+        await program.stop()
+        if deaths:
+            # Whatever else went wrong follows from it.
+            raise deaths[0]
+
+
+async def _is_ready(url: str) -> bool:
+    try:
+        async with aiohttp.ClientSession(timeout=_PROBE_TIMEOUT) as session, session.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False

@@ -1,0 +1,189 @@
+"""Sees what becomes of calls: watches of Matches and Secrets, and the users' states, in a process of its own.
+
+A fact is told once per thing, with the moment at which it was there to be seen: the arrival of the bytes of a watch
+event, or of Redis' answer. Users are asked about every two milliseconds, from when somebody waits for them until they
+are WAITING or IDLE. `Sight` is the parent's side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvloop
+
+from benchmarks.access import Access, Body, kubernetes_session
+from benchmarks.child import Child, ChildFailed
+from benchmarks.watcher import MatchFailed, watching
+from controller.api.names import MATCH
+from controller.clients.redis.client import Redis
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.requests import UserState
+
+READY = "Ready"
+GONE = "Gone"
+"""Of a Match or a Secret: deleted, finalizers and all."""
+ENDED = "phase Ended"
+ACTIVE = "phase Active"
+SETTLED = frozenset({UserState.WAITING, UserState.IDLE})
+
+_PATIENCE_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 0.002
+
+
+def person_is(identity: str, state: str) -> str:
+    """The fact that the Match's status says so of a participant."""
+    return f"{identity} {state}"
+
+
+def facts(match: Body) -> Iterator[str]:
+    """What a Match's status says, as far as anybody waits for it."""
+    status = match.get("status", {})
+    yield f"phase {status.get('phase')}"
+    if any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ())):
+        yield READY
+    for person in status.get("participants", ()):
+        yield person_is(person["identity"], person["state"])
+
+
+class Sight:
+    """What the seeing process has told."""
+
+    def __init__(self, access: Access, logs: Path) -> None:
+        self._child = Child("benchmarks.life.sight", access, logs)
+        self._told: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._waiting: dict[tuple[str, str], asyncio.Future[int]] = {}
+        self._failure: ChildFailed | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._child.__aenter__()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        for future in self._waiting.values():
+            future.cancel()
+        await self._child.__aexit__(kind, error, trace)
+
+    def told(self, name: str, fact: str) -> bool:
+        """Whether it has been seen."""
+        return fact in self._told[name]
+
+    async def when(self, name: str, fact: str, seconds: float = _PATIENCE_SECONDS) -> int:
+        """When the fact was first seen of `name` (monotonic nanoseconds). Raises MatchFailed if it takes too long."""
+        if self._failure is not None:
+            raise self._failure
+        if fact in self._told[name]:
+            return self._told[name][fact]
+        future = self._waiting.setdefault((name, fact), asyncio.get_running_loop().create_future())
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            seen = ", ".join(self._told[name]) or "nothing"
+            raise MatchFailed(f"{name} was not seen to be {fact} within {seconds:.0f} s; seen: {seen}") from None
+
+    async def expect_settled(self, *identities: str) -> None:
+        """Begin to ask about these users, whom a Match holds now."""
+        await self._child.say(" ".join(identities))
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                name, fact, moment = (await self._child.listen()).split("\t")
+                self._told[name][fact] = int(moment)
+                future = self._waiting.pop((name, fact), None)
+                if future is not None and not future.done():
+                    future.set_result(int(moment))
+        except ChildFailed as failure:
+            self._failure = failure
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(failure)
+
+
+class _Eyes:
+    """The child's side."""
+
+    def __init__(self, access: Access, redis: Redis) -> None:
+        self._access = access
+        self._redis = redis
+        self._keys = Keys(access.cluster_id, access.namespace)
+        self._pending: set[str] = set()
+        self._somebody = asyncio.Event()
+        self._told: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def run(self) -> None:
+        """Until the parent is gone."""
+        access = self._access
+        async with (
+            kubernetes_session(access, access.admin_token) as session,
+            watching(session, access.collection(MATCH.plural)) as matches,
+            watching(session, access.core("secrets")) as secrets,
+            asyncio.TaskGroup() as group,
+        ):
+            print("ready", flush=True)
+            tasks = [group.create_task(self._look_at_users())]
+            for events in (matches, secrets):
+                tasks.append(group.create_task(self._follow(events)))
+            orders = asyncio.StreamReader()
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+            while line := await orders.readline():
+                self._pending.update(line.decode().split())
+                self._somebody.set()
+            for task in tasks:
+                task.cancel()
+
+    async def _follow(self, events: AsyncIterator[tuple[int, Body]]) -> None:
+        async for arrived, event in events:
+            found = event["object"]
+            name = found["metadata"].get("name", "")
+            if event["type"] == "DELETED":
+                self._tell(name, GONE, arrived)
+            elif found.get("kind") == MATCH.kind:
+                for fact in facts(found):
+                    self._tell(name, fact, arrived)
+
+    async def _look_at_users(self) -> None:
+        while True:
+            await self._somebody.wait()
+            asked = tuple(self._pending)
+            states = await asyncio.gather(*(self._redis.field(self._keys.user(who), "state") for who in asked))
+            arrived = time.monotonic_ns()
+            for who, state in zip(asked, states, strict=True):
+                if state in SETTLED:
+                    self._pending.discard(who)
+                    self._tell(who, state, arrived)
+            if not self._pending:
+                self._somebody.clear()
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _tell(self, name: str, fact: str, moment: int) -> None:
+        if fact not in self._told[name]:
+            self._told[name].add(fact)
+            print(f"{name}\t{fact}\t{moment}", flush=True)
+
+
+async def _see(access: Access) -> None:
+    redis = Redis.from_url(access.redis_url)
+    try:
+        await _Eyes(access, redis).run()
+    finally:
+        await redis.close()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_see(Access.from_json(sys.stdin.readline())))

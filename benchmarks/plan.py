@@ -1,0 +1,135 @@
+"""What a run measures, in which order, on one stack; `__main__` makes the plan from the command line."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+from rich.console import Console
+
+from benchmarks import profiling
+from benchmarks.access import Access, kubernetes_session
+from benchmarks.cluster import Harness
+from benchmarks.figures import F, Figures, LifeFigures, Subject, medians
+from benchmarks.life.run import Life, Part, Sizes
+from benchmarks.measure import Bench, Case, During, nothing
+from benchmarks.report import Results
+from sandbox.progress import Progress
+from sandbox.stack import Stack, StackOptions
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured: created → Ready if there are `cases`, and `parts` of a call's life.
+
+    Rates are measured `rounds` times, latencies of calls that go one at a time once.
+    """
+
+    subjects: tuple[Subject, ...]
+    cases: tuple[Case, ...]
+    parts: tuple[Part, ...]
+    sizes: Sizes
+    rounds: int
+    profile_beside: Path | None = None
+    """Where profiles go, if they are wanted."""
+
+    def ready_steps(self) -> Iterator[tuple[int, Case, Subject]]:
+        """Rounds of created → Ready."""
+        return self._in_turns(self.cases, self.subjects)
+
+    def cycle_steps(self) -> Iterator[tuple[int, Case, Subject]]:
+        """Rounds of full cycles, which the kopf operator does not have."""
+        subjects = tuple(subject for subject in self.subjects if subject is not Subject.KOPF)
+        return self._in_turns(self.sizes.cycles if Part.CYCLES in self.parts else (), subjects)
+
+    def latencies(self) -> tuple[Part, ...]:
+        """Parts that are measured once, of Roomkeeper alone."""
+        wanted = Subject.ROOMKEEPER in self.subjects
+        return tuple(part for part in self.parts if part is not Part.CYCLES) if wanted else ()
+
+    def _in_turns(self, cases: Sequence[Case], subjects: Sequence[Subject]) -> Iterator[tuple[int, Case, Subject]]:
+        """Subjects right after one another, each in turn the first, so that the machine's noise meets all of them."""
+        for number in range(self.rounds):
+            for position, case in enumerate(cases):
+                shift = (number + position) % len(subjects) if subjects else 0
+                for subject in (*subjects[shift:], *subjects[:shift]):
+                    yield number, case, subject
+
+
+@dataclass
+class _Found:
+    ready: defaultdict[tuple[int, Subject], list[Figures]] = field(default_factory=lambda: defaultdict(list))
+    cycles: defaultdict[tuple[int, Subject], list[LifeFigures]] = field(default_factory=lambda: defaultdict(list))
+    life: list[LifeFigures] = field(default_factory=list)
+
+    def results(self) -> Results:
+        cycles = (medians(rounds) for rounds in self.cycles.values())
+        return Results(tuple(medians(rounds) for rounds in self.ready.values()), (*self.life, *cycles))
+
+
+class Run:
+    """Carries a plan out, and tells how it goes."""
+
+    def __init__(self, plan: Plan, console: Console, progress: Progress) -> None:
+        self._plan = plan
+        self._console = console
+        self._progress = progress
+        self._found = _Found()
+
+    async def __call__(self) -> Results:
+        """Measure everything on one stack; the medians of the rounds."""
+        began = time.monotonic()
+        async with Stack(StackOptions(operator=False)) as stack:
+            access = Access.of(stack.endpoints)
+            self._progress.done("stack", str(stack.directory.path), time.monotonic() - began)
+            async with kubernetes_session(access, access.admin_token) as admin, aiohttp.ClientSession() as livekit:
+                harness = Harness(access, admin, livekit)
+                await harness.create_namespace()
+                await self._ready(Bench(stack, access, admin, harness))
+                await self._life(Life(stack, access, admin, harness))
+        return self._found.results()
+
+    async def _ready(self, bench: Bench) -> None:
+        for number, case, subject in self._plan.ready_steps():
+            what = f"{subject}, {case.in_flight} in flight"
+            figures = await self._rate(what, number, "ready", subject, case, bench.measure)
+            self._found.ready[case.in_flight, subject].append(figures)
+
+    async def _life(self, life: Life) -> None:
+        for part in self._plan.latencies():
+            began = time.monotonic()
+            found = await life.latencies(part, self._plan.sizes)
+            told = "; ".join(f"p50 {one.p50_ms:.1f}, p99 {one.p99_ms:.1f} ms" for one in found)
+            self._progress.done(part.value, told, time.monotonic() - began)
+            self._found.life += found
+        for number, case, subject in self._plan.cycle_steps():
+            what = f"{subject}, {case.in_flight} cycles"
+            figures = await self._rate(what, number, "cycle", subject, case, life.cycle)
+            self._found.cycles[case.in_flight, subject].append(figures)
+
+    async def _rate(
+        self,
+        what: str,
+        number: int,
+        kind: str,
+        subject: Subject,
+        case: Case,
+        measure: Callable[[Subject, Case, During], Awaitable[F]],
+    ) -> F:
+        began = time.monotonic()
+        beside = self._plan.profile_beside
+        path = None if beside is None else beside.with_name(f"profile-{kind}-{subject}-{case.in_flight}.txt")
+        profiler = None if path is None else profiling.Profiler(path)
+        figures = await measure(subject, case, profiler or nothing)
+        told = f"round {number + 1}: {figures.rate_per_s or 0:6.1f}/s, p50 {figures.p50_ms:.1f} ms"
+        self._progress.done(what, told, time.monotonic() - began)
+        if profiler is not None:
+            profiling.show(profiler.costs(), what, figures.cpu_ms_per_match or 0.0, self._console)
+        return figures

@@ -1,0 +1,55 @@
+"""The figures get into the document, and nothing else of it changes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.document import MarkersMissing, block, rewritten
+from benchmarks.figures import LifeFigures, Measure
+from benchmarks.report import Results
+from sandbox.source import ROOT
+from tests.benchmarks.test_figures import some_figures
+
+TEXT = "# Performance\n<!-- figures: `make bench` -->\nold\n<!-- figures: end -->\nThe rest.\n"
+
+
+def test_only_what_is_between_the_markers_is_rewritten() -> None:
+    expected = "# Performance\n<!-- figures: `make bench` -->\nnew \\1\n<!-- figures: end -->\nThe rest.\n"
+    assert rewritten(TEXT, "\nnew \\1\n\n") == expected
+    assert rewritten(expected, "new \\1") == expected
+
+
+@pytest.mark.parametrize("text", ["# Performance\n", TEXT + TEXT, "<!-- figures: end -->\n"], ids=len)
+def test_a_document_without_a_place_for_the_figures_is_refused(text: str) -> None:
+    with pytest.raises(MarkersMissing, match="expected one block"):
+        rewritten(text, "new")
+
+
+def test_the_block_has_the_machine_the_tables_and_the_goals() -> None:
+    results = Results((some_figures(),), (LifeFigures.of(Measure.WEBHOOK, [30.0]),))
+    lines = block(results, "two cores", "make bench").splitlines()
+    assert lines[0] == "`make bench` on two cores."
+    assert [line for line in lines if line.startswith("###")] == [
+        "### From created to Ready",
+        "### The life of a call",
+        "### Goals",
+    ]
+    assert "| 1 | roomkeeper | 100.0 | 8.0 | 20.0 | 2.50 | 4.00 |" in lines
+    assert "| webhook → status | one at a time | 30.0 | 30.0 | 1 |" in lines
+    assert "| webhook → status, p50 | 30 ms (goal: at most 20 ms) | missed |" in lines
+
+
+def test_the_document_of_this_project_has_a_place_for_the_figures(tmp_path: Path) -> None:
+    report.write_json(Results((some_figures(),)), tmp_path / "bench.json")
+    document = tmp_path / "performance.md"
+    document.write_text((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
+    arguments = (str(tmp_path / "bench.json"), "--into", str(document), "--command", "make bench ARGS=--quick")
+    subprocess.run([sys.executable, "-m", "benchmarks.document", *arguments], cwd=ROOT, check=True, timeout=60)
+    text = document.read_text(encoding="utf-8")
+    assert "`make bench ARGS=--quick` on " in text
+    assert "| 1 | roomkeeper | 100.0 | 8.0 | 20.0 | 2.50 | 4.00 |" in text
