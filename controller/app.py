@@ -39,6 +39,7 @@ from controller.loop.worker import Worker
 from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
 from controller.observe.calls import CallIndex
+from controller.observe.finished import FinishedMatches
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 from controller.settings import Settings
@@ -72,8 +73,7 @@ class Operator:
         self._connection = connection
         self._replica = str(identity)
         self._router = router = Router(settings.cluster_id)
-        calls = CallIndex()
-        matches = ObjectCache(Match, router.match_changed, self._match_gone, calls.kept)
+        matches = ObjectCache(Match, router.match_changed, self._match_gone, self._match_kept)
         rooms = ObjectCache(Room, router.room_changed, self._room_gone)
         kubernetes = KubernetesClient(connection, clock)
         leadership = Leadership(
@@ -108,7 +108,8 @@ class Operator:
                 decide_alone=settings.heartbeat_decides == "Alone",
             ),
             AuditView(),
-            calls,
+            CallIndex(),
+            FinishedMatches(settings.max_finished_per_namespace, router.match_is_surplus),
             serves_flags=settings.legacy_flags,
         )
         self._health = Health()
@@ -172,7 +173,7 @@ class Operator:
             await self._synced.wait()
             epoch = await leadership.acquire()
             self._backends.pools.begin_epoch(epoch)
-            poller = Poller(self._backends, self._settings.poll_seconds)
+            poller = Poller(self._backends, self._router, self._settings.poll_seconds)
             self._router.recount = poller.ask
             # Before anything is decided: what LiveKit has need not be guessed. One that hangs is not waited for.
             with contextlib.suppress(TimeoutError):
@@ -202,15 +203,20 @@ class Operator:
 
     def _enqueue_all(self) -> None:
         caches: tuple[tuple[Kind, ObjectCache[Any]], ...] = (
-            (Kind.MATCH, self._backends.matches),
             (Kind.ROOM, self._backends.rooms),
+            (Kind.MATCH, self._backends.matches),
         )
         for kind, cache in caches:
             for namespace, name in cache.names():
                 self._worker.enqueue(Key(kind, namespace, name), "start")
 
+    def _match_kept(self, match: Match) -> None:
+        self._backends.calls.kept(match)
+        self._backends.finished.kept(match)
+
     def _match_gone(self, match: Match) -> None:
-        self._router.match_changed(match)
+        self._router.match_gone(match)
+        self._backends.finished.gone(match)
         self._backends.tokens.forget(match.metadata.uid)
         self._backends.audit.forget(match.metadata.uid)
         self._backends.calls.gone(match)
@@ -300,7 +306,7 @@ def _default_server(settings: Settings, http: aiohttp.ClientSession, router: Rou
         settings.livekit_api_key,
         secret,
         LiveKitClient(http, settings.api_url, settings.livekit_api_key, secret),
-        LiveKitView(lambda name: router.livekit_changed(name, "livekit")),
+        LiveKitView(router.rooms_changed, router.rooms_lost),
     )
 
 

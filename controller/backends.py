@@ -15,13 +15,14 @@ from controller.api.room import Room
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.livekit import LiveKitClient
 from controller.clock import Clock
-from controller.facts.match import TokensFacts
+from controller.facts.match import ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present
 from controller.loop.lease import Leadership
 from controller.loop.pools import Pools
 from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
 from controller.observe.calls import CallIndex
+from controller.observe.finished import FinishedMatches
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 
@@ -40,6 +41,11 @@ class LiveKitServer:
     api_secret: str = field(repr=False)
     client: LiveKitClient
     view: LiveKitView
+
+    def facts(self) -> ServerFacts:
+        """What planners are told of it."""
+        view = self.view
+        return ServerFacts(self.name, self.public_url, view.failure, view.answers_since, view.silent_since)
 
 
 class TokensMemory:
@@ -84,4 +90,5 @@ class Backends:
     heartbeats: HeartbeatView
     audit: AuditView
     calls: CallIndex
+    finished: FinishedMatches
     serves_flags: bool = True

@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         le=60,
         description="How long the lease holds without being renewed (renewed every fifth of it)",
     )
+    max_finished_per_namespace: int = Field(
+        default=2000,
+        ge=1,
+        le=1_000_000,
+        description="Matches that are over and kept per namespace; beyond that the oldest are deleted before their TTL",
+    )
     concurrency: int = Field(default=64, ge=1, le=1024, description="Reconciles at the same time")
     stop_seconds: float = Field(default=30.0, ge=0, le=600, description="Grace for reconciles in hand after SIGTERM")
     log_format: Literal["json", "console"] = Field(

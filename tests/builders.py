@@ -51,6 +51,9 @@ def a_match(
     finalizers: tuple[str, ...] = (FINALIZER,),
     paused: bool = False,
     generation: int = 1,
+    namespace: str = NAMESPACE,
+    name: str = NAME,
+    uid: str = MATCH_UID,
     status: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> Match:
@@ -59,9 +62,9 @@ def a_match(
     return Match.model_validate(
         {
             "metadata": ObjectMeta(
-                name=NAME,
-                namespace=NAMESPACE,
-                uid=MATCH_UID,
+                name=name,
+                namespace=namespace,
+                uid=uid,
                 resource_version="100",
                 generation=generation,
                 creation_timestamp=T0,
@@ -144,6 +147,17 @@ def an_active_room(**overrides: Any) -> Room:
     return a_room(**_with_status(status, overrides))
 
 
+def a_lost_room(*restored_at: float, lost_at: float | None = None, **status: Any) -> Room:
+    """An active Room with people in it that was restored at those seconds."""
+    known = {
+        "num_participants": 2,
+        "empty_since": None,
+        "restored_at": [at(second) for second in restored_at],
+        "lost_at": None if lost_at is None else at(lost_at),
+    }
+    return an_active_room(status={**known, **status})
+
+
 # Facts
 
 
@@ -160,9 +174,11 @@ def a_livekit_room(
     return LiveKitRoom(name, sid, people, None if foreign else mark or a_mark())
 
 
-def person(identity: str, *, state: str = "ACTIVE", sid: str = "", kind: str = "STANDARD") -> LiveKitParticipant:
+def person(
+    identity: str, *, state: str = "ACTIVE", sid: str = "", kind: str = "STANDARD", takes_seat: bool = True
+) -> LiveKitParticipant:
     """Somebody whom LiveKit lists."""
-    return LiveKitParticipant(identity, sid or f"PA_{identity}", state, kind, ms(2))
+    return LiveKitParticipant(identity, sid or f"PA_{identity}", state, kind, ms(2), takes_seat)
 
 
 def event(name: str, seconds: float, *, sid: str = "", reason: str = "") -> LastEvent:
@@ -279,19 +295,33 @@ def room_seen(
     people: tuple[LiveKitParticipant, ...] | Observation[tuple[LiveKitParticipant, ...]] = (),
     record: RecordFacts | Observation[RecordFacts] | None = None,
     owned: bool = True,
+    ownerless: bool = False,
     gone: bool = False,
+    miscounted: bool = False,
     trouble: str = "",
+    answers_since: float | None = None,
+    silent_since: float | None = None,
 ) -> RoomSeen:
-    """What was seen of `a_room` at that second: a value is Present, None is Absent; `gone`: two reads agree."""
+    """What was seen of `a_room` at that second: a value is Present, None is Absent.
+
+    `gone`: two reads agree on the absence; `ownerless`: its Match is gone.
+    """
     return RoomSeen(
         livekit_name=LIVEKIT_NAME,
         livekit_room=_observed(livekit_room, seconds),
         people=_observed(people, seconds),
         record=_observed(record, seconds),
-        owner=OwnerFacts(MATCH_UID, NAME, PEOPLE, "s-1") if owned else None,
+        owner=OwnerFacts(MATCH_UID, NAME, PEOPLE, "s-1", is_gone=ownerless) if owned else None,
         cluster_id=CLUSTER,
-        server=ServerFacts("default", URL, trouble),
+        server=ServerFacts(
+            "default",
+            URL,
+            trouble,
+            None if answers_since is None else at(answers_since),
+            None if silent_since is None else at(silent_since),
+        ),
         is_certainly_gone=gone,
+        is_miscounted=miscounted,
     )
 
 

@@ -81,6 +81,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
         session_id=action.session_id,
         alone=action.alone if state is UserState.IN_CALL else None,
         flag_seconds=_FLAG_SECONDS if backends.serves_flags and state is UserState.DISCONNECTING else 0,
+        missing=action.missing,
     )
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.advance(request, now_ms=now_ms)
@@ -119,6 +120,7 @@ async def settle(action: Settle, backends: Backends) -> Effect:
         session_id=action.session_id,
         users=tuple(Settlement(o.identity, Decision(o.to), Place(o.place), o.detail) for o in action.outcomes),
         cause=Cause(action.reason, action.initiator, action.message, action.evidence),
+        match_name=action.target.name,
     )
     reply = await pool.settle(request, now_ms=milliseconds(backends.clock.now()))
     backends.pools.check(namespace, reply)

@@ -14,6 +14,7 @@ from controller.api.room import Room, RoomSpec, RoomStatus
 from controller.api.schema import Schema, structural_schema
 
 _READY: Final = '.status.conditions[?(@.type=="Ready")].status'
+_HEALTHY: Final = '.status.conditions[?(@.type=="Healthy")].status'
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ DEFINITIONS: Final = (
             Column("Occupancy", ".status.occupancy", "Whether the room is in use."),
             Column("Participants", ".status.numParticipants", "How many are in the room.", "integer"),
             Column("Server", ".status.server", "The LiveKitServer that the room is on."),
+            Column("Healthy", _HEALTHY, "Whether the room is as it should be.", wide=True),
             Column("LiveKit-Name", ".status.liveKitName", "Name of the room on LiveKit.", wide=True),
             Column("Reason", ".status.reason", "Why the room is gone."),
             _AGE,

@@ -1,6 +1,7 @@
 """`python -m controller.api.generate [--check]`: writes what is made from the models, or tells what is stale.
 
-Made are the CRDs, one file to install everything with, the reference of the API, and the page on the life of a call.
+Made are the CRDs, one file to install everything with, the reference of the API, the page on the life of a call, and
+the one on what is told to others, with its JSON Schema.
 """
 
 import sys
@@ -12,6 +13,9 @@ import yaml
 from controller.api.crds import DEFINITIONS, crd
 from controller.api.generated import Generator
 from controller.api.lifecycle import TEMPLATE, lifecycle
+from controller.api.notices_page import TEMPLATE as EVENTS_TEMPLATE
+from controller.api.notices_page import page as events_page
+from controller.api.notices_schema import schema_text
 from controller.api.reference import reference
 
 COMMAND: Final = "python -m controller.api.generate"
@@ -30,6 +34,10 @@ def generated(root: Path) -> dict[str, str]:
         "docs/lifecycle.md": lifecycle(
             f"<!-- Made by `{COMMAND}`; edit controller/api instead, the words in its {TEMPLATE.name}. -->"
         ),
+        "docs/events.md": events_page(
+            f"<!-- Made by `{COMMAND}`; edit controller/api instead, the words in its {EVENTS_TEMPLATE.name}. -->"
+        ),
+        "docs/events.schema.json": schema_text(),
     }
 
 

@@ -149,6 +149,9 @@ def _room(message: RoomMessage) -> LiveKitRoom:
     return LiveKitRoom(message.name, message.sid, message.num_participants, parse_mark(message.metadata))
 
 
+_SEATLESS = frozenset({ParticipantInfo.Kind.AGENT, ParticipantInfo.Kind.EGRESS})
+
+
 def _participant(info: ParticipantInfo) -> LiveKitParticipant:
     return LiveKitParticipant(
         identity=info.identity,
@@ -156,4 +159,5 @@ def _participant(info: ParticipantInfo) -> LiveKitParticipant:
         state=ParticipantInfo.State.Name(info.state),
         kind=ParticipantInfo.Kind.Name(info.kind),
         joined_at_ms=info.joined_at_ms or info.joined_at * 1000,
+        takes_seat=not (info.kind in _SEATLESS or info.permission.agent or info.permission.recorder),
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -48,18 +49,27 @@ class LiveKitRoom:
 
 @dataclass(frozen=True, slots=True)
 class LiveKitParticipant:
-    """A person (or agent, egress, …) as LiveKit lists them."""
+    """A person (or agent, egress, …) as LiveKit lists them.
+
+    Agents and recorders take no seat: LiveKit lists them, but neither counts them nor keeps a room open for them.
+    """
 
     identity: str
     sid: str
     state: str
     kind: str
     joined_at_ms: int
+    takes_seat: bool = True
 
     @property
     def is_active(self) -> bool:
         """Media is up (a client that only opened the signalling socket is JOINED)."""
         return self.state == "ACTIVE"
+
+
+def seats_taken(people: Iterable[LiveKitParticipant]) -> int:
+    """How many of `people` LiveKit counts."""
+    return sum(person.takes_seat for person in people)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,13 +38,15 @@ class ServerFacts:
     """The LiveKit server that the Match's room is on. `url` is what people connect to.
 
     `answers_since` is the first answer after an outage of the server, or after our own start: windows begin anew there,
-    since nobody could come back (or be seen to) before.
+    since nobody could come back (or be seen to) before. `silent_since` is the last answer before an outage that still
+    goes on.
     """
 
     name: str
     url: str
     trouble: str = ""
     answers_since: datetime | None = None
+    silent_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class MatchSeen:
     """Observations of one Match; no decisions in it.
 
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
+    `is_surplus` tells that it is over, and one of the oldest of more than a namespace keeps.
     """
 
     ledger: Observation[Ledger]
@@ -86,3 +89,4 @@ class MatchSeen:
     server: ServerFacts
     heartbeats: HeartbeatFacts = HeartbeatFacts()
     audit: AuditFacts = AuditFacts()
+    is_surplus: bool = False

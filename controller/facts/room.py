@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import ServerFacts
 from controller.facts.observation import Observation
 
+STALE_AFTER = timedelta(seconds=10)
+"""For so long a LiveKit server may be silent until what is known of its rooms counts as stale."""
+
+
+def is_stale(silent_since: datetime | None, now: datetime) -> bool:
+    """Whether a server that has been silent since then has been so for too long; None is one that answers."""
+    return silent_since is not None and now - silent_since >= STALE_AFTER
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerFacts:
-    """The Match that controls a Room."""
+    """The Match that controls a Room; `is_gone` once the API server has said that there is no such Match."""
 
     uid: str
     name: str
     identities: tuple[str, ...]
     session_id: str
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class RoomSeen:
     """Observations of one Room; no decisions in it.
 
     `is_certainly_gone` tells that two different reads agree on the room's absence: for a deletion one is not enough.
+    `sid_since` is when its sid was first seen: the moment at which it was made, if it was made (again) by us.
+    `is_miscounted` tells that LiveKit's count and its list of people have disagreed for longer than the count lags.
     """
 
     livekit_name: str
@@ -42,3 +54,5 @@ class RoomSeen:
     cluster_id: str
     server: ServerFacts
     is_certainly_gone: bool
+    is_miscounted: bool = False
+    sid_since: datetime | None = None

@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 _CONFLICT_PAUSE_SECONDS = 0.02
 _CONFLICTS_IN_A_ROW = 3
 # Changes of what every round looks at without asking anybody: the caches and the view of LiveKit.
-_IN_MEMORY = frozenset({"match", "room", "livekit"})
+_IN_MEMORY = frozenset({"match", "room", "livekit", "lost"})
+_URGENT = frozenset({"lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Worker:
             return
         metrics.triggered(source)
         self._asked_at.setdefault(key, time.monotonic())
-        self._queue.add(key, needs_read=source not in _IN_MEMORY)
+        self._queue.add(key, needs_read=source not in _IN_MEMORY, urgent=source in _URGENT)
         self._pump()
 
     def observing(self, key: Key, *, reads: bool) -> None:

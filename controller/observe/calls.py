@@ -15,7 +15,7 @@ from controller.api.phases import MATCH_PHASES, MatchPhase
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One Match on its way or up. `inside` are those whose media is up; `livekit_name` is empty until there is a room."""
+    """One Match on its way or up. `inside` are those whose media is up; `livekit_name` is empty without a room."""
 
     uid: str
     name: str

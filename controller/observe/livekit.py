@@ -2,32 +2,53 @@
 
 There is one bulk ListRooms per interval (`triggers.poll`); its answer becomes one immutable snapshot. An answer to a
 call of our own that began after the snapshot's request is newer and wins until the next one. People are read only
-where a count has changed or a webhook disagrees. Listeners hear the LiveKit name of every room of which something
-changed.
+where a count has changed or a webhook disagrees. Listeners hear the LiveKit names of the rooms that are missing, and of
+those of which something else changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
+from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, seats_taken
 from controller.facts.observation import Absent, Observation, Present, Unknown
 
 People = tuple[LiveKitParticipant, ...]
 
+# LiveKit's count of a room follows its list of people within 4.8 s.
+_COUNT_LAGS = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dispute:
+    """LiveKit counts so many and lists so many, since then."""
+
+    counted: int
+    listed: int
+    since: datetime
+
 
 class LiveKitView:
-    """Observations of one server. All times are those at which the request was *sent*."""
+    """Observations of one server. All times are those at which the request was *sent*.
 
-    def __init__(self, on_change: Callable[[str], None]) -> None:
+    `answers_since` is the first answer after an outage or a start; `silent_since` the last one before an outage that
+    goes on.
+    """
+
+    def __init__(self, on_change: Callable[[Sequence[str]], None], on_lost: Callable[[Sequence[str]], None]) -> None:
         self._on_change = on_change
+        self._on_lost = on_lost
         self._rooms: dict[str, Present[LiveKitRoom]] = {}
-        self._sids: dict[str, str] = {}
+        self._sids: dict[str, tuple[str, datetime]] = {}
         self._gone: dict[str, datetime] = {}
         self._people: dict[str, Present[People]] = {}
+        self._disputes: dict[str, _Dispute] = {}
+        self._miscounted: set[str] = set()
         self._snapshot_at: datetime | None = None
         self.answers_since: datetime | None = None
+        self.silent_since: datetime | None = None
         self._failure: tuple[datetime, str] | None = None
 
     def room(self, name: str, now: datetime) -> Observation[LiveKitRoom]:
@@ -52,10 +73,20 @@ class LiveKitView:
         """Whether two different reads agreed that there is no room `name`, and none has shown it since."""
         return name in self._gone
 
+    def is_miscounted(self, name: str) -> bool:
+        """Whether LiveKit's count and its list of the people in `name` have disagreed for longer than it lags."""
+        return name in self._miscounted
+
+    def sid_since(self, name: str) -> datetime | None:
+        """Since when the room `name` has the sid that it has; None if it has not been seen."""
+        known = self._sids.get(name)
+        return known[1] if known is not None else None
+
     def forget(self, name: str) -> None:
         """The Room behind `name` is gone; the name is never used again."""
-        for known in (self._gone, self._people, self._rooms, self._sids):
+        for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
             known.pop(name, None)
+        self._miscounted.discard(name)
 
     @property
     def failure(self) -> str:
@@ -66,20 +97,19 @@ class LiveKitView:
         """An answer of our own told of `room`."""
         self._gone.pop(room.name, None)
         before = self._rooms.get(room.name)
-        if self._sids.get(room.name, room.sid) != room.sid:
+        if self._saw_sid(room, at):
             # Made anew: whoever was in the one before is not in this one yet.
             self._people[room.name] = Present((), at)
-        self._sids[room.name] = room.sid
         self._rooms[room.name] = Present(room, at)
         if before is None or before.value != room:
-            self._on_change(room.name)
+            self._on_change((room.name,))
 
     def saw_gone(self, name: str, at: datetime) -> None:
         """Two reads agreed that there is no room `name`."""
         self._gone[name] = at
         self._people.pop(name, None)
         self._rooms.pop(name, None)
-        self._on_change(name)
+        self._on_change((name,))
 
     def saw_people(self, name: str, people: People, at: datetime) -> None:
         """The participants of the room `name` were listed."""
@@ -88,46 +118,84 @@ class LiveKitView:
             return  # an answer that was asked for later has been faster
         self._people[name] = Present(people, at)
         if before is None or before.value != people:
-            self._on_change(name)
+            self._on_change((name,))
 
     def failed(self, at: datetime, why: str) -> None:
         """The bulk read failed: what is not known otherwise is Unknown from now on."""
+        if self._failure is None:
+            self.silent_since = self._snapshot_at or at
         self._failure = (at, why)
 
     def snapshot(self, rooms: Iterable[LiveKitRoom], sent_at: datetime) -> list[str]:
         """Take in a complete ListRooms sent at `sent_at`; the names of rooms whose people should be read again."""
         if self._failure is not None or self._snapshot_at is None:
             self.answers_since = sent_at
-        self._failure = None
+        self._failure = self.silent_since = None
         self._snapshot_at = sent_at
         listed = {room.name: room for room in rooms}
-        recount = [name for name, room in listed.items() if self._take(room, sent_at)]
-        for name, known in list(self._rooms.items()):
-            if name not in listed and known.at < sent_at:
-                # One read of two: the planner of rooms asks again before it believes it.
-                del self._rooms[name]
-                self._on_change(name)
+        # One read of two: the planner of rooms asks again before it believes that one is gone.
+        lost = [name for name, known in self._rooms.items() if name not in listed and known.at < sent_at]
+        for name in lost:
+            del self._rooms[name]
+        changed, recount = [], []
+        for room in listed.values():
+            if self._is_older(room.name, sent_at):
+                if self._take(room, sent_at):
+                    changed.append(room.name)
+                if self._wants_people(room):
+                    recount.append(room.name)
         self._gone = {name: at for name, at in self._gone.items() if name not in listed or at >= sent_at}
-        self._people = {name: seen for name, seen in self._people.items() if name in listed}
+        self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}
+        self._on_lost(lost)
+        self._on_change(changed)
         return recount
 
     def names(self) -> list[str]:
         """Names of all rooms that are known to be there."""
         return list(self._rooms)
 
+    def _saw_sid(self, room: LiveKitRoom, at: datetime) -> bool:
+        """Whether the room is another one than was known under this name."""
+        known = self._sids.get(room.name)
+        if known is None or known[0] != room.sid:
+            self._sids[room.name] = (room.sid, at)
+        return known is not None and known[0] != room.sid
+
+    def _is_older(self, name: str, sent_at: datetime) -> bool:
+        """Whether what is known of `name` is older than the snapshot."""
+        known = self._rooms.get(name)
+        gone_at = self._gone.get(name)
+        return (known is None or known.at < sent_at) and (gone_at is None or gone_at < sent_at)
+
     def _take(self, room: LiveKitRoom, sent_at: datetime) -> bool:
-        """Store a listed room; whether its people should be read."""
+        """Store a listed room; whether anything about it is new."""
         before = self._rooms.get(room.name)
-        if before is not None and before.at >= sent_at:
-            return False
-        if room.name in self._gone and self._gone[room.name] >= sent_at:
-            return False
         self._rooms[room.name] = Present(room, sent_at)
-        self._sids[room.name] = room.sid
-        if before is None or before.value != room:
-            self._on_change(room.name)
+        self._saw_sid(room, sent_at)
+        was_miscounted = room.name in self._miscounted
+        is_miscounted = self._is_disputed_for_long(room, sent_at)
+        if is_miscounted:
+            self._miscounted.add(room.name)
+        else:
+            self._miscounted.discard(room.name)
+        return before is None or before.value != room or is_miscounted != was_miscounted
+
+    def _is_disputed_for_long(self, room: LiveKitRoom, sent_at: datetime) -> bool:
+        """Whether the same count has stood against the same list for so long that it is no lag."""
+        people = self._people.get(room.name)
+        listed = seats_taken(people.value) if people is not None else room.num_participants
+        if people is None or room.num_participants == listed:
+            self._disputes.pop(room.name, None)
+            return False
+        dispute = self._disputes.get(room.name)
+        if dispute is None or (dispute.counted, dispute.listed) != (room.num_participants, listed):
+            dispute = self._disputes[room.name] = _Dispute(room.num_participants, listed, sent_at)
+        return people.at - dispute.since > _COUNT_LAGS
+
+    def _wants_people(self, room: LiveKitRoom) -> bool:
+        """Whether who is in a listed room should be read (again)."""
         people = self._people.get(room.name)
         if people is None:
             return room.num_participants > 0
         settled = all(person.is_active for person in people.value)
-        return room.num_participants != len(people.value) or not settled
+        return room.num_participants != seats_taken(people.value) or not settled

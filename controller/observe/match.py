@@ -33,7 +33,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         if owned is not None
         else ""
     )
-    server = ServerFacts(livekit.name, livekit.public_url, livekit.view.failure, livekit.view.answers_since)
+    server = livekit.facts()
     return MatchSeen(
         ledger=ledger,
         refusal=learned.refusal,
@@ -45,6 +45,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         server=server,
         heartbeats=_heartbeats(match, value_of(ledger), backends),
         audit=backends.audit.facts(match.metadata.uid),
+        is_surplus=backends.finished.is_surplus(match.metadata.uid),
     )
 
 

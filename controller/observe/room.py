@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from controller.api.meta import OwnerReference
 from controller.api.names import MATCH, livekit_room_name
 from controller.api.room import Room
-from controller.backends import Backends
-from controller.errors import BackendError
+from controller.backends import MATCHES, Backends
+from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
-from controller.facts.match import ServerFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 
@@ -24,10 +24,12 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
         livekit_room=livekit.view.room(name, now),
         people=livekit.view.people(name, now),
         record=await _record(room, name, backends, learned, now),
-        owner=_owner(room, backends),
+        owner=await _owner(room, backends),
         cluster_id=backends.cluster_id,
-        server=ServerFacts(livekit.name, livekit.public_url, livekit.view.failure, livekit.view.answers_since),
+        server=livekit.facts(),
         is_certainly_gone=livekit.view.is_gone(name),
+        is_miscounted=livekit.view.is_miscounted(name),
+        sid_since=livekit.view.sid_since(name),
     )
 
 
@@ -49,12 +51,25 @@ async def _record(
     return Present(RecordFacts(fields.get("status", ""), int(fields.get("lastUpdated", "0"))), now)
 
 
-def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
+async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
     reference = next((ref for ref in room.metadata.owner_references if ref.controller), None)
     if reference is None or reference.kind != MATCH.kind:
         return None
     match = backends.matches.get(room.metadata.namespace, reference.name)
-    if match is None or match.metadata.uid != reference.uid:
-        # The Match is gone or not seen yet; its UID is the root all the same.
-        return OwnerFacts(reference.uid, reference.name, room.spec.allowed_identities[:2], reference.uid)
-    return OwnerFacts(reference.uid, reference.name, match.spec.identities, match.spec.session_id or match.metadata.uid)
+    if match is not None and match.metadata.uid == reference.uid:
+        session_id = match.spec.session_id or match.metadata.uid
+        return OwnerFacts(reference.uid, reference.name, match.spec.identities, session_id)
+    # The Match is gone or not seen yet; its UID is the root all the same.
+    is_gone = room.metadata.deletion_timestamp is None and await _is_gone(reference, room.metadata.namespace, backends)
+    return OwnerFacts(reference.uid, reference.name, room.spec.allowed_identities[:2], reference.uid, is_gone)
+
+
+async def _is_gone(owner: OwnerReference, namespace: str, backends: Backends) -> bool:
+    """A cache may lag behind: before a Match counts as gone, the API server is asked."""
+    try:
+        body = await backends.kubernetes.get(MATCHES, namespace, owner.name)
+    except NotFound:
+        return True
+    except BackendError:
+        return False
+    return bool(body["metadata"]["uid"] != owner.uid)

@@ -89,7 +89,10 @@ class Claim(Action):
 
 @dataclass(frozen=True, slots=True)
 class Advance(Action):
-    """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them."""
+    """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them.
+
+    `missing` names those who dropped out of the call, and until when they may be back (in ms, where that is known).
+    """
 
     backend = Backend.REDIS
     guard = "epoch, incarnation, the users are still held by this Match"
@@ -102,6 +105,7 @@ class Advance(Action):
     url: str
     session_id: str
     alone: bool = False
+    missing: tuple[tuple[str, int | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Pure: (Room, what was seen, now) → Plan. Create and delete of one LiveKit name never overlap, because one key has one
 worker. A room that should exist and is not there is made (again, under the same name: CreateRoom adopts a room that was
-merely unlisted); one that should not exist is deleted again, whoever revived it. Nothing is deleted that does not carry
-our mark.
+merely unlisted; how often, says `plan.restores`); one that should not exist is deleted again, whoever revived it.
+Nothing is deleted that is not ours.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from controller.plan.actions import (
     WriteRoomRecord,
 )
 from controller.plan.plan import Plan, earliest
+from controller.plan.restores import is_given_up, is_lost, next_restore_at
 
 # The record lives for two hours and is renewed well before.
 _RENEW_RECORD = timedelta(minutes=30)
@@ -63,6 +64,8 @@ def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | Non
         return RoomEndReason.EXPIRED
     if _closed_by_itself(room, seen, now):
         return RoomEndReason.EMPTY
+    if is_given_up(room, seen, now):
+        return RoomEndReason.LOST
     return None
 
 
@@ -73,9 +76,17 @@ def mark_of(room: Room, seen: RoomSeen) -> Mark:
 
 
 def is_foreign(room: Room, seen: RoomSeen) -> bool:
-    """Whether a room of this name is there that does not carry our mark."""
+    """Whether a room of this name is there that is not ours.
+
+    One without any mark is ours all the same if it is the very one that we made: somebody has written over its
+    metadata.
+    """
     livekit = value_of(seen.livekit_room)
-    return livekit is not None and (livekit.mark is None or livekit.mark.room_uid != room.metadata.uid)
+    if livekit is None:
+        return False
+    if livekit.mark is None:
+        return livekit.sid != room.status.sid
+    return livekit.mark.room_uid != room.metadata.uid
 
 
 def strangers(room: Room, seen: RoomSeen) -> tuple[LiveKitParticipant, ...]:
@@ -133,12 +144,15 @@ def _ending(room: Room, seen: RoomSeen, now: datetime) -> Plan | None:
     return Plan(waits_for="nothing: the room is gone")
 
 
-def _create(room: Room, seen: RoomSeen, _now: datetime) -> Plan | None:
+def _create(room: Room, seen: RoomSeen, now: datetime) -> Plan | None:
     if isinstance(seen.livekit_room, Present):
         return None
     if isinstance(seen.livekit_room, Unknown) and room.status.created_at is not None:
         # It was there once, and may be there still: whether it has to be made again, the next list tells.
         return Plan(waits_for=seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
+    not_before = next_restore_at(room, now) if is_lost(room, seen) else None
+    if not_before is not None and now < not_before:
+        return Plan(deadline=not_before, waits_for="a moment to pass before it is restored once more")
     return Plan((CreateLiveKitRoom(_target(room), _request(room, seen)),), waits_for="LiveKit")
 
 
@@ -202,12 +216,13 @@ def _expiry(room: Room) -> datetime | None:
 def _closed_by_itself(room: Room, seen: RoomSeen, now: datetime) -> bool:
     """Whether LiveKit closed an empty room at its own timeout: that is meant, and it stays gone.
 
-    Where nobody has ever been in, the timeout counts from the creation; else from when the last one left.
+    Where nobody has been in since the room was made (again), the timeout counts from then; else from when the last one
+    left.
     """
     empty_since = room.status.empty_since
     if empty_since is None or not isinstance(seen.livekit_room, Absent):
         return False
-    never_used = empty_since == room.status.created_at
+    never_used = empty_since in {room.status.created_at, *room.status.restored_at[-1:]}
     seconds = room.spec.empty_timeout_seconds if never_used else room.spec.departure_timeout_seconds
     closes_at = empty_since + timedelta(seconds=seconds) - _TIMEOUT_TOLERANCE
     return now >= closes_at and seen.livekit_room.at >= closes_at

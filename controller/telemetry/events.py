@@ -1,8 +1,7 @@
 """Kubernetes Events: posted beside the work, never in its way, and deduplicated.
 
-The same thing said again of the same object within ten minutes raises the count of the Event that is there, as
-client-go's correlator does, instead of adding another. The queue is bounded: under a flood Events are dropped and
-counted, since they are for people.
+The same thing said again of the same object raises the count of the Event that is there, whoever posted it, instead of
+adding another. The queue is bounded: under a flood Events are dropped and counted, since they are for people.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import contextlib
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -28,7 +27,6 @@ from controller.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 EVENTS = Resource("", "v1", "events")
-_AGAIN = timedelta(minutes=10)
 _QUEUE_SIZE = 1000
 _REMEMBERED = 4096
 
@@ -61,12 +59,6 @@ class _Note:
         return f"{self.subject.name[:200]}.{digest[:16]}"
 
 
-@dataclass(slots=True)
-class _Posted:
-    last: datetime
-    count: int
-
-
 class EventPoster:
     """Takes notes at once and posts them one after another from a task of its own."""
 
@@ -75,7 +67,7 @@ class EventPoster:
         self._clock = clock
         self._identity = identity
         self._queue: asyncio.Queue[_Note] = asyncio.Queue(_QUEUE_SIZE)
-        self._posted: OrderedDict[str, _Posted] = OrderedDict()
+        self._counts: OrderedDict[str, int] = OrderedDict()
 
     def normal(self, subject: Subject, reason: str, message: str) -> None:
         """Something went as it should."""
@@ -106,27 +98,33 @@ class EventPoster:
     async def _post(self, note: _Note) -> None:
         now = self._clock.now()
         name, namespace = note.event_name, note.subject.namespace
-        posted = self._posted.get(name)
-        if posted is not None and now - posted.last < _AGAIN and await self._count_again(posted, namespace, name, now):
-            return
-        self._posted[name] = _Posted(now, 1)
-        while len(self._posted) > _REMEMBERED:
-            self._posted.popitem(last=False)
-        with contextlib.suppress(AlreadyExists):  # an earlier process has said the same of the same object
-            await self._client.create(EVENTS, namespace, self._body(note, name, now))
-
-    async def _count_again(self, posted: _Posted, namespace: str, name: str, now: datetime) -> bool:
-        """Raise the count of the Event that is there; False if it has run out of its time to live."""
-        posted.count, posted.last = posted.count + 1, now
-        patch: list[Body] = [
-            {"op": "replace", "path": "/count", "value": posted.count},
-            {"op": "replace", "path": "/lastTimestamp", "value": format_seconds(now)},
-        ]
+        if name in self._counts:
+            with contextlib.suppress(NotFound):  # it has run out of its time to live, and is said anew
+                return await self._count_again(namespace, name, now)
         try:
-            await self._client.json_patch(EVENTS, namespace, name, patch)
-        except NotFound:
-            return False
-        return True
+            await self._client.create(EVENTS, namespace, self._body(note, name, now))
+            self._remember(name, 1)
+        except AlreadyExists:
+            # An earlier process has said the same of the same object. We may not read Events, but a patch is answered
+            # with the Event as it is.
+            found = await self._patch(namespace, name, [_last_seen(now)])
+            self._remember(name, int(found.get("count") or 1))
+            await self._count_again(namespace, name, now)
+
+    async def _count_again(self, namespace: str, name: str, now: datetime) -> None:
+        """Raise the count of the Event that is there. Raises NotFound."""
+        count = self._counts[name] + 1
+        await self._patch(namespace, name, [{"op": "replace", "path": "/count", "value": count}, _last_seen(now)])
+        self._remember(name, count)
+
+    async def _patch(self, namespace: str, name: str, operations: list[Body]) -> Body:
+        return await self._client.json_patch(EVENTS, namespace, name, operations)
+
+    def _remember(self, name: str, count: int) -> None:
+        self._counts[name] = count
+        self._counts.move_to_end(name)
+        if len(self._counts) > _REMEMBERED:
+            self._counts.popitem(last=False)
 
     def _body(self, note: _Note, name: str, now: datetime) -> Body:
         subject = note.subject
@@ -151,3 +149,7 @@ class EventPoster:
             "reportingComponent": "roomkeeper.dev/controller",
             "reportingInstance": self._identity[:128],
         }
+
+
+def _last_seen(now: datetime) -> Body:
+    return {"op": "replace", "path": "/lastTimestamp", "value": format_seconds(now)}

@@ -14,12 +14,15 @@ import structlog
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MatchPhase, RoomPhase
-from controller.api.room import Room, RoomIssue, RoomStatus
+from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
 from controller.telemetry import metrics
 from controller.telemetry.events import EventPoster, Subject
 
 log = structlog.get_logger(__name__)
+
+# A server that does not answer is the same news for all of its rooms.
+_NO_EVENT = frozenset({RoomIssue.STALE})
 
 
 class Progress:
@@ -93,10 +96,17 @@ class Progress:
             # The Match tells the story of its own Room; standing rooms have nobody else.
             tell = log.debug if room.metadata.owner_references else log.info
             tell("room", phase=status.phase, was=room.status.phase, reason=status.reason)
-        new_issues = [issue for issue in status.issues if issue not in room.status.issues]
+        new_issues = [issue for issue in status.issues if issue not in room.status.issues and issue not in _NO_EVENT]
         if new_issues:
-            self._events.warning(subject, new_issues[0].value, "found: " + ", ".join(status.issues))
+            self._events.warning(subject, new_issues[0].value, _sentence(status, "Healthy"))
         if status.restores and status.restores != room.status.restores:
             self._events.warning(subject, "Restored", "LiveKit lost the room; it was made again under the same name")
         if status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
+        if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
+            self._events.warning(subject, str(status.reason), _sentence(status, "Ready"))
+
+
+def _sentence(status: RoomStatus, type_: str) -> str:
+    """What the condition of this type says."""
+    return next((condition.message for condition in status.conditions if condition.type == type_), "")

@@ -2,11 +2,13 @@
 
 Whoever waits and is silent leaves the queue; whoever is in a call has their Match woken up, and what follows is the
 planner's decision (`plan.lapses`). Where LiveKit says that media is up, the gateway is in trouble: that is told of.
+While Redis is away nobody can beat, so of what was not heard then nothing is concluded.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -23,6 +25,22 @@ from controller.triggers.router import Router
 log = structlog.get_logger(__name__)
 
 
+class Listening:
+    """For how long a pool has been read without a gap: silence counts only where somebody listened."""
+
+    def __init__(self, silence_seconds: float) -> None:
+        self._silence = timedelta(seconds=silence_seconds)
+        self._since: dict[str, datetime] = {}
+        self._last: dict[str, datetime] = {}
+
+    def read(self, namespace: str, at: datetime) -> bool:
+        """Whether a read at that moment may find somebody silent who was not before."""
+        if at - self._last.get(namespace, datetime.min.replace(tzinfo=at.tzinfo)) > self._silence / 2:
+            self._since[namespace] = at
+        self._last[namespace] = at
+        return at - self._since[namespace] >= self._silence
+
+
 class HeartbeatReader:
     """Reads all pools of this replica."""
 
@@ -30,6 +48,7 @@ class HeartbeatReader:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
+        self._listening = Listening(backends.heartbeats.after_seconds)
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -45,7 +64,11 @@ class HeartbeatReader:
         view = self._backends.heartbeats
         inbox = Inbox(self._backends.pools.unbound(namespace))
         silence = await inbox.silent(for_seconds=view.after_seconds)
-        heard = view.heard(namespace, silence.beating, silence.last_beat_ms, self._backends.clock.now())
+        now, last_beat_ms = self._backends.clock.now(), silence.last_beat_ms
+        if not self._listening.read(namespace, now):
+            known = view.silent(namespace)
+            last_beat_ms = {who: at for who, at in last_beat_ms.items() if who in known}
+        heard = view.heard(namespace, silence.beating, last_beat_ms, now)
         if heard.doubted:
             metrics.heartbeats_doubted.inc(heard.doubted)
             log.warning(

@@ -1,53 +1,64 @@
 """The second witness: one bulk ListRooms per LiveKit server and interval, whatever the number of Matches.
 
 ListParticipants follows only where a count has changed, somebody is still joining, or a webhook told of a change; a
-few at a time. What polling finds before any webhook told of it is counted.
+few at a time. What polling finds before any webhook told of it is counted. A server that has just fallen silent is
+asked again and again: one that comes back without its rooms has to get them before people's clients give up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from datetime import datetime, timedelta
 
 import structlog
 
 from controller.backends import Backends
 from controller.errors import BackendError
+from controller.facts.livekit import LiveKitRoom
+from controller.facts.observation import Absent, Unknown
+from controller.facts.room import is_stale
+from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
+_EAGER_SECONDS = 0.1
+# Clients give up after 13 to 28 s.
+_EAGER_FOR = timedelta(seconds=30)
 
 
 class Poller:
     """Reads one server for as long as it runs."""
 
-    def __init__(self, backends: Backends, interval_seconds: float) -> None:
+    def __init__(self, backends: Backends, router: Router, interval_seconds: float) -> None:
         self._backends = backends
+        self._router = router
         self._interval_seconds = interval_seconds
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._loop = asyncio.get_running_loop()
         self._asked: set[str] = set()
         self._counting: set[asyncio.Task[None]] = set()
+        self._is_stale = False
         self._stopped = False
 
     def ask(self, name: str) -> None:
         """A webhook told of somebody in the room `name`: read in a moment who is there, once for all that is told by
         then.
         """
-        if self._stopped:
-            return
         if not self._asked:
             self._loop.call_later(_GATHER_SECONDS, self._count_asked)
         self._asked.add(name)
 
     def _count_asked(self) -> None:
-        for name in () if self._stopped else self._asked:
+        names, self._asked = self._asked, set()
+        if self._stopped:
+            return
+        for name in names:
             task = self._loop.create_task(self.count(name))
             self._counting.add(task)
             task.add_done_callback(self._counting.discard)
-        self._asked.clear()
 
     async def run(self) -> None:
         """Poll until cancelled; then the counts that are under way end as well."""
@@ -55,7 +66,7 @@ class Poller:
             while True:
                 await self.poll()
                 # A little jitter, so that replicas and servers do not all ask at one moment.
-                await asyncio.sleep(self._interval_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+                await asyncio.sleep(self._pause_seconds() * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
             self._stopped = True
             for task in self._counting:
@@ -73,11 +84,16 @@ class Poller:
             view.failed(sent_at, error.sentence)
             if not was_away:
                 log.warning("LiveKit does not answer; nothing is decided about its rooms", error=str(error))
+            self._tell_of_staleness()
             return
         if was_away:
             log.info("LiveKit answers again", rooms=len(rooms))
-        ours = [room for room in rooms if room.mark is not None and room.mark.cluster == self._backends.cluster_id]
-        recount = view.snapshot(ours, sent_at)
+        waiting = self._waiting(sent_at) if was_away or view.answers_since is None else []
+        recount = view.snapshot([room for room in rooms if self._concerns_us(room)], sent_at)
+        is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
+        self._router.rooms_lost(name for name in waiting if is_missing[name])
+        self._router.rooms_changed(name for name in waiting if not is_missing[name])
+        self._tell_of_staleness()
         await asyncio.gather(*(self.count(name) for name in recount))
 
     async def count(self, name: str) -> None:
@@ -90,3 +106,26 @@ class Poller:
                 log.info("participants could not be listed; next time", room=name, error=str(error))
                 return
             self._backends.livekit.view.saw_people(name, people, sent_at)
+
+    def _pause_seconds(self) -> float:
+        silent_since = self._backends.livekit.view.silent_since
+        if silent_since is None or self._backends.clock.now() - silent_since > _EAGER_FOR:
+            return self._interval_seconds
+        return min(_EAGER_SECONDS, self._interval_seconds)
+
+    def _concerns_us(self, room: LiveKitRoom) -> bool:
+        """Whether the room carries a mark of this cluster, or has the name of a Room of ours whatever it carries."""
+        ours = room.mark is not None and room.mark.cluster == self._backends.cluster_id
+        return ours or self._router.has_room(room.name)
+
+    def _waiting(self, now: datetime) -> list[str]:
+        """Rooms of which nothing is known: what they wait for can be decided once they are listed, or not."""
+        view = self._backends.livekit.view
+        return [name for name in self._router.livekit_names() if isinstance(view.room(name, now), Unknown)]
+
+    def _tell_of_staleness(self) -> None:
+        """All Rooms look again when the server has been silent for too long, and when it no longer is."""
+        stale = is_stale(self._backends.livekit.view.silent_since, self._backends.clock.now())
+        if stale is not self._is_stale:
+            self._is_stale = stale
+            self._router.rooms_changed(self._router.livekit_names())

@@ -6,15 +6,18 @@ if the Room is new, ending or over; a change on LiveKit concerns both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from controller.api.match import Match
-from controller.api.names import MATCH, livekit_room_name
+from controller.api.names import MATCH, livekit_room_name, room_name
+from controller.api.phases import RoomPhase
 from controller.api.room import Room
 from controller.facts.livekit import Mark
 from controller.loop.key import Key, Kind
 
 Enqueue = Callable[[Key, str], None]
+
+_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
 
 class Router:
@@ -32,8 +35,19 @@ class Router:
         self.recount = _nobody_counts
 
     def match_changed(self, match: Match) -> None:
-        """A Match was created, changed or deleted."""
+        """A Match was created or changed."""
         self.enqueue(Key(Kind.MATCH, match.metadata.namespace, match.metadata.name), "match")
+
+    def match_gone(self, match: Match) -> None:
+        """A Match is not there any more: a Room that it left behind has nobody in charge of it."""
+        self.match_changed(match)
+        room = Key(Kind.ROOM, match.metadata.namespace, room_name(match.metadata.uid))
+        if room in self._matches:
+            self.enqueue(room, "match")
+
+    def match_is_surplus(self, namespace: str, name: str) -> None:
+        """More Matches of this namespace are over than are kept, and this is the oldest."""
+        self.enqueue(Key(Kind.MATCH, namespace, name), "surplus")
 
     def room_changed(self, room: Room) -> None:
         """A Room was created, changed or deleted."""
@@ -44,7 +58,7 @@ class Router:
         self.enqueue(key, "room")
         if owner is not None:
             self._matches[key] = Key(Kind.MATCH, metadata.namespace, owner.name)
-            if metadata.deletion_timestamp is not None or room.status.terminated_at is not None:
+            if metadata.deletion_timestamp is not None or room.status.phase in _OVER:
                 self.enqueue(self._matches[key], "room")
 
     def room_gone(self, room: Room) -> None:
@@ -64,6 +78,28 @@ class Router:
             self.enqueue(key, source)
             if key in self._matches:
                 self.enqueue(self._matches[key], source)
+
+    def rooms_changed(self, livekit_names: Iterable[str], source: str = "livekit") -> None:
+        """Something about these rooms changed on LiveKit."""
+        for name in livekit_names:
+            self.livekit_changed(name, source)
+
+    def rooms_lost(self, livekit_names: Iterable[str]) -> None:
+        """LiveKit has these rooms no more. Their Rooms come before everything else, and before any of their Matches."""
+        rooms = [self._rooms[name] for name in livekit_names if name in self._rooms]
+        for key in rooms:
+            self.enqueue(key, "lost")
+        for key in rooms:
+            if key in self._matches:
+                self.enqueue(self._matches[key], "livekit")
+
+    def has_room(self, livekit_name: str) -> bool:
+        """Whether it is the LiveKit name of a Room."""
+        return livekit_name in self._rooms
+
+    def livekit_names(self) -> tuple[str, ...]:
+        """The LiveKit names of all Rooms."""
+        return tuple(self._rooms)
 
     def webhook_came(self, livekit_name: str, event: str, source: str) -> None:
         """A webhook was written to the ledger. What repeats what we did ourselves, or tells of tracks, wakes nobody."""

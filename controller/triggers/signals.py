@@ -1,16 +1,19 @@
 """Signals of gateways: read from the stream `signals` of each pool, noted in the ledgers, and the Matches woken up.
 
 Where reading had got to is kept in Redis, so that what is sent while nobody listens is heard later; a signal that is
-read twice is noted once. One that makes no sense is told of and passed over: it must not hold up those behind it.
+read twice is noted once. One that makes no sense is passed over: it must not hold up those behind it. Whoever asked for
+something of which nothing comes is told so, through `notify:<id>`.
 """
 
 from __future__ import annotations
 
 import structlog
 
+from controller.api.notices import REFUSALS
 from controller.clients.redis.client import StreamEntry
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.replies import Ignored, Noted
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.clock import Clock
@@ -23,6 +26,8 @@ from controller.triggers.router import Router
 log = structlog.get_logger(__name__)
 
 _KINDS = ", ".join(SignalKind)
+# These are said about a user, not by them.
+_BY_OTHERS = frozenset({SignalKind.DISCONNECT, SignalKind.SUSPECT})
 
 
 class SignalSource:
@@ -52,7 +57,17 @@ class SignalSource:
                 else await note_signal(self._pools, self._router, self._clock, namespace, signal)
             )
             metrics.signal_came("malformed" if signal is None else signal.kind.value, "signal", outcome)
+            if outcome in REFUSALS:
+                await self._refuse(namespace, entry, outcome)
         await Inbox(await self._pools.get(namespace)).set_signals_done(entries[-1].id)
+
+    async def _refuse(self, namespace: str, entry: StreamEntry, why: str) -> None:
+        user, kind = entry.fields.get("user", ""), entry.fields.get("type", "")
+        if not user or kind in _BY_OTHERS:
+            return
+        outbox = Outbox(await self._pools.get(namespace))
+        now_ms = milliseconds(self._clock.now())
+        self._pools.check(namespace, await outbox.refused(user, entry.id, kind[:64], why, now_ms=now_ms))
 
 
 async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str, signal: Signal) -> str:

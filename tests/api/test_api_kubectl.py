@@ -104,7 +104,9 @@ ROOM_STATUS = RoomStatus(
     empty_since=NOW,
     created_at=NOW,
     terminated_at=NOW,
+    lost_at=NOW,
     restores=1,
+    restored_at=(NOW,),
     issues=(RoomIssue.STALE,),
     last_error=MATCH_STATUS.last_error,
 )

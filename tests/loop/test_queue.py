@@ -140,6 +140,45 @@ def test_clear_forgets_what_waits_and_keeps_what_is_in_hand() -> None:
     assert queue.pop() is None
 
 
+def test_urgent_keys_come_first_in_their_own_order_whatever_their_namespace() -> None:
+    queue = KeyQueue()
+    far = key("far", "other")
+    for added in (A, B, far):
+        queue.add(added)
+    queue.add(far, urgent=True)
+    queue.add(C, urgent=True)
+    queue.add(far, urgent=True)
+    assert len(queue) == 4
+    assert [queue.pop() for _ in range(5)] == [far, C, A, B, None]
+
+
+def test_an_urgent_key_that_has_been_taken_leaves_nothing_in_its_lane() -> None:
+    queue = KeyQueue()
+    queue.add(A)
+    queue.add(A, urgent=True)
+    assert queue.pop() == A
+    queue.done(A)
+    assert (len(queue), queue.pop()) == (0, None)
+    queue.add(A)
+    assert [queue.pop(), queue.pop()] == [A, None]
+
+
+def test_a_key_that_becomes_urgent_while_in_hand_comes_back_first() -> None:
+    queue = KeyQueue()
+    queue.add(A)
+    queue.pop()
+    queue.add(B)
+    queue.add(A, urgent=True)
+    queue.done(A)
+    assert [queue.pop(), queue.pop()] == [A, B]
+    queue.add(A, urgent=True)
+    queue.seen(A, reads=True)
+    queue.done(A)
+    queue.add(C)
+    queue.add(A)
+    assert [queue.pop(), queue.pop()] == [C, A], "what was urgent then has been seen"
+
+
 class QueueModel(RuleBasedStateMachine):
     """Against the plainest model there is: what is wanted (and whether that needs a read), and what is in hand."""
 
@@ -149,10 +188,10 @@ class QueueModel(RuleBasedStateMachine):
         self.wanted: dict[Key, bool] = {}
         self.in_hand: set[Key] = set()
 
-    @rule(added=st.sampled_from(KEYS), needs_read=st.booleans())
-    def add(self, added: Key, needs_read: bool) -> None:
+    @rule(added=st.sampled_from(KEYS), needs_read=st.booleans(), urgent=st.booleans())
+    def add(self, added: Key, needs_read: bool, urgent: bool) -> None:
         """A trigger."""
-        self.queue.add(added, needs_read=needs_read)
+        self.queue.add(added, needs_read=needs_read, urgent=urgent)
         self.wanted[added] = needs_read or self.wanted.get(added, False)
 
     @rule()

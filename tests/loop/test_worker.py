@@ -139,6 +139,21 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_waits_its_turn() -> N
     assert [bench.runs[each] for each in keys] == [[0.0], [0.0], [1.0], [1.0], [2.0], [2.0]]
 
 
+def test_a_room_that_was_lost_is_taken_before_all_that_waits() -> None:
+    room = Key(Kind.ROOM, "calls", "rk-1")
+
+    async def scenario(bench: Bench) -> None:
+        for number in range(20):
+            key = Key(Kind.MATCH, "calls", str(number))
+            bench.answers[key] = [takes(1)]
+            bench.worker.enqueue(key, "livekit")
+        bench.worker.enqueue(room, "lost")
+        await bench.after(30)
+
+    bench = in_virtual_time(scenario, concurrency=4)
+    assert bench.runs[room] == [1.0]
+
+
 def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [bench.deadline(7), Result()]

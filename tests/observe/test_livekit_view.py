@@ -18,7 +18,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.view = LiveKitView(self.told.append)
+        self.view = LiveKitView(self.told.extend, self.told.extend)
 
 
 @pytest.fixture
@@ -144,6 +144,88 @@ def test_since_when_the_server_answers_is_the_first_answer_after_an_outage_or_a_
             bench.view.snapshot([], b.at(step))
         moments.append(bench.view.answers_since)
     assert moments == [b.at(5), b.at(5), b.at(5), b.at(20), b.at(20), b.at(20), b.at(20), b.at(40)]
+
+
+def test_since_when_the_server_is_silent_is_its_last_answer(bench: Bench) -> None:
+    assert bench.view.silent_since is None
+    bench.view.failed(b.at(3), "no answer")
+    assert bench.view.silent_since == b.at(3), "it has never answered"
+    bench.view.snapshot([], b.at(5))
+    assert bench.view.silent_since is None
+    for second in (7, 9, 30):
+        bench.view.failed(b.at(second), "no answer")
+        assert bench.view.silent_since == b.at(5)
+
+
+def test_since_when_a_room_has_its_sid_is_when_that_was_first_seen(bench: Bench) -> None:
+    assert bench.view.sid_since("r") is None
+    bench.view.saw_room(ROOM, b.at(3.5))
+    bench.view.snapshot([ROOM], b.at(5))
+    assert bench.view.sid_since("r") == b.at(3.5)
+    bench.view.snapshot([b.a_livekit_room(name="r", sid="RM_2")], b.at(7))
+    assert bench.view.sid_since("r") == b.at(7)
+
+
+def test_what_is_missing_is_told_before_what_has_changed(bench: Bench) -> None:
+    other = b.a_livekit_room(name="other")
+    bench.view.snapshot([other, ROOM], b.at(5))
+    bench.told.clear()
+    bench.view.snapshot([b.a_livekit_room(name="other", people=1)], b.at(7))
+    assert bench.told == ["r", "other"]
+
+
+def test_who_is_in_a_room_that_was_made_after_the_list_was_asked_for_is_kept(bench: Bench) -> None:
+    bench.view.saw_room(ROOM, b.at(5.5))
+    bench.view.saw_people("r", (), b.at(5.5))
+    bench.view.snapshot([], b.at(5))
+    assert bench.view.people("r", b.at(6)) == Present((), b.at(5.5))
+
+
+# A case each: a name, what each round counts and lists (a round every 2 s), whether it is a miscount in the end.
+COUNTS: list[tuple[str, list[tuple[int, int]], bool]] = [
+    ("agree", [(1, 1)] * 6, False),
+    ("a lag that is over in time", [(0, 1), (0, 1), (0, 1), (1, 1)], False),
+    ("the same difference for long", [(2, 1)] * 5, True),
+    ("and for not so long", [(2, 1)] * 4, False),
+    ("always another difference: a busy room", [(1, 3), (2, 5), (3, 2), (4, 1), (3, 6), (2, 4)], False),
+    ("a difference that is over", [(2, 1)] * 6 + [(1, 1)], False),
+    ("fewer than are listed", [(0, 1)] * 5, True),
+]
+
+
+@pytest.mark.parametrize(("case", "rounds", "expected"), COUNTS, ids=[case[0] for case in COUNTS])
+def test_a_count_is_wrong_when_it_disagrees_with_the_list_for_longer_than_it_lags(
+    bench: Bench, case: str, rounds: list[tuple[int, int]], expected: bool
+) -> None:
+    for number, (count, listed) in enumerate(rounds):
+        bench.view.snapshot([b.a_livekit_room(name="r", people=count)], b.at(2 * number))
+        bench.told.clear()
+        bench.view.saw_people("r", tuple(b.person(str(who)) for who in range(listed)), b.at(2 * number + 0.1))
+    last = len(rounds)
+    bench.view.snapshot([b.a_livekit_room(name="r", people=rounds[-1][0])], b.at(2 * last))
+    assert bench.view.is_miscounted("r") is expected, case
+    bench.view.forget("r")
+    assert not bench.view.is_miscounted("r")
+
+
+def test_a_miscount_is_told_when_it_is_certain_and_when_it_is_over(bench: Bench) -> None:
+    miscounted = b.a_livekit_room(name="r", people=2)
+    told = []
+    for number in range(9):
+        bench.view.saw_people("r", ALICE, b.at(2 * number - 1))
+        bench.told.clear()
+        bench.view.snapshot([miscounted if number < 7 else b.a_livekit_room(name="r", people=1)], b.at(2 * number))
+        told.append(bool(bench.told))
+    assert told == [True, False, False, False, True, False, False, True, False]
+
+
+def test_agents_and_recorders_are_listed_and_not_counted(bench: Bench) -> None:
+    agent = b.person("scribe", kind="AGENT", takes_seat=False)
+    for number in range(6):
+        recount = bench.view.snapshot([b.a_livekit_room(name="r", people=1)], b.at(2 * number))
+        assert recount == ([] if number else ["r"])
+        bench.view.saw_people("r", (*ALICE, agent), b.at(2 * number + 0.1))
+    assert not bench.view.is_miscounted("r")
 
 
 @pytest.mark.parametrize(

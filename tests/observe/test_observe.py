@@ -9,7 +9,9 @@ import pytest
 
 from controller.api.match import Match
 from controller.api.room import Room
-from controller.backends import Backends, TokensMemory
+from controller.backends import MATCHES, Backends, LiveKitServer, TokensMemory
+from controller.clients.kubernetes import Resource
+from controller.clients.livekit import LiveKitClient
 from controller.errors import Backend, BackendUnavailable, NotFound
 from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Refusal
@@ -17,6 +19,7 @@ from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.observe.audit import AuditView
 from controller.observe.cache import ObjectCache
+from controller.observe.finished import FinishedMatches
 from controller.observe.heartbeats import HeartbeatView
 from controller.observe.livekit import LiveKitView
 from controller.observe.match import observe_match
@@ -34,9 +37,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.reads: list[str] = []
-        self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "people": ()}
+        self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "match": GONE, "people": ()}
         self.seconds = 9.0
-        self.view = LiveKitView(lambda _: None)
+        self.view = LiveKitView(lambda _: None, lambda _: None)
         self.tokens = TokensMemory()
         self.rooms = ObjectCache(Room, lambda _: None, lambda _: None)
         self.matches = ObjectCache(Match, lambda _: None, lambda _: None)
@@ -45,17 +48,15 @@ class Bench:
             redis=SimpleNamespace(hash=self._read("record")),
             keys=SimpleNamespace(room=lambda name: name),
         )
+        client = SimpleNamespace(list_participants=self._read("people"))
+        self.finished = FinishedMatches(1, lambda _namespace, _name: None)
         fake = SimpleNamespace(
+            finished=self.finished,
             cluster_id=b.CLUSTER,
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             pools=SimpleNamespace(unbound=lambda _: pool),
-            kubernetes=SimpleNamespace(get=self._read("room")),
-            livekit=SimpleNamespace(
-                name="default",
-                public_url=b.URL,
-                view=self.view,
-                client=SimpleNamespace(list_participants=self._read("people")),
-            ),
+            kubernetes=SimpleNamespace(get=self._get),
+            livekit=LiveKitServer("default", b.URL, "key", "secret", cast("LiveKitClient", client), self.view),
             rooms=self.rooms,
             matches=self.matches,
             tokens=self.tokens,
@@ -63,6 +64,9 @@ class Bench:
             audit=AuditView(),
         )
         self.backends = cast("Backends", fake)
+
+    async def _get(self, resource: Resource, _namespace: str, _name: str) -> Any:
+        return await self._read("match" if resource == MATCHES else "room")()
 
     def _read(self, name: str) -> Any:
         async def answer(*_: Any) -> Any:
@@ -259,6 +263,17 @@ async def test_the_server_is_named_and_so_is_its_trouble(bench: Bench) -> None:
     bench.view.failed(b.at(8), "LiveKit: no answer")
     server = (await bench.match(b.connecting())).server
     assert (server.name, server.url, server.trouble) == ("default", b.URL, "LiveKit: no answer")
+    assert server.silent_since == b.at(8)
+
+
+async def test_a_match_that_is_over_and_one_too_many_is_surplus(bench: Bench) -> None:
+    oldest, newest = (
+        b.a_match(status={"phase": "Ended", "ended_at": b.at(second)}, uid=uid, name=uid)
+        for uid, second in (("one", 4), ("two", 5))
+    )
+    for match in (newest, oldest):
+        bench.finished.kept(match)
+    assert [(await bench.match(match)).is_surplus for match in (oldest, newest)] == [True, False]
 
 
 # Rooms
@@ -291,6 +306,7 @@ async def test_the_record_is_there_not_there_or_unknown(bench: Bench, answer: An
 async def test_a_record_is_read_only_where_it_is_not_known(
     bench: Bench, case: str, room: Room, learned: Learned, reads: list[str]
 ) -> None:
+    bench.matches.offer(b.a_match().manifest())
     seen = await bench.room(room, learned)
     assert bench.reads == reads, case
     assert seen.record == (Present(b.a_record(), b.at(9)) if learned.record else Absent(b.at(9)))
@@ -302,14 +318,33 @@ async def test_the_owner_of_a_room_is_its_match(bench: Bench) -> None:
     assert (await bench.room(b.a_room(owned=False))).owner is None
 
 
-async def test_an_owner_that_is_not_known_is_the_root_all_the_same(bench: Bench) -> None:
-    room = b.a_room(allowed_identities=["p-91", "bob", "carol"])
-    expected = OwnerFacts(b.MATCH_UID, b.NAME, ("p-91", "bob"), b.MATCH_UID)
-    assert (await bench.room(room)).owner == expected
-    successor = b.a_match().manifest()
-    successor["metadata"] |= {"uid": "of the next one"}
-    bench.matches.offer(successor)
-    assert (await bench.room(room)).owner == expected
+SUCCESSOR = b.a_match(uid="of the next one").manifest()
+
+
+@pytest.mark.parametrize(
+    ("case", "cached", "answer", "is_gone"),
+    [
+        ("not there", None, GONE, True),
+        ("not seen yet", None, b.a_match().manifest(), False),
+        ("the API server is away", None, API_AWAY, False),
+        ("another one has its name", SUCCESSOR, SUCCESSOR, True),
+        ("another one had its name", SUCCESSOR, b.a_match().manifest(), False),
+    ],
+)
+async def test_an_owner_that_is_not_in_the_cache_is_the_root_and_gone_only_if_the_server_says_so(
+    bench: Bench, case: str, cached: Any, answer: Any, is_gone: bool
+) -> None:
+    if cached is not None:
+        bench.matches.offer(cached)
+    bench.answers["match"] = answer
+    owner = (await bench.room(b.a_room(allowed_identities=["p-91", "bob", "carol"]))).owner
+    assert owner == OwnerFacts(b.MATCH_UID, b.NAME, ("p-91", "bob"), b.MATCH_UID, is_gone), case
+
+
+async def test_nobody_asks_after_the_match_of_a_room_that_is_being_deleted(bench: Bench) -> None:
+    owner = (await bench.room(b.a_room(deleted=True))).owner
+    assert owner is not None
+    assert (owner.is_gone, "match" in bench.reads) == (False, False)
 
 
 async def test_a_room_is_gone_for_certain_only_if_two_reads_agree(bench: Bench) -> None:

@@ -13,6 +13,8 @@ from controller.api.match import Match, MatchStatus
 from controller.api.phases import MatchPhase
 from controller.facts.ledger import Solo
 from controller.facts.match import MatchSeen
+from controller.facts.observation import Present
+from controller.plan.actions import Advance
 from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
 from controller.plan.outcomes import outcomes
@@ -63,6 +65,25 @@ def test_whoever_is_not_back_in_time_ends_the_match(detail: str, seconds: float,
 def test_the_deadline_is_planned_for_and_not_slept_through() -> None:
     plan = plan_match(dropped("CLIENT_INITIATED"), gone(11, "CLIENT_INITIATED"), b.at(11))
     assert (plan.actions, plan.deadline) == ((), b.at(13.5))
+
+
+@pytest.mark.parametrize(("detail", "until"), [("CLIENT_INITIATED", 13.5), ("CONNECTION_TIMEOUT", 25)])
+def test_both_are_told_who_is_missing_and_until_when_as_it_will_be(detail: str, until: float) -> None:
+    match, seen = b.active(timeouts=TIMEOUTS), gone(LEFT_AT + 0.5, detail)
+    assert isinstance(seen.ledger, Present)
+    noticing = replace(seen, ledger=replace(seen.ledger, value=replace(seen.ledger.value, phase="Active")))
+    (advance,) = plan_match(match, noticing, b.at(LEFT_AT + 0.5)).actions
+    assert isinstance(advance, Advance)
+    assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", b.ms(until)),))
+    deadline = plan_match(dropped(detail), seen, b.at(LEFT_AT + 1)).deadline
+    assert deadline == b.at(until)
+
+
+def test_nobody_is_missing_once_both_are_back() -> None:
+    seen = b.both_in(12, ledger=replace(b.ledger("Reconnecting"), solo=Solo(0, b.ms(LEFT_AT))))
+    (advance,) = plan_match(b.active(timeouts=TIMEOUTS), seen, b.at(12)).actions
+    assert isinstance(advance, Advance)
+    assert (advance.phase, advance.missing) == ("Active", ())
 
 
 def test_whoever_is_back_in_time_goes_on() -> None:

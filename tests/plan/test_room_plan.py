@@ -16,7 +16,8 @@ from tests import builders as b
 from tests.plan.world import check_plan, names, only
 
 THERE = b.a_livekit_room()
-FOREIGN = b.a_livekit_room(foreign=True)
+FOREIGN = b.a_livekit_room(foreign=True, sid="RM_theirs")
+UNMARKED = b.a_livekit_room(foreign=True)
 OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
 DELETED, ORPHANED = b.an_active_room(deleted=True), b.an_active_room(deleted=True, deletion_policy="Orphan")
 CLOSED = b.an_active_room(termination_reason="maintenance")
@@ -149,6 +150,37 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     ("somebody else's room: left alone", b.a_room(), b.room_seen(livekit_room=FOREIGN), 2, []),
     ("a room with another mark: left alone", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, []),
     (
+        "our room, its metadata written over: kept",
+        b.an_active_room(),
+        b.room_seen(livekit_room=UNMARKED, record=RECORD),
+        2,
+        [],
+    ),
+    (
+        "our room, its metadata written over, deleted: closed",
+        DELETED,
+        b.room_seen(livekit_room=UNMARKED),
+        2,
+        ["DeleteLiveKitRoom"],
+    ),
+    ("lost for the first time: made again at once", b.a_lost_room(), b.room_seen(3), 3, ["CreateLiveKitRoom"]),
+    ("lost right after it was restored: not yet", b.a_lost_room(2), b.room_seen(2.9), 2.9, []),
+    ("lost again, and the pause is over: made again", b.a_lost_room(2), b.room_seen(3), 3, ["CreateLiveKitRoom"]),
+    (
+        "lost too often: asked a second time",
+        b.a_lost_room(2, 3, 5, 9, 17),
+        b.room_seen(18),
+        18,
+        ["DeleteLiveKitRoom"],
+    ),
+    (
+        "given up, revived: deleted again",
+        b.an_active_room(status={"phase": "Failed", "reason": "Lost"}),
+        b.room_seen(30, livekit_room=THERE, gone=True),
+        30,
+        ["DeleteLiveKitRoom"],
+    ),
+    (
         "deleted, somebody else's room: let go without touching it",
         DELETED,
         b.room_seen(livekit_room=FOREIGN),
@@ -211,6 +243,7 @@ DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
     ("record to be written: nothing to renew", b.an_active_room(), b.room_seen(livekit_room=THERE), 2, None),
     ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=FOREIGN), 2, b.at(32)),
     ("gone: never", CLOSED, b.room_seen(gone=True), 2, None),
+    ("lost once more: the pause before it is restored", b.a_lost_room(2, 3), b.room_seen(4), 4, b.at(5)),
 ]
 
 
@@ -256,6 +289,20 @@ REASONS: list[tuple[str, Room, RoomSeen, float, RoomEndReason | None]] = [
         b.room_seen(21),
         21,
         None,
+    ),
+    (
+        "restored, and nobody has been in since: the empty timeout counts",
+        b.an_active_room(status={"empty_since": b.at(5), "restored_at": [b.at(5)]}),
+        b.room_seen(33.9),
+        33.9,
+        None,
+    ),
+    (
+        "restored, and gone after the empty timeout",
+        b.an_active_room(departure_timeout_seconds=500, status={"empty_since": b.at(5), "restored_at": [b.at(5)]}),
+        b.room_seen(34),
+        34,
+        RoomEndReason.EMPTY,
     ),
     (
         "the last one left: the departure timeout counts",

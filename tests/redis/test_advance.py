@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controller.clients.redis.replies import AdvanceOk, Lost, Settled, Stale, Step, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, Decision, Place, UserState
+from controller.facts.ledger import Solo
 from tests.redis.world import NOW, World
 
 BACK = (Decision.BACK, Place.ORIG)
 BOTH = ("alice", "bob")
 
 
-def request(state: UserState, *, uid: str = "m1", **fields: str) -> AdvanceRequest:
+def request(state: UserState, *, uid: str = "m1", **fields: Any) -> AdvanceRequest:
     return AdvanceRequest(uid, tuple((user_id, state) for user_id in BOTH), **fields)
 
 
@@ -108,3 +111,94 @@ async def test_an_owner_that_is_out_of_date_advances_nobody(world: World) -> Non
     assert await world.other_owner(epoch=0).pool.advance(asked, now_ms=NOW) == Stale(1)
     assert await world.other_owner(incarnation="another").pool.advance(asked, now_ms=NOW) == Lost()
     assert await world.snapshot() == before
+
+
+# How long one was alone
+
+
+async def alone(world: World, is_alone: bool | None, seconds: float) -> Solo:
+    """What the ledger says after it was told, `seconds` after the beginning, whether one is alone."""
+    await world.pool.advance(request(UserState.IN_CALL, alone=is_alone), now_ms=NOW + round(seconds * 1000))
+    return (await world.ledger("m1")).solo
+
+
+async def test_being_alone_is_counted_from_its_first_moment(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    assert await alone(world, False, 0) == Solo(0, None)
+    for seconds in (10, 12):
+        assert await alone(world, True, seconds) == Solo(0, NOW + 10_000)
+
+
+async def test_what_one_was_alone_before_counts_if_they_were_together_for_a_moment_only(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    assert await alone(world, False, 14) == Solo(4000, None)
+    assert await alone(world, True, 18.999) == Solo(4000, NOW + 18_999)
+    assert await alone(world, False, 20.999) == Solo(6000, None)
+
+
+async def test_after_five_seconds_together_it_begins_anew(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    await alone(world, False, 14)
+    assert await alone(world, True, 19) == Solo(0, NOW + 19_000)
+
+
+async def test_together_is_counted_from_its_first_moment(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    await alone(world, False, 11)
+    await alone(world, False, 15)
+    assert await alone(world, True, 16) == Solo(0, NOW + 16_000)
+
+
+async def test_whoever_does_not_know_who_is_there_changes_nothing(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    assert await alone(world, None, 30) == Solo(0, NOW + 10_000)
+
+
+async def test_a_clock_that_went_back_takes_nothing_off(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    assert await alone(world, False, 8) == Solo(0, None)
+
+
+# The flag for clients that poll
+
+
+async def test_clients_that_poll_find_the_flag_of_the_end_for_a_while(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    for _ in range(2):
+        await world.pool.advance(request(UserState.DISCONNECTING, phase="Terminating", flag_seconds=30), now_ms=NOW)
+    for who in BOTH:
+        key = world.keys.force_disconnect(who)
+        assert await world.raw("GET", key) == "roomkeeper:m1"
+        assert 20_000 < await world.raw("PTTL", key) <= 30_000
+
+
+async def test_the_flag_of_the_end_is_written_once(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    told = request(UserState.DISCONNECTING, phase="Terminating", flag_seconds=30)
+    await world.pool.advance(told, now_ms=NOW)
+    await world.raw("DEL", world.keys.force_disconnect("alice"))
+    await world.pool.advance(told, now_ms=NOW)
+    assert "force-disconnect:alice" not in (await world.snapshot()).values
+
+
+@pytest.mark.parametrize(("state", "seconds"), [(UserState.IN_CALL, 30), (UserState.DISCONNECTING, 0)])
+async def test_no_flag_is_written_before_the_end_or_where_none_is_wanted(
+    world: World, state: UserState, seconds: int
+) -> None:
+    await world.claim("m1", *BOTH)
+    await world.pool.advance(request(state, flag_seconds=seconds), now_ms=NOW)
+    assert not [key for key in (await world.snapshot()).values if key.startswith("force-disconnect:")]
+
+
+async def test_whoever_the_match_no_longer_holds_gets_no_flag(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await world.settle("m1", {"alice": BACK}, final=False)
+    await world.pool.advance(request(UserState.DISCONNECTING, flag_seconds=30), now_ms=NOW)
+    values = (await world.snapshot()).values
+    assert "force-disconnect:alice" not in values
+    assert "force-disconnect:bob" in values

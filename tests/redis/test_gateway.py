@@ -314,14 +314,14 @@ async def test_a_reservation_whose_place_is_lost_still_brings_the_user_back(worl
 @pytest.mark.parametrize(
     ("script", "keys", "arguments"),
     [
-        (scripts.ENQUEUE, 3, ["alice", ""]),
-        (scripts.ENQUEUE, 4, ["", ""]),
-        (scripts.ENQUEUE, 4, ["alice"]),
-        (scripts.LEAVE, 5, ["alice", "", "soon"]),
-        (scripts.LEAVE, 5, ["alice", "", "0"]),
-        (scripts.LEAVE, 4, ["alice", "", "60000"]),
-        (scripts.BEAT, 2, ["alice", "", "MAYBE"]),
-        (scripts.BEAT, 1, ["alice", "", "KEEP"]),
+        (scripts.ENQUEUE, 4, ["alice", ""]),
+        (scripts.ENQUEUE, 6, ["", ""]),
+        (scripts.ENQUEUE, 6, ["alice"]),
+        (scripts.LEAVE, 7, ["alice", "", "soon"]),
+        (scripts.LEAVE, 7, ["alice", "", "0"]),
+        (scripts.LEAVE, 5, ["alice", "", "60000"]),
+        (scripts.BEAT, 3, ["alice", "", "MAYBE"]),
+        (scripts.BEAT, 2, ["alice", "", "KEEP"]),
         (scripts.RESERVE, 4, ["m", "0", "alice"]),
         (scripts.RESERVE, 3, ["m", "60000", "alice"]),
         (scripts.RESERVE, 5, ["m", "60000", "alice", "alice"]),
@@ -341,5 +341,5 @@ async def test_a_wrong_call_is_answered_with_a_sentence_and_writes_nothing(
 
 
 async def test_a_wrong_call_through_the_typed_client_raises_invalid(world: World) -> None:
-    with pytest.raises(Invalid, match="expected 4 keys"):
+    with pytest.raises(Invalid, match="expected 6 keys"):
         await world.gateway.enqueue("")

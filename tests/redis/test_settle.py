@@ -69,8 +69,15 @@ async def test_a_banned_user_is_never_requeued(world: World) -> None:
     await call(world)
     await world.raw("SET", world.keys.blocked("alice"), "abuse")
     outcomes = await world.settled("m1", {"alice": AGAIN, "bob": BACK})
-    assert outcomes["alice"].outcome is Outcome.IDLE
+    assert outcomes["alice"] == SettledUser("alice", Outcome.IDLE, None, "Blocked")
+    assert outcomes["bob"].detail == ""
     assert await world.queue() == {"bob": 2000}
+
+
+async def test_a_ban_is_no_detail_of_somebody_who_was_not_to_wait_anyway(world: World) -> None:
+    await call(world)
+    await world.raw("SET", world.keys.blocked("alice"), "abuse")
+    assert (await world.settled("m1", {"alice": IDLE, "bob": BACK}))["alice"].detail == ""
 
 
 async def test_a_settled_user_carries_nothing_of_the_match_but_the_reason(world: World) -> None:
@@ -179,6 +186,56 @@ async def test_the_first_cause_stays_and_later_ones_learn_it(world: World) -> No
     assert (await world.user("bob")).reason == "Skipped"
 
 
+def record(cause: Cause, *, replaces: str = "") -> SettleRequest:
+    """The cause of the end, before anybody is let go."""
+    return SettleRequest("m1", "session-m1", (), cause, final=False, replaces=replaces)
+
+
+async def test_a_cause_that_is_named_to_be_replaced_gives_way_once(world: World) -> None:
+    await call(world)
+    left = Cause("Left", "bob", "bob left", "{}")
+    await world.pool.settle(record(left), now_ms=NOW + 1)
+    for replay in (False, True):
+        reply = await world.pool.settle(record(SKIPPED, replaces="Left"), now_ms=NOW + 2 + replay)
+        assert reply == SettleOk((), End(SKIPPED, NOW + 2), replay=replay)
+    reply = await world.settle("m1", {"alice": AGAIN, "bob": IDLE}, cause=left)
+    assert isinstance(reply, SettleOk)
+    assert reply.end == End(SKIPPED, NOW + 2)
+    assert (await world.user("bob")).reason == "Skipped"
+
+
+async def test_another_cause_than_the_one_to_be_replaced_stays(world: World) -> None:
+    await call(world)
+    lost = Cause("NetworkLost", "", "bob lost the connection", "{}")
+    await world.pool.settle(record(lost), now_ms=NOW + 1)
+    reply = await world.pool.settle(record(SKIPPED, replaces="Left"), now_ms=NOW + 2)
+    assert reply == SettleOk((), End(lost, NOW + 1), replay=True)
+
+
+async def test_a_cause_is_stored_also_where_the_one_to_be_replaced_never_came(world: World) -> None:
+    await call(world)
+    reply = await world.pool.settle(record(SKIPPED, replaces="Left"), now_ms=NOW + 2)
+    assert reply == SettleOk((), End(SKIPPED, NOW + 2), replay=False)
+
+
+async def test_once_everybody_is_let_go_no_cause_is_replaced(world: World) -> None:
+    await call(world)
+    left = Cause("Left", "bob", "bob left", "{}")
+    await world.settle("m1", {"alice": AGAIN, "bob": IDLE}, cause=left, now_ms=NOW + 1)
+    reply = await world.pool.settle(record(SKIPPED, replaces="Left"), now_ms=NOW + 2)
+    assert isinstance(reply, SettleOk)
+    assert (reply.end, reply.replay) == (End(left, NOW + 1), True)
+
+
+async def test_a_settle_that_replaces_the_cause_lets_go_with_the_new_one(world: World) -> None:
+    await call(world)
+    await world.pool.settle(record(Cause("Left", "bob", "bob left", "{}")), now_ms=NOW + 1)
+    both = tuple(Settlement(who, Decision.WAITING, Place.NOW) for who in ("alice", "bob"))
+    request = SettleRequest("m1", "session-m1", both, SKIPPED, replaces="Left")
+    await world.pool.settle(request, now_ms=NOW + 2)
+    assert {(await world.user(who)).reason for who in ("alice", "bob")} == {"Skipped"}
+
+
 async def test_a_partial_settle_without_a_reason_leaves_the_cause_open(world: World) -> None:
     await call(world)
     await world.settle("m1", {"alice": ORIG}, final=False, cause=Cause())
@@ -274,7 +331,7 @@ async def test_the_last_twenty_partners_are_remembered(world: World) -> None:
     assert set(recent) == {f"partner-{n}" for n in range(1, 20)} | {"bob"}
 
 
-async def test_bare_flags_go_and_flags_that_name_a_match_stay(world: World) -> None:
+async def test_bare_flags_go_and_flags_that_name_a_match_and_our_own_stay(world: World) -> None:
     await call(world)
     keys = world.keys
     await world.raw("SET", keys.pre_skip("alice"), "1")

@@ -1,5 +1,5 @@
 """S1-S5 under random calls of all sides: every call is sent twice in a row, by owners who may be out of date, over
-losses of all data, and what Redis then holds must make sense as a whole.
+losses of all data, and what Redis then holds must make sense as a whole. What changed must have been told once.
 
 ROOMKEEPER_TEST_EXAMPLES and ROOMKEEPER_TEST_STEPS make it longer.
 """
@@ -28,11 +28,15 @@ from hypothesis.stateful import (
 
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair
+from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies import (
     AdvanceOk,
     ClaimOk,
+    Expiry,
+    Ignored,
     Incarnation,
     Lost,
+    Noted,
     SettleOk,
     Stale,
     Step,
@@ -40,8 +44,18 @@ from controller.clients.redis.replies import (
     WitnessReply,
     Written,
 )
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, UserState, Witnessed
+from controller.clients.redis.requests import (
+    AdvanceRequest,
+    ClaimMode,
+    Decision,
+    Place,
+    Signal,
+    SignalKind,
+    UserState,
+    Witnessed,
+)
 from controller.facts.ledger import Cause
+from tests.redis.expected import expected, heard
 from tests.redis.servers import Server
 from tests.redis.world import NOW, Snapshot, World, claim_request
 
@@ -62,14 +76,22 @@ Edges = set[tuple[str | None, str]]
 UPWARD: Edges = {(low, high) for n, low in enumerate(CALL) for high in CALL[n + 1 :]}
 FREEING: Edges = {(state, to) for state in CALL for to in (IDLE, WAITING)}
 
-SUCCESSES = (AdvanceOk, Beat, ClaimOk, Left, Queued, ReservedPair, SettleOk, WitnessReply, Written, tuple)
-MUST_BE_SEEN = {"AdvanceOk", "ClaimBusy", "ClaimOk", "Left", "Lost", "Queued", "ReservedPair", "SettleOk", "Stale"}
+SUCCESSES = (
+    *(AdvanceOk, Beat, ClaimOk, Expiry, Left, Noted, Queued),
+    *(ReservedPair, SettleOk, WitnessReply, Written, tuple),
+)
+MUST_BE_SEEN = {
+    *("AdvanceOk", "ClaimBusy", "ClaimOk", "Expiry", "Ignored", "Left", "Lost"),
+    *("Noted", "Queued", "ReservedPair", "SettleOk", "Stale"),
+}
 
 users = st.sampled_from(USERS)
 uids = st.sampled_from(sorted(MATCHES))
 mostly = st.sampled_from([True, True, True, False])
 owners = st.sampled_from(["owner"] * 9 + ["successor", "stale", "stranger"])
 decisions = st.tuples(st.sampled_from(Decision), st.sampled_from(Place))
+phases = st.sampled_from(["", "Connecting", "Active", "Active", "Reconnecting", "Terminating"])
+reasons = st.sampled_from(["Ended", "Skipped", "Failed", ""])
 
 namespaces = itertools.count()
 seen: Counter[str] = Counter()
@@ -86,13 +108,21 @@ def replayed(reply: Any) -> Any:
             return replace(reply, replay=True)
         case tuple():
             return ()  # released once, and nobody is left to be released
+        case Expiry():
+            return reply if reply is Expiry.HELD else Expiry.ALIVE  # no beat is left that could be too old
         case _:
             return reply
 
 
 def comparable(reply: Any) -> Any:
     """The reply without what differs each time."""
-    return replace(reply, entry_id="") if isinstance(reply, WitnessReply) else reply
+    match reply:
+        case WitnessReply():
+            return replace(reply, entry_id="")
+        case Noted():
+            return replace(reply, replay=False)  # the first wish is one; who is suspected is written each time
+        case _:
+            return reply
 
 
 class Calls(RuleBasedStateMachine):
@@ -134,12 +164,21 @@ class Calls(RuleBasedStateMachine):
         return int(seconds) * 1000 + int(micros) // 1000
 
     def twice(
-        self, call: Callable[[], Awaitable[Any]], *, edges: Edges | None = None, may_change: tuple[str, ...] = ()
+        self,
+        call: Callable[[], Awaitable[Any]],
+        *,
+        edges: Edges | None = None,
+        may_change: tuple[str, ...] = (),
+        rolled_back: frozenset[str] = frozenset(),
+        is_restore: bool = False,
     ) -> Any:
         """Send a call two times and hold everything against it that is true of every call."""
         before = self.now
         first, middle = self.wait(call()), self.snapshot()
+        told = heard(self.wait(self.world.hear()))
+        assert told == expected(before, middle, users=USERS, rolled_back=rolled_back, is_restore=is_restore)
         second, after = self.wait(call()), self.snapshot()
+        assert not heard(self.wait(self.world.hear())), "a replay was told of"
         self.now = after
         seen[type(first).__name__] += 1
         assert comparable(second) == comparable(replayed(first))
@@ -191,8 +230,9 @@ class Calls(RuleBasedStateMachine):
     def settled(self) -> list[str]:
         return [uid for uid in MATCHES if "settled" in self.key(f"match:{uid}")]
 
-    def one_of(self, candidates: list[str], uid: str) -> str:
-        return candidates[int(uid[1:]) % len(candidates)] if candidates else uid
+    def one_of(self, candidates: list[str], otherwise: str, number: int | None = None) -> str:
+        number = int(otherwise[1:]) if number is None else number
+        return candidates[number % len(candidates)] if candidates else otherwise
 
     def shard(self, uid: str) -> int:
         return int(uid[1:]) % SHARDS
@@ -253,16 +293,24 @@ class Calls(RuleBasedStateMachine):
                 self.reservations_run_out()
 
     @rule(
-        what=st.sampled_from(["ban", "pardon", "pardon", "tokens", "witness"]),
+        what=st.sampled_from(["ban", "pardon", "pardon", "tokens", "witness", "signal", "signal", "expire", "expire"]),
         uid=uids,
         is_live=mostly,
         kind=owners,
         who=users,
         sid=st.integers(1, 3),
         left=st.booleans(),
+        word=st.sampled_from(SignalKind),
     )
-    def beside(self, what: str, uid: str, is_live: bool, kind: str, who: str, sid: int, left: bool) -> None:
+    def beside(
+        self, what: str, uid: str, is_live: bool, kind: str, who: str, sid: int, left: bool, word: SignalKind
+    ) -> None:
         match what:
+            case "signal":
+                uid = self.pick(uid, is_live)
+                self.signal(uid, MATCHES[uid][sid % 2] if is_live else who, word, kind)
+            case "expire":
+                self.expire(uid, self.one_of(sorted(self.key("heartbeats")), who, int(uid[1:])), kind)
             case "tokens":
                 self.put_tokens(self.pick(uid, is_live), kind)
             case "witness":
@@ -358,11 +406,19 @@ class Calls(RuleBasedStateMachine):
                     assert str(places[user_id] or "") == waited
             self.remembered[uid] = places
 
-    @rule(uid=uids, is_live=mostly, kind=owners, state=st.sampled_from(CALL), room=st.sampled_from(["", "r1"]))
-    def advance(self, uid: str, is_live: bool, kind: str, state: UserState, room: str) -> None:
+    @rule(
+        uid=uids,
+        is_live=mostly,
+        kind=owners,
+        state=st.sampled_from(CALL),
+        phase=phases,
+        room=st.sampled_from(["", "r1", "r2"]),
+    )
+    def advance(self, uid: str, is_live: bool, kind: str, state: UserState, phase: str, room: str) -> None:
         uid = self.pick(uid, is_live)
         pair = MATCHES[uid]
-        request = AdvanceRequest(uid, tuple((who, state) for who in pair), phase="Active", room=room)
+        missing = ((pair[0], None),) if phase == "Reconnecting" else ()
+        request = AdvanceRequest(uid, tuple((who, state) for who in pair), phase=phase, room=room, missing=missing)
         holders = {who: self.user(who).get("match") for who in pair}
         reply = self.as_owner(
             uid,
@@ -384,6 +440,7 @@ class Calls(RuleBasedStateMachine):
         wishes=st.tuples(decisions, decisions),
         final=st.booleans(),
         who=st.sets(users),
+        reason=reasons,
     )
     def settle(
         self,
@@ -393,6 +450,7 @@ class Calls(RuleBasedStateMachine):
         wishes: tuple[tuple[Decision, Place], tuple[Decision, Place]],
         final: bool,
         who: set[str],
+        reason: str,
     ) -> None:
         uid = self.pick(uid, is_live)
         if uid in self.over:
@@ -408,9 +466,10 @@ class Calls(RuleBasedStateMachine):
         reply = self.as_owner(
             uid,
             kind,
-            lambda world: world.settle(uid, named, final=final, cause=Cause("Ended" if final else "")),
+            lambda world: world.settle(uid, named, final=final, cause=Cause(reason or ("Ended" if final else ""))),
             edges=FREEING,
             may_change=tuple(user_id for user_id in named if holders[user_id] == uid),
+            rolled_back=frozenset(user_id for user_id, (decision, _) in named.items() if decision is Decision.BACK),
         )
         if not isinstance(reply, SettleOk):
             return
@@ -436,6 +495,34 @@ class Calls(RuleBasedStateMachine):
     def put_tokens(self, uid: str, kind: str) -> None:
         reply = self.as_owner(uid, kind, lambda world: world.pool.put_tokens(uid, {"alice": "{}"}, ttl_seconds=60))
         assert isinstance(reply, Written) <= (uid in self.key("live"))
+
+    def signal(self, uid: str, who: str, word: SignalKind, kind: str) -> None:
+        ledger, holder = self.key(f"match:{uid}"), self.user(who).get("match")
+        said = Signal(uid, who, word)
+        reply = self.as_owner(uid, kind, lambda world: Inbox(world.pool).signal(said, now_ms=NOW))
+        if isinstance(reply, Noted):
+            assert (uid in self.key("live"), holder) == (True, uid)
+            now = self.key(f"match:{uid}")
+            assert now.get("wish") == ledger.get("wish") or not ledger.get("wish")
+            assert reply.replay == (word not in {SignalKind.SUSPECT, SignalKind.TOKEN} and "wish" in ledger)
+        elif isinstance(reply, Ignored):
+            assert holder != uid
+
+    def expire(self, uid: str, who: str, kind: str) -> None:
+        before, beat = self.now, self.key("heartbeats").get(who)
+        was_waiting = self.user(who).get("state") == WAITING
+        reply = self.as_owner(
+            uid,
+            kind,
+            lambda world: Inbox(world.pool).expire(who, int(beat or 1), now_ms=NOW),
+            edges={(WAITING, IDLE)},
+            may_change=(who,),
+        )
+        if isinstance(reply, Expiry):
+            assert (reply is Expiry.IDLE) == (beat is not None and was_waiting)
+            fences = ("fence:0", "fence:1")
+            is_quiet = reply is Expiry.ALIVE or reply is Expiry.HELD
+            assert not is_quiet or self.now.without(*fences) == before.without(*fences)
 
     def witness(self, uid: str, who: str, sid: int, left: bool) -> None:
         was_live = uid in self.key("live")
@@ -486,6 +573,7 @@ class Calls(RuleBasedStateMachine):
                 partial(restorer.pool.claim, request, now_ms=NOW),
                 edges={(None, state), (IDLE, state), (WAITING, state)},
                 may_change=pair,
+                is_restore=True,
             )
             assert isinstance(reply, ClaimOk)
             known = {user.id: user.score_ms for user in reply.users}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,15 @@ class Snapshot:
         """The same without some keys, for comparisons that they must not disturb."""
         kept = {key: value for key, value in self.values.items() if not key.endswith(suffixes)}
         return Snapshot(kept, self.expiring & frozenset(kept))
+
+
+@dataclass(frozen=True)
+class Told:
+    """Notices with whom they are for, disconnects, and events."""
+
+    notices: list[tuple[str, dict[str, str]]]
+    disconnects: list[dict[str, str]]
+    events: list[dict[str, Any]]
 
 
 @dataclass
@@ -108,7 +118,7 @@ class World:
     ) -> SettleReply:
         """Settle users of a Match that `claim` made."""
         settlements = tuple(Settlement(user_id, decision, place) for user_id, (decision, place) in users.items())
-        request = SettleRequest(uid, f"session-{uid}", settlements, cause, final)
+        request = SettleRequest(uid, f"session-{uid}", settlements, cause, final, match_name=f"name-{uid}")
         return await self.pool.settle(request, now_ms=now_ms)
 
     async def settled(
@@ -128,6 +138,40 @@ class World:
     def other_owner(self, **changes: Any) -> World:
         """The same pool with another epoch, shard or incarnation."""
         return replace(self, pool=replace(self.pool, **changes))
+
+    # What is told
+
+    async def notices(self, user_id: str) -> list[dict[str, str]]:
+        """What one user's client was told."""
+        return await self._entries(self.keys.notify(user_id))
+
+    async def disconnects(self) -> list[dict[str, str]]:
+        """Who was said to be disconnected."""
+        return await self._entries(self.keys.disconnects())
+
+    async def events(self) -> list[dict[str, Any]]:
+        """All events."""
+        return [json.loads(entry["event"]) for entry in await self._entries(self.keys.events())]
+
+    async def hear(self) -> Told:
+        """Everything that was told since the last time, which is forgotten then."""
+        notices: list[tuple[str, dict[str, str]]] = []
+        told = Told(notices, [], [])
+        for key, entries in await self.raw("EVAL", _HEAR, 0, self.keys.prefix):
+            name = key.removeprefix(self.keys.prefix)
+            for _, flat in entries:
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                if name == "events":
+                    told.events.append(json.loads(fields["event"]))
+                elif name == "disconnects":
+                    told.disconnects.append(fields)
+                else:
+                    notices.append((name.removeprefix("notify:"), fields))
+        return told
+
+    async def _entries(self, stream: str) -> list[dict[str, str]]:
+        entries = await self.raw("XRANGE", stream, "-", "+")
+        return [dict(zip(flat[::2], flat[1::2], strict=True)) for _, flat in entries]
 
     # Everything at once
 
@@ -157,6 +201,17 @@ def claim_request(uid: str, *ids: str, **fields: Any) -> ClaimRequest:
     users = tuple(Claimant(user_id, known.get(user_id)) for user_id in ids)
     return ClaimRequest(uid, fields.pop("match_name", f"name-{uid}"), f"session-{uid}", users, **fields)
 
+
+_HEAR = """
+local heard = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  if redis.call('TYPE', key).ok == 'stream' and not string.find(key, ':webhooks:') then
+    heard[#heard + 1] = {key, redis.call('XRANGE', key, '-', '+')}
+    redis.call('DEL', key)
+  end
+end
+return heard
+"""
 
 _DUMP = """
 local dump = {}

@@ -17,12 +17,23 @@ from sandbox.endpoints import Endpoints
 
 def joined(room: api.Room, identity: str) -> bytes:
     """The event that somebody is in the room."""
+    return _event("participant_joined", room, identity, state="ACTIVE")
+
+
+def aborted(room: api.Room, identity: str) -> bytes:
+    """The event that somebody got no media: LiveKit itself takes a minute to say so."""
+    return _event(
+        "participant_connection_aborted", room, identity, state="DISCONNECTED", disconnectReason="JOIN_FAILURE"
+    )
+
+
+def _event(name: str, room: api.Room, identity: str, **participant: str) -> bytes:
     event = {
-        "event": "participant_joined",
+        "event": name,
         "id": f"EV_{uuid.uuid4().hex[:12]}",
         "createdAt": str(int(time.time())),
         "room": {"name": room.name, "sid": room.sid, "metadata": room.metadata},
-        "participant": {"identity": identity, "sid": "PA_forged", "state": "ACTIVE", "joinedAt": str(int(time.time()))},
+        "participant": {"identity": identity, "sid": "PA_forged", "joinedAt": str(int(time.time())), **participant},
     }
     return json.dumps(event).encode()
 

@@ -30,7 +30,14 @@ async def assert_clean(world: World) -> None:
     assert not await world.livekit_rooms(), "rooms left on LiveKit"
     await assert_users_are_free(world)
     keys = world.keys
-    allowed = {keys.signals_done(), keys.queue(), keys.incarnation(), keys.heartbeats(), keys.fence(0), keys.webhooks(0)}
+    allowed = {
+        keys.signals_done(),
+        keys.queue(),
+        keys.incarnation(),
+        keys.heartbeats(),
+        keys.fence(0),
+        keys.webhooks(0),
+    }
     streams = {keys.signals(), keys.disconnects(), keys.events(), keys.errors()}
     waiting = {keys.user(identity) for identity in await world.queue()}
     lasting = {key async for key in world.redis.scan_iter(f"{keys.prefix}*") if await world.redis.ttl(key) == -1}

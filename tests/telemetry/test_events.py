@@ -24,12 +24,16 @@ class MemoryEvents:
         self.events: dict[str, Body] = {}
         self.patches: list[list[Body]] = []
         self.is_down = False
+        self.vanishes_when_met = False
 
     async def create(self, _resource: Resource, _namespace: str, body: Body) -> Body:
         """Raises AlreadyExists, or BackendUnavailable."""
         if self.is_down:
             raise BackendUnavailable(Backend.KUBERNETES, "create", "no answer")
         name = body["metadata"]["name"]
+        if self.vanishes_when_met:
+            self.vanishes_when_met = False
+            raise AlreadyExists(Backend.KUBERNETES, "create", name)
         if name in self.events:
             raise AlreadyExists(Backend.KUBERNETES, "create", name)
         self.events[name] = body
@@ -87,6 +91,19 @@ def test_the_same_said_again_is_counted_and_not_added() -> None:
     )  # fmt: skip
 
 
+def test_the_same_said_again_after_a_long_time_is_counted_as_well() -> None:
+    async def scenario(poster: EventPoster, time: VirtualTime, _events: MemoryEvents) -> None:
+        for _ in range(3):
+            poster.warning(SUBJECT, "RedisError", "no answer")
+            await time.settle()
+            await asyncio.sleep(1800)
+
+    (event,) = posting(scenario).events.values()
+    assert (event["count"], event["firstTimestamp"], event["lastTimestamp"]) == (
+        3, "2026-01-31T10:00:00Z", "2026-01-31T11:00:00Z",
+    )  # fmt: skip
+
+
 def test_another_reason_message_or_object_is_another_event() -> None:
     async def scenario(poster: EventPoster, _time: VirtualTime, _events: MemoryEvents) -> None:
         poster.warning(SUBJECT, "RedisError", "no answer")
@@ -110,17 +127,31 @@ def test_an_event_that_has_run_out_is_said_anew() -> None:
     assert event["count"] == 1
 
 
-def test_what_an_earlier_process_said_is_not_said_twice() -> None:
+def test_what_an_earlier_process_said_is_counted_on() -> None:
     async def scenario(poster: EventPoster, time: VirtualTime, events: MemoryEvents) -> None:
-        poster.normal(SUBJECT, "Ended", "over")
-        await time.settle()
+        for _ in range(2):
+            poster.warning(SUBJECT, "Restored", "made again")
+            await time.settle()
         second = EventPoster(cast("KubernetesClient", events), time, "replica-2")
         running = asyncio.create_task(second.run())
-        second.normal(SUBJECT, "Ended", "over")
-        await time.settle()
+        await asyncio.sleep(60)
+        for _ in range(2):
+            second.warning(SUBJECT, "Restored", "made again")
+            await time.settle()
         running.cancel()
 
-    assert len(posting(scenario).events) == 1
+    (event,) = posting(scenario).events.values()
+    assert (event["count"], event["lastTimestamp"]) == (4, "2026-01-31T10:01:00Z")
+
+
+def test_an_event_that_runs_out_while_it_is_counted_on_is_no_mishap() -> None:
+    async def scenario(poster: EventPoster, time: VirtualTime, events: MemoryEvents) -> None:
+        events.vanishes_when_met = True
+        poster.normal(SUBJECT, "Ended", "over")
+        poster.normal(SUBJECT, "Connected", "both")
+        await time.settle()
+
+    assert [event["reason"] for event in posting(scenario).events.values()] == ["Connected"]
 
 
 def test_an_outage_loses_an_event_and_nothing_else() -> None:

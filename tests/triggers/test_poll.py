@@ -6,12 +6,16 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from controller.backends import Backends
 from controller.errors import Backend, BackendUnavailable
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
+from controller.loop.key import Key
 from controller.observe.livekit import LiveKitView
 from controller.triggers.poll import Poller
+from controller.triggers.router import Router
 from tests import builders as b
 from tests.virtual_time import VirtualTime, run
 
@@ -27,11 +31,17 @@ class LiveKit:
         self.asked: list[str] = []
         self.is_down = False
         self.at_once = self.most_at_once = 0
-        self.view = LiveKitView(lambda _: None)
+        self.woken: list[str] = []
+        self.router = Router(b.CLUSTER)
+        self.view = LiveKitView(self.router.rooms_changed, self.router.rooms_lost)
         backends = SimpleNamespace(
             clock=time, cluster_id=b.CLUSTER, livekit=SimpleNamespace(view=self.view, client=self)
         )
-        self.poller = Poller(cast("Backends", backends), 2.0)
+        self.poller = Poller(cast("Backends", backends), self.router, 2.0)
+        self.router.enqueue = self._wake
+
+    def _wake(self, key: Key, _source: str) -> None:
+        self.woken.append(key.kind.value)
 
     async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
         """All rooms."""
@@ -88,6 +98,16 @@ def test_rooms_of_others_are_none_of_our_business() -> None:
     in_virtual_time(scenario)
 
 
+def test_a_room_with_the_name_of_one_of_ours_concerns_us_whatever_mark_it_carries() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.a_room())
+        livekit.rooms = [b.a_livekit_room(foreign=True)]
+        await livekit.poller.poll()
+        assert livekit.view.names() == [b.LIVEKIT_NAME]
+
+    in_virtual_time(scenario)
+
+
 def test_an_outage_makes_nothing_absent_and_passes() -> None:
     async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
         livekit.is_down = True
@@ -98,6 +118,96 @@ def test_an_outage_makes_nothing_absent_and_passes() -> None:
         livekit.is_down = False
         await livekit.poller.poll()
         assert livekit.view.room("x", b.at(1)) == Absent(b.at(0))
+
+    in_virtual_time(scenario)
+
+
+def test_a_server_that_has_just_fallen_silent_is_asked_again_and_again_for_half_a_minute() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        await livekit.poller.poll()
+        livekit.is_down = True
+        running = asyncio.create_task(livekit.poller.run())
+        await asyncio.sleep(29)
+        assert 260 <= livekit.asked.count("rooms") <= 330
+        await asyncio.sleep(5)
+        livekit.asked.clear()
+        await asyncio.sleep(60)
+        assert 26 <= livekit.asked.count("rooms") <= 35
+        running.cancel()
+
+    in_virtual_time(scenario)
+
+
+def test_a_server_that_comes_back_without_its_rooms_is_noticed_at_once() -> None:
+    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
+        livekit.router.room_changed(b.a_room())
+        livekit.rooms = [b.a_livekit_room()]
+        await livekit.poller.poll()
+        livekit.is_down = True
+        running = asyncio.create_task(livekit.poller.run())
+        await asyncio.sleep(3)
+        livekit.woken.clear()
+        livekit.rooms, livekit.is_down = [], False
+        await asyncio.sleep(0.15)
+        assert livekit.woken == ["Room", "Match"]
+        assert isinstance(livekit.view.room(b.LIVEKIT_NAME, time.now()), Absent)
+        running.cancel()
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_rooms_of_which_nothing_was_known_look_again_when_the_server_answers(is_there: bool) -> None:
+    """At our own start, say: their keys would come back on their own only after a backoff of up to 15 s."""
+
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.a_room())
+        livekit.is_down = True
+        await livekit.poller.poll()
+        livekit.woken.clear()
+        livekit.is_down = False
+        livekit.rooms = [b.a_livekit_room()] if is_there else []
+        await livekit.poller.poll()
+        assert {*livekit.woken} == {"Room", "Match"}
+        livekit.woken.clear()
+        await livekit.poller.poll()
+        assert livekit.woken == []
+
+    in_virtual_time(scenario)
+
+
+def test_rooms_look_again_when_the_server_has_been_silent_for_too_long_and_when_it_is_back() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.a_room())
+        livekit.rooms = [b.a_livekit_room()]
+        await livekit.poller.poll()
+        livekit.woken.clear()
+        livekit.is_down = True
+        running = asyncio.create_task(livekit.poller.run())
+        await asyncio.sleep(9.9)
+        assert livekit.woken == []
+        await asyncio.sleep(0.3)
+        assert livekit.woken == ["Room", "Match"]
+        await asyncio.sleep(60)
+        assert livekit.woken == ["Room", "Match"], "told once"
+        livekit.is_down = False
+        await asyncio.sleep(3)
+        assert livekit.woken == ["Room", "Match"] * 2
+        running.cancel()
+
+    in_virtual_time(scenario)
+
+
+def test_what_is_asked_for_when_it_has_stopped_is_not_read() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        running = asyncio.create_task(livekit.poller.run())
+        await asyncio.sleep(0.1)
+        livekit.poller.ask("x")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        livekit.poller.ask("y")
+        await asyncio.sleep(1)
+        assert livekit.asked == ["rooms"]
 
     in_virtual_time(scenario)
 

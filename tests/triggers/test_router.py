@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.loop.key import Key, Kind
 from controller.triggers.router import Router
@@ -48,12 +49,33 @@ def test_a_match_concerns_itself(bench: Bench) -> None:
         ("new", b.a_room(), [ROOM]),
         ("active", b.an_active_room(), [ROOM]),
         ("ending", b.an_active_room(deleted=True), [ROOM, MATCH]),
-        ("over", b.an_active_room(status={"terminated_at": b.at(9)}), [ROOM, MATCH]),
+        ("over", b.an_active_room(status={"phase": "Terminated"}), [ROOM, MATCH]),
+        ("failed", b.an_active_room(status={"phase": "Failed"}), [ROOM, MATCH]),
         ("standing and over", b.a_room(owned=False, deleted=True), [LOBBY]),
     ],
 )
 def test_a_room_concerns_its_match_when_it_ends(bench: Bench, case: str, room: Room, woken: list[Key]) -> None:
     assert bench.woken_after(lambda: bench.router.room_changed(room)) == woken, case
+
+
+def test_rooms_that_livekit_lost_come_before_the_matches_of_all_of_them(bench: Bench) -> None:
+    other = b.a_room(owned=False, uid="other")
+    bench.router.room_changed(b.a_room())
+    bench.router.room_changed(other)
+    bench.woken.clear()
+    bench.router.rooms_lost([b.LIVEKIT_NAME, "nobody's", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
+    assert bench.woken == [(ROOM, "lost"), (LOBBY, "lost"), (MATCH, "livekit")]
+
+
+def test_a_match_that_is_gone_concerns_the_room_that_it_left_behind(bench: Bench) -> None:
+    gone = b.a_match()
+    assert bench.woken_after(lambda: bench.router.match_gone(gone)) == [MATCH]
+    bench.router.room_changed(b.a_room())
+    assert bench.woken_after(lambda: bench.router.match_gone(gone)) == [MATCH, ROOM]
+
+
+def test_a_surplus_match_concerns_itself(bench: Bench) -> None:
+    assert bench.woken_after(lambda: bench.router.match_is_surplus(b.NAMESPACE, b.NAME)) == [MATCH]
 
 
 def test_a_room_that_is_gone_concerns_whoever_waits_for_that(bench: Bench) -> None:

@@ -110,7 +110,14 @@ class Gateway:
     async def enqueue(self, user_id: str, *, session: str = "") -> EnqueueReply:
         """Let the user wait. Who waits already keeps their place; the newest session speaks for them."""
         keys = self.keys
-        names = [keys.queue(), keys.reservations(), keys.user(user_id), keys.blocked(user_id)]
+        names = [
+            keys.queue(),
+            keys.reservations(),
+            keys.user(user_id),
+            keys.blocked(user_id),
+            keys.notify(user_id),
+            keys.events(),
+        ]
         raw = await self.redis.run(scripts.ENQUEUE, names, [user_id, session])
         match raw:
             case ["OK", kind, score]:
@@ -130,6 +137,8 @@ class Gateway:
             keys.reservations(),
             keys.heartbeats(),
             keys.user(user_id),
+            keys.notify(user_id),
+            keys.events(),
         ]
         raw = await self.redis.run(scripts.LEAVE, names, [user_id, session, idle_seconds * 1000])
         match raw:
@@ -147,7 +156,7 @@ class Gateway:
         The first beat of a new connection says `take`: from then on it speaks for the user, and others are
         `Replaced`.
         """
-        names = [self.keys.user(user_id), self.keys.heartbeats()]
+        names = [self.keys.user(user_id), self.keys.heartbeats(), self.keys.notify(user_id)]
         raw = await self.redis.run(scripts.BEAT, names, [user_id, session, "TAKE" if take else "KEEP"])
         match raw:
             case ["OK", state, match_uid, match_name, room, reason, seq]:

@@ -79,10 +79,6 @@ class Inbox:
         await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
         await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
 
-    async def holder(self, user_id: str) -> str:
-        """UID of the Match that holds the user; empty if none does."""
-        return await self.pool.redis.field(self.pool.keys.user(user_id), "match") or ""
-
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
         """The flags of older clients that are set for these users, but for our own."""
         names = [(name, user_id) for user_id in user_ids for name in FLAGS]
@@ -104,6 +100,7 @@ class Inbox:
         names = [
             *self.pool.fence(),
             *(keys.queue(), keys.reserved(), keys.reservations(), keys.heartbeats(), keys.user(user_id)),
+            *(keys.notify(user_id), keys.events()),
         ]
         idle_ms = self.pool.retention.idle_user_seconds * 1000
         args: list[str | int] = [*self.pool.credentials(), now_ms, user_id, last_beat_ms, idle_ms]

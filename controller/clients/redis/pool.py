@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from controller.api.endings import ENDINGS, EndReason
 from controller.clients.redis import scripts
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
@@ -40,6 +41,7 @@ from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, Sett
 from controller.facts.ledger import LastEvent, Ledger
 
 _DAY_SECONDS = 86_400
+_REASONS = frozenset(EndReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Pool:
             keys.live(),
             keys.match(request.uid),
             keys.session(request.session_id),
+            keys.events(),
         ]
         args: list[str | int] = [
             *self.credentials(),
@@ -108,13 +111,14 @@ class Pool:
             request.url,
         ]
         for user in request.users:
-            names += [keys.user(user.id), keys.blocked(user.id), *self._flags(user.id)]
+            names += [keys.user(user.id), keys.blocked(user.id), keys.notify(user.id), *self._flags(user.id)]
             args += [user.id, "" if user.queued_at_ms is None else user.queued_at_ms]
         return parse_claim(await self.redis.run(scripts.CLAIM, names, args))
 
     async def advance(self, request: AdvanceRequest, *, now_ms: int) -> AdvanceReply:
         """Move users forward; publish room, url and phase."""
-        names = [*self.fence(), self.keys.match(request.uid)]
+        keys, missing = self.keys, dict(request.missing)
+        names = [*self.fence(), keys.match(request.uid), keys.events()]
         args: list[str | int] = [
             *self.credentials(),
             now_ms,
@@ -127,8 +131,8 @@ class Pool:
             request.flag_seconds * 1000 or "",
         ]
         for user_id, state in request.users:
-            names += [self.keys.user(user_id), self.keys.force_disconnect(user_id)]
-            args += [user_id, state]
+            names += [keys.user(user_id), keys.force_disconnect(user_id), keys.notify(user_id)]
+            args += [user_id, state, (missing[user_id] or 0) if user_id in missing else ""]
         return parse_advance(await self.redis.run(scripts.ADVANCE, names, args))
 
     async def settle(self, request: SettleRequest, *, now_ms: int) -> SettleReply:
@@ -141,6 +145,8 @@ class Pool:
             keys.live(),
             keys.match(request.uid),
             keys.session(request.session_id),
+            keys.events(),
+            keys.disconnects(),
         ]
         args: list[str | int] = [
             *self.credentials(),
@@ -154,12 +160,16 @@ class Pool:
             cause.message,
             cause.evidence,
             request.replaces,
+            request.match_name,
+            request.session_id,
+            *_sentences(cause.reason),
         ]
         for user in request.users:
             names += [
                 keys.user(user.id),
                 keys.blocked(user.id),
                 keys.recent(user.id),
+                keys.notify(user.id),
                 *self._flags(user.id),
             ]
             args += [user.id, user.decision, user.place, user.detail]
@@ -172,6 +182,10 @@ class Pool:
     async def user(self, user_id: str) -> User | None:
         """The state of a user; None if nothing is known of them."""
         return parse_user(user_id, await self.redis.hash(self.keys.user(user_id)))
+
+    async def holder(self, user_id: str) -> str:
+        """UID of the Match that holds the user; empty if none does."""
+        return await self.redis.field(self.keys.user(user_id), "match") or ""
 
     async def live(
         self, *, claimed_before_ms: int | None = None, offset: int = 0, limit: int = 1000
@@ -201,6 +215,10 @@ class Pool:
     async def tombstone_room(self, livekit_name: str, *, ttl_seconds: int, now_ms: int) -> None:
         """Remember that this LiveKit room is not to exist; the TTL must cover every token that opens it."""
         await self.redis.put(self.keys.room_deleted(livekit_name), str(now_ms), ttl_seconds=ttl_seconds)
+
+    async def is_tombstoned(self, livekit_name: str) -> bool:
+        """Whether somebody has said that this LiveKit room is not to exist."""
+        return await self.redis.text(self.keys.room_deleted(livekit_name)) is not None
 
     async def put_tokens(self, uid: str, tokens: Mapping[str, str], *, ttl_seconds: int) -> TokensReply:
         """Replace the tokens of a Match: identity to JSON. Refused once the Match is settled."""
@@ -246,6 +264,10 @@ class Pool:
             raise unknown_reply("incarnation", [type(reply).__name__])
         return reply
 
+    async def current_incarnation(self) -> str:
+        """Which life of Redis this is by its own word; empty if it has lost its data. Compare with `incarnation`."""
+        return await self.redis.text(self.keys.incarnation()) or ""
+
     async def begin_restore(self) -> IncarnationReply:
         """Start to rebuild what Redis lost. The owner of shard 0 calls it, and nobody else.
 
@@ -276,7 +298,8 @@ class Pool:
     async def _room(
         self, livekit_name: str, status: str, now_ms: int, fields: tuple[tuple[str, str], ...]
     ) -> RoomReply:
-        names = [*self.fence(), self.keys.room(livekit_name), self.keys.room_deleted(livekit_name)]
+        keys = self.keys
+        names = [*self.fence(), keys.room(livekit_name), keys.room_deleted(livekit_name), keys.events()]
         ttl_ms = self.retention.room_record_seconds * 1000
         args: list[str | int] = [*self.credentials(), now_ms, ttl_ms, status]
         for name, value in fields:
@@ -293,3 +316,9 @@ class Pool:
     async def _incarnation(self, operation: str, value: str) -> IncarnationReply:
         raw = await self.redis.run(scripts.INCARNATION, self.fence(), [value, self.epoch, operation])
         return parse_incarnation(raw)
+
+
+def _sentences(reason: str) -> tuple[str, str]:
+    """What the people in the call are told of its end, and what those to whom it goes back."""
+    ending = ENDINGS.get(EndReason(reason)) if reason in _REASONS else None
+    return (ending.notice, ending.own_notice) if ending is not None else ("", "")

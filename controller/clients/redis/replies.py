@@ -198,7 +198,7 @@ def parse_outcome(user_id: str, text: str, detail: str) -> SettledUser:
     return SettledUser(user_id, Outcome(name), milliseconds(score), detail)
 
 
-# signal, silent, expire
+# signal, silent, expire, notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +270,24 @@ def parse_expire(raw: Raw) -> ExpireReply:
         case ["OK", what]:
             return Expiry(what)
     return _fenced("expire", raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many were told who were not before."""
+
+    users: int
+
+
+ToldReply = Told | Stale | Lost
+
+
+def parse_notify(raw: Raw) -> ToldReply:
+    """The answer of `notify`."""
+    match raw:
+        case ["OK", users]:
+            return Told(int(users))
+    return _fenced("notify", raw)
 
 
 # room, tokens, incarnation, witness

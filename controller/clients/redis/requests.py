@@ -10,27 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from controller.api.states import HELD_STATES
+from controller.api.states import UserState as UserState  # noqa: PLC0414 (they are part of what is asked)
 from controller.facts.ledger import Cause
 
 _NO_CAUSE = Cause()
-
-
-class UserState(StrEnum):
-    """Where a user is: IDLE → WAITING → CONNECTING → IN_CALL → DISCONNECTING → IDLE | WAITING."""
-
-    IDLE = "IDLE"
-    WAITING = "WAITING"
-    CONNECTING = "CONNECTING"
-    IN_CALL = "IN_CALL"
-    DISCONNECTING = "DISCONNECTING"
-
-    @property
-    def held(self) -> bool:
-        """A Match holds users in this state."""
-        return self in HELD_STATES
-
-
-HELD_STATES = frozenset({UserState.CONNECTING, UserState.IN_CALL, UserState.DISCONNECTING})
 
 
 class ClaimMode(StrEnum):
@@ -101,7 +85,8 @@ class AdvanceRequest:
 
     States only move up, so asking for the state that somebody has already passed publishes and changes
     nothing else. `alone` tells whether exactly one of them is in the room (None: as before). With `flag_seconds`,
-    whoever becomes DISCONNECTING finds the flag of older clients set for that long.
+    whoever becomes DISCONNECTING finds the flag of older clients set for that long. `missing` tells both, when the
+    phase becomes Reconnecting, who dropped out and until when they may be back (None: not known).
     """
 
     uid: str
@@ -112,6 +97,7 @@ class AdvanceRequest:
     session_id: str = ""
     alone: bool | None = None
     flag_seconds: int = 0
+    missing: tuple[tuple[str, int | None], ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.uid, "-", (user_id for user_id, _ in self.users))
@@ -131,7 +117,8 @@ class Settlement:
 class SettleRequest:
     """Let go of `users`. `final` ends the Match: it must name every user who is not settled yet.
 
-    The first cause that is stored stays, unless its reason is `replaces`.
+    The first cause that is stored stays, unless its reason is `replaces`. `match_name` is for the event of a Match that
+    never claimed anybody; of others it is known.
     """
 
     uid: str
@@ -140,6 +127,7 @@ class SettleRequest:
     cause: Cause = _NO_CAUSE
     final: bool = True
     replaces: str = ""
+    match_name: str = ""
 
     def __post_init__(self) -> None:
         _require(self.uid, self.session_id, (user.id for user in self.users))

@@ -34,6 +34,7 @@ ROOM = _load("room", "common", "operator")
 TOKENS = _load("tokens", "common", "operator")
 SIGNAL = _load("signal", "common", "operator")
 EXPIRE = _load("expire", "common", "operator")
+NOTIFY = _load("notify", "common", "operator")
 INCARNATION = _load("incarnation", "common", "operator")
 
 # Of any replica: the one that received a webhook, the one that looks at heartbeats.
@@ -48,7 +49,7 @@ RESERVE = _load("reserve", "common")
 RELEASE = _load("release", "common")
 
 ALL = (
-    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, INCARNATION),
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, NOTIFY, INCARNATION),
     *(SILENT, WITNESS),
     *(ENQUEUE, LEAVE, BEAT, RESERVE, RELEASE),
 )

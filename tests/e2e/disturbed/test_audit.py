@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.kube import is_true
 from tests.support.waiting import eventually
 from tests.support.world import World
+
+_NOBODYS: dict[Any, Any] = {
+    "state": "IDLE",
+    **dict.fromkeys(("match", "matchName", "room", "url", "sessionID", "queuedAt"), ""),
+}
 
 
 async def test_a_redis_that_lost_everything_is_noticed_though_nothing_happens(world: World) -> None:
@@ -22,8 +29,7 @@ async def test_a_call_whose_user_is_taken_away_in_redis_is_over(world: World) ->
     await world.operators.start()
     await world.enqueue("alice", "bob")
     await world.active()
-    nowhere = dict.fromkeys(("match", "matchName", "room", "url", "sessionID", "queuedAt"), "")
-    await world.redis.hset(world.keys.user("bob"), mapping={**nowhere, "state": "IDLE"})
+    await world.redis.hset(world.keys.user("bob"), mapping=_NOBODYS)
     await world.redis.expire(world.keys.user("bob"), 600)
     match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (match.status.phase, match.status.reason) == ("Ended", "UserTakenAway")

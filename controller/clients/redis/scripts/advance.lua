@@ -1,16 +1,16 @@
 
 -- advance: move users of a Match forward, and publish what is known by now.
--- KEYS 3 match, then per user: user, force-disconnect
+-- KEYS 3 match, 4 events, then per user: user, force-disconnect, notify
 -- ARGV 3 now (ms), 4 uid, 5 phase, 6 room, 7 url, 8 session id (each may be empty: as it is), 9 whether one is alone
 --      (0, 1, empty: as it is), 10 TTL (ms) of the flag that tells polling clients of the end (empty: none),
---      then per user: id, state
+--      then per user: id, state, until when they may be back if they are missing (ms; 0: not known; empty: they are not)
 -- OK (id changed|same|lost)* · SETTLED · UNCLAIMED · STALE epoch · LOST
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 3, 2, 10, 2
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 4, 3, 10, 3
 local TOGETHER_AGAIN_MS = 5000
-local match = KEYS[3]
+local match, events = KEYS[3], KEYS[4]
 local now, uid, phase, alone, flag_ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[10]
-local published = {room = ARGV[6], url = ARGV[7], sessionID = ARGV[8]}
+local PUBLISHED, published = {'room', 'url', 'sessionID'}, {ARGV[6], ARGV[7], ARGV[8]}
 
 -- States only move up, so a late or repeated call never takes somebody back. Reconnecting people stay IN_CALL.
 local RANK = {CONNECTING = 1, IN_CALL = 2, DISCONNECTING = 3}
@@ -19,7 +19,8 @@ local refused = refusal(false)
 if refused then
   return refused
 end
-local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'phase', 'aloneSince', 'aloneMs', 'togetherSince')
+local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'phase', 'aloneSince', 'aloneMs', 'togetherSince',
+  'matchName', 'sessionID', 'transitions', 'endReason', 'endInitiator', 'endMessage')
 if ledger[2] then
   return {'SETTLED'}
 end
@@ -27,11 +28,15 @@ if not ledger[1] then
   return {'UNCLAIMED'}
 end
 
-if phase ~= '' and phase ~= ledger[3] then
-  redis.call('HSET', match, 'phase', phase)
+local is_new_phase = phase ~= '' and phase ~= ledger[3]
+local transitions = (tonumber(ledger[9] or '') or 0) + 1
+if is_new_phase then
+  redis.call('HSET', match, 'phase', phase, 'transitions', whole(transitions))
+else
+  phase = text(ledger[3])
 end
-if published.room ~= '' then
-  redis.call('HSET', match, 'room', published.room)
+if published[1] ~= '' then
+  redis.call('HSET', match, 'room', published[1])
 end
 -- How long one was alone in all; being together for a while makes it begin anew.
 if alone == '1' and not ledger[4] then
@@ -42,36 +47,114 @@ elseif alone == '0' and ledger[4] then
   redis.call('HDEL', match, 'aloneSince')
   redis.call('HSET', match, 'aloneMs', whole(total_ms), 'togetherSince', now)
 end
-local reply = {'OK'}
-for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
-  local key, flag = KEYS[KEYS_BEFORE + 2 * n - 1], KEYS[KEYS_BEFORE + 2 * n]
-  local id, target = ARGV[ARGV_BEFORE + 2 * n - 1], ARGV[ARGV_BEFORE + 2 * n]
-  local user = redis.call('HMGET', key, 'match', 'state')
-  local step = 'lost'
-  if user[1] == uid then
-    step = (RANK[target] or 0) > (RANK[user[2]] or 0) and 'changed' or 'same'
-    local news = {}
-    for field, value in pairs(published) do
-      if value ~= '' and value ~= redis.call('HGET', key, field) then
-        news[#news + 1] = field
-        news[#news + 1] = value
-      end
-    end
-    if step == 'changed' then
-      redis.call('HSET', key, 'state', target, 'since', now)
-      redis.call('HINCRBY', key, 'epoch', 1)
-      if target == 'DISCONNECTING' and flag_ttl ~= '' then
-        redis.call('SET', flag, 'roomkeeper:' .. uid, 'PX', flag_ttl)
-      end
-    end
-    if #news > 0 then
-      redis.call('HSET', key, unpack(news))
-    end
-    if step == 'changed' or #news > 0 then
-      redis.call('HINCRBY', key, 'seq', 1)
+
+-- What a user's record gets, and what of it is new to a client: the state, or where the room is.
+local function move(user, known)
+  local is_up = (RANK[user.target] or 0) > (RANK[known[2]] or 0)
+  user.state, user.seq, user.room, user.url = is_up and user.target or known[2], known[3], text(known[4]), text(known[5])
+  local news = {}
+  for n, name in ipairs(PUBLISHED) do
+    if published[n] ~= '' and published[n] ~= known[3 + n] then
+      news[#news + 1] = name
+      news[#news + 1] = published[n]
+      user[name], user.has_new_address = published[n], user.has_new_address or name ~= 'sessionID'
     end
   end
-  reply[#reply + 1] = id
-  reply[#reply + 1] = step
+  if is_up then
+    redis.call('HSET', user.key, 'state', user.state, 'since', now)
+    user.epoch = redis.call('HINCRBY', user.key, 'epoch', 1)
+    if user.state == 'DISCONNECTING' and flag_ttl ~= '' then
+      redis.call('SET', user.flag, 'roomkeeper:' .. uid, 'PX', flag_ttl)
+    end
+  end
+  if #news > 0 then
+    redis.call('HSET', user.key, unpack(news))
+  end
+  if is_up or #news > 0 then
+    user.seq = whole(redis.call('HINCRBY', user.key, 'seq', 1))
+  end
+  return is_up and 'changed' or 'same'
+end
+
+local users, reply = {}, {'OK'}
+for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
+  local k, a = KEYS_BEFORE + (n - 1) * KEYS_PER_USER, ARGV_BEFORE + (n - 1) * ARGV_PER_USER
+  local user = {
+    id = ARGV[a + 1], target = ARGV[a + 2], back_until = ARGV[a + 3],
+    key = KEYS[k + 1], flag = KEYS[k + 2], notices = KEYS[k + 3],
+  }
+  local known = redis.call('HMGET', user.key, 'match', 'state', 'seq', 'room', 'url', 'sessionID')
+  reply[#reply + 1] = user.id
+  if known[1] == uid then
+    users[#users + 1] = user
+    reply[#reply + 1] = move(user, known)
+  else
+    reply[#reply + 1] = 'lost'
+  end
+end
+
+local match_name, session_id = text(ledger[7]), text(ledger[8])
+local missing, back_until = {}, nil
+for _, user in ipairs(users) do
+  if user.back_until ~= '' then
+    missing[#missing + 1] = user
+    local at = tonumber(user.back_until)
+    back_until = at > 0 and math.min(at, back_until or at) or back_until
+  end
+end
+back_until = back_until and whole(back_until) or ''
+
+local function who_is_missing(user)
+  local others = #missing - (user.back_until ~= '' and 1 or 0)
+  return user.back_until == '' and (others > 0 and 'other' or '') or (others > 0 and 'both' or 'you')
+end
+
+local JOINABLE = {Connecting = true, Active = true, Reconnecting = true}
+for _, user in ipairs(users) do
+  local is_called = user.has_new_address or (is_new_phase and phase == 'Connecting')
+  if is_called and JOINABLE[phase] and user.room ~= '' then
+    notify(user.notices, now, 'ready', 'match', uid, 'matchName', match_name, 'sessionID', session_id,
+      'room', user.room, 'url', user.url, 'seq', user.seq)
+  end
+  if is_new_phase and phase == 'Reconnecting' then
+    notify(user.notices, now, 'reconnecting', 'match', uid, 'matchName', match_name,
+      'missing', who_is_missing(user), 'until', back_until, 'seq', user.seq)
+  end
+end
+
+-- The event of the Match tells the users' states too; without one, each of them has an event of their own.
+local function particulars()
+  if phase == 'Connecting' then
+    local user = users[1] or {}
+    return string.format(',"room":"%s","url":"%s"', escaped(text(user.room)), escaped(text(user.url)))
+  end
+  if phase == 'Reconnecting' then
+    local names = {}
+    for n, user in ipairs(missing) do
+      names[n] = '"' .. escaped(user.id) .. '"'
+    end
+    return string.format(',"missing":[%s],"until":%s', table.concat(names, ','), number(back_until))
+  end
+  if phase == 'Terminating' then
+    return string.format(',"reason":"%s","initiator":"%s","message":"%s"', escaped(text(ledger[10])),
+      escaped(text(ledger[11])), escaped(text(ledger[12])))
+  end
+  return ''
+end
+
+if is_new_phase then
+  local states = {}
+  for n, user in ipairs(users) do
+    states[n] = string.format('{"user":"%s","state":"%s"}', escaped(user.id), user.state)
+  end
+  publish_match(events, phase, now, transitions, uid, match_name, session_id,
+    '"users":[' .. table.concat(states, ',') .. ']' .. particulars())
+else
+  for _, user in ipairs(users) do
+    if user.epoch then
+      publish_user(events, now,
+        {id = user.id, state = user.state, epoch = user.epoch, match = uid, match_name = match_name})
+    end
+  end
 end
 return reply

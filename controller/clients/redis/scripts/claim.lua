@@ -1,16 +1,16 @@
 
 -- claim: take all users for a Match, or none.
--- KEYS 3 queue, 4 reserved, 5 reservations, 6 live, 7 match, 8 session,
---      then per user: user, blocked, force-disconnect, skip-in-progress, pre-skip
+-- KEYS 3 queue, 4 reserved, 5 reservations, 6 live, 7 match, 8 session, 9 events,
+--      then per user: user, blocked, notify, force-disconnect, skip-in-progress, pre-skip
 -- ARGV 3 now (ms), 4 uid, 5 mode (Any, Queued, Restore), 6 state, 7 phase, 8 match name, 9 session id, 10 room, 11 url,
 --      then per user: id, place in the queue known from elsewhere (or empty; for Restore)
 -- OK new|replay (id place-or-empty)* · BLOCKED id · BUSY id holder · RESERVED id match-name · NOTQUEUED id · SETTLED
 --      · STALE epoch · LOST
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 8, 5, 11, 2
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 6, 11, 2
 local queue, reserved, reservations, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local now, uid, mode, state, phase = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local match_name, session_id, room, url = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local events, match_name, session_id, room, url = KEYS[9], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local is_restore = mode == 'Restore'
 
 local refused = refusal(is_restore)
@@ -23,7 +23,8 @@ for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
   local k, a = KEYS_BEFORE + (n - 1) * KEYS_PER_USER, ARGV_BEFORE + (n - 1) * ARGV_PER_USER
   users[n] = {
     id = ARGV[a + 1], known_place = ARGV[a + 2],
-    key = KEYS[k + 1], blocked = KEYS[k + 2], flags = {KEYS[k + 3], KEYS[k + 4], KEYS[k + 5]},
+    key = KEYS[k + 1], blocked = KEYS[k + 2], notices = KEYS[k + 3],
+    flags = {KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]},
   }
 end
 
@@ -71,8 +72,10 @@ end
 
 -- Nothing refuses from here on.
 -- Signals and beats carry times of this server's clock, and are compared with takenAt.
-redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', whole(server_ms()), 'phase', phase,
-  'matchName', match_name, 'sessionID', session_id, 'room', room)
+-- Transitions are counted for the ids of events; a restored Match goes on above any number that it may have had.
+local taken_at = whole(server_ms())
+redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', taken_at, 'phase', phase,
+  'matchName', match_name, 'sessionID', session_id, 'room', room, 'transitions', is_restore and taken_at or '1')
 redis.call('ZADD', live, now, uid)
 redis.call('SET', session, uid)
 local reply = {'OK', 'new'}
@@ -83,10 +86,21 @@ for _, user in ipairs(users) do
   redis.call('HSET', user.key, 'state', state, 'match', uid, 'matchName', match_name, 'room', room, 'url', url,
     'sessionID', session_id, 'since', now, 'queuedAt', user.place, 'reason', '')
   redis.call('HINCRBY', user.key, 'epoch', 1)
-  redis.call('HINCRBY', user.key, 'seq', 1)
+  user.seq = redis.call('HINCRBY', user.key, 'seq', 1)
   redis.call('PERSIST', user.key)
   delete_flags(user.flags, true)
   reply[#reply + 1] = user.id
   reply[#reply + 1] = user.place
+end
+
+-- A restored Match was told of when it was claimed.
+if not is_restore then
+  local members = {}
+  for n, user in ipairs(users) do
+    notify(user.notices, now, 'matched', 'match', uid, 'matchName', match_name, 'sessionID', session_id,
+      'seq', whole(user.seq))
+    members[n] = string.format('{"user":"%s","state":"%s","place":%s}', escaped(user.id), state, number(user.place))
+  end
+  publish_match(events, phase, now, 1, uid, match_name, session_id, '"users":[' .. table.concat(members, ',') .. ']')
 end
 return reply

@@ -48,3 +48,71 @@ local function place(queue, reserved, reservations, id)
   end
   return kept, name
 end
+
+-- What is told to others (docs/events.md). It is written by the script that makes it true, so that it is told once; and
+-- last, so that a stream that cannot be written leaves nothing half done: the same call again is a replay.
+
+local NOTICES, NOTICES_TTL_MS = 50, 300000
+local EVENTS, DISCONNECTS, DAY_MS = 100000, 10000, 86400000
+
+local function notify(notices, at, kind, ...)
+  redis.call('XADD', notices, 'MAXLEN', NOTICES, '*', 'type', kind, 'at', at, ...)
+  redis.call('PEXPIRE', notices, NOTICES_TTL_MS)
+end
+
+-- An entry for a stream that everybody follows. The oldest go beyond a number; and after a day, which is looked at now
+-- and then, because entries that are a day old are rarely there.
+local function publish(stream, at_most, ...)
+  local id = redis.call('XADD', stream, 'MAXLEN', '~', at_most, '*', ...)
+  if string.find(id, '0%-') then
+    redis.call('XTRIM', stream, 'MINID', '~', whole(string.match(id, '^%d+') - DAY_MS))
+  end
+end
+
+-- Events are put together as text: cjson would be as fast, but it mixes up the fields, and escapes every slash.
+local function escape(char)
+  return (char == '"' or char == '\\') and '\\' .. char or string.format('\\u%04x', string.byte(char))
+end
+
+-- For use between quotation marks.
+local function escaped(value)
+  return string.find(value, '[%c"\\]') and (string.gsub(value, '[%c"\\]', escape)) or value
+end
+
+local function number(value)
+  return value and value ~= '' and value or 'null'
+end
+
+-- RFC 3339 in UTC. The year begins in March here, so that the day that comes and goes is the last one.
+local function rfc3339(ms)
+  local days = math.floor(ms / DAY_MS)
+  local shifted = days + 719468
+  local era = math.floor(shifted / 146097)
+  local day = shifted - era * 146097
+  local year = math.floor((day - math.floor(day / 1460) + math.floor(day / 36524) - math.floor(day / 146096)) / 365)
+  local day_of_year = day - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+  local month = math.floor((5 * day_of_year + 2) / 153)
+  local seconds = math.floor((ms - days * DAY_MS) / 1000)
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year + era * 400 + (month >= 10 and 1 or 0),
+    month < 10 and month + 3 or month - 9, day_of_year - math.floor((153 * month + 2) / 5) + 1,
+    math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60, ms % 1000)
+end
+
+-- A CloudEvent. The id follows from what the transition leaves behind; `id` and `subject` are escaped, `data` is JSON.
+local function publish_event(events, kind, id, subject, at, data)
+  local cluster, namespace = string.match(KEYS[1], '^rk:{([^:}]*):([^}]*)}:')
+  publish(events, EVENTS, 'event', string.format('{"specversion":"1.0","id":"%s","source":"/roomkeeper/%s/%s",'
+    .. '"type":"dev.roomkeeper.%s","subject":"%s","time":"%s","datacontenttype":"application/json","data":%s}',
+    id, escaped(text(cluster)), escaped(text(namespace)), kind, subject, rfc3339(tonumber(at)), data))
+end
+
+-- `user` has id, state and epoch after the transition; reason, place, match, match_name and detail where they apply.
+local function publish_user(events, at, user)
+  local subject = 'user/' .. escaped(user.id)
+  local id = subject .. '/' .. at .. '-' .. whole(user.epoch)
+  local kind = 'user.' .. string.gsub(string.lower(user.state), '_', '-')
+  publish_event(events, kind, id, subject, at, string.format(
+    '{"user":"%s","state":"%s","reason":"%s","place":%s,"match":"%s","matchName":"%s","detail":"%s"}',
+    escaped(user.id), user.state, escaped(text(user.reason)), number(user.place),
+    escaped(text(user.match)), escaped(text(user.match_name)), escaped(text(user.detail))))
+end

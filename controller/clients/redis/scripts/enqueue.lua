@@ -1,13 +1,14 @@
 
 -- enqueue: let a user wait. Whoever waits already keeps their place.
--- KEYS 1 queue, 2 reservations, 3 user, 4 blocked · ARGV 1 id, 2 session (may be empty)
+-- KEYS 1 queue, 2 reservations, 3 user, 4 blocked, 5 notify, 6 events · ARGV 1 id, 2 session (may be empty)
 -- OK new|replay place · BUSY match-uid · BLOCKED · INVALID sentence
 
-local queue, reservations, user, blocked = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local queue, reservations, user, blocked, notices, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, session = ARGV[1], ARGV[2]
 
-if #KEYS ~= 4 or #ARGV ~= 2 or id == '' then
-  return {'INVALID', 'expected 4 keys (queue, reservations, user, blocked) and 2 arguments (id, session)'}
+if #KEYS ~= 6 or #ARGV ~= 2 or id == '' then
+  return {'INVALID', 'expected 6 keys (queue, reservations, user, blocked, notify, events) and 2 arguments (id, '
+    .. 'session)'}
 end
 local known = redis.call('HMGET', user, 'state', 'match', 'session')
 if text(known[2]) ~= '' then
@@ -19,6 +20,8 @@ end
 
 local score = redis.call('ZSCORE', queue, id) or reservation(reservations, id)
 local kind = score and 'replay' or 'new'
+local is_replaced = session ~= '' and text(known[3]) ~= '' and session ~= known[3]
+local epoch, seq
 if not score then
   score = whole(server_ms())
   redis.call('ZADD', queue, score, id)
@@ -26,12 +29,18 @@ end
 if kind == 'new' or known[1] ~= 'WAITING' then
   redis.call('HSET', user, 'state', 'WAITING', 'match', '', 'matchName', '', 'room', '', 'url', '', 'sessionID', '',
     'since', score, 'queuedAt', score, 'reason', '', 'session', session)
-  redis.call('HINCRBY', user, 'epoch', 1)
-  redis.call('HINCRBY', user, 'seq', 1)
+  epoch = redis.call('HINCRBY', user, 'epoch', 1)
+  seq = redis.call('HINCRBY', user, 'seq', 1)
   redis.call('PERSIST', user)
 elseif session ~= '' and session ~= text(known[3]) then
   -- The newest connection speaks for the user; the other one learns it from its next beat.
   redis.call('HSET', user, 'session', session)
-  redis.call('HINCRBY', user, 'seq', 1)
+  seq = redis.call('HINCRBY', user, 'seq', 1)
+end
+if is_replaced then
+  notify(notices, whole(server_ms()), 'replaced', 'session', known[3], 'by', session, 'seq', whole(seq))
+end
+if epoch then
+  publish_user(events, score, {id = id, state = 'WAITING', epoch = epoch, place = score})
 end
 return {'OK', kind, score}

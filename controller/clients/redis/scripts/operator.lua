@@ -40,3 +40,11 @@ local function delete_flags(flags, also_ours)
     end
   end
 end
+
+-- `count` is the number of the Match's transitions, with this one; `more` is the rest of the data as JSON.
+local function publish_match(events, phase, at, count, uid, name, session_id, more)
+  uid, name = escaped(uid), escaped(name)
+  local id = 'match/' .. uid .. '/' .. whole(count)
+  publish_event(events, 'match.' .. string.lower(phase), id, 'match/' .. name, at, string.format(
+    '{"match":"%s","matchName":"%s","sessionID":"%s","phase":"%s",%s}', uid, name, escaped(session_id), phase, more))
+end

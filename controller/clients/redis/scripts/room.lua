@@ -1,10 +1,10 @@
 
 -- room: write or close the record of a LiveKit room. A name is never used again, so what is over stays over.
--- KEYS 3 room, 4 room-deleted
+-- KEYS 3 room, 4 room-deleted, 5 events
 -- ARGV 3 now (ms), 4 TTL (ms), 5 status, then field, value … (none: only close a record that is there)
 -- OK · OVER · ABSENT (closing only) · STALE epoch · LOST
 
-local room, tombstone = KEYS[3], KEYS[4]
+local room, tombstone, events = KEYS[3], KEYS[4], KEYS[5]
 local now, ttl, status = ARGV[3], ARGV[4], ARGV[5]
 local TERMINAL = {terminated = true, failed = true}
 
@@ -30,4 +30,12 @@ end
 
 redis.call('HSET', room, 'status', status, 'lastUpdated', now, unpack(ARGV, 6))
 redis.call('PEXPIRE', room, ttl)
+if current ~= status then
+  local record = redis.call('HMGET', room, 'roomName', 'sessionID')
+  local livekit_name = string.match(room, '}:room:(.*)$')
+  local subject = 'room/' .. escaped(livekit_name)
+  publish_event(events, 'room.' .. status, subject .. '/' .. now .. '-' .. status, subject, now, string.format(
+    '{"room":"%s","roomName":"%s","sessionID":"%s","status":"%s"}',
+    escaped(livekit_name), escaped(text(record[1])), escaped(text(record[2])), status))
+end
 return {'OK'}

@@ -1,19 +1,22 @@
 
 -- settle: let go of users; if final, end the Match. This is the commit point of an ending: the first cause is stored
 -- here, whoever asks later is told that one, and each user is let go exactly once.
--- KEYS 3 queue, 4 heartbeats, 5 live, 6 match, 7 session,
---      then per user: user, blocked, recent, force-disconnect, skip-in-progress, pre-skip
+-- KEYS 3 queue, 4 heartbeats, 5 live, 6 match, 7 session, 8 events, 9 disconnects,
+--      then per user: user, blocked, recent, notify, force-disconnect, skip-in-progress, pre-skip
 -- ARGV 3 now (ms), 4 uid, 5 final (0, 1), 6 TTL of the ledger (ms), 7 TTL of idle users (ms),
 --      8 reason, 9 initiator, 10 message, 11 evidence, 12 a stored reason that this one replaces (or empty),
+--      13 match name, 14 session id, 15 what to tell the people, 16 what to tell those whom it goes back to instead,
 --      then per user: id, WAITING|IDLE|BACK, ORIG|NOW, detail
 -- OK new|replay reason initiator message evidence end-time-or-empty (id WAITING:place|IDLE|LOST detail)*
 --      · INCOMPLETE id · UNCLAIMED (never if final) · STALE epoch · LOST
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 7, 6, 12, 4
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 7, 16, 4
 local RECENT_PARTNERS, RECENT_TTL_MS = 20, 600000
 local queue, heartbeats, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local events, disconnects = KEYS[8], KEYS[9]
 local now, uid, final, match_ttl, idle_ttl = ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7]
 local reason, initiator, message, evidence, replaces = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local match_name, session_id, notice, own_notice = ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 
 local refused = refusal(false)
 if refused then
@@ -37,8 +40,8 @@ for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
   local k, a = KEYS_BEFORE + (n - 1) * KEYS_PER_USER, ARGV_BEFORE + (n - 1) * ARGV_PER_USER
   users[n] = {
     id = ARGV[a + 1], decision = ARGV[a + 2], place = ARGV[a + 3], detail = ARGV[a + 4],
-    key = KEYS[k + 1], blocked = KEYS[k + 2], recent = KEYS[k + 3],
-    flags = {KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]},
+    key = KEYS[k + 1], blocked = KEYS[k + 2], recent = KEYS[k + 3], notices = KEYS[k + 4],
+    flags = {KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]},
   }
   named[ARGV[a + 1]] = true
 end
@@ -90,8 +93,9 @@ local function let_go(user)
   end
   redis.call('HSET', user.key, 'state', score and 'WAITING' or 'IDLE', 'match', '', 'matchName', '', 'room', '',
     'url', '', 'sessionID', '', 'since', now, 'queuedAt', score or '', 'reason', ledger.endReason or reason)
-  redis.call('HINCRBY', user.key, 'epoch', 1)
-  redis.call('HINCRBY', user.key, 'seq', 1)
+  user.epoch = redis.call('HINCRBY', user.key, 'epoch', 1)
+  user.seq = whole(redis.call('HINCRBY', user.key, 'seq', 1))
+  user.state, user.score = score and 'WAITING' or 'IDLE', score
   if not score then
     redis.call('PEXPIRE', user.key, idle_ttl)
     redis.call('ZREM', heartbeats, user.id)
@@ -103,6 +107,15 @@ end
 
 -- Nothing refuses from here on.
 local kind = 'replay'
+local is_replaced = replaces ~= '' and ledger.endReason == replaces and reason ~= replaces
+if not ledger.settled and ((not ledger.endAt and (final or reason ~= '')) or is_replaced) then
+  kind = 'new'
+  ledger.endReason, ledger.endInitiator, ledger.endMessage = reason, initiator, message
+  ledger.endEvidence, ledger.endAt, ledger.endNotice, ledger.endOwnNotice = evidence, now, notice, own_notice
+  redis.call('HSET', match, 'endReason', reason, 'endInitiator', initiator, 'endMessage', message,
+    'endEvidence', evidence, 'endAt', now, 'endNotice', notice, 'endOwnNotice', own_notice)
+end
+local freed = {}
 for _, user in ipairs(users) do
   local outcome = 's:' .. user.id
   if ledger['q:' .. user.id] and not ledger[outcome] and not ledger.settled then
@@ -111,21 +124,15 @@ for _, user in ipairs(users) do
     ledger[outcome] = is_held and let_go(user) or 'LOST'
     ledger['d:' .. user.id] = user.detail
     redis.call('HSET', match, outcome, ledger[outcome], 'd:' .. user.id, user.detail)
+    freed[#freed + 1] = is_held and user or nil
   end
 end
-
-local is_replaced = replaces ~= '' and ledger.endReason == replaces and reason ~= replaces
-if not ledger.settled and ((not ledger.endAt and (final or reason ~= '')) or is_replaced) then
-  kind = 'new'
-  ledger.endReason, ledger.endInitiator, ledger.endMessage = reason, initiator, message
-  ledger.endEvidence, ledger.endAt = evidence, now
-  redis.call('HSET', match, 'endReason', reason, 'endInitiator', initiator, 'endMessage', message,
-    'endEvidence', evidence, 'endAt', now)
-end
-if final and not ledger.settled then
+local is_over = final and not ledger.settled
+local transitions = (tonumber(ledger.transitions or '') or 0) + 1
+if is_over then
   kind = 'new'
   -- For a Match that claimed nobody this makes a tombstone: a claim that is still on its way is refused.
-  redis.call('HSET', match, 'settled', '1', 'settledAt', now)
+  redis.call('HSET', match, 'settled', '1', 'settledAt', now, 'transitions', whole(transitions))
   redis.call('PEXPIRE', match, match_ttl)
   redis.call('ZREM', live, uid)
   -- The session id may belong to a later Match by now.
@@ -134,7 +141,64 @@ if final and not ledger.settled then
   end
 end
 
-local reply = {'OK', kind, text(ledger.endReason), text(ledger.endInitiator), text(ledger.endMessage),
+match_name, session_id = ledger.matchName or match_name, ledger.sessionID or session_id
+local end_reason, end_initiator = text(ledger.endReason), text(ledger.endInitiator)
+
+-- Whom the end goes back to, as the evidence names them: 'you left' and 'the other one left' are two sentences.
+local subjects = {}
+if text(ledger.endOwnNotice) ~= '' then
+  local is_json, known = pcall(cjson.decode, text(ledger.endEvidence))
+  for _, id in ipairs(is_json and type(known) == 'table' and type(known.subject) == 'table' and known.subject or {}) do
+    subjects[id] = true
+  end
+end
+
+local function tell(user)
+  local sentence = text(subjects[user.id] and ledger.endOwnNotice or ledger.endNotice)
+  if end_reason == 'Failed' then
+    notify(user.notices, now, 'error', 'code', 'MatchFailed', 'match', uid, 'matchName', match_name,
+      'notice', sentence, 'state', user.state, 'seq', user.seq)
+  else
+    notify(user.notices, now, 'ended', 'match', uid, 'matchName', match_name, 'sessionID', session_id,
+      'reason', end_reason, 'initiator', end_initiator, 'notice', sentence, 'state', user.state, 'seq', user.seq)
+  end
+  if user.score then
+    notify(user.notices, now, 'requeued', 'match', uid, 'matchName', match_name, 'reason', end_reason,
+      'place', user.score, 'seq', user.seq)
+  end
+end
+
+local function tell_everybody(user)
+  publish_user(events, now, {id = user.id, state = user.state, epoch = user.epoch, reason = end_reason,
+    place = user.score, match = uid, match_name = match_name, detail = user.detail})
+  -- A rollback disconnects nobody: there was no call.
+  if user.decision ~= 'BACK' then
+    publish(disconnects, DISCONNECTS, 'user', user.id, 'match', uid, 'matchName', match_name, 'reason', end_reason,
+      'initiator', end_initiator, 'targetState', user.state, 'at', now)
+  end
+end
+
+local function tell_of_the_end()
+  local outcomes = {}
+  for n, id in ipairs(members) do
+    local outcome, score = string.match(ledger['s:' .. id], '^([A-Z]+):?(.*)$')
+    outcomes[n] = string.format('{"user":"%s","outcome":"%s","place":%s,"detail":"%s"}', escaped(id), outcome,
+      number(score), escaped(text(ledger['d:' .. id])))
+  end
+  publish_match(events, end_reason == 'Failed' and 'Failed' or 'Ended', now, transitions, uid, match_name, session_id,
+    string.format('"reason":"%s","initiator":"%s","message":"%s","users":[%s]', escaped(end_reason),
+      escaped(end_initiator), escaped(text(ledger.endMessage)), table.concat(outcomes, ',')))
+end
+
+for _, user in ipairs(freed) do
+  tell(user)
+  tell_everybody(user)
+end
+if is_over then
+  tell_of_the_end()
+end
+
+local reply = {'OK', kind, end_reason, end_initiator, text(ledger.endMessage),
   text(ledger.endEvidence), text(ledger.endAt)}
 for _, user in ipairs(users) do
   reply[#reply + 1] = user.id

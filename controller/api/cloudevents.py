@@ -1,0 +1,147 @@
+"""The events in the stream `events`: every transition of a Match, of a user and of a room, with the fields of its data.
+
+They are CloudEvents 1.0 in JSON. What is said of the tables in `api.notices` holds for this one too.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from controller.api.endings import ENDINGS, EndReason
+from controller.api.notices import (
+    INITIATOR,
+    LIVEKIT_ROOM,
+    MATCH_NAME,
+    MATCH_UID,
+    MS,
+    PLACE,
+    REASON,
+    SESSION_ID,
+    URL,
+    Field,
+    Form,
+    Row,
+)
+from controller.api.phases import MatchPhase, RoomPhase
+from controller.api.states import UserState
+
+EVENT_PREFIX: Final = "dev.roomkeeper."
+
+_DETAIL = Field(
+    "detail",
+    "what else is known: how somebody missed the call (`NeverSeen`, …), or `Blocked`",
+    "NeverSeen",
+    may_be_empty=True,
+)
+_WHO = Field("user", "the user's id", "alice")
+_USERS = Field(
+    "users",
+    "those whom the Match holds, and their states",
+    ({"user": "alice", "state": "IN_CALL"}, {"user": "bob", "state": "IN_CALL"}),
+    Form.LIST,
+    items=(_WHO, Field("state", "the user's state", "IN_CALL", values=tuple(s for s in UserState if s.held))),
+)
+_ENDED = (
+    replace(REASON, values=tuple(reason for reason in EndReason if reason is not EndReason.FAILED)),
+    INITIATOR,
+    Field("message", "the cause in a sentence, as `status.end.message`", "bob left and was not back after 3 s"),
+)
+_OUTCOMES = Field(
+    "users",
+    "where everybody went whom the Match had claimed; `LOST` means that another Match held them by then",
+    (
+        {"user": "alice", "outcome": "WAITING", "place": MS, "detail": ""},
+        {"user": "bob", "outcome": "IDLE", "place": None, "detail": ""},
+    ),
+    Form.LIST,
+    items=(
+        _WHO,
+        Field("outcome", "where the user went", "WAITING", values=("WAITING", "IDLE", "LOST")),
+        replace(PLACE, may_be_empty=True),
+        _DETAIL,
+    ),
+)
+
+
+def _users_are(state: UserState) -> Field:
+    return replace(_USERS, example=tuple({"user": who, "state": state.value} for who in ("alice", "bob")))
+
+
+def _match(phase: MatchPhase, when: str, *more: Field) -> Row:
+    about = Field("phase", "the phase that begins", phase.value, values=(phase.value,))
+    return Row(f"match.{phase.lower()}", when, (MATCH_UID, MATCH_NAME, SESSION_ID, about, *more))
+
+
+def _user(state: UserState, when: str, reason: str, place: int | None) -> Row:
+    return Row(
+        f"user.{state.lower().replace('_', '-')}",
+        when,
+        (
+            _WHO,
+            Field("state", "the state that begins", state.value, values=(state.value,)),
+            Field(
+                "reason",
+                "why: a Match's reason to end, `Left` or `Silent` from the queue; empty for whoever enters it",
+                reason,
+                may_be_empty=True,
+            ),
+            replace(PLACE, example=place, may_be_empty=True),
+            replace(MATCH_UID, meaning="UID of the Match that did it; empty if none did", may_be_empty=True),
+            replace(MATCH_NAME, may_be_empty=True),
+            replace(_DETAIL, example=""),
+        ),
+    )
+
+
+def _room(phase: RoomPhase) -> Row:
+    return Row(
+        f"room.{phase.record}",
+        f"the record `room:<LiveKit name>` becomes `{phase.record}`",
+        (
+            LIVEKIT_ROOM,
+            Field("roomName", "the Room in Kubernetes", "rk-1b2c9d5e"),
+            replace(SESSION_ID, meaning="the id of the call; empty for a Room without a Match", may_be_empty=True),
+            Field("status", "the status that begins", phase.record, values=(phase.record,)),
+        ),
+    )
+
+
+_M, _U = MatchPhase, UserState
+_SAID_BY_THE_MATCH = "only where no event of the Match says it already: "
+
+EVENTS: Final = (
+    _match(
+        _M.CREATING,
+        "the users are claimed",
+        replace(
+            _USERS,
+            meaning="those whom the Match took, their states, and the places in the queue that they had",
+            example=tuple({"user": who, "state": "CONNECTING", "place": MS} for who in ("alice", "bob")),
+            items=(*_USERS.items, replace(PLACE, may_be_empty=True)),
+        ),
+    ),
+    _match(_M.CONNECTING, "room and address are published", _users_are(_U.CONNECTING), LIVEKIT_ROOM, URL),
+    _match(_M.ACTIVE, "both are in the room, for the first time or again", _users_are(_U.IN_CALL)),
+    _match(
+        _M.RECONNECTING,
+        "somebody dropped out",
+        _users_are(_U.IN_CALL),
+        Field("missing", "the ids of those", ("bob",), Form.LIST),
+        Field("until", "when the call ends unless they are back", MS, Form.TIME, may_be_empty=True),
+    ),
+    _match(_M.TERMINATING, "the end is decided; the users are told", _users_are(_U.DISCONNECTING), *_ENDED),
+    _match(_M.ENDED, "everybody is let go; the room is being closed", *_ENDED, _OUTCOMES),
+    _match(
+        _M.FAILED,
+        "it never came to be: everybody is where they were, or was never taken",
+        replace(REASON, example=EndReason.FAILED.value, values=(EndReason.FAILED,)),
+        replace(INITIATOR, example=""),
+        replace(_ENDED[2], example=ENDINGS[EndReason.FAILED].sentence()),
+        replace(_OUTCOMES, example=()),
+    ),
+    _user(_U.WAITING, "the user entered the queue, or is back in it", "", MS),
+    _user(_U.IN_CALL, _SAID_BY_THE_MATCH + "the user is in a call", "", None),
+    _user(_U.DISCONNECTING, _SAID_BY_THE_MATCH + "the user's call is ending", "", None),
+    _user(_U.IDLE, "the user left the queue, or a call, and does not wait", "Silent", None),
+    *(_room(phase) for phase in RoomPhase if phase is not RoomPhase.PENDING),
+)
+"""The events by their type, without `EVENT_PREFIX`, and the fields of their `data`."""

@@ -1,0 +1,55 @@
+"""What users' clients are told that is no transition: a signal that has no effect, a server that is drained.
+
+Everything else that is told is written by the script that makes it true; docs/events.md has all of it. Whoever calls
+this may repeat it: nobody is told twice about one thing, as long as the notices of it are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controller.api.notices import REFUSALS
+from controller.clients.redis import scripts
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.replies import Told, ToldReply, parse_notify
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What is said of a drain. `id` is another one for each drain; `kind`: graceful, maintenance or emergency."""
+
+    id: str
+    kind: str
+    message: str = ""
+    expected_downtime_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """One pool's."""
+
+    pool: Pool
+
+    async def refused(self, user_id: str, entry_id: str, kind: str, why: str, *, now_ms: int) -> ToldReply:
+        """Tell a user's client that the entry `entry_id` of `signals` has no effect; `why` is a key of `REFUSALS`."""
+        fields = ("code", "SignalRefused", "signal", kind, "why", why, "notice", REFUSALS[why])
+        return await self._notify([user_id], "error", entry_id, fields, now_ms)
+
+    async def shutdown(self, user_ids: Sequence[str], drain: Drain, *, now_ms: int) -> ToldReply:
+        """Tell these users' clients that the server of their call is drained."""
+        seconds = drain.expected_downtime_seconds
+        fields = (
+            *("drain", drain.kind, "notice", drain.message),
+            *("expectedDowntimeSeconds", "" if seconds is None else str(seconds)),
+        )
+        return await self._notify(user_ids, "shutdown", drain.id, fields, now_ms)
+
+    async def _notify(
+        self, user_ids: Sequence[str], kind: str, about: str, fields: tuple[str, ...], now_ms: int
+    ) -> ToldReply:
+        if not user_ids:
+            return Told(0)
+        names = [*self.pool.fence(), *map(self.pool.keys.notify, user_ids)]
+        args = [*self.pool.credentials(), now_ms, kind, about, *fields]
+        return parse_notify(await self.pool.redis.run(scripts.NOTIFY, names, args))

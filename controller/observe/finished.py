@@ -1,0 +1,73 @@
+"""The Matches that are over, by the moment of their end: which of them are more than a namespace keeps.
+
+Fed with every version that the cache takes in, so that no pass over all Matches is ever made. Whatever is surplus is
+told once and stays so until it is gone: its own key deletes it (`plan.match`). Neighbours: `observe.cache` feeds this,
+`observe.match` asks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from controller.api.match import Match
+
+# An entry of a Match that was deleted for another reason stays in its heap until it comes up, or until there are many.
+_DEAD_ENTRIES = 64
+
+
+@dataclass(slots=True)
+class _Namespace:
+    """`kept` has the names by UID, `by_end` the same and some that are gone, the oldest end first."""
+
+    kept: dict[str, str] = field(default_factory=dict)
+    by_end: list[tuple[datetime, str]] = field(default_factory=list)
+
+
+class FinishedMatches:
+    """At most `limit` per namespace are kept; `on_surplus` hears namespace and name of each that is one too many."""
+
+    def __init__(self, limit: int, on_surplus: Callable[[str, str], None]) -> None:
+        self._limit = limit
+        self._on_surplus = on_surplus
+        self._namespaces: dict[str, _Namespace] = {}
+        self._surplus: set[str] = set()
+
+    def kept(self, match: Match) -> None:
+        """The cache has a newer version of a Match."""
+        metadata, ended_at = match.metadata, match.status.ended_at
+        if metadata.deletion_timestamp is not None:
+            self._forget(metadata.namespace, metadata.uid)
+        elif ended_at is not None and metadata.uid not in self._surplus:
+            namespace = self._namespaces.setdefault(metadata.namespace, _Namespace())
+            if metadata.uid not in namespace.kept:
+                namespace.kept[metadata.uid] = metadata.name
+                heapq.heappush(namespace.by_end, (ended_at, metadata.uid))
+                self._trim(metadata.namespace, namespace)
+
+    def gone(self, match: Match) -> None:
+        """A Match is not there any more."""
+        self._forget(match.metadata.namespace, match.metadata.uid)
+        self._surplus.discard(match.metadata.uid)
+
+    def is_surplus(self, uid: str) -> bool:
+        """Whether this Match is over, and one of the oldest of too many."""
+        return uid in self._surplus
+
+    def _trim(self, name: str, namespace: _Namespace) -> None:
+        while len(namespace.kept) > self._limit:
+            _, uid = heapq.heappop(namespace.by_end)
+            surplus = namespace.kept.pop(uid, None)
+            if surplus is not None:
+                self._surplus.add(uid)
+                self._on_surplus(name, surplus)
+        if len(namespace.by_end) > 2 * len(namespace.kept) + _DEAD_ENTRIES:
+            namespace.by_end = [entry for entry in namespace.by_end if entry[1] in namespace.kept]
+            heapq.heapify(namespace.by_end)
+
+    def _forget(self, name: str, uid: str) -> None:
+        namespace = self._namespaces.get(name)
+        if namespace is not None and namespace.kept.pop(uid, None) is not None and not namespace.kept:
+            del self._namespaces[name]

@@ -1,0 +1,55 @@
+"""When a room that LiveKit lost is made again, and when that is given up. Pure.
+
+The first time at once, since clients that lost their room give up after 13 s; then after pauses that double, so that a
+LiveKit that loses its rooms again and again is not kept busy by it. All of that follows from the times in
+`status.restoredAt`, so it is the same after a restart. Neighbour: `plan.room`, which asks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from controller.api.room import MAX_RESTORES, Room
+from controller.facts.observation import Absent
+from controller.facts.room import RoomSeen
+
+WINDOW = timedelta(minutes=10)
+_FIRST_PAUSE = timedelta(seconds=1)
+# Nobody who was in the room is still trying to get back into it.
+IN_TIME = timedelta(seconds=30)
+
+
+def is_lost(room: Room, seen: RoomSeen) -> bool:
+    """Whether LiveKit had the room, and has it no more."""
+    return room.status.created_at is not None and isinstance(seen.livekit_room, Absent)
+
+
+def next_restore_at(room: Room, now: datetime) -> datetime | None:
+    """The moment from which on a lost room may be made again; None is at once."""
+    times = _recent(room, now)
+    return times[-1] + _FIRST_PAUSE * 2 ** (len(times) - 1) if times else None
+
+
+def is_given_up(room: Room, seen: RoomSeen, now: datetime) -> bool:
+    """Whether a lost room is not made again (any more).
+
+    The room of a call has to be there in time; a standing one is tried for as long as it takes.
+    """
+    if not is_lost(room, seen):
+        return False
+    if len(_recent(room, now)) == MAX_RESTORES:
+        return True
+    lost_at, answers_since = room.status.lost_at, seen.server.answers_since
+    if seen.owner is None or lost_at is None:
+        return False
+    return now >= max(lost_at, answers_since or lost_at) + IN_TIME
+
+
+def was_lost_too_often(room: Room) -> bool:
+    """Of a room that was given up: whether that was for being lost too often, and not for taking too long."""
+    times = room.status.restored_at
+    return len(times) == MAX_RESTORES and times[-1] - times[0] < WINDOW
+
+
+def _recent(room: Room, now: datetime) -> tuple[datetime, ...]:
+    return tuple(at for at in room.status.restored_at if now - at < WINDOW)

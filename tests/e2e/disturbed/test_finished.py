@@ -1,0 +1,46 @@
+"""Matches that are over are kept for their TTL, but no more of them than a namespace keeps."""
+
+from __future__ import annotations
+
+from tests import factories
+from tests.support.kube import is_true
+from tests.support.waiting import consistently, eventually
+from tests.support.world import World
+
+
+async def _ended(world: World, name: str) -> None:
+    await world.ready(f"{name}-a", f"{name}-b", name=name)
+    await world.kube.patch("Match", name, factories.termination("End", f"{name}-a"))
+
+    async def over_or_gone() -> None:
+        found = await world.kube.get("Match", name)
+        assert found is None or found["status"].get("endedAt")
+
+    await eventually(over_or_gone)
+
+
+async def _names(world: World) -> list[str]:
+    return sorted(body["metadata"]["name"] for body in await world.kube.list("Match"))
+
+
+async def test_the_oldest_beyond_the_limit_are_deleted_before_their_ttl(world: World) -> None:
+    operator = await world.operators.start(max_finished_per_namespace="3")
+    await world.ready("alice", "bob", name="going-on")
+    for number in range(6):
+        await _ended(world, f"m{number}")
+
+    async def three_are_left() -> None:
+        assert await _names(world) == ["going-on", "m3", "m4", "m5"]
+
+    await eventually(three_are_left)
+    await consistently(three_are_left, 1)
+    assert is_true(await world.kube.match("going-on"), "Ready")
+
+    # A lower limit holds for those that are there already.
+    assert await operator.end() == 0
+    await world.operators.start(max_finished_per_namespace="1")
+
+    async def one_is_left() -> None:
+        assert await _names(world) == ["going-on", "m5"]
+
+    await eventually(one_is_left)

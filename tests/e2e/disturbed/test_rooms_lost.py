@@ -1,0 +1,188 @@
+"""LiveKit loses its rooms: they are made again at once, under their names, and clients find back by themselves.
+
+These tests kill LiveKit itself, so they have a stack of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+from livekit import api
+
+from controller.api.names import room_name
+from controller.api.room import Room
+from sandbox.endpoints import Endpoints
+from sandbox.people import Person
+from sandbox.stack import Stack, StackOptions
+from tests import factories
+from tests.support.kube import condition, is_true
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+LIVEKIT = "livekit-server"
+# Clients try again at their own pace (mostly within 2 s, at times after 5), and give up 13 s after the loss.
+_CLIENTS_SECONDS = 13.0
+
+
+@pytest.fixture(scope="module")
+async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack without an operator, whose LiveKit is killed."""
+    async with Stack(StackOptions(tmp_path_factory.mktemp("lost") / "stack", operator=False)) as stack:
+        yield stack
+
+
+@pytest.fixture
+def where(own: Stack) -> Endpoints:
+    return own.endpoints
+
+
+async def test_a_call_goes_on_after_livekit_crashed_and_came_back_without_its_rooms(world: World, own: Stack) -> None:
+    await world.operators.start()
+    before, people = await world.active()
+    seen = [len(person.events) for person in people]
+    name = await world.livekit_name(before)
+    await own.kill(LIVEKIT)
+    await own.start_program(LIVEKIT)
+    back_at = time.monotonic()
+    await asyncio.gather(*(_is_back(person, after) for person, after in zip(people, seen, strict=True)))
+    assert time.monotonic() - back_at < _CLIENTS_SECONDS
+    after = await world.kube.match_until(
+        lambda match: match.status.phase == "Active" and match.status.connected == "2/2"
+    )
+    assert after.status.connected_at == before.status.connected_at
+    assert after.status.room is not None
+    assert before.status.room is not None
+    assert (after.status.room.live_kit_name, after.status.room.name) == (name, before.status.room.name)
+    assert after.status.room.sid != before.status.room.sid
+    assert await world.livekit_people(name) == {"alice", "bob"}
+    room = await world.kube.room_until(lambda found: found.status.restores == 1, room_name(after.metadata.uid))
+    assert (len(room.status.restored_at), room.status.lost_at, room.status.issues) == (1, None, ())
+    await world.expect_states(alice="IN_CALL", bob="IN_CALL")
+
+
+async def test_all_rooms_that_livekit_lost_are_made_again_in_one_go(world: World, own: Stack) -> None:
+    await world.operators.start()
+    names = [f"room-{number}" for number in range(30)]
+    await asyncio.gather(*(world.kube.create(factories.room(name)) for name in names))
+    before = {name: await _until_ready(world, name) for name in names}
+    await own.kill(LIVEKIT)
+    await own.start_program(LIVEKIT)
+
+    async def all_there() -> None:
+        expected = {room.status.live_kit_name for room in before.values()}
+        assert set(await world.livekit_rooms()) == expected
+
+    await eventually(all_there, timeout_seconds=5)
+    for name in names:
+        room = await world.kube.room_until(lambda found: found.status.restores == 1, name)
+        assert is_true(room, "Ready")
+
+
+async def test_a_livekit_that_comes_back_after_the_operator_gets_its_rooms_at_once(world: World, own: Stack) -> None:
+    operator = await world.operators.start()
+    await world.kube.create(factories.room())
+    made = await _until_ready(world, "lobby")
+    name = str(made.status.live_kit_name)
+    await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+    await world.kube.room_until(lambda room: room.status.restores == 1, "lobby")
+    await _is_told_of_restores(world, 1)
+
+    await operator.kill()
+    await own.kill(LIVEKIT)
+    await operator.start()
+    await eventually(operator.leads)
+    await _has_failed_a_few_times(world)
+    await own.start_program(LIVEKIT)
+
+    async def is_there() -> None:
+        assert name in await world.livekit_rooms()
+
+    await eventually(is_there, timeout_seconds=3)
+    await world.kube.room_until(lambda room: room.status.restores == 2, "lobby")
+    # The second operator counts on where the first one stopped.
+    await _is_told_of_restores(world, 2)
+
+
+async def test_a_room_that_is_lost_again_and_again_is_given_up_and_so_is_its_call(world: World) -> None:
+    await world.operators.start(poll_seconds="0.3")
+    await world.enqueue("alice", "bob")
+    match = await world.ready(timeouts={"connectSeconds": 300}, room={"emptyTimeoutSeconds": 600})
+    owned, name = room_name(match.metadata.uid), await world.livekit_name(match)
+    for restores in range(1, 6):
+        await _delete_on_livekit(world, name)
+        if restores == 4:
+            waiting = await world.kube.room_until(lambda room: room.status.issues == ("Missing",), owned)
+            assert (waiting.status.phase, waiting.status.occupancy) == ("Creating", "Maintenance")
+            assert "since it was lost before" in condition(waiting, "Healthy").message
+        room = await world.kube.room_until(lambda found, n=restores: found.status.restores == n, owned)  # type: ignore[misc]
+        assert (room.status.phase, room.status.lost_at) == ("Active", None)
+    pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(room.status.restored_at)]
+    assert [pause >= least for pause, least in zip(pauses, (1, 2, 4, 8), strict=True)] == [True] * 4, pauses
+    await _delete_on_livekit(world, name)
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert (over.status.phase, over.status.end.reason) == ("Ended", "RoomLost")
+    assert "its Room is Failed (Lost)" in str(over.status.end.message)
+    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    assert await world.livekit_rooms() == {}
+
+
+async def test_a_standing_room_that_is_given_up_says_why_and_stays_gone(world: World) -> None:
+    await world.operators.start(poll_seconds="0.3")
+    await world.kube.create(factories.room())
+    made = await _until_ready(world, "lobby")
+    # As if it had been lost before: five times within the last minutes.
+    lately = (time.time() - seconds for seconds in (300, 290, 280, 270, 260))
+    times = [time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(moment)) for moment in lately]
+    await world.kube.call(
+        "PATCH",
+        f"/apis/roomkeeper.dev/v1alpha1/namespaces/{world.kube.namespace}/rooms/lobby/status",
+        json={"status": {"restoredAt": times, "restores": 5}},
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    await _delete_on_livekit(world, str(made.status.live_kit_name))
+    over = await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
+    assert (over.status.phase, over.status.reason, over.status.issues) == ("Failed", "Lost", ("Missing",))
+    assert "restored 5 times within 10 minutes" in condition(over, "Ready").message
+    assert over.status.terminated_at is not None
+    assert await world.livekit_rooms() == {}
+
+
+async def _until_ready(world: World, name: str) -> Room:
+    return await world.kube.room_until(lambda room: is_true(room, "Ready"), name)
+
+
+async def _is_back(person: Person, after: int) -> None:
+    event = await person.wait_for("reconnected", "disconnected", timeout=2 * _CLIENTS_SECONDS, after=after)
+    assert event["event"] == "reconnected", person
+
+
+async def _delete_on_livekit(world: World, name: str) -> None:
+    async def deleted() -> None:
+        try:
+            await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+        except api.TwirpError as error:
+            raise AssertionError(f"{name} is not there: {error.code}") from None
+
+    await eventually(deleted)
+
+
+async def _is_told_of_restores(world: World, count: int) -> None:
+    async def told() -> None:
+        events = [event for event in await world.events() if event["reason"] == "Restored"]
+        assert [event["count"] for event in events] == [count]
+
+    await eventually(told)
+
+
+async def _has_failed_a_few_times(world: World) -> None:
+    """So often that the key of the Room by itself would come back only after some seconds."""
+
+    async def failed() -> None:
+        assert world.operators.logs.count('"failures": 6') >= 1
+
+    await eventually(failed)

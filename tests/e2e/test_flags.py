@@ -1,0 +1,148 @@
+"""Flags of older clients: read, treated as signals, and answered with `force-disconnect`; none outlives its call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests import factories
+from tests.support.gateways import raise_flag
+from tests.support.kube import is_true
+from tests.support.waiting import consistently, eventually
+from tests.support.world import World
+
+# Several turns of the poller, which reads them twice a second.
+_TURNS_SECONDS = 1.6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A flag set for bob, whether people had met before, and where alice and bob are then: (state, place)."""
+
+    name: str
+    names_match: bool
+    reason: str
+    alice: tuple[str, str | None]
+    bob: tuple[str, str | None]
+    had_call: bool = True
+
+
+NOW, ORIGINAL, IDLE = ("Waiting", "Now"), ("Waiting", "Original"), ("Idle", None)
+CASES = {
+    "force-disconnect": Case("force-disconnect", False, "Disconnected", NOW, IDLE),
+    "force-disconnect of a match": Case("force-disconnect", True, "Disconnected", NOW, IDLE),
+    "skip-in-progress": Case("skip-in-progress", False, "Skipped", NOW, NOW),
+    "skip-in-progress of a match": Case("skip-in-progress", True, "Skipped", NOW, NOW),
+    "pre-skip before they met": Case("pre-skip", False, "Skipped", ORIGINAL, NOW, had_call=False),
+    "pre-skip of a match before they met": Case("pre-skip", True, "Skipped", ORIGINAL, NOW, had_call=False),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_flag_ends_the_call_and_goes(world: World, case: Case) -> None:
+    before = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
+    people = (await world.active())[1] if case.had_call else ()
+    made = await world.kube.match() if case.had_call else await world.ready()
+    await raise_flag(world, case.name, "bob", f"match:{made.metadata.uid}" if case.names_match else "true")
+    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+
+    end = match.status.end
+    assert end is not None
+    assert (match.status.phase, end.reason) == ("Ended", case.reason)
+    # Whoever skips does so themselves; who disconnects somebody a flag does not tell.
+    assert end.initiator == (None if case.reason == "Disconnected" else "bob")
+    assert case.name in (end.message or "")
+    assert [(one.identity, one.state, one.place) for one in end.outcomes] == [
+        ("alice", *case.alice),
+        ("bob", *case.bob),
+    ]
+    queue = await world.queue()
+    for identity, (state, place) in (("alice", case.alice), ("bob", case.bob)):
+        assert (await world.user(identity)).state == state.upper()
+        assert (identity in queue) == (state == "Waiting")
+        if place is not None:
+            assert (queue[identity] == before[identity]) == (place == "Original")
+    for person in people:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    # What is there now is ours, for clients that poll.
+    value = await world.redis.get(world.keys.flag(case.name, "bob"))
+    assert value == (_ours(match.metadata.uid) if case.name == "force-disconnect" else None)
+
+
+async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_disturbed(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    first = await world.ready(name="first")
+    assert await _told(world) == [None, None]
+    await world.kube.patch("Match", "first", factories.termination("End", "alice"))
+    await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+    assert await _told(world) == [_ours(first.metadata.uid)] * 2
+    ttls = [await world.redis.ttl(world.keys.force_disconnect(user)) for user in ("alice", "bob")]
+    assert all(20 < ttl <= 30 for ttl in ttls)
+
+    second = await world.ready("alice", "bob", name="second")
+    assert await _told(world) == [None, None]
+    # One that an older operator, or a client, left there after the claim is not read back either.
+    await raise_flag(world, "force-disconnect", "bob", _ours(first.metadata.uid))
+    await _stays_ready(world, "second")
+    assert (await world.user("bob")).match == second.metadata.uid
+
+
+async def test_a_match_that_never_was_ready_tells_nobody(world: World) -> None:
+    """A rollback leaves everybody where they were: there is no call that polling clients would have to leave."""
+    await world.enqueue("alice")
+    await world.kube.create(factories.match("alice", "bob", admission="Queued"))
+    await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert await _told(world) == [None, None]
+
+
+async def test_a_late_flag_does_not_touch_the_next_call(world: World) -> None:
+    """Neither one that names the call before, nor one that names none and was set before this one began."""
+    await world.enqueue("alice", "bob")
+    first = await world.ready(name="first")
+    await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+    await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+    late = f"match:{first.metadata.uid}"
+    for name in ("force-disconnect", "skip-in-progress", "pre-skip"):
+        await raise_flag(world, name, "alice", late)
+        await raise_flag(world, name, "bob", "true")
+    await world.ready(name="second")
+    await _stays_ready(world, "second")
+    for name in ("skip-in-progress", "pre-skip"):
+        assert await world.redis.get(world.keys.flag(name, "bob")) is None
+        await raise_flag(world, name, "alice", late)
+    await _stays_ready(world, "second")
+
+
+async def test_both_flags_at_once_end_the_call_once(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    await world.active()
+    await world.redis.mset({world.keys.skip_in_progress(user): "1" for user in ("alice", "bob")})
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert over.status.end.reason == "Skipped"
+    assert sorted(await world.queue()) == ["alice", "bob"]
+    for user in ("alice", "bob"):
+        assert (await world.hash(world.keys.user(user)))["epoch"] == "5"
+
+    async def are_gone() -> None:
+        assert [await world.redis.get(world.keys.skip_in_progress(user)) for user in ("alice", "bob")] == [None, None]
+
+    await eventually(are_gone)
+
+
+async def _told(world: World) -> list[str | None]:
+    return [await world.redis.get(world.keys.force_disconnect(user)) for user in ("alice", "bob")]
+
+
+async def _stays_ready(world: World, name: str) -> None:
+    async def is_ready() -> None:
+        match = await world.kube.match(name)
+        assert (match.status.phase, is_true(match, "Ready")) == ("Connecting", True)
+        assert await world.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
+
+    await consistently(is_ready, _TURNS_SECONDS)
+
+
+def _ours(uid: str) -> str:
+    return f"roomkeeper:{uid}"

@@ -1,0 +1,106 @@
+"""What a gateway hears of a real call through Redis: notices to both, disconnects, and events that fit the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tests import factories
+from tests.redis.promised import check
+from tests.redis.world import Told
+from tests.support.gateways import heard, send
+from tests.support.kube import is_true
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+
+async def types(world: World, user_id: str) -> list[str]:
+    return [notice["type"] for notice in await world.stream(world.keys.notify(user_id))]
+
+
+async def told(world: World, *user_ids: str) -> Told:
+    """Everything that is in the streams."""
+    notices = [(who, dict(fields)) for who in user_ids for fields in await world.stream(world.keys.notify(who))]
+    events = [json.loads(entry["event"]) for entry in await world.stream(world.keys.events())]
+    return Told(notices, [dict(entry) for entry in await world.stream(world.keys.disconnects())], events)
+
+
+async def test_both_hear_of_their_call_from_the_match_to_the_queue(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    match, (_, bob) = await world.active(timeouts={"leaveSeconds": 20})
+    token = (await world.tokens(match))["bob"]["token"]
+    await bob.leave()
+    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+    await world.people("bob", token).join()
+    await world.kube.match_until(lambda found: found.status.phase == "Active")
+    await send(world, "skip", "alice", match=match.metadata.uid)
+    await world.kube.match_until(lambda found: is_true(found, "Finished"))
+
+    for who, missing in (("alice", "other"), ("bob", "you")):
+        assert await types(world, who) == ["matched", "ready", "reconnecting", "ended", "requeued"]
+        matched, ready, reconnecting, ended, _ = await world.stream(world.keys.notify(who))
+        assert (matched["match"], matched["matchName"]) == (match.metadata.uid, "match")
+        assert match.status.room is not None
+        assert (ready["room"], ready["url"]) == (match.status.room.live_kit_name, match.status.room.url)
+        assert reconnecting["missing"] == missing
+        # LiveKit tells its times in seconds.
+        assert 17_000 < int(reconnecting["until"]) - int(reconnecting["at"]) <= 21_000
+        assert (ended["reason"], ended["initiator"], ended["state"]) == ("Skipped", "alice", "WAITING")
+
+    entries = await world.stream(world.keys.disconnects())
+    assert [(entry["user"], entry["reason"], entry["targetState"]) for entry in entries] == [
+        ("alice", "Skipped", "WAITING"),
+        ("bob", "Skipped", "WAITING"),
+    ]
+    await the_course_is(world, match.metadata.uid)
+    check(await told(world, "alice", "bob"))
+
+
+async def the_course_is(world: World, uid: str) -> None:
+    """The events of the Match, each once and in order; its room's come in between, from another key."""
+    events = (await told(world)).events
+    ours = [event["type"].rpartition(".match.")[2] for event in events if event["data"].get("phase")]
+    assert ours == ["creating", "connecting", "active", "reconnecting", "active", "terminating", "ended"]
+    assert [event["id"] for event in events if event["data"].get("phase")] == [f"match/{uid}/{n}" for n in range(1, 8)]
+    assert len({event["id"] for event in events}) == len(events)
+
+    async def room_is_over() -> None:
+        rooms = [event["data"]["status"] for event in (await told(world)).events if "status" in event["data"]]
+        assert rooms == ["active", "terminated"]
+
+    await eventually(room_is_over)
+
+
+async def test_a_match_that_cannot_be_made_is_told_of_as_an_event_and_to_nobody_else(world: World) -> None:
+    await world.enqueue("alice")
+    await world.kube.create(factories.match("alice", "carol", admission="Queued"))
+    await world.kube.match_until(lambda found: found.status.phase == "Failed")
+    assert await types(world, "alice") == []
+    assert await world.stream(world.keys.disconnects()) == []
+    (event,) = [event for event in (await told(world)).events if "phase" in event["data"]]
+    assert (event["type"], event["subject"]) == ("dev.roomkeeper.match.failed", "match/match")
+    assert "carol" in event["data"]["message"]
+    check(await told(world, "alice", "carol"))
+
+
+async def test_whoever_asks_in_vain_is_told_why(world: World) -> None:
+    match = await world.ready()
+    uid = match.metadata.uid
+    await send(world, "explode", "alice", match=uid)
+    await send(world, "skip", "carol", match=uid)
+    await send(world, "disconnect", "dan", match=uid, by="moderator")
+    await heard(world, await send(world, "token", "erin"))
+
+    refused = {who: await errors(world, who) for who in ("alice", "carol", "dan", "erin")}
+    assert {who: [error["why"] for error in found] for who, found in refused.items()} == {
+        "alice": ["malformed"],
+        "carol": ["stranger"],
+        "dan": [],
+        "erin": ["idle"],
+    }
+    assert refused["alice"][0]["signal"] == "explode"
+    check(await told(world, *refused))
+
+
+async def errors(world: World, user_id: str) -> list[Mapping[str, str]]:
+    return [notice for notice in await world.stream(world.keys.notify(user_id)) if notice["type"] == "error"]

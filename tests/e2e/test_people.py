@@ -1,0 +1,292 @@
+"""What people and their clients do: not come, come by another device, vanish, be thrown out, be banned."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+
+from controller.api.match import Match
+from controller.clients.redis.gateway import Blocked
+from sandbox.errors import JoinError
+from tests import factories
+from tests.support.forgery import aborted, signature
+from tests.support.gateways import send
+from tests.support.kube import condition, is_true
+from tests.support.signalling import only_signalling
+from tests.support.waiting import consistently, eventually
+from tests.support.world import World
+
+_CONNECT_SECONDS = 6
+_PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
+
+
+# Who does not come
+
+
+Coming = Callable[[World, Match, str], AbstractAsyncContextManager[None]]
+
+
+@contextlib.asynccontextmanager
+async def _never(_world: World, _match: Match, _who: str) -> AsyncIterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def _fully(world: World, match: Match, who: str) -> AsyncIterator[None]:
+    await world.people(who, (await world.tokens(match))[who]["token"]).join()
+    yield
+
+
+@contextlib.asynccontextmanager
+async def _without_media(world: World, match: Match, who: str) -> AsyncIterator[None]:
+    async with only_signalling(world.where, (await world.tokens(match))[who]["token"]):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _in_vain(world: World, match: Match, who: str) -> AsyncIterator[None]:
+    """What LiveKit tells of somebody whose media did not come up within a minute."""
+    room = (await world.livekit_rooms())[await world.livekit_name(match)]
+    body = aborted(room, who)
+    headers = {"Authorization": signature(world.where, body), "Content-Type": "application/webhook+json"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(world.where.webhook_url, data=body, headers=headers) as it,
+    ):
+        assert it.status == 200
+    yield
+
+
+@contextlib.asynccontextmanager
+async def _too_early(world: World, match: Match, who: str) -> AsyncIterator[None]:
+    person = world.people(who, (await world.tokens(match))[who]["token"])
+    await person.join()
+    await person.leave()
+    yield
+
+
+@dataclass(frozen=True)
+class NoShow:
+    """How the two come, and what becomes of each: (state, place, detail)."""
+
+    first: Coming
+    second: Coming
+    ends: tuple[tuple[str, str | None, str | None], tuple[str, str | None, str | None]]
+
+
+_THERE = ("Waiting", "Now", None)
+NO_SHOWS = {
+    "nobody": NoShow(_never, _never, (("Idle", None, "NeverSeen"), ("Idle", None, "NeverSeen"))),
+    "one": NoShow(_fully, _never, (_THERE, ("Idle", None, "NeverSeen"))),
+    "signals": NoShow(_fully, _without_media, (_THERE, ("Idle", None, "SignalOnly"))),
+    "media": NoShow(_fully, _in_vain, (_THERE, ("Waiting", "Original", "MediaFailed"))),
+    "early": NoShow(_too_early, _never, (("Idle", None, "CLIENT_INITIATED"), ("Idle", None, "NeverSeen"))),
+}
+
+
+async def test_a_no_show_says_of_each_what_was_seen(world: World) -> None:
+    """And does not punish those who tried and got no media: they keep their place."""
+
+    async def plays(name: str, case: NoShow) -> None:
+        first, second = f"{name}-1", f"{name}-2"
+        await world.enqueue(first, second)
+        match = await world.ready(first, second, name=name, timeouts={"connectSeconds": _CONNECT_SECONDS})
+        async with case.first(world, match, first), case.second(world, match, second):
+            over = await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
+        end = over.status.end
+        assert end is not None
+        assert (over.status.phase, end.reason) == ("Ended", "NoShow")
+        assert [(one.state, one.place, one.detail) for one in end.outcomes] == list(case.ends), name
+        missing = [who for who, (_, place, _) in zip((first, second), case.ends, strict=True) if place != "Now"]
+        assert end.message == f"{' and '.join(missing)} did not join within {_CONNECT_SECONDS} s"
+        queue = await world.queue()
+        for who, (state, _, _) in zip((first, second), case.ends, strict=True):
+            assert (await world.user(who)).state == state.upper()
+            assert (who in queue) == (state == "Waiting")
+
+    await asyncio.gather(*(plays(name, case) for name, case in NO_SHOWS.items()))
+
+
+# Who comes again
+
+
+async def test_a_second_device_takes_over_and_the_call_goes_on(world: World) -> None:
+    match, (_, bob) = await world.active()
+    token = (await world.tokens(match))["bob"]["token"]
+    await world.people("bob", token).join()
+    assert (await bob.wait_for("disconnected"))["reason"] == "DUPLICATE_IDENTITY"
+
+    def knows_the_new_one(found: Match) -> bool:
+        return found.status.participants[1].participant_sid != match.status.participants[1].participant_sid
+
+    after = await world.kube.match_until(knows_the_new_one)
+    await consistently(lambda: _is_up(world), 3)
+    assert after.status.connected_at == match.status.connected_at
+    assert [step.phase for step in (await world.kube.match()).status.history][-1] == "Active"
+    assert "Reconnecting" not in [step.phase for step in after.status.history]
+    assert await world.livekit_people(await world.livekit_name(match)) == {"alice", "bob"}
+
+
+async def test_whoever_drops_out_finds_younger_tokens(world: World) -> None:
+    """A page that was closed for long has lost its token, and the one in its memory may have run out."""
+    match, (_, bob) = await world.active(**_PATIENT)
+    # They are made anew where they are older than a few seconds.
+    await consistently(lambda: _is_up(world), 5)
+    old = await world.tokens(match)
+    await bob.leave()
+
+    async def are_new() -> str:
+        new = await world.tokens(match)
+        assert new["bob"]["expiresAt"] > old["bob"]["expiresAt"]
+        return new["bob"]["token"]
+
+    token = await eventually(are_new)
+    await world.people("bob", token).join()
+    await world.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Active", "2/2"))
+
+
+async def test_whoever_vanishes_is_waited_for(world: World) -> None:
+    """LiveKit takes 20 s to notice. Back before that, nothing happened; back after that, it goes on; suspected by the
+    gateway at once, the window has been open since then."""
+    spec = {"room": {"departureTimeoutSeconds": 45}, "timeouts": {"reconnectSeconds": 40}}
+
+    async def back_at_once() -> None:
+        match, (_, bob) = await world.active("a1", "b1", name="at-once", **spec)
+        token = (await world.tokens(match))["b1"]["token"]
+        await bob.kill()
+        await world.people("b1", token).join()
+        await consistently(lambda: _is_up(world, "at-once"), 22)
+        assert [step.phase for step in (await world.kube.match("at-once")).status.history][-1] == "Active"
+
+    async def back_in_time() -> None:
+        match, (_, bob) = await world.active("a2", "b2", name="in-time", **spec)
+        await bob.kill()
+        gone = await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "in-time", 40)
+        assert (gone.status.connected, gone.status.reason) == ("1/2", "NetworkLoss")
+        assert "the match ends at" in condition(gone, "Connected").message
+        token = (await world.tokens(match))["b2"]["token"]
+        await world.people("b2", token).join()
+        back = await world.kube.match_until(lambda found: found.status.phase == "Active", "in-time")
+        assert (back.status.connected, back.status.connected_at) == ("2/2", match.status.connected_at)
+
+    async def suspected() -> None:
+        short = {"room": {"departureTimeoutSeconds": 25}, "timeouts": {"reconnectSeconds": 20}}
+        match, (_, bob) = await world.active("a3", "b3", name="suspected", **short)
+        await bob.kill()
+        await send(world, "suspect", "b3", match=match.metadata.uid)
+        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), "suspected", 45)
+        assert over.status.reason == "NetworkLost"
+        noticed, ended = (
+            next(step.time for step in over.status.history if step.phase == phase)
+            for phase in ("Reconnecting", "Ended")
+        )
+        # At least the few seconds after the notice, and far from the whole window once more.
+        assert 4 < (ended - noticed).total_seconds() < 12
+
+    await asyncio.gather(back_at_once(), back_in_time(), suspected())
+
+
+async def test_a_suspicion_alone_ends_nothing(world: World) -> None:
+    match, _ = await world.active(timeouts={"reconnectSeconds": 0})
+    await send(world, "suspect", "bob", match=match.metadata.uid)
+    await consistently(lambda: _is_up(world), 4)
+
+
+# Who is alone
+
+
+async def test_whoever_is_alone_for_too_long_is_let_go(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    _, (alice, bob) = await world.active(timeouts={**_PATIENT["timeouts"], "soloSeconds": 2}, room=_PATIENT["room"])
+    await bob.leave()
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    end = over.status.end
+    assert end is not None
+    assert (end.reason, end.message) == ("Abandoned", "bob was missing for 2 s in all")
+    assert [(one.identity, one.state, one.place, one.detail) for one in end.outcomes] == [
+        ("alice", "Waiting", "Now", None),
+        ("bob", "Idle", None, "CLIENT_INITIATED"),
+    ]
+    assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    await world.expect_states(alice="WAITING", bob="IDLE")
+
+
+async def test_being_alone_is_summed_up(world: World) -> None:
+    """Whoever comes back for a moment only does not begin anew."""
+    spec = {"timeouts": {**_PATIENT["timeouts"], "soloSeconds": 10}, "room": _PATIENT["room"]}
+    match, (_, bob) = await world.active(**spec)
+    token = (await world.tokens(match))["bob"]["token"]
+    await bob.leave()
+    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+    await consistently(lambda: _is_alone(world), 3)
+    again = world.people("bob", token)
+    await again.join()
+    await world.kube.match_until(lambda found: found.status.phase == "Active")
+    await again.leave()
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"), timeout_seconds=30)
+    assert over.status.reason == "Abandoned"
+    times = [(step.phase, step.time) for step in over.status.history]
+    _, first, back, second, end = (at for phase, at in times if phase in {"Reconnecting", "Active", "Ended"})
+    spans = ((back - first).total_seconds(), (end - second).total_seconds())
+    assert spans[1] < 8
+    assert 9 < sum(spans) < 13
+
+
+# Who is not to come back
+
+
+async def test_whoever_was_thrown_out_does_not_get_in_again_with_the_old_token(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    match, (alice, bob) = await world.active()
+    tokens = await world.tokens(match)
+    await world.kube.patch("Match", "match", factories.termination("Disconnect", "bob", "spam"))
+    for person in (alice, bob):
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    # Alice is in the next call already, and bob tries what he has.
+    second = await world.ready("alice", "carol", name="second")
+    for who, entry in tokens.items():
+        with pytest.raises(JoinError) as refusal:
+            await world.people(who, entry["token"]).join()
+        assert refusal.value.status == 404
+    assert list(await world.livekit_rooms()) == [await world.livekit_name(second)]
+    assert await world.livekit_people(await world.livekit_name(second)) == set()
+    await world.expect_states(alice="CONNECTING", bob="IDLE")
+
+
+async def test_whoever_is_banned_in_the_call_is_idle_afterwards_and_admitted_no_more(world: World) -> None:
+    await world.enqueue("alice", "bob")
+    await world.active(requeue={"onEnded": "All"})
+    await world.redis.set(world.keys.blocked("bob"), "spam", ex=60)
+    await consistently(lambda: _is_up(world), 1)
+    await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert [(one.identity, one.state, one.detail) for one in over.status.end.outcomes] == [
+        ("alice", "Waiting", None),
+        ("bob", "Idle", "Blocked"),
+    ]
+    before = await world.queue()
+    assert list(before) == ["alice"]
+    assert await world.gateway.enqueue("bob") == Blocked("bob")
+    await world.kube.create(factories.match(name="again"))
+    refused = await world.kube.match_until(lambda found: is_true(found, "Finished"), "again")
+    assert (refused.status.phase, refused.status.reason) == ("Failed", "UserBlocked")
+    assert await world.queue() == before
+    await world.expect_states(alice="WAITING", bob="IDLE")
+
+
+async def _is_up(world: World, name: str = "match") -> None:
+    match = await world.kube.match(name)
+    assert (match.status.phase, match.status.connected) == ("Active", "2/2")
+
+
+async def _is_alone(world: World) -> None:
+    match = await world.kube.match()
+    assert (match.status.phase, match.status.connected) == ("Reconnecting", "1/2")

@@ -1,0 +1,232 @@
+"""signal, silent, expire: what gateways and older clients say of a call, and who has fallen silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.clients.redis.inbox import Flag, Inbox
+from controller.clients.redis.replies import Expiry, Ignored, Lost, Noted, Stale
+from controller.clients.redis.requests import Decision, Place, Signal, SignalKind, UserState
+from controller.facts.ledger import Wish
+from tests.redis.world import NOW, World
+
+BACK = (Decision.BACK, Place.ORIG)
+BOTH = ("alice", "bob")
+SKIP = Signal("m1", "alice", SignalKind.SKIP, by="alice", reason="next")
+IDLE_MS = 3_600_000
+
+
+async def taken_at(world: World) -> int:
+    return (await world.ledger("m1")).taken_at_ms
+
+
+# signal
+
+
+@pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.END, SignalKind.DISCONNECT])
+async def test_a_wish_is_in_the_ledger_with_everything_that_was_said(world: World, kind: SignalKind) -> None:
+    await world.claim("m1", *BOTH)
+    reply = await Inbox(world.pool).signal(replace(SKIP, kind=kind), now_ms=NOW + 5)
+    assert reply == Noted("name-m1", replay=False)
+    assert (await world.ledger("m1")).wish == Wish(kind, "alice", "alice", "next", "signal", NOW + 5)
+
+
+async def test_of_several_wishes_the_first_stays(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    inbox = Inbox(world.pool)
+    await inbox.signal(SKIP, now_ms=NOW)
+    before = await world.snapshot()
+    for later in (SKIP, Signal("m1", "bob", SignalKind.END), Signal("m1", "alice", SignalKind.DISCONNECT)):
+        assert await inbox.signal(later, now_ms=NOW + 1) == Noted("name-m1", replay=True)
+    assert await world.snapshot() == before
+
+
+async def test_a_suspicion_and_a_wish_for_a_token_keep_the_latest_moment_and_want_no_end(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    inbox = Inbox(world.pool)
+    for now_ms in (NOW, NOW + 5):
+        for kind in (SignalKind.SUSPECT, SignalKind.TOKEN):
+            reply = await inbox.signal(Signal("m1", "bob", kind), now_ms=now_ms)
+            assert reply == Noted("name-m1", replay=False)
+    ledger = await world.ledger("m1")
+    assert (ledger.suspected_at_ms, ledger.tokens_asked_at_ms) == ({"bob": NOW + 5}, NOW + 5)
+    assert ledger.wish is None
+
+
+async def test_a_signal_about_a_match_that_holds_nobody_is_ignored(world: World) -> None:
+    before = await world.snapshot()
+    assert await Inbox(world.pool).signal(SKIP, now_ms=NOW) is Ignored.UNKNOWN
+    assert await world.snapshot() == before
+
+
+async def test_a_signal_that_comes_after_the_end_is_ignored(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await world.settle("m1", dict.fromkeys(BOTH, BACK))
+    before = await world.snapshot()
+    assert await Inbox(world.pool).signal(SKIP, now_ms=NOW) is Ignored.OVER
+    assert await world.snapshot() == before
+
+
+async def test_nobody_speaks_for_a_match_that_is_not_theirs(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    assert await Inbox(world.pool).signal(replace(SKIP, user="mallory"), now_ms=NOW) is Ignored.STRANGER
+    assert (await world.ledger("m1")).wish is None
+
+
+async def test_whoever_was_let_go_early_ends_the_call_of_the_other_no_more(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await world.settle("m1", {"alice": BACK}, final=False)
+    assert await Inbox(world.pool).signal(SKIP, now_ms=NOW) is Ignored.ELSEWHERE
+
+
+async def test_a_signal_that_names_no_match_counts_only_if_it_was_sent_after_the_call_began(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    began = await taken_at(world)
+    inbox = Inbox(world.pool)
+    assert await inbox.signal(replace(SKIP, sent_ms=began - 1), now_ms=NOW) is Ignored.OLDER
+    assert await inbox.signal(replace(SKIP, sent_ms=began), now_ms=NOW) == Noted("name-m1", replay=False)
+
+
+async def test_the_call_begins_by_the_clock_of_redis(world: World) -> None:
+    seconds, _ = await world.raw("TIME")
+    await world.claim("m1", *BOTH, now_ms=NOW)
+    assert abs(await taken_at(world) - int(seconds) * 1000) < 2000
+
+
+async def test_an_owner_that_is_out_of_date_notes_nothing(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    before = await world.snapshot()
+    assert await Inbox(world.other_owner(epoch=0).pool).signal(SKIP, now_ms=NOW) == Stale(1)
+    assert await Inbox(world.other_owner(incarnation="x").pool).signal(SKIP, now_ms=NOW) == Lost()
+    assert await world.snapshot() == before
+
+
+async def test_what_was_dealt_with_is_remembered_and_old_signals_go(world: World) -> None:
+    inbox = Inbox(world.pool)
+    assert await inbox.signals_done() == "0-0"
+    for _ in range(300):
+        entry = await world.raw("XADD", world.keys.signals(), "*", "type", "skip", "user", "alice")
+    await inbox.set_signals_done(entry, keep=100)
+    assert await inbox.signals_done() == entry
+    assert 100 <= await world.raw("XLEN", world.keys.signals()) < 300
+
+
+# Flags of older clients
+
+
+async def test_a_flag_is_gone_once_it_is_noted_also_when_it_comes_again(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    flag = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", is_flag=True)
+    for is_replay in (False, True):
+        await world.raw("SET", world.keys.pre_skip("alice"), "1")
+        assert await Inbox(world.pool).signal(flag, now_ms=NOW) == Noted("name-m1", replay=is_replay)
+        assert "pre-skip:alice" not in (await world.snapshot()).values
+    wish = (await world.ledger("m1")).wish
+    assert wish is not None
+    assert wish.via == "pre-skip"
+
+
+async def test_a_flag_about_another_call_is_left_alone(world: World) -> None:
+    await world.claim("m2", *BOTH)
+    await world.raw("SET", world.keys.pre_skip("alice"), "match:m1")
+    flag = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", is_flag=True)
+    assert await Inbox(world.pool).signal(flag, now_ms=NOW) is Ignored.UNKNOWN
+    assert "pre-skip:alice" in (await world.snapshot()).values
+
+
+async def test_flags_are_read_for_all_at_once_but_for_our_own(world: World) -> None:
+    keys = world.keys
+    await world.raw("SET", keys.force_disconnect("alice"), "roomkeeper:m1")
+    await world.raw("SET", keys.skip_in_progress("alice"), "match:m1")
+    await world.raw("SET", keys.pre_skip("bob"), "true")
+    flags = await Inbox(world.pool).flags(("alice", "bob", "carol"))
+    assert set(flags) == {Flag("skip-in-progress", "alice", "match:m1"), Flag("pre-skip", "bob", "true")}
+    assert {flag.match_uid for flag in flags} == {"m1", ""}
+    assert await Inbox(world.pool).flags(()) == ()
+
+
+# silent
+
+
+async def test_only_whoever_has_beaten_before_can_be_silent(world: World) -> None:
+    for who in ("alice", "bob", "carol"):
+        await world.enqueue(who)
+    for who in ("alice", "bob"):
+        await world.gateway.beat(who)
+    await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
+    silence = await Inbox(world.pool).silent(for_seconds=90)
+    assert (silence.beating, silence.last_beat_ms) == (2, {"alice": 5000})
+
+
+async def test_the_longest_silent_come_first_and_no_more_than_asked_for(world: World) -> None:
+    await world.raw("ZADD", world.keys.heartbeats(), 3000, "carol", 1000, "alice", 2000, "bob")
+    silence = await Inbox(world.pool).silent(for_seconds=90, limit=2)
+    assert (silence.beating, silence.last_beat_ms) == (3, {"alice": 1000, "bob": 2000})
+
+
+# expire
+
+
+async def silent_waiter(world: World) -> None:
+    """alice waits, has beaten once, and was last heard of at 5000."""
+    await world.enqueue("alice")
+    await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
+
+
+async def test_whoever_waits_without_a_word_is_idle_and_expires(world: World) -> None:
+    await silent_waiter(world)
+    before = await world.user("alice")
+    assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.IDLE
+    alice, snapshot = await world.user("alice"), await world.snapshot()
+    assert (alice.state, alice.reason, alice.since_ms, alice.queued_at_ms) == (UserState.IDLE, "Silent", NOW, None)
+    assert (alice.epoch, alice.seq) == (before.epoch + 1, before.seq + 1)
+    assert not {"queue", "heartbeats"} & set(snapshot.values)
+    assert 0 < await world.raw("PTTL", world.keys.user("alice")) <= IDLE_MS
+
+
+async def test_a_reservation_of_somebody_silent_is_given_up(world: World) -> None:
+    await silent_waiter(world)
+    await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
+    assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.IDLE
+    assert not {"reserved", "reservations"} & set((await world.snapshot()).values)
+
+
+async def test_whoever_has_beaten_meanwhile_stays(world: World) -> None:
+    await silent_waiter(world)
+    await world.gateway.beat("alice")
+    before = await world.snapshot()
+    assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.ALIVE
+    assert await world.snapshot() == before
+
+
+async def test_whoever_is_in_a_call_is_not_taken_out_of_it(world: World) -> None:
+    await silent_waiter(world)
+    await world.claim("m1", *BOTH)
+    before = await world.snapshot()
+    assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.HELD
+    assert await world.snapshot() == before
+
+
+async def test_a_beat_that_nobody_is_behind_is_forgotten(world: World) -> None:
+    await world.raw("ZADD", world.keys.heartbeats(), 5000, "ghost")
+    before = (await world.snapshot()).without("heartbeats")
+    assert await Inbox(world.pool).expire("ghost", 5000, now_ms=NOW) is Expiry.UNKNOWN
+    assert await world.snapshot() == before
+
+
+async def test_expiring_twice_finds_that_it_is_done(world: World) -> None:
+    await silent_waiter(world)
+    await Inbox(world.pool).expire("alice", 5000, now_ms=NOW)
+    before = await world.snapshot()
+    assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.ALIVE
+    assert await world.snapshot() == before
+
+
+async def test_an_owner_that_is_out_of_date_lets_everybody_wait(world: World) -> None:
+    await silent_waiter(world)
+    before = await world.snapshot()
+    assert await Inbox(world.other_owner(epoch=0).pool).expire("alice", 5000, now_ms=NOW) == Stale(1)
+    assert await Inbox(world.other_owner(incarnation="x").pool).expire("alice", 5000, now_ms=NOW) == Lost()
+    assert await world.snapshot() == before

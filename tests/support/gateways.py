@@ -1,0 +1,89 @@
+"""Gateways in a test: what they say with signals, what older clients say with flags, and beats that go on alone.
+
+The calls are those of docs/redis.md, with a client of Redis as anybody has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+from controller.clients.redis.gateway import Gateway
+from controller.errors import BackendError
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+_FLAG_SECONDS = 60
+
+
+async def send(world: World, type: str, user: str, *, match: str = "", at_ms: int | None = None, **more: str) -> str:
+    """Add a signal to the stream; its id. `at_ms` dates it back, which works only before there are younger ones."""
+    fields = {"type": type, "user": user, "match": match, **more}
+    written = {name: value for name, value in fields.items() if value}
+    entry_id: str = await world.redis.xadd(
+        world.keys.signals(), dict(written), id="*" if at_ms is None else f"{at_ms}-0"
+    )
+    return entry_id
+
+
+async def heard(world: World, entry_id: str) -> None:
+    """The operator has dealt with the stream up to this entry."""
+
+    async def is_heard() -> None:
+        done = await world.redis.get(world.keys.signals_done()) or "0-0"
+        assert _order(done) >= _order(entry_id), f"signals are dealt with up to {done}, and not to {entry_id}"
+
+    await eventually(is_heard)
+
+
+async def raise_flag(world: World, name: str, user: str, value: str = "1") -> None:
+    """Set a flag as older clients do it."""
+    await world.redis.set(world.keys.flag(name, user), value, ex=_FLAG_SECONDS)
+
+
+class Beats:
+    """A gateway that beats for its users until they are gone: `async with Beats(world.gateway, "alice", "bob")`.
+
+    Each beats once in `every_seconds`, and their beats are spread over it, as those of real clients are.
+    """
+
+    def __init__(self, gateway: Gateway, *users: str, every_seconds: float = 0.2) -> None:
+        self._gateway = gateway
+        self._every_seconds = every_seconds
+        self._users = users
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        await asyncio.gather(*(self._gateway.beat(user) for user in self._users))
+        for number, user in enumerate(self._users):
+            delay_seconds = self._every_seconds * number / len(self._users)
+            self._tasks[user] = asyncio.create_task(self._beat(user, delay_seconds), name=f"beats of {user}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        await asyncio.wait(self._tasks.values())
+        failures = [task.exception() for task in self._tasks.values() if not task.cancelled()]
+        if failures and error is None:
+            raise RuntimeError("a gateway failed") from failures[0]
+
+    def stop(self, *users: str) -> None:
+        """These are heard of no more; without names, the whole gateway is down."""
+        for user in users or self._users:
+            self._tasks[user].cancel()
+
+    async def _beat(self, user: str, delay_seconds: float) -> None:
+        await asyncio.sleep(delay_seconds)
+        while True:
+            with contextlib.suppress(BackendError):  # Redis is away: the next beat is another try
+                await self._gateway.beat(user)
+            await asyncio.sleep(self._every_seconds)
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)

@@ -1,0 +1,23 @@
+"""A client that opens LiveKit's signalling and gets no further: no media, as behind a firewall."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+
+from sandbox.endpoints import Endpoints
+
+
+@contextlib.asynccontextmanager
+async def only_signalling(where: Endpoints, token: str) -> AsyncIterator[None]:
+    """Within the block LiveKit lists the owner of `token` as JOINED. Keep it short: pings are not answered."""
+    query = {"access_token": token, "protocol": "15", "auto_subscribe": "1", "sdk": "other"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{where.livekit_url}/rtc", params=query) as socket,
+    ):
+        welcome = await socket.receive(timeout=10)
+        assert welcome.type is aiohttp.WSMsgType.BINARY, welcome
+        yield

@@ -1,0 +1,35 @@
+"""When silence counts: only where it was listened to for long enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.triggers.heartbeats import Listening
+from tests import builders as b
+
+
+@pytest.mark.parametrize(
+    ("reads", "counts"),
+    [
+        ([0], False),
+        ([0, 40, 80], False),
+        ([0, 40, 80, 90], True),
+        ([0, 40, 90], False),
+        ([0, 40, 80, 120, 200], False),
+        ([0, 40, 80, 120, 200, 240, 280], False),
+        ([0, 40, 80, 120, 200, 240, 280, 290], True),
+    ],
+)
+def test_silence_counts_once_it_was_listened_to_without_a_gap(reads: list[float], counts: bool) -> None:
+    listening = Listening(90)
+    assert [listening.read("calls", b.at(seconds)) for seconds in reads][-1] is counts
+
+
+def test_a_gap_in_one_pool_concerns_no_other() -> None:
+    listening = Listening(90)
+    for seconds in range(0, 120, 10):
+        listening.read("calls", b.at(seconds))
+        if not 20 < seconds < 100:
+            listening.read("other", b.at(seconds))
+    assert listening.read("calls", b.at(120))
+    assert not listening.read("other", b.at(120))
