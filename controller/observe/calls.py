@@ -62,6 +62,10 @@ class CallIndex:
         if not calls:
             self._calls.pop(match.metadata.namespace, None)
 
+    def namespaces(self) -> tuple[str, ...]:
+        """Namespaces with a call."""
+        return tuple(self._calls)
+
     def has(self, namespace: str, uid: str) -> bool:
         """Whether this call is still there."""
         return uid in self._calls.get(namespace, {})

@@ -128,7 +128,8 @@ class LiveKitView:
 
     def snapshot(self, rooms: Iterable[LiveKitRoom], sent_at: datetime) -> list[str]:
         """Take in a complete ListRooms sent at `sent_at`; the names of rooms whose people should be read again."""
-        if self._failure is not None or self._snapshot_at is None:
+        is_first = self._snapshot_at is None
+        if self._failure is not None or is_first:
             self.answers_since = sent_at
         self._failure = self.silent_since = None
         self._snapshot_at = sent_at
@@ -142,7 +143,8 @@ class LiveKitView:
             if self._is_older(room.name, sent_at):
                 if self._take(room, sent_at):
                     changed.append(room.name)
-                if self._wants_people(room):
+                # Whoever left while we were away has left an empty room, and no news of it will come.
+                if self._wants_people(room) or is_first:
                     recount.append(room.name)
         self._gone = {name: at for name, at in self._gone.items() if name not in listed or at >= sent_at}
         self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}

@@ -33,14 +33,16 @@ def next_restore_at(room: Room, now: datetime) -> datetime | None:
 def is_given_up(room: Room, seen: RoomSeen, now: datetime) -> bool:
     """Whether a lost room is not made again (any more).
 
-    The room of a call has to be there in time; a standing one is tried for as long as it takes.
+    The room of a call has to be there in time; a standing one is tried for as long as it takes. Only what was looked
+    for after the last restore, or after it was lost, counts as lost.
     """
-    if not is_lost(room, seen):
+    livekit_room, times = seen.livekit_room, _recent(room, now)
+    if not isinstance(livekit_room, Absent) or not is_lost(room, seen):
         return False
-    if len(_recent(room, now)) == MAX_RESTORES:
+    if len(times) == MAX_RESTORES and livekit_room.at > times[-1]:
         return True
     lost_at, answers_since = room.status.lost_at, seen.server.answers_since
-    if seen.owner is None or lost_at is None:
+    if seen.owner is None or lost_at is None or livekit_room.at < lost_at:
         return False
     return now >= max(lost_at, answers_since or lost_at) + IN_TIME
 

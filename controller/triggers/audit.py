@@ -37,12 +37,14 @@ class Auditor:
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
-            await asyncio.sleep(self._interval_seconds)
-            for namespace in self._backends.pools.namespaces():
+            # Also the pools that nobody has opened yet: signals and heartbeats are read of open ones alone, and after a
+            # restart a call that goes on needs no write.
+            for namespace in {*self._backends.pools.namespaces(), *self._backends.calls.namespaces()}:
                 try:
                     await self.audit(namespace)
                 except (BackendError, LeadershipLost) as error:
                     log.debug("Redis cannot be audited at the moment", namespace=namespace, error=str(error))
+            await asyncio.sleep(self._interval_seconds)
 
     async def audit(self, namespace: str) -> None:
         """One round of one pool. Raises BackendError, LeadershipLost."""

@@ -53,6 +53,8 @@ OFTEN = (50.0, 52.0, 55.0, 60.0, 69.0)
         ("for as long, but LiveKit was away", b.a_lost_room(lost_at=5), b.room_seen(60, answers_since=31), 60, False),
         ("and for as long since it answers", b.a_lost_room(lost_at=5), b.room_seen(61, answers_since=31), 61, True),
         ("a standing room is never late", b.a_lost_room(lost_at=5), b.room_seen(999, owned=False), 999, False),
+        ("looked for before the last restore", b.a_lost_room(*OFTEN), b.room_seen(69), 70, False),
+        ("looked for before it was lost", b.a_lost_room(lost_at=5), b.room_seen(4), 70, False),
         ("one that was never made is not lost", b.a_room(), b.room_seen(999), 999, False),
     ],
 )

@@ -90,7 +90,7 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
      "no answer"),
     ("foreign", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Ready", F, "Unowned", "without our mark"),
     ("of another Room", b.a_room(), b.room_seen(livekit_room=OTHERS), "Ready", F, "ForeignMark", "left alone"),
-    ("lost too often", b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(4), "Ready", F, "Lost",
+    ("lost too often", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4), "Ready", F, "Lost",
      "restored 5 times within 10 minutes"),
     ("lost for too long", b.a_lost_room(lost_at=-30), b.room_seen(4), "Ready", F, "Lost", "within 30 s"),
     ("deleted", DELETED, b.room_seen(livekit_room=THERE), "Ready", F, "Deleted", "the Room was deleted"),
@@ -118,7 +118,7 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
      "UnexpectedParticipant", "a, b, c and 2 more"),
     ("two issues", b.an_active_room(max_participants=1), b.room_seen(livekit_room=UNMARKED, people=BOTH), "Healthy", F,
      "Unowned", "as ours; 2 people"),
-    ("given up", b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(4, gone=True), "Finished", T, "Lost", "see to LiveKit"),
+    ("given up", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4, gone=True), "Finished", T, "Lost", "see to LiveKit"),
     ("answers", b.a_room(), b.room_seen(), "Degraded", F, "LiveKitAnswers", "default answers"),
     ("away", b.a_room(), b.room_seen(trouble="no answer"), "Degraded", T, "LiveKitUnreachable", "no answer; nothing"),
     ("going on", b.a_room(), b.room_seen(), "Finished", F, "InProgress", "not over"),
@@ -155,7 +155,7 @@ def test_each_condition_says_why(case: tuple[Any, ...]) -> None:
         ),
         (DELETED, b.room_seen(gone=True), 0, None),
         (b.a_lost_room(), b.room_seen(people=b.unknown()), 2, "Maintenance"),
-        (b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(), 0, None),
+        (b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(), 0, None),
         (
             b.an_active_room(status={"num_participants": 2, "occupancy": "Occupied"}),
             b.room_seen(livekit_room=b.unknown(), people=b.unknown()),
@@ -253,7 +253,7 @@ def test_moments_are_written_once_and_stay() -> None:
     assert status_of(DELETED, b.room_seen(gone=True), 9).terminated_at == b.at(9)
     assert status_of(TERMINATED, b.room_seen(gone=True), 99).terminated_at == b.at(30)
     assert status_of(DELETED, b.room_seen(livekit_room=THERE), 9).terminated_at is None
-    given_up = b.a_lost_room(1, 2, 3, 4, 5)
+    given_up = b.a_lost_room(-3, -2, -1, 0, 1)
     assert status_of(given_up, b.room_seen(), 9).terminated_at is None
     assert status_of(given_up, b.room_seen(gone=True), 9).terminated_at == b.at(9)
 

@@ -78,13 +78,24 @@ def a_room(name: str, people: int = 0, **mark: str) -> LiveKitRoom:
 
 def test_a_round_reads_all_rooms_at_once_and_people_only_where_there_are_some() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        await livekit.poller.poll()
         livekit.rooms = [a_room("empty"), a_room("busy", 1)]
         livekit.people["busy"] = (b.person("alice"),)
         await livekit.poller.poll()
-        assert livekit.asked == ["rooms", "busy"]
+        assert livekit.asked == ["rooms", "rooms", "busy"]
         await livekit.poller.poll()
-        assert livekit.asked == ["rooms", "busy", "rooms"]
+        assert livekit.asked == ["rooms", "rooms", "busy", "rooms"]
         assert livekit.view.people("busy", b.at(1)) == Present((b.person("alice"),), b.at(0))
+
+    in_virtual_time(scenario)
+
+
+def test_the_first_round_reads_empty_rooms_too_for_who_left_while_nobody_looked() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.rooms = [a_room("empty")]
+        await livekit.poller.poll()
+        assert livekit.asked == ["rooms", "empty"]
+        assert livekit.view.people("empty", b.at(1)) == Present((), b.at(0))
 
     in_virtual_time(scenario)
 

@@ -99,11 +99,14 @@ local function rfc3339(ms)
 end
 
 -- A CloudEvent. The id follows from what the transition leaves behind; `id` and `subject` are escaped, `data` is JSON.
+local source, times = nil, {}
+
 local function publish_event(events, kind, id, subject, at, data)
-  local cluster, namespace = string.match(KEYS[1], '^rk:{([^:}]*):([^}]*)}:')
-  publish(events, EVENTS, 'event', string.format('{"specversion":"1.0","id":"%s","source":"/roomkeeper/%s/%s",'
+  source = source or escaped(string.gsub(KEYS[1], '^rk:{([^:}]*):([^}]*)}:.*$', '/roomkeeper/%1/%2'))
+  times[at] = times[at] or rfc3339(tonumber(at))
+  publish(events, EVENTS, 'event', string.format('{"specversion":"1.0","id":"%s","source":"%s",'
     .. '"type":"dev.roomkeeper.%s","subject":"%s","time":"%s","datacontenttype":"application/json","data":%s}',
-    id, escaped(text(cluster)), escaped(text(namespace)), kind, subject, rfc3339(tonumber(at)), data))
+    id, source, kind, subject, times[at], data))
 end
 
 -- `user` has id, state and epoch after the transition; reason, place, match, match_name and detail where they apply.
