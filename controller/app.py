@@ -197,7 +197,7 @@ class Operator:
         )
         yield StreamReader(self._redis, sources, backends.pools.namespaces).run()
         yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
-        yield Auditor(backends, router, settings.poll_seconds).run()
+        yield Auditor(backends, router, settings.poll_seconds, settings.namespaces).run()
         if settings.legacy_flags:
             yield FlagPoller(backends, router).run()
 

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         default=30.0, ge=0.5, le=600, description="Interval at which gateways beat for their users"
     )
     heartbeat_misses: int = Field(
-        default=3, ge=1, le=20, description="Beats in a row that must be missing before somebody counts as silent"
+        default=3, ge=2, le=20, description="Beats in a row that must be missing before somebody counts as silent"
     )
     heartbeat_decides: Literal["Together", "Alone"] = Field(
         default="Together",

@@ -1,9 +1,8 @@
 """Who has stopped beating: one read per interval for all users of a pool, kept until the next.
 
-A gateway that restarts takes all its heartbeats with it. So where more than a fifth of those who beat fall silent
-within one interval (and more than a handful), the witness is Unknown about them: they count as silent only if they
-have not beaten again after a while. Times of beats are those of Redis. Neighbours: `triggers.heartbeats` reads,
-`observe.match` asks.
+A gateway that restarts takes all its heartbeats with it. So where more than a fifth of those who beat stop together
+(and more than a handful), the witness is Unknown about them: they count as silent only if they have not beaten again
+after a while. Times of beats are those of Redis. Neighbours: `triggers.heartbeats` reads, `observe.match` asks.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from controller.facts.match import HeartbeatFacts
 _MANY = 0.2
 _HANDFUL = 5
 _DOUBT = timedelta(minutes=5)
+_LATE = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,28 @@ class HeartbeatView:
         self._silent: dict[str, Mapping[str, int]] = {}
         self._doubted: dict[str, dict[str, datetime]] = {}
 
-    def heard(self, namespace: str, beating: int, last_beat_ms: Mapping[str, int], now: datetime) -> Heard:
-        """Take in one read: `last_beat_ms` has all who are silent, `beating` counts everybody who ever beat."""
-        known = self._silent.get(namespace, {})
-        before = self.silent(namespace)
+    @property
+    def late_after_seconds(self) -> float:
+        """For how long somebody has not beaten who may be falling silent."""
+        return self.after_seconds * _LATE
+
+    def heard(self, namespace: str, beating: int, last_beat_ms: Mapping[str, int], at_ms: int, now: datetime) -> Heard:
+        """Take in one read: `last_beat_ms` has all who are late at `at_ms`, out of `beating` who ever beat."""
+        known, before = self._silent.get(namespace, {}), self.silent(namespace)
+        silent = {who: at for who, at in last_beat_ms.items() if at_ms - at >= self.after_seconds * 1000}
         doubted = {
-            who: until for who, until in self._doubted.get(namespace, {}).items() if who in last_beat_ms and now < until
+            who: until for who, until in self._doubted.get(namespace, {}).items() if who in silent and now < until
         }
-        fresh = [who for who in last_beat_ms if who not in known]
-        is_doubtful = len(fresh) > max(_HANDFUL, _MANY * beating)
+        fresh = [who for who in silent if who not in known]
+        # Beats of one gateway are spread over an interval: when the first of its users counts as silent the others are
+        # late already, and when the last one does the first ones have been silent for no longer than that.
+        spread_ms = (self.after_seconds - self.late_after_seconds) * 1000
+        stopped_at = min((silent[who] for who in fresh), default=0) - spread_ms
+        crowd = sum(at >= stopped_at for at in last_beat_ms.values()) if fresh else 0
+        is_doubtful = crowd > max(_HANDFUL, _MANY * beating)
         if is_doubtful:
             doubted.update(dict.fromkeys(fresh, now + _DOUBT))
-        self._silent[namespace], self._doubted[namespace] = last_beat_ms, doubted
+        self._silent[namespace], self._doubted[namespace] = silent, doubted
         newly = tuple(who for who in self.silent(namespace) if who not in before)
         return Heard(newly, len(fresh) if is_doubtful else 0)
 

@@ -26,20 +26,27 @@ _AT_ONCE = 100
 
 
 class Auditor:
-    """Reads all pools of this replica in turn."""
+    """Reads all pools of this replica in turn; `namespaces` are those it was told to serve, if it was."""
 
-    def __init__(self, backends: Backends, router: Router, interval_seconds: float) -> None:
+    def __init__(
+        self, backends: Backends, router: Router, interval_seconds: float, namespaces: tuple[str, ...]
+    ) -> None:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
+        self._namespaces = namespaces
         self._turns: dict[str, Iterator[Call]] = {}
 
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
             # Also the pools that nobody has opened yet: signals and heartbeats are read of open ones alone, and after a
-            # restart a call that goes on needs no write.
-            for namespace in {*self._backends.pools.namespaces(), *self._backends.calls.namespaces()}:
+            # restart neither a call that goes on nor somebody who waits needs a write.
+            for namespace in {
+                *self._namespaces,
+                *self._backends.pools.namespaces(),
+                *self._backends.calls.namespaces(),
+            }:
                 try:
                     await self.audit(namespace)
                 except (BackendError, LeadershipLost) as error:

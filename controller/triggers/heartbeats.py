@@ -63,12 +63,12 @@ class HeartbeatReader:
     async def _read(self, namespace: str) -> None:
         view = self._backends.heartbeats
         inbox = Inbox(self._backends.pools.unbound(namespace))
-        silence = await inbox.silent(for_seconds=view.after_seconds)
-        now, last_beat_ms = self._backends.clock.now(), silence.last_beat_ms
+        late = await inbox.silent(for_seconds=view.late_after_seconds)
+        now, last_beat_ms = self._backends.clock.now(), late.last_beat_ms
         if not self._listening.read(namespace, now):
             known = view.silent(namespace)
             last_beat_ms = {who: at for who, at in last_beat_ms.items() if who in known}
-        heard = view.heard(namespace, silence.beating, last_beat_ms, now)
+        heard = view.heard(namespace, late.beating, last_beat_ms, late.at_ms, now)
         if heard.doubted:
             metrics.heartbeats_doubted.inc(heard.doubted)
             log.warning(

@@ -131,7 +131,7 @@ async def test_both_flags_at_once_end_the_call_once(world: World) -> None:
     await eventually(are_gone)
 
 
-async def _told(world: World) -> list[str | None]:
+async def _told(world: World) -> list[object]:
     return [await world.redis.get(world.keys.force_disconnect(user)) for user in ("alice", "bob")]
 
 

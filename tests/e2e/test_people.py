@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,7 +24,10 @@ from tests.support.waiting import consistently, eventually
 from tests.support.world import World
 
 _CONNECT_SECONDS = 6
-_PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
+_PATIENT: dict[str, Any] = {
+    "timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60},
+    "room": {"departureTimeoutSeconds": 65},
+}
 
 
 # Who does not come
@@ -219,7 +223,7 @@ async def test_whoever_is_alone_for_too_long_is_let_go(world: World) -> None:
 
 async def test_being_alone_is_summed_up(world: World) -> None:
     """Whoever comes back for a moment only does not begin anew."""
-    spec = {"timeouts": {**_PATIENT["timeouts"], "soloSeconds": 10}, "room": _PATIENT["room"]}
+    spec: dict[str, Any] = {"timeouts": {**_PATIENT["timeouts"], "soloSeconds": 10}, "room": _PATIENT["room"]}
     match, (_, bob) = await world.active(**spec)
     token = (await world.tokens(match))["bob"]["token"]
     await bob.leave()

@@ -55,7 +55,8 @@ async def test_a_signal_ends_the_call(world: World, case: Case) -> None:
     before = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
     people = (await world.active(**case.spec))[1] if case.had_call else ()
     made = await world.kube.match() if case.had_call else await world.ready(**case.spec)
-    await send(world, **case.signal, reason="because", match=made.metadata.uid if case.names_match else "")
+    signal: dict[str, Any] = {**case.signal, "reason": "because"}
+    await send(world, **signal, match=made.metadata.uid if case.names_match else "")
     match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
 
     end = match.status.end

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 from controller.clients.redis.gateway import Gateway
 from controller.errors import BackendError
@@ -22,17 +22,15 @@ async def send(world: World, type: str, user: str, *, match: str = "", at_ms: in
     """Add a signal to the stream; its id. `at_ms` dates it back, which works only before there are younger ones."""
     fields = {"type": type, "user": user, "match": match, **more}
     written = {name: value for name, value in fields.items() if value}
-    entry_id: str = await world.redis.xadd(
-        world.keys.signals(), dict(written), id="*" if at_ms is None else f"{at_ms}-0"
-    )
-    return entry_id
+    entry_id = "*" if at_ms is None else f"{at_ms}-0"
+    return cast("str", await world.redis.xadd(world.keys.signals(), cast("dict[Any, Any]", written), id=entry_id))
 
 
 async def heard(world: World, entry_id: str) -> None:
     """The operator has dealt with the stream up to this entry."""
 
     async def is_heard() -> None:
-        done = await world.redis.get(world.keys.signals_done()) or "0-0"
+        done = cast("str", await world.redis.get(world.keys.signals_done()) or "0-0")
         assert _order(done) >= _order(entry_id), f"signals are dealt with up to {done}, and not to {entry_id}"
 
     await eventually(is_heard)

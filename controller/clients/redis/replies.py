@@ -238,17 +238,20 @@ def parse_signal(raw: Raw) -> SignalReply:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Who has not beaten for a while, with the last beat, out of `beating` who ever did."""
+    """Who has not beaten for a while, with the last beat, out of `beating` who ever did; `at_ms` is now, by the clock
+    that the beats have.
+    """
 
     beating: int
+    at_ms: int
     last_beat_ms: Mapping[str, int]
 
 
 def parse_silent(raw: Raw) -> Silence:
     """The answer of `silent`."""
     match raw:
-        case ["OK", beating, *rest]:
-            return Silence(int(beating), {user_id: int(float(score)) for user_id, score in _pairs(rest)})
+        case ["OK", beating, at_ms, *rest]:
+            return Silence(int(beating), int(at_ms), {user_id: int(float(score)) for user_id, score in _pairs(rest)})
     raise unknown_reply("silent", raw)
 
 

@@ -20,7 +20,7 @@ if refused then
   return refused
 end
 local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'phase', 'aloneSince', 'aloneMs', 'togetherSince',
-  'matchName', 'sessionID', 'transitions', 'endReason', 'endInitiator', 'endMessage')
+  'matchName', 'sessionID', 'transitions')
 if ledger[2] then
   return {'SETTLED'}
 end
@@ -126,18 +126,19 @@ end
 local function particulars()
   if phase == 'Connecting' then
     local user = users[1] or {}
-    return string.format(',"room":"%s","url":"%s"', escaped(text(user.room)), escaped(text(user.url)))
+    return ',"room":"' .. escaped(text(user.room)) .. '","url":"' .. escaped(text(user.url)) .. '"'
   end
   if phase == 'Reconnecting' then
     local names = {}
     for n, user in ipairs(missing) do
       names[n] = '"' .. escaped(user.id) .. '"'
     end
-    return string.format(',"missing":[%s],"until":%s', table.concat(names, ','), number(back_until))
+    return ',"missing":[' .. table.concat(names, ',') .. '],"until":' .. number(back_until)
   end
   if phase == 'Terminating' then
-    return string.format(',"reason":"%s","initiator":"%s","message":"%s"', escaped(text(ledger[10])),
-      escaped(text(ledger[11])), escaped(text(ledger[12])))
+    local cause = redis.call('HMGET', match, 'endReason', 'endInitiator', 'endMessage')
+    return ',"reason":"' .. escaped(text(cause[1])) .. '","initiator":"' .. escaped(text(cause[2]))
+      .. '","message":"' .. escaped(text(cause[3])) .. '"'
   end
   return ''
 end
@@ -145,7 +146,7 @@ end
 if is_new_phase then
   local states = {}
   for n, user in ipairs(users) do
-    states[n] = string.format('{"user":"%s","state":"%s"}', escaped(user.id), user.state)
+    states[n] = '{"user":"' .. escaped(user.id) .. '","state":"' .. user.state .. '"}'
   end
   publish_match(events, phase, now, transitions, uid, match_name, session_id,
     '"users":[' .. table.concat(states, ',') .. ']' .. particulars())

@@ -99,7 +99,7 @@ if not is_restore then
   for n, user in ipairs(users) do
     notify(user.notices, now, 'matched', 'match', uid, 'matchName', match_name, 'sessionID', session_id,
       'seq', whole(user.seq))
-    members[n] = string.format('{"user":"%s","state":"%s","place":%s}', escaped(user.id), state, number(user.place))
+    members[n] = '{"user":"' .. escaped(user.id) .. '","state":"' .. state .. '","place":' .. number(user.place) .. '}'
   end
   publish_match(events, phase, now, 1, uid, match_name, session_id, '"users":[' .. table.concat(members, ',') .. ']')
 end

@@ -45,6 +45,7 @@ end
 local function publish_match(events, phase, at, count, uid, name, session_id, more)
   uid, name = escaped(uid), escaped(name)
   local id = 'match/' .. uid .. '/' .. whole(count)
-  publish_event(events, 'match.' .. string.lower(phase), id, 'match/' .. name, at, string.format(
-    '{"match":"%s","matchName":"%s","sessionID":"%s","phase":"%s",%s}', uid, name, escaped(session_id), phase, more))
+  publish_event(events, 'match.' .. string.lower(phase), id, 'match/' .. name, at, '{"match":"' .. uid
+    .. '","matchName":"' .. name .. '","sessionID":"' .. escaped(session_id) .. '","phase":"' .. phase .. '",' .. more
+    .. '}')
 end

@@ -34,8 +34,8 @@ if current ~= status then
   local record = redis.call('HMGET', room, 'roomName', 'sessionID')
   local livekit_name = string.match(room, '}:room:(.*)$')
   local subject = 'room/' .. escaped(livekit_name)
-  publish_event(events, 'room.' .. status, subject .. '/' .. now .. '-' .. status, subject, now, string.format(
-    '{"room":"%s","roomName":"%s","sessionID":"%s","status":"%s"}',
-    escaped(livekit_name), escaped(text(record[1])), escaped(text(record[2])), status))
+  publish_event(events, 'room.' .. status, subject .. '/' .. now .. '-' .. status, subject, now,
+    '{"room":"' .. escaped(livekit_name) .. '","roomName":"' .. escaped(text(record[1])) .. '","sessionID":"'
+    .. escaped(text(record[2])) .. '","status":"' .. status .. '"}')
 end
 return {'OK'}

@@ -146,7 +146,7 @@ local end_reason, end_initiator = text(ledger.endReason), text(ledger.endInitiat
 
 -- Whom the end goes back to, as the evidence names them: 'you left' and 'the other one left' are two sentences.
 local subjects = {}
-if text(ledger.endOwnNotice) ~= '' then
+if #freed > 0 and text(ledger.endOwnNotice) ~= '' then
   local is_json, known = pcall(cjson.decode, text(ledger.endEvidence))
   for _, id in ipairs(is_json and type(known) == 'table' and type(known.subject) == 'table' and known.subject or {}) do
     subjects[id] = true
@@ -182,12 +182,12 @@ local function tell_of_the_end()
   local outcomes = {}
   for n, id in ipairs(members) do
     local outcome, score = string.match(ledger['s:' .. id], '^([A-Z]+):?(.*)$')
-    outcomes[n] = string.format('{"user":"%s","outcome":"%s","place":%s,"detail":"%s"}', escaped(id), outcome,
-      number(score), escaped(text(ledger['d:' .. id])))
+    outcomes[n] = '{"user":"' .. escaped(id) .. '","outcome":"' .. outcome .. '","place":' .. number(score)
+      .. ',"detail":"' .. escaped(text(ledger['d:' .. id])) .. '"}'
   end
   publish_match(events, end_reason == 'Failed' and 'Failed' or 'Ended', now, transitions, uid, match_name, session_id,
-    string.format('"reason":"%s","initiator":"%s","message":"%s","users":[%s]', escaped(end_reason),
-      escaped(end_initiator), escaped(text(ledger.endMessage)), table.concat(outcomes, ',')))
+    '"reason":"' .. escaped(end_reason) .. '","initiator":"' .. escaped(end_initiator) .. '","message":"'
+    .. escaped(text(ledger.endMessage)) .. '","users":[' .. table.concat(outcomes, ',') .. ']')
 end
 
 for _, user in ipairs(freed) do
