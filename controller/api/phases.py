@@ -120,6 +120,7 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
         (
             Exit("it is terminated or deleted, or maxAgeSeconds are over", _R.TERMINATING),
             Exit("LiveKit closed it by its own timeout with nobody in it (Empty)", _R.TERMINATED),
+            Exit("LiveKit has lost it: it is being restored", _R.CREATING),
             Exit("it is lost and cannot be restored", _R.FAILED),
         ),
     ),
@@ -129,5 +130,5 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
         (Exit("LiveKit no longer has the room", _R.TERMINATED),),
     ),
     Stage(_R.TERMINATED, "the LiveKit room is gone", afterwards="stays gone, whoever revives it"),
-    Stage(_R.FAILED, "the LiveKit room cannot be had", afterwards="nothing is left on LiveKit"),
+    Stage(_R.FAILED, "the LiveKit room cannot be had", afterwards="nothing of ours is left on LiveKit"),
 )

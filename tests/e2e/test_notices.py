@@ -43,8 +43,8 @@ async def test_both_hear_of_their_call_from_the_match_to_the_queue(world: World)
         assert match.status.room is not None
         assert (ready["room"], ready["url"]) == (match.status.room.live_kit_name, match.status.room.url)
         assert reconnecting["missing"] == missing
-        # LiveKit tells its times in seconds.
-        assert 17_000 < int(reconnecting["until"]) - int(reconnecting["at"]) <= 21_000
+        # Polling may see it first, and takes it for a loss; LiveKit's own times are in seconds.
+        assert 10_000 < int(reconnecting["until"]) - int(reconnecting["at"]) <= 21_000
         assert (ended["reason"], ended["initiator"], ended["state"]) == ("Skipped", "alice", "WAITING")
 
     entries = await world.stream(world.keys.disconnects())
