@@ -29,6 +29,7 @@ _STATES = {
     MatchPhase.CREATING: UserState.CONNECTING,
     MatchPhase.CONNECTING: UserState.CONNECTING,
     MatchPhase.ACTIVE: UserState.IN_CALL,
+    MatchPhase.RECONNECTING: UserState.IN_CALL,
     MatchPhase.TERMINATING: UserState.DISCONNECTING,
 }
 
@@ -136,10 +137,8 @@ def restore_request(match: Match) -> ClaimRequest | None:
         Claimant(identity, milliseconds(at) if (at := queued_at.get(identity)) is not None else None)
         for identity in match.spec.identities
     )
-    # Once claimed, a Match is at least Creating; somebody reconnecting stays IN_CALL.
-    phase = {MatchPhase.PENDING: MatchPhase.CREATING, MatchPhase.RECONNECTING: MatchPhase.ACTIVE}.get(
-        status.phase, status.phase
-    )
+    # Once claimed, a Match is at least Creating.
+    phase = MatchPhase.CREATING if status.phase is MatchPhase.PENDING else status.phase
     return ClaimRequest(
         uid=match.metadata.uid,
         match_name=match.metadata.name,

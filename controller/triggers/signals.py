@@ -83,7 +83,9 @@ async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str
     reply = await inbox.signal(signal, now_ms=milliseconds(clock.now()))
     pools.check(namespace, reply)
     if isinstance(reply, Ignored):
-        log.info("signal ignored", why=reply.value, kind=signal.kind.value, match=signal.uid, via=signal.via)
+        # An older client's flag may stay, and is read twice a second.
+        tell = log.debug if signal.is_flag else log.info
+        tell("signal ignored", why=reply.value, kind=signal.kind.value, match=signal.uid, via=signal.via)
         return reply.value
     assert isinstance(reply, Noted)
     key = Key(Kind.MATCH, namespace, reply.match_name)

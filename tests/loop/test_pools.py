@@ -217,7 +217,7 @@ def test_any_other_reply_passes() -> None:
         ("being made", b.connecting(status={"phase": "Creating"}), ("CONNECTING", "Creating")),
         ("people join", b.connecting(), ("CONNECTING", "Connecting")),
         ("up", b.active(), ("IN_CALL", "Active")),
-        ("somebody dropped", b.active(status={"phase": "Reconnecting"}), ("IN_CALL", "Active")),
+        ("somebody dropped", b.active(status={"phase": "Reconnecting"}), ("IN_CALL", "Reconnecting")),
         ("ending", b.active(status={"phase": "Terminating"}), ("DISCONNECTING", "Terminating")),
     ],
 )

@@ -293,7 +293,7 @@ class Calls(RuleBasedStateMachine):
                 self.reservations_run_out()
 
     @rule(
-        what=st.sampled_from(["ban", "pardon", "pardon", "tokens", "witness", "signal", "signal", "expire", "expire"]),
+        what=st.sampled_from(["ban", "pardon", "pardon", "tokens", "witness", *["signal"] * 6, "expire", "expire"]),
         uid=uids,
         is_live=mostly,
         kind=owners,

@@ -85,7 +85,8 @@ class Inbox:
         if not names:
             return ()
         values = await self.pool.redis.texts([self.pool.keys.flag(name, user_id) for name, user_id in names])
-        found = (Flag(name, user_id, value) for (name, user_id), value in zip(names, values, strict=True) if value)
+        read = zip(names, values, strict=True)
+        found = (Flag(name, user_id, value) for (name, user_id), value in read if value is not None)
         return tuple(flag for flag in found if not flag.value.startswith(_OURS))
 
     async def silent(self, *, for_seconds: float, limit: int = 1000) -> Silence:

@@ -98,7 +98,7 @@ async def test_more_people_than_the_room_is_for_are_a_wrong_count(world: World) 
     assert condition(crowded, "Healthy").message == "2 people are in a room for 1"
     await bob.leave()
     assert (await _healthy(world)).status.num_participants == 1
-    assert crowded.status.sid != made.status.sid
+    await world.kube.room_until(lambda room: room.status.sid != made.status.sid, "lobby")
 
 
 async def test_an_agent_in_the_room_is_not_counted_and_makes_no_wrong_count(world: World) -> None:
