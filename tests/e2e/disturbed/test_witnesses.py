@@ -1,0 +1,67 @@
+"""Webhooks that come twice, late, in another order, or not at all: the story of the calls stays the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.api.match import Match
+from tests import factories
+from tests.support.kube import is_true
+from tests.support.waiting import consistently
+from tests.support.webhook_proxy import LINES, WebhookProxy
+from tests.support.world import World
+
+_PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
+_SHORT = {"timeouts": {"leaveSeconds": 2, "reconnectSeconds": 2}}
+# From entering the queue: two calls of CONNECTING, IN_CALL, DISCONNECTING, and where they led to.
+_CHANGES = "9"
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_calls_go_the_same_way_over_a_bad_line(world: World, line: str) -> None:
+    """A page is reloaded, a skip, and the same two in the next call, which one of them leaves for good."""
+    first = world.operators.make()
+    operator = await world.operators.start(poll_seconds="1")
+    await world.enqueue("alice", "bob")
+    async with WebhookProxy(first.webhook_url, operator.webhook_url, LINES[line]) as proxy:
+        match, (_, bob) = await world.active(name="first", **_PATIENT)
+        token = (await world.tokens(match))["bob"]["token"]
+        await bob.leave()
+        await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
+        await world.people("bob", token).join()
+        await world.kube.match_until(lambda found: found.status.phase == "Active", "first")
+        await proxy.arrived()
+        await consistently(lambda: _is_up(world, "first", reconnected=1), 1.5)
+        await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+        await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+        await world.expect_states(alice="WAITING", bob="WAITING")
+
+        # What the first call has left on the way arrives in the second one.
+        _, (alice, bob) = await world.active(name="second", admission="Queued", **_SHORT)
+        await proxy.arrived()
+        await consistently(lambda: _is_up(world, "second", reconnected=0), 1.5)
+        await bob.leave()
+        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), "second")
+        await proxy.arrived()
+        assert set(proxy.answers) <= {200}
+
+    end = over.status.end
+    assert end is not None
+    # Whether it was a goodbye is what no list tells.
+    assert end.reason == "Left" or "dropped" in line
+    assert end.reason in {"Left", "NetworkLost"}
+    assert [(one.identity, one.state, one.place) for one in end.outcomes] == [
+        ("alice", "Waiting", "Now"),
+        ("bob", "Idle", None),
+    ]
+    assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    assert list(await world.queue()) == ["alice"]
+    for user in ("alice", "bob"):
+        assert (await world.hash(world.keys.user(user)))["epoch"] == _CHANGES
+    await world.expect_states(alice="WAITING", bob="IDLE")
+
+
+async def _is_up(world: World, name: str, *, reconnected: int) -> None:
+    match: Match = await world.kube.match(name)
+    assert (match.status.phase, match.status.connected) == ("Active", "2/2")
+    assert [step.phase for step in match.status.history].count("Reconnecting") == reconnected  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""Where people stand in the queue after a call, beside all the others who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+from tests import factories
+from tests.support.gateways import send
+from tests.support.kube import is_true
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+
+async def test_everybody_gets_the_place_they_are_due(world: World) -> None:
+    """Who never connected stands before those who came later; who had a call, or skipped, behind all who wait."""
+    places = dict(
+        zip(
+            ("never-1", "skipper", "talker-1", "talker-2", "undone-1", "undone-2", "waiter"),
+            await world.enqueue("never-1", "skipper", "talker-1", "talker-2", "undone-1", "undone-2", "waiter"),
+            strict=True,
+        )
+    )
+    never, undone, (call, _) = await asyncio.gather(
+        world.ready("never-1", "skipper", name="never"),
+        world.ready("undone-1", "undone-2", name="undone", timeouts={"connectSeconds": 60}, room=_LONG),
+        world.active("talker-1", "talker-2", name="call"),
+    )
+    (late,) = await world.enqueue("late")
+    await send(world, "skip", "skipper", match=never.metadata.uid)
+    await send(world, "skip", "talker-2", match=call.metadata.uid)
+    for name in ("never", "call"):
+        await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
+    await world.delete(undone.metadata.name)
+    (last,) = await world.enqueue("last")
+
+    queue = await world.queue()
+    order = list(queue)
+    assert order[:5] == ["never-1", "undone-1", "undone-2", "waiter", "late"]
+    assert sorted(order[5:8]) == ["skipper", "talker-1", "talker-2"]
+    assert order[8:] == ["last"]
+    assert {who: queue[who] for who in ("never-1", "undone-1", "undone-2", "waiter", "late", "last")} == {
+        **{who: places[who] for who in ("never-1", "undone-1", "undone-2", "waiter")},
+        "late": late,
+        "last": last,
+    }
+
+
+async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(world: World) -> None:
+    """Skipped by one after the other before they met: never behind somebody who came later."""
+    (place, *_) = await world.enqueue("patient", "hasty-1", "hasty-2", "hasty-3")
+    for number in (1, 2, 3):
+        name = f"match-{number}"
+        await world.ready("patient", f"hasty-{number}", name=name, admission="Queued")
+        await world.kube.patch("Match", name, factories.termination("Skip", f"hasty-{number}"))
+        await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
+        assert (await world.user("patient")).queued_at_ms == place
+    queue = await world.queue()
+    assert list(queue) == ["patient", "hasty-1", "hasty-2", "hasty-3"]
+    assert queue["patient"] == place
+
+
+async def test_whoever_came_from_nowhere_is_not_put_into_the_queue(world: World) -> None:
+    """Half of the pair waited, the other was invited: a skip makes only the first wait again."""
+    await world.enqueue("alice")
+    match, _ = await world.active()
+    await send(world, "skip", "bob", match=match.metadata.uid)
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert [(one.identity, one.state) for one in over.status.end.outcomes] == [("alice", "Waiting"), ("bob", "Idle")]
+    assert list(await world.queue()) == ["alice"]
+    await world.expect_states(alice="WAITING", bob="IDLE")
+
+
+async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time(world: World) -> None:
+    """Taken the moment they wait: the one before is still being closed, and must not put them back once more."""
+    await world.enqueue("alice", "bob")
+    rounds = 6
+    for number in range(rounds):
+        await world.kube.create(factories.match(name=f"match-{number}", admission="Queued"))
+        await eventually(functools.partial(_is_connecting, world, f"match-{number}"))
+        match = await world.kube.match(f"match-{number}")
+        async with world.redis.pipeline(transaction=True) as both:
+            for user in ("alice", "bob"):
+                both.xadd(world.keys.signals(), {"type": "skip", "user": user, "match": match.metadata.uid})
+            await both.execute()
+        await world.expect_states(alice="WAITING", bob="WAITING")
+        assert sorted(await world.queue()) == ["alice", "bob"]
+    for number in range(rounds):
+        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), f"match-{number}")
+        assert over.status.reason == "Skipped"
+    # Once into the queue, and of each match CONNECTING, DISCONNECTING, WAITING.
+    for user in ("alice", "bob"):
+        assert (await world.hash(world.keys.user(user)))["epoch"] == str(1 + 3 * rounds)
+    assert sorted(await world.queue()) == ["alice", "bob"]
+
+
+_LONG = {"emptyTimeoutSeconds": 65}
+
+
+async def _is_connecting(world: World, name: str) -> None:
+    match = await world.kube.match(name)
+    user = await world.user("alice")
+    assert (user.state, user.match) == ("CONNECTING", match.metadata.uid)
