@@ -15,6 +15,7 @@ from benchmarks.load import match_manifest
 from controller.api.names import GROUP, MANAGED_LABEL, MATCH, ROOM
 from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.keys import Keys
+from controller.clock import ServerClock
 from controller.errors import NotFound
 
 _MERGE = "application/merge-patch+json"
@@ -50,7 +51,7 @@ class Harness:
         self._access = access
         self._admin = admin
         self._livekit = LiveKitClient(
-            livekit, access.livekit_http_url, access.livekit_api_key, access.livekit_api_secret
+            livekit, access.livekit_http_url, access.livekit_api_key, access.livekit_api_secret, ServerClock()
         )
 
     async def create_namespace(self) -> None:

@@ -97,7 +97,7 @@ class Operator:
             settings.cluster_id,
             clock,
             kubernetes,
-            _default_server(settings, http, router),
+            _default_server(settings, http, router, clock),
             pools,
             matches,
             rooms,
@@ -298,14 +298,16 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         raise RoomkeeperError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from error
 
 
-def _default_server(settings: Settings, http: aiohttp.ClientSession, router: Router) -> LiveKitServer:
+def _default_server(
+    settings: Settings, http: aiohttp.ClientSession, router: Router, clock: ServerClock
+) -> LiveKitServer:
     secret = settings.livekit_api_secret.get_secret_value()
     return LiveKitServer(
         DEFAULT_SERVER,
         settings.public_url,
         settings.livekit_api_key,
         secret,
-        LiveKitClient(http, settings.api_url, settings.livekit_api_key, secret),
+        LiveKitClient(http, settings.api_url, settings.livekit_api_key, secret, clock),
         LiveKitView(router.rooms_changed, router.rooms_lost),
     )
 

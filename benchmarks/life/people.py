@@ -24,6 +24,8 @@ from sandbox.people import Person
 
 _LEAVE_SECONDS = 1
 _RECONNECT_SECONDS = 1
+# Longer than a simulated person stays in any case.
+_TALK_SECONDS = 1.0
 _TIMEOUTS = {"leaveSeconds": _LEAVE_SECONDS, "reconnectSeconds": _RECONNECT_SECONDS}
 
 
@@ -72,6 +74,7 @@ async def _call(scene: Scene, number: int, people: contextlib.AsyncExitStack, fo
 
 
 async def _leave(call: Call, who: Person, found: _Found) -> None:
+    await asyncio.sleep(_TALK_SECONDS)
     began = time.monotonic_ns()
     leaving = asyncio.create_task(who.leave())
     told, seen, settled = await asyncio.gather(*_end(call, who))

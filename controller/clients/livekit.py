@@ -13,16 +13,17 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable
-from datetime import timedelta
 from typing import TypeVar
 
 import aiohttp
+import jwt
 from google.protobuf.message import DecodeError
 from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
 from controller.api.names import MARK_KEY
+from controller.clock import Clock
 from controller.errors import (
     Backend,
     BackendError,
@@ -42,15 +43,18 @@ T = TypeVar("T")
 
 
 class LiveKitClient:
-    """One LiveKit server. Build it inside a running loop; the session is the caller's."""
+    """One LiveKit server. Build it inside a running loop; the session is the caller's.
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, api_key: str, api_secret: str) -> None:
+    Tokens are signed here: the SDK would ask the machine's wall clock, and LiveKit refuses one that is minutes off.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, api_key: str, api_secret: str, clock: Clock) -> None:
         self._session = session
         self._url = url
         self._api_key = api_key
         self._api_secret = api_secret
-        self._admin = api.LiveKitAPI(url, api_key, api_secret, session=session, failover=False)
-        self._service = self._admin
+        self._clock = clock
+        self._service: api.room_service.RoomService | None = None
         self._service_until = 0.0
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
@@ -77,29 +81,36 @@ class LiveKitClient:
     async def list_participants(self, room: str) -> tuple[LiveKitParticipant, ...]:
         """Everybody in `room`; an unknown room answers with nobody."""
         request = api.ListParticipantsRequest(room=room)
-        answer = await self._call("ListParticipants", self._admin.room.list_participants(request))
+        answer = await self._call("ListParticipants", self._people(room).list_participants(request))
         return tuple(_participant(info) for info in answer.participants)
 
     async def remove_participant(self, room: str, identity: str) -> None:
         """Remove a person. Raises NotFound where room or person are not there."""
         request = api.RoomParticipantIdentity(room=room, identity=identity)
-        await self._call("RemoveParticipant", self._admin.room.remove_participant(request))
+        await self._call("RemoveParticipant", self._people(room).remove_participant(request))
 
     async def update_metadata(self, room: str, metadata: dict[str, object]) -> None:
         """Replace the room's metadata. Raises NotFound."""
         request = api.UpdateRoomMetadataRequest(room=room, metadata=json.dumps(metadata, separators=(",", ":")))
-        await self._call("UpdateRoomMetadata", self._admin.room.update_room_metadata(request))
+        await self._call("UpdateRoomMetadata", self._people(room).update_room_metadata(request))
 
     def _rooms(self) -> api.room_service.RoomService:
-        # Signing a token anew for every call costs more than the call's own work: one is kept for its half-life.
+        """For calls about rooms as such. One token is kept for its half-life."""
         now = time.monotonic()
-        if now >= self._service_until:
-            grants = api.VideoGrants(room_create=True, room_list=True)
-            token = api.AccessToken(self._api_key, self._api_secret).with_grants(grants)
-            signed = token.with_ttl(timedelta(seconds=_SERVICE_TOKEN_SECONDS)).to_jwt()
-            self._service = api.LiveKitAPI.with_token(signed, self._url, session=self._session, failover=False)
+        if self._service is None or now >= self._service_until:
+            self._service = self._service_with({"roomCreate": True, "roomList": True})
             self._service_until = now + _SERVICE_TOKEN_SECONDS / 2
-        return self._service.room
+        return self._service
+
+    def _people(self, room: str) -> api.room_service.RoomService:
+        """For calls about what is in `room`, and in no other."""
+        return self._service_with({"roomAdmin": True, "room": room})
+
+    def _service_with(self, grants: dict[str, object]) -> api.room_service.RoomService:
+        now = int(self._clock.now().timestamp())
+        claims = {"iss": self._api_key, "nbf": now, "exp": now + int(_SERVICE_TOKEN_SECONDS), "video": grants}
+        token = jwt.encode(claims, self._api_secret, algorithm="HS256")
+        return api.LiveKitAPI.with_token(token, self._url, session=self._session, failover=False).room
 
     async def _call(self, method: str, call: Awaitable[T]) -> T:
         started = time.monotonic()
@@ -109,6 +120,8 @@ class LiveKitClient:
                 return await call
         except api.TwirpError as error:
             outcome = str(error.status)
+            if error.status == 401:
+                self._service = None  # should it have been the clock: the next call signs anew
             raise _error(method, error.status, error.code) from None
         except (TimeoutError, aiohttp.ClientError) as error:
             outcome = "unreachable"

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from jwt.types import Options
 from livekit import api as sdk
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
@@ -25,6 +27,7 @@ from tests import builders as b
 
 KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
 MARK = json.dumps({"topic": "go", "roomkeeper.dev": b.a_mark().to_json()})
+NOW = SimpleNamespace(now=lambda: b.at(9))
 REQUEST = RoomRequest("rk-1", 2, 30, 20, {"topic": "go"}, b.a_mark())
 
 
@@ -48,10 +51,10 @@ class Server:
             return web.json_response(self.error, status=self.status)
         return web.Response(body=self.answer, content_type="application/protobuf")
 
-    def grants(self) -> list[dict[str, Any]]:
-        """What each call was allowed to do."""
-        tokens = [jwt.decode(token, SECRET, algorithms=["HS256"]) for _, _, token in self.asked]
-        return [token["video"] for token in tokens]
+    def claims(self) -> list[dict[str, Any]]:
+        """What the token of each call says."""
+        as_it_is: Options = {"verify_exp": False, "verify_nbf": False}
+        return [jwt.decode(token, SECRET, algorithms=["HS256"], options=as_it_is) for _, _, token in self.asked]
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ async def client(server: Server) -> AsyncIterator[LiveKitClient]:
     app = web.Application()
     app.router.add_post("/twirp/livekit.RoomService/{method}", server.__call__)
     async with TestServer(app, shutdown_timeout=0.1) as running, aiohttp.ClientSession() as session:
-        yield LiveKitClient(session, f"http://{running.host}:{running.port}", KEY, SECRET)
+        yield LiveKitClient(session, f"http://{running.host}:{running.port}", KEY, SECRET, NOW)
 
 
 async def test_a_room_is_created_with_our_mark_beside_the_metadata_of_its_owner(
@@ -109,7 +112,10 @@ async def test_the_token_of_a_call_allows_no_more_than_the_call(client: LiveKitC
     await client.list_participants("rk-1")
     await client.remove_participant("rk-1", "alice")
     powers = {"roomCreate", "roomList", "roomAdmin", "roomJoin", "roomRecord", "ingressAdmin", "hidden"}
-    used = [{name: value for name, value in grant.items() if name in powers | {"room"}} for grant in server.grants()]
+    used = [
+        {name: value for name, value in claims["video"].items() if name in powers | {"room"}}
+        for claims in server.claims()
+    ]
     whole_server, one_room = {"roomCreate": True, "roomList": True}, {"roomAdmin": True, "room": "rk-1"}
     assert used == [whole_server, whole_server, one_room, one_room]
 
@@ -118,6 +124,26 @@ async def test_one_token_serves_many_calls(client: LiveKitClient, server: Server
     for _ in range(3):
         await client.list_rooms()
     assert len({token for _, _, token in server.asked}) == 1
+
+
+async def test_tokens_are_good_from_now_on_by_the_clock_that_is_given(client: LiveKitClient, server: Server) -> None:
+    await client.list_rooms()
+    await client.list_participants("rk-1")
+    now = b.ms(9) // 1000
+    assert [(claims["iss"], claims["nbf"], claims["exp"]) for claims in server.claims()] == [(KEY, now, now + 600)] * 2
+
+
+async def test_a_token_that_livekit_refuses_is_not_used_again(
+    client: LiveKitClient, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.status = 401
+    with pytest.raises(Forbidden):
+        await client.list_rooms()
+    server.status = 200
+    monkeypatch.setattr(NOW, "now", lambda: b.at(1000))
+    await client.list_rooms()
+    refused, taken = server.claims()
+    assert taken["nbf"] - refused["nbf"] == 991
 
 
 async def test_metadata_is_replaced(client: LiveKitClient, server: Server) -> None:
@@ -165,7 +191,7 @@ async def test_a_server_that_hangs_is_given_up(
 
 async def test_no_server_at_all(unused_tcp_port: int) -> None:
     async with aiohttp.ClientSession() as session:
-        client = LiveKitClient(session, f"http://127.0.0.1:{unused_tcp_port}", KEY, SECRET)
+        client = LiveKitClient(session, f"http://127.0.0.1:{unused_tcp_port}", KEY, SECRET, NOW)
         with pytest.raises(BackendUnavailable, match="no answer from LiveKit"):
             await client.list_rooms()
 

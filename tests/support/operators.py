@@ -33,6 +33,8 @@ class Operator:
         self.environment = dict(environment)
         self.url = f"http://127.0.0.1:{self.environment['ROOMKEEPER_METRICS_PORT']}"
         self.webhook_url = f"http://127.0.0.1:{self.environment['ROOMKEEPER_WEBHOOK_PORT']}/livekit/webhook"
+        self.clock_off_seconds = 0.0
+        """How wrong the wall clock of its machine is, as `tests.support.stepping_clock` has it."""
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
@@ -48,9 +50,11 @@ class Operator:
     async def start(self) -> None:
         """Start it and wait until it is ready (its caches are synced; it may still wait for the lease)."""
         assert not self.running, f"operator {self.name} is running already"
+        lied_to = ("tests.support.stepping_clock", f"{self.clock_off_seconds:g}")
+        module = lied_to if self.clock_off_seconds else ("controller",)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *launched((sys.executable, "-m", "controller", "operator")),
+                *launched((sys.executable, "-m", *module, "operator")),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,

@@ -1,0 +1,30 @@
+"""The operator on a machine whose wall clock is wrong, and steps: `python -m tests.support.stepping_clock SECONDS …`.
+
+The clock is off by SECONDS from the start, and by as much the other way from SIGUSR1 on. Whatever asks for the date in
+this process is lied to, libraries included; the monotonic clock goes on undisturbed, as that of a real machine does.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import time_machine
+
+
+def _run() -> None:
+    off = timedelta(seconds=float(sys.argv.pop(1)))
+    # The library takes the monotonic clock along: whoever is imported from here on is given the real one.
+    time.monotonic = time_machine.escape_hatch.time.monotonic
+    time.monotonic_ns = time_machine.escape_hatch.time.monotonic_ns
+    from controller.cli import main
+
+    with time_machine.travel(datetime.now(UTC) + off, tick=True) as wall_clock:
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: wall_clock.shift(-2 * off))
+        main()
+
+
+if __name__ == "__main__":
+    _run()
