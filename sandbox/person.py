@@ -26,7 +26,7 @@ _SAMPLE_RATE = 48_000
 _FRAME_SECONDS = 0.1
 # A goodbye said within some 20 ms of joining does not get through (7 of 100; after 0.3 s none of 100): LiveKit then
 # takes the person for lost.
-_LEAST_STAY_SECONDS = 0.5
+LEAST_STAY_SECONDS = 0.5
 _TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|(?:access_token|token)=[^\s&\"')]+")
 _STATUS = re.compile(r"\b([45]\d\d)\b")
 
@@ -93,7 +93,7 @@ async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
 
 async def obey(room: rtc.Room, commands: asyncio.StreamReader) -> None:
     """Until the person leaves; a parent that is gone is a cut cable."""
-    may_leave_at = time.monotonic() + _LEAST_STAY_SECONDS
+    may_leave_at = time.monotonic() + LEAST_STAY_SECONDS
     while True:
         match (await commands.readline()).decode().strip():
             case "leave":

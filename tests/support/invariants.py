@@ -1,7 +1,7 @@
 """The safety invariants (docs/reliability.md) as checks on all three stores, made after every test that has a stack.
 
-S1 one live Match per user · S2 state matches place · S4, S5 freed and requeued once · S6 nothing of ours is left,
-nothing of others is touched · S7 no secret anywhere.
+S1 one live Match per user · S2 state matches place · S3 only legal transitions · S4, S5 freed and requeued once · S6
+nothing of ours is left, nothing of others is touched · S7 no secret anywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from controller.api.match import Match
 from controller.api.phases import MATCH_PHASES
+from controller.api.states import USER_STATES
 from controller.clients.redis.requests import UserState
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -70,6 +71,22 @@ async def assert_one_match_per_user(world: World) -> None:
     assert all(count == 1 for count in holders.values()), f"held more than once: {holders}"
 
 
+async def assert_transitions_are_legal(world: World) -> None:
+    """S3, by the events that were told: each user's states follow each other as the table says."""
+    legal = {(stage.name, way.to) for stage in USER_STATES.values() for way in stage.exits}
+    states: dict[str, str] = {}
+    for entry in await world.stream(world.keys.events()):
+        event = json.loads(entry["event"])
+        data = event["data"]
+        told = [data] if event["subject"].startswith("user/") else data.get("users", ())
+        for one in told:
+            before, state = states.get(one["user"]), one.get("state")
+            if state is None or state == before:
+                continue
+            assert before is None or (before, state) in legal, f"{one['user']}: {before} → {state} by {event}"
+            states[one["user"]] = state
+
+
 async def assert_no_secret(world: World) -> None:
     """S7: neither the API secret nor a participant's token is in any object or Event, nor in a log or a metric."""
     for kind in ("Match", "Room", "Event"):
@@ -89,6 +106,7 @@ def assert_log_is_good(lines: Iterable[str], namespace: str) -> None:
 async def tidy(world: World) -> None:
     """The end of a test: check what there is, delete it, and check that nothing is left."""
     await assert_one_match_per_user(world)
+    await assert_transitions_are_legal(world)
     await assert_no_secret(world)
     for kind in ("Match", "Room"):
         for body in await world.kube.list(kind):

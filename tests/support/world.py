@@ -101,7 +101,7 @@ class World:
 
     async def queue(self) -> dict[str, int]:
         """Places in the queue by user, the first first."""
-        return dict(await self.gateway.waiting())
+        return dict(await self.gateway.waiting(limit=1000))
 
     async def livekit_name(self, match: Match) -> str:
         """The name on LiveKit of the Match's room."""
