@@ -28,6 +28,12 @@ class Webhook:
 Line = Callable[[int], tuple[float, ...]]
 """For the n-th webhook: after how many seconds each copy of it is passed on. Empty: it is lost."""
 
+
+def half_a_minute_late(_number: int) -> tuple[float, ...]:
+    """A line for which half a minute is nothing."""
+    return (30.0,)
+
+
 LINES: dict[str, Line] = {
     "duplicated": lambda number: (0.0, 0.05, 1.0),
     # Of each three the last comes first and the first last.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controller.api.match import Match
 from tests import factories
 from tests.support.kube import is_true
 from tests.support.waiting import consistently
-from tests.support.webhook_proxy import LINES, WebhookProxy
+from tests.support.webhook_proxy import LINES, WebhookProxy, half_a_minute_late
 from tests.support.world import World
 
 _PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
@@ -59,6 +61,41 @@ async def test_calls_go_the_same_way_over_a_bad_line(world: World, line: str) ->
     for user in ("alice", "bob"):
         assert (await world.hash(world.keys.user(user)))["epoch"] == _CHANGES
     await world.expect_states(alice="WAITING", bob="IDLE")
+
+
+async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_none_that_is_over(world: World) -> None:
+    """What looking finds must do; what is told at last is about a room, or a connection, of before."""
+    first = world.operators.make()
+    operator = await world.operators.start(poll_seconds="1")
+    async with WebhookProxy(first.webhook_url, operator.webhook_url, half_a_minute_late) as proxy:
+        match, (_, bob) = await world.active(name="first", **_PATIENT)
+        token = (await world.tokens(match))["bob"]["token"]
+        await bob.leave()
+        await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
+        await world.people("bob", token).join()
+        await world.kube.match_until(lambda found: found.status.phase == "Active", "first")
+        await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+        await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+        story = await _story(world, "first")
+
+        # All that was told of the first call, and of how the second began, arrives while that goes on.
+        _, (_, bob) = await world.active(name="second", **_SHORT)
+        await proxy.arrived()
+        assert set(proxy.answers) == {200}
+        await consistently(lambda: _is_up(world, "second", reconnected=0), 1.5)
+        assert await _story(world, "first") == story
+
+        await bob.leave()
+        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), "second")
+        await world.expect_states(alice="IDLE", bob="IDLE")
+        await world.enqueue("alice")
+        await proxy.arrived()
+        await world.expect_states(alice="WAITING", bob="IDLE")
+        assert await _story(world, "second") == over.status.manifest()
+
+
+async def _story(world: World, name: str) -> dict[str, Any]:
+    return (await world.kube.match(name)).status.manifest()
 
 
 async def _is_up(world: World, name: str, *, reconnected: int) -> None:
