@@ -52,6 +52,7 @@ class Only(StrEnum):
     HEARTBEATS = Part.HEARTBEATS.value
     SIGNALS = Part.SIGNALS.value
     TERMINATIONS = Part.TERMINATIONS.value
+    RESTORES = Part.RESTORES.value
     CYCLES = Part.CYCLES.value
 
 

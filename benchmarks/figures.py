@@ -29,6 +29,8 @@ class Measure(StrEnum):
     SIGNAL = "signal_to_settled"
     TERMINATION_SETTLED = "termination_to_settled"
     TERMINATION_CLEAN = "termination_to_clean"
+    ROOMS_BACK = "livekit_back_to_rooms_restored"
+    PEOPLE_BACK = "livekit_back_to_both_back"
     CYCLE = "full_cycle"
 
     @property
@@ -46,6 +48,8 @@ _SENTENCES = {
     Measure.SIGNAL: "signal → both waiting again",
     Measure.TERMINATION_SETTLED: "termination → both waiting again",
     Measure.TERMINATION_CLEAN: "termination → all clean",
+    Measure.ROOMS_BACK: "LiveKit answers without its rooms → rooms restored",
+    Measure.PEOPLE_BACK: "LiveKit answers without its rooms → both people back",
     Measure.CYCLE: "full cycle, created → deleted",
 }
 
@@ -195,6 +199,9 @@ def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigure
         Goal("signal → both waiting, p99", 250, at_most=True, value=found(Measure.SIGNAL, "p99_ms"), unit="ms"),
         Goal("… at a steady", 19, at_most=False, value=found(Measure.SIGNAL, "rate_per_s"), unit="calls/s"),
         Goal("killed → settled, p99", 2000, at_most=True, value=found(Measure.KILL, "p99_ms"), unit="ms"),
+        Goal(
+            "both back after LiveKit is, p99", 5000, at_most=True, value=found(Measure.PEOPLE_BACK, "p99_ms"), unit="ms"
+        ),
         Goal("full cycles at 16 against the floor", 0.65, at_most=False, value=cycles),
     )
 

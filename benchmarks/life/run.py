@@ -13,7 +13,7 @@ import aiohttp
 from benchmarks.access import Access
 from benchmarks.cluster import Harness
 from benchmarks.figures import LifeFigures, Measure, Samples, Subject, latencies_ms, percentile, rate_per_second
-from benchmarks.life import heartbeats, people, signals, terminations, webhooks
+from benchmarks.life import heartbeats, people, restores, signals, terminations, webhooks
 from benchmarks.life.cycles import Cycles
 from benchmarks.life.scene import Scene, scene
 from benchmarks.life.sight import GONE, Sight
@@ -34,12 +34,13 @@ class Part(StrEnum):
     HEARTBEATS = "heartbeats"
     SIGNALS = "signals"
     TERMINATIONS = "terminations"
+    RESTORES = "restores"
     CYCLES = "cycles"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many calls each part gets; `signals` are those that begin after the warm-up."""
+    """How many calls each part gets; `signals` are those that begin after the warm-up, `restores` LiveKit's deaths."""
 
     webhooks: int
     leaves: int
@@ -47,6 +48,7 @@ class Sizes:
     heartbeats: int
     signals: int
     terminations: int
+    restores: int
     cycles: tuple[Case, ...]
     calls_per_second: float = 20.0
 
@@ -59,11 +61,11 @@ class Sizes:
         if matches is None:
             return replace(self, cycles=cycles)
         cycles = tuple(replace(case, count=matches, warm_up=min(case.warm_up, matches)) for case in cycles)
-        return Sizes(matches, matches, matches, matches, matches, matches, cycles, self.calls_per_second)
+        return Sizes(matches, matches, matches, matches, matches, matches, matches, cycles, self.calls_per_second)
 
 
-FULL = Sizes(60, 10, 6, 16, 400, 40, (Case(1, 5, 40, 15.0), Case(16, 32, 400, 15.0)))
-QUICK = Sizes(15, 2, 2, 6, 120, 10, (Case(1, 3, 10, 8.0), Case(16, 16, 64, 8.0)))
+FULL = Sizes(60, 10, 6, 16, 400, 40, 9, (Case(1, 5, 40, 15.0), Case(16, 32, 400, 15.0)))
+QUICK = Sizes(15, 2, 2, 6, 120, 10, 3, (Case(1, 3, 10, 8.0), Case(16, 16, 64, 8.0)))
 
 
 class Life:
@@ -93,6 +95,9 @@ class Life:
             case Part.TERMINATIONS:
                 async with self._scene(tapped=True) as at:
                     return _figures(await terminations.measure(at, sizes.terminations))
+            case Part.RESTORES:
+                async with self._scene() as at:
+                    return _figures(await restores.measure(at, self._stack, sizes.restores))
             case Part.CYCLES:
                 raise ValueError("cycles have several subjects: use `cycle`")
 

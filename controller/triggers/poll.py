@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
-_EAGER_SECONDS = 0.1
+_EAGER_SECONDS = 0.03
 # Clients give up after 13 to 28 s.
 _EAGER_FOR = timedelta(seconds=30)
 
