@@ -25,7 +25,7 @@ from controller.api.room import Room
 from controller.backends import Backends, LiveKitServer, TokensMemory
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.kubernetes import KubernetesClient
-from controller.clients.livekit import LiveKitClient
+from controller.clients.livekit import CALL_TIMEOUT_SECONDS, LiveKitClient
 from controller.clients.redis.client import Redis
 from controller.clock import ServerClock
 from controller.errors import RoomkeeperError
@@ -69,6 +69,7 @@ class Operator:
     def __init__(self, settings: Settings, connection: KubernetesConnection, http: aiohttp.ClientSession) -> None:
         self._settings = settings
         clock = ServerClock()
+        clock.on_step = self._clock_was_set
         identity = ReplicaIdentity.of_this_process()
         self._connection = connection
         self._replica = str(identity)
@@ -209,6 +210,17 @@ class Operator:
         for kind, cache in caches:
             for namespace, name in cache.names():
                 self._worker.enqueue(Key(kind, namespace, name), "start")
+
+    def _clock_was_set(self, by_seconds: float) -> None:
+        """Windows that are open compare moments of two clocks now: they begin anew, as after a start of ours."""
+        log.warning("the API server's clock was set; windows begin anew", by_seconds=round(by_seconds, 3))
+        self._start_over()
+        # Answers that were under way are dated by the clock of before. None of them is any more by then.
+        asyncio.get_running_loop().call_later(CALL_TIMEOUT_SECONDS + 1, self._start_over)
+
+    def _start_over(self) -> None:
+        self._backends.livekit.view.restart(self._backends.clock.now())
+        self._enqueue_all()
 
     def _match_kept(self, match: Match) -> None:
         self._backends.calls.kept(match)

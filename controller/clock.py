@@ -3,12 +3,14 @@
 Deadlines compare with `creationTimestamp` and with what other replicas wrote, so the machine's own wall clock (which
 may step by minutes) is never asked. Every answer of the API server carries `Date`, cut to the second: the true time
 then was in [date, date + 1 s). Keeping the intersection of those intervals narrows the offset to milliseconds within
-a few answers; an empty intersection means that the server's clock was set, and the estimate starts anew.
+a few answers; an empty intersection means that the server's clock was set, and the estimate starts anew. Whoever keeps
+moments is told of a large step by `on_step`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
@@ -23,6 +25,7 @@ class Clock(Protocol):
 
 
 _DRIFT = 200e-6  # 200 ppm: more than any clock that is kept by NTP
+_STEP_SECONDS = 10.0  # less is a difference between API servers that take turns, and nothing that windows cannot bear
 
 
 class ServerClock:
@@ -35,6 +38,8 @@ class ServerClock:
         self._observed_at = 0.0
         self._last_header = ""
         self._last_date = 0.0
+        self.on_step: Callable[[float], None] = _nobody_minds
+        """Told by how many seconds the server's clock was set, once `now` follows it."""
 
     def now(self) -> datetime:
         """The moment, in UTC."""
@@ -55,6 +60,13 @@ class ServerClock:
             drift = (received_monotonic - self._observed_at) * _DRIFT
             low, high = max(low, self._low - drift), min(high, self._high + drift)
         self._observed_at = received_monotonic
-        if not self._informed or low > high:
+        was_informed, before = self._informed, self._low
+        if not was_informed or low > high:
             low, high = date - received_monotonic, date + 1.0 - sent_monotonic
         self._low, self._high, self._informed = low, high, True
+        if was_informed and abs(low - before) > _STEP_SECONDS:
+            self.on_step(low - before)
+
+
+def _nobody_minds(_seconds: float) -> None:
+    """Until somebody does."""

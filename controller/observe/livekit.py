@@ -152,6 +152,17 @@ class LiveKitView:
         self._on_change(changed)
         return recount
 
+    def restart(self, at: datetime) -> None:
+        """Forget what was seen, as after a start: the clock was set to `at`, and earlier moments compare with no later
+        ones.
+        """
+        for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
+            known.clear()
+        self._miscounted.clear()
+        self._snapshot_at, self.answers_since = None, at
+        if self._failure is not None:
+            self.silent_since, self._failure = at, (at, self._failure[1])
+
     def names(self) -> list[str]:
         """Names of all rooms that are known to be there."""
         return list(self._rooms)

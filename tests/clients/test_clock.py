@@ -75,6 +75,25 @@ def test_a_server_whose_clock_is_set_is_followed(machine: Machine, step: float) 
     assert abs(machine.error_seconds(EPOCH + step)) <= 0.51
 
 
+@pytest.mark.parametrize("step", [-600.0, 600.0])
+def test_whoever_keeps_moments_is_told_of_a_step_once_and_by_how_much(machine: Machine, step: float) -> None:
+    steps: list[tuple[float, float]] = []
+    machine.clock.on_step = lambda seconds: steps.append((seconds, machine.error_seconds(EPOCH + step)))
+    for sent in (500.0, 500.5, 501.0):
+        machine.answer(EPOCH + sent, sent=sent, received=sent)
+    for sent in (502.0, 502.5, 503.0):
+        machine.answer(EPOCH + step + sent, sent=sent, received=sent)
+    ((seconds, error),) = steps
+    assert abs(seconds - step) < 1.1
+    assert abs(error) < 0.51
+
+
+def test_api_servers_that_differ_a_little_are_no_step(machine: Machine) -> None:
+    machine.clock.on_step = lambda seconds: pytest.fail(f"a step of {seconds} s")
+    for sent, ahead in ((500.0, 0.0), (501.0, 4.0), (502.0, 0.0), (503.0, -4.0)):
+        machine.answer(EPOCH + sent + ahead, sent=sent, received=sent)
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "Sat, 99 Foo 2026 10:00:00 GMT"])
 def test_a_header_that_is_no_date_changes_nothing(machine: Machine, text: str) -> None:
     machine.answer(EPOCH, sent=500.0, received=500.0)

@@ -258,3 +258,25 @@ def test_forgetting_leaves_nothing(bench: Bench) -> None:
     assert isinstance(bench.view.room("r", b.at(3)), Absent)
     assert isinstance(bench.view.people("r", b.at(3)), Unknown)
     assert bench.view.names() == []
+
+
+@pytest.mark.parametrize("set_to", [-600, 600])
+def test_once_the_clock_was_set_the_next_snapshot_counts_whatever_was_seen_before(bench: Bench, set_to: int) -> None:
+    bench.view.snapshot([ROOM], b.at(5))
+    bench.view.saw_people("r", ALICE, b.at(6))
+    bench.view.restart(b.at(set_to))
+    assert isinstance(bench.view.room("r", b.at(set_to)), Unknown)
+    assert isinstance(bench.view.people("r", b.at(set_to)), Unknown)
+    # Until LiveKit has answered as well: nobody's window is over because the clock was set.
+    assert bench.view.answers_since == b.at(set_to)
+    assert bench.view.snapshot([ROOM], b.at(set_to + 1)) == ["r"]
+    assert bench.view.room("r", b.at(set_to + 2)) == Present(ROOM, b.at(set_to + 1))
+    assert bench.view.answers_since == b.at(set_to + 1)
+
+
+def test_a_server_that_is_silent_while_the_clock_is_set_is_silent_since_then(bench: Bench) -> None:
+    bench.view.snapshot([ROOM], b.at(5))
+    bench.view.failed(b.at(7), "no answer")
+    bench.view.restart(b.at(-600))
+    assert (bench.view.silent_since, bench.view.failure) == (b.at(-600), "no answer")
+    assert bench.view.room("r", b.at(-599)) == Unknown(b.at(-600), "no answer")

@@ -1,18 +1,25 @@
-"""The wall clock of the operator's machine is wrong by ten minutes, and steps in the middle of a call."""
+"""Clocks that are wrong by ten minutes, and step in the middle of a call: the machine's own, and the API server's."""
 
 from __future__ import annotations
 
 import json
 import signal
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from livekit import api
 
 from controller.api.match import Match
+from controller.api.names import room_name
+from sandbox.ports import PortLocks
 from tests import factories
+from tests.support.date_proxy import DateProxy
 from tests.support.kube import is_true
 from tests.support.operators import Operator
+from tests.support.waiting import consistently, eventually
 from tests.support.world import World
 
 _PATIENT: dict[str, Any] = {
@@ -56,3 +63,45 @@ def _lied_seconds(operator: Operator, match: Match) -> float:
     """By how much the date of the operator's last record is wrong, by the last step of the Match."""
     said = datetime.fromisoformat(json.loads(operator.log.splitlines()[-1])["timestamp"])
     return (said - match.status.history[-1].time).total_seconds()
+
+
+@pytest.mark.parametrize("step_seconds", [600, -600])
+async def test_a_call_outlives_that_the_api_servers_clock_is_set_and_set_right_again(
+    world: World, tmp_path: Path, step_seconds: int
+) -> None:
+    """Who is away meanwhile has their whole time to come back; nothing ends because a clock was set."""
+    operator, ports = world.operators.make(poll_seconds="1"), PortLocks()
+    async with DateProxy(Path(operator.environment["KUBECONFIG"]), ports.take()) as proxy:
+        operator.environment["KUBECONFIG"] = proxy.kubeconfig(tmp_path / "kubeconfig")
+        await operator.start()
+        await world.enqueue("alice", "bob")
+        match, (alice, bob) = await world.active(timeouts={"leaveSeconds": 20, "soloSeconds": 25})
+        token = (await world.tokens(match))["bob"]["token"]
+        await bob.leave()
+        await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+
+        for count, off_seconds in enumerate((step_seconds, 0), start=1):
+            proxy.off_seconds = off_seconds
+            await eventually(partial(_was_noticed, operator, count))
+            await consistently(lambda: _is_reconnecting(world), 1.5)
+        await world.people("bob", token).join()
+        back = await world.kube.match_until(lambda found: found.status.phase == "Active")
+        assert back.status.connected_at == match.status.connected_at
+
+        name = await world.livekit_name(match)
+        await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+        await world.kube.room_until(lambda room: room.status.restores == 1, room_name(match.metadata.uid))
+        await world.kube.patch("Match", "match", factories.termination("Skip", "alice"))
+        await world.kube.match_until(lambda found: is_true(found, "Finished"))
+        assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+        await world.expect_states(alice="WAITING", bob="WAITING")
+        await operator.end()
+    ports.release()
+
+
+async def _was_noticed(operator: Operator, times: int) -> None:
+    assert operator.log.count("clock was set") == times
+
+
+async def _is_reconnecting(world: World) -> None:
+    assert (await world.kube.match()).status.phase == "Reconnecting"
