@@ -43,7 +43,7 @@ _USERS = Field(
 _ENDED = (
     replace(REASON, values=tuple(reason for reason in EndReason if reason is not EndReason.FAILED)),
     INITIATOR,
-    Field("message", "the cause in a sentence, as `status.end.message`", "bob left and was not back after 3 s"),
+    Field("message", "the cause in a sentence, as `status.end.message`", "bob left and did not come back within 3 s"),
 )
 _OUTCOMES = Field(
     "users",

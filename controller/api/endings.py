@@ -116,7 +116,7 @@ _ROWS: Final = (
         EndReason.LEFT,
         "the client said goodbye to LiveKit, without a signal, and was not back after leaveSeconds",
         RequeuePolicy.OTHERS,
-        "{who} left and was not back after {seconds} s",
+        "{who} left and did not come back within {seconds} s",
         "The other person left the call.",
         Subject.LEAVER,
         superseded_by=frozenset({EndReason.SKIPPED, EndReason.ENDED}),
@@ -145,7 +145,7 @@ _ROWS: Final = (
         "the connection was lost and not back after reconnectSeconds; or heartbeats stopped and LiveKit does "
         "not contradict",
         RequeuePolicy.OTHERS,
-        "{who} lost the connection and was not back after {seconds} s",
+        "{who} lost the connection and did not come back within {seconds} s",
         "The other person lost the connection.",
         Subject.LOST,
         own_notice="Your connection was lost.",
@@ -176,9 +176,10 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.ROOM_LOST,
-        "the room was gone and could not be restored in time, or the Match's own Room was deleted by hand",
+        "the room was gone and could not be restored in time; it was closed on LiveKit in the middle of the call, and "
+        "who was in it did not come back; or the Match's own Room was deleted by hand",
         RequeuePolicy.ALL,
-        "the room was lost and could not be restored",
+        "the room was lost",
         "The call was interrupted by a technical problem.",
     ),
     Ending(

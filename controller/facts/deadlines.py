@@ -14,18 +14,18 @@ from controller.facts.time import from_milliseconds
 _LEAST_AFTER_NOTICE = timedelta(seconds=5)
 # LiveKit notices within 21 s that a client has vanished: what a gateway suspected earlier was something else.
 _SUSPICION = timedelta(seconds=25)
-_PERMANENT = frozenset(
+_GOODBYES = frozenset(
     {
         "CLIENT_INITIATED",
         "PARTICIPANT_REMOVED",
-        "ROOM_DELETED",
-        "ROOM_CLOSED",
         "USER_UNAVAILABLE",
         "USER_REJECTED",
         "SIP_TRUNK_FAILURE",
         "AGENT_ERROR",
     }
 )
+# Nobody's doing: while the Match lives its room is made again, and there is a place to come back to.
+_WENT_WITH_THE_ROOM = frozenset({"ROOM_DELETED", "ROOM_CLOSED"})
 
 
 def ready_deadline(match: Match) -> datetime:
@@ -115,7 +115,12 @@ def windows(
 
 def said_goodbye(reason: str | None) -> bool:
     """Whether a LiveKit DisconnectReason means that the client left on purpose, or was taken out; else it was lost."""
-    return reason in _PERMANENT
+    return reason in _GOODBYES
+
+
+def went_with_the_room(reason: str | None) -> bool:
+    """Whether a LiveKit DisconnectReason means that the room was closed under somebody who was in it."""
+    return reason in _WENT_WITH_THE_ROOM
 
 
 def _not_before(deadline: datetime, server: ServerFacts, window: timedelta) -> datetime:

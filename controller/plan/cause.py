@@ -1,19 +1,26 @@
-"""Why a Match ends, as a value. `plan.causes` finds it, `plan.outcomes` draws from it where everybody goes. Pure."""
+"""Why a Match ends, as a value. `plan.causes` finds it, `plan.outcomes` draws from it where everybody goes. Pure.
+
+Where everybody goes is recorded together with the cause: from then on clients are told to hang up, and whoever does is
+not to be taken for somebody who was never there.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controller.api.endings import ENDINGS, EndReason, Rollback
 from controller.api.match import Match
+from controller.plan.actions import UserOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class EndCause:
     """Why the Match ends. `code` is the word for the condition, `subject` whom `Others` leaves out.
 
-    `replaces` is the reason in the ledger that this one may take the place of.
+    `replaces` is the reason in the ledger that this one may take the place of; `outcomes` are those that were recorded
+    with it, if it is recorded.
     """
 
     reason: EndReason
@@ -23,10 +30,12 @@ class EndCause:
     subject: frozenset[str] = frozenset()
     is_rollback: bool = False
     replaces: str = ""
+    outcomes: tuple[UserOutcome, ...] = ()
 
-    def evidence(self) -> str:
+    def evidence(self, outcomes: Iterable[UserOutcome]) -> str:
         """What the ledger keeps beside reason, initiator and message."""
-        return json.dumps({"code": self.code, "subject": sorted(self.subject)})
+        decided = [[one.identity, one.to, one.place, one.detail] for one in outcomes]
+        return json.dumps({"code": self.code, "subject": sorted(self.subject), "outcomes": decided})
 
 
 def make_cause(
@@ -49,10 +58,12 @@ def failed(code: str, message: str) -> EndCause:
     return EndCause(EndReason.FAILED, code, message, is_rollback=True)
 
 
-def read_evidence(text: str) -> tuple[str, frozenset[str]]:
-    """Code and subject as `EndCause.evidence` wrote them; nothing where somebody else wrote the cause."""
+def read_evidence(text: str) -> tuple[str, frozenset[str], tuple[UserOutcome, ...]]:
+    """Code, subject and outcomes as `EndCause.evidence` wrote them; nothing where somebody else wrote the cause."""
     try:
         value = json.loads(text)
-        return str(value["code"]), frozenset(map(str, value["subject"]))
-    except (ValueError, KeyError, TypeError):
-        return "", frozenset()
+        code, subject = str(value["code"]), frozenset(map(str, value["subject"]))
+        outcomes = tuple(UserOutcome(*map(str, one)) for one in value.get("outcomes", ()))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return "", frozenset(), ()
+    return code, subject, outcomes

@@ -48,8 +48,9 @@ def _recorded_in_ledger(match: Match, seen: MatchSeen, now: datetime) -> EndCaus
         wanted = _terminated(match, seen, now) or _wished(match, seen, now)
         if wanted is not None and wanted.reason in ENDINGS[reason].superseded_by:
             return replace(wanted, replaces=reason.value)
-    code, subject = read_evidence(stored.evidence)
-    return make_cause(match, reason, stored.message, initiator=stored.initiator, subject=subject, code=code)
+    code, subject, decided = read_evidence(stored.evidence)
+    cause = make_cause(match, reason, stored.message, initiator=stored.initiator, subject=subject, code=code)
+    return replace(cause, outcomes=decided)
 
 
 def _recorded_in_status(match: Match, _seen: MatchSeen, _now: datetime) -> EndCause | None:

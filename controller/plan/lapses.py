@@ -6,6 +6,7 @@ whatever somebody wanted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from controller.api.endings import ENDINGS, EndReason
@@ -17,11 +18,12 @@ from controller.facts.deadlines import (
     return_deadlines,
     said_goodbye,
     solo_deadline,
+    went_with_the_room,
 )
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present, value_of
 from controller.plan.cause import EndCause, failed, make_cause
-from controller.plan.presence import presences
+from controller.plan.presence import Presence, presences
 from controller.plan.readiness import is_ready
 
 
@@ -52,17 +54,29 @@ def no_show(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:
 def gone_too_long(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:
     """Somebody dropped out and was not back in time: on purpose (Left), or the network took them (NetworkLost)."""
     deadlines = return_deadlines(match, value_of(seen.ledger), seen.server)
-    overdue = {who: at for who, at in deadlines.items() if now >= at and _looked_after(seen, at)}
     missing = {person.identity: person for person in presences(match, seen) if not person.is_in}
-    late = sorted((at, who) for who, at in overdue.items() if who in missing)
+    late = sorted((at, who) for who, at in deadlines.items() if who in missing and now >= at)
+    late = [(at, who) for at, who in late if _looked_after(seen, at)]
     if not late:
         return None
-    who = late[0][1]
-    timeouts = match.spec.timeouts
-    left = said_goodbye(missing[who].detail)
+    timeouts, first = match.spec.timeouts, missing[late[0][1]]
+    if went_with_the_room(first.detail):
+        return _room_was_closed(match, missing)
+    left = said_goodbye(first.detail)
     reason = EndReason.LEFT if left else EndReason.NETWORK_LOST
     seconds = timeouts.leave_seconds if left else timeouts.reconnect_seconds
-    return make_cause(match, reason, ENDINGS[reason].sentence(who=who, seconds=seconds), subject=frozenset({who}))
+    # A goodbye is one, also where it may be taken back for another moment: nobody waits who has just gone.
+    gone = {who for _, who in late} | {who for who, person in missing.items() if said_goodbye(person.detail)}
+    subject = frozenset(who for who in gone if not went_with_the_room(missing[who].detail))
+    message = ENDINGS[reason].sentence(who=" and ".join(sorted(subject)), seconds=seconds)
+    return make_cause(match, reason, message, subject=subject)
+
+
+def _room_was_closed(match: Match, missing: Mapping[str, Presence]) -> EndCause:
+    """Somebody closed the room on LiveKit in the middle of the call: none of those who were in it is to blame."""
+    names = " and ".join(sorted(missing))
+    detail = f"it was closed on LiveKit, and {names} did not come back within {match.spec.timeouts.reconnect_seconds} s"
+    return make_cause(match, EndReason.ROOM_LOST, ENDINGS[EndReason.ROOM_LOST].sentence(detail=detail))
 
 
 def silent(match: Match, seen: MatchSeen, _now: datetime) -> EndCause | None:
@@ -73,6 +87,8 @@ def silent(match: Match, seen: MatchSeen, _now: datetime) -> EndCause | None:
     beats = seen.heartbeats
     if match.status.connected_at is None or not beats.silent:
         return None
+    if not (beats.decide_alone or isinstance(seen.people, Present)):
+        return None  # LiveKit has not been asked yet: it could contradict
     lost = {
         person.identity
         for person in presences(match, seen)

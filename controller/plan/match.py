@@ -156,7 +156,8 @@ def _close_room(match: Match, seen: MatchSeen) -> tuple[AnyAction, ...]:
 def _let_go(match: Match, seen: MatchSeen, cause: EndCause) -> AnyAction:
     """The cause is recorded, then the users are DISCONNECTING, then they are settled. A rollback is one step."""
     ledger = value_of(seen.ledger)
-    target, evidence = _target(match), cause.evidence()
+    target, users = _target(match), outcomes(match, seen, cause)
+    evidence = cause.evidence(users)
     if ledger is not None and ledger.claimed and not cause.is_rollback:
         if ledger.end is None or ledger.end.cause.reason == cause.replaces:
             return RecordEnd(
@@ -170,7 +171,6 @@ def _let_go(match: Match, seen: MatchSeen, cause: EndCause) -> AnyAction:
             )
         if ledger.phase != MatchPhase.TERMINATING:
             return _advance(match, seen, "DISCONNECTING")
-    users = outcomes(match, seen, cause)
     return Settle(target, users, cause.reason.value, cause.initiator, cause.message, evidence, session_id(match))
 
 

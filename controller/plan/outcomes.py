@@ -16,7 +16,9 @@ from controller.plan.presence import Presence, presences
 
 
 def outcomes(match: Match, seen: MatchSeen, cause: EndCause) -> tuple[UserOutcome, ...]:
-    """One outcome per participant, in the order of the spec."""
+    """One outcome per participant, in the order of the spec; as it was recorded, if it was."""
+    if [one.identity for one in cause.outcomes] == list(match.spec.identities):
+        return cause.outcomes
     if cause.is_rollback:
         return tuple(UserOutcome(identity, "BACK", "ORIG") for identity in match.spec.identities)
     ever = {status.identity for status in match.status.participants if status.connected_at is not None}

@@ -59,13 +59,15 @@ def presences(match: Match, seen: MatchSeen) -> tuple[Presence, ...]:
 def _presence(
     person: Participant, before: ParticipantStatus | None, event: LastEvent | None, seen: MatchSeen
 ) -> Presence:
-    was_in = before is not None and before.state is not ParticipantState.INVITED
+    if event is not None and _is_of_before(event, before):
+        event = None
+    was_seen = event is not None or (before is not None and before.state is not ParticipantState.INVITED)
     if isinstance(seen.people, Present):
         listed = next((p for p in seen.people.value if p.identity == person.livekit_identity), None)
         newer = event is None or seen.people.at - _LIST_MARGIN > from_milliseconds(event.at_ms)
         # What is told of another session of the person says nothing about the one that is listed.
         other = listed is not None and event is not None and event.event in LEFT_EVENTS and event.sid != listed.sid
-        if (newer or other) and (listed is not None or was_in):
+        if (newer or other) and (listed is not None or was_seen):
             return _from_list(person.identity, before, event, listed, seen.people.at)
     if event is not None and event.reason != _DUPLICATE:
         return _from_event(person.identity, event)
@@ -79,6 +81,13 @@ def _presence(
             before.participant_sid,
         )
     return Presence(person.identity, ParticipantState.INVITED, None, None, None, None)
+
+
+def _is_of_before(event: LastEvent, before: ParticipantStatus | None) -> bool:
+    """Whether the event tells of an earlier session than the one that the status knows already."""
+    if before is None or before.participant_sid in {None, event.sid}:
+        return False
+    return from_milliseconds(event.at_ms) < before.since
 
 
 def _from_event(identity: str, event: LastEvent) -> Presence:

@@ -13,7 +13,7 @@ async def test_whoever_leaves_and_is_not_back_ends_the_call_for_both(world: Worl
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None
     assert (over.status.phase, over.status.end.reason) == ("Ended", "Left")
-    assert over.status.end.message == "bob left and was not back after 1 s"
+    assert over.status.end.message == "bob left and did not come back within 1 s"
     assert [(one.identity, one.state, one.place) for one in over.status.end.outcomes] == [
         ("alice", "Waiting", "Now"),
         ("bob", "Idle", None),
@@ -49,5 +49,5 @@ async def test_whoever_vanishes_and_does_not_come_back_is_lost_to_the_network(wo
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"), timeout_seconds=60)
     assert over.status.end is not None
     assert over.status.end.reason == "NetworkLost"
-    assert over.status.end.message == "bob lost the connection and was not back after 1 s"
+    assert over.status.end.message == "bob lost the connection and did not come back within 1 s"
     await world.expect_states(alice="WAITING", bob="IDLE")

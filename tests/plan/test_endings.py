@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -406,14 +407,41 @@ def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...
     cause = cause_of_end(match, seen, b.at(seconds))
     if cause is None:
         return
+    decided = outcomes(match, seen, cause)
     stored = b.ledger(
         "Terminating",
         recorded=cause.reason,
         initiator=cause.initiator,
         message=cause.message,
-        evidence=cause.evidence(),
+        evidence=cause.evidence(decided),
     )
-    assert cause_of_end(match, b.both_in(ledger=stored), b.at(9)) == cause
+    found = cause_of_end(match, b.both_in(ledger=stored), b.at(9))
+    assert found == replace(cause, outcomes=decided)
+
+
+@pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
+def test_where_everybody_goes_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
+    """Clients are told to hang up before their users are settled: in between, everybody has gone."""
+    _, match, seen, seconds, *_ = case
+    cause = cause_of_end(match, seen, b.at(seconds))
+    if cause is None or cause.is_rollback:
+        return
+    decided = outcomes(match, seen, cause)
+    stored = b.ledger("Terminating", recorded=cause.reason, evidence=cause.evidence(decided))
+    afterwards = b.all_made(seconds + 1, ledger=stored, people=())
+    (settle,) = plan_match(match, afterwards, b.at(seconds + 1)).actions
+    assert isinstance(settle, a.Settle)
+    assert settle.outcomes == decided
+
+
+@pytest.mark.parametrize(
+    "evidence", ["", "not JSON", "[]", '{"code": "NoShow", "subject": ["bob"]}', '{"outcomes": 7}']
+)
+def test_what_is_not_recorded_is_decided_when_the_users_are_settled(evidence: str) -> None:
+    stored = b.ledger("Terminating", recorded="NoShow", evidence=evidence)
+    (settle,) = plan_match(b.connecting(), b.all_made(30, ledger=stored, people=(b.person("alice"),)), b.at(30)).actions
+    assert isinstance(settle, a.Settle)
+    assert [(one.identity, one.to) for one in settle.outcomes] == [("alice", "WAITING"), ("bob", "IDLE")]
 
 
 def test_an_end_that_only_the_status_remembers_counts_with_its_code() -> None:

@@ -55,6 +55,8 @@ def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, froz
         ("CONNECTION_TIMEOUT", 24.9, None),
         ("CONNECTION_TIMEOUT", 25.1, EndReason.NETWORK_LOST),
         ("SIGNAL_CLOSE", 25.1, EndReason.NETWORK_LOST),
+        ("ROOM_DELETED", 24.9, None),
+        ("ROOM_CLOSED", 24.9, None),
     ],
 )
 def test_whoever_is_not_back_in_time_ends_the_match(detail: str, seconds: float, reason: EndReason | None) -> None:
@@ -144,3 +146,49 @@ def test_who_could_not_join_in_an_outage_gets_the_time_again() -> None:
     for seconds, over in ((61, False), (85.1, True)):
         seen = replace(b.all_made(seconds), server=back)
         assert (cause(b.connecting(), seen, b.at(seconds)) is not None) is over, seconds
+
+
+@pytest.mark.parametrize("detail", ["ROOM_DELETED", "ROOM_CLOSED"])
+def test_a_room_that_is_closed_under_people_is_nobodys_fault(detail: str) -> None:
+    match, seen = both_dropped(detail, detail), both_gone(26, detail, detail)
+    found = cause_of_end(match, seen, b.at(26))
+    assert found is not None
+    assert (found.reason, found.subject) == (EndReason.ROOM_LOST, frozenset())
+    assert "closed on LiveKit, and alice and bob did not come back within 15 s" in found.message
+    assert [one.to for one in outcomes(match, seen, found)] == ["WAITING", "WAITING"]
+
+
+@pytest.mark.parametrize(
+    ("alice", "bob", "seconds", "reason", "subject"),
+    [
+        # Bob has half a second left to come back, and has said goodbye all the same.
+        ("CLIENT_INITIATED", "CLIENT_INITIATED", 13.2, EndReason.LEFT, {"alice", "bob"}),
+        ("CLIENT_INITIATED", "CONNECTION_TIMEOUT", 13.2, EndReason.LEFT, {"alice"}),
+        ("CLIENT_INITIATED", "ROOM_DELETED", 30, EndReason.LEFT, {"alice"}),
+        ("CONNECTION_TIMEOUT", "CONNECTION_TIMEOUT", 25.3, EndReason.NETWORK_LOST, {"alice"}),
+        ("CONNECTION_TIMEOUT", "CONNECTION_TIMEOUT", 25.9, EndReason.NETWORK_LOST, {"alice", "bob"}),
+    ],
+)
+def test_of_two_who_are_gone_those_are_not_queued_again_who_went(
+    alice: str, bob: str, seconds: float, reason: EndReason, subject: set[str]
+) -> None:
+    match, seen = both_dropped(alice, bob), both_gone(seconds, alice, bob)
+    assert cause(match, seen, b.at(seconds)) == (reason, frozenset(subject))
+
+
+def both_dropped(alice: str, bob: str) -> Match:
+    """Alice dropped out at second 10, and bob 0.6 s later."""
+    match = b.active(timeouts=TIMEOUTS)
+    for seconds in (LEFT_AT + 0.1, LEFT_AT + 0.7):
+        status = match_status(match, both_gone(seconds, alice, bob), b.at(seconds), None)
+        match = match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
+    return match
+
+
+def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
+    """Both witnesses, asked at that second."""
+    last = {"alice": b.event("left", LEFT_AT, sid="PA_alice", reason=alice)}
+    if seconds > LEFT_AT + 0.6:
+        last["bob"] = b.event("left", LEFT_AT + 0.6, sid="PA_bob", reason=bob)
+    people = () if "bob" in last else (b.person("bob"),)
+    return b.both_in(seconds, ledger=b.ledger("Reconnecting", last=last), people=people)

@@ -283,3 +283,31 @@ def test_a_late_leave_of_an_older_session_does_not_end_the_newer_one() -> None:
     late = b.event("left", 9.5, sid="PA_1", reason="CONNECTION_TIMEOUT")
     result = verdict(before=before, event=late, listed=b.person("alice", sid="PA_2"), read=9)
     assert result.is_in
+
+
+def test_a_goodbye_of_an_older_session_says_nothing_of_how_the_newer_one_went() -> None:
+    # The join of PA_2 was lost, and a poll saw it; now it is gone, and no webhook has said why.
+    before = {**CONNECTED, "participant_sid": "PA_2", "since": b.at(20), "evidence": "poll"}
+    goodbye = b.event("left", 9, sid="PA_1", reason="CLIENT_INITIATED")
+    result = verdict(before=before, event=goodbye, listed=None, read=100)
+    assert (result.state, result.detail, result.since) == ("Left", "not listed any more", b.at(100))
+
+
+@pytest.mark.parametrize("name", ["left", "joined"])
+def test_news_of_an_older_session_do_not_count_while_nobody_was_read(name: str) -> None:
+    before = {**CONNECTED, "participant_sid": "PA_2", "since": b.at(20), "evidence": "poll"}
+    result = verdict(before=before, event=b.event(name, 9, sid="PA_1", reason="CLIENT_INITIATED"), read=None)
+    assert (result.state, result.participant_sid, result.since) == ("Connected", "PA_2", b.at(20))
+
+
+def test_a_session_that_came_and_went_unseen_counts_as_the_webhook_tells_it() -> None:
+    before = {**CONNECTED, "participant_sid": "PA_1", "since": b.at(3)}
+    result = verdict(
+        before=before, event=b.event("left", 9, sid="PA_2", reason="CLIENT_INITIATED"), listed=None, read=9
+    )
+    assert (result.state, result.detail, result.since) == ("Left", "CLIENT_INITIATED", b.at(9))
+
+
+def test_whoever_joined_and_is_not_listed_later_is_not_in_though_no_status_told_of_it() -> None:
+    result = verdict(event=b.event("joined", 3, sid="PA_1"), listed=None, read=60)
+    assert (result.state, result.evidence) == ("Left", "poll")
