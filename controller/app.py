@@ -20,7 +20,7 @@ from aiohttp import web
 
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.match import Match
-from controller.api.names import MATCH, ROOM, livekit_room_name
+from controller.api.names import MATCH, ROOM, livekit_room_name, room_name
 from controller.api.room import Room
 from controller.backends import Backends, LiveKitServer, TokensMemory
 from controller.clients.connection import KubernetesConnection, read_credentials
@@ -93,6 +93,7 @@ class Operator:
             matches=matches.in_namespace,
             confirm=leadership.confirm,
             outdated=leadership.outdated,
+            restored=self._match_restored,
         )
         self._backends = Backends(
             settings.cluster_id,
@@ -225,6 +226,14 @@ class Operator:
     def _match_kept(self, match: Match) -> None:
         self._backends.calls.kept(match)
         self._backends.finished.kept(match)
+
+    def _match_restored(self, match: Match) -> None:
+        """Tokens that were in Redis, and the record of the room, are made again."""
+        if match.spec.tokens.delivery.to_redis:
+            self._backends.tokens.lost(match.metadata.uid, self._backends.clock.now())
+        namespace, name = match.metadata.namespace, match.metadata.name
+        self._worker.enqueue(Key(Kind.MATCH, namespace, name), "restored")
+        self._worker.enqueue(Key(Kind.ROOM, namespace, room_name(match.metadata.uid)), "restored")
 
     def _match_gone(self, match: Match) -> None:
         self._router.match_gone(match)

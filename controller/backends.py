@@ -16,7 +16,7 @@ from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.livekit import LiveKitClient
 from controller.clock import Clock
 from controller.facts.match import ServerFacts, TokensFacts
-from controller.facts.observation import Absent, Observation, Present
+from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.loop.lease import Leadership
 from controller.loop.pools import Pools
 from controller.observe.audit import AuditView
@@ -68,6 +68,10 @@ class TokensMemory:
     def revoked(self, uid: str, at: datetime) -> None:
         """The tokens are gone from wherever they were."""
         self._known[uid] = Absent(at)
+
+    def lost(self, uid: str, at: datetime) -> None:
+        """Redis has lost its data, and with it the tokens that were there."""
+        self._known[uid] = Unknown(at, "Redis lost its data; tokens are delivered anew")
 
     def forget(self, uid: str) -> None:
         """The Match itself is gone."""

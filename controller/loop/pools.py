@@ -36,7 +36,8 @@ _STATES = {
 
 class Pools:
     """Pools by namespace. `matches` lists the known Matches of one; `confirm` checks that the lease is still ours,
-    and `outdated` hears of an epoch above it.
+    and `outdated` hears of an epoch above it. `restored` hears of a Match whose users were claimed again: of what else
+    there was of it in Redis nothing is left.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pools:
         matches: Callable[[str], Iterable[Match]],
         confirm: Callable[[], Awaitable[None]],
         outdated: Callable[[int], None],
+        restored: Callable[[Match], None],
     ) -> None:
         self._redis = redis
         self._cluster_id = cluster_id
@@ -55,6 +57,7 @@ class Pools:
         self._matches = matches
         self._confirm = confirm
         self._outdated = outdated
+        self._restored = restored
         self._epoch = 0
         self._open: dict[str, Pool] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -122,6 +125,7 @@ class Pools:
             self.check(namespace, reply)
             if isinstance(reply, ClaimOk):
                 restored += 1
+                self._restored(match)
             elif not isinstance(reply, Settled):
                 log.error("match could not be restored", key=f"{namespace}/{match.metadata.name}", answer=str(reply))
         return restored

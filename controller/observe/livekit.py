@@ -46,6 +46,7 @@ class LiveKitView:
         self._people: dict[str, Present[People]] = {}
         self._disputes: dict[str, _Dispute] = {}
         self._miscounted: set[str] = set()
+        self._unread: set[str] = set()
         self._snapshot_at: datetime | None = None
         self.answers_since: datetime | None = None
         self.silent_since: datetime | None = None
@@ -87,6 +88,7 @@ class LiveKitView:
         for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
             known.pop(name, None)
         self._miscounted.discard(name)
+        self._unread.discard(name)
 
     @property
     def failure(self) -> str:
@@ -117,6 +119,7 @@ class LiveKitView:
         if before is not None and before.at > at:
             return  # an answer that was asked for later has been faster
         self._people[name] = Present(people, at)
+        self._unread.discard(name)
         if before is None or before.value != people:
             self._on_change((name,))
 
@@ -134,6 +137,8 @@ class LiveKitView:
         self._failure = self.silent_since = None
         self._snapshot_at = sent_at
         listed = {room.name: room for room in rooms}
+        # Whoever left while we were away has left an empty room, and no news of it will come.
+        self._unread = set(listed) if is_first else self._unread & listed.keys()
         # One read of two: the planner of rooms asks again before it believes that one is gone.
         lost = [name for name, known in self._rooms.items() if name not in listed and known.at < sent_at]
         for name in lost:
@@ -143,8 +148,7 @@ class LiveKitView:
             if self._is_older(room.name, sent_at):
                 if self._take(room, sent_at):
                     changed.append(room.name)
-                # Whoever left while we were away has left an empty room, and no news of it will come.
-                if self._wants_people(room) or is_first:
+                if self._wants_people(room):
                     recount.append(room.name)
         self._gone = {name: at for name, at in self._gone.items() if name not in listed or at >= sent_at}
         self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}
@@ -159,6 +163,7 @@ class LiveKitView:
         for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
             known.clear()
         self._miscounted.clear()
+        self._unread.clear()
         self._snapshot_at, self.answers_since = None, at
         if self._failure is not None:
             self.silent_since, self._failure = at, (at, self._failure[1])
@@ -206,9 +211,9 @@ class LiveKitView:
         return people.at - dispute.since > _COUNT_LAGS
 
     def _wants_people(self, room: LiveKitRoom) -> bool:
-        """Whether who is in a listed room should be read (again)."""
+        """Whether who is in a listed room should be read (again). Of those of the first snapshot: until they were."""
         people = self._people.get(room.name)
         if people is None:
-            return room.num_participants > 0
+            return room.num_participants > 0 or room.name in self._unread
         settled = all(person.is_active for person in people.value)
         return room.num_participants != seats_taken(people.value) or not settled

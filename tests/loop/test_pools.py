@@ -61,11 +61,12 @@ class Bench:
         self.redis = redis
         self.confirmed = 0
         self.outdated: list[int] = []
+        self.restored: list[Match] = []
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.pools = Pools(
             cast("Redis", redis), b.CLUSTER, clock,
             matches=lambda namespace: [m for m in matches if m.metadata.namespace == namespace],
-            confirm=self._confirm, outdated=self.outdated.append,
+            confirm=self._confirm, outdated=self.outdated.append, restored=self.restored.append,
         )  # fmt: skip
         self.pools.begin_epoch(7)
 
@@ -113,6 +114,7 @@ async def test_a_redis_that_lost_its_data_gets_the_live_matches_back_before_the_
     restored = bench.redis.calls[1][1]
     assert "Restore" in restored
     assert restored[0] == f"restoring:{pool.incarnation}"
+    assert bench.restored == [live]
 
 
 async def test_a_restore_that_somebody_else_began_is_taken_over() -> None:
@@ -125,7 +127,9 @@ async def test_a_restore_that_somebody_else_began_is_taken_over() -> None:
 async def test_a_match_that_cannot_be_restored_does_not_keep_the_pool_closed(answer: list[str]) -> None:
     redis = MemoryRedis(None)
     redis.claim_answer = answer
-    assert (await Bench(redis, b.active()).pools.get(NAMESPACE)).incarnation == redis.incarnation
+    bench = Bench(redis, b.active())
+    assert (await bench.pools.get(NAMESPACE)).incarnation == redis.incarnation
+    assert bench.restored == []
 
 
 async def test_a_loss_in_the_middle_of_a_restore_keeps_the_pool_closed() -> None:

@@ -243,6 +243,7 @@ def test_agents_and_recorders_are_listed_and_not_counted(bench: Bench) -> None:
 def test_people_are_read_where_the_counts_differ(
     bench: Bench, case: str, count: int, people: tuple[LiveKitParticipant, ...] | None, asked: bool
 ) -> None:
+    bench.view.snapshot([], b.at(0))
     bench.view.snapshot([ROOM], b.at(1))
     if people is not None:
         bench.view.saw_people("r", people, b.at(2))
@@ -280,3 +281,12 @@ def test_a_server_that_is_silent_while_the_clock_is_set_is_silent_since_then(ben
     bench.view.restart(b.at(-600))
     assert (bench.view.silent_since, bench.view.failure) == (b.at(-600), "no answer")
     assert bench.view.room("r", b.at(-599)) == Unknown(b.at(-600), "no answer")
+
+
+def test_who_was_there_at_first_is_asked_for_until_it_was_read(bench: Bench) -> None:
+    assert bench.view.snapshot([ROOM, b.a_livekit_room(name="s")], b.at(5)) == ["r", "s"]
+    bench.view.saw_people("s", (), b.at(5))
+    assert bench.view.snapshot([ROOM, b.a_livekit_room(name="s")], b.at(7)) == ["r"]
+    bench.view.saw_people("r", (), b.at(7))
+    assert bench.view.snapshot([ROOM, b.a_livekit_room(name="s")], b.at(9)) == []
+    assert bench.view.snapshot([ROOM, b.a_livekit_room(name="new")], b.at(11)) == []

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from tests import factories
@@ -125,3 +130,27 @@ async def test_a_redis_that_lost_everything_is_filled_again_from_the_matches(wor
     assert (await world.user("alice")).match == match.metadata.uid
     await world.delete()
     assert await world.queue() == places
+
+
+async def test_tokens_and_the_record_of_the_room_are_in_redis_again_after_it_lost_everything(world: World) -> None:
+    await world.operators.start(poll_seconds="0.5")
+    await world.enqueue("alice", "bob")
+    match = await world.ready(tokens={"delivery": "Both"})
+    room = world.keys.room(await world.livekit_name(match))
+    before = _without_times(await world.hash(room))
+    await world.redis.delete(*[key async for key in world.redis.scan_iter(f"{world.keys.prefix}*")])
+
+    async def there_again() -> dict[str, Any]:
+        assert _without_times(await world.hash(room)) == before
+        tokens = await world.hash(world.keys.tokens(match.metadata.uid))
+        assert tokens.keys() == {"alice", "bob"}
+        return {who: json.loads(text) for who, text in tokens.items()}
+
+    entries = await eventually(there_again)
+    assert entries == await world.tokens(match)
+    await asyncio.gather(*(world.people(who, entry["token"], entry["url"]).join() for who, entry in entries.items()))
+    await world.kube.match_until(lambda found: found.status.phase == "Active")
+
+
+def _without_times(record: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in record.items() if name not in {"createdAt", "lastUpdated"}}
