@@ -23,6 +23,9 @@ ALICE = (b.person("alice"),)
 PATIENT = {"reconnectSeconds": 120, "soloSeconds": 20}
 
 
+GONE = b.event("left", 3.5, sid="PA_bob", reason="CONNECTION_TIMEOUT")
+
+
 def silent(*who: str, alone: bool = False) -> HeartbeatFacts:
     return HeartbeatFacts(frozenset(who), 90.0, decide_alone=alone)
 
@@ -36,6 +39,18 @@ BOB_IS_JOINED = (*ALICE, b.person("bob", state="JOINED"))
         ("LiveKit says that media is up", replace(b.both_in(), heartbeats=silent("bob")), False),
         ("LiveKit has lost him too", replace(b.both_in(people=ALICE), heartbeats=silent("bob")), True),
         ("only his socket is open", replace(b.both_in(people=BOB_IS_JOINED), heartbeats=silent("bob")), True),
+        (
+            "LiveKit has not been asked yet",
+            replace(
+                b.both_in(people=b.unknown(), ledger=b.ledger("Active", last={"bob": GONE})), heartbeats=silent("bob")
+            ),
+            False,
+        ),
+        (
+            "LiveKit has not been asked yet, and heartbeats decide alone",
+            replace(b.both_in(people=b.unknown()), heartbeats=silent("bob", alone=True)),
+            True,
+        ),
         ("heartbeats decide alone", replace(b.both_in(), heartbeats=silent("bob", alone=True)), True),
         (
             "LiveKit cannot be asked",
