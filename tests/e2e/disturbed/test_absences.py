@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from controller.api.endings import EndReason
 from controller.api.match import Match
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import SettleRequest
 from controller.facts.ledger import Cause
+from controller.plan.actions import UserOutcome
+from controller.plan.cause import EndCause
 from tests import factories
 from tests.support.gateways import Beats, raise_flag, send
 from tests.support.kube import is_true
@@ -107,13 +110,39 @@ async def test_a_skip_replaces_the_goodbye_that_a_killed_operator_had_recorded(w
     await bob.leave()
     await world.kube.match_until(lambda found: found.status.reason == "Left")
     await operator.kill()
-    await _record_end(world, operator, match, "Left")
+    # As an earlier version recorded it: without where everybody goes.
+    message, evidence = "bob left and did not come back within 20 s", '{"code": "Left", "subject": ["bob"]}'
+    await _record_end(world, operator, match, "Left", message, evidence)
     await world.kube.patch("Match", "match", factories.termination("Skip", "bob", "next"))
     await operator.start()
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None
     assert (over.status.end.reason, over.status.end.initiator) == ("Skipped", "bob")
     await world.expect_states(alice="WAITING", bob="WAITING")
+
+
+async def test_whoever_hangs_up_as_told_is_not_taken_for_somebody_who_never_came(world: World) -> None:
+    """The operator dies after it has recorded that bob never came; the next one settles, and alice is gone by then."""
+    (place, _) = await world.enqueue("alice", "bob")
+    operator = await world.operators.start()
+    match = await world.ready()
+    tokens = await world.tokens(match)
+    alice = world.people("alice", tokens["alice"]["token"])
+    await alice.join()
+    await world.kube.match_until(lambda found: found.status.connected == "1/2")
+    await operator.kill()
+    found = EndCause(EndReason.NO_SHOW, "NoShow", "bob did not join within 25 s", subject=frozenset({"bob"}))
+    decided = (UserOutcome("alice", "WAITING", "NOW"), UserOutcome("bob", "IDLE", "NOW", "NeverSeen"))
+    await _record_end(world, operator, match, found.reason, found.message, found.evidence(decided))
+    await alice.leave()
+    await operator.start()
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert [(one.identity, one.state, one.detail) for one in over.status.end.outcomes] == [
+        ("alice", "Waiting", None),
+        ("bob", "Idle", "NeverSeen"),
+    ]
+    assert (await world.queue())["alice"] > place
 
 
 async def test_a_call_that_outlived_a_loss_of_redis_ends_as_any_other(world: World) -> None:
@@ -144,12 +173,12 @@ async def _is_skipped(world: World, name: str) -> None:
     assert set((await world.states(*over.spec.identities)).values()) == {"WAITING"}
 
 
-async def _record_end(world: World, operator: Operator, match: Match, reason: str) -> None:
+async def _record_end(world: World, operator: Operator, match: Match, reason: str, message: str, evidence: str) -> None:
     """What the first of the steps that end a call writes, and the operator died right after it."""
     incarnation = await world.redis.get(world.keys.incarnation())
     epoch = int(await world.redis.get(world.keys.fence(0)) or 0)
     pool = Pool(world.gateway.redis, world.keys, 0, epoch, str(incarnation))
-    cause = Cause(reason, "", "bob left and was not back after 20 s", '{"code": "Left", "subject": ["bob"]}')
+    cause = Cause(reason, "", message, evidence)
     uid = match.metadata.uid
     assert not operator.running
     reply = await pool.settle(SettleRequest(uid, uid, (), cause, final=False), now_ms=0)
