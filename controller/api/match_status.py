@@ -25,14 +25,13 @@ class ParticipantState(StrEnum):
 
 
 class Evidence(StrEnum):
-    """Which witness it was."""
+    """Which witness it was: of where somebody is, or of the end that goes back to them."""
 
     WEBHOOK = "webhook"
     POLL = "poll"
     HEARTBEAT = "heartbeat"
     SIGNAL = "signal"
     FLAG = "flag"
-    TOMBSTONE = "tombstone"
     USER_STATE = "userState"
 
 
@@ -94,7 +93,8 @@ class ParticipantStatus(ApiModel):
     """Since when, by the time of the evidence."""
 
     evidence: Evidence | None = None
-    """Which witness told: webhook, poll, heartbeat, signal, flag, tombstone or userState."""
+    """Which witness told: of where the person is (webhook, poll), or of the end that goes back to them (heartbeat,
+    signal, flag, userState)."""
 
     detail: str | None = None
     """What the witness said, for example CONNECTION_TIMEOUT."""

@@ -15,6 +15,7 @@ from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.match import (
     EndStatus,
+    Evidence,
     Match,
     Outcome,
     OutcomeState,
@@ -185,12 +186,21 @@ class MatchView:
             identity=person.identity,
             state=state,
             since=since or self.match.metadata.creation_timestamp or self.now,
-            evidence=person.evidence,
+            evidence=before.evidence if self.was_over and before is not None else self._witness(person),
             detail=detail,
             queued_at=queued_at or (before.queued_at if before is not None else None),
             participant_sid=person.participant_sid,
             connected_at=connected_at or (person.since or self.now if person.is_in else None),
         )
+
+    def _witness(self, person: Presence) -> Evidence | None:
+        """Who has told of this person: of the end that goes back to them, if it does, else of where they are."""
+        if self.cause is None or person.identity not in self.cause.subject:
+            return person.evidence
+        wish = self.ledger.wish if self.ledger is not None and self.match.spec.termination is None else None
+        if wish is not None and wish.user == person.identity:
+            return Evidence.SIGNAL if wish.via == "signal" else Evidence.FLAG
+        return _WITNESSES.get(self.cause.code, person.evidence)
 
     @cached_property
     def end(self) -> EndStatus | None:
@@ -203,6 +213,9 @@ class MatchView:
             message=self.cause.message,
             outcomes=tuple(_outcomes(self.match, self.ledger)),
         )
+
+
+_WITNESSES = {"HeartbeatsStopped": Evidence.HEARTBEAT, "UserTakenAway": Evidence.USER_STATE}
 
 
 def _outcomes(match: Match, ledger: Ledger) -> Iterator[Outcome]:

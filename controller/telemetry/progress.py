@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 _NO_EVENT = frozenset({RoomIssue.STALE})
 
 
+_SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
+
+
 class Progress:
     """Hears of every status that was written."""
 
@@ -73,7 +76,8 @@ class Progress:
         known = {person.identity: person.state for person in before.participants}
         now = self._clock.now()
         for person in status.participants:
-            if person.evidence is None or known.get(person.identity) is person.state:
+            # What else may be named there has told of the end, and not of the moment at which somebody went.
+            if person.evidence not in _SEES_PEOPLE or known.get(person.identity) is person.state:
                 continue
             metrics.detection_seconds.labels(person.evidence.value).observe(
                 max(0.0, (now - person.since).total_seconds())

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from controller.api.failures import ErrorType, LastError, Recovery, Severity
-from controller.api.match import MAX_HISTORY, Match, MatchStatus
+from controller.api.match import MAX_HISTORY, Evidence, Match, MatchStatus
 from controller.api.names import token_secret_name
-from controller.api.phases import MatchPhase
+from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.facts.ledger import Cause, End, Ledger, Wish
 from controller.facts.match import MatchSeen, Refusal
 from controller.status.match import match_status
 from controller.status.patch import merge_patch
@@ -51,6 +52,15 @@ PHASES: list[tuple[str, Match, MatchSeen, float, MatchPhase]] = [
     ("both came before it was said to be Ready", b.a_match(), b.both_in(), 4, MatchPhase.ACTIVE),
     ("one dropped", b.active(), b.both_in(people=ALICE), 9, MatchPhase.RECONNECTING),
     ("Redis away while up", b.active(), b.both_in(ledger=b.unknown()), 9, MatchPhase.ACTIVE),
+    ("Redis away, and one dropped", b.active(), b.both_in(ledger=b.unknown(), people=ALICE), 9, MatchPhase.ACTIVE),
+    ("Redis away, and both came", b.connecting(), b.both_in(ledger=b.unknown()), 4, MatchPhase.CONNECTING),
+    (
+        "Redis has lost the ledger",
+        b.a_match(status={"phase": "Creating", "started_at": b.T0}),
+        b.seen(),
+        4,
+        MatchPhase.CREATING,
+    ),
     (
         "LiveKit away while up",
         b.active(),
@@ -94,6 +104,16 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
     ),
     ("busy", b.a_match(), b.seen(refusal=BUSY), "Accepted", F, "UserBusy", "bob is in another match, calls/other"),
     ("claimed", b.a_match(), b.seen(ledger=b.ledger()), "Accepted", T, "UsersClaimed", "alice and bob"),
+    ("claimed, and ending", b.active(termination=END), b.both_in(), "Accepted", T, "UsersClaimed", "alice and bob"),
+    (
+        "over, and never claimed",
+        b.a_match(status={"phase": "Failed", "reason": "TooLate", "end": {"reason": "Failed"}}),
+        b.seen(),
+        "Accepted",
+        F,
+        "NotClaimed",
+        "not claimed yet",
+    ),
     ("no Room", b.a_match(), b.seen(ledger=b.ledger()), "RoomReady", F, "NoRoom", "no Room yet"),
     ("room missing", b.a_match(), b.all_made(livekit_room=None), "RoomReady", F, "RoomMissing", b.LIVEKIT_NAME),
     (
@@ -238,6 +258,12 @@ def test_nothing_began_before_the_users_were_claimed() -> None:
 
 def test_a_match_that_is_ending_does_not_become_ready_or_connected() -> None:
     status = status_of(b.a_match(termination=END), b.both_in())
+    assert (status.ready_at, status.connected_at) == (None, None)
+    assert status_of(b.connecting(termination=END), b.both_in()).connected_at is None
+
+
+def test_nobody_has_met_in_a_room_that_is_not_ready() -> None:
+    status = status_of(b.a_match(), b.both_in(tokens=None))
     assert (status.ready_at, status.connected_at) == (None, None)
 
 
@@ -500,6 +526,7 @@ def test_why_a_match_was_not_accepted_is_still_said_once_it_is_settled(reason: s
 def test_tokens_that_cannot_be_renewed_do_not_make_a_lost_room() -> None:
     # The room is there; only the tokens run out while the API server is away.
     status = status_of(b.active(), b.both_in(700), 700, error=OUTAGE)
+    assert condition(status, "Ready")[:2] == ("False", "TokensDue")
     assert "room was lost" not in condition(status, "Ready")[2]
 
 
@@ -516,3 +543,138 @@ def test_a_match_that_is_over_says_the_same_when_it_is_looked_at_again() -> None
 def test_a_match_that_ended_in_a_moment_still_tells_since_when_it_was_terminating() -> None:
     ended = status_of(b.active(termination=END), b.all_gone(people=b.both_in().people), 60)
     assert [(step.phase, step.time) for step in ended.history] == [("Terminating", b.at(5)), ("Ended", b.at(60))]
+
+
+def test_both_lines_of_an_end_in_a_moment_say_why() -> None:
+    settled = b.ledger("Terminating", settled="Ended", initiator="alice", message="alice ended the call")
+    ended = status_of(b.active(), b.all_gone(ledger=settled), 60)
+    assert [(step.reason, step.message) for step in ended.history] == [("Ended", "alice ended the call")] * 2
+
+
+@pytest.mark.parametrize(
+    ("match", "settled", "phases"),
+    [
+        (b.a_match(status={"phase": "Pending"}), "Failed", ["Failed"]),
+        (b.a_match(), "Ended", ["Ended"]),
+        (b.active(status={"phase": "Terminating"}), "Ended", ["Ended"]),
+    ],
+    ids=["undone", "never seen before", "seen while it was"],
+)
+def test_a_match_that_was_not_terminating_unseen_does_not_tell_so(
+    match: Match, settled: str, phases: list[str]
+) -> None:
+    over = status_of(match, b.all_gone(ledger=b.ledger("", settled=settled)), 60)
+    assert [step.phase for step in over.history] == phases
+
+
+# What happens to a Match in a phase, and where it leads: (phase, match, seen, next phase).
+ARROWS: list[tuple[str, Match, MatchSeen, str]] = [
+    ("Pending", b.a_match(), b.seen(ledger=b.ledger()), "Creating"),
+    ("Pending", b.a_match(), b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=BUSY), "Failed"),
+    ("Pending", b.a_match(termination=END), b.seen(), "Terminating"),
+    ("Creating", b.a_match(), b.all_made(), "Connecting"),
+    ("Creating", b.a_match(), b.seen(ledger=b.ledger(settled="Failed")), "Failed"),
+    ("Creating", b.a_match(deleted=True), b.seen(ledger=b.ledger()), "Terminating"),
+    ("Connecting", b.connecting(), b.both_in(), "Active"),
+    ("Connecting", b.connecting(), b.all_made(26), "Terminating"),
+    ("Active", b.active(), b.both_in(people=ALICE), "Reconnecting"),
+    ("Active", b.active(termination=END), b.both_in(), "Terminating"),
+    ("Reconnecting", b.active(), b.both_in(), "Active"),
+    ("Reconnecting", b.active(deleted=True), b.both_in(people=ALICE), "Terminating"),
+    ("Terminating", b.active(), b.all_gone(), "Ended"),
+    ("Terminating", b.a_match(), b.all_gone(ledger=b.ledger(settled="Failed")), "Failed"),
+]
+
+
+@pytest.mark.parametrize(("start", "match", "seen", "to"), ARROWS, ids=[f"{case[0]} → {case[3]}" for case in ARROWS])
+def test_a_match_goes_the_ways_of_the_table(start: str, match: Match, seen: MatchSeen, to: str) -> None:
+    status = match.status.model_copy(update={"phase": MatchPhase(start)})
+    after = status_of(match.model_copy(update={"status": status}), seen, 26)
+    assert (after.phase, after.history[-1].phase) == (to, to)
+
+
+def test_the_table_has_these_ways_and_no_others() -> None:
+    ways = {(stage.name, way.to) for stage in MATCH_PHASES.values() for way in stage.exits}
+    assert ways == {(MatchPhase(start), MatchPhase(to)) for start, _, _, to in ARROWS}
+
+
+def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
+    """Both have dropped out, alice at second 6 and bob at second 7."""
+    last = {"alice": b.event("left", 6, reason=alice), "bob": b.event("left", 7, reason=bob)}
+    return b.both_in(seconds, people=(), ledger=b.ledger("Active", last=last))
+
+
+@pytest.mark.parametrize(
+    ("bob", "reason", "until"), [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "NetworkLoss", "10:00:12")]
+)
+def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
+    status = status_of(b.active(), both_gone(9, "CLIENT_INITIATED", bob), 9)
+    assert status.reason == reason
+    assert f"the match ends at {until} UTC unless alice and bob is back" in condition(status, "Connected")[2]
+    assert status.history[-1].message == f"alice: CLIENT_INITIATED, seen by webhook; bob: {bob}, seen by webhook"
+
+
+def test_a_late_notice_moves_the_stated_moment_once_and_for_all() -> None:
+    # LiveKit's word was late: bob was lost at second 5, and that was noticed at second 60.
+    ledger = b.ledger("Active", last={"bob": b.event("left", 5, sid="PA_bob", reason="SIGNAL_CLOSE")})
+    match = b.active()
+    for seconds in (60, 62):
+        status = status_of(match, b.both_in(seconds, people=ALICE, ledger=ledger), seconds)
+        assert "the match ends at 10:01:05 UTC" in condition(status, "Connected")[2]
+        match = match.model_copy(update={"status": status})
+
+
+def test_whoever_left_before_the_end_is_told_as_they_left() -> None:
+    ledger = b.ledger(
+        "Terminating", settled="Ended", last={"bob": b.event("left", 9, sid="PA_bob", reason="SIGNAL_CLOSE")}
+    )
+    over = status_of(b.active(), b.all_gone(ledger=ledger, people=ALICE), 60)
+    assert [(p.state, p.detail, p.since) for p in over.participants] == [
+        ("Left", "the call was over", b.at(60)),
+        ("Left", "SIGNAL_CLOSE", b.at(9)),
+    ]
+
+
+def test_an_outcome_about_which_there_is_nothing_to_say_has_no_detail() -> None:
+    done = b.ledger("Terminating", settled="Ended", outcomes=[b.settled_user("bob", "IDLE")])
+    end = status_of(b.active(), b.all_gone(ledger=done)).end
+    assert end is not None
+    assert [(outcome.identity, outcome.detail) for outcome in end.outcomes] == [("bob", None)]
+
+
+WISH = Wish("skip", "bob", via="signal", at_ms=b.ms(4))
+
+
+@pytest.mark.parametrize(
+    ("ledger", "expected"),
+    [
+        (replace(b.ledger("Active"), wish=WISH), {"alice": "webhook", "bob": "signal"}),
+        (replace(b.ledger("Active"), wish=replace(WISH, via="skip-in-progress")), {"alice": "webhook", "bob": "flag"}),
+        (
+            b.ledger("Active", recorded="NetworkLost", evidence='{"code": "HeartbeatsStopped", "subject": ["alice"]}'),
+            {"alice": "heartbeat", "bob": "webhook"},
+        ),
+        (
+            b.ledger("Active", recorded="Disconnected", evidence='{"code": "UserTakenAway", "subject": ["bob"]}'),
+            {"alice": "webhook", "bob": "userState"},
+        ),
+        (
+            b.ledger("Active", recorded="Left", evidence='{"code": "Left", "subject": ["bob"]}'),
+            {"alice": "webhook", "bob": "webhook"},
+        ),
+    ],
+)
+def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
+    ledger: Ledger, expected: dict[str, str]
+) -> None:
+    people = [person.model_copy(update={"evidence": Evidence.WEBHOOK}) for person in b.active().status.participants]
+    match = b.active(status={"participants": people})
+    told = status_of(match, b.both_in(ledger=ledger))
+    assert {person.identity: person.evidence for person in told.participants} == expected
+    skipped = End(Cause("Skipped", evidence='{"code": "Skipped", "subject": ["bob"]}'), b.ms(5))
+    over = replace(ledger, settled=True, end=ledger.end or skipped)
+    match = match.model_copy(update={"status": told})
+    ended = status_of(match, b.all_gone(ledger=over, people=b.unknown()), 60)
+    assert {person.identity: person.evidence for person in ended.participants} == expected
+    match = match.model_copy(update={"status": ended})
+    assert status_of(match, b.all_gone(ledger=None), 70).manifest() == ended.manifest()
