@@ -13,7 +13,7 @@ import structlog
 from controller.backends import Backends
 from controller.clients.redis.inbox import FLAGS, Flag, Inbox
 from controller.clients.redis.requests import Signal
-from controller.errors import BackendError, LeadershipLost
+from controller.errors import BackendError, BackendUnavailable, LeadershipLost
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 from controller.triggers.signals import note_signal
@@ -31,6 +31,7 @@ class FlagPoller:
         self._backends = backends
         self._router = router
         self._offset = 0
+        self._refused: set[tuple[str, Flag]] = set()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -51,13 +52,28 @@ class FlagPoller:
         if self._offset >= len(users):
             self._offset = 0
         turn = users[self._offset : self._offset + _USERS_PER_TICK]
-        self._offset += _USERS_PER_TICK
         for namespace in dict.fromkeys(namespace for namespace, _ in turn):
             ids = tuple(user for of, user in turn if of == namespace)
             for flag in await Inbox(self._backends.pools.unbound(namespace)).flags(ids):
-                await self._take(namespace, flag)
+                await self._try(namespace, flag)
+        self._offset += _USERS_PER_TICK
+
+    async def _try(self, namespace: str, flag: Flag) -> None:
+        """Note one flag. One that cannot be noted holds up no other, unless Redis is away for all of them."""
+        try:
+            await self._take(namespace, flag)
+        except BackendUnavailable:
+            raise
+        except BackendError as error:
+            # It comes again at every tick until it expires.
+            tell = log.debug if error.retryable or (namespace, flag) in self._refused else log.warning
+            tell("a flag cannot be noted", namespace=namespace, flag=flag.name, user=flag.user_id, error=str(error))
+            if not error.retryable:
+                self._refused.add((namespace, flag))
+        else:
+            self._refused.discard((namespace, flag))
 
     async def _take(self, namespace: str, flag: Flag) -> None:
-        signal = Signal(flag.match_uid, flag.user_id, FLAGS[flag.name], via=flag.name, is_flag=True)
+        signal = Signal(flag.match_uid, flag.user_id, FLAGS[flag.name], via=flag.name, flag_value=flag.value)
         outcome = await note_signal(self._backends.pools, self._router, self._backends.clock, namespace, signal)
         metrics.signal_came(signal.kind.value, "flag", outcome)

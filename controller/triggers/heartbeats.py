@@ -15,7 +15,7 @@ import structlog
 from controller.backends import Backends
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies import Expiry
-from controller.errors import BackendError, LeadershipLost
+from controller.errors import BackendError, BackendRefused, LeadershipLost
 from controller.facts.time import milliseconds
 from controller.loop.key import Key, Kind
 from controller.observe.calls import Call
@@ -49,6 +49,7 @@ class HeartbeatReader:
         self._router = router
         self._interval_seconds = interval_seconds
         self._listening = Listening(backends.heartbeats.after_seconds)
+        self._refused: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -57,18 +58,19 @@ class HeartbeatReader:
             for namespace in self._backends.pools.namespaces():
                 try:
                     await self._read(namespace)
+                except BackendRefused as error:
+                    log.warning("heartbeats cannot be read", namespace=namespace, error=str(error))
                 except (BackendError, LeadershipLost) as error:
                     log.debug("heartbeats cannot be read at the moment", namespace=namespace, error=str(error))
 
     async def _read(self, namespace: str) -> None:
         view = self._backends.heartbeats
         inbox = Inbox(self._backends.pools.unbound(namespace))
-        late = await inbox.silent(for_seconds=view.late_after_seconds)
-        now, last_beat_ms = self._backends.clock.now(), late.last_beat_ms
-        if not self._listening.read(namespace, now):
-            known = view.silent(namespace)
-            last_beat_ms = {who: at for who, at in last_beat_ms.items() if who in known}
-        heard = view.heard(namespace, late.beating, last_beat_ms, late.at_ms, now)
+        read = await inbox.silent(
+            view.reach(namespace), for_seconds=view.after_seconds, late_after_seconds=view.late_after_seconds
+        )
+        now = self._backends.clock.now()
+        heard = view.heard(namespace, read, now, is_listened_to=self._listening.read(namespace, now))
         if heard.doubted:
             metrics.heartbeats_doubted.inc(heard.doubted)
             log.warning(
@@ -105,8 +107,21 @@ class HeartbeatReader:
         last_beat_ms = self._backends.heartbeats.silent(namespace)
         now_ms = milliseconds(self._backends.clock.now())
         for who in sorted(silent):
-            reply = await Inbox(pool).expire(who, last_beat_ms[who], now_ms=now_ms)
+            try:
+                reply = await Inbox(pool).expire(who, last_beat_ms[who], now_ms=now_ms)
+            except BackendRefused as error:
+                self._tell_of_refusal(namespace, who, error)
+                continue
             self._backends.pools.check(namespace, reply)
+            if reply is not Expiry.HELD:
+                self._backends.heartbeats.forget(namespace, who)
+                self._refused.discard((namespace, who))
             if reply is Expiry.IDLE:
                 metrics.waiters_expired.inc()
                 log.info("somebody waited without a word and left the queue", namespace=namespace, identity=who)
+
+    def _tell_of_refusal(self, namespace: str, who: str, error: BackendRefused) -> None:
+        """Once: what can never be done is tried at every interval, and keeps nobody else in the queue."""
+        tell = log.debug if (namespace, who) in self._refused else log.warning
+        tell("somebody silent cannot leave the queue", namespace=namespace, identity=who, error=str(error))
+        self._refused.add((namespace, who))

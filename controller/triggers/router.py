@@ -27,6 +27,7 @@ class Router:
         self._cluster_id = cluster_id
         self._rooms: dict[str, Key] = {}
         self._matches: dict[Key, Key] = {}
+        self._names: dict[Key, set[str]] = {}
         self.enqueue: Enqueue = _nobody_listens
         self.recount: Callable[[str], None] = _nobody_counts
 
@@ -53,19 +54,23 @@ class Router:
         """A Room was created, changed or deleted."""
         metadata = room.metadata
         key = Key(Kind.ROOM, metadata.namespace, metadata.name)
-        self._rooms[livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid)] = key
-        owner = next((ref for ref in metadata.owner_references if ref.controller and ref.kind == MATCH.kind), None)
+        livekit_name = livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid)
+        self._rooms[livekit_name] = key
+        match = _match_of(room)
         self.enqueue(key, "room")
-        if owner is not None:
-            self._matches[key] = Key(Kind.MATCH, metadata.namespace, owner.name)
+        if match is not None:
+            self._matches[key] = match
+            self._names.setdefault(match, set()).add(livekit_name)
             if metadata.deletion_timestamp is not None or room.status.phase in _OVER:
-                self.enqueue(self._matches[key], "room")
+                self.enqueue(match, "room")
 
     def room_gone(self, room: Room) -> None:
         """A Room is not there any more: its Match may be waiting for just that."""
         metadata = room.metadata
         key = Key(Kind.ROOM, metadata.namespace, metadata.name)
-        self._rooms.pop(livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid), None)
+        livekit_name = livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid)
+        self._rooms.pop(livekit_name, None)
+        self._forget_name(_match_of(room), livekit_name)
         match = self._matches.pop(key, None)
         self.enqueue(key, "room")
         if match is not None:
@@ -116,14 +121,25 @@ class Router:
 
     def suspected(self, match: Key) -> None:
         """A gateway has lost somebody of this Match: who is in the room is read again."""
-        for room, owner in self._matches.items():
-            if owner == match:
-                for livekit_name in [name for name, key in self._rooms.items() if key == room]:
-                    self.recount(livekit_name)
+        for livekit_name in sorted(self._names.get(match, ())):
+            self.recount(livekit_name)
 
     def knows(self, mark: Mark) -> bool:
         """Whether the mark is one of this cluster."""
         return mark.cluster == self._cluster_id
+
+    def _forget_name(self, match: Key | None, livekit_name: str) -> None:
+        if match is not None and match in self._names:
+            self._names[match].discard(livekit_name)
+            if not self._names[match]:
+                del self._names[match]
+
+
+def _match_of(room: Room) -> Key | None:
+    """The Match that owns a Room."""
+    metadata = room.metadata
+    owner = next((ref for ref in metadata.owner_references if ref.controller and ref.kind == MATCH.kind), None)
+    return Key(Kind.MATCH, metadata.namespace, owner.name) if owner is not None else None
 
 
 def _nobody_counts(_livekit_name: str) -> None:

@@ -47,19 +47,21 @@ class SignalSource:
         """The entry that was dealt with last, by us or by a predecessor."""
         return await Inbox(await self._pools.get(namespace)).signals_done()
 
-    async def take(self, namespace: str, entries: tuple[StreamEntry, ...]) -> None:
-        """Note them all, in their order. Raises BackendError or LeadershipLost if that cannot be done now."""
-        for entry in entries:
-            signal = _parse(entry)
-            outcome = (
-                "malformed"
-                if signal is None
-                else await note_signal(self._pools, self._router, self._clock, namespace, signal)
-            )
-            metrics.signal_came("malformed" if signal is None else signal.kind.value, "signal", outcome)
-            if outcome in REFUSALS:
-                await self._refuse(namespace, entry, outcome)
-        await Inbox(await self._pools.get(namespace)).set_signals_done(entries[-1].id)
+    async def take(self, namespace: str, entry: StreamEntry) -> None:
+        """Note it. Raises BackendError or LeadershipLost if that cannot be done now, or never."""
+        signal = _parse(entry)
+        outcome = (
+            "malformed"
+            if signal is None
+            else await note_signal(self._pools, self._router, self._clock, namespace, signal)
+        )
+        metrics.signal_came("malformed" if signal is None else signal.kind.value, "signal", outcome)
+        if outcome in REFUSALS:
+            await self._refuse(namespace, entry, outcome)
+
+    async def done(self, namespace: str, entry_id: str) -> None:
+        """Remember how far it was read, for whoever reads on after us."""
+        await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
 
     async def _refuse(self, namespace: str, entry: StreamEntry, why: str) -> None:
         user, kind = entry.fields.get("user", ""), entry.fields.get("type", "")

@@ -5,6 +5,7 @@ The scripts are read as plain files, `common.lua` first: their text is the contr
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .pairing import Pair, Waiting
 SCRIPTS = Path(__file__).resolve().parents[2] / "controller" / "clients" / "redis" / "scripts"
 
 _TIMEOUT_SECONDS = 5.0
+_RECENT_SECONDS = 600
 _NAMES = ("release", "reserve", "enqueue", "beat", "leave")
 
 
@@ -82,8 +84,8 @@ class Pool:
             with self._pipeline() as pipe:
                 pipe.time()
                 pipe.zrange(self._key("queue"), start, start + page - 1, withscores=True)
-                time, rows = pipe.execute()
-            now_ms = _milliseconds(time)
+                server_time, rows = pipe.execute()
+            now_ms = _milliseconds(server_time)
             found |= {person.id: person for person in self._free([(user_id, int(score)) for user_id, score in rows])}
             is_everybody = len(rows) < page
             if is_everybody or len(found) >= wanted:
@@ -92,10 +94,11 @@ class Pool:
 
     def _free(self, rows: Sequence[tuple[str, int]]) -> Iterator[Waiting]:
         """Those of the rows who may be in a Match, with whom they met: all in one round trip."""
+        met_since_ms = round((time.time() - _RECENT_SECONDS) * 1000)
         with self._pipeline() as pipe:
             for user_id, _ in rows:
                 pipe.exists(self._key(f"blocked:{user_id}"))
-                pipe.zrange(self._key(f"recent:{user_id}"), 0, -1)
+                pipe.zrangebyscore(self._key(f"recent:{user_id}"), met_since_ms, "+inf")
             answers = pipe.execute()
         for (user_id, since_ms), blocked, met in zip(rows, answers[::2], answers[1::2], strict=True):
             if not blocked and _is_identity(user_id):
@@ -179,6 +182,6 @@ def _checked(script: str, reply: Any) -> list[str]:
     return words
 
 
-def _milliseconds(time: Any) -> int:
-    seconds, micros = time
+def _milliseconds(server_time: Any) -> int:
+    seconds, micros = server_time
     return int(seconds) * 1000 + int(micros) // 1000

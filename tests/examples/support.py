@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ def crowd(raw: redis_py.Redis, pool: Pool, ids: Iterable[str], *, since_ms: int 
     raw.zadd(f"{pool.prefix}queue", places)
 
 
-def meet(raw: redis_py.Redis, pool: Pool, one: str, other: str) -> None:
+def meet(raw: redis_py.Redis, pool: Pool, one: str, other: str, *, seconds_ago: float = 1) -> None:
     """They had a call a short while ago."""
-    raw.zadd(f"{pool.prefix}recent:{one}", {other: 1})
-    raw.zadd(f"{pool.prefix}recent:{other}", {one: 1})
+    at_ms = round((time.time() - seconds_ago) * 1000)
+    raw.zadd(f"{pool.prefix}recent:{one}", {other: at_ms})
+    raw.zadd(f"{pool.prefix}recent:{other}", {one: at_ms})
 
 
 class Cluster:

@@ -49,6 +49,13 @@ def test_the_longest_waiting_come_first_with_those_whom_they_met(pool: Pool, raw
     assert front.now_ms > 1_700_000_000_000
 
 
+def test_whom_somebody_met_long_ago_they_may_meet_again(pool: Pool, raw: redis_py.Redis) -> None:
+    crowd(raw, pool, ["zoe", "alice", "bob"])
+    meet(raw, pool, "zoe", "bob", seconds_ago=590)
+    meet(raw, pool, "zoe", "alice", seconds_ago=610)
+    assert [person.met for person in pool.front(100).waiting] == [{"bob"}, set(), {"zoe"}]
+
+
 def test_no_more_are_looked_at_than_are_wanted(pool: Pool, raw: redis_py.Redis) -> None:
     crowd(raw, pool, [f"{number:04}" for number in range(1000)])
     front = pool.front(20)

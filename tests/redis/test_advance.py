@@ -118,7 +118,10 @@ async def test_an_owner_that_is_out_of_date_advances_nobody(world: World) -> Non
 
 async def alone(world: World, is_alone: bool | None, seconds: float) -> Solo:
     """What the ledger says after it was told, `seconds` after the beginning, whether one is alone."""
-    await world.pool.advance(request(UserState.IN_CALL, alone=is_alone), now_ms=NOW + round(seconds * 1000))
+    phase = {True: "Reconnecting", False: "Active", None: ""}[is_alone]
+    await world.pool.advance(
+        request(UserState.IN_CALL, phase=phase, alone=is_alone), now_ms=NOW + round(seconds * 1000)
+    )
     return (await world.ledger("m1")).solo
 
 
@@ -150,6 +153,48 @@ async def test_together_is_counted_from_its_first_moment(world: World) -> None:
     await alone(world, False, 11)
     await alone(world, False, 15)
     assert await alone(world, True, 16) == Solo(0, NOW + 16_000)
+
+
+async def nobody(world: World, seconds: float) -> Solo:
+    """What the ledger says after it was told that nobody is there."""
+    told = request(UserState.IN_CALL, phase="Reconnecting", alone=False)
+    await world.pool.advance(told, now_ms=NOW + round(seconds * 1000))
+    return (await world.ledger("m1")).solo
+
+
+async def test_that_nobody_is_there_is_not_being_together(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, False, 0)
+    await alone(world, True, 10)
+    assert await nobody(world, 50) == Solo(40_000, None)
+    assert await alone(world, True, 60) == Solo(40_000, NOW + 60_000)
+
+
+async def test_being_together_ends_when_both_go_at_once(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    await alone(world, False, 14)
+    assert await nobody(world, 16) == Solo(4000, None)
+    assert await alone(world, True, 60) == Solo(4000, NOW + 60_000)
+
+
+async def test_after_five_seconds_together_it_begins_anew_also_when_both_go_at_once(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    await alone(world, False, 14)
+    await nobody(world, 19)
+    assert await alone(world, True, 20) == Solo(0, NOW + 20_000)
+
+
+async def test_two_who_come_back_at_once_are_together_from_then_on(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await alone(world, True, 10)
+    await nobody(world, 14)
+    await alone(world, False, 30)
+    assert await alone(world, True, 34.999) == Solo(4000, NOW + 34_999)
+    await nobody(world, 35.999)
+    await alone(world, False, 40)
+    assert await alone(world, True, 45) == Solo(0, NOW + 45_000)
 
 
 async def test_whoever_does_not_know_who_is_there_changes_nothing(world: World) -> None:

@@ -50,6 +50,24 @@ async def test_whoever_waits_already_keeps_the_place(world: World) -> None:
     assert await world.snapshot() == before
 
 
+@pytest.mark.parametrize(
+    "user_id", ["x" * 256, "ä" * 128, "alice@example.com", "a b", "\u00a0", "日本", "\u20ac\u0410"]
+)
+async def test_every_id_that_a_match_can_carry_may_wait(world: World, user_id: str) -> None:
+    assert isinstance(await world.gateway.enqueue(user_id), Queued)
+    assert list(await world.queue()) == [user_id]
+
+
+@pytest.mark.parametrize(
+    "user_id", ["", "x" * 257, "ä" * 129, "bell\x07", "nul\0", "\x1f", "\x7f", "a\u0080", "\u0085b", "\u009f"]
+)
+async def test_an_id_that_no_match_can_carry_does_not_wait(world: World, user_id: str) -> None:
+    before = await world.snapshot()
+    with pytest.raises(Invalid, match="expected an id that a Match can carry: 1 to 256 bytes"):
+        await world.gateway.enqueue(user_id)
+    assert await world.snapshot() == before
+
+
 async def test_the_newest_session_speaks_for_who_waits(world: World) -> None:
     await world.gateway.enqueue("alice", session="old")
     before = await world.user("alice")
@@ -341,5 +359,5 @@ async def test_a_wrong_call_is_answered_with_a_sentence_and_writes_nothing(
 
 
 async def test_a_wrong_call_through_the_typed_client_raises_invalid(world: World) -> None:
-    with pytest.raises(Invalid, match="expected 6 keys"):
+    with pytest.raises(Invalid, match="expected an id that a Match can carry"):
         await world.gateway.enqueue("")

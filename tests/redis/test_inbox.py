@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controller.clients.redis.inbox import Flag, Inbox
-from controller.clients.redis.replies import Expiry, Ignored, Lost, Noted, Stale
+from controller.clients.redis.replies import Expiry, Ignored, Lost, Noted, Reach, Silence, Stale
 from controller.clients.redis.requests import Decision, Place, Signal, SignalKind, UserState
 from controller.facts.ledger import Wish
 from tests.redis.world import NOW, World
@@ -15,7 +15,21 @@ from tests.redis.world import NOW, World
 BACK = (Decision.BACK, Place.ORIG)
 BOTH = ("alice", "bob")
 SKIP = Signal("m1", "alice", SignalKind.SKIP, by="alice", reason="next")
+PRE_SKIP = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", flag_value="1")
 IDLE_MS = 3_600_000
+
+
+async def silent(world: World, reach: Reach | None = None, *, limit: int = 1000) -> Silence:
+    return await Inbox(world.pool).silent(reach or Reach(), for_seconds=90, late_after_seconds=60, limit=limit)
+
+
+async def last_beats(world: World, **at_ms: int) -> None:
+    await world.raw("ZADD", world.keys.heartbeats(), *(word for who, at in at_ms.items() for word in (at, who)))
+
+
+async def server_ms(world: World) -> int:
+    seconds, micros = await world.raw("TIME")
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 async def taken_at(world: World) -> int:
@@ -118,7 +132,7 @@ async def test_what_was_dealt_with_is_remembered_and_old_signals_go(world: World
 
 async def test_a_flag_is_gone_once_it_is_noted_also_when_it_comes_again(world: World) -> None:
     await world.claim("m1", *BOTH)
-    flag = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", is_flag=True)
+    flag = replace(PRE_SKIP, flag_value="1")
     for is_replay in (False, True):
         await world.raw("SET", world.keys.pre_skip("alice"), "1")
         assert await Inbox(world.pool).signal(flag, now_ms=NOW) == Noted("name-m1", replay=is_replay)
@@ -131,9 +145,56 @@ async def test_a_flag_is_gone_once_it_is_noted_also_when_it_comes_again(world: W
 async def test_a_flag_about_another_call_is_left_alone(world: World) -> None:
     await world.claim("m2", *BOTH)
     await world.raw("SET", world.keys.pre_skip("alice"), "match:m1")
-    flag = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", is_flag=True)
+    flag = replace(PRE_SKIP, flag_value="match:m1")
     assert await Inbox(world.pool).signal(flag, now_ms=NOW) is Ignored.UNKNOWN
     assert "pre-skip:alice" in (await world.snapshot()).values
+
+
+async def test_a_flag_that_went_with_its_call_since_it_was_read_says_nothing_of_the_next(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await world.raw("SET", world.keys.pre_skip("alice"), "1")
+    (flag,) = await Inbox(world.pool).flags(BOTH)
+    await world.settle("m1", dict.fromkeys(BOTH, BACK))
+    await world.claim("m2", "alice", "carol")
+    before = await world.snapshot()
+    read = replace(PRE_SKIP, uid="m2", flag_value=flag.value)
+    assert await Inbox(world.pool).signal(read, now_ms=NOW) is Ignored.OLDER
+    assert await world.snapshot() == before
+
+
+@pytest.mark.parametrize("value", ["", "2", "match:m1", "match:m2", "roomkeeper:m1"])
+async def test_a_flag_that_says_something_else_since_it_was_read_is_left_for_the_next_time(
+    world: World, value: str
+) -> None:
+    await world.claim("m1", *BOTH)
+    await world.raw("SET", world.keys.pre_skip("alice"), value)
+    before = await world.snapshot()
+    assert await Inbox(world.pool).signal(PRE_SKIP, now_ms=NOW) is Ignored.OLDER
+    assert await world.snapshot() == before
+
+
+async def test_a_flag_whose_reply_was_lost_is_noted_already_when_it_is_sent_again(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await world.raw("SET", world.keys.pre_skip("alice"), "1")
+    assert await Inbox(world.pool).signal(PRE_SKIP, now_ms=NOW) == Noted("name-m1", replay=False)
+    before = await world.snapshot()
+    assert await Inbox(world.pool).signal(PRE_SKIP, now_ms=NOW + 1) == Noted("name-m1", replay=True)
+    assert await Inbox(world.pool).signal(replace(PRE_SKIP, user="bob"), now_ms=NOW + 1) is Ignored.OLDER
+    assert await world.snapshot() == before
+
+
+async def test_a_flag_that_is_empty_counts_as_any_other(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    await world.raw("SET", world.keys.pre_skip("alice"), "")
+    assert await Inbox(world.pool).flags(BOTH) == (Flag("pre-skip", "alice", ""),)
+    assert await Inbox(world.pool).signal(replace(PRE_SKIP, flag_value=""), now_ms=NOW) == Noted(
+        "name-m1", replay=False
+    )
+
+
+async def test_a_flag_about_a_call_that_it_does_not_name_is_none(world: World) -> None:
+    await world.raw("SET", world.keys.pre_skip("alice"), "match:")
+    assert await Inbox(world.pool).flags(BOTH) == ()
 
 
 async def test_flags_are_read_for_all_at_once_but_for_our_own(world: World) -> None:
@@ -156,14 +217,59 @@ async def test_only_whoever_has_beaten_before_can_be_silent(world: World) -> Non
     for who in ("alice", "bob"):
         await world.gateway.beat(who)
     await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
-    silence = await Inbox(world.pool).silent(for_seconds=90)
-    assert (silence.beating, silence.last_beat_ms) == (2, {"alice": 5000})
+    silence = await silent(world)
+    assert (silence.beating, silence.fresh) == (2, {"alice": 5000})
 
 
-async def test_the_longest_silent_come_first_and_no_more_than_asked_for(world: World) -> None:
-    await world.raw("ZADD", world.keys.heartbeats(), 3000, "carol", 1000, "alice", 2000, "bob")
-    silence = await Inbox(world.pool).silent(for_seconds=90, limit=2)
-    assert (silence.beating, silence.last_beat_ms) == (3, {"alice": 1000, "bob": 2000})
+async def test_the_longest_silent_come_first_and_the_others_with_the_next_reads(world: World) -> None:
+    await last_beats(world, carol=3000, alice=1000, bob=2000)
+    first = await silent(world, limit=2)
+    assert (first.beating, first.fresh, first.still) == (3, {"alice": 1000, "bob": 2000}, {})
+    second = await silent(world, first.reach, limit=2)
+    assert (second.fresh, second.still) == ({"carol": 3000}, {"alice": 1000, "bob": 2000})
+    third = await silent(world, second.reach, limit=2)
+    assert (third.fresh, third.still) == ({}, {"carol": 3000})
+    assert (await silent(world, third.reach, limit=2)).still == {"alice": 1000, "bob": 2000}, "their turn again"
+
+
+async def test_with_few_silent_all_of_them_are_looked_at_every_time(world: World) -> None:
+    await last_beats(world, alice=1000, bob=2000)
+    reach = (await silent(world)).reach
+    for _ in range(2):
+        read = await silent(world, reach)
+        assert (read.fresh, read.still) == ({}, {"alice": 1000, "bob": 2000})
+        reach = read.reach
+    await world.raw("ZREM", world.keys.heartbeats(), "bob")
+    assert (await silent(world, reach)).still == {"alice": 1000}
+
+
+async def test_people_who_beat_at_the_same_moment_are_read_together(world: World) -> None:
+    await last_beats(world, alice=1000, bob=1000, carol=1000, dave=2000)
+    first = await silent(world, limit=2)
+    assert set(first.fresh) == {"alice", "bob", "carol"}
+    second = await silent(world, first.reach, limit=2)
+    assert (second.fresh, set(second.still)) == ({"dave": 2000}, {"alice", "bob", "carol"})
+    assert (await silent(world, second.reach, limit=2)).still == {"dave": 2000}
+
+
+async def test_a_crowd_is_counted_whole_with_those_who_are_merely_late(world: World) -> None:
+    now_ms = await server_ms(world)
+    # Silent for an hour; then twelve a minute and a half ago, seven more since, and somebody who has just beaten.
+    await last_beats(world, old=now_ms - 3_600_000, there=now_ms)
+    reach = Reach(now_ms - 100_000)
+    stopped = {f"user-{n}": now_ms - 92_000 + n for n in range(12)}
+    late = {f"late-{n}": now_ms - 70_000 + n for n in range(7)}
+    await last_beats(world, **stopped, **late)
+    read = await silent(world, reach, limit=5)
+    assert (len(read.fresh), read.crowd, read.beating) == (5, 19, 21)
+    assert (await silent(world, (await silent(world)).reach)).crowd == 0, "nobody is new"
+
+
+async def test_a_clock_that_went_back_makes_the_search_begin_anew(world: World) -> None:
+    now_ms = await server_ms(world)
+    await last_beats(world, alice=now_ms - 100_000)
+    read = await silent(world, Reach(now_ms + 5000, now_ms))
+    assert (read.fresh, read.still) == ({"alice": now_ms - 100_000}, {})
 
 
 # expire

@@ -331,6 +331,14 @@ async def test_the_last_twenty_partners_are_remembered(world: World) -> None:
     assert set(recent) == {f"partner-{n}" for n in range(1, 20)} | {"bob"}
 
 
+async def test_partners_of_long_ago_go_also_from_somebody_who_talks_all_the_time(world: World) -> None:
+    met = {"long-ago": NOW - 600_001, "a-while-ago": NOW - 599_000}
+    await world.raw("ZADD", world.keys.recent("alice"), *(word for who, at in met.items() for word in (at, who)))
+    await call(world)
+    await world.settle("m1", {"alice": AGAIN, "bob": AGAIN})
+    assert set((await world.snapshot()).values["recent:alice"]) == {"a-while-ago", "bob"}
+
+
 async def test_bare_flags_go_and_flags_that_name_a_match_and_our_own_stay(world: World) -> None:
     await call(world)
     keys = world.keys

@@ -133,6 +133,41 @@ def test_rooms_that_are_not_ours_concern_nobody(bench: Bench) -> None:
     assert bench.counted == []
 
 
+def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(bench: Bench) -> None:
+    bench.router.room_changed(b.a_room())
+    bench.router.room_changed(b.a_room(owned=False, uid="other"))
+    bench.router.suspected(MATCH)
+    assert bench.counted == [b.LIVEKIT_NAME]
+    bench.router.suspected(Key(Kind.MATCH, b.NAMESPACE, "another"))
+    assert bench.counted == [b.LIVEKIT_NAME]
+
+
+def test_of_a_room_that_is_gone_nobody_is_counted_and_nothing_is_kept(bench: Bench) -> None:
+    first, second = b.a_room(), b.a_room(uid="made-again")
+    bench.router.room_changed(first)
+    bench.router.room_changed(second)
+    bench.router.room_gone(first)
+    bench.router.suspected(MATCH)
+    assert bench.counted == [livekit_room_name(b.CLUSTER, b.NAMESPACE, "made-again")]
+    bench.router.room_gone(second)
+    bench.router.suspected(MATCH)
+    assert len(bench.counted) == 1
+    assert bench.router._names == {}
+
+
+def test_whom_a_signal_concerns_is_not_looked_for_among_all_rooms(bench: Bench) -> None:
+    for number in range(3):
+        bench.router.room_changed(b.a_room(uid=f"room-{number}"))
+
+    class Unsearchable(dict[Any, Any]):
+        def items(self) -> Any:
+            raise AssertionError("all rooms are looked through")
+
+    bench.router._rooms, bench.router._matches = Unsearchable(bench.router._rooms), Unsearchable(bench.router._matches)
+    bench.router.suspected(MATCH)
+    assert bench.counted == sorted(livekit_room_name(b.CLUSTER, b.NAMESPACE, f"room-{n}") for n in range(3))
+
+
 def test_a_standing_room_concerns_itself_alone(bench: Bench) -> None:
     bench.router.room_changed(b.a_room(owned=False))
     assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == [LOBBY]

@@ -7,25 +7,34 @@ import contextlib
 from collections.abc import Mapping
 from typing import cast
 
+import pytest
+
 from controller.clients.redis.client import Redis, StreamEntry
-from controller.errors import Backend, BackendUnavailable
+from controller.errors import Backend, BackendRefused, BackendUnavailable, Forbidden, LeadershipLost, StateLost
 from controller.triggers.stream import StreamReader
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.REDIS, "XREAD", "no answer")
+WRONG = BackendRefused(Backend.REDIS, "signal", "the server refuses it (WRONGTYPE)")
+PASSING = [AWAY, StateLost(Backend.REDIS, "script", "lost"), Forbidden(Backend.REDIS, "signal", "no"), LeadershipLost()]
 
 
 class Streams:
-    """Streams in memory, and one source that notes what it is given."""
+    """Streams in memory, and one source that notes what it is given. `failures` has what goes wrong, by namespace and
+    entry, `starting`, or `reading`: each so many times as it is there.
+    """
 
     def __init__(self) -> None:
         self.entries: list[StreamEntry] = []
         self.namespaces: tuple[str, ...] = ("calls",)
         self.taken: list[tuple[str, str]] = []
-        self.refuses = 0
+        self.finished: list[tuple[str, str]] = []
+        self.failures: dict[tuple[str, str], list[Exception]] = {}
 
     async def read_streams(self, positions: Mapping[str, str], *, block_seconds: float) -> tuple[StreamEntry, ...]:
         """What came after the positions; waits if there is nothing."""
+        for stream in positions:
+            self._fail(stream.partition(":")[0], "reading")
         found = tuple(entry for entry in self.entries if entry.id > positions.get(entry.stream, "9"))
         if not found:
             await asyncio.sleep(block_seconds)
@@ -35,13 +44,16 @@ class Streams:
         return f"{namespace}:signals"
 
     async def start(self, namespace: str) -> str:
+        self._fail(namespace, "starting")
         return "0" if namespace == "calls" else "2"
 
-    async def take(self, namespace: str, entries: tuple[StreamEntry, ...]) -> None:
-        if self.refuses:
-            self.refuses -= 1
-            raise AWAY
-        self.taken += [(namespace, entry.id) for entry in entries]
+    async def take(self, namespace: str, entry: StreamEntry) -> None:
+        self._fail(namespace, entry.id)
+        self.taken.append((namespace, entry.id))
+
+    async def done(self, namespace: str, entry_id: str) -> None:
+        self._fail(namespace, "finishing")
+        self.finished.append((namespace, entry_id))
 
     async def follow(self, seconds: float) -> None:
         """Let a reader run for so long."""
@@ -53,6 +65,13 @@ class Streams:
     def add(self, namespace: str, *ids: str) -> None:
         self.entries += [StreamEntry(self.stream(namespace), entry_id, {}) for entry_id in ids]
 
+    def fail(self, namespace: str, where: str, error: Exception, times: int = 1) -> None:
+        self.failures[namespace, where] = [error] * times
+
+    def _fail(self, namespace: str, where: str) -> None:
+        if self.failures.get((namespace, where)):
+            raise self.failures[namespace, where].pop()
+
 
 def test_what_was_written_while_nobody_listened_is_taken_in_order() -> None:
     async def main(_: VirtualTime) -> None:
@@ -62,17 +81,100 @@ def test_what_was_written_while_nobody_listened_is_taken_in_order() -> None:
         streams.namespaces = ("calls", "other")
         await streams.follow(3)
         assert streams.taken == [("calls", "1"), ("calls", "2"), ("other", "3")]
+        assert streams.finished == [("calls", "2"), ("other", "3")]
 
     run(main)
 
 
-def test_what_could_not_be_dealt_with_comes_again() -> None:
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_what_could_not_be_dealt_with_comes_again(error: Exception) -> None:
+    async def main(time: VirtualTime) -> None:
+        streams = Streams()
+        streams.add("calls", "1", "2", "3")
+        streams.fail("calls", "2", error, times=2)
+        await streams.follow(5)
+        assert streams.taken == [("calls", "1"), ("calls", "2"), ("calls", "3")]
+        assert streams.finished == [("calls", "3")]
+        assert not [entry for entry in time.logs if entry["log_level"] == "warning"]
+
+    run(main)
+
+
+def test_an_entry_that_can_never_be_dealt_with_is_told_of_and_passed_over() -> None:
+    async def main(time: VirtualTime) -> None:
+        streams = Streams()
+        streams.add("calls", "1", "2", "3")
+        streams.fail("calls", "2", WRONG, times=100)
+        await streams.follow(3)
+        assert streams.taken == [("calls", "1"), ("calls", "3")]
+        assert streams.finished == [("calls", "3")]
+        (warning,) = [entry for entry in time.logs if entry["log_level"] == "warning"]
+        assert (warning["stream"], warning["entry"], "WRONGTYPE" in warning["error"]) == ("calls:signals", "2", True)
+
+    run(main)
+
+
+@pytest.mark.parametrize("where", ["1", "starting", "finishing"])
+@pytest.mark.parametrize("error", [AWAY, WRONG], ids=lambda error: type(error).__name__)
+def test_the_trouble_of_one_pool_is_no_other_pools(where: str, error: Exception) -> None:
+    async def main(_: VirtualTime) -> None:
+        streams = Streams()
+        streams.namespaces = ("calls", "other")
+        streams.add("calls", "1")
+        streams.add("other", "3")
+        streams.fail("calls", where, error, times=1000)
+        await streams.follow(5)
+        assert streams.finished.count(("other", "3")) == 1
+
+    run(main)
+
+
+def test_a_stream_that_is_none_is_found_told_of_and_read_again_once_it_is_one() -> None:
+    async def main(time: VirtualTime) -> None:
+        streams = Streams()
+        streams.namespaces = ("calls", "other")
+        streams.add("calls", "1")
+        streams.add("other", "3")
+        streams.fail("calls", "reading", WRONG, times=2)
+        await streams.follow(20)
+        assert streams.taken == [("other", "3")]
+        (warning,) = [entry for entry in time.logs if entry["log_level"] == "warning"]
+        assert warning["stream"] == "calls:signals"
+
+    run(main)
+
+
+def test_a_stream_is_read_again_half_a_minute_after_it_was_refused() -> None:
+    async def main(_: VirtualTime) -> None:
+        streams = Streams()
+        streams.add("calls", "1")
+        streams.fail("calls", "reading", WRONG, times=2)
+        await streams.follow(40)
+        assert streams.taken == [("calls", "1")]
+
+    run(main)
+
+
+def test_what_could_not_be_remembered_as_done_comes_again() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2")
-        streams.refuses = 2
+        streams.fail("calls", "finishing", AWAY)
         await streams.follow(5)
-        assert streams.taken == [("calls", "1"), ("calls", "2")]
+        assert streams.taken == [("calls", "1"), ("calls", "2"), ("calls", "2")]
+        assert streams.finished == [("calls", "2")]
+
+    run(main)
+
+
+def test_while_redis_is_away_it_is_asked_once_a_second() -> None:
+    async def main(_: VirtualTime) -> None:
+        streams = Streams()
+        streams.add("calls", "1")
+        streams.fail("calls", "reading", AWAY, times=1000)
+        await streams.follow(10)
+        assert 985 <= len(streams.failures["calls", "reading"]) <= 995
+        assert streams.taken == []
 
     run(main)
 

@@ -108,7 +108,10 @@ class Gateway:
     keys: Keys
 
     async def enqueue(self, user_id: str, *, session: str = "") -> EnqueueReply:
-        """Let the user wait. Who waits already keeps their place; the newest session speaks for them."""
+        """Let the user wait. Who waits already keeps their place; the newest session speaks for them.
+
+        Raises Invalid for an id that no Match can carry.
+        """
         keys = self.keys
         names = [
             keys.queue(),

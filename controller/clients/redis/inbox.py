@@ -6,13 +6,17 @@ ledger, where `observe` reads it: so it outlives whoever heard it, and what foll
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.clients.redis import scripts
+from controller.clients.redis.client import Redis
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies import (
     ExpireReply,
+    Reach,
     SignalReply,
     Silence,
     parse_expire,
@@ -20,6 +24,7 @@ from controller.clients.redis.replies import (
     parse_silent,
 )
 from controller.clients.redis.requests import Signal, SignalKind
+from controller.clients.redis.scripts import Script
 
 FLAGS = {
     "force-disconnect": SignalKind.DISCONNECT,
@@ -28,7 +33,14 @@ FLAGS = {
 }
 """The flags of older clients, and what each means."""
 
-_OURS = "roomkeeper:"
+# Any server and slot: it touches no key that it would have to name.
+_SCAN = """local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+table.insert(page[2], 1, page[1])
+return page[2]
+"""
+_POOLS = Script("pools", _SCAN, hashlib.sha1(_SCAN.encode(), usedforsecurity=False).hexdigest())
+_OURS, _ABOUT = "roomkeeper:", "match:"
+_FROM_THE_BEGINNING = Reach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class Flag:
     @property
     def match_uid(self) -> str:
         """The Match that it is about; empty if it does not say."""
-        return self.value.removeprefix("match:") if self.value.startswith("match:") else ""
+        return self.value.removeprefix(_ABOUT) if self.value.startswith(_ABOUT) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +67,6 @@ class Inbox:
         """Note a signal in the ledger of its Match. Of several wishes to end it the first stays."""
         keys = self.pool.keys
         names = [*self.pool.fence(), keys.user(signal.user), keys.match(signal.uid)]
-        if signal.is_flag:
-            names.append(keys.flag(signal.via, signal.user))
         args: list[str | int] = [
             *self.pool.credentials(),
             now_ms,
@@ -68,6 +78,9 @@ class Inbox:
             signal.via,
             "" if signal.sent_ms is None else signal.sent_ms,
         ]
+        if signal.flag_value is not None:
+            names.append(keys.flag(signal.via, signal.user))
+            args.append(signal.flag_value)
         return parse_signal(await self.pool.redis.run(scripts.SIGNAL, names, args))
 
     async def signals_done(self) -> str:
@@ -80,20 +93,27 @@ class Inbox:
         await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
-        """The flags of older clients that are set for these users, but for our own."""
+        """The flags of older clients that are set for these users, but for our own and those that name no Match."""
         names = [(name, user_id) for user_id in user_ids for name in FLAGS]
         if not names:
             return ()
         values = await self.pool.redis.texts([self.pool.keys.flag(name, user_id) for name, user_id in names])
         read = zip(names, values, strict=True)
         found = (Flag(name, user_id, value) for (name, user_id), value in read if value is not None)
-        return tuple(flag for flag in found if not flag.value.startswith(_OURS))
+        return tuple(flag for flag in found if flag.value != _ABOUT and not flag.value.startswith(_OURS))
 
-    async def silent(self, *, for_seconds: float, limit: int = 1000) -> Silence:
-        """Who has not beaten for that long."""
-        return parse_silent(
-            await self.pool.redis.run(scripts.SILENT, [self.pool.keys.heartbeats()], [round(for_seconds * 1000), limit])
-        )
+    async def silent(
+        self, reach: Reach = _FROM_THE_BEGINNING, *, for_seconds: float, late_after_seconds: float, limit: int = 1000
+    ) -> Silence:
+        """Who has not beaten for that long: `limit` of those beyond `reach`, and as many of the known in turn."""
+        args: list[str | int] = [
+            round(for_seconds * 1000),
+            round(late_after_seconds * 1000),
+            "" if reach.known_ms is None else reach.known_ms,
+            "" if reach.checked_ms is None else reach.checked_ms,
+            limit,
+        ]
+        return parse_silent(await self.pool.redis.run(scripts.SILENT, [self.pool.keys.heartbeats()], args))
 
     async def expire(self, user_id: str, last_beat_ms: int, *, now_ms: int) -> ExpireReply:
         """Let somebody wait no more who has not beaten since `last_beat_ms`."""
@@ -106,3 +126,15 @@ class Inbox:
         idle_ms = self.pool.retention.idle_user_seconds * 1000
         args: list[str | int] = [*self.pool.credentials(), now_ms, user_id, last_beat_ms, idle_ms]
         return parse_expire(await self.pool.redis.run(scripts.EXPIRE, names, args))
+
+
+async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, tuple[str, ...]]:
+    """One step through the names of all keys of Redis, `count` of them or so: where to go on (`0`: that was the last
+    step), and the namespaces in which somebody waits or beats.
+    """
+    prefix = f"rk:{{{cluster_id}:"
+    # Of a pool's keys only `queue` and `heartbeats` begin with one of these letters.
+    pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*}:[hq]*"
+    go_on, *keys = await redis.run(_POOLS, (), [cursor, pattern, count])
+    found = (re.fullmatch(rf"{re.escape(prefix)}([^{{}}: ]+)}}:(?:queue|heartbeats)", key) for key in keys)
+    return go_on, tuple(dict.fromkeys(key[1] for key in found if key))

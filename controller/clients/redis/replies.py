@@ -7,7 +7,7 @@ simply repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -220,7 +220,7 @@ class Ignored(StrEnum):
     ELSEWHERE = "elsewhere"
     """The Match has let go of the user."""
     OLDER = "older"
-    """It was sent before the call began."""
+    """It was sent before the call began; a flag, that it is gone or says something else by now."""
 
 
 SignalReply = Noted | Ignored | Stale | Lost
@@ -237,21 +237,40 @@ def parse_signal(raw: Raw) -> SignalReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a search for the silent has come, by their last beats: whoever was heard of last at `known_ms` or before
+    is known, and up to `checked_ms` they were looked at again (None: none of them).
+    """
+
+    known_ms: int | None = None
+    checked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Silence:
     """Who has not beaten for a while, with the last beat, out of `beating` who ever did; `at_ms` is now, by the clock
     that the beats have.
+
+    `fresh` are behind what was known, and `crowd` is how many stopped with the first of them, late ones included.
+    `still` are those of the known who are silent still, between what was checked before and what `reach` says now.
     """
 
     beating: int
     at_ms: int
-    last_beat_ms: Mapping[str, int]
+    crowd: int
+    reach: Reach
+    fresh: dict[str, int]
+    still: dict[str, int]
 
 
 def parse_silent(raw: Raw) -> Silence:
     """The answer of `silent`."""
     match raw:
-        case ["OK", beating, at_ms, *rest]:
-            return Silence(int(beating), int(at_ms), {user_id: int(float(score)) for user_id, score in _pairs(rest)})
+        case ["OK", beating, at_ms, crowd, known_ms, checked_ms, count, *rest]:
+            reach = Reach(milliseconds(known_ms), milliseconds(checked_ms))
+            rows = [(user_id, int(float(score))) for user_id, score in _pairs(rest)]
+            fresh, still = dict(rows[: int(count)]), dict(rows[int(count) :])
+            return Silence(int(beating), int(at_ms), int(crowd), reach, fresh, still)
     raise unknown_reply("silent", raw)
 
 

@@ -150,7 +150,8 @@ class Signal:
     """One of them, about `user` in the Match `uid`.
 
     `sent_ms` is when it was sent, by the clock of Redis; None where the sender named the Match. `via` is the stream or
-    the flag that it came by; `is_flag` has it deleted once it is noted.
+    the flag that it came by; `flag_value` is what the flag said when it was read (None: it is none), and it counts only
+    while it says so, and is deleted once it is noted.
     """
 
     uid: str
@@ -160,7 +161,12 @@ class Signal:
     reason: str = ""
     via: str = "signal"
     sent_ms: int | None = None
-    is_flag: bool = False
+    flag_value: str | None = None
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether an older client set it as a flag."""
+        return self.flag_value is not None
 
     def about(self, uid: str) -> Signal:
         """The same, of the Match `uid`."""

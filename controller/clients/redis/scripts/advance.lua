@@ -38,14 +38,29 @@ end
 if published[1] ~= '' then
   redis.call('HSET', match, 'room', published[1])
 end
--- How long one was alone in all; being together for a while makes it begin anew.
-if alone == '1' and not ledger[4] then
-  local together_ms = ledger[6] and tonumber(now) - tonumber(ledger[6]) or TOGETHER_AGAIN_MS
-  redis.call('HSET', match, 'aloneSince', now, 'aloneMs', together_ms >= TOGETHER_AGAIN_MS and '0' or text(ledger[5]))
-elseif alone == '0' and ledger[4] then
-  local total_ms = (tonumber(ledger[5] or '') or 0) + math.max(0, tonumber(now) - tonumber(ledger[4]))
-  redis.call('HDEL', match, 'aloneSince')
-  redis.call('HSET', match, 'aloneMs', whole(total_ms), 'togetherSince', now)
+-- How long one was alone in all. That both are there for a while makes it begin anew; that nobody is does not, and so
+-- not being alone is not enough: in the phase Active all are there.
+local function count_alone()
+  local alone_since, together_since = tonumber(ledger[4] or ''), tonumber(ledger[6] or '')
+  local is_alone, is_together = alone == '1', alone == '0' and phase == 'Active'
+  if alone_since and not is_alone then
+    local total_ms = (tonumber(ledger[5] or '') or 0) + math.max(0, tonumber(now) - alone_since)
+    redis.call('HDEL', match, 'aloneSince')
+    redis.call('HSET', match, 'aloneMs', whole(total_ms))
+  elseif is_alone and not alone_since then
+    redis.call('HSET', match, 'aloneSince', now)
+  end
+  if together_since and not is_together then
+    redis.call('HDEL', match, 'togetherSince')
+    if not alone_since and tonumber(now) - together_since >= TOGETHER_AGAIN_MS then
+      redis.call('HSET', match, 'aloneMs', '0')
+    end
+  elseif is_together and (alone_since or not together_since) then
+    redis.call('HSET', match, 'togetherSince', now)
+  end
+end
+if alone ~= '' then
+  count_alone()
 end
 
 -- What a user's record gets, and what of it is new to a client: the state, or where the room is.

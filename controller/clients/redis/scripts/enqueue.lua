@@ -6,9 +6,15 @@
 local queue, reservations, user, blocked, notices, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, session = ARGV[1], ARGV[2]
 
-if #KEYS ~= 6 or #ARGV ~= 2 or id == '' then
+if #KEYS ~= 6 or #ARGV ~= 2 then
   return {'INVALID', 'expected 6 keys (queue, reservations, user, blocked, notify, events) and 2 arguments (id, '
     .. 'session)'}
+end
+-- Whoever no Match can carry would wait for ever, and in the end at the front of the queue. The second pattern is U+0080
+-- to U+009F in UTF-8.
+if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]') then
+  return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes, without control characters (U+0000 to '
+    .. 'U+001F, U+007F to U+009F)'}
 end
 local known = redis.call('HMGET', user, 'state', 'match', 'session')
 if text(known[2]) ~= '' then

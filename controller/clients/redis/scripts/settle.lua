@@ -80,6 +80,8 @@ local function remember_partners(user)
       redis.call('ZADD', user.recent, now, id)
     end
   end
+  -- The key of somebody who talks all the time never goes, so its members have to go one by one.
+  redis.call('ZREMRANGEBYSCORE', user.recent, '-inf', whole(now - RECENT_TTL_MS))
   redis.call('ZREMRANGEBYRANK', user.recent, 0, -RECENT_PARTNERS - 1)
   redis.call('PEXPIRE', user.recent, RECENT_TTL_MS)
 end

@@ -2,12 +2,13 @@
 -- signal: note in the ledger of a Match what a gateway, or a flag of an older client, said about one of its users.
 -- KEYS 3 user, 4 match, 5 the flag, to be deleted once it is noted (only for flags)
 -- ARGV 3 now (ms), 4 uid, 5 id, 6 skip|end|disconnect|suspect|token, 7 who says so, 8 reason, 9 via,
---      10 when it was sent, by the clock of this server (ms; empty where the sender named the Match)
+--      10 when it was sent, by the clock of this server (ms; empty where the sender named the Match),
+--      11 the value of the flag that was read (only for flags)
 -- OK new|replay match-name · IGNORED unknown|over|stranger|elsewhere|older · STALE epoch · LOST
 
 local user, match, flag = KEYS[3], KEYS[4], KEYS[5]
 local now, uid, id, kind, by, reason, via = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local sent_ms = tonumber(ARGV[10])
+local sent_ms, flag_value = tonumber(ARGV[10]), ARGV[11]
 
 local refused = refusal(false)
 if refused then
@@ -38,6 +39,15 @@ end
 local ignored = why_ignored()
 if ignored then
   return {'IGNORED', ignored}
+end
+-- A flag was read a moment ago. If it has gone since, so may have the call that it was about: whoever holds the user now
+-- is not meant. A wish that is the flag's own tells that this call is a repeated one.
+if flag and redis.call('GET', flag) ~= flag_value then
+  local is_json, wish = pcall(cjson.decode, text(ledger[5]))
+  if is_json and type(wish) == 'table' and wish.user == id and wish.via == via then
+    return {'OK', 'replay', ledger[3]}
+  end
+  return {'IGNORED', 'older'}
 end
 
 local result = 'new'

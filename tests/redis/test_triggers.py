@@ -1,0 +1,276 @@
+"""What listens to gateways and older clients, on a real Redis: signals, flags, silence, pools that nobody opened."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from controller.backends import Backends
+from controller.clients.redis.inbox import Inbox
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.requests import Decision, Place
+from controller.loop.key import Key
+from controller.observe.calls import CallIndex
+from controller.observe.heartbeats import HeartbeatView
+from controller.triggers import audit
+from controller.triggers.audit import Auditor
+from controller.triggers.flags import FlagPoller
+from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.router import Router
+from controller.triggers.signals import SignalSource
+from controller.triggers.stream import StreamReader
+from tests import builders as b
+from tests.redis.world import World
+
+BACK = (Decision.BACK, Place.ORIG)
+
+
+@dataclass
+class Pools:
+    """The pools of these worlds, all of them open; `before_get` is what happens while one is being looked up."""
+
+    worlds: list[World]
+    before_get: Any = None
+    opened: list[str] = field(default_factory=list)
+
+    async def get(self, namespace: str) -> Pool:
+        if self.before_get is not None:
+            await self.before_get()
+        self.opened.append(namespace)
+        return self.unbound(namespace)
+
+    def unbound(self, namespace: str) -> Pool:
+        found = (world.pool for world in self.worlds if world.keys.namespace == namespace)
+        return next(found, Pool(self.worlds[0].redis, Keys("test", namespace), 0, 1))
+
+    def check(self, _namespace: str, _reply: object) -> None:
+        """Nobody else leads here."""
+
+    def namespaces(self) -> tuple[str, ...]:
+        return tuple(world.keys.namespace for world in self.worlds)
+
+
+class Bench:
+    """What triggers are made of, over these worlds."""
+
+    def __init__(self, *worlds: World) -> None:
+        self.worlds = worlds
+        self.pools = Pools(list(worlds))
+        self.seconds = 0.0
+        self.woken: list[Key] = []
+        self.router = Router("test")
+        self.router.enqueue = lambda key, _source: self.woken.append(key)
+        self.calls = CallIndex()
+        fake = SimpleNamespace(
+            cluster_id="test",
+            pools=self.pools,
+            clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
+            calls=self.calls,
+            heartbeats=HeartbeatView(90.0, decide_alone=False),
+        )
+        self.backends = cast("Backends", fake)
+
+    def a_call(self, world: World, uid: str, *who: str) -> None:
+        """A call that Kubernetes knows of."""
+        match = b.active(namespace=world.keys.namespace, uid=uid, name=f"name-{uid}")
+        people = tuple(
+            person.model_copy(update={"identity": identity})
+            for person, identity in zip(match.spec.participants, who, strict=True)
+        )
+        self.calls.kept(match.model_copy(update={"spec": match.spec.model_copy(update={"participants": people})}))
+
+    async def read_signals(self) -> None:
+        """One turn of the reader of streams."""
+        source = SignalSource(cast("Any", self.pools), self.router, self.backends.clock, "test")
+        reader = StreamReader(self.worlds[0].redis, (source,), self.pools.namespaces)
+        await reader._follow()
+        await reader._read()
+
+    async def read_heartbeats(self, *, times: int = 1) -> None:
+        """Listen for long enough, and then read so many times."""
+        reader = HeartbeatReader(self.backends, self.router, 5.0)
+        for _ in range(3):
+            reader._listening.read(self.worlds[0].keys.namespace, b.at(self.seconds))
+            self.seconds += 40
+        for _ in range(times):
+            await reader._read(self.worlds[0].keys.namespace)
+            self.seconds += 5
+
+
+async def send(world: World, **fields: str) -> str:
+    """Add a signal; its id."""
+    words = (word for pair in fields.items() for word in pair)
+    return cast("str", await world.raw("XADD", world.keys.signals(), "*", *words))
+
+
+@pytest.fixture
+async def other(world: World) -> World:
+    """Another pool on the same Redis."""
+    return await World.new(world.redis, f"{world.keys.namespace}-other")
+
+
+# Flags
+
+
+async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(world: World) -> None:
+    """Alice's flag is read; before it is noted her call ends, and the flag with it; and the next call takes her."""
+    bench = Bench(world)
+    await world.claim("m1", "alice", "bob")
+    bench.a_call(world, "m1", "alice", "bob")
+    await world.raw("SET", world.keys.pre_skip("alice"), "1")
+
+    async def the_next_call() -> None:
+        await world.settle("m1", dict.fromkeys(("alice", "bob"), BACK))
+        await world.claim("m2", "alice", "carol")
+
+    bench.pools.before_get = the_next_call
+    await FlagPoller(bench.backends, bench.router)._tick()
+    assert (await world.ledger("m2")).wish is None
+    assert bench.woken == []
+
+
+async def test_a_flag_that_cannot_be_noted_holds_up_none_that_come_after_it(world: World) -> None:
+    bench = Bench(world)
+    await world.claim("m1", "alice", "bob")
+    bench.a_call(world, "m0", "poisoned", "zoe")
+    bench.a_call(world, "m1", "alice", "bob")
+    for who in ("poisoned", "alice"):
+        await world.raw("SET", world.keys.pre_skip(who), "1")
+    await world.raw("SET", world.keys.user("poisoned"), "a string")
+    poller = FlagPoller(bench.backends, bench.router)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await poller._tick()
+    wish = (await world.ledger("m1")).wish
+    assert wish is not None
+    assert [(entry["user"], entry["log_level"]) for entry in logs if entry["event"] == "a flag cannot be noted"] == [
+        ("poisoned", "warning"),
+        ("poisoned", "debug"),
+        ("poisoned", "debug"),
+    ]
+
+
+# Signals
+
+
+async def test_a_signal_about_a_key_that_is_not_ours_holds_up_no_other(world: World, other: World) -> None:
+    bench = Bench(world, other)
+    await world.raw("SET", world.keys.user("poisoned"), "a string")
+    for pool in (world, other):
+        await pool.claim("m1", "alice", "bob")
+        await send(pool, type="skip", user="poisoned")
+        last = await send(pool, type="skip", user="alice", match="m1")
+    with capture_logs() as logs:
+        await bench.read_signals()
+    for pool in (world, other):
+        assert (await pool.ledger("m1")).wish is not None
+    assert await Inbox(other.pool).signals_done() == last
+    assert {entry["log_level"] for entry in logs if "passed over" in entry["event"]} == {"warning"}
+    assert await Inbox(world.pool).signals_done() != "0-0"
+
+
+async def test_a_stream_that_is_none_holds_up_no_other(world: World, other: World) -> None:
+    bench = Bench(world, other)
+    await world.raw("SET", world.keys.signals(), "a string")
+    await other.claim("m1", "alice", "bob")
+    await send(other, type="skip", user="alice", match="m1")
+    with capture_logs() as logs:
+        await bench.read_signals()
+    assert (await other.ledger("m1")).wish is not None
+    assert [entry["stream"] for entry in logs if entry["log_level"] == "warning"] == [world.keys.signals()]
+
+
+# Heartbeats
+
+
+async def last_beats(world: World, **seconds_ago: float) -> None:
+    seconds, _ = await world.raw("TIME")
+    rows = [(int(seconds) * 1000 - round(ago * 1000), who) for who, ago in seconds_ago.items()]
+    for start in range(0, len(rows), 1000):
+        await world.raw("ZADD", world.keys.heartbeats(), *(word for row in rows[start : start + 1000] for word in row))
+
+
+async def test_when_many_thousands_fall_silent_at_once_nobody_leaves_the_queue(world: World) -> None:
+    bench = Bench(world)
+    there = {f"there-{n}": 1.0 for n in range(4000)}
+    gone = {f"gone-{n}": 95 + n / 100 for n in range(1500)}
+    await last_beats(world, **there, **gone)
+    await world.enqueue("gone-1400")
+    await bench.read_heartbeats(times=3)
+    assert list(await world.queue()) == ["gone-1400"]
+    assert bench.backends.heartbeats.silent(world.keys.namespace) == {}
+
+
+async def test_a_thousand_who_are_silent_in_calls_hide_nobody_who_waits(world: World) -> None:
+    bench = Bench(world)
+    talking = [f"talking-{n}" for n in range(1200)]
+    for number in range(0, len(talking), 2):
+        bench.a_call(world, f"m{number}", *talking[number : number + 2])
+    there = {f"there-{n}": 1.0 for n in range(6000)}
+    await last_beats(world, **there, **{who: 7000 + n for n, who in enumerate(talking)})
+    await world.enqueue("alice")
+    await last_beats(world, alice=100)
+    await bench.read_heartbeats(times=3)
+    assert await world.queue() == {}
+    assert (await world.user("alice")).reason == "Silent"
+
+
+async def test_somebody_silent_who_cannot_leave_the_queue_keeps_nobody_in_it(world: World) -> None:
+    bench = Bench(world)
+    for who in ("alice", "bob"):
+        await world.enqueue(who)
+    await last_beats(world, alice=100, bob=100)
+    await world.raw("SET", world.keys.user("alice"), "a string")
+    with capture_logs() as logs:
+        await bench.read_heartbeats(times=3)
+    assert list(await world.queue()) == ["alice"]
+    assert [entry["identity"] for entry in logs if entry["log_level"] == "warning"] == ["alice"]
+
+
+# Pools in which people only wait
+
+
+async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World, monkeypatch: Any) -> None:
+    monkeypatch.setattr(audit, "_KEYS_AT_ONCE", 10)
+    monkeypatch.setattr(audit, "_PAUSE_SECONDS", 0)
+    bench = Bench(world)
+    name = world.keys.namespace
+    waiting, beating, empty = [await World.new(world.redis, f"{name}-{what}") for what in ("waits", "beats", "empty")]
+    await waiting.enqueue("alice")
+    await last_beats(beating, alice=1)
+    await empty.raw("SET", empty.keys.user("queue"), "no queue")
+    foreign = World(world.redis, keys := Keys("another", f"{name}-foreign"), world.pool, world.gateway)
+    await foreign.raw("ZADD", keys.queue(), 1, "alice")
+    await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
+    await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-somebody-else", 1, "alice")
+    await Auditor(bench.backends, bench.router, 2.0, ()).search()
+    found = {opened for opened in bench.pools.opened if opened.startswith(name)}
+    assert found == {f"{name}-waits", f"{name}-beats"}
+
+
+@pytest.mark.parametrize(("namespaces", "searches"), [((), 1), (("calls",), 0)])
+async def test_only_who_serves_the_whole_cluster_looks_for_pools(
+    world: World, monkeypatch: Any, namespaces: tuple[str, ...], searches: int
+) -> None:
+    bench = Bench(world)
+    auditor = Auditor(bench.backends, bench.router, 2.0, namespaces)
+    seen: list[str] = []
+
+    async def note(what: str) -> None:
+        seen.append(what)
+
+    monkeypatch.setattr(auditor, "search", lambda: note("search"))
+    monkeypatch.setattr(auditor, "audit", note)
+    running = asyncio.create_task(auditor.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert seen.count("search") == searches
+    assert world.keys.namespace in seen
