@@ -38,12 +38,14 @@ class ServerClock:
         self._observed_at = 0.0
         self._last_header = ""
         self._last_date = 0.0
+        self._told = 0.0
         self.on_step: Callable[[float], None] = _nobody_minds
         """Told by how many seconds the server's clock was set, once `now` follows it."""
 
     def now(self) -> datetime:
-        """The moment, in UTC."""
-        return datetime.fromtimestamp(time.monotonic() + (self._low + self._high) / 2, UTC)
+        """The moment, in UTC. It stands still, and never goes back, where the estimate becomes an earlier one."""
+        self._told = max(self._told, time.monotonic() + (self._low + self._high) / 2)
+        return datetime.fromtimestamp(self._told, UTC)
 
     def observe(self, date_header: str, sent_monotonic: float, received_monotonic: float) -> None:
         """Take in the `Date` header of an answer whose request was sent and received at these monotonic seconds."""
@@ -64,6 +66,8 @@ class ServerClock:
         if not was_informed or low > high:
             low, high = date - received_monotonic, date + 1.0 - sent_monotonic
         self._low, self._high, self._informed = low, high, True
+        if not was_informed or abs(low - before) > _STEP_SECONDS:
+            self._told = 0.0
         if was_informed and abs(low - before) > _STEP_SECONDS:
             self.on_step(low - before)
 

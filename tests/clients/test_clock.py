@@ -88,6 +88,17 @@ def test_whoever_keeps_moments_is_told_of_a_step_once_and_by_how_much(machine: M
     assert abs(error) < 0.51
 
 
+def test_time_never_goes_back_while_it_becomes_more_precise(machine: Machine) -> None:
+    told = []
+    for sent in (500.0, 500.2, 500.5, 500.94):
+        machine.monotonic = sent
+        machine.answer(EPOCH + 0.05 + sent, sent=sent, received=sent)
+        told.append(machine.clock.now())
+    assert told == sorted(told)
+    machine.monotonic += 1
+    assert abs(machine.error_seconds(EPOCH + 0.05)) < 0.5
+
+
 def test_api_servers_that_differ_a_little_are_no_step(machine: Machine) -> None:
     machine.clock.on_step = lambda seconds: pytest.fail(f"a step of {seconds} s")
     for sent, ahead in ((500.0, 0.0), (501.0, 4.0), (502.0, 0.0), (503.0, -4.0)):

@@ -63,6 +63,38 @@ async def test_creating_while_livekit_is_away(world: World) -> None:
     await eventually(lambda: _no_rooms(world))
 
 
+async def test_connecting_when_one_of_them_is_in_the_room(world: World) -> None:
+    """It was Ready, so it is no rollback: who was there begins anew, and who was not keeps the place."""
+    await world.operators.start()
+    places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
+    match = await world.ready()
+    alice = world.people("alice", (await world.tokens(match))["alice"]["token"])
+    await alice.join()
+    await world.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Connecting", "1/2"))
+    await world.delete()
+    assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    await world.expect_states(alice="WAITING", bob="WAITING", carol="WAITING")
+    queue = await world.queue()
+    assert list(queue) == ["bob", "carol", "alice"]
+    assert (queue["bob"], queue["carol"]) == (places["bob"], places["carol"])
+    assert (await world.hash(world.keys.match(match.metadata.uid)))["endReason"] == "Deleted"
+    await _no_rooms(world)
+
+
+async def test_active(world: World) -> None:
+    await world.operators.start()
+    await world.enqueue("alice", "bob", "carol")
+    match, people = await world.active()
+    await world.delete()
+    for person in people:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    await world.expect_states(alice="WAITING", bob="WAITING", carol="WAITING")
+    queue = list(await world.queue())
+    assert (queue[0], sorted(queue)) == ("carol", ["alice", "bob", "carol"])
+    assert (await world.hash(world.keys.match(match.metadata.uid)))["endReason"] == "Deleted"
+    await _no_rooms(world)
+
+
 async def test_reconnecting(world: World) -> None:
     """Nobody is waited for any more, and both go back: the deletion is nobody's fault."""
     await world.operators.start()

@@ -32,7 +32,10 @@ class Case:
 CASES = {
     "skip": Case("Skip", "alice", "Skipped", ("Waiting", "Now"), ("Waiting", "Now")),
     "end": Case("End", "alice", "Ended", ("Idle", None), ("Waiting", "Now")),
+    "skip by the other one": Case("Skip", "bob", "Skipped", ("Waiting", "Now"), ("Waiting", "Now")),
+    "end by the other one": Case("End", "bob", "Ended", ("Waiting", "Now"), ("Idle", None)),
     "disconnect": Case("Disconnect", "bob", "Disconnected", ("Waiting", "Now"), ("Idle", None)),
+    "disconnect the other one": Case("Disconnect", "alice", "Disconnected", ("Idle", None), ("Waiting", "Now")),
     "skip before they met": Case("Skip", "bob", "Skipped", ("Waiting", "Original"), ("Waiting", "Now"), had_call=False),
     "end before they met": Case("End", "bob", "Ended", ("Waiting", "Original"), ("Idle", None), had_call=False),
     "disconnect before they met": Case(

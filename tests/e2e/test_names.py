@@ -10,7 +10,7 @@ import pytest
 from controller.api.names import FINALIZER
 from tests import factories
 from tests.support.kube import Refused, condition, is_true
-from tests.support.waiting import eventually
+from tests.support.waiting import consistently, eventually
 from tests.support.world import World
 
 _ROUNDS = 5
@@ -51,6 +51,27 @@ async def test_a_name_is_free_once_the_last_match_of_it_is_gone(world: World) ->
     assert second.metadata.uid != first.metadata.uid
     await world.expect_states(alice="CONNECTING", bob="WAITING", carol="CONNECTING")
     assert len(await world.livekit_rooms()) == 1
+
+
+async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(world: World) -> None:
+    """What LiveKit says of their going is about the room before, and nobody is taken for one who left."""
+    first, before = await world.active()
+    await world.delete()
+    second, after = await world.active(timeouts={"leaveSeconds": 0})
+    for person in before:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    assert second.metadata.uid != first.metadata.uid
+    assert second.status.room is not None
+    assert first.status.room is not None
+    assert second.status.room.live_kit_name != first.status.room.live_kit_name
+
+    async def goes_on() -> None:
+        match = await world.kube.match()
+        assert (match.status.phase, match.status.connected) == ("Active", "2/2")
+        assert await world.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
+
+    await consistently(goes_on, 2)
+    assert not any(person.seen("disconnected") for person in after)
 
 
 async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(world: World) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
 
+from controller.api.match import Match
+from controller.api.names import room_name
+from sandbox.people import Person
 from tests import factories
 from tests.support.gateways import send
 from tests.support.kube import is_true
@@ -93,6 +99,88 @@ async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time
     for user in ("alice", "bob"):
         assert (await world.hash(world.keys.user(user)))["epoch"] == str(1 + 3 * rounds)
     assert sorted(await world.queue()) == ["alice", "bob"]
+
+
+# Where the spec says who goes back to the queue
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the spec says, whether they met, how it ended, and where both are then: (state, place)."""
+
+    requeue: dict[str, str]
+    ends: Callable[[World, Match, tuple[Person, ...]], Awaitable[None]]
+    first: tuple[str, str | None]
+    second: tuple[str, str | None]
+    had_call: bool = True
+    timeouts: dict[str, int] = field(default_factory=dict)
+
+
+async def _by_itself(_world: World, _match: Match, _people: tuple[Person, ...]) -> None:
+    """Time decides."""
+
+
+async def _second_leaves(_world: World, _match: Match, people: tuple[Person, ...]) -> None:
+    await people[1].leave()
+
+
+async def _first_skips(world: World, match: Match, _people: tuple[Person, ...]) -> None:
+    await send(world, "skip", match.spec.identities[0], match=match.metadata.uid)
+
+
+async def _second_is_removed(world: World, match: Match, _people: tuple[Person, ...]) -> None:
+    wish = factories.termination("Disconnect", match.spec.identities[1])
+    await world.kube.patch("Match", match.metadata.name, wish)
+
+
+async def _room_is_deleted(world: World, match: Match, _people: tuple[Person, ...]) -> None:
+    await world.kube.delete("Room", room_name(match.metadata.uid))
+
+
+async def _match_is_deleted(world: World, match: Match, _people: tuple[Person, ...]) -> None:
+    await world.delete(match.metadata.name)
+
+
+NOW, ORIGINAL, IDLE = ("WAITING", "Now"), ("WAITING", "Original"), ("IDLE", None)
+WISHES = {
+    "no-show-all": Wish(
+        {"onNoShow": "All"}, _by_itself, ORIGINAL, ORIGINAL, had_call=False, timeouts={"connectSeconds": 1}
+    ),
+    "no-show-none": Wish({"onNoShow": "None"}, _by_itself, IDLE, IDLE, had_call=False, timeouts={"connectSeconds": 1}),
+    "left-all": Wish({"onLeft": "All"}, _second_leaves, NOW, NOW, timeouts={"leaveSeconds": 1}),
+    "left-none": Wish({"onLeft": "None"}, _second_leaves, IDLE, IDLE, timeouts={"leaveSeconds": 1}),
+    "skipped-others": Wish({"onSkipped": "Others"}, _first_skips, IDLE, NOW),
+    "skipped-others-unmet": Wish({"onSkipped": "Others"}, _first_skips, IDLE, ORIGINAL, had_call=False),
+    "disconnected-all": Wish({"onDisconnected": "All"}, _second_is_removed, NOW, NOW),
+    "max-duration-all": Wish({"onMaxDuration": "All"}, _by_itself, NOW, NOW, timeouts={"maxDurationSeconds": 3}),
+    "room-lost-none": Wish({"onRoomLost": "None"}, _room_is_deleted, IDLE, IDLE, had_call=False),
+    "deleted-none": Wish({"onDeleted": "None"}, _match_is_deleted, IDLE, IDLE, had_call=False),
+    "of-another-end": Wish({"onLeft": "None"}, _first_skips, NOW, ORIGINAL, had_call=False),
+}
+
+
+async def test_the_spec_decides_who_goes_back_to_the_queue(world: World) -> None:
+    """For each reason by itself, and the place is the same as ever."""
+
+    async def plays(name: str, wish: Wish) -> None:
+        pair = (f"{name}-1", f"{name}-2")
+        before = dict(zip(pair, await world.enqueue(*pair), strict=True))
+        spec: dict[str, Any] = {"name": name, "requeue": wish.requeue, "timeouts": wish.timeouts}
+        if wish.had_call:
+            match, people = await world.active(*pair, **spec)
+        else:
+            match, people = await world.ready(*pair, **spec), ()
+        await wish.ends(world, match, people)
+        if wish.ends is not _match_is_deleted:
+            await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
+        queue = await world.queue()
+        for who, (state, place) in zip(pair, (wish.first, wish.second), strict=True):
+            assert (await world.user(who)).state == state, (name, who)
+            assert (who in queue) == (state == "WAITING"), (name, who)
+            if place is not None:
+                assert (queue[who] == before[who]) == (place == "Original"), (name, who)
+
+    await asyncio.gather(*(plays(name, wish) for name, wish in WISHES.items()))
 
 
 _LONG = {"emptyTimeoutSeconds": 65}

@@ -23,7 +23,10 @@ _FREE = {UserState.IDLE, UserState.WAITING}
 
 
 async def assert_clean(world: World) -> None:
-    """Nothing of any Match or Room of the namespace is left, but what carries a TTL and what users are."""
+    """Nothing of any Match or Room of the namespace is left, but what carries a TTL and what users are.
+
+    Tokens do not wait for theirs: they go with the call.
+    """
     kube = world.kube
     for kind in ("Match", "Room", "Secret"):
         names = [body["metadata"]["name"] for body in await kube.list(kind)]
@@ -41,6 +44,8 @@ async def assert_clean(world: World) -> None:
     }
     streams = {keys.signals(), keys.disconnects(), keys.events(), keys.errors()}
     waiting = {keys.user(identity) for identity in await world.queue()}
+    tokens = [key async for key in world.redis.scan_iter(keys.tokens("*"))]
+    assert not tokens, f"tokens of calls that are over: {tokens}"
     lasting = {key async for key in world.redis.scan_iter(f"{keys.prefix}*") if await world.redis.ttl(key) == -1}
     assert not lasting - allowed - streams - waiting, "keys in Redis that never go"
 

@@ -1,0 +1,193 @@
+"""Whoever reads only `kubectl describe match` of a call that is over knows who did what, when, and where each went."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests import factories
+from tests.support.kube import is_true
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+_CONNECT_SECONDS = 6
+_STEP = re.compile(r" Message: +(.+)\n +Phase: +(\w+)\n +Reason: +(\w+)\n +Time: +(\S+)\n")
+
+
+# What happens
+
+
+async def _alice_skips(world: World) -> None:
+    await world.active()
+    await world.kube.patch("Match", "match", factories.termination("Skip", "alice", "next one"))
+
+
+async def _bob_closes_the_page(world: World) -> None:
+    _, (_, bob) = await world.active(timeouts={"leaveSeconds": 1})
+    await bob.leave()
+
+
+async def _bob_does_not_come(world: World) -> None:
+    match = await world.ready(timeouts={"connectSeconds": _CONNECT_SECONDS})
+    await world.people("alice", (await world.tokens(match))["alice"]["token"]).join()
+
+
+async def _bob_is_removed(world: World) -> None:
+    await world.active()
+    await world.kube.patch("Match", "match", factories.termination("Disconnect", "bob", "spam"))
+
+
+async def _bob_moves_on_before_they_met(world: World) -> None:
+    await world.ready()
+    await world.kube.patch("Match", "match", factories.termination("Skip", "bob"))
+
+
+# What is told
+
+
+Step = tuple[str, str, str]
+"""Phase, reason, and a pattern of the message."""
+
+_JOINING = ("Connecting", "Connecting", r"people are joining; \d+ s to connect")
+_MET = ("Active", "Active", r"both are in the room: alice \(\w+\), bob \(\w+\)")
+_BOB_IS_AWAY = ("Reconnecting", "Left", r"bob: CLIENT_INITIATED, seen by \w+")
+_ANEW = {"Place": "Now", "State": "Waiting"}
+_AS_BEFORE = {"Place": "Original", "State": "Waiting"}
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens; and why it ended, by whom, what became of alice and of bob, and how it came to that."""
+
+    happens: Callable[[World], Awaitable[None]]
+    reason: str
+    initiator: str | None
+    message: str
+    alice: dict[str, str]
+    bob: dict[str, str]
+    steps: tuple[Step, ...]
+
+
+STORIES = {
+    "skipped": Story(
+        _alice_skips,
+        "Skipped",
+        "alice",
+        "alice skipped to the next person: next one",
+        _ANEW,
+        _ANEW,
+        (_JOINING, _MET),
+    ),
+    "skipped before they met": Story(
+        _bob_moves_on_before_they_met,
+        "Skipped",
+        "bob",
+        "bob skipped to the next person",
+        _AS_BEFORE,
+        _ANEW,
+        (_JOINING,),
+    ),
+    "left": Story(
+        _bob_closes_the_page,
+        "Left",
+        None,
+        "bob left and .* 1 s",
+        _ANEW,
+        {"Detail": "CLIENT_INITIATED", "State": "Idle"},
+        (_JOINING, _MET, _BOB_IS_AWAY),
+    ),
+    "no-show": Story(
+        _bob_does_not_come,
+        "NoShow",
+        None,
+        f"bob did not join within {_CONNECT_SECONDS} s",
+        _ANEW,
+        {"Detail": "NeverSeen", "State": "Idle"},
+        (_JOINING,),
+    ),
+    "disconnected": Story(
+        _bob_is_removed,
+        "Disconnected",
+        "moderator",
+        "bob was disconnected: spam",
+        _ANEW,
+        {"State": "Idle"},
+        (_JOINING, _MET),
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
+async def test_the_description_of_a_call_that_is_over_tells_the_whole_of_it(world: World, story: Story) -> None:
+    await world.enqueue("alice", "bob")
+    await story.happens(world)
+    await world.kube.match_until(lambda found: is_true(found, "Finished"))
+
+    async def told() -> str:
+        text = await world.kube.ask("describe", "match", "match")
+        # The Event comes beside the work.
+        assert re.search(rf"Normal +{story.reason} .* {story.message}\n", text), text
+        return text
+
+    text = await eventually(told)
+    _assert_the_end_is_told(text, story)
+    _assert_the_steps_are_told(text, story)
+
+
+def _assert_the_end_is_told(text: str, story: Story) -> None:
+    """Why, whose doing, and where each went."""
+    status = _fields(text.partition("\nStatus:\n")[2], indent=2)
+    assert (status["Phase"], status["Reason"], status["Connected"]) == ("Ended", story.reason, "0/2")
+    end = _fields(_section(text, "End"), indent=4)
+    assert (end["Reason"], end.get("Initiator")) == (story.reason, story.initiator)
+    assert re.fullmatch(story.message, end["Message"])
+    assert _outcomes(_section(text, "Outcomes", indent=4)) == {"alice": story.alice, "bob": story.bob}
+
+
+def _assert_the_steps_are_told(text: str, story: Story) -> None:
+    """What happened when. That it was ending may have passed in a moment."""
+    history = _section(text, "History")
+    told = [(phase, reason, message) for message, phase, reason, _ in _STEP.findall(history)]
+    assert len(told) == history.count("Phase:")
+    ways_out = [("Terminating", story.reason, story.message), ("Ended", story.reason, story.message)]
+    expected = [*story.steps, *(way for way in ways_out if way[0] in {phase for phase, _, _ in told})]
+    assert expected[-1][0] == "Ended"
+    assert [step[:2] for step in told] == [step[:2] for step in expected]
+    for (_, _, message), (_, _, pattern) in zip(told, expected, strict=True):
+        assert re.fullmatch(pattern, message), f"{message!r} is not {pattern!r}"
+
+    times = [datetime.fromisoformat(time) for _, _, _, time in _STEP.findall(history)]
+    assert times == sorted(times)
+    status = _fields(text.partition("\nStatus:\n")[2], indent=2)
+    moments = dict(zip((phase for phase, _, _ in told), times, strict=True))
+    assert datetime.fromisoformat(status["Ended At"]) == moments["Ended"]
+    assert datetime.fromisoformat(status["Ready At"]) == moments["Connecting"]
+    assert ("Connected At" in status) == ("Active" in moments)
+    if "Active" in moments:
+        assert datetime.fromisoformat(status["Connected At"]) == moments["Active"]
+
+
+# How a description is read
+
+
+def _section(text: str, title: str, indent: int = 2) -> str:
+    """The lines under a title, which are indented deeper."""
+    found = re.search(rf"^ {{{indent}}}{title}:\n((?: {{{indent + 2},}}.*\n)+)", text, re.MULTILINE)
+    assert found is not None, f"there is no {title} in\n{text}"
+    return found[1]
+
+
+def _fields(text: str, indent: int) -> dict[str, str]:
+    """What stands at this depth and has a value."""
+    return dict(re.findall(rf"^ {{{indent}}}(\w[\w ]*): +(.+)$", text, re.MULTILINE))
+
+
+def _outcomes(text: str) -> dict[str, Any]:
+    """By identity. A description runs the entries of a list together, in each the fields by name: the state is last."""
+    entries = [dict(re.findall(r"(\w+): +(.+)\n", entry)) for entry in re.findall(r"(?:.*\n)*?.*State:.*\n", text)]
+    return {entry.pop("Identity"): entry for entry in entries}

@@ -1,0 +1,89 @@
+"""While a call is on there is always a token that lets its people in again, however late the page is reloaded."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+
+from controller.api.match import Match
+from controller.api.names import token_secret_name
+from tests import factories
+from tests.support.kube import is_true
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+_TTL_SECONDS = 10
+
+
+async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_one(world: World) -> None:
+    """They are made anew at two thirds of their time, again and again, and nobody in the call notices."""
+    match, (_, bob) = await world.active(
+        tokens={"delivery": "Both", "ttlSeconds": _TTL_SECONDS}, timeouts={"leaveSeconds": 20}
+    )
+    first = await _times(world, match)
+
+    async def outlives(previous: tuple[int, int]) -> tuple[int, int]:
+        times = await _times(world, match)
+        assert times > previous
+        return times
+
+    second = await eventually(lambda: outlives(first))
+    third = await eventually(lambda: outlives(second))
+    for made, (before, until) in ((second[0], first), (third[0], second)):
+        # Late enough to be rare, and before the one that it replaces has run out.
+        assert before + _TTL_SECONDS * 0.6 <= made < until
+    assert third[0] >= first[1]
+    after = await world.kube.match_until(lambda found: _until(found) == third[1])
+    assert (after.status.phase, after.status.connected, is_true(after, "Ready")) == ("Active", "2/2", True)
+    assert [step.phase for step in after.status.history][-1] == "Active"
+    assert after.status.connected_at == match.status.connected_at
+    assert not bob.seen("disconnected", "reconnecting")
+
+    token = (await world.tokens(match))["bob"]["token"]
+    await bob.leave()
+    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+    await world.people("bob", token).join()
+    await world.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Active", "2/2"))
+
+
+async def test_tokens_are_nowhere_once_the_call_is_over(world: World) -> None:
+    """Though they would be good for long, and the Match is there to be read."""
+    match, _ = await world.active(tokens={"delivery": "Both", "ttlSeconds": 3600})
+    assert await world.redis.exists(world.keys.tokens(match.metadata.uid))
+    await world.kube.patch("Match", "match", factories.termination("End", "bob"))
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.tokens is None
+    assert await world.kube.get("Secret", token_secret_name(match.metadata.uid)) is None
+    assert not await world.redis.exists(world.keys.tokens(match.metadata.uid))
+
+
+async def _times(world: World, match: Match) -> tuple[int, int]:
+    """From when to when the tokens are good that are there now: the same in both places, and for both people."""
+
+    async def agree() -> tuple[int, int]:
+        hashed = await world.hash(world.keys.tokens(match.metadata.uid))
+        entries = {who: json.loads(text) for who, text in hashed.items()}
+        assert entries == await world.tokens(match)
+        claims = [_claims(world, entry["token"]) for entry in entries.values()]
+        (times,) = {(one["nbf"], one["exp"]) for one in claims}
+        assert {entry["expiresAt"] for entry in entries.values()} == {
+            datetime.fromtimestamp(times[1], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        }
+        return times
+
+    return await eventually(agree)
+
+
+def _claims(world: World, token: str) -> dict[str, Any]:
+    """Without a look at our own clock, which is not the one that it was made by."""
+    options: Any = {"verify_nbf": False, "verify_exp": False}
+    claims: dict[str, Any] = jwt.decode(token, world.where.livekit_api_secret, algorithms=["HS256"], options=options)
+    return claims
+
+
+def _until(match: Match) -> int:
+    assert match.status.tokens is not None
+    return int(match.status.tokens.expires_at.timestamp())
