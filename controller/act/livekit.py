@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
+from controller.api.names import MARK_KEY
 from controller.backends import Backends
 from controller.clients.livekit import CALL_TIMEOUT_SECONDS
 from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
@@ -11,30 +13,63 @@ from controller.plan.actions import CreateLiveKitRoom, DeleteLiveKitRoom, Orphan
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
-    """Create the room; what the answer says (sid, mark) is what the plan goes on with."""
+    """Create the room; what the answer says (sid, mark) is what the plan goes on with.
+
+    CreateRoom adopts a room that a client has made, and ignores the metadata it was asked for: our mark, and the Room's
+    own metadata, are put on it afterwards.
+    """
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
-    room = await backends.livekit.client.create_room(action.request)
+    client, view, request = backends.livekit.client, backends.livekit.view, action.request
+    room = await client.create_room(request)
+    adopted = room.mark is None
+    if adopted:
+        backends.leadership.require(CALL_TIMEOUT_SECONDS)
+        await client.update_metadata(request.name, {**request.metadata, MARK_KEY: request.mark.to_json()})
+        room = replace(room, mark=request.mark)
     # The moment of the answer: a list that was asked for meanwhile may have been made before.
-    backends.livekit.view.saw_room(room, backends.clock.now())
+    view.saw_room(room, backends.clock.now())
+    if adopted or room.num_participants:
+        sent_at = backends.clock.now()
+        view.saw_people(request.name, await client.list_participants(request.name), sent_at)
 
 
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
-    """Delete the room. Where LiveKit says that there is none, a second, different read must agree."""
+    """Delete the room. Where LiveKit says that there is none, a second, different read must agree.
+
+    A LiveKit whose Redis came back empty knows nothing of rooms that are alive, neither for DeleteRoom nor for
+    ListRooms: where people may be in, only CreateRoom tells, which answers with such a room. It can be deleted once
+    somebody in it has come or gone, since then LiveKit stores it again; until then the deletion is repeated.
+    """
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
-    client, view, name = backends.livekit.client, backends.livekit.view, action.request.name
+    client, name = backends.livekit.client, action.request.name
     try:
         await client.delete_room(name)
     except NotFound:
-        if await client.list_rooms((name,)):
-            raise BackendUnavailable(
-                Backend.LIVEKIT, "DeleteRoom", f"LiveKit lists room {name} and says that it does not exist"
-            ) from None
+        if action.may_have_people:
+            await _take_over_and_delete(action, backends)
+        elif await client.list_rooms((name,)):
+            raise _contradiction(f"LiveKit lists room {name} and says that it does not exist") from None
     except Overloaded:
         # A ghost: the node that had the room is dead, and LiveKit cannot reach it. Taking it over first closes it.
-        backends.leadership.require(2 * CALL_TIMEOUT_SECONDS)
-        await client.create_room(action.request)
-        await client.delete_room(name)
-    view.saw_gone(name, backends.clock.now())
+        await _take_over_and_delete(action, backends)
+    backends.livekit.view.saw_gone(name, backends.clock.now())
+
+
+async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -> None:
+    client, request = backends.livekit.client, action.request
+    backends.leadership.require(2 * CALL_TIMEOUT_SECONDS)
+    room = await client.create_room(request)
+    if room.mark is not None and room.mark.room_uid != request.mark.room_uid:
+        backends.livekit.view.saw_room(room, backends.clock.now())
+        raise _contradiction(f"room {request.name} carries the mark of another Room")
+    try:
+        await client.delete_room(request.name)
+    except NotFound:
+        raise _contradiction(f"LiveKit makes room {request.name} and says that it does not exist") from None
+
+
+def _contradiction(sentence: str) -> BackendUnavailable:
+    return BackendUnavailable(Backend.LIVEKIT, "DeleteRoom", sentence)
 
 
 async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:

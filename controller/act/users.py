@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.api.match import Admission, Match
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
 from controller.backends import Backends
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies import (
@@ -43,7 +43,7 @@ from controller.facts.room import RecordFacts
 from controller.facts.time import milliseconds
 from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, Settle, WriteRoomRecord
 
-_TOMBSTONE_SECONDS = 86_400
+_CLOSING, _OVER = RoomPhase.TERMINATING.record, RoomPhase.TERMINATED.record
 _FLAG_SECONDS = 30
 
 
@@ -140,14 +140,14 @@ async def settle(action: Settle, backends: Backends) -> Effect:
 
 
 async def write_room_record(action: WriteRoomRecord, backends: Backends) -> Effect:
-    """Write or renew the record of a room that is there."""
+    """Write or renew the record of a room that is being made, or is there."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     user1, user2 = (*action.users, "", "")[:2]
     record = RoomRecord(
         livekit_name=action.livekit_name,
         room_name=action.target.name,
-        status="active",
+        status=action.status,
         created_at_ms=milliseconds(action.created_at),
         max_participants=action.max_participants,
         session_id=action.session_id,
@@ -155,19 +155,23 @@ async def write_room_record(action: WriteRoomRecord, backends: Backends) -> Effe
         user2=user2,
     )
     now_ms = milliseconds(backends.clock.now())
-    reply = await pool.write_room_record(record, now_ms=now_ms)
+    reply = await pool.write_room_record(record, now_ms=now_ms, knows_call=action.knows_call)
     backends.pools.check(namespace, reply)
-    return Effect(record=RecordFacts(record.status, now_ms)) if isinstance(reply, Written) else READ_AGAIN
+    # Refused: the room is over by the word of somebody else. To ask again at once would be a loop.
+    return Effect(record=RecordFacts(record.status if isinstance(reply, Written) else _OVER, now_ms))
 
 
 async def end_room_record(action: EndRoomRecord, backends: Backends) -> Effect:
-    """Close the record, and leave a tombstone that outlives every token of the room."""
+    """Tell in the record that the room is being closed; or close it, and leave a tombstone."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     now_ms = milliseconds(backends.clock.now())
-    backends.pools.check(namespace, await pool.end_room_record(action.livekit_name, now_ms=now_ms))
-    await pool.tombstone_room(action.livekit_name, ttl_seconds=_TOMBSTONE_SECONDS, now_ms=now_ms)
-    return Effect(record=RecordFacts("terminated", now_ms))
+    if action.status == _CLOSING:
+        reply = await pool.shut_room_record(action.livekit_name, now_ms=now_ms)
+    else:
+        reply = await pool.end_room_record(action.livekit_name, action.status, now_ms=now_ms)
+    backends.pools.check(namespace, reply)
+    return Effect(record=RecordFacts(action.status, now_ms))
 
 
 def _fresh_ledger(action: Claim, reply: ClaimOk, now_ms: int) -> Ledger:

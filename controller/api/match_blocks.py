@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from controller.api.cel import atomic, distinct, rule
-from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Subject
+from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback, Subject
 from controller.api.fields import MAX_SECONDS, Attributes, Identity, Metadata, ShortText
 from controller.api.meta import SpecModel, unstored
 
@@ -172,7 +172,15 @@ class TokenOptions(SpecModel):
 def _override(reason: EndReason) -> Any:
     ending = ENDINGS[reason]
     others = "" if ending.subject is Subject.NOBODY else f" `Others` leaves out {ending.subject}."
-    return Field(None, description=f"After {reason}: {ending.cause}.{others} Default: {ending.requeue}.")
+    undone = _UNDONE[ending.rollback]
+    return Field(None, description=f"After {reason}: {ending.cause}.{others} Default: {ending.requeue}.{undone}")
+
+
+_UNDONE = {
+    Rollback.NEVER: "",
+    Rollback.BEFORE_READY: " Before Ready everybody goes back to where they were, whatever is said here.",
+    Rollback.ALWAYS: " Everybody goes back to where they were, whatever is said here.",
+}
 
 
 class Requeue(SpecModel):

@@ -119,7 +119,7 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
         "the LiveKit room is there; if LiveKit loses it, it is restored under the same name",
         (
             Exit("it is terminated or deleted, or maxAgeSeconds are over", _R.TERMINATING),
-            Exit("LiveKit closed it by its own timeout with nobody in it (Empty)", _R.TERMINATED),
+            Exit("LiveKit closed a standing room by its own timeout, with nobody in it (Empty)", _R.TERMINATED),
             Exit("LiveKit has lost it: it is being restored", _R.CREATING),
             Exit("it is lost and cannot be restored", _R.FAILED),
         ),

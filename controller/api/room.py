@@ -82,12 +82,12 @@ class RoomSpec(SpecModel):
     for agents, recorders, ingress and telephone lines. Empty (the default): anybody with a token."""
 
     empty_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 30
-    """Seconds that LiveKit keeps the room when nobody has come yet; then the room is Terminated (Empty).
-    Default: 30. Immutable."""
+    """Seconds that LiveKit keeps the room when nobody has come yet; then a standing room is Terminated
+    (Empty), and that of a Match is made again until the Match is over. Default: 30. Immutable."""
 
     departure_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 20
-    """Seconds that LiveKit keeps the room after the last one left; then the room is Terminated (Empty).
-    Default: 20. Immutable."""
+    """Seconds that LiveKit keeps the room after the last one left; then a standing room is Terminated
+    (Empty), and that of a Match is made again until the Match is over. Default: 20. Immutable."""
 
     metadata: Metadata = Field(default_factory=dict)
     """What clients read as the room's metadata, as a JSON map of texts, beside Roomkeeper's own mark. At
@@ -123,9 +123,9 @@ class RoomStatus(ApiModel):
     Failed."""
 
     reason: RoomEndReason | None = None
-    """Why the room is gone: Empty (closed by its own timeout), Expired (maxAgeSeconds), Terminated
-    (terminationReason), Deleted, Lost (LiveKit lost it too often, or could not make it again in time),
-    Drained or Failed."""
+    """Why the room is gone: Empty (a standing room that was closed by its own timeout), Expired
+    (maxAgeSeconds), Terminated (terminationReason), Deleted, Lost (LiveKit lost it too often, or could not
+    make it again in time), Drained or Failed."""
 
     occupancy: Occupancy | None = None
     """Available (nobody in it), Occupied, or Maintenance (it is being restored, or closed)."""

@@ -19,12 +19,13 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
     now = backends.clock.now()
     livekit = backends.livekit
     name = livekit_room_name(backends.cluster_id, room.metadata.namespace, room.metadata.uid)
+    owner = await _owner(room, backends)
     return RoomSeen(
         livekit_name=name,
         livekit_room=livekit.view.room(name, now),
         people=livekit.view.people(name, now),
-        record=await _record(room, name, backends, learned, now),
-        owner=await _owner(room, backends),
+        record=await _record(room, name, owner, backends, learned, now),
+        owner=owner,
         cluster_id=backends.cluster_id,
         server=livekit.facts(),
         is_certainly_gone=livekit.view.is_gone(name),
@@ -34,7 +35,7 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
 
 
 async def _record(
-    room: Room, name: str, backends: Backends, learned: Learned, now: datetime
+    room: Room, name: str, owner: OwnerFacts | None, backends: Backends, learned: Learned, now: datetime
 ) -> Observation[RecordFacts]:
     if learned.record is not None:
         return Present(learned.record, now)
@@ -48,7 +49,10 @@ async def _record(
         return Unknown(now, error.sentence)
     if not fields:
         return Absent(now)
-    return Present(RecordFacts(fields.get("status", ""), int(fields.get("lastUpdated", "0"))), now)
+    # One that was written before its Match was known lacks the call: it is due to be written again.
+    is_due = owner is not None and bool(owner.session_id) and "sessionID" not in fields
+    updated = "0" if is_due else fields.get("lastUpdated", "0")
+    return Present(RecordFacts(fields.get("status", ""), int(updated)), now)
 
 
 async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
@@ -59,9 +63,9 @@ async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
     if match is not None and match.metadata.uid == reference.uid:
         session_id = match.spec.session_id or match.metadata.uid
         return OwnerFacts(reference.uid, reference.name, match.spec.identities, session_id)
-    # The Match is gone or not seen yet; its UID is the root all the same.
+    # The Match is gone or not seen yet: its UID is the root all the same, and nothing else is known of it.
     is_gone = room.metadata.deletion_timestamp is None and await _is_gone(reference, room.metadata.namespace, backends)
-    return OwnerFacts(reference.uid, reference.name, room.spec.allowed_identities[:2], reference.uid, is_gone)
+    return OwnerFacts(reference.uid, reference.name, (), "", is_gone)
 
 
 async def _is_gone(owner: OwnerReference, namespace: str, backends: Backends) -> bool:

@@ -207,10 +207,10 @@ class RevokeTokens(Action):
 
 @dataclass(frozen=True, slots=True)
 class CreateLiveKitRoom(Action):
-    """Create the room on LiveKit, or adopt ours that is there already."""
+    """Create the room on LiveKit, or adopt ours that is there already; one that carries no mark gets ours."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the answer carries our mark"
+    guard = "the lease outlasts the call; the answer carries our mark, or none under our own name"
     seen_in = "livekit_room"
 
     request: RoomRequest
@@ -218,13 +218,18 @@ class CreateLiveKitRoom(Action):
 
 @dataclass(frozen=True, slots=True)
 class DeleteLiveKitRoom(Action):
-    """Close the room on LiveKit, with everybody in it."""
+    """Close the room on LiveKit, with everybody in it.
+
+    `may_have_people`: nobody knows for certain that all are gone, so a room that LiveKit does not know any more may
+    still be alive.
+    """
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room, where it is listed, carries our mark"
+    guard = "the lease outlasts the call; the room, where it is listed, carries our mark, or none under our own name"
     seen_in = "livekit_room"
 
     request: RoomRequest
+    may_have_people: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,28 +264,47 @@ class RemoveStranger(Action):
 
 @dataclass(frozen=True, slots=True)
 class WriteRoomRecord(Action):
-    """Write or renew the room's record in Redis."""
+    """Write or renew the room's record in Redis: it is being made, or is there.
+
+    Unless one `knows_call`, what the record says of session and users stays as it is.
+    """
 
     backend = Backend.REDIS
-    guard = "a record that is terminated stays so"
+    guard = "a record that is being closed, or is over, stays so"
     seen_in = "record"
 
     livekit_name: str
+    status: str
     session_id: str
     users: tuple[str, ...]
     max_participants: int
     created_at: datetime
+    knows_call: bool = True
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per status."""
+        return f"WriteRoomRecord:{self.target.uid}:{self.status}"
 
 
 @dataclass(frozen=True, slots=True)
 class EndRoomRecord(Action):
-    """Mark the record as terminated and leave a tombstone under the LiveKit name."""
+    """Tell in the record that the room is being closed (`terminating`), or that it is over (`terminated`, `failed`).
+
+    Once it is over, a tombstone under the LiveKit name says so as well, also where there is no record.
+    """
 
     backend = Backend.REDIS
-    guard = "only an existing record is changed"
+    guard = "only an existing record is changed; the first last word stays"
     seen_in = "record"
 
     livekit_name: str
+    status: str
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per status."""
+        return f"EndRoomRecord:{self.target.uid}:{self.status}"
 
 
 ALL_ACTIONS: tuple[type[Action], ...] = (

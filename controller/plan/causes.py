@@ -104,7 +104,8 @@ def _users_not_to_be_had(match: Match, seen: MatchSeen, _now: datetime) -> EndCa
     # A holder that is on its way out lets the user go in a moment: that is worth waiting for.
     if refusal is None or is_claimed(seen) or refusal.holder_is_ending:
         return None
-    return failed(refusal.code, f"{refusal.identity} {_REFUSALS[refusal.code].format(holder=refusal.holder)}")
+    why = _REFUSALS[refusal.code].format(holder=refusal.holder)
+    return failed(refusal.code, f"{refusal.identity} {why}. Nobody was taken, and everybody is where they were")
 
 
 _REFUSALS = {

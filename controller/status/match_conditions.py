@@ -59,7 +59,8 @@ def not_claimed(view: MatchView) -> tuple[str, str]:
 def _room_ready(view: MatchView) -> Verdict:
     room = view.room
     if view.cause is not None:
-        return false("RoomReady", view.cause.code, "the Match is ending; its room is closed")
+        told = "the Match is ending; its room is closed" if room is not None else "no room was made"
+        return false("RoomReady", view.cause.code, told)
     if room is None:
         return false("RoomReady", "NoRoom", "there is no Room yet")
     if isinstance(view.seen.livekit_room, Present):
@@ -71,7 +72,8 @@ def _room_ready(view: MatchView) -> Verdict:
 def _tokens_issued(view: MatchView) -> Verdict:
     delivery = view.match.spec.tokens.delivery
     if view.cause is not None:
-        return false("TokensIssued", view.cause.code, "the Match is ending; its tokens are taken away")
+        told = "the Match is ending; its tokens are taken away" if view.room is not None else "no tokens were issued"
+        return false("TokensIssued", view.cause.code, told)
     if not (delivery.to_secret or delivery.to_redis):
         return true("TokensIssued", "NotWanted", "tokens.delivery is None: the application makes its own")
     if view.tokens is None:
@@ -103,7 +105,8 @@ def _ready(view: MatchView) -> Verdict:
 
 def _connected(view: MatchView) -> Verdict:
     if view.cause is not None:
-        return false("Connected", view.cause.code, "the call is over")
+        told = "the call is over" if view.connected_at is not None else "the two have not met"
+        return false("Connected", view.cause.code, told)
     if view.ready_at is not None and view.all_in:
         return true("Connected", "BothConnected", f"{' and '.join(view.match.spec.identities)} are in the room")
     missing = " and ".join(person.identity for person in view.missing) or "nobody"

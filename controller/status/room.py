@@ -12,7 +12,7 @@ from controller.facts.livekit import seats_taken
 from controller.facts.observation import Absent, Present, Unknown, value_of
 from controller.facts.room import RoomSeen
 from controller.plan.restores import IN_TIME, WINDOW, is_lost, was_lost_too_often
-from controller.plan.room import end_reason, is_foreign
+from controller.plan.room import end_reason, is_foreign, is_revived
 from controller.status.conditions import Verdict, false, merge, true
 from controller.status.room_health import room_issues
 
@@ -27,7 +27,9 @@ def room_status(room: Room, seen: RoomSeen, now: datetime, error: LastError | No
     ours = livekit if not is_foreign(room, seen) else None
     there = ours is not None and reason is None
     issues = room_issues(room, seen, reason, now)
-    restored_at = _restored_at(room, seen, now) if ours is not None else None
+    # One without our mark is not known by its sid before it has it: that is how the planner tells it from ours.
+    known = ours if not is_revived(room, seen) else None
+    restored_at = _restored_at(room, seen, now) if known is not None else None
     return RoomStatus(
         observed_generation=room.metadata.generation,
         phase=phase,
@@ -40,7 +42,7 @@ def room_status(room: Room, seen: RoomSeen, now: datetime, error: LastError | No
             now,
         ),
         live_kit_name=seen.livekit_name,
-        sid=ours.sid if ours is not None else before.sid,
+        sid=known.sid if known is not None else before.sid,
         server=seen.server.name,
         # A room that is missing and wanted keeps the count it was lost with: it was not closed for being empty.
         num_participants=_count(seen) if there else before.num_participants if reason is None else 0,

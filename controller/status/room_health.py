@@ -14,7 +14,7 @@ from controller.facts.livekit import seats_taken
 from controller.facts.observation import value_of
 from controller.facts.room import RoomSeen, is_stale
 from controller.plan.restores import is_lost, next_restore_at
-from controller.plan.room import is_foreign, strangers
+from controller.plan.room import is_foreign, is_revived, strangers, was_closed_empty
 
 _NAMED = 3
 
@@ -33,7 +33,7 @@ def _issues(room: Room, seen: RoomSeen, reason: RoomEndReason | None, now: datet
     if reason is not None:
         return
     if is_lost(room, seen):
-        yield RoomIssue.MISSING, f"{server.name} has lost room {name}; {_restored_when(room, now)}"
+        yield RoomIssue.MISSING, f"{server.name} has {_how_lost(room, seen)} room {name}; {_restored_when(room, now)}"
     if room.status.created_at is not None and is_stale(server.silent_since, now):
         yield (
             RoomIssue.STALE,
@@ -45,16 +45,14 @@ def _issues(room: Room, seen: RoomSeen, reason: RoomEndReason | None, now: datet
 
 
 def _foreign(seen: RoomSeen) -> tuple[RoomIssue, str]:
-    livekit = value_of(seen.livekit_room)
-    if livekit is not None and livekit.mark is None:
-        return (
-            RoomIssue.UNOWNED,
-            f"a room {seen.livekit_name} without our mark is on {seen.server.name}; it is left alone",
-        )
     return (
         RoomIssue.FOREIGN_MARK,
         f"a room {seen.livekit_name} with the mark of another Room is on {seen.server.name}; it is left alone",
     )
+
+
+def _how_lost(room: Room, seen: RoomSeen) -> str:
+    return "closed the empty" if was_closed_empty(room, seen) else "lost"
 
 
 def _restored_when(room: Room, now: datetime) -> str:
@@ -66,7 +64,9 @@ def _unowned(room: Room, seen: RoomSeen) -> Iterator[tuple[RoomIssue, str]]:
     livekit = value_of(seen.livekit_room)
     if seen.owner is not None and seen.owner.is_gone:
         yield RoomIssue.UNOWNED, f"its Match {seen.owner.name} is gone; Kubernetes is to collect the Room"
-    elif livekit is not None and livekit.mark is None and not is_foreign(room, seen):
+    elif livekit is not None and is_revived(room, seen):
+        yield RoomIssue.UNOWNED, "a client has made it on LiveKit, without our mark; it is adopted and marked"
+    elif livekit is not None and livekit.mark is None:
         yield (
             RoomIssue.UNOWNED,
             "somebody has written over its metadata on LiveKit: it does not carry our mark any more, and its webhooks "

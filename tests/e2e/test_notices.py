@@ -66,7 +66,7 @@ async def the_course_is(world: World, uid: str) -> None:
 
     async def room_is_over() -> None:
         rooms = [event["data"]["status"] for event in (await told(world)).events if "status" in event["data"]]
-        assert rooms == ["active", "terminated"]
+        assert rooms == ["creating", "active", "terminating", "terminated"]
 
     await eventually(room_is_over)
 

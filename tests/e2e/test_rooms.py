@@ -7,7 +7,7 @@ from typing import Any
 
 from livekit import api
 
-from controller.api.names import FINALIZER, MARK_KEY, livekit_room_name
+from controller.api.names import FINALIZER, MARK_KEY, PAUSED, livekit_room_name
 from controller.api.room import Room
 from tests import factories
 from tests.support.kube import condition, is_true
@@ -18,6 +18,13 @@ from tests.support.world import World
 async def _applied(world: World, **spec: Any) -> Room:
     await world.kube.apply(factories.room("lobby", **spec))
     return await world.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
+
+
+async def _made_by_a_client(world: World, name: str) -> api.Room:
+    """As a LiveKit with `auto_create: true` makes a room for whoever has a token: without any mark."""
+    room = await world.livekit.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=300))
+    assert not room.metadata, "the operator was faster"
+    return room
 
 
 async def test_a_standing_room_is_made_as_declared_counts_its_people_and_goes(world: World) -> None:
@@ -44,6 +51,9 @@ async def test_a_standing_room_is_made_as_declared_counts_its_people_and_goes(wo
     assert await world.livekit_rooms() == {}
     assert (await world.hash(world.keys.room(name)))["status"] == "terminated"
     assert await world.redis.ttl(world.keys.room_deleted(name)) > 0
+    events = [json.loads(entry["event"]) for entry in await world.stream(world.keys.events())]
+    assert [event["data"]["status"] for event in events] == ["creating", "active", "terminating", "terminated"]
+    assert {event["data"]["sessionID"] for event in events} == {""}
 
 
 async def test_an_orphaned_room_lives_on_without_our_mark(world: World) -> None:
@@ -90,7 +100,40 @@ async def test_a_room_that_livekit_lost_is_made_again_under_its_name(world: Worl
     assert is_true(restored, "Ready")
 
 
-async def test_a_room_that_closed_by_itself_stays_gone(world: World) -> None:
+async def test_a_room_that_a_client_has_made_again_before_us_is_adopted_and_marked(world: World) -> None:
+    made = await _applied(world, metadata={"topic": "tea"})
+    name = str(made.status.live_kit_name)
+    await world.kube.patch("Room", "lobby", {"metadata": {"annotations": {PAUSED: "true"}}})
+    await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+    revived = await _made_by_a_client(world, name)
+    alice = world.people.uninvited("alice", name)
+    await alice.join()
+    await world.kube.patch("Room", "lobby", {"metadata": {"annotations": {PAUSED: None}}})
+    adopted = await world.kube.room_until(lambda room: room.status.sid == revived.sid, "lobby")
+    assert (adopted.status.restores, adopted.status.issues, adopted.status.phase) == (1, (), "Active")
+    metadata = json.loads((await world.livekit_rooms())[name].metadata)
+    assert (metadata["topic"], metadata[MARK_KEY]["roomUID"]) == ("tea", made.metadata.uid)
+    await world.kube.room_until(lambda room: room.status.num_participants == 1, "lobby")
+    assert await world.livekit_people(name) == {"alice"}
+
+
+async def test_a_room_that_is_over_is_deleted_again_when_a_client_makes_it(world: World) -> None:
+    made = await _applied(world)
+    name = str(made.status.live_kit_name)
+    await world.kube.patch("Room", "lobby", {"spec": {"terminationReason": "the party is over"}})
+    await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
+    assert (await _made_by_a_client(world, name)).sid
+
+    async def is_gone() -> None:
+        answer = await world.livekit.room.list_rooms(api.ListRoomsRequest(names=[name]))
+        assert list(answer.rooms) == []
+
+    await eventually(is_gone)
+    over = await world.kube.room("lobby")
+    assert (over.status.phase, over.status.reason) == ("Terminated", "Terminated")
+
+
+async def test_a_standing_room_that_closed_by_itself_stays_gone(world: World) -> None:
     await world.kube.create(factories.room("lobby", emptyTimeoutSeconds=2, departureTimeoutSeconds=2))
     over = await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason) == ("Terminated", "Empty")

@@ -338,7 +338,16 @@ async def test_an_owner_that_is_not_in_the_cache_is_the_root_and_gone_only_if_th
         bench.matches.offer(cached)
     bench.answers["match"] = answer
     owner = (await bench.room(b.a_room(allowed_identities=["p-91", "bob", "carol"]))).owner
-    assert owner == OwnerFacts(b.MATCH_UID, b.NAME, ("p-91", "bob"), b.MATCH_UID, is_gone), case
+    assert owner == OwnerFacts(b.MATCH_UID, b.NAME, (), "", is_gone), case
+
+
+async def test_a_record_that_lacks_the_call_is_due_once_its_match_is_known(bench: Bench) -> None:
+    bench.answers["record"] = {"status": "active", "lastUpdated": "1500"}
+    assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
+    bench.matches.offer(b.a_match().manifest())
+    assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 0), b.at(9))
+    bench.answers["record"]["sessionID"] = "s-1"
+    assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
 
 
 async def test_nobody_asks_after_the_match_of_a_room_that_is_being_deleted(bench: Bench) -> None:

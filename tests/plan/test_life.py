@@ -19,13 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from controller.api.endings import EndReason
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.facts.match import Refusal
+from controller.plan.room import plan_room
 from tests import builders as b
-from tests.plan.world import Killed, World
+from tests.plan.world import Killed, World, names
 
 Ending = Callable[[World], None]
 
-HAPPY_WRITES = 10
-CALL_WRITES = 13
+HAPPY_WRITES = 11
+CALL_WRITES = 14
 
 
 def came_up(world: World) -> World:
@@ -50,7 +51,7 @@ def test_a_match_comes_up_with_the_fewest_writes() -> None:
     world.until_rest()
     assert world.log == [
         "AddFinalizer", "Claim", "CreateRoom", "IssueTokens", "Advance", "status",
-        "CreateLiveKitRoom", "WriteRoomRecord", "room status", "status",
+        "CreateLiveKitRoom", "WriteRoomRecord", "WriteRoomRecord", "room status", "status",
     ]  # fmt: skip
     assert world.match is not None
     assert world.match.status.phase is MatchPhase.CONNECTING
@@ -69,7 +70,7 @@ def test_tokens_are_renewed_and_the_record_too_while_a_call_lasts() -> None:
     world = came_up(World())
     world.pass_time(7000)
     assert world.log.count("IssueTokens") == 1 + 7000 // 600
-    assert world.log.count("WriteRoomRecord") == 1 + 7000 // 1800
+    assert world.log.count("WriteRoomRecord") == 2 + 7000 // 1800
 
 
 def end_by(action: str, **who: str) -> Ending:
@@ -276,6 +277,30 @@ def test_a_lost_room_is_restored_under_its_name_and_the_call_goes_on() -> None:
     assert world.match.status.phase is MatchPhase.ACTIVE
 
 
+def test_a_room_that_a_client_has_made_before_us_is_adopted_and_the_call_goes_on() -> None:
+    world = came_up(World())
+    world.lose_livekit_room()
+    world.revive_livekit_room()
+    world.until_rest()
+    assert world.livekit is not None
+    assert (world.livekit.sid, world.livekit.mark) == ("RM_2", b.a_mark())
+    for identity in b.PEOPLE:
+        world.join(identity)
+    world.until_rest()
+    assert world.match is not None
+    assert world.match.status.phase is MatchPhase.ACTIVE
+
+
+def test_a_room_that_livekit_closed_before_its_match_decided_is_made_again() -> None:
+    world = World()
+    world.until_rest()
+    world.now = 35
+    world.lose_livekit_room()
+    assert world.room is not None
+    plan = plan_room(world.room, world.seen_of_room(), b.at(35))
+    assert names(plan) == ["CreateLiveKitRoom", "WriteRoomRecord"]
+
+
 def test_a_standing_room_lives_and_goes_without_a_match() -> None:
     world = World(match=None, room=b.a_room(owned=False, finalizers=()))
     world.until_rest()
@@ -323,6 +348,11 @@ class AnyOrder(RuleBasedStateMachine):
     def livekit_restarts(self) -> None:
         """Without its own Redis it forgets."""
         self.world.lose_livekit_room()
+
+    @rule()
+    def a_client_makes_the_room(self) -> None:
+        """LiveKit creates rooms for whoever has a token."""
+        self.world.revive_livekit_room()
 
     @precondition(lambda self: self.world.now > 1)
     @rule(action=st.sampled_from([end_by("Skip", initiator="alice"), World.delete_match, World.delete_room]))

@@ -71,8 +71,14 @@ def test_a_room_that_is_given_up_stays_so() -> None:
 
 
 def test_a_room_that_closed_by_itself_is_not_given_up() -> None:
+    status = {"restored_at": [b.at(second) for second in OFTEN], "empty_since": b.at(69)}
+    room = b.an_active_room(owned=False, status=status)
+    assert end_reason(room, b.room_seen(100, owned=False), b.at(100)) is RoomEndReason.EMPTY
+
+
+def test_a_room_that_closes_by_itself_again_and_again_while_its_match_goes_on_is_given_up() -> None:
     room = b.a_lost_room(*OFTEN, empty_since=b.at(69), num_participants=0)
-    assert end_reason(room, b.room_seen(100), b.at(100)) is RoomEndReason.EMPTY
+    assert end_reason(room, b.room_seen(100), b.at(100)) is RoomEndReason.LOST
 
 
 @pytest.mark.parametrize(

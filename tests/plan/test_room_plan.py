@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,24 +10,29 @@ import pytest
 
 from controller.api.room import Room, RoomEndReason
 from controller.errors import Backend
-from controller.facts.room import RoomSeen
+from controller.facts.room import OwnerFacts, RoomSeen
 from controller.plan import actions as a
 from controller.plan.room import end_reason, mark_of, plan_room, strangers
 from tests import builders as b
 from tests.plan.world import check_plan, names, only
 
 THERE = b.a_livekit_room()
-FOREIGN = b.a_livekit_room(foreign=True, sid="RM_theirs")
+REVIVED = b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 UNMARKED = b.a_livekit_room(foreign=True)
 OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
 DELETED, ORPHANED = b.an_active_room(deleted=True), b.an_active_room(deleted=True, deletion_policy="Orphan")
 CLOSED = b.an_active_room(termination_reason="maintenance")
 BOTH = (b.person("alice"), b.person("bob"))
 ONLY_ALICE = b.an_active_room(allowed_identities=["alice"])
-EMPTY = b.an_active_room(status={"phase": "Terminated", "reason": "Empty"})
+STANDING = b.an_active_room(owned=False)
+EMPTY = b.an_active_room(owned=False, status={"phase": "Terminated", "reason": "Empty", "terminated_at": b.at(30)})
+OVER_FOR_LONG = b.an_active_room(termination_reason="maintenance", status={"terminated_at": b.at(3)})
 # Somebody was in, and the last one left half a second after the room was made.
 LEFT_EMPTY = {"empty_since": b.at(1.5)}
 RECORD = b.a_record()
+CREATE, SHUT = ["CreateLiveKitRoom", "WriteRoomRecord"], ["DeleteLiveKitRoom", "EndRoomRecord"]
+# Its Match is in no cache yet: nothing but its UID and its name is known.
+NOT_SEEN_YET = OwnerFacts(b.MATCH_UID, b.NAME, (), "")
 
 # A case each: a name, what is known, what follows.
 STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
@@ -39,8 +45,22 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         2,
         [],
     ),
-    ("not there: create", b.a_room(), b.room_seen(), 2, ["CreateLiveKitRoom"]),
-    ("unknown: create, which adopts", b.a_room(), b.room_seen(livekit_room=b.unknown()), 2, ["CreateLiveKitRoom"]),
+    ("not there: create", b.a_room(), b.room_seen(), 2, CREATE),
+    ("unknown: create, which adopts", b.a_room(), b.room_seen(livekit_room=b.unknown()), 2, CREATE),
+    (
+        "not made yet, and told of it already: create",
+        b.a_room(),
+        b.room_seen(record=b.a_record("creating")),
+        2,
+        ["CreateLiveKitRoom"],
+    ),
+    (
+        "not made yet, nobody can be told: create all the same",
+        b.a_room(),
+        b.room_seen(record=b.unknown()),
+        2,
+        ["CreateLiveKitRoom"],
+    ),
     ("made: the record", b.a_room(), b.room_seen(livekit_room=THERE), 2, ["WriteRoomRecord"]),
     (
         "made, record says creating: written",
@@ -70,37 +90,44 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         b.an_active_room(status={"num_participants": 1, "empty_since": None}),
         b.room_seen(60, record=RECORD),
         60,
-        ["CreateLiveKitRoom"],
+        CREATE,
     ),
     (
         "lost before it can have closed by itself: made again",
-        b.an_active_room(),
-        b.room_seen(20.9, record=RECORD),
+        STANDING,
+        b.room_seen(20.9, record=RECORD, owned=False),
         20.9,
-        ["CreateLiveKitRoom"],
+        CREATE,
     ),
     (
         "closed by itself: asked a second time",
-        b.an_active_room(status=LEFT_EMPTY),
-        b.room_seen(21, record=RECORD),
+        b.an_active_room(owned=False, status=LEFT_EMPTY),
+        b.room_seen(21, record=RECORD, owned=False),
         21,
-        ["DeleteLiveKitRoom"],
+        SHUT,
     ),
     (
         "closed by itself for certain: the record",
-        b.an_active_room(status=LEFT_EMPTY),
-        b.room_seen(21, record=RECORD, gone=True),
+        b.an_active_room(owned=False, status=LEFT_EMPTY),
+        b.room_seen(21, record=b.a_record("terminating"), owned=False, gone=True),
         21,
         ["EndRoomRecord"],
+    ),
+    (
+        "closed by itself while its Match goes on: made again",
+        b.an_active_room(status=LEFT_EMPTY),
+        b.room_seen(21, record=RECORD),
+        21,
+        CREATE,
     ),
     ("closed by itself, all told: nothing", EMPTY, b.room_seen(30, record=b.a_record("terminated"), gone=True), 30, []),
     ("closed by itself, revived: deleted again", EMPTY, b.room_seen(30, livekit_room=THERE), 30, ["DeleteLiveKitRoom"]),
     (
         "absent and unread since it was made: made again",
-        b.an_active_room(),
-        b.room_seen(1, record=RECORD),
+        STANDING,
+        b.room_seen(1, record=RECORD, owned=False),
         60,
-        ["CreateLiveKitRoom"],
+        CREATE,
     ),
     (
         "unknown after an outage: wait for the next list",
@@ -109,15 +136,24 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         60,
         [],
     ),
-    ("deleted: closed on LiveKit", DELETED, b.room_seen(livekit_room=THERE, record=RECORD), 2, ["DeleteLiveKitRoom"]),
+    ("deleted: closed on LiveKit", DELETED, b.room_seen(livekit_room=THERE, record=RECORD), 2, SHUT),
     (
-        "deleted, not listed: the deletion is the second read",
+        "deleted, and told of it already: closed on LiveKit",
         DELETED,
-        b.room_seen(record=RECORD),
+        b.room_seen(livekit_room=THERE, record=b.a_record("terminating")),
         2,
         ["DeleteLiveKitRoom"],
     ),
+    ("deleted, not listed: the deletion is the second read", DELETED, b.room_seen(record=RECORD), 2, SHUT),
+    ("deleted, made by a client: closed", DELETED, b.room_seen(livekit_room=REVIVED, record=RECORD), 2, SHUT),
     ("deleted, LiveKit unknown: wait", DELETED, b.room_seen(livekit_room=b.unknown()), 2, []),
+    (
+        "deleted before it was made, LiveKit unknown: nothing is made any more",
+        b.a_room(deleted=True),
+        b.room_seen(livekit_room=b.unknown()),
+        2,
+        [],
+    ),
     ("deleted, orphaned, LiveKit unknown: wait", ORPHANED, b.room_seen(livekit_room=b.unknown()), 2, []),
     ("deleted, gone: the record", DELETED, b.room_seen(record=RECORD, gone=True), 2, ["EndRoomRecord"]),
     ("deleted, gone, record unknown: wait", DELETED, b.room_seen(record=b.unknown(), gone=True), 2, []),
@@ -128,7 +164,14 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         2,
         ["ReleaseFinalizer"],
     ),
-    ("deleted, gone, no record: let go", DELETED, b.room_seen(gone=True), 2, ["ReleaseFinalizer"]),
+    (
+        "deleted, gone, record failed: let go",
+        DELETED,
+        b.room_seen(record=b.a_record("failed"), gone=True),
+        2,
+        ["ReleaseFinalizer"],
+    ),
+    ("deleted, gone, no record: the tombstone", DELETED, b.room_seen(gone=True), 2, ["EndRoomRecord"]),
     (
         "orphaned: our mark comes off",
         ORPHANED,
@@ -137,7 +180,20 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["OrphanLiveKitRoom"],
     ),
     ("orphaned, closed by itself meanwhile: the record", ORPHANED, b.room_seen(record=RECORD), 2, ["EndRoomRecord"]),
-    ("orphaned, the mark is off: let go", ORPHANED, b.room_seen(gone=True), 2, ["ReleaseFinalizer"]),
+    (
+        "orphaned, the mark is off: let go",
+        ORPHANED,
+        b.room_seen(record=b.a_record("terminated"), gone=True),
+        2,
+        ["ReleaseFinalizer"],
+    ),
+    (
+        "orphaned, without our mark and listed: the record",
+        ORPHANED,
+        b.room_seen(livekit_room=UNMARKED, record=RECORD),
+        2,
+        ["EndRoomRecord"],
+    ),
     (
         "terminated with Orphan: closed all the same",
         b.an_active_room(termination_reason="x", deletion_policy="Orphan"),
@@ -146,8 +202,23 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["DeleteLiveKitRoom"],
     ),
     ("terminated: closed on LiveKit", CLOSED, b.room_seen(livekit_room=THERE), 2, ["DeleteLiveKitRoom"]),
-    ("terminated, gone: the object stays to be seen", CLOSED, b.room_seen(gone=True), 2, []),
-    ("somebody else's room: left alone", b.a_room(), b.room_seen(livekit_room=FOREIGN), 2, []),
+    ("terminated, gone, no record: the tombstone", CLOSED, b.room_seen(gone=True), 2, ["EndRoomRecord"]),
+    ("terminated, gone, told of: the object stays to be seen", OVER_FOR_LONG, b.room_seen(gone=True), 9999, []),
+    (
+        "terminated, revived by a client: deleted again",
+        CLOSED,
+        b.room_seen(livekit_room=REVIVED, gone=True),
+        2,
+        ["DeleteLiveKitRoom"],
+    ),
+    ("made by a client before us: adopted", b.a_room(), b.room_seen(livekit_room=REVIVED), 2, ["CreateLiveKitRoom"]),
+    (
+        "lost, and made by a client before us: adopted",
+        b.a_lost_room(),
+        b.room_seen(livekit_room=REVIVED, record=RECORD),
+        2,
+        ["CreateLiveKitRoom"],
+    ),
     ("a room with another mark: left alone", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, []),
     (
         "our room, its metadata written over: kept",
@@ -163,9 +234,22 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         2,
         ["DeleteLiveKitRoom"],
     ),
-    ("lost for the first time: made again at once", b.a_lost_room(), b.room_seen(3), 3, ["CreateLiveKitRoom"]),
-    ("lost right after it was restored: not yet", b.a_lost_room(2), b.room_seen(2.9), 2.9, []),
-    ("lost again, and the pause is over: made again", b.a_lost_room(2), b.room_seen(3), 3, ["CreateLiveKitRoom"]),
+    ("lost for the first time: made again at once", b.a_lost_room(), b.room_seen(3), 3, CREATE),
+    (
+        "lost right after it was restored: told, and not yet",
+        b.a_lost_room(2),
+        b.room_seen(2.9, record=RECORD),
+        2.9,
+        ["WriteRoomRecord"],
+    ),
+    (
+        "lost right after it was restored, and told: not yet",
+        b.a_lost_room(2),
+        b.room_seen(2.9, record=b.a_record("creating")),
+        2.9,
+        [],
+    ),
+    ("lost again, and the pause is over: made again", b.a_lost_room(2), b.room_seen(3), 3, CREATE),
     (
         "lost too often: asked a second time",
         b.a_lost_room(2, 3, 5, 9, 17),
@@ -183,11 +267,17 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     (
         "deleted, somebody else's room: let go without touching it",
         DELETED,
-        b.room_seen(livekit_room=FOREIGN),
+        b.room_seen(livekit_room=OTHERS, record=b.a_record("terminated")),
         2,
         ["ReleaseFinalizer"],
     ),
-    ("deleted, orphaned, somebody else's: let go", ORPHANED, b.room_seen(livekit_room=OTHERS), 2, ["ReleaseFinalizer"]),
+    (
+        "deleted, orphaned, somebody else's: let go",
+        ORPHANED,
+        b.room_seen(livekit_room=OTHERS, record=b.a_record("terminated")),
+        2,
+        ["ReleaseFinalizer"],
+    ),
     (
         "a stranger: removed",
         ONLY_ALICE,
@@ -241,8 +331,15 @@ DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
     ("renewal of the record", b.an_active_room(), b.room_seen(livekit_room=THERE, record=RECORD), 2, b.at(1801)),
     ("its age", b.an_active_room(max_age_seconds=60), b.room_seen(livekit_room=THERE, record=RECORD), 2, b.at(60)),
     ("record to be written: nothing to renew", b.an_active_room(), b.room_seen(livekit_room=THERE), 2, None),
-    ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=FOREIGN), 2, b.at(32)),
-    ("gone: never", CLOSED, b.room_seen(gone=True), 2, None),
+    ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, b.at(32)),
+    (
+        "its Match is not known yet: soon",
+        b.an_active_room(),
+        replace(b.room_seen(livekit_room=THERE, record=RECORD), owner=NOT_SEEN_YET),
+        2,
+        b.at(7),
+    ),
+    ("gone: never", OVER_FOR_LONG, b.room_seen(gone=True), 2, None),
     ("lost once more: the pause before it is restored", b.a_lost_room(2, 3), b.room_seen(4), 4, b.at(5)),
 ]
 
@@ -273,7 +370,16 @@ REASONS: list[tuple[str, Room, RoomSeen, float, RoomEndReason | None]] = [
     ),
     ("aged", b.a_room(max_age_seconds=60), b.room_seen(), 60, RoomEndReason.EXPIRED),
     ("never made: not empty", b.a_room(), b.room_seen(60), 60, None),
-    ("empty and gone", b.an_active_room(), b.room_seen(60), 60, RoomEndReason.EMPTY),
+    ("empty and gone", STANDING, b.room_seen(60, owned=False), 60, RoomEndReason.EMPTY),
+    ("empty and gone, its Match goes on", b.an_active_room(), b.room_seen(60), 60, None),
+    ("empty and gone, its Match is gone", b.an_active_room(), b.room_seen(60, ownerless=True), 60, RoomEndReason.EMPTY),
+    (
+        "empty and gone, but lost before that",
+        b.an_active_room(owned=False, status={"lost_at": b.at(9)}),
+        b.room_seen(60, owned=False),
+        60,
+        None,
+    ),
     ("empty, and unknown", b.an_active_room(), b.room_seen(60, livekit_room=b.unknown(60)), 60, None),
     ("empty, and there", b.an_active_room(), b.room_seen(60, livekit_room=THERE), 60, None),
     (
@@ -285,29 +391,31 @@ REASONS: list[tuple[str, Room, RoomSeen, float, RoomEndReason | None]] = [
     ),
     (
         "nobody has been in: the empty timeout counts",
-        b.an_active_room(),
-        b.room_seen(21),
+        STANDING,
+        b.room_seen(21, owned=False),
         21,
         None,
     ),
     (
         "restored, and nobody has been in since: the empty timeout counts",
-        b.an_active_room(status={"empty_since": b.at(5), "restored_at": [b.at(5)]}),
-        b.room_seen(33.9),
+        b.an_active_room(owned=False, status={"empty_since": b.at(5), "restored_at": [b.at(5)]}),
+        b.room_seen(33.9, owned=False),
         33.9,
         None,
     ),
     (
         "restored, and gone after the empty timeout",
-        b.an_active_room(departure_timeout_seconds=500, status={"empty_since": b.at(5), "restored_at": [b.at(5)]}),
-        b.room_seen(34),
+        b.an_active_room(
+            owned=False, departure_timeout_seconds=500, status={"empty_since": b.at(5), "restored_at": [b.at(5)]}
+        ),
+        b.room_seen(34, owned=False),
         34,
         RoomEndReason.EMPTY,
     ),
     (
         "the last one left: the departure timeout counts",
-        b.an_active_room(empty_timeout_seconds=500, status=LEFT_EMPTY),
-        b.room_seen(21),
+        b.an_active_room(owned=False, empty_timeout_seconds=500, status=LEFT_EMPTY),
+        b.room_seen(21, owned=False),
         21,
         RoomEndReason.EMPTY,
     ),
@@ -360,6 +468,7 @@ def test_the_room_is_asked_for_as_the_spec_says_and_carries_our_mark() -> None:
     ("case", "room", "seen", "blocked_by"),
     [
         ("LiveKit unknown at the end", DELETED, b.room_seen(livekit_room=b.unknown()), Backend.LIVEKIT),
+        ("LiveKit unknown after an outage", b.an_active_room(), b.room_seen(livekit_room=b.unknown()), Backend.LIVEKIT),
         ("record unknown at the end", DELETED, b.room_seen(record=b.unknown(), gone=True), Backend.REDIS),
         ("record unknown", b.an_active_room(), b.room_seen(livekit_room=THERE, record=b.unknown()), Backend.REDIS),
         ("all is known", b.an_active_room(), b.room_seen(livekit_room=THERE, record=RECORD), None),
@@ -387,10 +496,58 @@ def test_the_record_of_a_call_names_its_session_and_its_users() -> None:
     assert (record.created_at, record.max_participants) == (b.at(1), 2)
 
 
-def test_the_record_of_a_standing_room_names_the_first_two_whom_it_allows() -> None:
+def test_the_record_of_a_standing_room_names_no_session_and_no_users() -> None:
     room = b.a_room(owned=False, allowed_identities=["carol", "dave", "eve"])
     record = only(plan_room(room, b.room_seen(livekit_room=THERE, owned=False), b.at(2)), a.WriteRoomRecord)
-    assert (record.session_id, record.users, record.created_at) == (b.ROOM_UID, ("carol", "dave"), b.at(2))
+    assert (record.session_id, record.users, record.created_at) == ("", (), b.at(2))
+    assert record.knows_call
+
+
+def test_the_record_of_a_room_whose_match_is_not_known_yet_leaves_session_and_users_as_they_are() -> None:
+    seen = replace(b.room_seen(livekit_room=THERE), owner=NOT_SEEN_YET)
+    record = only(plan_room(b.an_active_room(allowed_identities=["p-91", "bob"]), seen, b.at(2)), a.WriteRoomRecord)
+    assert (record.knows_call, record.users, record.session_id) == (False, (), "")
+    known = only(plan_room(b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(2)), a.WriteRoomRecord)
+    assert known.knows_call
+
+
+@pytest.mark.parametrize(
+    ("room", "seen", "statuses"),
+    [
+        (b.a_room(), b.room_seen(), ["creating"]),
+        (b.a_lost_room(), b.room_seen(3, record=RECORD), ["creating"]),
+        (b.a_room(), b.room_seen(livekit_room=THERE, record=b.a_record("creating")), ["active"]),
+        (DELETED, b.room_seen(livekit_room=THERE, record=RECORD), ["terminating"]),
+        (DELETED, b.room_seen(record=b.a_record("terminating"), gone=True), ["terminated"]),
+        (
+            b.an_active_room(status={"phase": "Failed", "reason": "Lost"}),
+            b.room_seen(record=b.a_record("terminating"), gone=True),
+            ["failed"],
+        ),
+        (b.an_active_room(), b.room_seen(livekit_room=THERE, record=b.a_record("terminating")), []),
+    ],
+)
+def test_the_record_says_where_the_room_is_on_its_way(room: Room, seen: RoomSeen, statuses: list[str]) -> None:
+    actions = plan_room(room, seen, b.at(3)).actions
+    assert [one.status for one in actions if isinstance(one, a.WriteRoomRecord | a.EndRoomRecord)] == statuses
+
+
+@pytest.mark.parametrize(
+    ("case", "room", "seen", "may_have_people"),
+    [
+        ("somebody was in when it was last seen", b.an_active_room(deleted=True, status={"empty_since": None}),
+         b.room_seen(), True),
+        ("nobody was, and who came since is not known", DELETED, b.room_seen(people=b.unknown()), True),
+        ("nobody was, and somebody is", DELETED, b.room_seen(livekit_room=THERE, people=BOTH), True),
+        ("nobody was, nobody is", DELETED, b.room_seen(), False),
+        ("closed by itself", EMPTY, b.room_seen(people=b.unknown(), owned=False), False),
+        ("never seen", b.a_room(deleted=True), b.room_seen(), True),
+    ],
+)  # fmt: skip
+def test_a_room_that_is_deleted_may_have_people_in_it_unless_all_are_known_to_be_gone(
+    case: str, room: Room, seen: RoomSeen, may_have_people: bool
+) -> None:
+    assert only(plan_room(room, seen, b.at(9)), a.DeleteLiveKitRoom).may_have_people is may_have_people, case
 
 
 def test_an_orphan_keeps_the_metadata_of_its_owner_and_loses_ours() -> None:

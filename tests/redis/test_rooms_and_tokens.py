@@ -22,21 +22,20 @@ RECORD = RoomRecord(
     user1="alice",
     user2="bob",
 )
+RECORD_FIELDS = {
+    "roomName": "rk-1b2c",
+    "sessionID": "s-1",
+    "user1": "alice",
+    "user2": "bob",
+    "createdAt": str(NOW),
+    "maxParticipants": "2",
+}
 
 
 async def test_a_record_has_all_its_fields_and_a_ttl_of_two_hours(world: World) -> None:
     assert await world.pool.write_room_record(RECORD, now_ms=NOW + 5) == Written()
     snapshot = await world.snapshot()
-    assert snapshot.values["room:rk-1"] == {
-        "roomName": "rk-1b2c",
-        "sessionID": "s-1",
-        "user1": "alice",
-        "user2": "bob",
-        "createdAt": str(NOW),
-        "status": "creating",
-        "lastUpdated": str(NOW + 5),
-        "maxParticipants": "2",
-    }
+    assert snapshot.values["room:rk-1"] == RECORD_FIELDS | {"status": "creating", "lastUpdated": str(NOW + 5)}
     assert 7_100_000 < await world.raw("PTTL", world.keys.room("rk-1")) <= 7_200_000
 
 
@@ -72,13 +71,48 @@ async def test_a_lost_room_may_be_created_again_under_its_name(world: World) -> 
 
 async def test_closing_a_record_that_is_not_there_creates_none(world: World) -> None:
     before = await world.snapshot()
-    assert await world.pool.end_room_record("rk-1", now_ms=NOW) == RoomAbsent()
+    assert await world.pool.shut_room_record("rk-1", now_ms=NOW) == RoomAbsent()
     assert await world.snapshot() == before
+    assert await world.pool.end_room_record("rk-1", now_ms=NOW) == RoomAbsent()
+    assert (await world.snapshot()).without("room-deleted:rk-1") == before.without("room-deleted:rk-1")
+    assert await world.pool.is_tombstoned("rk-1")
+
+
+async def test_record_and_tombstone_are_one_write(world: World) -> None:
+    await world.pool.write_room_record(RECORD, now_ms=NOW)
+    await world.pool.shut_room_record("rk-1", now_ms=NOW + 1)
+    snapshot = await world.snapshot()
+    assert snapshot.values["room:rk-1"] == RECORD_FIELDS | {"status": "terminating", "lastUpdated": str(NOW + 1)}
+    assert not await world.pool.is_tombstoned("rk-1")
+    await world.pool.end_room_record("rk-1", "failed", now_ms=NOW + 2)
+    snapshot = await world.snapshot()
+    assert snapshot.values["room:rk-1"] == RECORD_FIELDS | {"status": "failed", "lastUpdated": str(NOW + 2)}
+    assert await world.pool.is_tombstoned("rk-1")
+
+
+async def test_a_tombstone_that_was_never_left_is_left_by_the_replay(world: World) -> None:
+    await world.pool.write_room_record(replace(RECORD, status="terminated"), now_ms=NOW)
+    assert not await world.pool.is_tombstoned("rk-1")
+    assert await world.pool.end_room_record("rk-1", now_ms=NOW) == Written()
+    assert await world.pool.is_tombstoned("rk-1")
+    assert await world.pool.end_room_record("rk-1", "failed", now_ms=NOW) == RoomOver()
+
+
+async def test_who_does_not_know_the_call_leaves_session_and_users_as_they_are(world: World) -> None:
+    strange = replace(RECORD, status="active", session_id="", user1="", user2="")
+    await world.pool.write_room_record(strange, now_ms=NOW, knows_call=False)
+    assert not {"sessionID", "user1", "user2"} & set((await world.snapshot()).values["room:rk-1"])
+    await world.pool.write_room_record(RECORD, now_ms=NOW)
+    await world.pool.write_room_record(strange, now_ms=NOW, knows_call=False)
+    record = (await world.snapshot()).values["room:rk-1"]
+    assert (record["status"], record["sessionID"], record["user1"], record["user2"]) == (
+        "active", "s-1", "alice", "bob",
+    )  # fmt: skip
 
 
 async def test_a_tombstone_refuses_a_late_record_and_goes_by_itself(world: World) -> None:
-    await world.pool.tombstone_room("rk-1", ttl_seconds=900, now_ms=NOW)
-    assert 890_000 < await world.raw("PTTL", world.keys.room_deleted("rk-1")) <= 900_000
+    await world.pool.end_room_record("rk-1", now_ms=NOW)
+    assert 86_000_000 < await world.raw("PTTL", world.keys.room_deleted("rk-1")) <= 86_400_000
     before = await world.snapshot()
     assert await world.pool.write_room_record(RECORD, now_ms=NOW) == RoomOver()
     assert await world.snapshot() == before

@@ -165,6 +165,15 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
     ("one came", b.connecting(), b.all_made(people=ALICE), "Connected", F, "WaitingForPeople", "waiting for bob"),
     ("both came", b.connecting(), b.both_in(), "Connected", T, "BothConnected", "alice and bob"),
     ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "NetworkLoss", "bob dropped out"),
+    (
+        "one dropped, Redis away",
+        b.active(),
+        b.both_in(ledger=b.unknown(), people=ALICE),
+        "Connected",
+        F,
+        "Left",
+        "bob dropped out",
+    ),
     ("call over", b.active(termination=END), b.both_in(), "Connected", F, "Ended", "over"),
     ("all answer", b.active(), b.both_in(), "Degraded", F, "AllBackendsAnswer", "answer"),
     (
@@ -265,6 +274,7 @@ def test_a_match_that_is_ending_does_not_become_ready_or_connected() -> None:
 def test_nobody_has_met_in_a_room_that_is_not_ready() -> None:
     status = status_of(b.a_match(), b.both_in(tokens=None))
     assert (status.ready_at, status.connected_at) == (None, None)
+    assert condition(status, "Connected")[:2] == ("False", "WaitingForPeople")
 
 
 def test_moments_are_cut_to_milliseconds_so_that_they_read_back_the_same() -> None:
@@ -678,3 +688,20 @@ def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
     assert {person.identity: person.evidence for person in ended.participants} == expected
     match = match.model_copy(update={"status": ended})
     assert status_of(match, b.all_gone(ledger=None), 70).manifest() == ended.manifest()
+
+
+def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
+    refusal = Refusal("UserBlocked", "bob")
+    match = b.a_match()
+    over = status_of(match, b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=refusal), 2)
+    told = {condition.type: condition.message for condition in over.conditions}
+    assert (told["RoomReady"], told["TokensIssued"], told["Connected"]) == (
+        "no room was made",
+        "no tokens were issued",
+        "the two have not met",
+    )
+
+
+def test_whoever_is_refused_is_told_that_nobody_was_taken() -> None:
+    told = status_of(b.a_match(), b.seen(refusal=Refusal("UserBlocked", "bob")), 2)
+    assert condition(told, "Accepted")[2].endswith("Nobody was taken, and everybody is where they were")

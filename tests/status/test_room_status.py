@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from controller.api.failures import ErrorType, LastError, Recovery, Severity
+from controller.api.phases import ROOM_PHASES, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.facts.room import RoomSeen
 from controller.status.patch import merge_patch
 from controller.status.room import room_status
 from tests import builders as b
 
-THERE, FOREIGN = b.a_livekit_room(), b.a_livekit_room(foreign=True, sid="RM_theirs")
+THERE, REVIVED = b.a_livekit_room(), b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
 UNMARKED = b.a_livekit_room(foreign=True)
 BOTH = (b.person("alice"), b.person("bob"))
@@ -45,7 +46,9 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("there", b.a_room(), b.room_seen(livekit_room=THERE), "Active", None, []),
     ("was there, LiveKit away", b.an_active_room(), b.room_seen(livekit_room=b.unknown()), "Active", None, []),
     ("lost", b.a_lost_room(), b.room_seen(29), "Creating", None, ["Missing"]),
-    ("without a mark", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Failed", None, ["Unowned"]),
+    ("made by a client", b.a_room(), b.room_seen(livekit_room=REVIVED), "Active", None, ["Unowned"]),
+    ("lost, made by a client", b.a_lost_room(), b.room_seen(livekit_room=REVIVED), "Active", None, ["Unowned"]),
+    ("deleted, made by a client", DELETED, b.room_seen(livekit_room=REVIVED), "Terminating", "Deleted", []),
     ("somebody else's", b.a_room(), b.room_seen(livekit_room=OTHERS), "Failed", None, ["ForeignMark"]),
     ("ours, written over", b.an_active_room(), b.room_seen(livekit_room=UNMARKED), "Active", None, ["Unowned"]),
     ("its Match is gone", b.an_active_room(), b.room_seen(livekit_room=THERE, ownerless=True), "Active", None,
@@ -59,7 +62,9 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("deleted, one read", DELETED, b.room_seen(), "Terminating", "Deleted", []),
     ("deleted, two reads", DELETED, b.room_seen(gone=True), "Terminated", "Deleted", []),
     ("deleted, LiveKit away", DELETED, b.room_seen(livekit_room=b.unknown()), "Terminating", "Deleted", []),
-    ("closed itself", b.an_active_room(), b.room_seen(30, gone=True), "Terminated", "Empty", []),
+    ("closed itself", b.an_active_room(owned=False), b.room_seen(30, gone=True, owned=False), "Terminated", "Empty",
+     []),
+    ("closed itself in a call", b.an_active_room(), b.room_seen(30), "Creating", None, ["Missing"]),
     ("over, LiveKit away", TERMINATED, b.room_seen(livekit_room=b.unknown()), "Terminated", "Empty", []),
     ("over, listed again", TERMINATED, b.room_seen(livekit_room=THERE), "Terminated", "Empty", []),
     ("too many", b.an_active_room(max_participants=1), b.room_seen(livekit_room=THERE, people=BOTH), "Active", None,
@@ -88,7 +93,6 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
     ("being made", b.a_room(), b.room_seen(), "Ready", F, "RoomMissing", "is being made on default"),
     ("server away", b.a_room(), b.room_seen(livekit_room=b.unknown(), trouble="no answer"), "Ready", F, "RoomMissing",
      "no answer"),
-    ("foreign", b.a_room(), b.room_seen(livekit_room=FOREIGN), "Ready", F, "Unowned", "without our mark"),
     ("of another Room", b.a_room(), b.room_seen(livekit_room=OTHERS), "Ready", F, "ForeignMark", "left alone"),
     ("lost too often", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4), "Ready", F, "Lost",
      "restored 5 times within 10 minutes"),
@@ -100,6 +104,8 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
      "works"),
     ("fine", b.a_room(), b.room_seen(livekit_room=THERE), "Healthy", T, "AsExpected", "as it should be"),
     ("lost", b.an_active_room(), b.room_seen(), "Healthy", F, "Missing", "default has lost room " + b.LIVEKIT_NAME),
+    ("closed itself", b.an_active_room(), b.room_seen(30), "Healthy", F, "Missing", "has closed the empty room"),
+    ("made by a client", b.a_room(), b.room_seen(livekit_room=REVIVED), "Healthy", F, "Unowned", "a client has made"),
     ("lost before", b.a_lost_room(3), b.room_seen(4), "Healthy", F, "Missing", "not before 10:00:04 UTC"),
     ("silent", b.an_active_room(), b.room_seen(livekit_room=THERE, silent_since=-7), "Healthy", F, "Stale",
      "has not answered since 09:59:53 UTC"),
@@ -145,7 +151,8 @@ def test_each_condition_says_why(case: tuple[Any, ...]) -> None:
         (b.a_room(), b.room_seen(livekit_room=THERE, people=HELPERS), 0, "Available"),
         (b.a_room(), b.room_seen(livekit_room=b.a_livekit_room(people=1), people=b.unknown()), 1, "Occupied"),
         (b.a_room(), b.room_seen(people=BOTH), None, None),
-        (b.a_room(), b.room_seen(livekit_room=FOREIGN, people=BOTH), None, None),
+        (b.a_room(), b.room_seen(livekit_room=OTHERS, people=BOTH), None, None),
+        (b.a_room(), b.room_seen(livekit_room=REVIVED, people=BOTH), 2, "Occupied"),
         (DELETED, b.room_seen(livekit_room=THERE, people=BOTH), 0, "Maintenance"),
         (
             b.an_active_room(deleted=True, status={"num_participants": 2}),
@@ -243,8 +250,15 @@ def test_a_lost_room_keeps_its_sid_until_another_is_there() -> None:
 
 
 def test_a_foreign_room_gives_no_sid_and_no_beginning() -> None:
-    status = status_of(b.a_room(), b.room_seen(livekit_room=FOREIGN))
+    status = status_of(b.a_room(), b.room_seen(livekit_room=OTHERS))
     assert (status.sid, status.created_at, status.live_kit_name) == (None, None, b.LIVEKIT_NAME)
+
+
+def test_a_room_that_a_client_has_made_again_is_known_by_its_sid_once_it_has_our_mark() -> None:
+    status = status_of(b.a_lost_room(), b.room_seen(livekit_room=REVIVED))
+    assert (status.sid, status.restores, status.lost_at) == ("RM_1", None, None)
+    marked = status_of(b.a_lost_room(), b.room_seen(livekit_room=b.a_livekit_room(sid="RM_of_a_client")))
+    assert (marked.sid, marked.restores, marked.issues) == ("RM_of_a_client", 1, ())
 
 
 def test_moments_are_written_once_and_stay() -> None:
@@ -281,3 +295,65 @@ def test_nothing_is_written_because_time_passed(case: tuple[Any, ...]) -> None:
 def test_a_status_reads_back_the_same() -> None:
     status = room_status(b.a_room(), b.room_seen(livekit_room=THERE, people=BOTH), b.at(4.1234567), OUTAGE)
     assert RoomStatus.model_validate(status.manifest()) == status
+
+
+# What happens to a Room in a phase, and where it leads: (room, seen, next phase).
+ARROWS: list[tuple[Room, RoomSeen, str]] = [
+    (b.a_room(status={"phase": "Creating"}), b.room_seen(livekit_room=THERE), "Active"),
+    (b.a_room(status={"phase": "Creating"}), b.room_seen(livekit_room=OTHERS), "Failed"),
+    (b.a_room(deleted=True, status={"phase": "Creating"}), b.room_seen(livekit_room=THERE), "Terminating"),
+    (DELETED, b.room_seen(livekit_room=THERE), "Terminating"),
+    (b.an_active_room(owned=False), b.room_seen(30, owned=False, gone=True), "Terminated"),
+    (b.an_active_room(), b.room_seen(3), "Creating"),
+    (b.a_lost_room(20, 21, 23, 27, 29), b.room_seen(30), "Failed"),
+    (b.an_active_room(deleted=True, status={"phase": "Terminating"}), b.room_seen(gone=True), "Terminated"),
+]
+
+
+@pytest.mark.parametrize(("room", "seen", "to"), ARROWS, ids=[f"{room.status.phase} → {to}" for room, _, to in ARROWS])
+def test_a_room_goes_the_ways_of_the_table(room: Room, seen: RoomSeen, to: str) -> None:
+    assert status_of(room, seen, 30).phase == to
+
+
+def test_the_table_has_these_ways_and_no_others() -> None:
+    # With one server there is nothing to choose, so no Room is seen to be Pending.
+    ways = {
+        (stage.name, way.to)
+        for stage in ROOM_PHASES.values()
+        for way in stage.exits
+        if stage.name is not RoomPhase.PENDING
+    }
+    assert ways == {(room.status.phase, RoomPhase(to)) for room, _, to in ARROWS}
+
+
+def test_the_status_says_of_which_generation_and_on_which_server_it_speaks() -> None:
+    status = status_of(b.a_room(), b.room_seen())
+    assert (status.observed_generation, status.server) == (1, "default")
+
+
+def test_somebody_elses_room_is_no_restored_one_and_its_people_are_none_of_ours() -> None:
+    theirs = b.a_livekit_room(sid="RM_theirs", mark=b.a_mark(room_uid="of-another-room"))
+    status = status_of(b.an_active_room(allowed_identities=["bob"]), b.room_seen(livekit_room=theirs, people=BOTH))
+    assert (status.restores, status.restored_at, status.sid) == (None, (), "RM_1")
+    assert status.issues == ("ForeignMark",)
+
+
+def test_a_room_that_is_lost_and_wanted_is_not_terminated_however_certain_that_is() -> None:
+    status = status_of(b.a_lost_room(), b.room_seen(3, gone=True), 4)
+    assert (status.phase, status.terminated_at) == ("Creating", None)
+
+
+def test_of_a_room_that_is_over_nobody_asks_since_when_it_is_lost() -> None:
+    assert status_of(DELETED, b.room_seen(3), 4).lost_at is None
+
+
+def test_a_standing_room_that_is_as_it_should_be_has_no_issues() -> None:
+    status = status_of(b.an_active_room(owned=False), b.room_seen(livekit_room=THERE, owned=False))
+    assert (status.phase, status.issues) == ("Active", ())
+
+
+def test_the_first_loss_is_restored_without_waiting_and_three_strangers_are_all_named() -> None:
+    assert condition(status_of(b.an_active_room(), b.room_seen()), "Healthy")[2].endswith("; it is restored")
+    three = b.room_seen(livekit_room=THERE, people=tuple(b.person(who) for who in "abc"))
+    room = b.an_active_room(max_participants=9, allowed_identities=["bob"])
+    assert "allowedIdentities: a, b, c; they" in condition(status_of(room, three), "Healthy")[2]

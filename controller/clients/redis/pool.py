@@ -42,6 +42,7 @@ from controller.facts.ledger import LastEvent, Ledger
 
 _DAY_SECONDS = 86_400
 _REASONS = frozenset(EndReason)
+_OF_THE_CALL = frozenset({"sessionID", "user1", "user2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,13 @@ class Retention:
     """How long things stay that are over.
 
     A settled ledger answers replays and refuses late claims, so it must outlive whatever may still ask: a day
-    at least.
+    at least. The tombstone of a room must outlive every token that opens it.
     """
 
     settled_match_seconds: int = _DAY_SECONDS
     idle_user_seconds: int = 3600
     room_record_seconds: int = 7200
+    tombstone_seconds: int = _DAY_SECONDS
     webhook_entries: int = 10_000
 
     def __post_init__(self) -> None:
@@ -204,17 +206,23 @@ class Pool:
 
     # Rooms and tokens
 
-    async def write_room_record(self, record: RoomRecord, *, now_ms: int) -> RoomReply:
-        """Write the record and renew its TTL. A room that is over stays over."""
-        return await self._room(record.livekit_name, record.status, now_ms, record.fields())
+    async def write_room_record(self, record: RoomRecord, *, now_ms: int, knows_call: bool = True) -> RoomReply:
+        """Write the record and renew its TTL. A room that is over stays over.
 
-    async def end_room_record(self, livekit_name: str, *, now_ms: int) -> RoomReply:
-        """Close the record, if there is one; `RoomOver` if it was closed before."""
-        return await self._room(livekit_name, "terminated", now_ms, ())
+        Unless the caller `knows_call`, session and users stay as they are.
+        """
+        fields = record.fields() if knows_call else tuple(f for f in record.fields() if f[0] not in _OF_THE_CALL)
+        return await self._room(record.livekit_name, record.status, now_ms, fields)
 
-    async def tombstone_room(self, livekit_name: str, *, ttl_seconds: int, now_ms: int) -> None:
-        """Remember that this LiveKit room is not to exist; the TTL must cover every token that opens it."""
-        await self.redis.put(self.keys.room_deleted(livekit_name), str(now_ms), ttl_seconds=ttl_seconds)
+    async def shut_room_record(self, livekit_name: str, *, now_ms: int) -> RoomReply:
+        """Tell in the record, if there is one, that the room is being closed."""
+        return await self._room(livekit_name, "terminating", now_ms)
+
+    async def end_room_record(self, livekit_name: str, status: str = "terminated", *, now_ms: int) -> RoomReply:
+        """Close the record, if there is one, and leave a tombstone in any case. `RoomOver` if the record's last word
+        is another one.
+        """
+        return await self._room(livekit_name, status, now_ms, tombstone_ms=self.retention.tombstone_seconds * 1000)
 
     async def is_tombstoned(self, livekit_name: str) -> bool:
         """Whether somebody has said that this LiveKit room is not to exist."""
@@ -296,12 +304,18 @@ class Pool:
         return [keys.force_disconnect(user_id), keys.skip_in_progress(user_id), keys.pre_skip(user_id)]
 
     async def _room(
-        self, livekit_name: str, status: str, now_ms: int, fields: tuple[tuple[str, str], ...]
+        self,
+        livekit_name: str,
+        status: str,
+        now_ms: int,
+        fields: tuple[tuple[str, str], ...] = (),
+        *,
+        tombstone_ms: int = 0,
     ) -> RoomReply:
         keys = self.keys
         names = [*self.fence(), keys.room(livekit_name), keys.room_deleted(livekit_name), keys.events()]
         ttl_ms = self.retention.room_record_seconds * 1000
-        args: list[str | int] = [*self.credentials(), now_ms, ttl_ms, status]
+        args: list[str | int] = [*self.credentials(), now_ms, ttl_ms, tombstone_ms or "", status]
         for name, value in fields:
             args += [name, value]
         return parse_room(await self.redis.run(scripts.ROOM, names, args))

@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 from livekit import api
 
+from controller.api.match import Match
 from controller.api.names import room_name
 from controller.api.room import Room
 from sandbox.endpoints import Endpoints
@@ -62,6 +63,79 @@ async def test_a_call_goes_on_after_livekit_crashed_and_came_back_without_its_ro
     room = await world.kube.room_until(lambda found: found.status.restores == 1, room_name(after.metadata.uid))
     assert (len(room.status.restored_at), room.status.lost_at, room.status.issues) == (1, None, ())
     await world.expect_states(alice="IN_CALL", bob="IN_CALL")
+
+
+async def test_a_call_whose_room_is_deleted_behind_our_back_goes_on_once_both_are_back(world: World) -> None:
+    await world.operators.start(poll_seconds="0.3")
+    before, people = await world.active(timeouts={"leaveSeconds": 0})
+    name = await world.livekit_name(before)
+    await _delete_on_livekit(world, name)
+    await asyncio.gather(*(person.wait_for("disconnected", reason="ROOM_DELETED") for person in people))
+    await _is_there_again(world, before)
+    await world.join(before)
+    after = await world.kube.match_until(
+        lambda match: match.status.phase == "Active" and match.status.connected == "2/2"
+    )
+    assert after.status.connected_at == before.status.connected_at
+    assert await world.livekit_name(after) == name
+    assert await world.livekit_people(name) == {"alice", "bob"}
+    await world.expect_states(alice="IN_CALL", bob="IN_CALL")
+
+
+async def test_nobody_is_punished_for_a_room_that_is_deleted_behind_our_back(world: World) -> None:
+    await world.operators.start(poll_seconds="0.3")
+    await world.enqueue("alice", "bob")
+    match, people = await world.active(timeouts={"leaveSeconds": 0, "reconnectSeconds": 3})
+    await _delete_on_livekit(world, await world.livekit_name(match))
+    await asyncio.gather(*(person.wait_for("disconnected", reason="ROOM_DELETED") for person in people))
+    await _is_there_again(world, match)
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert over.status.end.reason == "RoomLost"
+    await world.expect_states(alice="WAITING", bob="WAITING")
+    assert await world.livekit_rooms() == {}
+
+
+async def test_a_call_goes_on_in_a_room_that_a_client_has_made_before_us(world: World, own: Stack) -> None:
+    operator = await world.operators.start()
+    before, people = await world.active()
+    seen = [len(person.events) for person in people]
+    name = await world.livekit_name(before)
+    await operator.kill()
+    await own.kill(LIVEKIT)
+    await own.start_program(LIVEKIT)
+    # As LiveKit does it for whoever comes first, where `auto_create` is on: without any mark.
+    revived = await world.livekit.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=300))
+    await asyncio.gather(*(_is_back(person, after) for person, after in zip(people, seen, strict=True)))
+    await operator.start()
+    room = await world.kube.room_until(lambda found: found.status.restores == 1, room_name(before.metadata.uid))
+    assert (room.status.sid, room.status.issues) == (revived.sid, ())
+    assert name in await world.livekit_rooms(), "it carries our mark"
+    after = await world.kube.match_until(
+        lambda match: match.status.phase == "Active" and match.status.connected == "2/2"
+    )
+    assert after.status.connected_at == before.status.connected_at
+    assert await world.livekit_people(name) == {"alice", "bob"}
+
+
+async def test_a_call_to_which_nobody_comes_is_a_no_show_also_if_we_were_down_until_livekit_closed_its_room(
+    world: World,
+) -> None:
+    operator = await world.operators.start()
+    await world.enqueue("alice", "bob")
+    match = await world.ready(timeouts={"connectSeconds": 3}, room={"emptyTimeoutSeconds": 8})
+    await operator.kill()
+
+    async def closed() -> None:
+        assert await world.livekit_rooms() == {}
+
+    await eventually(closed)
+    await operator.start()
+    await world.kube.room_until(lambda room: room.status.restores == 1, room_name(match.metadata.uid))
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert over.status.end is not None
+    assert over.status.end.reason == "NoShow"
+    assert await world.livekit_rooms() == {}
 
 
 async def test_all_rooms_that_livekit_lost_are_made_again_in_one_go(world: World, own: Stack) -> None:
@@ -154,6 +228,12 @@ async def test_a_standing_room_that_is_given_up_says_why_and_stays_gone(world: W
 
 async def _until_ready(world: World, name: str) -> Room:
     return await world.kube.room_until(lambda room: is_true(room, "Ready"), name)
+
+
+async def _is_there_again(world: World, match: Match) -> None:
+    owned = room_name(match.metadata.uid)
+    room = await world.kube.room_until(lambda found: found.status.restores == 1, owned, 5)
+    assert (room.status.phase, room.status.reason) == ("Active", None)
 
 
 async def _is_back(person: Person, after: int) -> None:
