@@ -64,6 +64,6 @@ def read_evidence(text: str) -> tuple[str, frozenset[str], tuple[UserOutcome, ..
         value = json.loads(text)
         code, subject = str(value["code"]), frozenset(map(str, value["subject"]))
         outcomes = tuple(UserOutcome(*map(str, one)) for one in value.get("outcomes", ()))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return "", frozenset(), ()
     return code, subject, outcomes

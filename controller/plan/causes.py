@@ -126,7 +126,7 @@ def _own_room_deleted(match: Match, seen: MatchSeen, _now: datetime) -> EndCause
     elif room is None or room.metadata.deletion_timestamp is not None:
         detail = "its Room was deleted"
     elif room.status.phase in _ROOM_IS_OVER:
-        detail = f"its Room is {room.status.phase} ({room.status.reason})"
+        detail = f"its Room is {room.status.phase} ({room.status.reason or 'the room on LiveKit is not ours'})"
     else:
         return None
     return make_cause(match, EndReason.ROOM_LOST, ENDINGS[EndReason.ROOM_LOST].sentence(detail=detail))

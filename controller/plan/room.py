@@ -194,7 +194,7 @@ def _keep(room: Room, seen: RoomSeen, now: datetime) -> Plan | None:
     record, owner = value_of(seen.record), seen.owner
     deadline = earliest(
         _expiry(room),
-        _renewal_of(record) if record is not None and not told else None,
+        _renewal_of(record) if record is not None and record.status not in _RECORD_SHUT and not told else None,
         now + _LOOK_FOR_OWNER if owner is not None and not owner.session_id and not owner.is_gone else None,
     )
     blocked_by = Backend.REDIS if isinstance(seen.record, Unknown) else None

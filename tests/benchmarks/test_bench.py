@@ -54,8 +54,12 @@ async def test_the_whole_life_of_a_call_is_measured(tmp_path: Path) -> None:
     assert entries["webhook_to_status", "roomkeeper"]["count"] == 6
     assert entries["livekit_webhook_to_status", "roomkeeper"]["count"] > 6
     others = latencies - {("webhook_to_status", "roomkeeper"), ("livekit_webhook_to_status", "roomkeeper")}
-    assert all(entries[name]["count"] == 2 for name in others)
-    assert all(entry["p99_ms"] >= entry["p50_ms"] > 0 for entry in found)
+    # LiveKit dies twice, each time in the middle of five calls.
+    people_back = (Measure.PEOPLE_BACK.value, "roomkeeper")
+    assert {name: entries[name]["count"] for name in others} == {**dict.fromkeys(others, 2), people_back: 10}
+    # The rooms may be back before anybody else asks for them.
+    entries.pop((Measure.ROOMS_BACK.value, "roomkeeper"))
+    assert all(entry["p99_ms"] >= entry["p50_ms"] > 0 for entry in entries.values())
     clean, settled = (entries[f"termination_to_{what}", "roomkeeper"]["p50_ms"] for what in ("clean", "settled"))
     assert clean > settled
     # Room and its status, Secret, two statuses of the Match; Room, Secret and Match deleted, two of them let go.

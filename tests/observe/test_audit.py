@@ -40,3 +40,18 @@ def test_a_match_that_is_gone_is_forgotten() -> None:
         view.found({"m1": STRAY})
     view.forget("m1")
     assert view.facts("m1") == FINE
+
+
+def test_what_was_found_of_a_match_that_is_gone_confirms_nothing_later() -> None:
+    view = AuditView()
+    view.found({"m1": STRAY})
+    view.forget("m1")
+    assert view.found({"m1": STRAY}) == []
+    assert view.facts("m1") == FINE
+
+
+def test_of_matches_that_are_fine_nothing_is_kept() -> None:
+    view = AuditView()
+    for facts in (FINE, STRAY, STRAY, FINE, FINE):
+        view.found({"m1": facts})
+    assert (view._once, view._confirmed) == ({}, {})

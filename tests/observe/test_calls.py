@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.observe.calls import CallIndex
 from tests import builders as b
 
@@ -41,3 +44,30 @@ def test_a_call_that_ends_is_there_but_not_up() -> None:
     index = CallIndex()
     index.kept(b.active(status={"phase": "Terminating"}))
     assert [call.is_up for call in index.of(NS)] == [False]
+
+
+@pytest.mark.parametrize("phase", [phase for phase, stage in MATCH_PHASES.items() if not stage.terminal])
+def test_a_call_is_up_from_the_moment_when_people_may_join_until_it_ends(phase: MatchPhase) -> None:
+    index = CallIndex()
+    index.kept(b.active(status={"phase": phase}))
+    (call,) = index.of(NS)
+    assert call.is_up is (phase in {MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
+
+
+def test_whoever_has_no_media_is_not_inside_and_without_a_room_there_is_no_name() -> None:
+    index = CallIndex()
+    people = [{"identity": "alice", "state": "Connected"}, {"identity": "bob", "state": "Joining"}]
+    index.kept(b.connecting(status={"participants": [{**person, "since": b.at(3)} for person in people]}))
+    (call,) = index.of(NS)
+    assert (call.inside, call.livekit_name) == (("alice",), "")
+
+
+def test_namespaces_are_those_that_have_a_call() -> None:
+    index = CallIndex()
+    for uid in ("first", "second"):
+        index.kept(b.active(uid=uid))
+    index.kept(b.active(namespace="other"))
+    index.gone(b.active(uid="first"))
+    assert index.namespaces() == (NS, "other")
+    index.gone(b.active(uid="second"))
+    assert index.namespaces() == ("other",)

@@ -111,3 +111,25 @@ def test_what_was_deleted_for_its_age_leaves_nothing_behind(bench: Bench) -> Non
     kept = bench.index._namespaces["calls"]
     assert list(kept.kept) == ["calls--1"]
     assert len(kept.by_end) < 100
+
+
+def test_the_oldest_are_still_known_after_many_others_have_come_and_gone() -> None:
+    told: list[str] = []
+    index, chance = FinishedMatches(50, lambda _namespace, name: told.append(name)), random.Random(1)
+    ends = chance.sample(range(1000), 1000)
+    for turn, end in enumerate(ends):
+        index.kept(over(end))
+        if turn >= 49:
+            index.gone(over(end))
+    for number in range(1000, 1050):
+        index.kept(over(number))
+    assert told == [f"m{end}" for end in sorted(ends[:49])]
+
+
+def test_what_never_was_kept_may_go_and_an_empty_namespace_leaves_nothing(bench: Bench) -> None:
+    bench.index.gone(over(1))
+    bench.index.kept(over(2))
+    bench.index.gone(over(1))
+    assert list(bench.index._namespaces) == ["calls"]
+    bench.index.gone(over(2))
+    assert bench.index._namespaces == {}

@@ -190,6 +190,7 @@ COUNTS: list[tuple[str, list[tuple[int, int]], bool]] = [
     ("always another difference: a busy room", [(1, 3), (2, 5), (3, 2), (4, 1), (3, 6), (2, 4)], False),
     ("a difference that is over", [(2, 1)] * 6 + [(1, 1)], False),
     ("fewer than are listed", [(0, 1)] * 5, True),
+    ("for long in all, but not at one go", [(2, 1)] * 2 + [(1, 1)] + [(2, 1)] * 3, False),
 ]
 
 
@@ -290,3 +291,60 @@ def test_who_was_there_at_first_is_asked_for_until_it_was_read(bench: Bench) -> 
     bench.view.saw_people("r", (), b.at(7))
     assert bench.view.snapshot([ROOM, b.a_livekit_room(name="s")], b.at(9)) == []
     assert bench.view.snapshot([ROOM, b.a_livekit_room(name="new")], b.at(11)) == []
+
+
+def test_our_own_answers_are_told_when_they_say_something_new(bench: Bench) -> None:
+    bench.view.saw_room(ROOM, b.at(5))
+    bench.view.saw_room(ROOM, b.at(6))
+    assert bench.told == ["r"]
+    bench.view.saw_room(b.a_livekit_room(name="r", people=1), b.at(7))
+    bench.view.saw_gone("r", b.at(8))
+    assert bench.told == ["r", "r", "r"]
+
+
+def test_nobody_is_in_a_room_that_was_made_anew_until_they_are_listed(bench: Bench) -> None:
+    bench.view.saw_room(ROOM, b.at(1))
+    assert isinstance(bench.view.people("r", b.at(1)), Unknown), "who is in the first one nobody knows yet"
+    bench.view.saw_people("r", ALICE, b.at(2))
+    bench.view.saw_room(ROOM, b.at(3))
+    assert bench.view.people("r", b.at(3)) == Present(ALICE, b.at(2))
+    bench.view.saw_room(b.a_livekit_room(name="r", sid="RM_2"), b.at(4))
+    assert bench.view.people("r", b.at(4)) == Present((), b.at(4))
+
+
+def test_our_own_answer_of_the_very_moment_wins_over_a_snapshot(bench: Bench) -> None:
+    bench.view.saw_room(ROOM, b.at(5))
+    bench.view.snapshot([], b.at(5))
+    assert bench.view.room("r", b.at(6)) == Present(ROOM, b.at(5))
+    bench.view.snapshot([b.a_livekit_room(name="r", people=1)], b.at(5))
+    assert bench.view.room("r", b.at(6)) == Present(ROOM, b.at(5))
+
+
+def test_a_server_that_never_answered_is_silent_since_the_first_attempt(bench: Bench) -> None:
+    for second in (3, 5, 9):
+        bench.view.failed(b.at(second), "no answer")
+    assert bench.view.silent_since == b.at(3)
+
+
+@pytest.mark.parametrize("how", ["forgotten", "restarted"])
+def test_of_a_room_that_is_forgotten_neither_sid_nor_end_nor_count_remains(bench: Bench, how: str) -> None:
+    def rounds(numbers: range) -> bool:
+        for number in numbers:
+            bench.view.snapshot([b.a_livekit_room(name="r", people=2)], b.at(2 * number))
+            bench.view.saw_people("r", ALICE, b.at(2 * number + 0.1))
+        return bench.view.is_miscounted("r")
+
+    def forget() -> None:
+        if how == "forgotten":
+            bench.view.forget("r")
+        else:
+            bench.view.restart(b.at(0))
+
+    assert rounds(range(6))
+    forget()
+    assert not bench.view.is_miscounted("r")
+    assert bench.view.sid_since("r") is None
+    assert not rounds(range(6, 8)), "the difference is counted from the beginning"
+    bench.view.saw_gone("r", b.at(20))
+    forget()
+    assert not bench.view.is_gone("r")

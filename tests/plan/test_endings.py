@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback
+from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback, Subject
 from controller.api.match import Match
-from controller.facts.match import MatchSeen, Refusal
+from controller.facts.ledger import Cause, End, Solo, Wish
+from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.actions import UserOutcome
@@ -23,6 +24,7 @@ from tests.plan.world import only
 ALICE = (b.person("alice"),)
 DYING_ROOM = b.an_active_room(deleted=True)
 OVER_ROOM = b.an_active_room(status={"phase": "Terminated", "reason": "Empty"})
+GIVEN_UP_ROOM = b.an_active_room(status={"phase": "Failed", "reason": "Lost"})
 BUSY = Refusal("UserBusy", "bob", "calls/other")
 
 
@@ -177,6 +179,26 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
         "(bob was still in match calls/other)",
         set(),
     ),
+    (
+        "too late, since LiveKit did not make the room",
+        b.a_match(),
+        b.all_made(30, livekit_room=None),
+        31,
+        EndReason.FAILED,
+        "TooLate",
+        "(LiveKit has not made the room yet)",
+        set(),
+    ),
+    (
+        "too late, since there were no tokens",
+        b.a_match(),
+        b.all_made(30, tokens=None),
+        31,
+        EndReason.FAILED,
+        "TooLate",
+        "(the operator did not get to it in time)",
+        set(),
+    ),
     ("Ready is Ready, however late it is", b.connecting(), b.all_made(31), 25.9, None, "", "", set()),
     ("before the window is over", b.connecting(), b.all_made(25.9), 25.9, None, "", "", set()),
     (
@@ -213,6 +235,26 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
         set(),
     ),
     ("the ledger was not read since", b.connecting(), b.all_made(40, ledger=b.unknown(40)), 40, None, "", "", set()),
+    (
+        "the people could not be read since",
+        b.connecting(),
+        b.all_made(40, people=b.unknown(40)),
+        40,
+        None,
+        "",
+        "",
+        set(),
+    ),
+    (
+        "only the people were read since",
+        b.connecting(),
+        b.all_made(40, ledger=Present(b.ledger("Connecting"), b.at(25.9))),
+        40,
+        None,
+        "",
+        "",
+        set(),
+    ),
     ("they met once: no NoShow any more", b.active(), b.all_made(60), 60, None, "", "", set()),
     ("within the longest duration", b.active(), b.both_in(7202), 7202.9, None, "", "", set()),
     (
@@ -254,6 +296,16 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
         EndReason.ROOM_LOST,
         "RoomLost",
         "its Room is Terminated (Empty)",
+        set(),
+    ),
+    (
+        "the Room was given up",
+        b.active(),
+        b.both_in(room=GIVEN_UP_ROOM),
+        9,
+        EndReason.ROOM_LOST,
+        "RoomLost",
+        "the room was lost: its Room is Failed (Lost)",
         set(),
     ),
     ("the Room is unknown", b.active(), b.both_in(room=b.unknown()), 9, None, "", "", set()),
@@ -480,3 +532,177 @@ def test_every_ending_has_a_sentence_without_gaps(reason: EndReason) -> None:
     sentence = ENDINGS[reason].sentence(who="alice", seconds=2.5, detail="details")
     assert "{" not in sentence
     assert sentence.endswith(": details")
+
+
+SKIP_SIGNAL = Wish("skip", "alice", via="signal")
+BOB_IS_STRAY = AuditFacts(strays=frozenset({"bob"}))
+BOB_IS_SILENT = HeartbeatFacts(frozenset({"bob"}), 90.0)
+# Bob said goodbye at second 10, and alice is alone since then.
+BOB_IS_GONE = b.ledger("Reconnecting", last={"bob": b.event("left", 10, sid="PA_bob", reason="CLIENT_INITIATED")})
+BOB_RECONNECTS = b.active(
+    timeouts={"leaveSeconds": 60, "reconnectSeconds": 120, "soloSeconds": 300, "maxDurationSeconds": 600},
+    status={
+        "phase": "Reconnecting",
+        "participants": [
+            {"identity": "alice", "state": "Connected", "since": b.at(3), "connected_at": b.at(3)},
+            {"identity": "bob", "state": "Reconnecting", "since": b.at(10), "detail": "CLIENT_INITIATED"},
+        ],
+    },
+)
+
+
+def bob_is_gone(seconds: float, *, alone: bool = False, silent: bool = False) -> MatchSeen:
+    """Alice alone in the room; whether that counts as being alone, and whether bob beats no more."""
+    ledger = replace(BOB_IS_GONE, solo=Solo(0, b.ms(10) if alone else None))
+    seen = b.both_in(seconds, ledger=ledger, people=ALICE)
+    return replace(seen, heartbeats=BOB_IS_SILENT) if silent else seen
+
+
+# Two causes at once: (case, match, seen, seconds, the code of the one that counts).
+ORDER: list[tuple[str, Match, MatchSeen, float, str]] = [
+    (
+        "the ledger, and then the status",
+        b.active(status={"end": {"reason": "Ended"}}),
+        b.all_gone(ledger=b.ledger("Terminating", settled="NoShow")),
+        9,
+        "NoShow",
+    ),
+    (
+        "the status, and then the wish",
+        b.active(status={"end": {"reason": "RoomLost"}}, termination=wish("Skip", initiator="alice")),
+        b.all_gone(ledger=None),
+        9,
+        "RoomLost",
+    ),
+    (
+        "a signal, and then the deletion",
+        b.active(deleted=True),
+        b.both_in(ledger=replace(b.ledger("Active"), wish=SKIP_SIGNAL)),
+        9,
+        "Skipped",
+    ),
+    ("the deletion, and then a refusal", b.a_match(deleted=True), b.seen(refusal=BUSY), 9, "Deleted"),
+    ("a refusal, and then that it is late", b.a_match(), b.seen(31, refusal=BUSY), 31, "UserBusy"),
+    ("the Room, and then a stray", b.active(), replace(b.both_in(room=None), audit=BOB_IS_STRAY), 9, "RoomLost"),
+    (
+        "a stray, and then that nobody came",
+        b.connecting(),
+        replace(b.all_made(26), audit=BOB_IS_STRAY),
+        26,
+        "UserTakenAway",
+    ),
+    ("a goodbye, and then silence", BOB_RECONNECTS, bob_is_gone(71, silent=True), 71, "Left"),
+    (
+        "silence, and then being alone",
+        b.active(timeouts={"soloSeconds": 20}),
+        bob_is_gone(31, alone=True, silent=True),
+        31,
+        "HeartbeatsStopped",
+    ),
+    (
+        "being alone, and then the longest duration",
+        b.active(timeouts={"soloSeconds": 300, "maxDurationSeconds": 300}),
+        bob_is_gone(311, alone=True),
+        311,
+        "Abandoned",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("match", "seen", "seconds", "code"), [case[1:] for case in ORDER], ids=[case[0] for case in ORDER]
+)
+def test_of_two_causes_the_first_in_the_list_counts(match: Match, seen: MatchSeen, seconds: float, code: str) -> None:
+    cause = cause_of_end(match, seen, b.at(seconds))
+    assert cause is not None
+    assert cause.code == code
+
+
+def test_an_end_in_the_ledger_without_a_reason_decides_nothing() -> None:
+    nameless = replace(b.ledger("Active"), end=End(Cause(), b.ms(5)))
+    assert cause_of_end(b.active(), b.both_in(ledger=nameless), b.at(9)) is None
+
+
+def test_a_sentence_speaks_of_somebody_where_nobody_says_who() -> None:
+    assert ENDINGS[EndReason.DISCONNECTED].sentence() == "somebody was disconnected"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ([("Ready", "UserBusy"), ("Accepted", "UserBusy")], "(Accepted for UserBusy)"),
+        ([("Ready", "UserBusy"), ("Accepted", "NotClaimed")], "(the operator did not get to it in time)"),
+    ],
+)
+def test_too_late_names_the_holder_whom_an_earlier_look_has_told_of(
+    conditions: list[tuple[str, str]], words: str
+) -> None:
+    known = [
+        {"type": type_, "status": "False", "reason": reason, "message": f"{type_} for {reason}"}
+        for type_, reason in conditions
+    ]
+    stamped = [{**condition, "last_transition_time": b.at(2)} for condition in known]
+    cause = cause_of_end(b.a_match(status={"conditions": stamped}), b.seen(30), b.at(30))
+    assert cause is not None
+    assert words in cause.message
+
+
+# Whom the table says that an ending goes back to, and whom the planner finds: alice does it, or bob is not there.
+SUBJECTS: dict[EndReason, tuple[Subject, Match, MatchSeen, float]] = {
+    EndReason.SKIPPED: (
+        Subject.INITIATOR, b.active(termination=wish("Skip", initiator="alice")), b.both_in(), 9,
+    ),
+    EndReason.ENDED: (Subject.INITIATOR, b.active(termination=wish("End", initiator="alice")), b.both_in(), 9),
+    EndReason.DISCONNECTED: (
+        Subject.TARGET, b.active(termination=wish("Disconnect", initiator="alice", target="bob")), b.both_in(), 9,
+    ),
+    EndReason.LEFT: (Subject.LEAVER, BOB_RECONNECTS, bob_is_gone(71), 71),
+    EndReason.NETWORK_LOST: (Subject.LOST, BOB_RECONNECTS, bob_is_gone(9, silent=True), 9),
+    EndReason.NO_SHOW: (Subject.ABSENT, b.connecting(), b.all_made(26, people=ALICE), 26),
+    EndReason.ABANDONED: (
+        Subject.ABSENT, b.active(timeouts={"soloSeconds": 20}), bob_is_gone(31, alone=True), 31,
+    ),
+    EndReason.MAX_DURATION: (Subject.NOBODY, b.active(), b.both_in(7203), 7203),
+    EndReason.DELETED: (Subject.NOBODY, b.active(deleted=True), b.both_in(), 9),
+    EndReason.ROOM_LOST: (Subject.NOBODY, b.active(), b.both_in(room=None), 9),
+    EndReason.FAILED: (Subject.NOBODY, b.a_match(), b.seen(refusal=BUSY), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", SUBJECTS)
+def test_an_ending_goes_back_to_whom_the_table_says(reason: EndReason) -> None:
+    subject, match, seen, seconds = SUBJECTS[reason]
+    cause = cause_of_end(match, seen, b.at(seconds))
+    assert cause is not None
+    assert (cause.reason, ENDINGS[reason].subject) == (reason, subject)
+    who = {Subject.NOBODY: set(), Subject.INITIATOR: {"alice"}}.get(subject, {"bob"})
+    assert cause.subject == who
+
+
+def test_each_of_the_two_is_told_what_concerns_them() -> None:
+    told = {reason.value: ending.own_notice for reason, ending in ENDINGS.items() if ending.own_notice}
+    assert told == {
+        "Left": "You left the call.",
+        "NoShow": "You did not join in time.",
+        "NetworkLost": "Your connection was lost.",
+        "Abandoned": "You were away for too long.",
+    }
+
+
+def test_whoever_was_seen_and_never_connected_keeps_their_place() -> None:
+    people = [{"identity": who, "state": "Joining", "since": b.at(2)} for who in b.PEOPLE]
+    match = b.connecting(status={"participants": people})
+    signalling = tuple(b.person(who, state="JOINED") for who in b.PEOPLE)
+    result = outcomes(match, b.all_made(people=signalling), ending(EndReason.DELETED))
+    assert [(one.to, one.place) for one in result] == [("WAITING", "ORIG"), ("WAITING", "ORIG")]
+
+
+def test_only_a_no_show_marks_people_as_never_seen() -> None:
+    result = outcomes(b.connecting(), b.all_made(), ending(EndReason.SKIPPED, "alice"))
+    assert [one.detail for one in result] == ["", ""]
+
+
+def test_of_whoever_fell_silent_the_detail_says_so() -> None:
+    cause = replace(ending(EndReason.NETWORK_LOST, "bob"), code="HeartbeatsStopped")
+    result = outcomes(b.active(), b.both_in(people=ALICE), cause)
+    assert [one.detail for one in result] == ["", "HeartbeatsStopped"]

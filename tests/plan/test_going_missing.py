@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from livekit.protocol.models import DisconnectReason
 
 from controller.api.endings import EndReason
-from controller.api.match import Match, MatchStatus
+from controller.api.match import HistoryEntry, Match, MatchStatus, ParticipantState
 from controller.api.phases import MatchPhase
+from controller.facts.deadlines import noticed_at, return_deadline, said_goodbye
 from controller.facts.ledger import Solo
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present
@@ -52,7 +54,9 @@ def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, froz
     [
         ("CLIENT_INITIATED", 12.9, None),
         ("CLIENT_INITIATED", 13.6, EndReason.LEFT),
+        ("CLIENT_INITIATED", 13.5, EndReason.LEFT),
         ("CONNECTION_TIMEOUT", 24.9, None),
+        ("CONNECTION_TIMEOUT", 25, EndReason.NETWORK_LOST),
         ("CONNECTION_TIMEOUT", 25.1, EndReason.NETWORK_LOST),
         ("SIGNAL_CLOSE", 25.1, EndReason.NETWORK_LOST),
         ("ROOM_DELETED", 24.9, None),
@@ -192,3 +196,77 @@ def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
         last["bob"] = b.event("left", LEFT_AT + 0.6, sid="PA_bob", reason=bob)
     people = () if "bob" in last else (b.person("bob"),)
     return b.both_in(seconds, ledger=b.ledger("Reconnecting", last=last), people=people)
+
+
+@pytest.mark.parametrize(
+    ("detail", "message"),
+    [
+        ("CLIENT_INITIATED", "bob left and did not come back within 3 s"),
+        ("CONNECTION_TIMEOUT", "bob lost the connection and did not come back within 15 s"),
+    ],
+)
+def test_the_end_says_who_is_missing_and_for_how_long_they_were_waited_for(detail: str, message: str) -> None:
+    found = cause_of_end(dropped(detail), gone(30, detail), b.at(30))
+    assert found is not None
+    assert found.message == message
+
+
+def test_who_says_goodbye_is_told_from_who_is_lost_by_the_reason_that_livekit_gives() -> None:
+    assert {reason for reason in map(str, DisconnectReason.keys()) if said_goodbye(reason)} == {
+        "CLIENT_INITIATED",
+        "PARTICIPANT_REMOVED",
+        "USER_UNAVAILABLE",
+        "USER_REJECTED",
+        "SIP_TRUNK_FAILURE",
+        "AGENT_ERROR",
+    }
+    assert not said_goodbye(None)
+
+
+@pytest.mark.parametrize(("suspected", "until"), [(None, 55), (39.9, 54.9), (40, 55), (41, 55), (15, 30), (14.9, 55)])
+def test_a_suspicion_opens_the_window_if_it_is_at_most_as_old_as_livekit_is_slow(
+    suspected: float | None, until: float
+) -> None:
+    bob = (
+        b.active()
+        .status.participants[1]
+        .model_copy(update={"state": ParticipantState.RECONNECTING, "since": b.at(40), "detail": "CONNECTION_TIMEOUT"})
+    )
+    since = None if suspected is None else b.at(suspected)
+    assert return_deadline(b.active().spec.timeouts, bob, None, b.both_in().server, since) == b.at(until)
+
+
+def test_of_several_times_that_somebody_dropped_out_the_last_one_was_noticed_last() -> None:
+    steps = [("Active", 3), ("Reconnecting", 10), ("Active", 12), ("Reconnecting", 40), ("Terminating", 60)]
+    history = tuple(HistoryEntry(phase=MatchPhase(phase), time=b.at(seconds)) for phase, seconds in steps)
+    assert noticed_at(history) == b.at(40)
+    assert noticed_at(history[:1]) is None
+
+
+def test_whoever_is_on_the_way_back_has_no_moment_until_which_they_are_waited_for() -> None:
+    people = (b.person("alice"), b.person("bob", state="JOINED"))
+    (advance,) = plan_match(b.active(timeouts=TIMEOUTS), b.both_in(11, people=people), b.at(11)).actions
+    assert isinstance(advance, Advance)
+    assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", None),))
+
+
+def test_of_two_who_are_late_the_first_to_go_decides_whoever_comes_first_in_the_spec() -> None:
+    match = b.active(timeouts=TIMEOUTS)
+    people = tuple(
+        person.model_copy(update={"state": ParticipantState.RECONNECTING, "since": b.at(since), "detail": detail})
+        for person, since, detail in zip(
+            match.status.participants, (12, 10), ("CONNECTION_TIMEOUT", "CLIENT_INITIATED"), strict=True
+        )
+    )
+    match = match.model_copy(update={"status": match.status.model_copy(update={"participants": people})})
+    found = cause_of_end(match, both_gone(40, "CONNECTION_TIMEOUT", "CLIENT_INITIATED"), b.at(40))
+    assert found is not None
+    assert found.message == "alice and bob left and did not come back within 3 s"
+
+
+def test_a_room_that_was_closed_under_people_is_said_to_be_lost_for_that() -> None:
+    found = cause_of_end(
+        both_dropped("ROOM_DELETED", "ROOM_DELETED"), both_gone(26, "ROOM_DELETED", "ROOM_DELETED"), b.at(26)
+    )
+    assert found is not None
+    assert found.message.startswith("the room was lost: it was closed on LiveKit, and alice and bob did not come back")

@@ -11,6 +11,7 @@ from controller.api.match import Match, ParticipantState
 from controller.facts.ledger import LastEvent, Solo
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen
+from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
@@ -57,6 +58,11 @@ BOB_IS_JOINED = (*ALICE, b.person("bob", state="JOINED"))
             replace(b.both_in(people=ALICE, trouble="no answer"), heartbeats=silent("bob")),
             False,
         ),
+        (
+            "LiveKit cannot be asked, and heartbeats decide alone",
+            replace(b.both_in(trouble="no answer"), heartbeats=silent("bob", alone=True)),
+            True,
+        ),
         ("somebody else is silent", replace(b.both_in(people=ALICE), heartbeats=silent("alice")), False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -82,7 +88,8 @@ def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, Ma
 
 
 @pytest.mark.parametrize(
-    ("since", "before", "seconds", "ends"), [(10, 0, 29.9, False), (10, 0, 30.1, True), (10, 15, 15.1, True)]
+    ("since", "before", "seconds", "ends"),
+    [(10, 0, 29.9, False), (10, 0, 30, True), (10, 0, 30.1, True), (10, 15, 15.1, True)],
 )
 def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, seconds: float, ends: bool) -> None:
     match, seen = alone(seconds, since=since, before=before)
@@ -90,6 +97,7 @@ def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, 
     assert (cause is not None) == ends
     if cause is not None:
         assert cause.reason is EndReason.ABANDONED
+        assert cause.message == "bob was missing for 20 s in all"
         assert cause.subject == {"bob"}
         assert [(o.to, o.place) for o in outcomes(match, seen, cause)] == [("WAITING", "NOW"), ("IDLE", "NOW")]
 
@@ -185,6 +193,7 @@ def test_whoever_is_taken_away_in_redis_ends_the_call() -> None:
     assert cause is not None
     assert (cause.reason, cause.code) == (EndReason.DISCONNECTED, "UserTakenAway")
     assert "bob was disconnected: their record in Redis" in cause.message
+    assert cause.subject == {"bob"}
 
 
 def test_a_tombstone_for_the_room_ends_the_call() -> None:
@@ -192,4 +201,35 @@ def test_a_tombstone_for_the_room_ends_the_call() -> None:
     cause = cause_of_end(b.active(), seen, b.at(9))
     assert cause is not None
     assert cause.reason is EndReason.ROOM_LOST
-    assert "tombstone" in cause.message
+    assert cause.message == "the room was lost: somebody left a tombstone for it in Redis"
+
+
+def test_two_who_are_taken_away_or_fall_silent_are_both_named() -> None:
+    both = frozenset(b.PEOPLE)
+    taken = cause_of_end(b.active(), replace(b.both_in(), audit=AuditFacts(strays=both)), b.at(9))
+    lost = cause_of_end(b.active(), replace(b.both_in(), heartbeats=silent(*both, alone=True)), b.at(9))
+    assert taken is not None
+    assert taken.message == "alice and bob was disconnected: their record in Redis names this match no more"
+    assert lost is not None
+    assert lost.message == (
+        "alice and bob lost the connection and did not come back within 90 s: the heartbeats of the client stopped"
+    )
+
+
+@pytest.mark.parametrize("people", [(), (*ALICE, b.person("bob"))], ids=["nobody", "both"])
+def test_nobody_is_alone_where_nobody_is_or_both_are(people: tuple[LiveKitParticipant, ...]) -> None:
+    # The ledger has not heard of it yet.
+    match, seen = alone(40, since=10)
+    assert isinstance(seen.people, Present)
+    assert cause_of_end(match, replace(seen, people=Present(people, b.at(40))), b.at(40)) is None
+
+
+def test_the_time_alone_adds_up_and_an_unchanged_one_stays() -> None:
+    solo = Solo().after(alone=True, now_ms=1000)
+    assert solo == Solo(0, 1000)
+    assert solo.after(alone=True, now_ms=5000) == solo
+    again = solo.after(alone=False, now_ms=3000)
+    assert again == Solo(2000)
+    assert again.after(alone=False, now_ms=9000) == again
+    assert again.after(alone=True, now_ms=10_000).after(alone=False, now_ms=10_500) == Solo(2500)
+    assert Solo(7, 1000).after(alone=False, now_ms=900) == Solo(7), "the clock was set back meanwhile"

@@ -11,6 +11,7 @@ import pytest
 from controller.api.match import Match
 from controller.errors import Backend
 from controller.facts.match import MatchSeen, Refusal
+from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.match import is_over, plan_match
 from controller.plan.readiness import is_ready
@@ -173,6 +174,14 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
         90,
         ["DeleteRoom"],
     ),
+    (
+        "Ended, the ledger has run out, and a Room has come up again: deleted",
+        b.active(status=ENDED),
+        b.all_gone(ledger=None, room=b.a_room()),
+        90,
+        ["DeleteRoom"],
+    ),
+    ("Ended, our finalizer was taken off: it stays off", b.active(status=ENDED, finalizers=()), b.all_gone(), 90, []),
     ("our Room is being deleted: RoomLost", b.active(), b.both_in(room=DYING_ROOM), 9, ["RecordEnd"]),
     ("our Room is gone: RoomLost", b.connecting(), b.all_made(room=None), 9, ["RecordEnd"]),
     ("too late: rollback", b.a_match(), b.seen(ledger=b.ledger()), 30, ["Settle"]),
@@ -215,6 +224,10 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
     ("LiveKit makes the room", b.a_match(), b.all_made(livekit_room=None), 1, b.at(30)),
     ("people join: connectSeconds after Ready", b.connecting(), b.all_made(), 2, b.at(26)),
     ("window over, but looked before: at once", b.connecting(), b.all_made(20), 26.5, b.at(26.5)),
+    ("window over, but the ledger read before: at once", b.connecting(),
+     b.all_made(26, ledger=Present(b.ledger("Connecting"), b.at(20))), 26.5, b.at(26.5)),
+    ("window over, but the people read before: at once", b.connecting(),
+     b.all_made(26, people=Present((), b.at(20))), 26.5, b.at(26.5)),
     ("window over, and nobody can be seen: soon", b.connecting(), b.all_made(20, people=b.unknown()), 26.5, b.at(27.5)),
     ("call up: renewal of the tokens", b.active(), b.both_in(), 4, b.at(600)),
     ("call up: its longest duration", b.active(timeouts={"max_duration_seconds": 60}), b.both_in(), 4, b.at(63)),

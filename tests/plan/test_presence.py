@@ -172,6 +172,25 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         3,
     ),
     (
+        "a list told of the session first, and then the webhook: the webhook's time",
+        {"before": {**CONNECTED, "since": b.at(5), "evidence": "poll"}, "event": JOIN},
+        "Connected",
+        "webhook",
+        None,
+        3,
+    ),
+    (
+        "gone by a list that names no session, and then the webhook: the webhook's word",
+        {
+            "before": {"state": "Left", "since": b.at(9), "evidence": "poll", "detail": "not listed any more"},
+            "event": LEAVE,
+        },
+        "Left",
+        "webhook",
+        "CLIENT_INITIATED",
+        8,
+    ),
+    (
         "a duplicate identity is not a leave",
         {"before": CONNECTED, "event": b.event("left", 8, sid="PA_1", reason="DUPLICATE_IDENTITY")},
         "Connected",
@@ -199,6 +218,26 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         "webhook",
         "DUPLICATE_IDENTITY",
         8,
+    ),
+    (
+        "gave up while joining, and is not listed any more: the webhook says why",
+        {
+            "before": {"state": "Joining", "since": b.at(3), "participant_sid": "PA_1", "evidence": "poll"},
+            "event": b.event("connection_aborted", 4, sid="PA_1", reason="JOIN_FAILURE"),
+            "read": 9,
+        },
+        "Left",
+        "webhook",
+        "JOIN_FAILURE",
+        4,
+    ),
+    (
+        "joined anew after the list was asked for",
+        {"before": CONNECTED, "event": b.event("joined", 9, sid="PA_2"), "listed": IN, "read": 8},
+        "Connected",
+        "webhook",
+        None,
+        9,
     ),
     (
         "the webhook said joined, and the list has no media any more",
@@ -311,3 +350,7 @@ def test_a_session_that_came_and_went_unseen_counts_as_the_webhook_tells_it() ->
 def test_whoever_joined_and_is_not_listed_later_is_not_in_though_no_status_told_of_it() -> None:
     result = verdict(event=b.event("joined", 3, sid="PA_1"), listed=None, read=60)
     assert (result.state, result.evidence) == ("Left", "poll")
+
+
+def test_whoever_is_not_listed_any_more_is_known_by_the_last_session() -> None:
+    assert verdict(before=CONNECTED, read=9).participant_sid == "PA_1"

@@ -330,6 +330,13 @@ def test_the_next_step_follows_from_what_is_seen(
 DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
     ("renewal of the record", b.an_active_room(), b.room_seen(livekit_room=THERE, record=RECORD), 2, b.at(1801)),
     ("its age", b.an_active_room(max_age_seconds=60), b.room_seen(livekit_room=THERE, record=RECORD), 2, b.at(60)),
+    (
+        "record that is over: nothing to renew",
+        b.an_active_room(),
+        b.room_seen(3000, livekit_room=THERE, record=b.a_record("terminated")),
+        3000,
+        None,
+    ),
     ("record to be written: nothing to renew", b.an_active_room(), b.room_seen(livekit_room=THERE), 2, None),
     ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, b.at(32)),
     (

@@ -15,7 +15,7 @@ from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
 from controller.plan.outcomes import outcomes
 from tests import builders as b
-from tests.plan.world import only
+from tests.plan.world import names, only
 
 SKIP = Wish("skip", "alice", via="signal", reason="next")
 
@@ -87,6 +87,15 @@ def test_a_skip_or_an_end_that_comes_late_replaces_that_somebody_left(wish: Wish
     assert (action.reason, action.replaces) == ({"skip": "Skipped", "end": "Ended"}[wish.action], "Left")
 
 
+@pytest.mark.parametrize("action", ["Skip", "End"])
+def test_a_termination_that_comes_late_replaces_it_too(action: str) -> None:
+    match = b.active(termination={"action": action, "initiator": "alice"})
+    seen = wished(None, phase="Terminating", recorded="Left", message="bob left")
+    record = only(plan_match(match, seen, b.at(9)), a.RecordEnd)
+    assert (record.initiator, record.replaces) == ("alice", "Left")
+    assert record.reason == {"Skip": "Skipped", "End": "Ended"}[action]
+
+
 @pytest.mark.parametrize(
     ("recorded", "wish"),
     [("Left", Wish("disconnect", "bob")), ("NetworkLost", SKIP), ("Ended", SKIP)],
@@ -117,3 +126,23 @@ def test_whoever_does_not_want_our_tokens_gets_none_by_asking() -> None:
     match = b.active(tokens={"delivery": "None"})
     ledger = replace(b.ledger("Active"), tokens_asked_at_ms=b.ms(6))
     assert plan_match(match, b.both_in(ledger=ledger, tokens=None), b.at(9)).actions == ()
+
+
+@pytest.mark.parametrize(
+    ("phase", "noticed", "asked", "issued", "anew"),
+    [
+        ("Reconnecting", 10, None, 0, True),
+        ("Reconnecting", 10, None, 5, True),
+        ("Reconnecting", 10, None, 5.1, False),
+        ("Reconnecting", 10, 4, 0, True),
+        ("Reconnecting", 4, 10, 0, True),
+        ("Active", 10, None, 0, False),
+    ],
+)
+def test_whoever_drops_out_gets_a_young_token_to_come_back_with(
+    phase: str, noticed: float, asked: float | None, issued: float, anew: bool
+) -> None:
+    match = b.active(status={"phase": phase, "history": [{"phase": "Reconnecting", "time": b.at(noticed)}]})
+    ledger = replace(b.ledger("Active"), tokens_asked_at_ms=None if asked is None else b.ms(asked))
+    plan = plan_match(match, b.both_in(11, ledger=ledger, tokens=b.tokens(issued + 900)), b.at(11))
+    assert ("IssueTokens" in names(plan)) is anew

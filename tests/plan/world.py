@@ -109,6 +109,12 @@ class World:
         if self.room is not None and self.room.metadata.deletion_timestamp is None:
             self._touch_room(deletion_timestamp=b.at(self.now))
 
+    def revive_livekit_room(self) -> None:
+        """A client makes the room that is gone, with a token it still has (`auto_create: true`)."""
+        if self.livekit is None and self.room is not None:
+            self.livekit_rooms_made += 1
+            self.livekit = b.a_livekit_room(sid=f"RM_{self.livekit_rooms_made}", foreign=True)
+
     def lose_livekit_room(self) -> None:
         """LiveKit forgets everything."""
         self.livekit, self.people = None, {}
@@ -324,6 +330,8 @@ class World:
         if self.livekit is None:
             self.livekit_rooms_made += 1
             self.livekit = b.a_livekit_room(sid=f"RM_{self.livekit_rooms_made}", mark=action.request.mark)
+        elif self.livekit.mark is None:
+            self.livekit = replace(self.livekit, mark=action.request.mark)
 
     def _delete_livekit_room(self, _action: a.DeleteLiveKitRoom) -> None:
         assert self.room is not None
@@ -333,11 +341,13 @@ class World:
         assert mark is None or mark.room_uid == self.room.metadata.uid, "only a room that carries our mark"
         self.lose_livekit_room()
 
-    def _write_record(self, _action: a.WriteRoomRecord) -> None:
-        self.record = b.a_record("active", self.now)
+    def _write_record(self, action: a.WriteRoomRecord) -> None:
+        assert self.record is None or self.record.status in {"creating", "active"}, "what is over stays over"
+        self.record = b.a_record(action.status, self.now)
 
-    def _end_record(self, _action: a.EndRoomRecord) -> None:
-        self.record = b.a_record("terminated", self.now)
+    def _end_record(self, action: a.EndRoomRecord) -> None:
+        if self.record is not None or action.status != "terminating":
+            self.record = b.a_record(action.status, self.now)
 
     def _remove_stranger(self, action: a.RemoveStranger) -> None:
         self.leave(action.identity)

@@ -143,7 +143,7 @@ class Calls(RuleBasedStateMachine):
         self.freed: Counter[tuple[str, str]] = Counter()
         self.remembered: dict[str, dict[str, int | None]] = {}
 
-    @initialize(names=st.sets(users))
+    @initialize(names=st.sets(users) | st.just(set(USERS)))
     def some_wait_already(self, names: set[str]) -> None:
         for user_id in sorted(names):
             self.enqueue(user_id, "")

@@ -624,6 +624,11 @@ def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str,
     assert status.history[-1].message == f"alice: CLIENT_INITIATED, seen by webhook; bob: {bob}, seen by webhook"
 
 
+def test_whoever_is_on_the_way_back_is_said_to_have_left() -> None:
+    people = (*ALICE, b.person("bob", state="JOINED"))
+    assert status_of(b.active(), b.both_in(9, people=people), 9).history[-1].message == "bob: left, seen by poll"
+
+
 def test_a_late_notice_moves_the_stated_moment_once_and_for_all() -> None:
     # LiveKit's word was late: bob was lost at second 5, and that was noticed at second 60.
     ledger = b.ledger("Active", last={"bob": b.event("left", 5, sid="PA_bob", reason="SIGNAL_CLOSE")})
