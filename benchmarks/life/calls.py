@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from benchmarks.watcher import MatchFailed
 from controller.api.names import MATCH, ROOM, TOKENS_KEY, livekit_room_name, room_name, token_secret_name
 from controller.clients.redis.gateway import Queued
 from controller.facts.livekit import Mark
+from sandbox.people import Person
 
 JOINED = "participant_joined"
 LEFT = "participant_left"
@@ -73,6 +75,16 @@ class Call:
         """Write the wish of the first of the two into the Match."""
         url = f"{self.scene.access.collection(MATCH.plural)}/{self.name}"
         await call(self.scene.admin, "PATCH", url, skip_patch(self.users[0]), MERGE)
+
+    async def join(self, people: contextlib.AsyncExitStack) -> tuple[Person, ...]:
+        """Both come, each a real client in a process of its own that goes with `people`."""
+        tokens = await self.tokens()
+        both = []
+        for user in self.users:
+            person = Person(tokens[user]["url"], tokens[user]["token"], identity=user)
+            both.append(await people.enter_async_context(person))
+        await asyncio.gather(*(person.join() for person in both))
+        return tuple(both)
 
     async def tokens(self) -> dict[str, dict[str, str]]:
         """By identity, from the Secret."""

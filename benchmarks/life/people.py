@@ -57,12 +57,7 @@ async def measure(scene: Scene, leaves: int, kills: int) -> Samples:
 async def _call(scene: Scene, number: int, people: contextlib.AsyncExitStack, found: _Found) -> tuple[Call, Person]:
     """A call that is up, and the one of its people who will go."""
     call = await begin(scene, number, _TIMEOUTS)
-    tokens = await call.tokens()
-    both = []
-    for user in call.users:
-        person = Person(tokens[user]["url"], tokens[user]["token"], identity=user)
-        both.append(await people.enter_async_context(person))
-    await asyncio.gather(*(person.join() for person in both))
+    both = await call.join(people)
     for user in call.users:
         told, seen = await asyncio.gather(
             scene.tapped.when(JOINED, call.room, user), call.status_says(person_is(user, "Connected"))

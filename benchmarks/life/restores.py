@@ -66,14 +66,9 @@ async def measure(scene: Scene, stack: Stack, kills: int) -> Samples:
 async def _call(scene: Scene, number: int, exits: contextlib.AsyncExitStack) -> tuple[Call, tuple[Person, ...]]:
     """A call of two real clients."""
     call = await begin(scene, number)
-    tokens = await call.tokens()
-    people = []
-    for user in call.users:
-        person = Person(tokens[user]["url"], tokens[user]["token"], identity=user)
-        people.append(await exits.enter_async_context(person))
-    await asyncio.gather(*(person.join() for person in people))
+    people = await call.join(exits)
     await call.status_says(ACTIVE)
-    return call, tuple(people)
+    return call, people
 
 
 async def _until_listed(livekit: LiveKitClient, names: set[str]) -> tuple[int, int]:

@@ -78,15 +78,16 @@ async def test_strangers_are_removed_and_the_event_is_written_once(world: World)
     for _ in range(2):
         carol = world.people.uninvited("carol", name)
         await carol.start()
-        assert (await carol.wait_for("disconnected"))["reason"] == "PARTICIPANT_REMOVED"
+        # Whoever is removed while still connecting is not told so, and tries once more after 15 s.
+        assert (await carol.wait_for("disconnected", timeout=40))["reason"] == "PARTICIPANT_REMOVED"
         await world.kube.room_until(lambda room: not room.status.issues, "lobby")
     assert await world.livekit_people(name) == {"alice"}
 
-    async def said_twice_in_one_event() -> None:
-        events = [event for event in await world.events() if event["reason"] == "UnexpectedParticipant"]
-        assert [event["count"] for event in events] == [2]
+    async def said_each_time_in_one_event() -> None:
+        (event,) = [event for event in await world.events() if event["reason"] == "UnexpectedParticipant"]
+        assert event["count"] >= 2
 
-    await eventually(said_twice_in_one_event)
+    await eventually(said_each_time_in_one_event)
 
 
 async def test_a_room_that_livekit_lost_is_made_again_under_its_name(world: World) -> None:
