@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from controller.api.names import MARK_KEY
 from controller.backends import Backends
 from controller.clients.livekit import CALL_TIMEOUT_SECONDS
 from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
@@ -24,7 +23,7 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
     adopted = room.mark is None
     if adopted:
         backends.leadership.require(CALL_TIMEOUT_SECONDS)
-        await client.update_metadata(request.name, {**request.metadata, MARK_KEY: request.mark.to_json()})
+        await client.update_metadata(request.name, request.marked_metadata)
         room = replace(room, mark=request.mark)
     # The moment of the answer: a list that was asked for meanwhile may have been made before.
     view.saw_room(room, backends.clock.now())

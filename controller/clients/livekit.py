@@ -22,7 +22,6 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
-from controller.api.names import MARK_KEY
 from controller.clock import Clock
 from controller.errors import (
     Backend,
@@ -59,7 +58,7 @@ class LiveKitClient:
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
         """Create, or adopt what already lives under the name: compare `mark` and `sid` of the answer."""
-        metadata = json.dumps({**request.metadata, MARK_KEY: request.mark.to_json()}, separators=(",", ":"))
+        metadata = json.dumps(request.marked_metadata, separators=(",", ":"))
         message = api.CreateRoomRequest(
             name=request.name,
             empty_timeout=request.empty_timeout_seconds,

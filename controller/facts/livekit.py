@@ -83,6 +83,11 @@ class RoomRequest:
     metadata: dict[str, object]
     mark: Mark
 
+    @property
+    def marked_metadata(self) -> dict[str, object]:
+        """What LiveKit is to keep: the user's map, and our mark."""
+        return {**self.metadata, MARK_KEY: self.mark.to_json()}
+
 
 def parse_mark(metadata: str) -> Mark | None:
     """Our mark in a room's metadata, or None if there is none that reads like one."""

@@ -55,8 +55,9 @@ def gone_too_long(match: Match, seen: MatchSeen, now: datetime) -> EndCause | No
     """Somebody dropped out and was not back in time: on purpose (Left), or the network took them (NetworkLost)."""
     deadlines = return_deadlines(match, value_of(seen.ledger), seen.server)
     missing = {person.identity: person for person in presences(match, seen) if not person.is_in}
-    late = sorted((at, who) for who, at in deadlines.items() if who in missing and now >= at)
-    late = [(at, who) for at, who in late if _looked_after(seen, at)]
+    late = sorted(
+        (at, who) for who, at in deadlines.items() if who in missing and now >= at and _looked_after(seen, at)
+    )
     if not late:
         return None
     timeouts, first = match.spec.timeouts, missing[late[0][1]]

@@ -26,12 +26,7 @@ async def test_calls_go_the_same_way_over_a_bad_line(world: World, line: str) ->
     operator = await world.operators.start(poll_seconds="1")
     await world.enqueue("alice", "bob")
     async with WebhookProxy(first.webhook_url, operator.webhook_url, LINES[line]) as proxy:
-        match, (_, bob) = await world.active(name="first", **_PATIENT)
-        token = (await world.tokens(match))["bob"]["token"]
-        await bob.leave()
-        await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
-        await world.people("bob", token).join()
-        await world.kube.match_until(lambda found: found.status.phase == "Active", "first")
+        await _call_with_a_reload(world)
         await proxy.arrived()
         await consistently(lambda: _is_up(world, "first", reconnected=1), 1.5)
         await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
@@ -68,12 +63,7 @@ async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_non
     first = world.operators.make()
     operator = await world.operators.start(poll_seconds="1")
     async with WebhookProxy(first.webhook_url, operator.webhook_url, half_a_minute_late) as proxy:
-        match, (_, bob) = await world.active(name="first", **_PATIENT)
-        token = (await world.tokens(match))["bob"]["token"]
-        await bob.leave()
-        await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
-        await world.people("bob", token).join()
-        await world.kube.match_until(lambda found: found.status.phase == "Active", "first")
+        await _call_with_a_reload(world)
         await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
         await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
         story = await _story(world, "first")
@@ -92,6 +82,16 @@ async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_non
         await proxy.arrived()
         await world.expect_states(alice="WAITING", bob="IDLE")
         assert await _story(world, "second") == over.status.manifest()
+
+
+async def _call_with_a_reload(world: World) -> None:
+    """The first call, in which bob's page is reloaded."""
+    match, (_, bob) = await world.active(name="first", **_PATIENT)
+    token = (await world.tokens(match))["bob"]["token"]
+    await bob.leave()
+    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
+    await world.people("bob", token).join()
+    await world.kube.match_until(lambda found: found.status.phase == "Active", "first")
 
 
 async def _story(world: World, name: str) -> dict[str, Any]:
