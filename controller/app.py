@@ -18,34 +18,28 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from controller.announce.events import EventPoster
+from controller.announce.progress import Progress
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.match import Match
 from controller.api.names import MATCH, ROOM, livekit_room_name, room_name
 from controller.api.room import Room
-from controller.backends import Backends, LiveKitServer, TokensMemory
+from controller.backends.bundle import Backends, LiveKitServer, TokensMemory
+from controller.backends.identity import ReplicaIdentity
+from controller.backends.lease import Leadership, LeaseTimes
+from controller.backends.pools import Pools
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import CALL_TIMEOUT_SECONDS, LiveKitClient
 from controller.clients.redis.client import Redis
 from controller.clock import ServerClock
 from controller.errors import RoomkeeperError
-from controller.loop.identity import ReplicaIdentity
 from controller.loop.key import Key, Kind
-from controller.loop.lease import Leadership, LeaseTimes
-from controller.loop.pools import Pools
 from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
 from controller.loop.worker import Worker
-from controller.observe.audit import AuditView
-from controller.observe.cache import ObjectCache
-from controller.observe.calls import CallIndex
-from controller.observe.finished import FinishedMatches
-from controller.observe.heartbeats import HeartbeatView
-from controller.observe.livekit import LiveKitView
 from controller.settings import Settings
-from controller.telemetry.events import EventPoster
 from controller.telemetry.health import Health
-from controller.telemetry.progress import Progress
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
@@ -55,6 +49,12 @@ from controller.triggers.router import Router
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
 from controller.triggers.webhooks import MAX_BODY_BYTES, WebhookHandler, add_webhooks
+from controller.views.audit import AuditView
+from controller.views.cache import ObjectCache
+from controller.views.calls import CallIndex
+from controller.views.finished import FinishedMatches
+from controller.views.heartbeats import HeartbeatView
+from controller.views.livekit import LiveKitView
 
 log = structlog.get_logger(__name__)
 

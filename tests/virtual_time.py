@@ -21,7 +21,7 @@ from tests.builders import T0
 
 T = TypeVar("T")
 
-_PATCHED = ("controller.loop.lease.time", "controller.loop.worker.time", "controller.observe.cache.time")
+_PATCHED = ("controller.backends.lease.time", "controller.loop.worker.time", "controller.views.cache.time")
 
 
 class VirtualTime:

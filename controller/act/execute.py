@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from controller.act import kubernetes, livekit, tokens, users
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.errors import BackendError
 from controller.facts.learned import READ_AGAIN, Effect
 from controller.plan import actions as a

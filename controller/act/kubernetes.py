@@ -11,10 +11,9 @@ from typing import Any
 from controller.api.match import MatchSpec
 from controller.api.names import API_VERSION, FINALIZER, MATCH, ROOM, Kind, room_name
 from controller.api.room import RoomSpec
-from controller.backends import MATCHES, ROOMS, Backends
+from controller.backends.bundle import MATCHES, ROOMS, Backends
 from controller.clients.kubernetes import Body, Resource
 from controller.errors import AlreadyExists, Backend, BackendRefused, Conflict, NotFound
-from controller.observe.cache import ObjectCache
 from controller.plan.actions import (
     AddFinalizer,
     CreateRoom,
@@ -23,6 +22,7 @@ from controller.plan.actions import (
     ReleaseFinalizer,
     Target,
 )
+from controller.views.cache import ObjectCache
 
 
 async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.livekit import CALL_TIMEOUT_SECONDS
 from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
 from controller.plan.actions import CreateLiveKitRoom, DeleteLiveKitRoom, OrphanLiveKitRoom, RemoveStranger

@@ -19,7 +19,7 @@ from controller.act.kubernetes import owner_reference
 from controller.api.match import Participant
 from controller.api.meta import format_seconds
 from controller.api.names import TOKENS_KEY, token_secret_name
-from controller.backends import SECRETS, Backends, LiveKitServer
+from controller.backends.bundle import SECRETS, Backends, LiveKitServer
 from controller.clients.kubernetes import Body
 from controller.errors import AlreadyExists
 from controller.facts.match import TokensFacts

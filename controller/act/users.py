@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from controller.api.match import Admission, Match
 from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies import (
     AdvanceOk,

@@ -20,6 +20,7 @@ import structlog
 
 from controller.act.execute import ActionResult, execute
 from controller.act.kubernetes import write_status
+from controller.announce.progress import Progress
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.match import Match
@@ -27,7 +28,7 @@ from controller.api.names import MATCH, ROOM
 from controller.api.names import Kind as ApiKind
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.errors import BackendError, BackendUnavailable, Conflict
 from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen
@@ -36,7 +37,6 @@ from controller.facts.room import RoomSeen
 from controller.loop.key import Key, Kind
 from controller.loop.record import Recorder
 from controller.loop.worker import Result
-from controller.observe.cache import ObjectCache
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
 from controller.plan.actions import ReleaseFinalizer, RemoveStranger, Target
@@ -47,7 +47,7 @@ from controller.status.errors import last_error
 from controller.status.match import match_status
 from controller.status.patch import merge_patch
 from controller.status.room import room_status
-from controller.telemetry.progress import Progress
+from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
 

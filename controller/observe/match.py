@@ -11,14 +11,14 @@ from controller.api.match import Match
 from controller.api.names import livekit_room_name, room_name
 from controller.api.phases import MATCH_PHASES
 from controller.api.room import Room
-from controller.backends import ROOMS, Backends
+from controller.backends.bundle import ROOMS, Backends
 from controller.errors import BackendError, NotFound
-from controller.facts.deadlines import connect_deadline, ready_deadline, return_deadlines, solo_deadline
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
+from controller.rules.deadlines import connect_deadline, ready_deadline, return_deadlines, solo_deadline
 
 
 async def observe_match(match: Match, backends: Backends, learned: Learned) -> MatchSeen:

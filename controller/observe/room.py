@@ -7,7 +7,7 @@ from datetime import datetime
 from controller.api.meta import OwnerReference
 from controller.api.names import MATCH, livekit_room_name
 from controller.api.room import Room
-from controller.backends import MATCHES, Backends
+from controller.backends.bundle import MATCHES, Backends
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
 from controller.facts.observation import Absent, Observation, Present, Unknown

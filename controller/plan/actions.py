@@ -15,6 +15,7 @@ from controller.api.match import MatchSpec
 from controller.api.names import Kind
 from controller.errors import Backend
 from controller.facts.livekit import RoomRequest
+from controller.rules.cause import UserOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +107,6 @@ class Advance(Action):
     session_id: str
     alone: bool = False
     missing: tuple[tuple[str, int | None], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UserOutcome:
-    """Where a user goes at the end: `to` is WAITING, IDLE or BACK (where they were); `place` ORIG or NOW."""
-
-    identity: str
-    to: str
-    place: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,9 @@ from controller.api.match import Match, ParticipantState, ParticipantStatus
 from controller.api.names import FINALIZER, MATCH, PAUSED
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.errors import Backend
-from controller.facts.deadlines import (
-    connect_deadline,
-    duration_deadline,
-    ready_deadline,
-    return_deadlines,
-    solo_deadline,
-    windows,
-)
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Absent, Present, Unknown, value_of
 from controller.facts.time import milliseconds
-from controller.plan import causes
 from controller.plan.actions import (
     AddFinalizer,
     Advance,
@@ -42,11 +33,21 @@ from controller.plan.actions import (
     Settle,
     Target,
 )
-from controller.plan.cause import EndCause
-from controller.plan.outcomes import outcomes
 from controller.plan.plan import Plan, earliest
-from controller.plan.presence import presences
-from controller.plan.readiness import (
+from controller.rules import causes
+from controller.rules.cause import EndCause
+from controller.rules.deadlines import (
+    connect_deadline,
+    duration_deadline,
+    ready_deadline,
+    return_deadlines,
+    solo_deadline,
+    windows,
+)
+from controller.rules.match import is_over, session_id
+from controller.rules.outcomes import outcomes
+from controller.rules.presence import presences
+from controller.rules.readiness import (
     is_published,
     renewal_at,
     tokens_are_there,
@@ -71,18 +72,6 @@ def plan_match(match: Match, seen: MatchSeen, now: datetime) -> Plan:
         if plan is not None:
             return plan
     raise AssertionError("the last step always has an answer")
-
-
-def session_id(match: Match) -> str:
-    """The id of the call: the matchmaker's, or the UID."""
-    return match.spec.session_id or match.metadata.uid
-
-
-def is_over(match: Match, seen: MatchSeen) -> bool:
-    """Whether users are settled, room and tokens gone: nothing of the call is left but what carries a TTL."""
-    ledger = value_of(seen.ledger)
-    tokens_gone = isinstance(seen.tokens, Absent) or not wants_tokens(match)
-    return ledger is not None and ledger.settled and isinstance(seen.room, Absent) and tokens_gone
 
 
 def _paused(match: Match, _seen: MatchSeen, _now: datetime) -> Plan | None:

@@ -15,7 +15,7 @@ from controller.api.names import FINALIZER, PAUSED, ROOM
 from controller.api.phases import RoomPhase
 from controller.api.room import DeletionPolicy, Room, RoomEndReason
 from controller.errors import Backend
-from controller.facts.livekit import LiveKitParticipant, Mark, RoomRequest
+from controller.facts.livekit import RoomRequest
 from controller.facts.observation import Absent, Present, Unknown, value_of
 from controller.facts.room import RecordFacts, RoomSeen
 from controller.facts.time import from_milliseconds
@@ -32,19 +32,16 @@ from controller.plan.actions import (
     WriteRoomRecord,
 )
 from controller.plan.plan import Plan, earliest
-from controller.plan.restores import is_given_up, is_lost, next_restore_at
+from controller.rules.restores import is_lost, next_restore_at
+from controller.rules.room import end_reason, expiry_of, is_foreign, is_revived, mark_of, strangers
 
 # The record lives for two hours and is renewed well before.
 _RENEW_RECORD = timedelta(minutes=30)
-# LiveKit's timeouts are precise to 0.4 s, and we hear of a departure with some delay.
-_TIMEOUT_TOLERANCE = timedelta(seconds=1)
 _RECORD_OVER = frozenset({RoomPhase.TERMINATED.record, RoomPhase.FAILED.record})
 # The script never opens these again: to plan it at every round would be a loop without end.
 _RECORD_SHUT = _RECORD_OVER | {RoomPhase.TERMINATING.record}
 # An owner that the caches have not shown yet is looked for again.
 _LOOK_FOR_OWNER = timedelta(seconds=5)
-# Participants of these kinds belong to the infrastructure and are never strangers.
-_SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE"})
 
 
 def plan_room(room: Room, seen: RoomSeen, now: datetime) -> Plan:
@@ -54,72 +51,6 @@ def plan_room(room: Room, seen: RoomSeen, now: datetime) -> Plan:
         if plan is not None:
             return plan
     raise AssertionError("the last step always has an answer")
-
-
-def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | None:
-    """Why the room should not exist (any more), or None as long as it should."""
-    if room.status.reason is not None:
-        return room.status.reason
-    if room.metadata.deletion_timestamp is not None:
-        return RoomEndReason.DELETED
-    if room.spec.termination_reason:
-        return RoomEndReason.TERMINATED
-    if (expiry := _expiry(room)) is not None and now >= expiry:
-        return RoomEndReason.EXPIRED
-    if was_closed_empty(room, seen) and not _is_held(seen):
-        return RoomEndReason.EMPTY
-    if is_given_up(room, seen, now):
-        return RoomEndReason.LOST
-    return None
-
-
-def mark_of(room: Room, seen: RoomSeen) -> Mark:
-    """Our mark for this Room; the root is the controlling Match, else the Room itself."""
-    root_uid = seen.owner.uid if seen.owner is not None else room.metadata.uid
-    return Mark(seen.cluster_id, room.metadata.namespace, room.metadata.name, root_uid, room.metadata.uid)
-
-
-def is_foreign(room: Room, seen: RoomSeen) -> bool:
-    """Whether the room of this name carries the mark of somebody else.
-
-    One without any mark is ours: its name is made from our UID and never used again, so it was made by us, or with a
-    token of ours.
-    """
-    livekit = value_of(seen.livekit_room)
-    return livekit is not None and livekit.mark is not None and livekit.mark.room_uid != room.metadata.uid
-
-
-def is_revived(room: Room, seen: RoomSeen) -> bool:
-    """Whether a client has made the room (again) before us: it has no mark, and is not the one that we know.
-
-    The very one that we know has had its metadata written over, by somebody who may need what they wrote.
-    """
-    livekit = value_of(seen.livekit_room)
-    return livekit is not None and livekit.mark is None and livekit.sid != room.status.sid
-
-
-def was_closed_empty(room: Room, seen: RoomSeen) -> bool:
-    """Whether LiveKit closed an empty room at its own timeout.
-
-    Where nobody has been in since the room was made (again), the timeout counts from then; else from when the last one
-    left.
-    """
-    empty_since = room.status.empty_since
-    if empty_since is None or not isinstance(seen.livekit_room, Absent):
-        return False
-    never_used = empty_since in {room.status.created_at, *room.status.restored_at[-1:]}
-    seconds = room.spec.empty_timeout_seconds if never_used else room.spec.departure_timeout_seconds
-    missing_since = room.status.lost_at or seen.livekit_room.at
-    return missing_since >= empty_since + timedelta(seconds=seconds) - _TIMEOUT_TOLERANCE
-
-
-def strangers(room: Room, seen: RoomSeen) -> tuple[LiveKitParticipant, ...]:
-    """People who are in the room and not in its allowedIdentities."""
-    people = value_of(seen.people)
-    if not room.spec.allowed_identities or people is None:
-        return ()
-    allowed = frozenset(room.spec.allowed_identities)
-    return tuple(p for p in people if p.identity not in allowed and p.kind not in _SERVICE_KINDS)
 
 
 def _paused(room: Room, _seen: RoomSeen, _now: datetime) -> Plan | None:
@@ -193,7 +124,7 @@ def _keep(room: Room, seen: RoomSeen, now: datetime) -> Plan | None:
     told = _record_as(RoomPhase.ACTIVE, room, seen, now)
     record, owner = value_of(seen.record), seen.owner
     deadline = earliest(
-        _expiry(room),
+        expiry_of(room),
         _renewal_of(record) if record is not None and record.status not in _RECORD_SHUT and not told else None,
         now + _LOOK_FOR_OWNER if owner is not None and not owner.session_id and not owner.is_gone else None,
     )
@@ -263,21 +194,9 @@ def _renewal_of(record: RecordFacts) -> datetime:
     return from_milliseconds(record.last_updated_ms) + _RENEW_RECORD
 
 
-def _is_held(seen: RoomSeen) -> bool:
-    """Whether a Match has the Room: it decides when it is over, also if it does so later than LiveKit's timeouts."""
-    return seen.owner is not None and not seen.owner.is_gone
-
-
 def _is_empty(room: Room, seen: RoomSeen, reason: RoomEndReason) -> bool:
     """Whether it is certain that nobody is in the room. An unlisted room lists nobody, whoever is in it."""
     return reason is RoomEndReason.EMPTY or (room.status.empty_since is not None and value_of(seen.people) == ())
-
-
-def _expiry(room: Room) -> datetime | None:
-    """When a standing room is closed for its age; None if never."""
-    if room.spec.max_age_seconds == 0 or room.metadata.creation_timestamp is None:
-        return None
-    return room.metadata.creation_timestamp + timedelta(seconds=room.spec.max_age_seconds)
 
 
 def _target(room: Room) -> Target:

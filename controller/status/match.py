@@ -19,7 +19,7 @@ from controller.api.match import (
 from controller.api.phases import MatchPhase
 from controller.facts.match import MatchSeen
 from controller.facts.time import from_milliseconds
-from controller.plan.match import session_id
+from controller.rules.match import session_id
 from controller.status.conditions import merge
 from controller.status.match_conditions import match_conditions, not_claimed
 from controller.status.match_view import MatchView

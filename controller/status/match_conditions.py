@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.facts.deadlines import windows
 from controller.facts.observation import Present, Unknown
+from controller.rules.deadlines import windows
 from controller.status.conditions import Verdict, false, true
 from controller.status.match_view import MatchView
 

@@ -27,16 +27,16 @@ from controller.api.match import (
 )
 from controller.api.names import token_secret_name
 from controller.api.phases import MATCH_PHASES, MatchPhase
-from controller.facts.deadlines import noticed_at, said_goodbye
 from controller.facts.ledger import Ledger
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Unknown, value_of
 from controller.facts.time import from_milliseconds
-from controller.plan.cause import EndCause
-from controller.plan.causes import cause_of_end
-from controller.plan.match import is_over
-from controller.plan.presence import Presence, presences
-from controller.plan.readiness import is_ready
+from controller.rules.cause import EndCause
+from controller.rules.causes import cause_of_end
+from controller.rules.deadlines import noticed_at, said_goodbye
+from controller.rules.match import is_over
+from controller.rules.presence import Presence, presences
+from controller.rules.readiness import is_ready
 
 
 @dataclass(frozen=True)

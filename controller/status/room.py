@@ -11,8 +11,8 @@ from controller.api.room import MAX_RESTORES, Occupancy, Room, RoomEndReason, Ro
 from controller.facts.livekit import seats_taken
 from controller.facts.observation import Absent, Present, Unknown, value_of
 from controller.facts.room import RoomSeen
-from controller.plan.restores import IN_TIME, WINDOW, is_lost, was_lost_too_often
-from controller.plan.room import end_reason, is_foreign, is_revived
+from controller.rules.restores import IN_TIME, WINDOW, is_lost, was_lost_too_often
+from controller.rules.room import end_reason, is_foreign, is_revived
 from controller.status.conditions import Verdict, false, merge, true
 from controller.status.room_health import room_issues
 

@@ -18,14 +18,14 @@ from collections.abc import Iterator
 
 import structlog
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import pools_with_people
 from controller.clients.redis.pool import Pool
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, LeadershipLost
 from controller.facts.match import AuditFacts
 from controller.loop.key import Key, Kind
-from controller.observe.calls import Call
 from controller.triggers.router import Router
+from controller.views.calls import Call
 
 log = structlog.get_logger(__name__)
 

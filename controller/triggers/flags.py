@@ -10,7 +10,7 @@ import asyncio
 
 import structlog
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import FLAGS, Flag, Inbox
 from controller.clients.redis.requests import Signal
 from controller.errors import BackendError, BackendUnavailable, LeadershipLost

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies import Expiry
 from controller.errors import BackendError, BackendRefused, LeadershipLost
 from controller.facts.time import milliseconds
 from controller.loop.key import Key, Kind
-from controller.observe.calls import Call
 from controller.telemetry import metrics
 from controller.triggers.router import Router
+from controller.views.calls import Call
 
 log = structlog.get_logger(__name__)
 

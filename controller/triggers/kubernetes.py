@@ -16,13 +16,13 @@ import kopf
 import structlog
 
 from controller.api.names import GROUP, KINDS, MATCH, ROOM, VERSION, Kind
-from controller.backends import MATCHES, ROOMS
+from controller.backends.bundle import MATCHES, ROOMS
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.errors import BackendError, NotFound
-from controller.observe.cache import ObjectCache
 from controller.telemetry import metrics
 from controller.triggers.kopf_settings import kopf_settings
+from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
 

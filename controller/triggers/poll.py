@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.errors import BackendError
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown

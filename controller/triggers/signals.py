@@ -10,6 +10,7 @@ from __future__ import annotations
 import structlog
 
 from controller.api.notices import REFUSALS
+from controller.backends.pools import Pools
 from controller.clients.redis.client import StreamEntry
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
@@ -19,7 +20,6 @@ from controller.clients.redis.requests import Signal, SignalKind
 from controller.clock import Clock
 from controller.facts.time import milliseconds
 from controller.loop.key import Key, Kind
-from controller.loop.pools import Pools
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 

@@ -22,12 +22,12 @@ from jwt.types import Options
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from controller.backends.pools import Pools
 from controller.clients.redis.requests import Witnessed
 from controller.clock import Clock
 from controller.errors import BackendError
 from controller.facts.livekit import Mark, parse_mark
 from controller.facts.time import milliseconds
-from controller.loop.pools import Pools
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 

@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 
 from controller.act.livekit import create_room, delete_room
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, Overloaded
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Absent, Present
-from controller.observe.livekit import LiveKitView
 from controller.plan import actions as a
 from controller.plan.room import plan_room
+from controller.views.livekit import LiveKitView
 from tests import builders as b
 from tests.plan.world import only
 

@@ -15,7 +15,7 @@ from controller.act.tokens import sign
 from controller.api.match import Match
 from controller.api.names import FINALIZER
 from controller.api.room import Room
-from controller.backends import LiveKitServer
+from controller.backends.bundle import LiveKitServer
 from controller.errors import Backend
 from controller.plan import actions as a
 from controller.plan.match import plan_match

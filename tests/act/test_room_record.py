@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from controller.act.users import end_room_record, write_room_record
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.redis.replies import RoomAbsent, RoomOver, RoomReply, Written
 from controller.facts.learned import Effect
 from controller.facts.room import RecordFacts

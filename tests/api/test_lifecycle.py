@@ -16,8 +16,8 @@ from controller.api.match import Match, OutcomeState, ParticipantState, QueuePla
 from controller.api.phases import MATCH_PHASES, ROOM_PHASES, MatchPhase, RoomPhase
 from controller.api.states import PARTICIPANT_STATES, USER_STATES, UserState
 from controller.facts.match import MatchSeen
-from controller.plan.cause import make_cause
-from controller.plan.outcomes import outcomes
+from controller.rules.cause import make_cause
+from controller.rules.outcomes import outcomes
 from tests import builders as b
 
 PAGE = (GENERATOR.root / "docs/lifecycle.md").read_text(encoding="utf-8")

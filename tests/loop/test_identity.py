@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.loop.identity import ReplicaIdentity
+from controller.backends.identity import ReplicaIdentity
 
 ME = ReplicaIdentity.of_this_process()
 

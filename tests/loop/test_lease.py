@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from controller.backends.identity import ReplicaIdentity
+from controller.backends.lease import Leadership, LeaseTimes
 from controller.errors import BackendUnavailable, LeadershipLost
-from controller.loop.identity import ReplicaIdentity
-from controller.loop.lease import Leadership, LeaseTimes
 from tests.loop.kubernetes import MemoryKubernetes
 from tests.virtual_time import VirtualTime, run
 

@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match
+from controller.backends.pools import Pools, restore_request
 from controller.clients.redis.client import Redis
 from controller.clients.redis.replies import Lost, Stale, Written
 from controller.clients.redis.scripts import Script
 from controller.errors import LeadershipLost, StateLost
-from controller.loop.pools import Pools, restore_request
 from tests import builders as b
 
 NAMESPACE = b.NAMESPACE

@@ -18,7 +18,7 @@ from controller.api.meta import ApiModel
 from controller.api.names import MATCH
 from controller.api.phases import MatchPhase
 from controller.api.room import RoomStatus
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost
 from controller.facts.learned import READ_AGAIN, Effect, Learned
 from controller.facts.match import MatchSeen, Refusal
@@ -27,10 +27,10 @@ from controller.loop import reconcile as reconcile_module
 from controller.loop.key import Key, Kind
 from controller.loop.reconcile import Recipe, Reconciler, _is_just_restored, _is_transitional, _known
 from controller.loop.worker import Result
-from controller.observe.cache import ObjectCache
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.plan import Plan
+from controller.views.cache import ObjectCache
 from tests import builders as b
 from tests.plan.world import only
 

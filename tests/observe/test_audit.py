@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.facts.match import AuditFacts
-from controller.observe.audit import AuditView
+from controller.views.audit import AuditView
 
 FINE = AuditFacts()
 STRAY = AuditFacts(strays=frozenset({"bob"}))

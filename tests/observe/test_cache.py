@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from controller.api.match import Match
-from controller.observe import cache as cache_module
-from controller.observe.cache import ObjectCache
+from controller.views import cache as cache_module
+from controller.views.cache import ObjectCache
 from tests import builders as b
 
 Body = dict[str, Any]

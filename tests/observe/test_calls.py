@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.api.phases import MATCH_PHASES, MatchPhase
-from controller.observe.calls import CallIndex
+from controller.views.calls import CallIndex
 from tests import builders as b
 
 NS = b.NAMESPACE

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from controller.api.match import Match
-from controller.observe.finished import FinishedMatches
+from controller.views.finished import FinishedMatches
 from tests import builders as b
 
 

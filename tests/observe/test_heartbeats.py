@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.clients.redis.replies import Reach, Silence
-from controller.observe.heartbeats import Heard, HeartbeatView
+from controller.views.heartbeats import Heard, HeartbeatView
 from tests import builders as b
 
 NS = "calls"

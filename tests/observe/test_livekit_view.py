@@ -6,7 +6,7 @@ import pytest
 
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.observation import Absent, Present, Unknown
-from controller.observe.livekit import LiveKitView
+from controller.views.livekit import LiveKitView
 from tests import builders as b
 
 ROOM = b.a_livekit_room(name="r")

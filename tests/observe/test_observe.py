@@ -9,7 +9,7 @@ import pytest
 
 from controller.api.match import Match
 from controller.api.room import Room
-from controller.backends import MATCHES, Backends, LiveKitServer, TokensMemory
+from controller.backends.bundle import MATCHES, Backends, LiveKitServer, TokensMemory
 from controller.clients.kubernetes import Resource
 from controller.clients.livekit import LiveKitClient
 from controller.errors import Backend, BackendUnavailable, NotFound
@@ -17,13 +17,13 @@ from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
-from controller.observe.audit import AuditView
-from controller.observe.cache import ObjectCache
-from controller.observe.finished import FinishedMatches
-from controller.observe.heartbeats import HeartbeatView
-from controller.observe.livekit import LiveKitView
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
+from controller.views.audit import AuditView
+from controller.views.cache import ObjectCache
+from controller.views.finished import FinishedMatches
+from controller.views.heartbeats import HeartbeatView
+from controller.views.livekit import LiveKitView
 from tests import builders as b
 
 ALICE = (b.person("alice"),)

@@ -13,11 +13,10 @@ from controller.facts.ledger import Cause, End, Solo, Wish
 from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.plan import actions as a
-from controller.plan.actions import UserOutcome
-from controller.plan.cause import EndCause
-from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
-from controller.plan.outcomes import outcomes
+from controller.rules.cause import EndCause, UserOutcome
+from controller.rules.causes import cause_of_end
+from controller.rules.outcomes import outcomes
 from tests import builders as b
 from tests.plan.world import only
 

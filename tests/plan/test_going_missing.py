@@ -12,14 +12,14 @@ from livekit.protocol.models import DisconnectReason
 from controller.api.endings import EndReason
 from controller.api.match import HistoryEntry, Match, MatchStatus, ParticipantState
 from controller.api.phases import MatchPhase
-from controller.facts.deadlines import noticed_at, return_deadline, said_goodbye
 from controller.facts.ledger import Solo
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present
 from controller.plan.actions import Advance
-from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
-from controller.plan.outcomes import outcomes
+from controller.rules.causes import cause_of_end
+from controller.rules.deadlines import noticed_at, return_deadline, said_goodbye
+from controller.rules.outcomes import outcomes
 from controller.status.match import match_status
 from tests import builders as b
 

@@ -13,8 +13,9 @@ from controller.errors import Backend
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.plan import actions as a
-from controller.plan.match import is_over, plan_match
-from controller.plan.readiness import is_ready
+from controller.plan.match import plan_match
+from controller.rules.match import is_over
+from controller.rules.readiness import is_ready
 from tests import builders as b
 from tests.plan.world import check_plan, names, only
 

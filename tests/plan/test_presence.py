@@ -11,7 +11,7 @@ from controller.api.match import ParticipantState
 from controller.facts.ledger import LastEvent
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.observation import Observation
-from controller.plan.presence import Presence, presences
+from controller.rules.presence import Presence, presences
 from tests import builders as b
 
 Witness = Mapping[str, Any]

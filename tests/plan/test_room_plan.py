@@ -12,7 +12,8 @@ from controller.api.room import Room, RoomEndReason
 from controller.errors import Backend
 from controller.facts.room import OwnerFacts, RoomSeen
 from controller.plan import actions as a
-from controller.plan.room import end_reason, mark_of, plan_room, strangers
+from controller.plan.room import plan_room
+from controller.rules.room import end_reason, mark_of, strangers
 from tests import builders as b
 from tests.plan.world import check_plan, names, only
 

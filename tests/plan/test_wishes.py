@@ -11,9 +11,9 @@ from controller.api.endings import EndReason
 from controller.facts.ledger import Wish
 from controller.facts.match import MatchSeen
 from controller.plan import actions as a
-from controller.plan.causes import cause_of_end
 from controller.plan.match import plan_match
-from controller.plan.outcomes import outcomes
+from controller.rules.causes import cause_of_end
+from controller.rules.outcomes import outcomes
 from tests import builders as b
 from tests.plan.world import names, only
 

@@ -23,7 +23,9 @@ from controller.facts.room import RecordFacts, RoomSeen
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.plan import Plan, earliest
-from controller.plan.room import end_reason, plan_room
+from controller.plan.room import plan_room
+from controller.rules.cause import UserOutcome
+from controller.rules.room import end_reason
 from controller.status.match import match_status
 from controller.status.room import room_status
 from tests import builders as b
@@ -293,7 +295,7 @@ class World:
                 done[outcome.identity] = self._let_go(outcome, held.queued_at_ms[outcome.identity])
         self.ledger = replace(held, settled=True, outcomes=done, end=held.end or _end(action))
 
-    def _let_go(self, outcome: a.UserOutcome, original: int | None) -> Any:
+    def _let_go(self, outcome: UserOutcome, original: int | None) -> Any:
         if outcome.to == "IDLE" or original is None:
             self.users[outcome.identity] = "IDLE"
             return b.settled_user(outcome.identity, "IDLE", detail=outcome.detail)

@@ -10,14 +10,12 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import Decision, Place
 from controller.loop.key import Key
-from controller.observe.calls import CallIndex
-from controller.observe.heartbeats import HeartbeatView
 from controller.triggers import audit
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
@@ -25,6 +23,8 @@ from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.router import Router
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader
+from controller.views.calls import CallIndex
+from controller.views.heartbeats import HeartbeatView
 from tests import builders as b
 from tests.redis.world import World
 

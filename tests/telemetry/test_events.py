@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, cast
 
+from controller.announce.events import EventPoster, Subject
 from controller.api.names import MATCH
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.errors import AlreadyExists, Backend, BackendUnavailable, NotFound
-from controller.telemetry.events import EventPoster, Subject
 from tests import builders as b
 from tests.virtual_time import VirtualTime, run
 

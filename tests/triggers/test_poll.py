@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from controller.backends import Backends
+from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendUnavailable
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.loop.key import Key
-from controller.observe.livekit import LiveKitView
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
+from controller.views.livekit import LiveKitView
 from tests import builders as b
 from tests.virtual_time import VirtualTime, run
 

@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from controller.backends.pools import Pools
 from controller.clients.redis.requests import Witnessed
 from controller.errors import Backend, BackendUnavailable
 from controller.loop.key import Key
-from controller.loop.pools import Pools
 from controller.triggers.router import Router
 from controller.triggers.webhooks import MAX_BODY_BYTES, PATH, WebhookHandler, add_webhooks
 from tests import builders as b

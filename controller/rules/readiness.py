@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.phases import MatchPhase
-from controller.facts.deadlines import noticed_at
 from controller.facts.match import MatchSeen, TokensFacts
 from controller.facts.observation import Present, value_of
 from controller.facts.time import from_milliseconds
+from controller.rules.deadlines import noticed_at
 
 # Tokens so young are as good as new: whoever asks in a loop does not make us sign in one.
 _FRESH = timedelta(seconds=5)

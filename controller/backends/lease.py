@@ -19,10 +19,10 @@ from typing import Any
 
 import structlog
 
+from controller.backends.identity import ReplicaIdentity
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.clock import Clock
 from controller.errors import AlreadyExists, BackendError, Conflict, LeadershipLost, NotFound
-from controller.loop.identity import ReplicaIdentity
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)

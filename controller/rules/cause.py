@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 from controller.api.endings import ENDINGS, EndReason, Rollback
 from controller.api.match import Match
-from controller.plan.actions import UserOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class UserOutcome:
+    """Where a user goes at the end: `to` is WAITING, IDLE or BACK (where they were); `place` ORIG or NOW."""
+
+    identity: str
+    to: str
+    place: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

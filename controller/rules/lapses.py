@@ -11,7 +11,10 @@ from datetime import datetime
 
 from controller.api.endings import ENDINGS, EndReason
 from controller.api.match import Match
-from controller.facts.deadlines import (
+from controller.facts.match import MatchSeen
+from controller.facts.observation import Present, value_of
+from controller.rules.cause import EndCause, failed, make_cause
+from controller.rules.deadlines import (
     connect_deadline,
     duration_deadline,
     ready_deadline,
@@ -20,11 +23,8 @@ from controller.facts.deadlines import (
     solo_deadline,
     went_with_the_room,
 )
-from controller.facts.match import MatchSeen
-from controller.facts.observation import Present, value_of
-from controller.plan.cause import EndCause, failed, make_cause
-from controller.plan.presence import Presence, presences
-from controller.plan.readiness import is_ready
+from controller.rules.presence import Presence, presences
+from controller.rules.readiness import is_ready
 
 
 def too_late(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:

@@ -12,19 +12,19 @@ from controller.api.match import Match
 from controller.api.names import GROUP as API_GROUP
 from controller.api.names import MATCH, ROOM, VERSION
 from controller.api.room import Room
+from controller.backends.lease import Leadership
+from controller.backends.pools import Pools
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.livekit import LiveKitClient
 from controller.clock import Clock
 from controller.facts.match import ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
-from controller.loop.lease import Leadership
-from controller.loop.pools import Pools
-from controller.observe.audit import AuditView
-from controller.observe.cache import ObjectCache
-from controller.observe.calls import CallIndex
-from controller.observe.finished import FinishedMatches
-from controller.observe.heartbeats import HeartbeatView
-from controller.observe.livekit import LiveKitView
+from controller.views.audit import AuditView
+from controller.views.cache import ObjectCache
+from controller.views.calls import CallIndex
+from controller.views.finished import FinishedMatches
+from controller.views.heartbeats import HeartbeatView
+from controller.views.livekit import LiveKitView
 
 MATCHES = Resource(API_GROUP, VERSION, MATCH.plural)
 ROOMS = Resource(API_GROUP, VERSION, ROOM.plural)

@@ -10,9 +10,8 @@ from __future__ import annotations
 from controller.api.endings import EndReason, NoShowKind, RequeuePolicy
 from controller.api.match import Match, ParticipantState
 from controller.facts.match import MatchSeen
-from controller.plan.actions import UserOutcome
-from controller.plan.cause import EndCause
-from controller.plan.presence import Presence, presences
+from controller.rules.cause import EndCause, UserOutcome
+from controller.rules.presence import Presence, presences
 
 
 def outcomes(match: Match, seen: MatchSeen, cause: EndCause) -> tuple[UserOutcome, ...]:

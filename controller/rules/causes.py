@@ -17,8 +17,8 @@ from controller.api.match import Match, TerminationAction
 from controller.api.phases import RoomPhase
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Unknown, value_of
-from controller.plan import lapses
-from controller.plan.cause import EndCause, failed, make_cause, read_evidence
+from controller.rules import lapses
+from controller.rules.cause import EndCause, failed, make_cause, read_evidence
 
 _ROOM_IS_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 

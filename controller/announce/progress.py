@@ -11,13 +11,13 @@ from typing import Any
 
 import structlog
 
+from controller.announce.events import EventPoster, Subject
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
 from controller.telemetry import metrics
-from controller.telemetry.events import EventPoster, Subject
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,96 @@
+"""What is true of a Room: whose it is, who may be in it, why it should not exist. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from controller.api.room import Room, RoomEndReason
+from controller.facts.livekit import LiveKitParticipant, Mark
+from controller.facts.observation import Absent, value_of
+from controller.facts.room import RoomSeen
+from controller.rules.restores import is_given_up
+
+# LiveKit's timeouts are precise to 0.4 s, and we hear of a departure with some delay.
+_TIMEOUT_TOLERANCE = timedelta(seconds=1)
+
+
+# Participants of these kinds belong to the infrastructure and are never strangers.
+_SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE"})
+
+
+def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | None:
+    """Why the room should not exist (any more), or None as long as it should."""
+    if room.status.reason is not None:
+        return room.status.reason
+    if room.metadata.deletion_timestamp is not None:
+        return RoomEndReason.DELETED
+    if room.spec.termination_reason:
+        return RoomEndReason.TERMINATED
+    if (expiry := expiry_of(room)) is not None and now >= expiry:
+        return RoomEndReason.EXPIRED
+    if was_closed_empty(room, seen) and not _is_held(seen):
+        return RoomEndReason.EMPTY
+    if is_given_up(room, seen, now):
+        return RoomEndReason.LOST
+    return None
+
+
+def mark_of(room: Room, seen: RoomSeen) -> Mark:
+    """Our mark for this Room; the root is the controlling Match, else the Room itself."""
+    root_uid = seen.owner.uid if seen.owner is not None else room.metadata.uid
+    return Mark(seen.cluster_id, room.metadata.namespace, room.metadata.name, root_uid, room.metadata.uid)
+
+
+def is_foreign(room: Room, seen: RoomSeen) -> bool:
+    """Whether the room of this name carries the mark of somebody else.
+
+    One without any mark is ours: its name is made from our UID and never used again, so it was made by us, or with a
+    token of ours.
+    """
+    livekit = value_of(seen.livekit_room)
+    return livekit is not None and livekit.mark is not None and livekit.mark.room_uid != room.metadata.uid
+
+
+def is_revived(room: Room, seen: RoomSeen) -> bool:
+    """Whether a client has made the room (again) before us: it has no mark, and is not the one that we know.
+
+    The very one that we know has had its metadata written over, by somebody who may need what they wrote.
+    """
+    livekit = value_of(seen.livekit_room)
+    return livekit is not None and livekit.mark is None and livekit.sid != room.status.sid
+
+
+def was_closed_empty(room: Room, seen: RoomSeen) -> bool:
+    """Whether LiveKit closed an empty room at its own timeout.
+
+    Where nobody has been in since the room was made (again), the timeout counts from then; else from when the last one
+    left.
+    """
+    empty_since = room.status.empty_since
+    if empty_since is None or not isinstance(seen.livekit_room, Absent):
+        return False
+    never_used = empty_since in {room.status.created_at, *room.status.restored_at[-1:]}
+    seconds = room.spec.empty_timeout_seconds if never_used else room.spec.departure_timeout_seconds
+    missing_since = room.status.lost_at or seen.livekit_room.at
+    return missing_since >= empty_since + timedelta(seconds=seconds) - _TIMEOUT_TOLERANCE
+
+
+def strangers(room: Room, seen: RoomSeen) -> tuple[LiveKitParticipant, ...]:
+    """People who are in the room and not in its allowedIdentities."""
+    people = value_of(seen.people)
+    if not room.spec.allowed_identities or people is None:
+        return ()
+    allowed = frozenset(room.spec.allowed_identities)
+    return tuple(p for p in people if p.identity not in allowed and p.kind not in _SERVICE_KINDS)
+
+
+def _is_held(seen: RoomSeen) -> bool:
+    """Whether a Match has the Room: it decides when it is over, also if it does so later than LiveKit's timeouts."""
+    return seen.owner is not None and not seen.owner.is_gone
+
+
+def expiry_of(room: Room) -> datetime | None:
+    """When a standing room is closed for its age; None if never."""
+    if room.spec.max_age_seconds == 0 or room.metadata.creation_timestamp is None:
+        return None
+    return room.metadata.creation_timestamp + timedelta(seconds=room.spec.max_age_seconds)
