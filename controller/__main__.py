@@ -1,5 +1,5 @@
 """`python -m controller` is `roomkeeper`."""
 
-from controller.cli import main
+from controller.cli.main import main
 
 main()

@@ -18,16 +18,18 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from controller.announce.announcer import Progress
 from controller.announce.events import EventPoster
-from controller.announce.progress import Progress
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.match import Match
 from controller.api.names import MATCH, ROOM, livekit_room_name, room_name
 from controller.api.room import Room
-from controller.backends.bundle import Backends, LiveKitServer, TokensMemory
+from controller.backends.bundle import Backends
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
 from controller.backends.pools import Pools
+from controller.backends.servers import Server
+from controller.backends.tokens import IssuedTokens
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import CALL_TIMEOUT_SECONDS, LiveKitClient
@@ -103,7 +105,7 @@ class Operator:
             pools,
             matches,
             rooms,
-            TokensMemory(),
+            IssuedTokens(),
             leadership,
             HeartbeatView(
                 settings.heartbeat_seconds * settings.heartbeat_misses,
@@ -319,11 +321,9 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         raise RoomkeeperError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from error
 
 
-def _default_server(
-    settings: Settings, http: aiohttp.ClientSession, router: Router, clock: ServerClock
-) -> LiveKitServer:
+def _default_server(settings: Settings, http: aiohttp.ClientSession, router: Router, clock: ServerClock) -> Server:
     secret = settings.livekit_api_secret.get_secret_value()
-    return LiveKitServer(
+    return Server(
         DEFAULT_SERVER,
         settings.public_url,
         settings.livekit_api_key,

@@ -19,7 +19,8 @@ from controller.act.kubernetes import owner_reference
 from controller.api.match import Participant
 from controller.api.meta import format_seconds
 from controller.api.names import TOKENS_KEY, token_secret_name
-from controller.backends.bundle import SECRETS, Backends, LiveKitServer
+from controller.backends.bundle import SECRETS, Backends
+from controller.backends.servers import Server
 from controller.clients.kubernetes import Body
 from controller.errors import AlreadyExists
 from controller.facts.match import TokensFacts
@@ -63,7 +64,7 @@ async def revoke_tokens(action: RevokeTokens, backends: Backends) -> None:
     backends.tokens.revoked(target.uid, backends.clock.now())
 
 
-def sign(person: Participant, room: str, server: LiveKitServer, not_before: datetime, expires_at: datetime) -> str:
+def sign(person: Participant, room: str, server: Server, not_before: datetime, expires_at: datetime) -> str:
     """The JWT that lets `person` into `room`, and nowhere else.
 
     Claims after LiveKit's "Access tokens" (docs.livekit.io): what is not granted is said, since publishing, subscribing

@@ -4,7 +4,7 @@ Rules that hold here and nowhere else need to be known (measured on the real ser
 a merge patch carries `metadata.resourceVersion` (a uid in a patch guards nothing), a delete carries
 `preconditions.uid`, and only our own finalizer is removed (JSON patch `test` + `remove`), since a merge patch of the
 list would also drop `foregroundDeletion`. Errors leave as those of `controller.errors`. Neighbours: `act.kubernetes`
-and `loop.lease` call this, `observe.cache` holds the answers.
+and `backends.lease` call this, `views.cache` holds the answers.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What the SDK leaves to its user is done here, once: every call has a deadline (the SDK's own do not hold against a
 frozen server), errors leave as those of `controller.errors` classified by status alone (bodies of 401 repeat whole
 tokens), and a Room message never passes on, since it holds `turn_password`. Ownership is our mark in the room's
-metadata, because CreateRoom adopts whatever lives under the name. Neighbours: `observe.livekit` holds what is read
+metadata, because CreateRoom adopts whatever lives under the name. Neighbours: `views.livekit` holds what is read
 here, `act.livekit` writes.
 """
 

@@ -1,6 +1,6 @@
 """What is known of a LiveKit room and of the people in it, and our mark that says whose room it is.
 
-`clients.livekit` makes these values, `observe.livekit` keeps them, `plan` decides on them.
+`clients.livekit` makes these values, `views.livekit` keeps them, `plan` decides on them.
 """
 
 from __future__ import annotations

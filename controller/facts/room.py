@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import ServerFacts
 from controller.facts.observation import Observation
-
-STALE_AFTER = timedelta(seconds=10)
-"""For so long a LiveKit server may be silent until what is known of its rooms counts as stale."""
-
-
-def is_stale(silent_since: datetime | None, now: datetime) -> bool:
-    """Whether a server that has been silent since then has been so for too long; None is one that answers."""
-    return silent_since is not None and now - silent_since >= STALE_AFTER
 
 
 @dataclass(frozen=True, slots=True)

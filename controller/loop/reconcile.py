@@ -20,7 +20,7 @@ import structlog
 
 from controller.act.execute import ActionResult, execute
 from controller.act.kubernetes import write_status
-from controller.announce.progress import Progress
+from controller.announce.announcer import Progress
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.match import Match
@@ -41,8 +41,8 @@ from controller.observe.match import observe_match
 from controller.observe.room import observe_room
 from controller.plan.actions import ReleaseFinalizer, RemoveStranger, Target
 from controller.plan.match import plan_match
-from controller.plan.plan import Plan, earliest
 from controller.plan.room import plan_room
+from controller.plan.step import Plan, earliest
 from controller.status.errors import last_error
 from controller.status.match import match_status
 from controller.status.patch import merge_patch

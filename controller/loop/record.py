@@ -24,8 +24,8 @@ from controller.facts.match import MatchSeen
 from controller.facts.room import RoomSeen
 from controller.loop.key import Key, Kind
 from controller.plan.match import plan_match
-from controller.plan.plan import Plan
 from controller.plan.room import plan_room
+from controller.plan.step import Plan
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from controller.api.match import MatchSpec
 from controller.api.names import Kind
 from controller.errors import Backend
 from controller.facts.livekit import RoomRequest
-from controller.rules.cause import UserOutcome
+from controller.rules.end_cause import UserOutcome
 
 
 @dataclass(frozen=True, slots=True)

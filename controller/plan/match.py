@@ -2,7 +2,7 @@
 
 Pure: (Match, what was seen, now) → Plan. The same state gives the same plan whoever woke us, also after a crash in the
 middle. The Match writes users' states, its Room, its tokens and its own status; the LiveKit room belongs to the Room's
-key (`plan.room`). Why a Match ends is decided in `plan.causes`, where users go in `plan.outcomes`.
+key (`plan.room`). Why a Match ends is decided in `rules.endings`, where users go in `rules.outcomes`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from controller.plan.actions import (
     Settle,
     Target,
 )
-from controller.plan.plan import Plan, earliest
-from controller.rules import causes
-from controller.rules.cause import EndCause
+from controller.plan.step import Plan, earliest
 from controller.rules.deadlines import (
     connect_deadline,
     duration_deadline,
@@ -44,6 +42,8 @@ from controller.rules.deadlines import (
     solo_deadline,
     windows,
 )
+from controller.rules.end_cause import EndCause
+from controller.rules.endings import cause_of_end, is_claimed
 from controller.rules.match import is_over, session_id
 from controller.rules.outcomes import outcomes
 from controller.rules.presence import presences
@@ -103,7 +103,7 @@ def _secured(match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
     if match.metadata.deletion_timestamp is None:
         return Plan((AddFinalizer(_target(match)),))
     # Somebody took our finalizer off. What was claimed is put in order all the same, as long as the object is there.
-    return None if causes.is_claimed(seen) else Plan(waits_for="the end of the deletion")
+    return None if is_claimed(seen) else Plan(waits_for="the end of the deletion")
 
 
 def _readable(_match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
@@ -114,7 +114,7 @@ def _readable(_match: Match, seen: MatchSeen, _now: datetime) -> Plan | None:
 
 
 def _ending(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
-    cause = causes.cause_of_end(match, seen, now)
+    cause = cause_of_end(match, seen, now)
     if cause is None:
         return None
     ledger = value_of(seen.ledger)
@@ -164,7 +164,7 @@ def _let_go(match: Match, seen: MatchSeen, cause: EndCause) -> AnyAction:
 
 
 def _claim(match: Match, seen: MatchSeen, now: datetime) -> Plan | None:
-    if causes.is_claimed(seen):
+    if is_claimed(seen):
         return None
     deadline = ready_deadline(match)
     if seen.refusal is not None:

@@ -2,7 +2,7 @@
 
 Pure: (Room, what was seen, now) → Plan. Create and delete of one LiveKit name never overlap, because one key has one
 worker. A room that should exist and is not there is made (again, under the same name: CreateRoom adopts a room that was
-merely unlisted, or that a client has made meanwhile; how often, says `plan.restores`); one that should not exist is
+merely unlisted, or that a client has made meanwhile; how often, says `rules.restores`); one that should not exist is
 deleted again, whoever revived it. Nothing is touched that carries the mark of somebody else.
 """
 
@@ -31,7 +31,7 @@ from controller.plan.actions import (
     Target,
     WriteRoomRecord,
 )
-from controller.plan.plan import Plan, earliest
+from controller.plan.step import Plan, earliest
 from controller.rules.restores import is_lost, next_restore_at
 from controller.rules.room import end_reason, expiry_of, is_foreign, is_revived, mark_of, strangers
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from controller.api.endings import EndReason, NoShowKind, RequeuePolicy
 from controller.api.match import Match, ParticipantState
 from controller.facts.match import MatchSeen
-from controller.rules.cause import EndCause, UserOutcome
+from controller.rules.end_cause import EndCause, UserOutcome
 from controller.rules.presence import Presence, presences
 
 

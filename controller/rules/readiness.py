@@ -1,6 +1,6 @@
 """Whether a Match has what Ready means: a room on LiveKit, its address published to the users, tokens as asked. Pure.
 
-`plan.match` makes what is missing, `plan.causes` gives up only while something is, `status.match` reports it.
+`plan.match` makes what is missing, `rules.endings` gives up only while something is, `status.match` reports it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The status of a Match, computed last from what was seen: one value, written once if it differs from the last.
 
 Pure. Phase, conditions, history and the end are derived, so a lost write is simply made by the next reconcile. Nothing
-in it changes because time passed. Neighbours: `plan.match` and `plan.causes` (the same judgements), `loop.reconcile`
+in it changes because time passed. Neighbours: `plan.match` and `rules.endings` (the same judgements), `loop.reconcile`
 (writes it).
 """
 

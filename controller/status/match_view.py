@@ -31,9 +31,9 @@ from controller.facts.ledger import Ledger
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Unknown, value_of
 from controller.facts.time import from_milliseconds
-from controller.rules.cause import EndCause
-from controller.rules.causes import cause_of_end
 from controller.rules.deadlines import noticed_at, said_goodbye
+from controller.rules.end_cause import EndCause
+from controller.rules.endings import cause_of_end
 from controller.rules.match import is_over
 from controller.rules.presence import Presence, presences
 from controller.rules.readiness import is_ready

@@ -12,9 +12,10 @@ from datetime import datetime
 from controller.api.room import Room, RoomEndReason, RoomIssue
 from controller.facts.livekit import seats_taken
 from controller.facts.observation import value_of
-from controller.facts.room import RoomSeen, is_stale
+from controller.facts.room import RoomSeen
 from controller.rules.restores import is_lost, next_restore_at
 from controller.rules.room import is_foreign, is_revived, strangers, was_closed_empty
+from controller.rules.stale import is_stale
 
 _NAMED = 3
 

@@ -1,7 +1,7 @@
 """Heartbeats as a witness: one read per interval and pool tells who has fallen silent.
 
 Whoever waits and is silent leaves the queue; whoever is in a call has their Match woken up, and what follows is the
-planner's decision (`plan.lapses`). Where LiveKit says that media is up, the gateway is in trouble: that is told of.
+planner's decision (`rules.timeouts`). Where LiveKit says that media is up, the gateway is in trouble: that is told of.
 While Redis is away nobody can beat, so of what was not heard then nothing is concluded.
 """
 

@@ -2,7 +2,7 @@
 
 The handlers do no I/O, never touch `patch` and return nothing (why: kopf then writes nothing of its own). Our own
 chunked LIST is the gate at start and the broom afterwards, because kopf tells neither when its first listing is
-complete nor what vanished while a watch was broken. Neighbours: `observe.cache` takes the bodies, `triggers.router`
+complete nor what vanished while a watch was broken. Neighbours: `views.cache` takes the bodies, `triggers.router`
 turns changes into keys.
 """
 

@@ -17,7 +17,7 @@ from controller.backends.bundle import Backends
 from controller.errors import BackendError
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
-from controller.facts.room import is_stale
+from controller.rules.stale import is_stale
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """The Matches that are over, by the moment of their end: which of them are more than a namespace keeps.
 
 Fed with every version that the cache takes in, so that no pass over all Matches is ever made. Whatever is surplus is
-told once and stays so until it is gone: its own key deletes it (`plan.match`). Neighbours: `observe.cache` feeds this,
+told once and stays so until it is gone: its own key deletes it (`plan.match`). Neighbours: `views.cache` feeds this,
 `observe.match` asks.
 """
 

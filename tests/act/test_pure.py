@@ -15,7 +15,7 @@ from controller.act.tokens import sign
 from controller.api.match import Match
 from controller.api.names import FINALIZER
 from controller.api.room import Room
-from controller.backends.bundle import LiveKitServer
+from controller.backends.servers import Server
 from controller.errors import Backend
 from controller.plan import actions as a
 from controller.plan.match import plan_match
@@ -23,7 +23,7 @@ from tests import builders as b
 from tests.plan.world import only
 
 SECRET = "a-secret-of-more-than-thirty-two-characters"
-SERVER = LiveKitServer("default", b.URL, "APIkey", SECRET, mock.Mock(), mock.Mock())
+SERVER = Server("default", b.URL, "APIkey", SECRET, mock.Mock(), mock.Mock())
 
 
 def test_every_action_has_one_executor_and_crash_tests_know_them_all() -> None:

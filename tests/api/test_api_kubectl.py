@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from controller.api import names
-from controller.api.crds import schema_digests
 from controller.api.endings import EndReason
 from controller.api.failures import ErrorType, LastError, Recovery, Severity
 from controller.api.match import (
@@ -29,6 +28,7 @@ from controller.api.match import (
 from controller.api.meta import Condition, SpecModel
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Occupancy, RoomEndReason, RoomIssue, RoomSpec, RoomStatus
+from controller.generate.crds import schema_digests
 from tests.api.cluster import Kube, change, create, match, room
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.crds import DEFINITIONS, crd
+from controller.generate.crds import DEFINITIONS, crd
 from tests.api.cluster import Answer, Kube, Manifest, change, create, match, room, server
 
 ALICE: Manifest = {"identity": "alice"}

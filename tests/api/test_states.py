@@ -11,7 +11,7 @@ from controller.api.machine import Machine, S
 from controller.api.match import Match, ParticipantState
 from controller.api.phases import MATCH_PHASES, ROOM_PHASES
 from controller.api.states import HELD_STATES, PARTICIPANT_STATES, USER_STATES, UserState
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.facts.ledger import LastEvent
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import MatchSeen
@@ -41,7 +41,7 @@ def test_every_stage_is_described_and_can_be_reached(machine: Machine[S]) -> Non
 
 
 def test_what_moves_a_user_is_a_script() -> None:
-    names = {script.name for script in vars(scripts).values() if isinstance(script, scripts.Script)}
+    names = {script.name for script in vars(lua).values() if isinstance(script, lua.Script)}
     assert {way.by for stage in USER_STATES.values() for way in stage.exits} <= names
 
 

@@ -29,7 +29,7 @@ from controller.loop.reconcile import Recipe, Reconciler, _is_just_restored, _is
 from controller.loop.worker import Result
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.plan.plan import Plan
+from controller.plan.step import Plan
 from controller.views.cache import ObjectCache
 from tests import builders as b
 from tests.plan.world import only

@@ -9,7 +9,9 @@ import pytest
 
 from controller.api.match import Match
 from controller.api.room import Room
-from controller.backends.bundle import MATCHES, Backends, LiveKitServer, TokensMemory
+from controller.backends.bundle import MATCHES, Backends
+from controller.backends.servers import Server
+from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import Resource
 from controller.clients.livekit import LiveKitClient
 from controller.errors import Backend, BackendUnavailable, NotFound
@@ -40,7 +42,7 @@ class Bench:
         self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "match": GONE, "people": ()}
         self.seconds = 9.0
         self.view = LiveKitView(lambda _: None, lambda _: None)
-        self.tokens = TokensMemory()
+        self.tokens = IssuedTokens()
         self.rooms = ObjectCache(Room, lambda _: None, lambda _: None)
         self.matches = ObjectCache(Match, lambda _: None, lambda _: None)
         pool = SimpleNamespace(
@@ -56,7 +58,7 @@ class Bench:
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             pools=SimpleNamespace(unbound=lambda _: pool),
             kubernetes=SimpleNamespace(get=self._get),
-            livekit=LiveKitServer("default", b.URL, "key", "secret", cast("LiveKitClient", client), self.view),
+            livekit=Server("default", b.URL, "key", "secret", cast("LiveKitClient", client), self.view),
             rooms=self.rooms,
             matches=self.matches,
             tokens=self.tokens,

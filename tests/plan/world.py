@@ -22,9 +22,9 @@ from controller.facts.match import MatchSeen, Refusal, TokensFacts
 from controller.facts.room import RecordFacts, RoomSeen
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.plan.plan import Plan, earliest
 from controller.plan.room import plan_room
-from controller.rules.cause import UserOutcome
+from controller.plan.step import Plan, earliest
+from controller.rules.end_cause import UserOutcome
 from controller.rules.room import end_reason
 from controller.status.match import match_status
 from controller.status.room import room_status

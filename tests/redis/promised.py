@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from controller.api.cloudevents import EVENT_PREFIX, EVENTS
 from controller.api.notices import DISCONNECT, NOTICES, Row
-from controller.api.notices_schema import entry_schema, event_schema
+from controller.generate.events_schema import entry_schema, event_schema
 from tests.redis.world import Told
 
 

@@ -14,14 +14,14 @@ from dataclasses import replace
 import pytest
 import redis as redis_py
 
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.client import Redis, translate
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
+from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Retention
 from controller.clients.redis.records import parse_user
 from controller.clients.redis.replies import ClaimOk, parse_claim
-from controller.clients.redis.scripts import Script
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden
 from tests.redis.servers import Server, programs, running
 from tests.redis.world import World
@@ -97,8 +97,8 @@ async def test_a_server_that_is_away_is_unavailable_and_found_again(own: Server,
 
 async def test_every_script_survives_that_the_server_forgot_it(world: World) -> None:
     await world.raw("SCRIPT", "FLUSH")
-    for script in scripts.ALL:
-        if script in {scripts.ENQUEUE, scripts.LEAVE, scripts.BEAT, scripts.RESERVE, scripts.RELEASE}:
+    for script in lua.ALL:
+        if script in {lua.ENQUEUE, lua.LEAVE, lua.BEAT, lua.RESERVE, lua.RELEASE}:
             assert (await world.redis.run(script, [world.keys.queue()], []))[0] == "INVALID"
     assert isinstance(await world.claim("m1", "alice", "bob"), ClaimOk)
 

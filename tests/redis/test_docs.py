@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
@@ -26,7 +26,7 @@ KEYS = [
     for name, member in vars(Keys).items()
     if inspect.isfunction(member) and not name.startswith("_") and name != "flag"
 ]
-PUBLISHED = (scripts.ENQUEUE, scripts.LEAVE, scripts.BEAT, scripts.RESERVE, scripts.RELEASE)
+PUBLISHED = (lua.ENQUEUE, lua.LEAVE, lua.BEAT, lua.RESERVE, lua.RELEASE)
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -39,7 +39,7 @@ def test_every_key_is_in_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("script", PUBLISHED, ids=lambda script: script.name)
-def test_every_published_script_is_in_the_contract_with_its_keys_in_order(script: scripts.Script) -> None:
+def test_every_published_script_is_in_the_contract_with_its_keys_in_order(script: lua.Script) -> None:
     row = re.search(rf"^\| `{script.name}` \| (.*?) \|", CONTRACT, re.MULTILINE)
     assert row, f"docs/redis.md has no row for {script.name}"
     header = re.search(r"^-- KEYS (.*?)(?: · ARGV|$)", script.text, re.MULTILINE)
@@ -49,7 +49,7 @@ def test_every_published_script_is_in_the_contract_with_its_keys_in_order(script
 
 
 @pytest.mark.parametrize("script", PUBLISHED, ids=lambda script: script.name)
-def test_the_examples_call_the_published_scripts_with_as_many_keys_as_they_take(script: scripts.Script) -> None:
+def test_the_examples_call_the_published_scripts_with_as_many_keys_as_they_take(script: lua.Script) -> None:
     row = re.search(rf"^\| `{script.name}` \| (.*?) \|", CONTRACT, re.MULTILINE)
     examples = re.findall(rf"run {script.name} (\d+) ((?:\$\{{P\}}\S+ )+)", CONTRACT + EVENTS)
     assert row

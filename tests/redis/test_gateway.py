@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.gateway import (
     Beat,
     Blocked,
@@ -332,23 +332,23 @@ async def test_a_reservation_whose_place_is_lost_still_brings_the_user_back(worl
 @pytest.mark.parametrize(
     ("script", "keys", "arguments"),
     [
-        (scripts.ENQUEUE, 4, ["alice", ""]),
-        (scripts.ENQUEUE, 6, ["", ""]),
-        (scripts.ENQUEUE, 6, ["alice"]),
-        (scripts.LEAVE, 7, ["alice", "", "soon"]),
-        (scripts.LEAVE, 7, ["alice", "", "0"]),
-        (scripts.LEAVE, 5, ["alice", "", "60000"]),
-        (scripts.BEAT, 3, ["alice", "", "MAYBE"]),
-        (scripts.BEAT, 2, ["alice", "", "KEEP"]),
-        (scripts.RESERVE, 4, ["m", "0", "alice"]),
-        (scripts.RESERVE, 3, ["m", "60000", "alice"]),
-        (scripts.RESERVE, 5, ["m", "60000", "alice", "alice"]),
-        (scripts.RESERVE, 3, ["m", "60000"]),
-        (scripts.RELEASE, 3, ["0"]),
+        (lua.ENQUEUE, 4, ["alice", ""]),
+        (lua.ENQUEUE, 6, ["", ""]),
+        (lua.ENQUEUE, 6, ["alice"]),
+        (lua.LEAVE, 7, ["alice", "", "soon"]),
+        (lua.LEAVE, 7, ["alice", "", "0"]),
+        (lua.LEAVE, 5, ["alice", "", "60000"]),
+        (lua.BEAT, 3, ["alice", "", "MAYBE"]),
+        (lua.BEAT, 2, ["alice", "", "KEEP"]),
+        (lua.RESERVE, 4, ["m", "0", "alice"]),
+        (lua.RESERVE, 3, ["m", "60000", "alice"]),
+        (lua.RESERVE, 5, ["m", "60000", "alice", "alice"]),
+        (lua.RESERVE, 3, ["m", "60000"]),
+        (lua.RELEASE, 3, ["0"]),
     ],
 )
 async def test_a_wrong_call_is_answered_with_a_sentence_and_writes_nothing(
-    world: World, script: scripts.Script, keys: int, arguments: list[str]
+    world: World, script: lua.Script, keys: int, arguments: list[str]
 ) -> None:
     before = await world.snapshot()
     names = [f"{world.keys.prefix}wrong-{n}" for n in range(keys)]

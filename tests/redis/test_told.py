@@ -11,7 +11,6 @@ from jsonschema import Draft202012Validator
 
 from controller.api.cloudevents import EVENTS
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Row
-from controller.api.notices_schema import entry_example, event_example
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
 from controller.clients.redis.records import RoomRecord
@@ -25,6 +24,7 @@ from controller.clients.redis.requests import (
     UserState,
 )
 from controller.facts.ledger import Cause
+from controller.generate.events_schema import entry_example, event_example
 from tests.redis.promised import check, titles
 from tests.redis.world import NOW, World
 

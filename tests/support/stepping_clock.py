@@ -19,7 +19,7 @@ def _run() -> None:
     # The library takes the monotonic clock along: whoever is imported from here on is given the real one.
     time.monotonic = time_machine.escape_hatch.time.monotonic
     time.monotonic_ns = time_machine.escape_hatch.time.monotonic_ns
-    from controller.cli import main
+    from controller.cli.main import main
 
     with time_machine.travel(datetime.now(UTC) + off, tick=True) as wall_clock:
         signal.signal(signal.SIGUSR1, lambda _number, _frame: wall_clock.shift(-2 * off))

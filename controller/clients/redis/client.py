@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from redis import exceptions
 
-from controller.clients.redis.scripts import Script
+from controller.clients.redis.lua import Script
 from controller.clients.redis.wire import Wire
 from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.records import User, parse_user
@@ -121,7 +121,7 @@ class Gateway:
             keys.notify(user_id),
             keys.events(),
         ]
-        raw = await self.redis.run(scripts.ENQUEUE, names, [user_id, session])
+        raw = await self.redis.run(lua.ENQUEUE, names, [user_id, session])
         match raw:
             case ["OK", kind, score]:
                 return Queued(int(score), replay=kind == "replay")
@@ -143,7 +143,7 @@ class Gateway:
             keys.notify(user_id),
             keys.events(),
         ]
-        raw = await self.redis.run(scripts.LEAVE, names, [user_id, session, idle_seconds * 1000])
+        raw = await self.redis.run(lua.LEAVE, names, [user_id, session, idle_seconds * 1000])
         match raw:
             case ["OK", kind]:
                 return Left(replay=kind == "replay")
@@ -160,7 +160,7 @@ class Gateway:
         `Replaced`.
         """
         names = [self.keys.user(user_id), self.keys.heartbeats(), self.keys.notify(user_id)]
-        raw = await self.redis.run(scripts.BEAT, names, [user_id, session, "TAKE" if take else "KEEP"])
+        raw = await self.redis.run(lua.BEAT, names, [user_id, session, "TAKE" if take else "KEEP"])
         match raw:
             case ["OK", state, match_uid, match_name, room, reason, seq]:
                 return Beat(UserState(state), match_uid, match_name, room, reason, int(seq))
@@ -177,7 +177,7 @@ class Gateway:
         """
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations(), *map(keys.blocked, user_ids)]
-        raw = await self.redis.run(scripts.RESERVE, names, [match_name, round(ttl_seconds * 1000), *user_ids])
+        raw = await self.redis.run(lua.RESERVE, names, [match_name, round(ttl_seconds * 1000), *user_ids])
         match raw:
             case ["OK", kind, *rest]:
                 users = tuple((user_id, int(score)) for user_id, score in zip(rest[::2], rest[1::2], strict=True))
@@ -199,7 +199,7 @@ class Gateway:
         """Put users whose reservation ran out back to their place in the queue; who they were."""
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations()]
-        raw = await self.redis.run(scripts.RELEASE, names, [limit])
+        raw = await self.redis.run(lua.RELEASE, names, [limit])
         if raw[:1] != ["OK"]:
             raise _error("release", raw)
         return tuple(raw[1:])

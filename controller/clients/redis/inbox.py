@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
+from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies import (
     ExpireReply,
@@ -24,7 +25,6 @@ from controller.clients.redis.replies import (
     parse_silent,
 )
 from controller.clients.redis.requests import Signal, SignalKind
-from controller.clients.redis.scripts import Script
 
 FLAGS = {
     "force-disconnect": SignalKind.DISCONNECT,
@@ -81,7 +81,7 @@ class Inbox:
         if signal.flag_value is not None:
             names.append(keys.flag(signal.via, signal.user))
             args.append(signal.flag_value)
-        return parse_signal(await self.pool.redis.run(scripts.SIGNAL, names, args))
+        return parse_signal(await self.pool.redis.run(lua.SIGNAL, names, args))
 
     async def signals_done(self) -> str:
         """The id of the last entry of `signals` that was dealt with; the beginning if none was."""
@@ -113,7 +113,7 @@ class Inbox:
             "" if reach.checked_ms is None else reach.checked_ms,
             limit,
         ]
-        return parse_silent(await self.pool.redis.run(scripts.SILENT, [self.pool.keys.heartbeats()], args))
+        return parse_silent(await self.pool.redis.run(lua.SILENT, [self.pool.keys.heartbeats()], args))
 
     async def expire(self, user_id: str, last_beat_ms: int, *, now_ms: int) -> ExpireReply:
         """Let somebody wait no more who has not beaten since `last_beat_ms`."""
@@ -125,7 +125,7 @@ class Inbox:
         ]
         idle_ms = self.pool.retention.idle_user_seconds * 1000
         args: list[str | int] = [*self.pool.credentials(), now_ms, user_id, last_beat_ms, idle_ms]
-        return parse_expire(await self.pool.redis.run(scripts.EXPIRE, names, args))
+        return parse_expire(await self.pool.redis.run(lua.EXPIRE, names, args))
 
 
 async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, tuple[str, ...]]:

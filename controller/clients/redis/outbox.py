@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.api.notices import REFUSALS
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies import Told, ToldReply, parse_notify
 
@@ -52,4 +52,4 @@ class Outbox:
             return Told(0)
         names = [*self.pool.fence(), *map(self.pool.keys.notify, user_ids)]
         args = [*self.pool.credentials(), now_ms, kind, about, *fields]
-        return parse_notify(await self.pool.redis.run(scripts.NOTIFY, names, args))
+        return parse_notify(await self.pool.redis.run(lua.NOTIFY, names, args))

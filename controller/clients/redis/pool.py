@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from controller.api.endings import ENDINGS, EndReason
-from controller.clients.redis import scripts
+from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
@@ -115,7 +115,7 @@ class Pool:
         for user in request.users:
             names += [keys.user(user.id), keys.blocked(user.id), keys.notify(user.id), *self._flags(user.id)]
             args += [user.id, "" if user.queued_at_ms is None else user.queued_at_ms]
-        return parse_claim(await self.redis.run(scripts.CLAIM, names, args))
+        return parse_claim(await self.redis.run(lua.CLAIM, names, args))
 
     async def advance(self, request: AdvanceRequest, *, now_ms: int) -> AdvanceReply:
         """Move users forward; publish room, url and phase."""
@@ -135,7 +135,7 @@ class Pool:
         for user_id, state in request.users:
             names += [keys.user(user_id), keys.force_disconnect(user_id), keys.notify(user_id)]
             args += [user_id, state, (missing[user_id] or 0) if user_id in missing else ""]
-        return parse_advance(await self.redis.run(scripts.ADVANCE, names, args))
+        return parse_advance(await self.redis.run(lua.ADVANCE, names, args))
 
     async def settle(self, request: SettleRequest, *, now_ms: int) -> SettleReply:
         """Let go of users; if final, end the Match. The commit point of an ending: the first cause stays."""
@@ -175,7 +175,7 @@ class Pool:
                 *self._flags(user.id),
             ]
             args += [user.id, user.decision, user.place, user.detail]
-        return parse_settle(await self.redis.run(scripts.SETTLE, names, args))
+        return parse_settle(await self.redis.run(lua.SETTLE, names, args))
 
     async def ledger(self, uid: str) -> Ledger | None:
         """The ledger of a Match; None if there is none."""
@@ -199,7 +199,7 @@ class Pool:
     async def release_expired(self, *, limit: int = 100) -> tuple[str, ...]:
         """Put users whose reservation ran out back to their place in the queue; who they were."""
         keys = self.keys
-        raw = await self.redis.run(scripts.RELEASE, [keys.queue(), keys.reserved(), keys.reservations()], [limit])
+        raw = await self.redis.run(lua.RELEASE, [keys.queue(), keys.reserved(), keys.reservations()], [limit])
         if raw[:1] != ["OK"]:
             raise unknown_reply("release", raw)
         return tuple(raw[1:])
@@ -261,7 +261,7 @@ class Pool:
         ]
         for name, value in seen.entry:
             args += [name, value]
-        return parse_witness(await self.redis.run(scripts.WITNESS, names, args))
+        return parse_witness(await self.redis.run(lua.WITNESS, names, args))
 
     # Incarnation
 
@@ -318,17 +318,17 @@ class Pool:
         args: list[str | int] = [*self.credentials(), now_ms, ttl_ms, tombstone_ms or "", status]
         for name, value in fields:
             args += [name, value]
-        return parse_room(await self.redis.run(scripts.ROOM, names, args))
+        return parse_room(await self.redis.run(lua.ROOM, names, args))
 
     async def _tokens(self, uid: str, tokens: Mapping[str, str], ttl_seconds: int) -> TokensReply:
         names = [*self.fence(), self.keys.match(uid), self.keys.tokens(uid)]
         args: list[str | int] = [*self.credentials(), ttl_seconds * 1000]
         for identity, token in tokens.items():
             args += [identity, token]
-        return parse_tokens(await self.redis.run(scripts.TOKENS, names, args))
+        return parse_tokens(await self.redis.run(lua.TOKENS, names, args))
 
     async def _incarnation(self, operation: str, value: str) -> IncarnationReply:
-        raw = await self.redis.run(scripts.INCARNATION, self.fence(), [value, self.epoch, operation])
+        raw = await self.redis.run(lua.INCARNATION, self.fence(), [value, self.epoch, operation])
         return parse_incarnation(raw)
 
 

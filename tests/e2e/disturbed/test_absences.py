@@ -7,7 +7,7 @@ from controller.api.match import Match
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import SettleRequest
 from controller.facts.ledger import Cause
-from controller.rules.cause import EndCause, UserOutcome
+from controller.rules.end_cause import EndCause, UserOutcome
 from tests import factories
 from tests.support.gateways import Beats, raise_flag, send
 from tests.support.kube import is_true

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from controller.api.crds import DEFINITIONS, crd
 from controller.api.endings import ENDINGS, Ending, EndReason, RequeuePolicy, Rollback, Subject
-from controller.api.markdown import diagram, stages, table
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MATCH_PHASES, ROOM_PHASES
 from controller.api.states import PARTICIPANT_STATES, USER_STATES
+from controller.generate.crds import DEFINITIONS, crd
+from controller.generate.markdown import diagram, stages, table
 
 TEMPLATE: Final = Path(__file__).with_name("lifecycle.md")
 

@@ -11,7 +11,7 @@ from controller.api.match import Match, MatchSpec, MatchStatus
 from controller.api.meta import ApiModel, Resource, SpecModel
 from controller.api.names import Kind
 from controller.api.room import Room, RoomSpec, RoomStatus
-from controller.api.schema import Schema, structural_schema
+from controller.generate.schema import Schema, structural_schema
 
 _READY: Final = '.status.conditions[?(@.type=="Ready")].status'
 _HEALTHY: Final = '.status.conditions[?(@.type=="Healthy")].status'

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from controller.api.crds import DEFINITIONS, Definition, crd, schema_digests
 from controller.api.endings import EndReason
-from controller.api.schema import SchemaError, structural_schema
+from controller.generate.crds import DEFINITIONS, Definition, crd, schema_digests
+from controller.generate.schema import SchemaError, structural_schema
 
 
 class Inner(BaseModel):

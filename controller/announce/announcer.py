@@ -1,7 +1,7 @@
 """What is worth telling when a status was written: metrics of the way from created to over, and Kubernetes Events.
 
 Events are API writes, so there are few: Normal ones when a call is up and when it is over, Warnings for what went
-wrong. Readiness costs none. Neighbours: `loop.reconcile` calls this, `telemetry.events` posts.
+wrong. Readiness costs none. Neighbours: `loop.reconcile` calls this, `announce.events` posts.
 """
 
 from __future__ import annotations

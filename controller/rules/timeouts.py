@@ -1,6 +1,6 @@
 """Endings that time decides: too late, nobody came, gone too long, silent, alone too long, talked too long. Pure.
 
-A deadline counts only for observations made after it, and facts outrank deadlines. `plan.causes` asks these after
+A deadline counts only for observations made after it, and facts outrank deadlines. `rules.endings` asks these after
 whatever somebody wanted.
 """
 
@@ -13,7 +13,6 @@ from controller.api.endings import ENDINGS, EndReason
 from controller.api.match import Match
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present, value_of
-from controller.rules.cause import EndCause, failed, make_cause
 from controller.rules.deadlines import (
     connect_deadline,
     duration_deadline,
@@ -23,6 +22,7 @@ from controller.rules.deadlines import (
     solo_deadline,
     went_with_the_room,
 )
+from controller.rules.end_cause import EndCause, failed, make_cause
 from controller.rules.presence import Presence, presences
 from controller.rules.readiness import is_ready
 

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from controller.api.match import Match
 from controller.backends.pools import Pools, restore_request
 from controller.clients.redis.client import Redis
+from controller.clients.redis.lua import Script
 from controller.clients.redis.replies import Lost, Stale, Written
-from controller.clients.redis.scripts import Script
 from controller.errors import LeadershipLost, StateLost
 from tests import builders as b
 

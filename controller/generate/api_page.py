@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from controller.api.crds import DEFINITIONS, Definition, crd
-from controller.api.markdown import table
 from controller.api.names import API_VERSION
+from controller.generate.crds import DEFINITIONS, Definition, crd
+from controller.generate.markdown import table
 
 _INTRODUCTION: Final = f"""\
 Group and version: `{API_VERSION}`. Fields that are marked with an asterisk are required. The same texts are

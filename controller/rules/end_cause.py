@@ -1,4 +1,4 @@
-"""Why a Match ends, as a value. `plan.causes` finds it, `plan.outcomes` draws from it where everybody goes. Pure.
+"""Why a Match ends, as a value. `rules.endings` finds it, `rules.outcomes` draws from it where everybody goes. Pure.
 
 Where everybody goes is recorded together with the cause: from then on clients are told to hang up, and whoever does is
 not to be taken for somebody who was never there.

@@ -2,7 +2,7 @@
 
 What is recorded comes first (the ledger is the commit point of an ending, then the status), then what somebody wants:
 the wish in `spec.termination`, a gateway's signal, deletion (whoever writes the wish and deletes at once wants the
-wish). Then what has become impossible, and last what time has decided (`plan.lapses`). The rows themselves are in
+wish). Then what has become impossible, and last what time has decided (`rules.timeouts`). The rows themselves are in
 `api.endings`.
 """
 
@@ -17,8 +17,8 @@ from controller.api.match import Match, TerminationAction
 from controller.api.phases import RoomPhase
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Unknown, value_of
-from controller.rules import lapses
-from controller.rules.cause import EndCause, failed, make_cause, read_evidence
+from controller.rules import timeouts
+from controller.rules.end_cause import EndCause, failed, make_cause, read_evidence
 
 _ROOM_IS_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
@@ -151,12 +151,12 @@ _CAUSES: tuple[Callable[[Match, MatchSeen, datetime], EndCause | None], ...] = (
     _wished,
     _deleted,
     _users_not_to_be_had,
-    lapses.too_late,
+    timeouts.too_late,
     _own_room_deleted,
     _taken_away,
-    lapses.no_show,
-    lapses.gone_too_long,
-    lapses.silent,
-    lapses.abandoned,
-    lapses.max_duration,
+    timeouts.no_show,
+    timeouts.gone_too_long,
+    timeouts.silent,
+    timeouts.abandoned,
+    timeouts.max_duration,
 )

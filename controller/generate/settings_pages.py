@@ -1,27 +1,20 @@
-"""`python -m sandbox.reference [--check]`: writes docs/reference/settings.md and metrics.md, or tells what is stale.
-
-Both are made from the operator's code (`controller.settings`, `controller.telemetry.metrics`), so that they cannot say
-anything else. The API has a generator of its own: `python -m controller.api.generate`.
-"""
+"""The reference pages of the settings and of the metrics, made from `controller.settings` and `telemetry.metrics`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from controller.api.generated import Generator
-from controller.api.markdown import table
+from controller.generate.markdown import table
 from controller.settings import Settings, variable
 from controller.telemetry import metrics
 
-_COMMAND = "python -m sandbox.reference"
+_COMMAND = "python -m generate.settings_pages"
 
 
-def settings_page() -> str:
+def settings_page(header: str) -> str:
     """All settings of the operator as a table."""
     schema = Settings.model_json_schema()
     required = set(schema["required"])
@@ -36,7 +29,7 @@ def settings_page() -> str:
         for name, field in schema["properties"].items()
     ]
     return _page(
-        "controller/settings.py",
+        header,
         "Settings",
         "Each is an environment variable, or a flag of `roomkeeper operator`; the flag wins. A wrong value, a\n"
         "missing one and an unknown `ROOMKEEPER_…` name stop the operator at its start, with one sentence per setting\n"
@@ -45,24 +38,19 @@ def settings_page() -> str:
     )
 
 
-def metrics_page() -> str:
+def metrics_page(header: str) -> str:
     """All metrics of the operator as a table."""
     rows = [
         (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
         for name, kind, labels, text in sorted(_metrics())
     ]
     return _page(
-        "controller/telemetry/metrics.py",
+        header,
         "Metrics",
         "Served in Prometheus' text format at `http://HOST:METRICS_PORT/metrics`, beside `/livez` and `/readyz`.\n"
         "Times are in seconds. No label holds the name of a user, a Match or a room: their number is not bounded.",
         table(("metric", "type", "labels", "meaning"), rows),
     )
-
-
-def generated(_root: Path) -> dict[str, str]:
-    """Every generated file by its path below the root, with its content."""
-    return {"docs/reference/settings.md": settings_page(), "docs/reference/metrics.md": metrics_page()}
 
 
 def _metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
@@ -96,11 +84,5 @@ def _values(field: dict[str, Any]) -> str:
     return "secret" if field.get("writeOnly") else "text"
 
 
-def _page(source: str, title: str, introduction: str, rows: str) -> str:
-    return f"<!-- Made by `{_COMMAND}`; edit {source} instead. -->\n\n# {title}\n\n{introduction}\n\n{rows}\n"
-
-
-GENERATOR = Generator(_COMMAND, "the reference of settings and metrics", "the operator's code", generated)
-
-if __name__ == "__main__":
-    sys.exit(GENERATOR.main())
+def _page(header: str, title: str, introduction: str, rows: str) -> str:
+    return f"{header}\n\n# {title}\n\n{introduction}\n\n{rows}\n"

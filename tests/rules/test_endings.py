@@ -14,8 +14,8 @@ from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen, Refusa
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.rules.cause import EndCause, UserOutcome
-from controller.rules.causes import cause_of_end
+from controller.rules.end_cause import EndCause, UserOutcome
+from controller.rules.endings import cause_of_end
 from controller.rules.outcomes import outcomes
 from tests import builders as b
 from tests.plan.world import only

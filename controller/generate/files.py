@@ -1,6 +1,6 @@
 """Files that are made from the code: which are stale, and how they are written.
 
-`controller.api.generate` and `sandbox.reference` say what is made; the command line is the same for both.
+`generate.command` says what is made.
 """
 
 import argparse

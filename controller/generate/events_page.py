@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from controller.api.cloudevents import EVENT_PREFIX, EVENTS
-from controller.api.lifecycle import fill
-from controller.api.markdown import table
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Field, Json, Row
-from controller.api.notices_schema import entry_example, event_example
+from controller.generate.events_schema import entry_example, event_example
+from controller.generate.lifecycle_page import fill
+from controller.generate.markdown import table
 
 TEMPLATE: Final = Path(__file__).with_name("events.md")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from controller.api.endings import ENDINGS, EndReason, NoShowKind, RequeuePolicy, Rollback
-from controller.api.generate import GENERATOR
-from controller.api.lifecycle import fill, place
 from controller.api.machine import Exit, Machine, Stage, machine
-from controller.api.markdown import diagram
 from controller.api.match import Match, OutcomeState, ParticipantState, QueuePlace, Requeue, Timeouts
 from controller.api.phases import MATCH_PHASES, ROOM_PHASES, MatchPhase, RoomPhase
 from controller.api.states import PARTICIPANT_STATES, USER_STATES, UserState
 from controller.facts.match import MatchSeen
-from controller.rules.cause import make_cause
+from controller.generate.command import GENERATOR
+from controller.generate.lifecycle_page import fill, place
+from controller.generate.markdown import diagram
+from controller.rules.end_cause import make_cause
 from controller.rules.outcomes import outcomes
 from tests import builders as b
 

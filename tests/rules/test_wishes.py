@@ -12,7 +12,7 @@ from controller.facts.ledger import Wish
 from controller.facts.match import MatchSeen
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.rules.causes import cause_of_end
+from controller.rules.endings import cause_of_end
 from controller.rules.outcomes import outcomes
 from tests import builders as b
 from tests.plan.world import names, only

@@ -17,8 +17,8 @@ from controller.facts.match import MatchSeen
 from controller.facts.observation import Present
 from controller.plan.actions import Advance
 from controller.plan.match import plan_match
-from controller.rules.causes import cause_of_end
 from controller.rules.deadlines import noticed_at, return_deadline, said_goodbye
+from controller.rules.endings import cause_of_end
 from controller.rules.outcomes import outcomes
 from controller.status.match import match_status
 from tests import builders as b

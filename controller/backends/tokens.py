@@ -1,0 +1,38 @@
+"""Which tokens this process has delivered: the operator may write Secrets, but not read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from controller.facts.match import TokensFacts
+from controller.facts.observation import Absent, Observation, Present, Unknown
+
+
+class IssuedTokens:
+    """Which tokens this process delivered or took away: we may write Secrets, not read them.
+
+    What it does not know (after a restart) is done again; both are idempotent.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Observation[TokensFacts]] = {}
+
+    def get(self, uid: str) -> Observation[TokensFacts] | None:
+        """What this process did last for the Match `uid`, or None."""
+        return self._known.get(uid)
+
+    def delivered(self, uid: str, tokens: TokensFacts, at: datetime) -> None:
+        """The tokens are where they were to be put."""
+        self._known[uid] = Present(tokens, at)
+
+    def revoked(self, uid: str, at: datetime) -> None:
+        """The tokens are gone from wherever they were."""
+        self._known[uid] = Absent(at)
+
+    def lost(self, uid: str, at: datetime) -> None:
+        """Redis has lost its data, and with it the tokens that were there."""
+        self._known[uid] = Unknown(at, "Redis lost its data; tokens are delivered anew")
+
+    def forget(self, uid: str) -> None:
+        """The Match itself is gone."""
+        self._known.pop(uid, None)

@@ -1,0 +1,63 @@
+"""`python -m controller.generate [--check]`: write every file that is made from the code, or name the stale ones.
+
+It writes the CRDs, the manifest that installs everything, the reference pages of the API, the settings and the metrics,
+the page on the life of a call, and the page and the JSON Schema of the events. Each page has a module of its own beside
+this one; `generate.files` compares and writes.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from controller.generate.api_page import reference
+from controller.generate.crds import DEFINITIONS, crd
+from controller.generate.events_page import TEMPLATE as EVENTS_TEMPLATE
+from controller.generate.events_page import page as events_page
+from controller.generate.events_schema import schema_text
+from controller.generate.files import Generator
+from controller.generate.lifecycle_page import TEMPLATE, lifecycle
+from controller.generate.settings_pages import metrics_page, settings_page
+
+COMMAND: Final = "python -m controller.generate"
+_YAML_HEADER: Final = f"# Made by `{COMMAND}` from controller/api; edit the models instead.\n"
+_INSTALLED: Final = ("manifests/00-namespace.yaml", "manifests/10-rbac.yaml")
+
+
+def generated(root: Path) -> dict[str, str]:
+    """Every generated file by its path below `root`, with its content."""
+    crds = {f"crds/{d.kind.plural}.yaml": _yaml(crd(d)) for d in DEFINITIONS}
+    parts = [(root / name).read_text(encoding="utf-8") for name in _INSTALLED] + list(crds.values())
+    return {
+        **{path: _YAML_HEADER + text for path, text in crds.items()},
+        "manifests/install.yaml": _YAML_HEADER + "---\n".join(parts),
+        "docs/reference/api.md": reference(_header("controller/api")),
+        "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
+        "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
+        "docs/events.schema.json": schema_text(),
+        "docs/reference/settings.md": settings_page(_header("controller/settings.py")),
+        "docs/reference/metrics.md": metrics_page(_header("controller/telemetry/metrics.py")),
+    }
+
+
+def _header(source: str, template: Path | None = None) -> str:
+    """The first line of a generated page: what makes it, and what to edit instead."""
+    words = f", and its words in controller/generate/{template.name}" if template is not None else ""
+    return f"<!-- Made by `{COMMAND}`; edit {source} instead{words}. -->"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists below their key, as people write them, and uses no anchors."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+GENERATOR: Final = Generator(COMMAND, "CRDs, manifests and docs", "the code of the operator", generated)

@@ -1,0 +1,13 @@
+"""When what is known of a LiveKit server's rooms is too old to be believed. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+STALE_AFTER = timedelta(seconds=10)
+"""A LiveKit server may be silent for this long before what is known of its rooms counts as stale."""
+
+
+def is_stale(silent_since: datetime | None, now: datetime) -> bool:
+    """Whether a server has been silent for too long. `silent_since` is None for a server that answers."""
+    return silent_since is not None and now - silent_since >= STALE_AFTER
