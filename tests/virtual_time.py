@@ -17,7 +17,7 @@ from unittest import mock
 
 from structlog.testing import capture_logs
 
-from tests.builders import T0
+from tests.values import T0
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.api.match import MatchSpec
-from controller.api.names import API_VERSION, FINALIZER, MATCH, ROOM, Kind, room_name
+from controller.api.names import API_VERSION, FINALIZER, MATCH, ROOM, ResourceKind, room_name
 from controller.api.room import RoomSpec
 from controller.backends.bundle import MATCHES, ROOMS, Backends
 from controller.clients.kubernetes import Body, Resource
@@ -183,9 +183,9 @@ async def _guarded(
     cache.offer(body, quiet=quiet)
 
 
-def _resource(kind: Kind) -> Resource:
+def _resource(kind: ResourceKind) -> Resource:
     return MATCHES if kind == MATCH else ROOMS
 
 
-def _cache(kind: Kind, backends: Backends) -> ObjectCache[Any]:
+def _cache(kind: ResourceKind, backends: Backends) -> ObjectCache[Any]:
     return backends.matches if kind == MATCH else backends.rooms

@@ -17,7 +17,7 @@ import structlog
 
 from controller.api.match import Match
 from controller.api.meta import format_seconds
-from controller.api.names import API_VERSION, Kind
+from controller.api.names import API_VERSION, ResourceKind
 from controller.api.room import Room
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.clock import Clock
@@ -35,13 +35,13 @@ _REMEMBERED = 4096
 class Subject:
     """The object that an Event is about."""
 
-    kind: Kind
+    kind: ResourceKind
     namespace: str
     name: str
     uid: str
 
     @classmethod
-    def of(cls, kind: Kind, found: Match | Room) -> Subject:
+    def of(cls, kind: ResourceKind, found: Match | Room) -> Subject:
         """The subject for an object of ours."""
         return cls(kind, found.metadata.namespace, found.metadata.name, found.metadata.uid)
 

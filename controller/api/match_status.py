@@ -56,7 +56,7 @@ class RoomReference(ApiModel):
     name: str
     """Name of the Room, in the namespace of the Match."""
 
-    live_kit_name: str | None = None
+    livekit_name: str | None = None
     """Name of the room on LiveKit: what clients join."""
 
     sid: str | None = None

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from pydantic.alias_generators import to_camel
 
 # Names whose capitals camel case does not find.
-_ALIASES: Final = {"session_id": "sessionID"}
+_ALIASES: Final = {"session_id": "sessionID", "livekit_name": "liveKitName"}
 
 
 def api_name(field: str) -> str:

@@ -35,7 +35,7 @@ TOKENS_KEY: Final = "tokens.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """How Kubernetes calls one of our kinds."""
 
     kind: str
@@ -48,9 +48,9 @@ class Kind:
         return f"{self.plural}.{GROUP}"
 
 
-MATCH: Final = Kind("Match", "matches", "match", "mt")
-ROOM: Final = Kind("Room", "rooms", "room", "rm")
-LIVEKIT_SERVER: Final = Kind("LiveKitServer", "livekitservers", "livekitserver", "lks")
+MATCH: Final = ResourceKind("Match", "matches", "match", "mt")
+ROOM: Final = ResourceKind("Room", "rooms", "room", "rm")
+LIVEKIT_SERVER: Final = ResourceKind("LiveKitServer", "livekitservers", "livekitserver", "lks")
 KINDS: Final = (MATCH, ROOM, LIVEKIT_SERVER)
 
 

@@ -137,7 +137,7 @@ class RoomStatus(ApiModel):
     """Ready (LiveKit has the room), Healthy (as it should be), Degraded (LiveKit cannot be asked) and
     Finished."""
 
-    live_kit_name: str | None = None
+    livekit_name: str | None = None
     """Name of the room on LiveKit. It is never used again, and stays the same when a lost room is
     restored."""
 

@@ -151,6 +151,6 @@ def restore_request(match: Match) -> ClaimRequest | None:
         mode=ClaimMode.RESTORE,
         state=_STATES[phase],
         phase=phase.value,
-        room=(status.room.live_kit_name or "") if status.room is not None else "",
+        room=(status.room.livekit_name or "") if status.room is not None else "",
         url=(status.room.url or "") if status.room is not None else "",
     )

@@ -9,7 +9,7 @@ from controller.api import names
 from controller.api.livekitserver import LiveKitServer, LiveKitServerSpec, LiveKitServerStatus
 from controller.api.match import Match, MatchSpec, MatchStatus
 from controller.api.meta import ApiModel, Resource, SpecModel
-from controller.api.names import Kind
+from controller.api.names import ResourceKind
 from controller.api.room import Room, RoomSpec, RoomStatus
 from controller.generate.schema import Schema, structural_schema
 
@@ -44,7 +44,7 @@ _AGE: Final = Column("Age", ".metadata.creationTimestamp", "Since when the objec
 class Definition:
     """What a CRD needs to know about a resource beside its schema."""
 
-    kind: Kind
+    kind: ResourceKind
     model: type[Resource]
     spec: type[SpecModel]
     status: type[ApiModel]

@@ -24,8 +24,7 @@ from controller.announce.announcer import Progress
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.match import Match
-from controller.api.names import MATCH, ROOM
-from controller.api.names import Kind as ApiKind
+from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room
 from controller.backends.bundle import Backends
@@ -71,7 +70,7 @@ class OnObserve(Protocol):
 class Recipe(Generic[M, S]):
     """How one kind is observed, planned and described."""
 
-    kind: ApiKind
+    kind: ResourceKind
     cache: ObjectCache[M]
     observe: Callable[[M, Learned], Awaitable[S]]
     plan: Callable[[M, S, datetime], Plan]

@@ -122,8 +122,8 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
     if remembered is not None:
         return remembered
     status = match.status
-    if status.tokens is not None and status.room is not None and status.room.live_kit_name is not None:
-        return Present(TokensFacts(status.room.live_kit_name, status.tokens.expires_at), now)
+    if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
+        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at), now)
     finished = status.phase is not None and MATCH_PHASES[status.phase].terminal
     if finished or ledger is None or not ledger.claimed:
         return Absent(now)

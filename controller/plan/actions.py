@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from controller.api.match import MatchSpec
-from controller.api.names import Kind
+from controller.api.names import ResourceKind
 from controller.errors import Backend
 from controller.facts.livekit import RoomRequest
 from controller.rules.end_cause import UserOutcome
@@ -22,7 +22,7 @@ from controller.rules.end_cause import UserOutcome
 class Target:
     """The Kubernetes object that an action belongs to, in the version that was planned for."""
 
-    kind: Kind
+    kind: ResourceKind
     namespace: str
     name: str
     uid: str

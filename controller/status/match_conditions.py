@@ -64,8 +64,8 @@ def _room_ready(view: MatchView) -> Verdict:
     if room is None:
         return false("RoomReady", "NoRoom", "there is no Room yet")
     if isinstance(view.seen.livekit_room, Present):
-        return true("RoomReady", "RoomCreated", f"room {room.live_kit_name} is on {room.server}")
-    why = view.seen.server.trouble or f"LiveKit does not have room {room.live_kit_name} yet"
+        return true("RoomReady", "RoomCreated", f"room {room.livekit_name} is on {room.server}")
+    why = view.seen.server.trouble or f"LiveKit does not have room {room.livekit_name} yet"
     return false("RoomReady", "RoomMissing", why)
 
 

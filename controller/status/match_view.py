@@ -147,7 +147,7 @@ class MatchView:
         before = self.match.status.room
         return RoomReference(
             name=room.metadata.name,
-            live_kit_name=self.seen.livekit_name,
+            livekit_name=self.seen.livekit_name,
             sid=livekit.sid if livekit is not None else before.sid if before is not None else None,
             server=self.seen.server.name,
             url=self.seen.server.url,

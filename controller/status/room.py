@@ -41,7 +41,7 @@ def room_status(room: Room, seen: RoomSeen, now: datetime, error: LastError | No
             room.metadata.generation,
             now,
         ),
-        live_kit_name=seen.livekit_name,
+        livekit_name=seen.livekit_name,
         sid=known.sid if known is not None else before.sid,
         server=seen.server.name,
         # A room that is missing and wanted keeps the count it was lost with: it was not closed for being empty.

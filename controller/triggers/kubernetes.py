@@ -15,7 +15,7 @@ from typing import Any
 import kopf
 import structlog
 
-from controller.api.names import GROUP, KINDS, MATCH, ROOM, VERSION, Kind
+from controller.api.names import GROUP, KINDS, MATCH, ROOM, VERSION, ResourceKind
 from controller.backends.bundle import MATCHES, ROOMS
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient, Resource
@@ -38,7 +38,7 @@ class KubernetesTrigger:
         self,
         connection: KubernetesConnection,
         client: KubernetesClient,
-        caches: Mapping[Kind, ObjectCache[Any]],
+        caches: Mapping[ResourceKind, ObjectCache[Any]],
         namespaces: tuple[str, ...],
     ) -> None:
         self._connection = connection
@@ -110,7 +110,7 @@ class KubernetesTrigger:
         finally:
             started.cancel()
 
-    def _register(self, registry: kopf.OperatorRegistry, kind: Kind, cache: ObjectCache[Any]) -> None:
+    def _register(self, registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
         trigger = metrics.triggers.labels(f"watch-{kind.singular}")
 
         @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
@@ -121,7 +121,7 @@ class KubernetesTrigger:
             else:
                 cache.offer(event["object"])
 
-    async def _sync_kind(self, kind: Kind, resource: Resource) -> None:
+    async def _sync_kind(self, kind: ResourceKind, resource: Resource) -> None:
         cache = self._caches[kind]
         for namespace in self._namespaces or ("",):
             uids: set[str] = set()
@@ -136,7 +136,7 @@ class KubernetesTrigger:
             if evicted:
                 log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
 
-    async def _is_established(self, kind: Kind) -> bool:
+    async def _is_established(self, kind: ResourceKind) -> bool:
         try:
             crd = await self._client.get(CRDS, "", kind.crd)
         except NotFound:

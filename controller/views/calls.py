@@ -52,7 +52,7 @@ class CallIndex:
             phase,
             match.spec.identities,
             tuple(p.identity for p in match.status.participants if p.state is ParticipantState.CONNECTED),
-            (room.live_kit_name or "") if room is not None else "",
+            (room.livekit_name or "") if room is not None else "",
         )
 
     def gone(self, match: Match) -> None:

@@ -15,7 +15,7 @@ from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.room import plan_room
 from controller.views.livekit import LiveKitView
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import only
 
 UNKNOWN = NotFound(Backend.LIVEKIT, "DeleteRoom", "room or participant does not exist")

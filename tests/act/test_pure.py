@@ -19,7 +19,7 @@ from controller.backends.servers import Server
 from controller.errors import Backend
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import only
 
 SECRET = "a-secret-of-more-than-thirty-two-characters"

@@ -14,7 +14,7 @@ from controller.facts.learned import Effect
 from controller.facts.room import RecordFacts
 from controller.plan import actions as a
 from controller.plan.room import plan_room
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import only
 
 

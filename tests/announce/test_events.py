@@ -10,7 +10,7 @@ from controller.announce.events import EventPoster, Subject
 from controller.api.names import MATCH
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.errors import AlreadyExists, Backend, BackendUnavailable, NotFound
-from tests import builders as b
+from tests import values as b
 from tests.virtual_time import VirtualTime, run
 
 SUBJECT = Subject.of(MATCH, b.a_match())

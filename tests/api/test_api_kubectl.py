@@ -56,7 +56,7 @@ MATCH_STATUS = MatchStatus(
     reason="NetworkLost",
     session_id="s-1",
     conditions=(READY,),
-    room=RoomReference(name="rk-1", live_kit_name="rk-2", sid="RM_1", server="default", url="wss://x"),
+    room=RoomReference(name="rk-1", livekit_name="rk-2", sid="RM_1", server="default", url="wss://x"),
     tokens=TokensStatus(secret_name="rk-1-tokens", expires_at=NOW),
     participants=tuple(
         ParticipantStatus(
@@ -97,7 +97,7 @@ ROOM_STATUS = RoomStatus(
     reason=RoomEndReason.EMPTY,
     occupancy=Occupancy.AVAILABLE,
     conditions=(READY,),
-    live_kit_name="rk-2",
+    livekit_name="rk-2",
     sid="RM_1",
     server="default",
     num_participants=0,

@@ -73,7 +73,7 @@ def test_names_with_unusual_capitals() -> None:
     assert Match.model_validate(match({"sessionID": "s-1"})).spec.session_id == "s-1"
     status = MatchStatus.model_validate({"sessionID": "s-1", "room": {"name": "r", "liveKitName": "rk-1"}})
     assert status.room is not None
-    assert status.room.live_kit_name == "rk-1"
+    assert status.room.livekit_name == "rk-1"
     assert status.manifest()["room"] == {"name": "r", "liveKitName": "rk-1"}
 
 

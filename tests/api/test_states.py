@@ -17,7 +17,7 @@ from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Observation
 from controller.status.match import match_status
-from tests import builders as b
+from tests import values as b
 from tests.redis.test_states import FREEING, UPWARD
 
 MACHINES = (MATCH_PHASES, ROOM_PHASES, USER_STATES, PARTICIPANT_STATES)

@@ -15,7 +15,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.lua import Script
 from controller.clients.redis.replies import Lost, Stale, Written
 from controller.errors import LeadershipLost, StateLost
-from tests import builders as b
+from tests import values as b
 
 NAMESPACE = b.NAMESPACE
 
@@ -233,7 +233,7 @@ def test_who_is_restored_and_as_what(case: str, match: Match, expected: tuple[st
 def test_a_restored_match_has_its_places_and_its_room() -> None:
     people = [{"identity": "alice", "state": "Connected", "since": b.at(3), "queued_at": b.at(-20)},
               {"identity": "bob", "state": "Connected", "since": b.at(3)}]  # fmt: skip
-    room = {"name": b.ROOM_NAME, "live_kit_name": b.LIVEKIT_NAME, "url": b.URL}
+    room = {"name": b.ROOM_NAME, "livekit_name": b.LIVEKIT_NAME, "url": b.URL}
     request = restore_request(b.active(status={"participants": people, "room": room}, session_id="s-9"))
     assert request is not None
     assert [(user.id, user.queued_at_ms) for user in request.users] == [("alice", b.ms(-20)), ("bob", None)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller import clock as clock_module
 from controller.clock import ServerClock
 from controller.facts.time import from_milliseconds, milliseconds
-from tests import builders as b
+from tests import values as b
 
 EPOCH = 1_800_000_000.0
 

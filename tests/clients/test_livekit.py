@@ -23,7 +23,7 @@ from controller.clients import livekit as livekit_module
 from controller.clients.livekit import LiveKitClient
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden, Invalid, NotFound, Overloaded
 from controller.facts.livekit import RoomRequest, parse_mark
-from tests import builders as b
+from tests import values as b
 
 KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
 MARK = json.dumps({"topic": "go", "roomkeeper.dev": b.a_mark().to_json()})

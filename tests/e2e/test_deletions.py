@@ -9,7 +9,7 @@ import pytest
 
 from controller.api.names import PAUSED
 from sandbox.endpoints import Endpoints
-from tests import factories
+from tests import manifests
 from tests.support.chaos import frozen
 from tests.support.gateways import send
 from tests.support.kube import condition, is_true
@@ -33,8 +33,8 @@ async def test_pending_because_another_match_holds_a_user(world: World) -> None:
     places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
     await world.ready(name="holder")
     pause = {"metadata": {"annotations": {PAUSED: "true"}}}
-    await world.kube.patch("Match", "holder", {**pause, **factories.termination("Skip", "alice")})
-    await world.kube.create(factories.match("bob", "carol", name="next"))
+    await world.kube.patch("Match", "holder", {**pause, **manifests.termination("Skip", "alice")})
+    await world.kube.create(manifests.match("bob", "carol", name="next"))
     waiting = await world.kube.match_until(lambda found: condition(found, "Accepted").reason == "UserBusy", "next")
     assert (waiting.status.phase, waiting.status.connected) == ("Pending", "0/2")
     assert "holder" in condition(waiting, "Accepted").message
@@ -52,7 +52,7 @@ async def test_creating_while_livekit_is_away(world: World) -> None:
     await eventually(operator.leads)
     places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
     with frozen(world.where, "livekit-server"):
-        await world.kube.create(factories.match())
+        await world.kube.create(manifests.match())
         await world.expect_states(alice="CONNECTING", bob="CONNECTING")
         await world.kube.match_until(lambda found: found.status.phase == "Creating")
         await world.kube.delete("Match", "match")
@@ -115,13 +115,13 @@ async def test_terminating_while_livekit_is_away(world: World) -> None:
     await world.enqueue("alice", "bob")
     await world.active()
     with frozen(world.where, "livekit-server"):
-        await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+        await world.kube.patch("Match", "match", manifests.termination("End", "alice"))
         await world.expect_states(alice="IDLE", bob="WAITING")
         closing = await world.kube.match_until(lambda found: found.status.phase == "Terminating")
         assert closing.status.reason == "Ended"
         before = await world.queue()
         await world.kube.delete("Match", "match")
-        await world.kube.create(factories.match("bob", "carol", name="next"))
+        await world.kube.create(manifests.match("bob", "carol", name="next"))
         await world.expect_states(alice="IDLE", bob="CONNECTING", carol="CONNECTING")
     await world.kube.gone("Match", "match")
     following = await world.kube.match_until(lambda found: is_true(found, "Ready"), "next")
@@ -139,7 +139,7 @@ async def test_ended_and_failed(world: World) -> None:
     await send(world, "skip", "alice", match=first.metadata.uid)
     await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
     second = await world.ready("alice", "carol", name="second")
-    await world.kube.create(factories.match("carol", "dave", name="failed"))
+    await world.kube.create(manifests.match("carol", "dave", name="failed"))
     await world.kube.match_until(lambda found: found.status.phase == "Failed", "failed")
     before, states = await world.queue(), await world.states("alice", "bob", "carol", "dave")
     assert (list(before), states["alice"], states["dave"]) == (["bob"], "CONNECTING", None)

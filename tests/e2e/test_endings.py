@@ -9,7 +9,7 @@ import pytest
 
 from controller.api.match import Match
 from controller.api.names import room_name
-from tests import factories
+from tests import manifests
 from tests.support.kube import condition, is_true
 from tests.support.world import World
 
@@ -59,7 +59,7 @@ async def test_a_termination_settles_the_users(world: World, case: Case) -> None
     people = (await world.active(**case.spec))[1] if case.had_call else ()
     if not case.had_call:
         await world.ready(**case.spec)
-    await world.kube.patch("Match", "match", factories.termination(case.action, case.who, "because"))
+    await world.kube.patch("Match", "match", manifests.termination(case.action, case.who, "because"))
     match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
 
     _assert_end(match, case)
@@ -102,14 +102,14 @@ def _assert_end(match: Match, case: Case) -> None:
 @pytest.mark.parametrize("ttl_seconds", [0, 1])
 async def test_a_match_that_is_over_is_deleted_after_its_time(world: World, ttl_seconds: int) -> None:
     await world.ready(ttlSecondsAfterFinished=ttl_seconds)
-    await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+    await world.kube.patch("Match", "match", manifests.termination("End", "alice"))
     await world.kube.gone("Match", "match")
 
 
 async def test_whoever_is_over_can_meet_again_at_once(world: World) -> None:
     await world.enqueue("alice", "bob")
     await world.ready(name="first")
-    await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+    await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
     again = await world.ready(name="second", admission="Queued")
     assert await world.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
     assert (await world.user("alice")).match == again.metadata.uid
@@ -154,7 +154,7 @@ async def test_the_first_cause_wins(world: World) -> None:
     """A wish and a deletion in one breath: the wish is what the users are settled by."""
     await world.enqueue("alice", "bob")
     match = await world.ready()
-    await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+    await world.kube.patch("Match", "match", manifests.termination("End", "alice"))
     await world.delete()
     assert await world.states("alice", "bob") == {"alice": "IDLE", "bob": "WAITING"}
     ledger = await world.hash(world.keys.match(match.metadata.uid))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests import factories
+from tests import manifests
 from tests.support.gateways import raise_flag
 from tests.support.kube import is_true
 from tests.support.waiting import consistently, eventually
@@ -74,7 +74,7 @@ async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_di
     await world.enqueue("alice", "bob")
     first = await world.ready(name="first")
     assert await _told(world) == [None, None]
-    await world.kube.patch("Match", "first", factories.termination("End", "alice"))
+    await world.kube.patch("Match", "first", manifests.termination("End", "alice"))
     await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
     assert await _told(world) == [_ours(first.metadata.uid)] * 2
     ttls = [await world.redis.ttl(world.keys.force_disconnect(user)) for user in ("alice", "bob")]
@@ -91,7 +91,7 @@ async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_di
 async def test_a_match_that_never_was_ready_tells_nobody(world: World) -> None:
     """A rollback leaves everybody where they were: there is no call that polling clients would have to leave."""
     await world.enqueue("alice")
-    await world.kube.create(factories.match("alice", "bob", admission="Queued"))
+    await world.kube.create(manifests.match("alice", "bob", admission="Queued"))
     await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert await _told(world) == [None, None]
 
@@ -100,7 +100,7 @@ async def test_a_late_flag_does_not_touch_the_next_call(world: World) -> None:
     """Neither one that names the call before, nor one that names none and was set before this one began."""
     await world.enqueue("alice", "bob")
     first = await world.ready(name="first")
-    await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+    await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
     await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
     late = f"match:{first.metadata.uid}"
     for name in ("force-disconnect", "skip-in-progress", "pre-skip"):

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from controller.api.match import Match
-from tests import factories
+from tests import manifests
 from tests.support.waiting import eventually
 from tests.support.world import World
 
 
 @pytest.mark.parametrize("mode", [(), ("--server-side",)], ids=["client-side", "server-side"])
 async def test_apply_again_and_diff_show_no_change_while_the_call_is_up(world: World, mode: tuple[str, ...]) -> None:
-    manifest = factories.match()
+    manifest = manifests.match()
     assert "created" in await world.kube.apply(manifest, options=mode) or mode
     await world.kube.ask("wait", "--for=condition=Ready", "match/match", "--timeout=20s")
     before = await world.kube.match()
@@ -29,7 +29,7 @@ async def test_apply_again_and_diff_show_no_change_while_the_call_is_up(world: W
 
 async def test_diff_shows_what_would_change(world: World) -> None:
     await world.ready()
-    other = yaml.safe_dump(factories.match(timeouts={"soloSeconds": 33}))
+    other = yaml.safe_dump(manifests.match(timeouts={"soloSeconds": 33}))
     shown = await world.kube.ask("diff", "-f", "-", input=other, status=1)
     assert "+    soloSeconds: 33" in shown
 
@@ -37,7 +37,7 @@ async def test_diff_shows_what_would_change(world: World) -> None:
 async def test_an_edited_spec_is_followed_by_every_condition(world: World) -> None:
     """`kubectl wait` looks away from conditions that are older than the spec."""
     await world.ready()
-    await world.kube.apply(factories.match(timeouts={"soloSeconds": 33}))
+    await world.kube.apply(manifests.match(timeouts={"soloSeconds": 33}))
     await world.kube.ask("wait", "--for=condition=Ready", "match/match", "--timeout=10s")
     match = await world.kube.match_until(lambda found: found.status.observed_generation == found.metadata.generation)
     assert match.metadata.generation == 2
@@ -76,7 +76,7 @@ async def test_describe_tells_the_story_in_sentences(world: World) -> None:
     for sentence in (
         "Session ID: s-81f2",
         "alice and bob are held by this Match",
-        f"room {match.status.room.live_kit_name} is on default",
+        f"room {match.status.room.livekit_name} is on default",
         f"tokens are in secret {match.status.room.name}-tokens",
         "alice and bob are in the room",
         "Kubernetes, LiveKit and Redis answer",
@@ -88,7 +88,7 @@ async def test_describe_tells_the_story_in_sentences(world: World) -> None:
 
 async def test_the_history_tells_every_phase_once(world: World) -> None:
     await world.active()
-    await world.kube.patch("Match", "match", factories.termination("End", "bob"))
+    await world.kube.patch("Match", "match", manifests.termination("End", "bob"))
     await world.kube.ask("wait", "--for=condition=Finished", "match/match", "--timeout=20s")
     match: Match = await world.kube.match()
     phases = [str(entry.phase) for entry in match.status.history]
@@ -105,7 +105,7 @@ async def test_waiting_for_the_end_ends_with_the_end(world: World) -> None:
         world.kube.ask("wait", "--for=condition=Finished", "match/match", "--timeout=20s"), name="kubectl wait"
     )
     await world.kube.ask(
-        "patch", "match", "match", "--type=merge", "-p", yaml.safe_dump(factories.termination("Skip", "bob"))
+        "patch", "match", "match", "--type=merge", "-p", yaml.safe_dump(manifests.termination("Skip", "bob"))
     )
     assert "condition met" in await waiting
 
@@ -122,6 +122,6 @@ async def test_kubectl_delete_returns_when_all_is_in_order(world: World) -> None
 async def test_delete_all_takes_matches_and_rooms_together(world: World) -> None:
     await world.ready(name="one")
     await world.ready("carol", "dave", name="two")
-    await world.kube.apply(factories.room())
+    await world.kube.apply(manifests.room())
     await world.kube.ask("delete", "matches,rooms", "--all", "--timeout=20s")
     assert await world.livekit_rooms() == {}

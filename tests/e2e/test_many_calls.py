@@ -14,7 +14,7 @@ from livekit import api
 
 from controller.api.match import Match
 from controller.api.names import room_name
-from tests import factories
+from tests import manifests
 from tests.support.crowd import Crowd
 from tests.support.gateways import raise_flag, send
 from tests.support.invariants import (
@@ -45,7 +45,7 @@ class Ending:
 
 def _patch(action: str, *, second: bool) -> Callable[[World, Crowd, Match, str, str], Awaitable[object]]:
     async def act(world: World, _crowd: Crowd, match: Match, a: str, b: str) -> None:
-        await world.kube.patch("Match", match.metadata.name, factories.termination(action, b if second else a))
+        await world.kube.patch("Match", match.metadata.name, manifests.termination(action, b if second else a))
 
     return act
 
@@ -183,7 +183,7 @@ async def _create(world: World, name: str, pair: tuple[str, str], lot: random.Ra
     ending = lot.choice(ENDINGS)
     timeouts = {**_LONG_CONNECT, **ending.spec.get("timeouts", {})}
     spec: dict[str, Any] = {"admission": "Queued", "timeouts": timeouts, "room": _LONG_ROOM}
-    made = await world.kube.create(factories.match(*pair, name=name, **spec))
+    made = await world.kube.create(manifests.match(*pair, name=name, **spec))
     return Call(name, pair, ending, Match.model_validate(made))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.api.names import FINALIZER
-from tests import factories
+from tests import manifests
 from tests.support.kube import Refused, condition, is_true
 from tests.support.waiting import consistently, eventually
 from tests.support.world import World
@@ -21,7 +21,7 @@ async def test_a_match_is_deleted_and_made_again_under_its_name(world: World, wa
     await world.enqueue("alice", "bob")
     uids = []
     for _ in range(_ROUNDS):
-        await world.kube.create(factories.match(admission="Queued"))
+        await world.kube.create(manifests.match(admission="Queued"))
         if waits:
             await world.kube.match_until(lambda match: is_true(match, "Ready"))
         uids.append((await world.kube.match()).metadata.uid)
@@ -42,7 +42,7 @@ async def test_a_name_is_free_once_the_last_match_of_it_is_gone(world: World) ->
 
     async def created() -> None:
         try:
-            await world.kube.create(factories.match("alice", "carol"))
+            await world.kube.create(manifests.match("alice", "carol"))
         except Refused as refused:
             raise AssertionError(str(refused)) from refused
 
@@ -63,7 +63,7 @@ async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(worl
     assert second.metadata.uid != first.metadata.uid
     assert second.status.room is not None
     assert first.status.room is not None
-    assert second.status.room.live_kit_name != first.status.room.live_kit_name
+    assert second.status.room.livekit_name != first.status.room.livekit_name
 
     async def goes_on() -> None:
         match = await world.kube.match()
@@ -77,8 +77,8 @@ async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(worl
 async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(world: World) -> None:
     places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
     await asyncio.gather(
-        world.kube.create(factories.match("alice", "bob", name="one")),
-        world.kube.create(factories.match("bob", "carol", name="two")),
+        world.kube.create(manifests.match("alice", "bob", name="one")),
+        world.kube.create(manifests.match("bob", "carol", name="two")),
     )
     rivals = {"one": "alice", "two": "carol"}
     for name in rivals:
@@ -115,7 +115,7 @@ async def test_users_that_cannot_be_had_are_named(world: World, given: dict[str,
     if reason == "UserBlocked":
         await world.redis.set(world.keys.blocked("bob"), "1", ex=60)
     before = await world.queue()
-    await world.kube.create(factories.match(**given))
+    await world.kube.create(manifests.match(**given))
     match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (match.status.phase, match.status.reason) == ("Failed", reason)
     assert "bob" in condition(match, "Accepted").message
@@ -138,7 +138,7 @@ async def test_a_namespace_with_a_live_match_goes(world: World) -> None:
     await world.enqueue("alice", "bob")
     await world.active()
     await world.ready("carol", "dave", name="second")
-    await world.kube.create(factories.room())
+    await world.kube.create(manifests.room())
     path = f"/api/v1/namespaces/{world.kube.namespace}"
     await world.kube.call("DELETE", path)
 
@@ -157,7 +157,7 @@ async def test_a_namespace_with_a_live_match_goes(world: World) -> None:
 
 @pytest.mark.parametrize("managed", [False])
 async def test_without_the_admission_policy_the_operator_adds_its_finalizer(world: World, managed: bool) -> None:
-    manifest = factories.match(meta={"finalizers": ["example.com/theirs"]})
+    manifest = manifests.match(meta={"finalizers": ["example.com/theirs"]})
     made = await world.kube.create(manifest)
     assert made["metadata"]["finalizers"] == ["example.com/theirs"]
     match = await world.kube.match_until(lambda found: is_true(found, "Ready"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from tests import factories
+from tests import manifests
 from tests.redis.promised import check
 from tests.redis.world import Told
 from tests.support.gateways import heard, send
@@ -41,7 +41,7 @@ async def test_both_hear_of_their_call_from_the_match_to_the_queue(world: World)
         matched, ready, reconnecting, ended, _ = await world.stream(world.keys.notify(who))
         assert (matched["match"], matched["matchName"]) == (match.metadata.uid, "match")
         assert match.status.room is not None
-        assert (ready["room"], ready["url"]) == (match.status.room.live_kit_name, match.status.room.url)
+        assert (ready["room"], ready["url"]) == (match.status.room.livekit_name, match.status.room.url)
         assert reconnecting["missing"] == missing
         # Polling may see it first, and takes it for a loss; LiveKit's own times are in seconds.
         assert 10_000 < int(reconnecting["until"]) - int(reconnecting["at"]) <= 21_000
@@ -73,7 +73,7 @@ async def the_course_is(world: World, uid: str) -> None:
 
 async def test_a_match_that_cannot_be_made_is_told_of_as_an_event_and_to_nobody_else(world: World) -> None:
     await world.enqueue("alice")
-    await world.kube.create(factories.match("alice", "carol", admission="Queued"))
+    await world.kube.create(manifests.match("alice", "carol", admission="Queued"))
     await world.kube.match_until(lambda found: found.status.phase == "Failed")
     assert await types(world, "alice") == []
     assert await world.stream(world.keys.disconnects()) == []

@@ -9,7 +9,7 @@ import pytest
 from controller.api.names import API_VERSION, FINALIZER, TOKENS_KEY, room_name, token_secret_name
 from controller.clients.redis.requests import UserState
 from sandbox.errors import JoinError
-from tests import factories
+from tests import manifests
 from tests.support.kube import condition, is_true
 from tests.support.world import World
 
@@ -18,7 +18,7 @@ from tests.support.world import World
 async def test_two_people_wait_meet_and_wait_again(world: World, managed: bool) -> None:
     """The whole story, with every store looked at after every step."""
     places = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
-    await world.kube.apply(factories.match(admission="Queued", room={"departureTimeoutSeconds": 25}))
+    await world.kube.apply(manifests.match(admission="Queued", room={"departureTimeoutSeconds": 25}))
     match = await world.kube.match_until(lambda found: is_true(found, "Ready"))
 
     # Ready: the users are ours, the room and the tokens are there.
@@ -68,7 +68,7 @@ async def _assert_room_is_as_declared(world: World, livekit_name: str, match_uid
     room = await world.kube.room(room_name(match_uid))
     owner = room.metadata.owner_references[0]
     assert (owner.kind, owner.name, owner.uid, owner.controller) == ("Match", "match", match_uid, True)
-    assert (room.status.phase, room.status.live_kit_name) == ("Active", livekit_name)
+    assert (room.status.phase, room.status.livekit_name) == ("Active", livekit_name)
     rooms = await world.livekit_rooms()
     assert list(rooms) == [livekit_name]
     there = rooms[livekit_name]
@@ -134,7 +134,7 @@ async def test_users_who_never_queued_are_idle_afterwards(world: World) -> None:
 
 async def test_a_match_that_is_deleted_before_anybody_came_leaves_all_in_their_places(world: World) -> None:
     before = await world.enqueue("alice", "bob", "carol")
-    await world.kube.create(factories.match())
+    await world.kube.create(manifests.match())
     await world.kube.match_until(lambda match: match.status.phase is not None)
     await world.delete()
     assert await world.queue() == dict(zip(("alice", "bob", "carol"), before, strict=True))

@@ -15,7 +15,7 @@ import pytest
 from controller.api.match import Match
 from controller.clients.redis.gateway import Blocked
 from sandbox.errors import JoinError
-from tests import factories
+from tests import manifests
 from tests.support.forgery import aborted, signature
 from tests.support.gateways import send
 from tests.support.kube import condition, is_true
@@ -249,7 +249,7 @@ async def test_whoever_was_thrown_out_does_not_get_in_again_with_the_old_token(w
     await world.enqueue("alice", "bob")
     match, (alice, bob) = await world.active()
     tokens = await world.tokens(match)
-    await world.kube.patch("Match", "match", factories.termination("Disconnect", "bob", "spam"))
+    await world.kube.patch("Match", "match", manifests.termination("Disconnect", "bob", "spam"))
     for person in (alice, bob):
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
     await world.kube.match_until(lambda found: is_true(found, "Finished"))
@@ -269,7 +269,7 @@ async def test_whoever_is_banned_in_the_call_is_idle_afterwards_and_admitted_no_
     await world.active(requeue={"onEnded": "All"})
     await world.redis.set(world.keys.blocked("bob"), "spam", ex=60)
     await consistently(lambda: _is_up(world), 1)
-    await world.kube.patch("Match", "match", factories.termination("End", "alice"))
+    await world.kube.patch("Match", "match", manifests.termination("End", "alice"))
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None
     assert [(one.identity, one.state, one.detail) for one in over.status.end.outcomes] == [
@@ -279,7 +279,7 @@ async def test_whoever_is_banned_in_the_call_is_idle_afterwards_and_admitted_no_
     before = await world.queue()
     assert list(before) == ["alice"]
     assert await world.gateway.enqueue("bob") == Blocked("bob")
-    await world.kube.create(factories.match(name="again"))
+    await world.kube.create(manifests.match(name="again"))
     refused = await world.kube.match_until(lambda found: is_true(found, "Finished"), "again")
     assert (refused.status.phase, refused.status.reason) == ("Failed", "UserBlocked")
     assert await world.queue() == before

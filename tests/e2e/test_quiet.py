@@ -11,7 +11,7 @@ import aiohttp
 
 from controller.api.match import Match
 from controller.api.names import token_secret_name
-from tests import factories
+from tests import manifests
 from tests.support.gateways import send
 from tests.support.kube import is_true
 from tests.support.metrics import read_metrics
@@ -25,7 +25,7 @@ async def test_a_call_that_goes_on_costs_no_write(world: World) -> None:
     """L5, over several polls."""
     await world.active()
     await world.ready("carol", "dave", name="waiting")
-    await world.kube.create(factories.room())
+    await world.kube.create(manifests.room())
     await world.kube.room_until(lambda room: room.status.num_participants == 0 and is_true(room, "Ready"), "lobby")
 
     async def versions() -> dict[str, str]:

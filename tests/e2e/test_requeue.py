@@ -11,7 +11,7 @@ from typing import Any
 from controller.api.match import Match
 from controller.api.names import room_name
 from sandbox.people import Person
-from tests import factories
+from tests import manifests
 from tests.support.gateways import send
 from tests.support.kube import is_true
 from tests.support.waiting import eventually
@@ -58,7 +58,7 @@ async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(world: Wor
     for number in (1, 2, 3):
         name = f"match-{number}"
         await world.ready("patient", f"hasty-{number}", name=name, admission="Queued")
-        await world.kube.patch("Match", name, factories.termination("Skip", f"hasty-{number}"))
+        await world.kube.patch("Match", name, manifests.termination("Skip", f"hasty-{number}"))
         await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
         assert (await world.user("patient")).queued_at_ms == place
     queue = await world.queue()
@@ -83,7 +83,7 @@ async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time
     await world.enqueue("alice", "bob")
     rounds = 6
     for number in range(rounds):
-        await world.kube.create(factories.match(name=f"match-{number}", admission="Queued"))
+        await world.kube.create(manifests.match(name=f"match-{number}", admission="Queued"))
         await eventually(functools.partial(_is_connecting, world, f"match-{number}"))
         match = await world.kube.match(f"match-{number}")
         async with world.redis.pipeline(transaction=True) as both:
@@ -129,7 +129,7 @@ async def _first_skips(world: World, match: Match, _people: tuple[Person, ...]) 
 
 
 async def _second_is_removed(world: World, match: Match, _people: tuple[Person, ...]) -> None:
-    wish = factories.termination("Disconnect", match.spec.identities[1])
+    wish = manifests.termination("Disconnect", match.spec.identities[1])
     await world.kube.patch("Match", match.metadata.name, wish)
 
 

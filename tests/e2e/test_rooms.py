@@ -9,14 +9,14 @@ from livekit import api
 
 from controller.api.names import FINALIZER, MARK_KEY, PAUSED, livekit_room_name
 from controller.api.room import Room
-from tests import factories
+from tests import manifests
 from tests.support.kube import condition, is_true
 from tests.support.waiting import eventually
 from tests.support.world import World
 
 
 async def _applied(world: World, **spec: Any) -> Room:
-    await world.kube.apply(factories.room("lobby", **spec))
+    await world.kube.apply(manifests.room("lobby", **spec))
     return await world.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
 
 
@@ -30,7 +30,7 @@ async def _made_by_a_client(world: World, name: str) -> api.Room:
 async def test_a_standing_room_is_made_as_declared_counts_its_people_and_goes(world: World) -> None:
     made = await _applied(world, maxParticipants=3, metadata={"topic": "tea"})
     name = livekit_room_name(world.where.cluster_id, world.kube.namespace, made.metadata.uid)
-    assert (made.status.phase, made.status.occupancy, made.status.live_kit_name) == ("Active", "Available", name)
+    assert (made.status.phase, made.status.occupancy, made.status.livekit_name) == ("Active", "Available", name)
     assert FINALIZER in made.metadata.finalizers
     there = (await world.livekit_rooms())[name]
     assert (there.max_participants, there.empty_timeout, there.departure_timeout) == (3, 3600, 3600)
@@ -58,7 +58,7 @@ async def test_a_standing_room_is_made_as_declared_counts_its_people_and_goes(wo
 
 async def test_an_orphaned_room_lives_on_without_our_mark(world: World) -> None:
     made = await _applied(world, deletionPolicy="Orphan", metadata={"topic": "tea"})
-    name = made.status.live_kit_name
+    name = made.status.livekit_name
     assert name is not None
     alice = world.people.uninvited("alice", name)
     await alice.join()
@@ -71,7 +71,7 @@ async def test_an_orphaned_room_lives_on_without_our_mark(world: World) -> None:
 
 async def test_strangers_are_removed_and_the_event_is_written_once(world: World) -> None:
     made = await _applied(world, maxParticipants=5, allowedIdentities=["alice"])
-    name = made.status.live_kit_name
+    name = made.status.livekit_name
     assert name is not None
     alice = world.people.uninvited("alice", name)
     await alice.join()
@@ -92,7 +92,7 @@ async def test_strangers_are_removed_and_the_event_is_written_once(world: World)
 
 async def test_a_room_that_livekit_lost_is_made_again_under_its_name(world: World) -> None:
     made = await _applied(world)
-    name = made.status.live_kit_name
+    name = made.status.livekit_name
     assert name is not None
     await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
     restored = await world.kube.room_until(lambda room: room.status.restores == 1, "lobby")
@@ -103,7 +103,7 @@ async def test_a_room_that_livekit_lost_is_made_again_under_its_name(world: Worl
 
 async def test_a_room_that_a_client_has_made_again_before_us_is_adopted_and_marked(world: World) -> None:
     made = await _applied(world, metadata={"topic": "tea"})
-    name = str(made.status.live_kit_name)
+    name = str(made.status.livekit_name)
     await world.kube.patch("Room", "lobby", {"metadata": {"annotations": {PAUSED: "true"}}})
     await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
     revived = await _made_by_a_client(world, name)
@@ -120,7 +120,7 @@ async def test_a_room_that_a_client_has_made_again_before_us_is_adopted_and_mark
 
 async def test_a_room_that_is_over_is_deleted_again_when_a_client_makes_it(world: World) -> None:
     made = await _applied(world)
-    name = str(made.status.live_kit_name)
+    name = str(made.status.livekit_name)
     await world.kube.patch("Room", "lobby", {"spec": {"terminationReason": "the party is over"}})
     await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (await _made_by_a_client(world, name)).sid
@@ -135,7 +135,7 @@ async def test_a_room_that_is_over_is_deleted_again_when_a_client_makes_it(world
 
 
 async def test_a_standing_room_that_closed_by_itself_stays_gone(world: World) -> None:
-    await world.kube.create(factories.room("lobby", emptyTimeoutSeconds=2, departureTimeoutSeconds=2))
+    await world.kube.create(manifests.room("lobby", emptyTimeoutSeconds=2, departureTimeoutSeconds=2))
     over = await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason) == ("Terminated", "Empty")
     assert condition(over, "Ready").status == "False"
@@ -144,7 +144,7 @@ async def test_a_standing_room_that_closed_by_itself_stays_gone(world: World) ->
 
 async def test_a_room_is_closed_for_good_by_its_termination_reason(world: World) -> None:
     made = await _applied(world)
-    name = made.status.live_kit_name
+    name = made.status.livekit_name
     assert name is not None
     alice = world.people.uninvited("alice", name)
     await alice.join()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.api.match import Match
-from tests import factories
+from tests import manifests
 from tests.support.gateways import heard, send
 from tests.support.kube import is_true
 from tests.support.waiting import consistently, eventually
@@ -108,7 +108,7 @@ async def test_a_late_skip_does_not_touch_the_next_call(world: World) -> None:
     """Neither one that names the call before, nor one that names none and was sent before this one began."""
     await world.enqueue("alice", "bob")
     first = await world.ready(name="first")
-    await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+    await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
     await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
     before_ms = (await world.user("alice")).since_ms
     second, people = await world.active(name="second")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests import factories
+from tests import manifests
 from tests.support.kube import is_true
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -24,7 +24,7 @@ _STEP = re.compile(r" Message: +(.+)\n +Phase: +(\w+)\n +Reason: +(\w+)\n +Time:
 
 async def _alice_skips(world: World) -> None:
     await world.active()
-    await world.kube.patch("Match", "match", factories.termination("Skip", "alice", "next one"))
+    await world.kube.patch("Match", "match", manifests.termination("Skip", "alice", "next one"))
 
 
 async def _bob_closes_the_page(world: World) -> None:
@@ -39,12 +39,12 @@ async def _bob_does_not_come(world: World) -> None:
 
 async def _bob_is_removed(world: World) -> None:
     await world.active()
-    await world.kube.patch("Match", "match", factories.termination("Disconnect", "bob", "spam"))
+    await world.kube.patch("Match", "match", manifests.termination("Disconnect", "bob", "spam"))
 
 
 async def _bob_moves_on_before_they_met(world: World) -> None:
     await world.ready()
-    await world.kube.patch("Match", "match", factories.termination("Skip", "bob"))
+    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
 
 
 # What is told

@@ -10,7 +10,7 @@ import jwt
 
 from controller.api.match import Match
 from controller.api.names import token_secret_name
-from tests import factories
+from tests import manifests
 from tests.support.kube import is_true
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -53,7 +53,7 @@ async def test_tokens_are_nowhere_once_the_call_is_over(world: World) -> None:
     """Though they would be good for long, and the Match is there to be read."""
     match, _ = await world.active(tokens={"delivery": "Both", "ttlSeconds": 3600})
     assert await world.redis.exists(world.keys.tokens(match.metadata.uid))
-    await world.kube.patch("Match", "match", factories.termination("End", "bob"))
+    await world.kube.patch("Match", "match", manifests.termination("End", "bob"))
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.tokens is None
     assert await world.kube.get("Secret", token_secret_name(match.metadata.uid)) is None

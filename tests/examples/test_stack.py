@@ -18,7 +18,7 @@ from controller.api.names import token_secret_name
 from examples.matchmaker.pairing import match_name
 from sandbox.endpoints import kubeconfig_text
 from sandbox.source import ROOT
-from tests import factories
+from tests import manifests
 from tests.examples.support import Body, Process
 from tests.support.kube import is_true
 from tests.support.waiting import eventually
@@ -210,7 +210,7 @@ async def test_who_just_met_are_not_paired_again_while_others_wait(world: World,
     await world.enqueue("alice", "bob")
     (first,) = await ready_matches(world, 1)
     await world.enqueue("carol")
-    await world.kube.patch("Match", first.metadata.name, factories.termination("Skip", "alice"))
+    await world.kube.patch("Match", first.metadata.name, manifests.termination("Skip", "alice"))
 
     taken = await meets(world, "carol")
     await world.enqueue("dave")

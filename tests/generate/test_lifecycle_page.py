@@ -18,7 +18,7 @@ from controller.generate.lifecycle_page import fill, place
 from controller.generate.markdown import diagram
 from controller.rules.end_cause import make_cause
 from controller.rules.outcomes import outcomes
-from tests import builders as b
+from tests import values as b
 
 PAGE = (GENERATOR.root / "docs/lifecycle.md").read_text(encoding="utf-8")
 DIAGRAMS = re.findall(r"```mermaid\n(.*?)\n```", PAGE, re.DOTALL)

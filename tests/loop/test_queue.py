@@ -13,7 +13,7 @@ from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key, Kind
 from controller.loop.queue import KeyQueue
-from tests import builders as b
+from tests import values as b
 
 
 def key(name: str, namespace: str = "calls") -> Key:

@@ -31,7 +31,7 @@ from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.step import Plan
 from controller.views.cache import ObjectCache
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import only
 
 KEY = Key(Kind.MATCH, b.NAMESPACE, b.NAME)

@@ -17,7 +17,7 @@ from controller.loop.key import Key, Kind
 from controller.loop.record import Recorder, replay
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
-from tests import builders as b
+from tests import values as b
 
 MATCH, ROOM = Key(Kind.MATCH, b.NAMESPACE, b.NAME), Key(Kind.ROOM, b.NAMESPACE, b.ROOM_NAME)
 BUSY = Refusal("UserBusy", "bob", "calls/other")

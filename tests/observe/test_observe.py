@@ -26,7 +26,7 @@ from controller.views.cache import ObjectCache
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
-from tests import builders as b
+from tests import values as b
 
 ALICE = (b.person("alice"),)
 AWAY = BackendUnavailable(Backend.REDIS, "HGETALL", "no answer")
@@ -239,7 +239,7 @@ async def test_tokens_that_this_process_delivered_are_remembered(bench: Bench) -
     assert (await bench.match(b.connecting())).tokens == Absent(b.at(5))
 
 
-STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "live_kit_name": b.LIVEKIT_NAME}}
+STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "livekit_name": b.LIVEKIT_NAME}}
 
 
 @pytest.mark.parametrize(

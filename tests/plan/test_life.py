@@ -20,7 +20,7 @@ from controller.api.endings import EndReason
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.facts.match import Refusal
 from controller.plan.room import plan_room
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import Killed, World, names
 
 Ending = Callable[[World], None]

@@ -16,7 +16,7 @@ from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.rules.match import is_over
 from controller.rules.readiness import is_ready
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import check_plan, names, only
 
 BUSY = Refusal("UserBusy", "bob", "calls/other")

@@ -14,7 +14,7 @@ from controller.facts.room import OwnerFacts, RoomSeen
 from controller.plan import actions as a
 from controller.plan.room import plan_room
 from controller.rules.room import end_reason, mark_of, strangers
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import check_plan, names, only
 
 THERE = b.a_livekit_room()

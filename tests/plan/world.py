@@ -28,7 +28,7 @@ from controller.rules.end_cause import UserOutcome
 from controller.rules.room import end_reason
 from controller.status.match import match_status
 from controller.status.room import room_status
-from tests import builders as b
+from tests import values as b
 
 _RANK = {"CONNECTING": 1, "IN_CALL": 2, "DISCONNECTING": 3}
 _NEVER_TOGETHER = (

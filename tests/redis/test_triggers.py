@@ -25,7 +25,7 @@ from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader
 from controller.views.calls import CallIndex
 from controller.views.heartbeats import HeartbeatView
-from tests import builders as b
+from tests import values as b
 from tests.redis.world import World
 
 BACK = (Decision.BACK, Place.ORIG)

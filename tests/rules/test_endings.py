@@ -17,7 +17,7 @@ from controller.plan.match import plan_match
 from controller.rules.end_cause import EndCause, UserOutcome
 from controller.rules.endings import cause_of_end
 from controller.rules.outcomes import outcomes
-from tests import builders as b
+from tests import values as b
 from tests.plan.world import only
 
 ALICE = (b.person("alice"),)

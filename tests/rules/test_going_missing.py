@@ -21,7 +21,7 @@ from controller.rules.deadlines import noticed_at, return_deadline, said_goodbye
 from controller.rules.endings import cause_of_end
 from controller.rules.outcomes import outcomes
 from controller.status.match import match_status
-from tests import builders as b
+from tests import values as b
 
 LEFT_AT = 10.0
 TIMEOUTS = {"leaveSeconds": 3, "reconnectSeconds": 15}

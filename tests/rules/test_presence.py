@@ -12,7 +12,7 @@ from controller.facts.ledger import LastEvent
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.observation import Observation
 from controller.rules.presence import Presence, presences
-from tests import builders as b
+from tests import values as b
 
 Witness = Mapping[str, Any]
 

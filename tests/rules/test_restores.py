@@ -10,7 +10,7 @@ from controller.api.room import Room, RoomEndReason
 from controller.facts.room import RoomSeen
 from controller.rules.restores import is_given_up, next_restore_at, was_lost_too_often
 from controller.rules.room import end_reason
-from tests import builders as b
+from tests import values as b
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from controller.api.meta import Condition, ConditionStatus
 from controller.status.conditions import Verdict, false, merge, true
 from controller.status.patch import merge_patch
-from tests import builders as b
+from tests import values as b
 
 BEFORE = (
     Condition(type="Ready", status=ConditionStatus.TRUE, reason="Made", message="there", last_transition_time=b.at(1)),

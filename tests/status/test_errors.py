@@ -15,7 +15,7 @@ from controller.errors import (
     StateLost,
 )
 from controller.status.errors import last_error
-from tests import builders as b
+from tests import values as b
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from controller.facts.ledger import Cause, End, Ledger, Wish
 from controller.facts.match import MatchSeen, Refusal
 from controller.status.match import match_status
 from controller.status.patch import merge_patch
-from tests import builders as b
+from tests import values as b
 
 END = {"action": "End", "initiator": "alice"}
 BUSY = Refusal("UserBusy", "bob", "calls/other")
@@ -354,7 +354,7 @@ def test_the_place_in_the_queue_is_kept_where_a_lost_redis_can_be_rebuilt_from()
 def test_room_and_tokens_are_named() -> None:
     status = status_of(b.a_match(), b.all_made())
     assert status.room is not None
-    assert (status.room.name, status.room.live_kit_name) == (b.ROOM_NAME, b.LIVEKIT_NAME)
+    assert (status.room.name, status.room.livekit_name) == (b.ROOM_NAME, b.LIVEKIT_NAME)
     assert (status.room.sid, status.room.server, status.room.url) == ("RM_1", "default", b.URL)
     assert status.tokens is not None
     assert (status.tokens.secret_name, status.tokens.expires_at) == (token_secret_name(b.MATCH_UID), b.at(900))

@@ -14,7 +14,7 @@ from controller.api.room import Room, RoomStatus
 from controller.facts.room import RoomSeen
 from controller.status.patch import merge_patch
 from controller.status.room import room_status
-from tests import builders as b
+from tests import values as b
 
 THERE, REVIVED = b.a_livekit_room(), b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
@@ -251,7 +251,7 @@ def test_a_lost_room_keeps_its_sid_until_another_is_there() -> None:
 
 def test_a_foreign_room_gives_no_sid_and_no_beginning() -> None:
     status = status_of(b.a_room(), b.room_seen(livekit_room=OTHERS))
-    assert (status.sid, status.created_at, status.live_kit_name) == (None, None, b.LIVEKIT_NAME)
+    assert (status.sid, status.created_at, status.livekit_name) == (None, None, b.LIVEKIT_NAME)
 
 
 def test_a_room_that_a_client_has_made_again_is_known_by_its_sid_once_it_has_our_mark() -> None:

@@ -24,7 +24,7 @@ from controller.clients.redis.requests import UserState
 from controller.facts.livekit import parse_mark
 from sandbox.endpoints import Endpoints
 from sandbox.people import Person
-from tests import factories
+from tests import manifests
 from tests.support.kube import Body, Kube, is_true
 from tests.support.operators import Operators
 from tests.support.people import People
@@ -57,7 +57,7 @@ class World:
 
     async def ready(self, *identities: str, name: str = "match", **spec: Any) -> Match:
         """Create a Match, and wait until it is Ready."""
-        await self.kube.create(factories.match(*identities, name=name, **spec))
+        await self.kube.create(manifests.match(*identities, name=name, **spec))
         return await self.kube.match_until(lambda match: is_true(match, "Ready"), name)
 
     async def active(self, *identities: str, name: str = "match", **spec: Any) -> tuple[Match, tuple[Person, ...]]:

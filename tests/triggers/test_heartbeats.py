@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.triggers.heartbeats import Listening
-from tests import builders as b
+from tests import values as b
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from controller.loop.key import Key
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
-from tests import builders as b
+from tests import values as b
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")

@@ -10,7 +10,7 @@ from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.loop.key import Key, Kind
 from controller.triggers.router import Router
-from tests import builders as b
+from tests import values as b
 
 MATCH, ROOM = Key(Kind.MATCH, b.NAMESPACE, b.NAME), Key(Kind.ROOM, b.NAMESPACE, b.ROOM_NAME)
 LOBBY = Key(Kind.ROOM, b.NAMESPACE, "lobby")

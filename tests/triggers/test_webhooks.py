@@ -19,7 +19,7 @@ from controller.errors import Backend, BackendUnavailable
 from controller.loop.key import Key
 from controller.triggers.router import Router
 from controller.triggers.webhooks import MAX_BODY_BYTES, PATH, WebhookHandler, add_webhooks
-from tests import builders as b
+from tests import values as b
 
 KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
 # By the clock that the handler is given; the machine's own says something quite different.

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from controller.api.match import Match
 from controller.views import cache as cache_module
 from controller.views.cache import ObjectCache
-from tests import builders as b
+from tests import values as b
 
 Body = dict[str, Any]
 

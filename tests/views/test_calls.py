@@ -6,7 +6,7 @@ import pytest
 
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.views.calls import CallIndex
-from tests import builders as b
+from tests import values as b
 
 NS = b.NAMESPACE
 
@@ -34,7 +34,7 @@ def test_a_match_that_went_is_no_call() -> None:
 
 def test_who_is_inside_and_where_is_told() -> None:
     index = CallIndex()
-    index.kept(b.active(status={"room": {"name": b.ROOM_NAME, "live_kit_name": b.LIVEKIT_NAME}}))
+    index.kept(b.active(status={"room": {"name": b.ROOM_NAME, "livekit_name": b.LIVEKIT_NAME}}))
     (call,) = index.of(NS)
     assert (call.inside, call.livekit_name) == (b.PEOPLE, b.LIVEKIT_NAME)
     assert index.of("other") == ()

@@ -8,7 +8,7 @@ import pytest
 
 from controller.api.match import Match
 from controller.views.finished import FinishedMatches
-from tests import builders as b
+from tests import values as b
 
 
 def over(number: int, *, namespace: str = "calls", ended: float | None = None, deleted: bool = False) -> Match:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.clients.redis.replies import Reach, Silence
 from controller.views.heartbeats import Heard, HeartbeatView
-from tests import builders as b
+from tests import values as b
 
 NS = "calls"
 

@@ -7,7 +7,7 @@ import pytest
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.observation import Absent, Present, Unknown
 from controller.views.livekit import LiveKitView
-from tests import builders as b
+from tests import values as b
 
 ROOM = b.a_livekit_room(name="r")
 ALICE = (b.person("alice"),)

@@ -8,7 +8,7 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import SettleRequest
 from controller.facts.ledger import Cause
 from controller.rules.end_cause import EndCause, UserOutcome
-from tests import factories
+from tests import manifests
 from tests.support.gateways import Beats, raise_flag, send
 from tests.support.kube import is_true
 from tests.support.operators import Operator
@@ -112,7 +112,7 @@ async def test_a_skip_replaces_the_goodbye_that_a_killed_operator_had_recorded(w
     # As an earlier version recorded it: without where everybody goes.
     message, evidence = "bob left and did not come back within 20 s", '{"code": "Left", "subject": ["bob"]}'
     await _record_end(world, operator, match, "Left", message, evidence)
-    await world.kube.patch("Match", "match", factories.termination("Skip", "bob", "next"))
+    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob", "next"))
     await operator.start()
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None

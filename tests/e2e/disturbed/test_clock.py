@@ -15,7 +15,7 @@ from livekit import api
 from controller.api.match import Match
 from controller.api.names import room_name
 from sandbox.ports import PortLocks
-from tests import factories
+from tests import manifests
 from tests.support.date_proxy import DateProxy
 from tests.support.kube import is_true
 from tests.support.operators import Operator
@@ -45,7 +45,7 @@ async def test_a_call_goes_its_way_whatever_the_machines_clock_says(world: World
     back = await world.kube.match_until(lambda found: found.status.phase == "Active")
     assert {person.evidence for person in back.status.participants} == {"webhook"}
 
-    await world.kube.patch("Match", "match", factories.termination("Skip", "alice"))
+    await world.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
     await world.expect_states(alice="WAITING", bob="WAITING")
@@ -91,7 +91,7 @@ async def test_a_call_outlives_that_the_api_servers_clock_is_set_and_set_right_a
         name = await world.livekit_name(match)
         await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
         await world.kube.room_until(lambda room: room.status.restores == 1, room_name(match.metadata.uid))
-        await world.kube.patch("Match", "match", factories.termination("Skip", "alice"))
+        await world.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
         await world.kube.match_until(lambda found: is_true(found, "Finished"))
         assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
         await world.expect_states(alice="WAITING", bob="WAITING")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests import factories
+from tests import manifests
 from tests.support.kube import is_true
 from tests.support.waiting import consistently, eventually
 from tests.support.world import World
@@ -10,7 +10,7 @@ from tests.support.world import World
 
 async def _ended(world: World, name: str) -> None:
     await world.ready(f"{name}-a", f"{name}-b", name=name)
-    await world.kube.patch("Match", name, factories.termination("End", f"{name}-a"))
+    await world.kube.patch("Match", name, manifests.termination("End", f"{name}-a"))
 
     async def over_or_gone() -> None:
         found = await world.kube.get("Match", name)

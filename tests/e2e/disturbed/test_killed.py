@@ -13,7 +13,7 @@ import pytest
 
 from controller.api.names import room_name, token_secret_name
 from sandbox.people import Person
-from tests import factories
+from tests import manifests
 from tests.support.chaos import frozen
 from tests.support.kube import is_true
 from tests.support.operators import Operator
@@ -29,7 +29,7 @@ KillAt = Callable[[World, Operator], Awaitable[None]]
 async def _before_the_claim(world: World, operator: Operator) -> None:
     """The claim is on its way to Redis."""
     with frozen(world.where, "redis-server"):
-        await world.kube.create(factories.match())
+        await world.kube.create(manifests.match())
         await world.kube.match_until(lambda match: bool(match.metadata.finalizers))
         await operator.kill()
 
@@ -37,14 +37,14 @@ async def _before_the_claim(world: World, operator: Operator) -> None:
 async def _while_the_livekit_room_is_made(world: World, operator: Operator) -> None:
     """The users are claimed and the Room is there; CreateRoom was sent."""
     with frozen(world.where, "livekit-server"):
-        await world.kube.create(factories.match())
+        await world.kube.create(manifests.match())
         await _room_object_is_there(world)
         await operator.kill()
 
 
 async def _while_the_tokens_are_handed_out(world: World, operator: Operator) -> None:
     """Claimed, and the tokens are being written; killed at the first sight of either."""
-    await world.kube.create(factories.match(tokens={"delivery": "Both"}))
+    await world.kube.create(manifests.match(tokens={"delivery": "Both"}))
 
     async def begun() -> None:
         secret = token_secret_name((await world.kube.match()).metadata.uid)
@@ -168,7 +168,7 @@ async def test_a_call_is_put_in_order_whenever_the_operator_was_killed(world: Wo
 async def test_whoever_is_killed_again_and_again_gets_there_too(world: World) -> None:
     await world.enqueue("alice", "bob")
     operator = world.operators.make()
-    await world.kube.create(factories.match())
+    await world.kube.create(manifests.match())
     for _ in range(3):
         await operator.start()
         await operator.kill()

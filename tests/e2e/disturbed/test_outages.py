@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests import factories
+from tests import manifests
 from tests.support.chaos import frozen
 from tests.support.kube import condition, is_true
 from tests.support.waiting import consistently, eventually
@@ -47,7 +47,7 @@ async def test_what_a_frozen_livekit_does_not_make_in_time_is_rolled_back(world:
 async def _is_rolled_back(world: World) -> None:
     """Users go back to where they were, and the condition says why, while LiveKit is still away."""
     before = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
-    await world.kube.create(factories.match(timeouts={"readySeconds": 2}))
+    await world.kube.create(manifests.match(timeouts={"readySeconds": 2}))
 
     async def as_before() -> None:
         assert await world.queue() == before
@@ -69,7 +69,7 @@ async def test_what_redis_does_not_allow_in_time_is_rolled_back(world: World) ->
     # An open pool: the outage comes in the middle of the work.
     await world.ready("carol", "dave", name="other")
     with frozen(world.where, "redis-server"):
-        await world.kube.create(factories.match(timeouts={"readySeconds": 1}))
+        await world.kube.create(manifests.match(timeouts={"readySeconds": 1}))
         stuck = await world.kube.match_until(lambda found: is_true(found, "Degraded"))
         assert "Redis" in condition(stuck, "Degraded").message
     match = await world.kube.match_until(lambda found: is_true(found, "Finished"))

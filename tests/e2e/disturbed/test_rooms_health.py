@@ -10,7 +10,7 @@ from livekit import api
 
 from controller.api.names import API_VERSION
 from controller.api.room import Room
-from tests import factories
+from tests import manifests
 from tests.support.chaos import frozen
 from tests.support.kube import condition, is_true
 from tests.support.waiting import consistently
@@ -22,9 +22,9 @@ RESUMED = {"metadata": {"annotations": {"roomkeeper.dev/paused": None}}}
 
 async def _made(world: World, **spec: Any) -> tuple[Room, str]:
     """A standing Room that is Ready, and its name on LiveKit."""
-    await world.kube.create(factories.room("lobby", **spec))
+    await world.kube.create(manifests.room("lobby", **spec))
     made = await world.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
-    return made, str(made.status.live_kit_name)
+    return made, str(made.status.livekit_name)
 
 
 async def _healthy(world: World) -> Room:
@@ -74,7 +74,7 @@ async def test_a_room_whose_match_is_gone_is_unowned_until_kubernetes_collects_i
     await world.operators.start()
     owner = {"apiVersion": API_VERSION, "kind": "Match", "name": "gone", "uid": str(uuid.uuid4()), "controller": True}
     with frozen(world.where, "kube-controller-manager"):
-        await world.kube.create(factories.room("lobby", meta={"ownerReferences": [owner]}))
+        await world.kube.create(manifests.room("lobby", meta={"ownerReferences": [owner]}))
         unowned = await world.kube.room_until(lambda room: room.status.issues == ("Unowned",), "lobby")
         assert "its Match gone is gone" in condition(unowned, "Healthy").message
     await world.kube.gone("Room", "lobby", timeout_seconds=40)

@@ -19,7 +19,7 @@ from controller.api.room import Room
 from sandbox.endpoints import Endpoints
 from sandbox.people import Person
 from sandbox.stack import Stack, StackOptions
-from tests import factories
+from tests import manifests
 from tests.support.kube import condition, is_true
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -57,7 +57,7 @@ async def test_a_call_goes_on_after_livekit_crashed_and_came_back_without_its_ro
     assert after.status.connected_at == before.status.connected_at
     assert after.status.room is not None
     assert before.status.room is not None
-    assert (after.status.room.live_kit_name, after.status.room.name) == (name, before.status.room.name)
+    assert (after.status.room.livekit_name, after.status.room.name) == (name, before.status.room.name)
     assert after.status.room.sid != before.status.room.sid
     assert await world.livekit_people(name) == {"alice", "bob"}
     room = await world.kube.room_until(lambda found: found.status.restores == 1, room_name(after.metadata.uid))
@@ -141,13 +141,13 @@ async def test_a_call_to_which_nobody_comes_is_a_no_show_also_if_we_were_down_un
 async def test_all_rooms_that_livekit_lost_are_made_again_in_one_go(world: World, own: Stack) -> None:
     await world.operators.start()
     names = [f"room-{number}" for number in range(30)]
-    await asyncio.gather(*(world.kube.create(factories.room(name)) for name in names))
+    await asyncio.gather(*(world.kube.create(manifests.room(name)) for name in names))
     before = {name: await _until_ready(world, name) for name in names}
     await own.kill(LIVEKIT)
     await own.start_program(LIVEKIT)
 
     async def all_there() -> None:
-        expected = {room.status.live_kit_name for room in before.values()}
+        expected = {room.status.livekit_name for room in before.values()}
         assert set(await world.livekit_rooms()) == expected
 
     await eventually(all_there, timeout_seconds=5)
@@ -158,9 +158,9 @@ async def test_all_rooms_that_livekit_lost_are_made_again_in_one_go(world: World
 
 async def test_a_livekit_that_comes_back_after_the_operator_gets_its_rooms_at_once(world: World, own: Stack) -> None:
     operator = await world.operators.start()
-    await world.kube.create(factories.room())
+    await world.kube.create(manifests.room())
     made = await _until_ready(world, "lobby")
-    name = str(made.status.live_kit_name)
+    name = str(made.status.livekit_name)
     await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
     await world.kube.room_until(lambda room: room.status.restores == 1, "lobby")
     await _is_told_of_restores(world, 1)
@@ -207,7 +207,7 @@ async def test_a_room_that_is_lost_again_and_again_is_given_up_and_so_is_its_cal
 
 async def test_a_standing_room_that_is_given_up_says_why_and_stays_gone(world: World) -> None:
     await world.operators.start(poll_seconds="0.3")
-    await world.kube.create(factories.room())
+    await world.kube.create(manifests.room())
     made = await _until_ready(world, "lobby")
     # As if it had been lost before: five times within the last minutes.
     lately = (time.time() - seconds for seconds in (300, 290, 280, 270, 260))
@@ -218,7 +218,7 @@ async def test_a_standing_room_that_is_given_up_says_why_and_stays_gone(world: W
         json={"status": {"restoredAt": times, "restores": 5}},
         headers={"Content-Type": "application/merge-patch+json"},
     )
-    await _delete_on_livekit(world, str(made.status.live_kit_name))
+    await _delete_on_livekit(world, str(made.status.livekit_name))
     over = await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason, over.status.issues) == ("Failed", "Lost", ("Missing",))
     assert "restored 5 times within 10 minutes" in condition(over, "Ready").message

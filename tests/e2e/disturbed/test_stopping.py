@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.source import ROOT
-from tests import factories
+from tests import manifests
 from tests.support.kube import is_true
 from tests.support.operators import Operator
 from tests.support.waiting import eventually
@@ -35,7 +35,7 @@ async def test_a_signal_stops_it_with_status_0_and_calls_go_on(world: World, num
 async def test_a_stop_finishes_what_is_in_hand(world: World) -> None:
     operator = await world.operators.start()
     for number in range(6):
-        await world.kube.create(factories.match(f"a-{number}", f"b-{number}", name=f"match-{number}"))
+        await world.kube.create(manifests.match(f"a-{number}", f"b-{number}", name=f"match-{number}"))
     assert await operator.end() == 0
     again = await world.operators.start()
     for number in range(6):
@@ -96,7 +96,7 @@ async def test_recorded_decisions_are_the_same_when_asked_again(world: World, tm
     await world.operators.start(record_dir=str(dumps))
     await world.enqueue("alice", "bob")
     await world.active()
-    await world.kube.patch("Match", "match", factories.termination("Skip", "bob"))
+    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
     await world.kube.match_until(lambda match: is_true(match, "Finished"))
     await world.delete()
     files = sorted(file.name.split("-")[0] for file in dumps.iterdir())
@@ -116,9 +116,9 @@ async def test_no_right_is_missing_on_the_whole_way(world: World) -> None:
     operator = await world.operators.start()
     await world.enqueue("alice", "bob")
     await world.active(tokens={"delivery": "Both"})
-    await world.kube.create(factories.room())
+    await world.kube.create(manifests.room())
     await world.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
-    await world.kube.patch("Match", "match", factories.termination("Skip", "bob"))
+    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
     await world.kube.match_until(lambda match: is_true(match, "Finished"))
     await world.delete()
     await world.kube.delete("Room", "lobby")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controller.api.match import Match
-from tests import factories
+from tests import manifests
 from tests.support.kube import is_true
 from tests.support.waiting import consistently
 from tests.support.webhook_proxy import LINES, WebhookProxy, half_a_minute_late
@@ -29,7 +29,7 @@ async def test_calls_go_the_same_way_over_a_bad_line(world: World, line: str) ->
         await _call_with_a_reload(world)
         await proxy.arrived()
         await consistently(lambda: _is_up(world, "first", reconnected=1), 1.5)
-        await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+        await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
         await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
         await world.expect_states(alice="WAITING", bob="WAITING")
 
@@ -64,7 +64,7 @@ async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_non
     operator = await world.operators.start(poll_seconds="1")
     async with WebhookProxy(first.webhook_url, operator.webhook_url, half_a_minute_late) as proxy:
         await _call_with_a_reload(world)
-        await world.kube.patch("Match", "first", factories.termination("Skip", "alice"))
+        await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
         await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
         story = await _story(world, "first")
 

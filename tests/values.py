@@ -1,7 +1,7 @@
 """Values as the operator sees them, with what a test is about laid over an ordinary one: `a_match(deleted=True)`.
 
 Times are seconds after `T0` (`at(5)`), the moment at which every Match here was created. Manifests as people write them
-are in `tests.factories`.
+are in `tests.manifests`.
 """
 
 from __future__ import annotations
