@@ -3,8 +3,8 @@
 Deadlines compare with `creationTimestamp` and with what other replicas wrote, so the machine's own wall clock (which
 may step by minutes) is never asked. Every answer of the API server carries `Date`, cut to the second: the true time
 then was in [date, date + 1 s). Keeping the intersection of those intervals narrows the offset to milliseconds within
-a few answers; an empty intersection means that the server's clock was set, and the estimate starts anew. Whoever keeps
-moments is told of a large step by `on_step`.
+a few answers; an empty intersection means that the server's clock was set, and the estimate starts
+again. Followers get the size of a large step.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ class ServerClock:
         self._last_header = ""
         self._last_date = 0.0
         self._told = 0.0
-        self.on_step: Callable[[float], None] = _nobody_minds
-        """Told by how many seconds the server's clock was set, once `now` follows it."""
+        self._followers: list[Callable[[float], None]] = []
+
+    def follow(self, stepped: Callable[[float], None]) -> None:
+        """Register a follower that gets the seconds by which the server's clock was set, once `now` follows it."""
+        self._followers.append(stepped)
 
     def now(self) -> datetime:
         """The moment, in UTC. It stands still, and never goes back, where the estimate becomes an earlier one."""
@@ -69,8 +72,5 @@ class ServerClock:
         if not was_informed or abs(low - before) > _STEP_SECONDS:
             self._told = 0.0
         if was_informed and abs(low - before) > _STEP_SECONDS:
-            self.on_step(low - before)
-
-
-def _nobody_minds(_seconds: float) -> None:
-    """Until somebody does."""
+            for stepped in self._followers:
+                stepped(low - before)

@@ -15,12 +15,14 @@ from controller.api.meta import ObjectMeta, OwnerReference
 from controller.api.names import API_VERSION, FINALIZER, livekit_room_name, room_name
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomStatus
+from controller.backends.servers import Server, Servers
 from controller.facts.ledger import Cause, End, LastEvent, Ledger, Outcome, SettledUser
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark
 from controller.facts.match import MatchSeen, Refusal, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.time import milliseconds
+from controller.views.livekit import LiveKitView
 
 T0 = datetime(2026, 1, 31, 10, 0, 0, tzinfo=UTC)
 CLUSTER, NAMESPACE, NAME = "default", "calls", "match-7f3a"
@@ -328,3 +330,8 @@ def room_seen(
 def a_record(status: str = "active", updated: float = 1) -> RecordFacts:
     """The room's record in Redis."""
     return RecordFacts(status, ms(updated))
+
+
+def servers(view: LiveKitView | None = None, client: Any = None) -> Servers:
+    """The one LiveKit server of a test, with this view and this client."""
+    return Servers([Server("default", URL, "key", "secret", client, view or LiveKitView())])

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from controller.api.match import MatchSpec
-from controller.api.names import API_VERSION, FINALIZER, MATCH, ROOM, ResourceKind, room_name
+from controller.api.names import API_VERSION, FINALIZER, ROOM, room_name
 from controller.api.room import RoomSpec
-from controller.backends.bundle import MATCHES, ROOMS, Backends
-from controller.clients.kubernetes import Body, Resource
+from controller.backends.bundle import ROOMS, Backends, resource_of
+from controller.clients.kubernetes import Body
 from controller.errors import AlreadyExists, Backend, BackendRefused, Conflict, NotFound
 from controller.plan.actions import (
     AddFinalizer,
@@ -22,13 +22,12 @@ from controller.plan.actions import (
     ReleaseFinalizer,
     Target,
 )
-from controller.views.cache import ObjectCache
 
 
 async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:
     """Add ours to whatever finalizers there are."""
     target = action.target
-    known = _cache(target.kind, backends).get(target.namespace, target.name)
+    known = backends.caches[target.kind].get(target.namespace, target.name)
     others = known.metadata.finalizers if known is not None else ()
     patch = {"metadata": {"finalizers": [*others, FINALIZER]}}
     await _guarded(target, backends, patch)
@@ -37,7 +36,7 @@ async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:
 async def release_finalizer(action: ReleaseFinalizer, backends: Backends) -> None:
     """Remove ours alone; if it was the last, the object is gone with this very call."""
     target = action.target
-    cache = _cache(target.kind, backends)
+    cache = backends.caches[target.kind]
     known = cache.get(target.namespace, target.name)
     if known is None or FINALIZER not in known.metadata.finalizers:
         return
@@ -48,7 +47,7 @@ async def release_finalizer(action: ReleaseFinalizer, backends: Backends) -> Non
         {"op": "remove", "path": path},
     ]
     try:
-        body = await backends.kubernetes.json_patch(_resource(target.kind), target.namespace, target.name, operations)
+        body = await backends.kubernetes.json_patch(resource_of(target.kind), target.namespace, target.name, operations)
     except NotFound:
         cache.forget(target.namespace, target.name, target.uid)
         return
@@ -64,7 +63,7 @@ async def release_finalizer(action: ReleaseFinalizer, backends: Backends) -> Non
 async def delete_object(action: DeleteObject, backends: Backends) -> None:
     """Delete this incarnation of the object."""
     target = action.target
-    resource, cache = _resource(target.kind), _cache(target.kind, backends)
+    resource, cache = resource_of(target.kind), backends.caches[target.kind]
     body = await backends.kubernetes.delete(resource, target.namespace, target.name, target.uid)
     if body is None:
         cache.forget(target.namespace, target.name, target.uid)
@@ -107,16 +106,16 @@ async def delete_room(action: DeleteRoom, backends: Backends) -> None:
 async def write_status(target: Target, patch: dict[str, Any], backends: Backends, *, quiet: bool) -> None:
     """Merge `patch` into the status of this version of the object. Raises Conflict after having read it again.
 
-    `quiet` keeps our own write from waking up anybody: whoever wrote it knows.
+    A `quiet` write wakes no key: the reconcile that wrote it knows.
     """
     await _guarded(target, backends, {"status": patch}, subresource="status", quiet=quiet)
 
 
 async def refresh(target: Target, backends: Backends) -> None:
     """Read the object anew into its cache."""
-    cache = _cache(target.kind, backends)
+    cache = backends.caches[target.kind]
     try:
-        body = await backends.kubernetes.get(_resource(target.kind), target.namespace, target.name)
+        body = await backends.kubernetes.get(resource_of(target.kind), target.namespace, target.name)
     except NotFound:
         cache.forget(target.namespace, target.name, target.uid)
         return
@@ -168,8 +167,8 @@ def _room_spec(spec: MatchSpec) -> RoomSpec:
 async def _guarded(
     target: Target, backends: Backends, patch: Body, subresource: str = "", *, quiet: bool = False
 ) -> None:
-    cache = _cache(target.kind, backends)
-    resource = _resource(target.kind)
+    cache = backends.caches[target.kind]
+    resource = resource_of(target.kind)
     try:
         body = await backends.kubernetes.merge_patch(
             resource, target.namespace, target.name, patch, target.resource_version, subresource
@@ -181,11 +180,3 @@ async def _guarded(
         await refresh(target, backends)
         raise
     cache.offer(body, quiet=quiet)
-
-
-def _resource(kind: ResourceKind) -> Resource:
-    return MATCHES if kind == MATCH else ROOMS
-
-
-def _cache(kind: ResourceKind, backends: Backends) -> ObjectCache[Any]:
-    return backends.matches if kind == MATCH else backends.rooms

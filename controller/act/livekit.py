@@ -6,9 +6,10 @@ import contextlib
 from dataclasses import replace
 
 from controller.backends.bundle import Backends
+from controller.backends.servers import Server
 from controller.clients.livekit import CALL_TIMEOUT_SECONDS
 from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
-from controller.plan.actions import CreateLiveKitRoom, DeleteLiveKitRoom, OrphanLiveKitRoom, RemoveStranger
+from controller.plan.actions import Action, CreateLiveKitRoom, DeleteLiveKitRoom, OrphanLiveKitRoom, RemoveStranger
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
@@ -18,7 +19,8 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
     own metadata, are put on it afterwards.
     """
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
-    client, view, request = backends.livekit.client, backends.livekit.view, action.request
+    server, request = _server(action, backends), action.request
+    client, view = server.client, server.view
     room = await client.create_room(request)
     adopted = room.mark is None
     if adopted:
@@ -40,7 +42,8 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     somebody in it has come or gone, since then LiveKit stores it again; until then the deletion is repeated.
     """
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
-    client, name = backends.livekit.client, action.request.name
+    server, name = _server(action, backends), action.request.name
+    client = server.client
     try:
         await client.delete_room(name)
     except NotFound:
@@ -51,15 +54,16 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     except Overloaded:
         # A ghost: the node that had the room is dead, and LiveKit cannot reach it. Taking it over first closes it.
         await _take_over_and_delete(action, backends)
-    backends.livekit.view.saw_gone(name, backends.clock.now())
+    server.view.saw_gone(name, backends.clock.now())
 
 
 async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -> None:
-    client, request = backends.livekit.client, action.request
+    server, request = _server(action, backends), action.request
+    client = server.client
     backends.leadership.require(2 * CALL_TIMEOUT_SECONDS)
     room = await client.create_room(request)
     if room.mark is not None and room.mark.room_uid != request.mark.room_uid:
-        backends.livekit.view.saw_room(room, backends.clock.now())
+        server.view.saw_room(room, backends.clock.now())
         raise _contradiction(f"room {request.name} carries the mark of another Room")
     try:
         await client.delete_room(request.name)
@@ -74,16 +78,23 @@ def _contradiction(sentence: str) -> BackendUnavailable:
 async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:
     """Take our mark off; from then on the room is nobody's business but its people's."""
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
+    server = _server(action, backends)
     with contextlib.suppress(NotFound):  # it may have closed by itself meanwhile: nothing is left behind then either
-        await backends.livekit.client.update_metadata(action.livekit_name, dict(action.metadata))
-    backends.livekit.view.saw_gone(action.livekit_name, backends.clock.now())
+        await server.client.update_metadata(action.livekit_name, dict(action.metadata))
+    server.view.saw_gone(action.livekit_name, backends.clock.now())
 
 
 async def remove_stranger(action: RemoveStranger, backends: Backends) -> None:
     """Remove the person, and look again at who is there."""
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
-    client, view, name = backends.livekit.client, backends.livekit.view, action.livekit_name
+    server, name = _server(action, backends), action.livekit_name
+    client, view = server.client, server.view
     with contextlib.suppress(NotFound):  # or they have left by themselves
         await client.remove_participant(name, action.identity)
     sent_at = backends.clock.now()
     view.saw_people(name, await client.list_participants(name), sent_at)
+
+
+def _server(action: Action, backends: Backends) -> Server:
+    """The server that the Room of the action is on. The Room is in the cache, since our finalizer holds it."""
+    return backends.servers.of(backends.rooms.get(action.target.namespace, action.target.name))

@@ -18,7 +18,7 @@ import orjson
 from controller.act.kubernetes import owner_reference
 from controller.api.match import Participant
 from controller.api.meta import format_seconds
-from controller.api.names import TOKENS_KEY, token_secret_name
+from controller.api.names import TOKENS_KEY, room_name, token_secret_name
 from controller.backends.bundle import SECRETS, Backends
 from controller.backends.servers import Server
 from controller.clients.kubernetes import Body
@@ -31,11 +31,13 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
     """Sign tokens for all participants and put them where `delivery` says, all of it or an error."""
     ttl_seconds = action.spec.tokens.ttl_seconds
     delivery = action.spec.tokens.delivery
+    room = backends.rooms.get(action.target.namespace, room_name(action.target.uid))
+    server = backends.servers.of(room)
     now = backends.clock.now().replace(microsecond=0)
     expires_at = now + timedelta(seconds=ttl_seconds)
     entries = {
         person.identity: {
-            "token": sign(person, action.livekit_name, backends.livekit, now, expires_at),
+            "token": sign(person, action.livekit_name, server, now, expires_at),
             "url": action.url,
             "room": action.livekit_name,
             "identity": person.livekit_identity,

@@ -7,16 +7,17 @@ wrong. Readiness costs none. Neighbours: `loop.reconcile` calls this, `announce.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import structlog
 
 from controller.announce.events import EventPoster, Subject
+from controller.api.endings import EndReason
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
+from controller.plan.actions import AnyAction, ReleaseFinalizer, RemoveStranger
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -28,34 +29,35 @@ _NO_EVENT = frozenset({RoomIssue.STALE})
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
 
-class Progress:
-    """Hears of every status that was written."""
+class Announcer:
+    """Gets every status that was written, and every action that no status will show. One pair of methods per kind."""
 
     def __init__(self, events: EventPoster, clock: Clock) -> None:
         self._events = events
         self._clock = clock
 
-    def status_written(self, before: Match | Room, status: Any, first_seen: datetime) -> None:
-        """`before` is the object with the status that was replaced; `first_seen` is when it was first reconciled."""
-        if isinstance(before, Match) and isinstance(status, MatchStatus):
-            self._match(before, status, first_seen)
-        elif isinstance(before, Room) and isinstance(status, RoomStatus):
-            self._room(before, status)
+    def match_acted(self, match: Match, actions: tuple[AnyAction, ...]) -> None:
+        """These actions of a Match succeeded. No status will say that a deleted Match, not over yet, is gone."""
+        released = any(isinstance(action, ReleaseFinalizer) for action in actions)
+        if released and match.status.ended_at is None:
+            reason = match.status.reason or EndReason.DELETED.value
+            log.info("match", phase="gone", was=match.status.phase, reason=reason)
+            metrics.matches_finished.labels(reason).inc()
 
-    def released(self, match: Match, reason: str) -> None:
-        """A Match that was not over yet was deleted, and everything of it has been put in order."""
-        log.info("match", phase="gone", was=match.status.phase, reason=reason)
-        metrics.matches_finished.labels(reason).inc()
+    def room_acted(self, room: Room, actions: tuple[AnyAction, ...]) -> None:
+        """These actions of a Room succeeded. Strangers are gone by the time that its status is written.
 
-    def strangers_removed(self, room: Room) -> None:
-        """People not in allowedIdentities were removed. Always the same words: it is one Event with a count."""
-        self._events.warning(
-            Subject.of(ROOM, room),
-            RoomIssue.UNEXPECTED_PARTICIPANT.value,
-            "removed somebody who is not in allowedIdentities",
-        )
+        The sentence is always the same, so all removals are one Event with a count.
+        """
+        if any(isinstance(action, RemoveStranger) for action in actions):
+            self._events.warning(
+                Subject.of(ROOM, room),
+                RoomIssue.UNEXPECTED_PARTICIPANT.value,
+                "removed somebody who is not in allowedIdentities",
+            )
 
-    def _match(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
+    def match_written(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
+        """A status of a Match was written. `match` has the status before; `first_seen` is its first reconcile."""
         before = match.status
         subject = Subject.of(MATCH, match)
         if status.phase is not before.phase:
@@ -94,7 +96,8 @@ class Progress:
         else:
             self._events.normal(subject, reason, message)
 
-    def _room(self, room: Room, status: RoomStatus) -> None:
+    def room_written(self, room: Room, status: RoomStatus, _first_seen: datetime) -> None:
+        """A status of a Room was written. `room` has the status before."""
         subject = Subject.of(ROOM, room)
         if status.phase is not room.status.phase:
             # The Match tells the story of its own Room; standing rooms have nobody else.

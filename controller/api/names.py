@@ -34,14 +34,20 @@ TOKENS_KEY: Final = "tokens.json"
 """The one key of a tokens Secret. Identities such as alice@example.com are no legal keys of a Secret."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ResourceKind:
-    """How Kubernetes calls one of our kinds."""
+    """How Kubernetes calls one of our kinds. There is one value per kind, compared by identity."""
 
     kind: str
     plural: str
     singular: str
     short: str
+
+    def __lt__(self, other: "ResourceKind") -> bool:
+        return self.kind < other.kind
+
+    def __str__(self) -> str:
+        return self.kind
 
     @property
     def crd(self) -> str:

@@ -1,19 +1,21 @@
-"""Everything outside the process that a reconcile may touch, bundled once at the root and handed down.
+"""Everything outside the process that a reconcile may touch, bundled once by `app.wiring` and handed down.
 
-`observe` reads through it, `act` writes through it; `plan` and `status` never see it. Built by `app`.
+`observe` reads through it, `act` writes through it; `plan` and `status` never see it.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from controller.api.match import Match
-from controller.api.names import GROUP as API_GROUP
-from controller.api.names import MATCH, ROOM, VERSION
+from controller.api.names import GROUP, MATCH, ROOM, VERSION, ResourceKind
 from controller.api.room import Room
 from controller.backends.lease import Leadership
 from controller.backends.pools import Pools
-from controller.backends.servers import Server
+from controller.backends.servers import Servers
 from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clock import Clock
@@ -23,22 +25,28 @@ from controller.views.calls import CallIndex
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 
-MATCHES = Resource(API_GROUP, VERSION, MATCH.plural)
-ROOMS = Resource(API_GROUP, VERSION, ROOM.plural)
+
+@functools.cache
+def resource_of(kind: ResourceKind) -> Resource:
+    """Where the API server has the objects of one of our kinds."""
+    return Resource(GROUP, VERSION, kind.plural)
+
+
+MATCHES = resource_of(MATCH)
+ROOMS = resource_of(ROOM)
 SECRETS = Resource("", "v1", "secrets")
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Clients, caches and the lease."""
+    """Clients, views and the lease. `caches` has one cache per kind of the registry (`loop.recipes`)."""
 
     cluster_id: str
     clock: Clock
     kubernetes: KubernetesClient
-    livekit: Server
+    servers: Servers
     pools: Pools
-    matches: ObjectCache[Match]
-    rooms: ObjectCache[Room]
+    caches: Mapping[ResourceKind, ObjectCache[Any]]
     tokens: IssuedTokens
     leadership: Leadership
     heartbeats: HeartbeatView
@@ -46,3 +54,13 @@ class Backends:
     calls: CallIndex
     finished: FinishedMatches
     serves_flags: bool = True
+
+    @property
+    def matches(self) -> ObjectCache[Match]:
+        """The cache of Matches."""
+        return self.caches[MATCH]
+
+    @property
+    def rooms(self) -> ObjectCache[Room]:
+        """The cache of Rooms."""
+        return self.caches[ROOM]

@@ -8,7 +8,7 @@ pool open. Until it is open, everything that needs it fails with StateLost and i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
@@ -35,9 +35,11 @@ _STATES = {
 
 
 class Pools:
-    """Pools by namespace. `matches` lists the known Matches of one; `confirm` checks that the lease is still ours,
-    and `outdated` hears of an epoch above it. `restored` hears of a Match whose users were claimed again: of what else
-    there was of it in Redis nothing is left.
+    """Pools by namespace.
+
+    `matches` lists the known Matches of a namespace. `confirm` checks that the lease is still ours, and `outdated` gets
+    an epoch above it that Redis has seen. Each of `restored` gets every Match whose users were claimed again: nothing
+    else of it is left in Redis.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Pools:
         matches: Callable[[str], Iterable[Match]],
         confirm: Callable[[], Awaitable[None]],
         outdated: Callable[[int], None],
-        restored: Callable[[Match], None],
+        restored: Sequence[Callable[[Match], None]],
     ) -> None:
         self._redis = redis
         self._cluster_id = cluster_id
@@ -125,7 +127,8 @@ class Pools:
             self.check(namespace, reply)
             if isinstance(reply, ClaimOk):
                 restored += 1
-                self._restored(match)
+                for tell in self._restored:
+                    tell(match)
             elif not isinstance(reply, Settled):
                 log.error("match could not be restored", key=f"{namespace}/{match.metadata.name}", answer=str(reply))
         return restored

@@ -1,17 +1,24 @@
-"""The LiveKit servers that rooms are placed on, each with its own client, its own view and its own failure."""
+"""The LiveKit servers that rooms are placed on, each with its own client, its own view and its own failure.
+
+Neighbors: `triggers.poll` reads one server, `observe` and `act` ask for the server of a Room.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from controller.api.livekitserver import DEFAULT_SERVER
+from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
+from controller.errors import Backend, BackendUnavailable
 from controller.facts.match import ServerFacts
 from controller.views.livekit import LiveKitView
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One LiveKit server: how it is called, where people connect, how it is asked, and what is known of it."""
+    """One LiveKit server: its name, the URL that clients connect to, its credentials, its client and its view."""
 
     name: str
     public_url: str
@@ -21,6 +28,44 @@ class Server:
     view: LiveKitView
 
     def facts(self) -> ServerFacts:
-        """What planners are told of it."""
+        """What planners know of it."""
         view = self.view
         return ServerFacts(self.name, self.public_url, view.failure, view.answers_since, view.silent_since)
+
+
+class Servers:
+    """The servers by name; one of them is called `default`."""
+
+    def __init__(self, servers: Iterable[Server]) -> None:
+        self._servers = {server.name: server for server in servers}
+
+    def of(self, room: Room | None) -> Server:
+        """The server that `room` is on; the default one for a Room that is on none yet.
+
+        Raises BackendUnavailable where the Room is on a server that is not configured: its LiveKit room may be alive
+        there, so another server's answer says nothing about it.
+        """
+        name = _name_of(room)
+        server = self._servers.get(name)
+        if server is None:
+            sentence = (
+                f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
+            )
+            raise BackendUnavailable(Backend.LIVEKIT, "placement", sentence)
+        return server
+
+    def find(self, room: Room) -> Server | None:
+        """The same, but None for a server that is not configured."""
+        return self._servers.get(_name_of(room))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all servers."""
+        return tuple(self._servers)
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._servers.values())
+
+
+def _name_of(room: Room | None) -> str:
+    return (room.status.server if room is not None else None) or DEFAULT_SERVER

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from controller.api.match import Match
+from controller.clock import Clock
 from controller.facts.match import TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 
@@ -14,7 +16,8 @@ class IssuedTokens:
     What it does not know (after a restart) is done again; both are idempotent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._known: dict[str, Observation[TokensFacts]] = {}
 
     def get(self, uid: str) -> Observation[TokensFacts] | None:
@@ -29,10 +32,12 @@ class IssuedTokens:
         """The tokens are gone from wherever they were."""
         self._known[uid] = Absent(at)
 
-    def lost(self, uid: str, at: datetime) -> None:
-        """Redis has lost its data, and with it the tokens that were there."""
-        self._known[uid] = Unknown(at, "Redis lost its data; tokens are delivered anew")
+    def match_restored(self, match: Match) -> None:
+        """Redis lost its data, and the Match was claimed again: tokens that were in Redis are no longer there."""
+        if match.spec.tokens.delivery.to_redis:
+            why = "Redis lost its data; tokens are delivered again"
+            self._known[match.metadata.uid] = Unknown(self._clock.now(), why)
 
-    def forget(self, uid: str) -> None:
+    def match_gone(self, match: Match) -> None:
         """The Match itself is gone."""
-        self._known.pop(uid, None)
+        self._known.pop(match.metadata.uid, None)

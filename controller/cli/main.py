@@ -47,11 +47,11 @@ def replay(
     ],
 ) -> None:
     """Ask the planner again about every recorded decision, and show where it decides differently today."""
-    from controller.loop import record
+    from controller.cli import replay as dumps
 
     console = Console()
     same = different = 0
-    for result in record.replay(dump):
+    for result in dumps.replay(dump):
         if result.is_same:
             same += 1
             continue
@@ -69,7 +69,7 @@ def _operator(**flags: str | None) -> None:
     # Only now: other commands and wrong settings need neither kopf nor a loop.
     import uvloop
 
-    from controller.app import serve
+    from controller.app.life import serve
     from controller.telemetry import logs
 
     secret = settings.livekit_api_secret.get_secret_value()

@@ -1,27 +1,21 @@
 """What the loop is about: the name of one object. Triggers carry a key and never a meaning.
 
-What woke us up does not matter, the state does: `observe` reads it again for every reconcile.
+The source of a wake does not matter, the state does: `observe` reads it again for every reconcile.
 """
 
 from __future__ import annotations
 
-import enum
 from typing import NamedTuple
 
-
-class Kind(enum.StrEnum):
-    """The kinds that have a reconcile of their own."""
-
-    MATCH = "Match"
-    ROOM = "Room"
+from controller.api.names import ResourceKind
 
 
 class Key(NamedTuple):
-    """One object's identity in the queue, in logs and in metrics. (A NamedTuple: hashed on every hop.)"""
+    """One object's identity in the queue, in logs and in metrics. (A NamedTuple, because every hop hashes it.)"""
 
-    kind: Kind
+    kind: ResourceKind
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind.lower()}/{self.namespace}/{self.name}"
+        return f"{self.kind.singular}/{self.namespace}/{self.name}"

@@ -1,13 +1,14 @@
-"""Dumps of what a planner was given and what it decided (`--record DIR`), and `roomkeeper replay`, which asks it again.
+"""Dumps of what a planner was given and what it decided (`operator --record-dir`), and how one is asked again.
 
 A dump is one line of JSON: kind, key, desired, observed, now, plan. Since planners are pure, a dump from a user's
-cluster becomes a test fixture as it is. Tokens and secrets are in no observation, so they are in no dump.
+cluster becomes a test fixture as it is. Tokens and secrets are in no observation, so they are in no dump. Neighbors:
+`loop.reconcile` records, `cli.replay` reads the files and shows what differs.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,38 +18,31 @@ import orjson
 import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from controller.api.match import Match
-from controller.api.room import Room
+from controller.api.meta import Resource
 from controller.errors import RoomkeeperError
-from controller.facts.match import MatchSeen
-from controller.facts.room import RoomSeen
-from controller.loop.key import Key, Kind
-from controller.plan.match import plan_match
-from controller.plan.room import plan_room
+from controller.loop.key import Key
+from controller.loop.recipes import Recipe, Recipes
 from controller.plan.step import Plan
 
 log = structlog.get_logger(__name__)
-
-_MATCH_SEEN: TypeAdapter[MatchSeen] = TypeAdapter(MatchSeen)
-_ROOM_SEEN: TypeAdapter[RoomSeen] = TypeAdapter(RoomSeen)
 
 
 class Recorder:
     """Appends dumps to one file per object and UID in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, recipes: Recipes) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._recipes = recipes
 
-    def record(self, key: Key, desired: Match | Room, seen: MatchSeen | RoomSeen, now: datetime, plan: Plan) -> None:
+    def record(self, key: Key, desired: Resource, seen: Any, now: datetime, plan: Plan) -> None:
         """Append one dump."""
-        adapter: TypeAdapter[Any] = _MATCH_SEEN if key.kind is Kind.MATCH else _ROOM_SEEN
         line = {
-            "kind": key.kind,
+            "kind": key.kind.kind,
             "key": str(key),
             "now": now.isoformat(),
             "desired": desired.manifest(),
-            "observed": adapter.dump_python(seen, mode="json"),
+            "observed": _adapter(self._recipes[key.kind]).dump_python(seen, mode="json"),
             "plan": plan_as_json(plan),
         }
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{key.kind}-{key.namespace}-{key.name}"[:200])
@@ -76,14 +70,18 @@ class Replayed:
         return self.recorded == self.planned
 
 
-def replay(path: Path) -> Iterator[Replayed]:
-    """Every dump of the file or directory `path`, planned anew. Raises RoomkeeperError where a line is no dump."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    if not files:
-        raise RoomkeeperError(f"{path}: no dumps (*.jsonl) in this directory; make some with `operator --record-dir`")
-    for file in files:
-        for number, line in enumerate(_lines(file), start=1):
-            yield _replay_line(f"{file.name}:{number}", line)
+def replay_line(source: str, line: bytes, recipes: Recipes) -> Replayed:
+    """Ask today's planner about one dump. Raises RoomkeeperError where `line`, named by `source`, is no dump."""
+    by_name = {recipe.kind.kind: recipe for recipe in recipes.values()}
+    try:
+        dump = orjson.loads(line)
+        now = datetime.fromisoformat(dump["now"])
+        recipe = by_name[dump["kind"]]
+        desired = recipe.model.model_validate(dump["desired"])
+        plan = recipe.plan(desired, _adapter(recipe).validate_python(dump["observed"]), now)
+        return Replayed(source, dump["key"], dump["now"], dump["plan"], plan_as_json(plan))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError) as error:
+        raise RoomkeeperError(f"{source}: is not a dump of this version: {error}") from error
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -96,24 +94,9 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _lines(file: Path) -> list[bytes]:
-    try:
-        return file.read_bytes().splitlines()
-    except OSError as error:
-        raise RoomkeeperError(f"{file}: cannot be read: {error.strerror}") from error
-
-
-def _replay_line(source: str, line: bytes) -> Replayed:
-    try:
-        dump = orjson.loads(line)
-        now = datetime.fromisoformat(dump["now"])
-        if dump["kind"] == Kind.MATCH:
-            plan = plan_match(Match.model_validate(dump["desired"]), _MATCH_SEEN.validate_python(dump["observed"]), now)
-        else:
-            plan = plan_room(Room.model_validate(dump["desired"]), _ROOM_SEEN.validate_python(dump["observed"]), now)
-        return Replayed(source, dump["key"], dump["now"], dump["plan"], plan_as_json(plan))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError) as error:
-        raise RoomkeeperError(f"{source}: is not a dump of this version: {error}") from error
+@functools.cache
+def _adapter(recipe: Recipe[Any, Any, Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(recipe.seen)
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The loop: takes keys out of the queue, runs one reconcile per key, and interprets what came of it in one place.
+"""The loop: takes keys out of the queue, runs one reconcile per key, and interprets its result in one place.
 
 Retry, deadline, metric and log of every reconcile are decided here and nowhere else; a reconciler only returns a
-`Result` or raises. Neighbours: `loop.queue` (what waits), `loop.deadlines` (when), `loop.backoff` (how long after a
-failure), `triggers` (who adds keys), `loop.reconcile` (what is run).
+`Result` or raises. Neighbors: `loop.work_queue` (what waits), `loop.deadlines` (when), `loop.backoff` (how long after a
+failure), `loop.reconcile` (what is run).
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from controller.errors import BackendError, Conflict, LeadershipLost
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
-from controller.loop.queue import KeyQueue
+from controller.loop.wakes import Wake
+from controller.loop.work_queue import WorkQueue
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
 _CONFLICT_PAUSE_SECONDS = 0.02
 _CONFLICTS_IN_A_ROW = 3
-# Changes of what every round looks at without asking anybody: the caches and the view of LiveKit.
-_IN_MEMORY = frozenset({"match", "room", "livekit", "lost"})
-_URGENT = frozenset({"lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +42,43 @@ class Result:
     error: BackendError | None = None
 
 
-Reconciler = Callable[[Key], Awaitable[Result]]
+Reconcile = Callable[[Key], Awaitable[Result]]
 
 
 class Worker:
     """Runs reconciles, at most `concurrency` at once and never two of one key."""
 
     def __init__(
-        self, reconcile: Reconciler, clock: Clock, *, concurrency: int = 64, timeout_seconds: float = 30.0
+        self,
+        reconcile: Reconcile,
+        queue: WorkQueue,
+        clock: Clock,
+        *,
+        concurrency: int = 64,
+        timeout_seconds: float = 30.0,
     ) -> None:
         self._reconcile = reconcile
+        self._queue = queue
         self._clock = clock
         self._concurrency = concurrency
         self._timeout_seconds = timeout_seconds
-        self._queue = KeyQueue()
         self._deadlines = Deadlines()
         self._backoff = Backoff()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asked_at: dict[Key, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: datetime | None = None
-        self._open = False
+        queue.follow(self._pump)
 
     def start(self) -> None:
-        """Begin to take keys: the lease is ours and the caches are synced."""
-        self._open = True
+        """Open the queue and begin to take keys: the lease is ours and the caches are synced."""
+        self._queue.open()
         self._pump()
         self._arm()
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new key, let those in hand finish for `grace_seconds`, then cancel the rest."""
-        self._open = False
-        self._queue.clear()
+        self._queue.close()
         self._deadlines.clear()
-        self._asked_at.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._timer_at = None
@@ -86,20 +87,6 @@ class Worker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-
-    def enqueue(self, key: Key, source: str) -> None:
-        """Ask for a reconcile of `key`. Without effect before `start` (which all keys follow) and after `stop`."""
-        if not self._open:
-            return
-        metrics.triggered(source)
-        self._asked_at.setdefault(key, time.monotonic())
-        self._queue.add(key, needs_read=source not in _IN_MEMORY, urgent=source in _URGENT)
-        self._pump()
-
-    def observing(self, key: Key, *, reads: bool) -> None:
-        """`key` is about to be observed: what woke it up until now is seen by that, and needs no other reconcile."""
-        if self._queue.seen(key, reads=reads):
-            self._asked_at.pop(key, None)
 
     def failures(self, key: Key) -> int:
         """Failures of `key` in a row."""
@@ -110,7 +97,7 @@ class Worker:
         return not len(self._queue) and not self._queue.in_hand
 
     def _pump(self) -> None:
-        while self._open and len(self._tasks) < self._concurrency and (key := self._queue.pop()) is not None:
+        while len(self._tasks) < self._concurrency and (key := self._queue.take()) is not None:
             task = asyncio.get_running_loop().create_task(self._work(key), name=str(key))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
@@ -123,7 +110,6 @@ class Worker:
 
     async def _work(self, key: Key) -> None:
         started = time.monotonic()
-        metrics.queue_wait_seconds.observe(started - self._asked_at.pop(key, started))
         outcome = "cancelled"
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -143,8 +129,8 @@ class Worker:
             self._retry(key)
             log.exception("reconcile failed unexpectedly", key=str(key), failures=self._backoff.failures(key))
         finally:
-            metrics.reconciles.labels(key.kind, outcome).inc()
-            metrics.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)
+            metrics.reconciles.labels(key.kind.kind, outcome).inc()
+            metrics.reconcile_seconds.labels(key.kind.kind).observe(time.monotonic() - started)
             self._queue.done(key)
 
     def _interpret(self, key: Key, result: Result) -> str:
@@ -173,7 +159,7 @@ class Worker:
         return pause_seconds
 
     def _set_deadline(self, key: Key, at: datetime | None) -> None:
-        if not self._open:
+        if not self._queue.is_open:
             return
         self._deadlines.set(key, at)
         metrics.deadlines.set(len(self._deadlines))
@@ -192,5 +178,5 @@ class Worker:
     def _ring(self) -> None:
         self._timer = None
         for key in self._deadlines.due(self._clock.now()):
-            self.enqueue(key, "deadline")
+            self._queue.enqueue(key, Wake.DEADLINE)
         self._arm()

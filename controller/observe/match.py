@@ -12,37 +12,41 @@ from controller.api.names import livekit_room_name, room_name
 from controller.api.phases import MATCH_PHASES
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
+from controller.backends.servers import Server
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant
-from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
+from controller.facts.match import HeartbeatFacts, MatchSeen, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
 from controller.rules.deadlines import connect_deadline, ready_deadline, return_deadlines, solo_deadline
 
 
 async def observe_match(match: Match, backends: Backends, learned: Learned) -> MatchSeen:
-    """What is to be seen of `match` now; what this reconcile has `learned` already is not read again."""
+    """Everything that can be seen of `match` now. What this reconcile has `learned` is not read again.
+
+    Raises BackendUnavailable where its room is on a LiveKit server that is not configured.
+    """
     now = backends.clock.now()
     ledger = await _ledger(match, backends, learned, now)
     room = await _room(match, value_of(ledger), backends, now)
     owned = value_of(room)
-    livekit = backends.livekit
+    server = backends.servers.of(owned)
     name = (
         livekit_room_name(backends.cluster_id, owned.metadata.namespace, owned.metadata.uid)
         if owned is not None
         else ""
     )
-    server = livekit.facts()
+    facts = server.facts()
     return MatchSeen(
         ledger=ledger,
         refusal=learned.refusal,
         room=room,
-        livekit_room=livekit.view.room(name, now) if name else Absent(now),
-        people=await _people(match, value_of(ledger), name, server, backends, now),
+        livekit_room=server.view.room(name, now) if name else Absent(now),
+        people=await _people(match, value_of(ledger), name, server, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
-        server=server,
+        server=facts,
         heartbeats=_heartbeats(match, value_of(ledger), backends),
         audit=backends.audit.facts(match.metadata.uid),
         is_surplus=backends.finished.is_surplus(match.metadata.uid),
@@ -98,19 +102,19 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
 
 
 async def _people(
-    match: Match, ledger: Ledger | None, name: str, server: ServerFacts, backends: Backends, now: datetime
+    match: Match, ledger: Ledger | None, name: str, server: Server, now: datetime
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
     """Who is in the room. Read anew once a deadline has passed: it counts only for what was seen after it."""
-    view = backends.livekit.view
+    view, facts = server.view, server.facts()
     known = view.people(name, now)
-    deadlines = [*return_deadlines(match, ledger, server).values(), connect_deadline(match, server)]
+    deadlines = [*return_deadlines(match, ledger, facts).values(), connect_deadline(match, facts)]
     if ledger is not None:
-        deadlines.append(solo_deadline(match, ledger.solo, server))
+        deadlines.append(solo_deadline(match, ledger.solo, facts))
     passed = max((deadline for deadline in deadlines if deadline is not None and deadline <= now), default=None)
     if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
         return known
     try:
-        people = await backends.livekit.client.list_participants(name)
+        people = await server.client.list_participants(name)
     except BackendError as error:
         return Unknown(now, error.sentence)
     view.saw_people(name, people, now)

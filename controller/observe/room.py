@@ -15,22 +15,25 @@ from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 
 
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
-    """What is to be seen of `room` now; what this reconcile has `learned` already is not read again."""
+    """Everything that can be seen of `room` now. What this reconcile has `learned` is not read again.
+
+    Raises BackendUnavailable where it is on a LiveKit server that is not configured.
+    """
     now = backends.clock.now()
-    livekit = backends.livekit
+    server = backends.servers.of(room)
     name = livekit_room_name(backends.cluster_id, room.metadata.namespace, room.metadata.uid)
     owner = await _owner(room, backends)
     return RoomSeen(
         livekit_name=name,
-        livekit_room=livekit.view.room(name, now),
-        people=livekit.view.people(name, now),
+        livekit_room=server.view.room(name, now),
+        people=server.view.people(name, now),
         record=await _record(room, name, owner, backends, learned, now),
         owner=owner,
         cluster_id=backends.cluster_id,
-        server=livekit.facts(),
-        is_certainly_gone=livekit.view.is_gone(name),
-        is_miscounted=livekit.view.is_miscounted(name),
-        sid_since=livekit.view.sid_since(name),
+        server=server.facts(),
+        is_certainly_gone=server.view.is_gone(name),
+        is_miscounted=server.view.is_miscounted(name),
+        sid_since=server.view.sid_since(name),
     )
 
 

@@ -26,6 +26,14 @@ class Health:
         self.is_stopping = False
         self._last_tick = time.monotonic()
 
+    def synced(self) -> None:
+        """The caches hold everything that the API server has."""
+        self.is_synced = True
+
+    def stopping(self) -> None:
+        """The operator stops: it takes no more traffic."""
+        self.is_stopping = True
+
     async def run(self) -> None:
         """Measure how late the event loop wakes up, until cancelled."""
         while True:

@@ -27,7 +27,8 @@ queue_wait_seconds = Histogram(
 queue_depth = Gauge("roomkeeper_queue_depth", "Keys that wait for a reconcile.")
 keys_in_hand = Gauge("roomkeeper_keys_in_hand", "Keys that are being reconciled.")
 deadlines = Gauge("roomkeeper_deadlines", "Keys that wait for a moment in time.")
-triggers = Counter("roomkeeper_triggers_total", "What woke the loop up.", ["source"])
+triggers = Counter("roomkeeper_triggers_total", "Keys put into the queue, by the source of the wake.", ["source"])
+watch_events = Counter("roomkeeper_watch_events_total", "Events of the watch of our kinds, by kind.", ["kind"])
 ready_seconds = Histogram(
     "roomkeeper_match_ready_seconds", "From the first reconcile of a Match until it was Ready.", buckets=_SLOW
 )

@@ -23,7 +23,7 @@ from controller.clients.redis.inbox import pools_with_people
 from controller.clients.redis.pool import Pool
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, LeadershipLost
 from controller.facts.match import AuditFacts
-from controller.loop.key import Key, Kind
+from controller.loop.wakes import Wake
 from controller.triggers.router import Router
 from controller.views.calls import Call
 
@@ -114,7 +114,7 @@ class Auditor:
         findings = await asyncio.gather(*(_look_at(pool, call) for call in calls))
         names = {call.uid: call.name for call in calls}
         for uid in self._backends.audit.found(dict(zip(names, findings, strict=True))):
-            self._router.enqueue(Key(Kind.MATCH, namespace, names[uid]), "audit")
+            self._router.match_woken(namespace, names[uid], Wake.AUDIT)
 
     def _next(self, namespace: str) -> list[Call]:
         """The calls whose turn it is; when all have been looked at it begins anew."""

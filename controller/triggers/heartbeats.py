@@ -17,7 +17,7 @@ from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies import Expiry
 from controller.errors import BackendError, BackendRefused, LeadershipLost
 from controller.facts.time import milliseconds
-from controller.loop.key import Key, Kind
+from controller.loop.wakes import Wake
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 from controller.views.calls import Call
@@ -89,7 +89,7 @@ class HeartbeatReader:
             if silent.isdisjoint(call.identities):
                 continue
             self._report(namespace, call, silent)
-            self._router.enqueue(Key(Kind.MATCH, namespace, call.name), "heartbeat")
+            self._router.match_woken(namespace, call.name, Wake.HEARTBEAT)
 
     @staticmethod
     def _report(namespace: str, call: Call, silent: set[str]) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import kopf
 import structlog
 
-from controller.api.names import GROUP, KINDS, MATCH, ROOM, VERSION, ResourceKind
-from controller.backends.bundle import MATCHES, ROOMS
+from controller.api.names import GROUP, KINDS, VERSION, ResourceKind
+from controller.backends.bundle import resource_of
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.errors import BackendError, NotFound
@@ -32,7 +32,7 @@ CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
 
 class KubernetesTrigger:
-    """Feeds the caches of Matches and Rooms, from the watch and from LISTs."""
+    """Feeds the caches of the registered kinds, from the watch and from LISTs."""
 
     def __init__(
         self,
@@ -51,7 +51,11 @@ class KubernetesTrigger:
         said = ""
         while True:
             try:
-                missing = [kind.crd for kind in KINDS if not await self._is_established(kind)]
+                missing = [
+                    kind.crd
+                    for kind in {**dict.fromkeys(KINDS), **self._caches}
+                    if not await self._is_established(kind)
+                ]
             except BackendError as error:
                 problem = str(error)
             else:
@@ -69,12 +73,12 @@ class KubernetesTrigger:
             try:
                 return await self.sync()
             except BackendError as error:
-                log.warning("matches and rooms cannot be listed yet", error=str(error))
+                log.warning("objects cannot be listed yet", error=str(error))
             await asyncio.sleep(_START_PAUSE_SECONDS)
 
     async def sync(self) -> None:
         """LIST everything once, in pages; evict what the caches hold and the server no longer has."""
-        await asyncio.gather(self._sync_kind(MATCH, MATCHES), self._sync_kind(ROOM, ROOMS))
+        await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches))
 
     async def resync_forever(self, interval_seconds: float) -> None:
         """Repeat `sync` at intervals: deletions that a broken watch missed are found by this alone."""
@@ -111,22 +115,22 @@ class KubernetesTrigger:
             started.cancel()
 
     def _register(self, registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
-        trigger = metrics.triggers.labels(f"watch-{kind.singular}")
+        events = metrics.watch_events.labels(kind.kind)
 
         @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
         async def feed(event: Any, **_: Any) -> None:  # a plain function would run in a thread of its own
-            trigger.inc()
+            events.inc()
             if event["type"] == "DELETED":
                 cache.remove(event["object"])
             else:
                 cache.offer(event["object"])
 
-    async def _sync_kind(self, kind: ResourceKind, resource: Resource) -> None:
+    async def _sync_kind(self, kind: ResourceKind) -> None:
         cache = self._caches[kind]
         for namespace in self._namespaces or ("",):
             uids: set[str] = set()
             version = 0
-            async for page in self._client.pages(resource, namespace):
+            async for page in self._client.pages(resource_of(kind), namespace):
                 version = version or int(page["metadata"]["resourceVersion"])
                 for body in page["items"]:
                     cache.offer(body)

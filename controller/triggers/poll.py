@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from controller.backends.bundle import Backends
+from controller.backends.servers import Server
+from controller.clock import Clock
 from controller.errors import BackendError
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
@@ -30,33 +31,35 @@ _EAGER_FOR = timedelta(seconds=30)
 
 
 class Poller:
-    """Reads one server for as long as it runs."""
+    """Reads one server: in every term, `poll` once, then `run` until the term ends."""
 
-    def __init__(self, backends: Backends, router: Router, interval_seconds: float) -> None:
-        self._backends = backends
+    def __init__(self, server: Server, router: Router, clock: Clock, cluster_id: str, interval_seconds: float) -> None:
+        self._server = server
         self._router = router
+        self._clock = clock
+        self._cluster_id = cluster_id
         self._interval_seconds = interval_seconds
         self._limit = asyncio.Semaphore(_AT_ONCE)
-        self._loop = asyncio.get_running_loop()
-        self._asked: set[str] = set()
+        self._doubted: set[str] = set()
         self._counting: set[asyncio.Task[None]] = set()
         self._is_stale = False
-        self._stopped = False
+        self._is_running = False
+        server.view.follow(doubted=self._doubt)
 
-    def ask(self, name: str) -> None:
-        """A webhook told of somebody in the room `name`: read in a moment who is there, once for all that is told by
-        then.
-        """
-        if not self._asked:
-            self._loop.call_later(_GATHER_SECONDS, self._count_asked)
-        self._asked.add(name)
+    def _doubt(self, name: str) -> None:
+        """Read in a moment who is in the room `name`, once for all doubts until then. Only the leader counts."""
+        if not self._is_running:
+            return
+        if not self._doubted:
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._count_doubted)
+        self._doubted.add(name)
 
-    def _count_asked(self) -> None:
-        names, self._asked = self._asked, set()
-        if self._stopped:
+    def _count_doubted(self) -> None:
+        names, self._doubted = self._doubted, set()
+        if not self._is_running:
             return
         for name in names:
-            task = self._loop.create_task(self.count(name))
+            task = asyncio.get_running_loop().create_task(self.count(name))
             self._counting.add(task)
             task.add_done_callback(self._counting.discard)
 
@@ -68,15 +71,16 @@ class Poller:
                 # A little jitter, so that replicas and servers do not all ask at one moment.
                 await asyncio.sleep(self._pause_seconds() * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
-            self._stopped = True
+            self._is_running = False
             for task in self._counting:
                 task.cancel()
             await asyncio.gather(*self._counting, return_exceptions=True)
 
     async def poll(self) -> None:
         """One round: all rooms, then the people of those that changed."""
-        view, client = self._backends.livekit.view, self._backends.livekit.client
-        sent_at = self._backends.clock.now()
+        self._is_running = True
+        view, client = self._server.view, self._server.client
+        sent_at = self._clock.now()
         was_away = bool(view.failure)
         try:
             rooms = await client.list_rooms()
@@ -99,33 +103,33 @@ class Poller:
     async def count(self, name: str) -> None:
         """Read who is in the room `name`."""
         async with self._limit:
-            sent_at = self._backends.clock.now()
+            sent_at = self._clock.now()
             try:
-                people = await self._backends.livekit.client.list_participants(name)
+                people = await self._server.client.list_participants(name)
             except BackendError as error:
                 log.info("participants could not be listed; next time", room=name, error=str(error))
                 return
-            self._backends.livekit.view.saw_people(name, people, sent_at)
+            self._server.view.saw_people(name, people, sent_at)
 
     def _pause_seconds(self) -> float:
-        silent_since = self._backends.livekit.view.silent_since
-        if silent_since is None or self._backends.clock.now() - silent_since > _EAGER_FOR:
+        silent_since = self._server.view.silent_since
+        if silent_since is None or self._clock.now() - silent_since > _EAGER_FOR:
             return self._interval_seconds
         return min(_EAGER_SECONDS, self._interval_seconds)
 
     def _concerns_us(self, room: LiveKitRoom) -> bool:
         """Whether the room carries a mark of this cluster, or has the name of a Room of ours whatever it carries."""
-        ours = room.mark is not None and room.mark.cluster == self._backends.cluster_id
+        ours = room.mark is not None and room.mark.cluster == self._cluster_id
         return ours or self._router.has_room(room.name)
 
     def _waiting(self, now: datetime) -> list[str]:
         """Rooms of which nothing is known: what they wait for can be decided once they are listed, or not."""
-        view = self._backends.livekit.view
-        return [name for name in self._router.livekit_names() if isinstance(view.room(name, now), Unknown)]
+        view = self._server.view
+        return [name for name in self._router.livekit_names(self._server) if isinstance(view.room(name, now), Unknown)]
 
     def _tell_of_staleness(self) -> None:
         """All Rooms look again when the server has been silent for too long, and when it no longer is."""
-        stale = is_stale(self._backends.livekit.view.silent_since, self._backends.clock.now())
+        stale = is_stale(self._server.view.silent_since, self._clock.now())
         if stale is not self._is_stale:
             self._is_stale = stale
-            self._router.rooms_changed(self._router.livekit_names())
+            self._router.rooms_changed(self._router.livekit_names(self._server))

@@ -1,132 +1,178 @@
-"""From a change to keys: whom a Match, a Room, or a room on LiveKit concerns.
+"""From a change to keys: which Match and which Room a change concerns.
 
-Triggers carry no meaning; this only knows who belongs together. A change of a Room concerns its own key, and its Match
-if the Room is new, ending or over; a change on LiveKit concerns both.
+Triggers carry no meaning; the router only knows which objects belong together. A change of a Room concerns its own key,
+and its Match if the Room is new, ending or over; a change on LiveKit concerns both. Neighbors: the caches and the views
+of the LiveKit servers (the router follows them), the other triggers, `loop.work_queue` (takes the keys).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 from controller.api.match import Match
-from controller.api.names import MATCH, livekit_room_name, room_name
+from controller.api.meta import Resource
+from controller.api.names import MATCH, ROOM, ResourceKind, livekit_room_name, room_name
 from controller.api.phases import RoomPhase
 from controller.api.room import Room
+from controller.backends.servers import Server, Servers
 from controller.facts.livekit import Mark
-from controller.loop.key import Key, Kind
+from controller.loop.key import Key
+from controller.loop.wakes import Wake
+from controller.views.cache import ObjectCache
 
-Enqueue = Callable[[Key, str], None]
+Enqueue = Callable[[Key, Wake], None]
 
 _OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
 
 class Router:
-    """Who is to be woken up. `enqueue` is set once the worker exists."""
+    """Wakes the keys that a change concerns, through `enqueue`."""
 
-    def __init__(self, cluster_id: str) -> None:
+    def __init__(self, cluster_id: str, servers: Servers, enqueue: Enqueue) -> None:
         self._cluster_id = cluster_id
+        self._servers = servers
+        self._enqueue = enqueue
         self._rooms: dict[str, Key] = {}
+        self._places: dict[str, Server] = {}
         self._matches: dict[Key, Key] = {}
         self._names: dict[Key, set[str]] = {}
-        self.enqueue: Enqueue = _nobody_listens
-        self.recount: Callable[[str], None] = _nobody_counts
 
-    def stop_counting(self) -> None:
-        """The lease is gone: whoever has it now counts people."""
-        self.recount = _nobody_counts
+    def follow_cache(self, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
+        """Wake keys for the changes of one kind. A kind without relations concerns its own key alone."""
+        if kind is MATCH:
+            cache.follow(changed=self.match_changed, gone=self.match_gone)
+        elif kind is ROOM:
+            cache.follow(changed=self.room_changed, gone=self.room_gone)
+        else:
+            changed = partial(self.object_changed, kind)
+            cache.follow(changed=changed, gone=changed)
+
+    def follow_servers(self) -> None:
+        """Wake keys for the changes of rooms on every LiveKit server."""
+        for server in self._servers:
+            server.view.follow(changed=self.rooms_changed, lost=self.rooms_lost)
+
+    def object_changed(self, kind: ResourceKind, found: Resource) -> None:
+        """An object was created, changed or deleted."""
+        self._enqueue(Key(kind, found.metadata.namespace, found.metadata.name), Wake.OBJECT)
 
     def match_changed(self, match: Match) -> None:
         """A Match was created or changed."""
-        self.enqueue(Key(Kind.MATCH, match.metadata.namespace, match.metadata.name), "match")
+        self.object_changed(MATCH, match)
 
     def match_gone(self, match: Match) -> None:
-        """A Match is not there any more: a Room that it left behind has nobody in charge of it."""
+        """A Match no longer exists: a Room that it left behind has no owner."""
         self.match_changed(match)
-        room = Key(Kind.ROOM, match.metadata.namespace, room_name(match.metadata.uid))
+        room = Key(ROOM, match.metadata.namespace, room_name(match.metadata.uid))
         if room in self._matches:
-            self.enqueue(room, "match")
+            self._enqueue(room, Wake.OBJECT)
 
-    def match_is_surplus(self, namespace: str, name: str) -> None:
-        """More Matches of this namespace are over than are kept, and this is the oldest."""
-        self.enqueue(Key(Kind.MATCH, namespace, name), "surplus")
+    def match_woken(self, namespace: str, name: str, wake: Wake) -> None:
+        """A witness has news about a Match."""
+        self._enqueue(Key(MATCH, namespace, name), wake)
+
+    def match_over_limit(self, namespace: str, name: str) -> None:
+        """The namespace keeps more finished Matches than the limit, and this is the oldest."""
+        self.match_woken(namespace, name, Wake.OVER_LIMIT)
+
+    def match_restored(self, match: Match) -> None:
+        """Redis lost its data, and a Match was claimed again: its tokens and the room's record are due."""
+        namespace, name = match.metadata.namespace, match.metadata.name
+        self.match_woken(namespace, name, Wake.RESTORED)
+        self._enqueue(Key(ROOM, namespace, room_name(match.metadata.uid)), Wake.RESTORED)
+
+    def match_suspected(self, namespace: str, name: str) -> None:
+        """A gateway sent a signal that a participant is lost: who is in the room is read again."""
+        for livekit_name in sorted(self._names.get(Key(MATCH, namespace, name), ())):
+            self._doubt(livekit_name)
 
     def room_changed(self, room: Room) -> None:
         """A Room was created, changed or deleted."""
         metadata = room.metadata
-        key = Key(Kind.ROOM, metadata.namespace, metadata.name)
-        livekit_name = livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid)
+        key = Key(ROOM, metadata.namespace, metadata.name)
+        livekit_name = self._livekit_name(room)
         self._rooms[livekit_name] = key
+        if (server := self._servers.find(room)) is not None:
+            self._places[livekit_name] = server
+        else:
+            self._places.pop(livekit_name, None)
         match = _match_of(room)
-        self.enqueue(key, "room")
+        self._enqueue(key, Wake.OBJECT)
         if match is not None:
             self._matches[key] = match
             self._names.setdefault(match, set()).add(livekit_name)
             if metadata.deletion_timestamp is not None or room.status.phase in _OVER:
-                self.enqueue(match, "room")
+                self._enqueue(match, Wake.OBJECT)
 
     def room_gone(self, room: Room) -> None:
-        """A Room is not there any more: its Match may be waiting for just that."""
+        """A Room no longer exists: its Match may be waiting for that."""
         metadata = room.metadata
-        key = Key(Kind.ROOM, metadata.namespace, metadata.name)
-        livekit_name = livekit_room_name(self._cluster_id, metadata.namespace, metadata.uid)
+        key = Key(ROOM, metadata.namespace, metadata.name)
+        livekit_name = self._livekit_name(room)
         self._rooms.pop(livekit_name, None)
+        if (server := self._places.pop(livekit_name, None)) is not None:
+            server.view.forget(livekit_name)
         self._forget_name(_match_of(room), livekit_name)
         match = self._matches.pop(key, None)
-        self.enqueue(key, "room")
+        self._enqueue(key, Wake.OBJECT)
         if match is not None:
-            self.enqueue(match, "room")
+            self._enqueue(match, Wake.OBJECT)
 
-    def livekit_changed(self, livekit_name: str, source: str) -> None:
-        """Something about a room on LiveKit changed; rooms that are not ours concern nobody."""
+    def livekit_changed(self, livekit_name: str, wake: Wake) -> None:
+        """A room on LiveKit changed. Rooms that are not ours concern no key."""
         key = self._rooms.get(livekit_name)
         if key is not None:
-            self.enqueue(key, source)
+            self._enqueue(key, wake)
             if key in self._matches:
-                self.enqueue(self._matches[key], source)
+                self._enqueue(self._matches[key], wake)
 
-    def rooms_changed(self, livekit_names: Iterable[str], source: str = "livekit") -> None:
-        """Something about these rooms changed on LiveKit."""
+    def rooms_changed(self, livekit_names: Iterable[str]) -> None:
+        """These rooms changed on LiveKit."""
         for name in livekit_names:
-            self.livekit_changed(name, source)
+            self.livekit_changed(name, Wake.LIVEKIT)
 
     def rooms_lost(self, livekit_names: Iterable[str]) -> None:
-        """LiveKit has these rooms no more. Their Rooms come before everything else, and before any of their Matches."""
+        """LiveKit no longer has these rooms. Their Rooms come before everything else, also before their Matches."""
         rooms = [self._rooms[name] for name in livekit_names if name in self._rooms]
         for key in rooms:
-            self.enqueue(key, "lost")
+            self._enqueue(key, Wake.LOST)
         for key in rooms:
             if key in self._matches:
-                self.enqueue(self._matches[key], "livekit")
+                self._enqueue(self._matches[key], Wake.LIVEKIT)
 
     def has_room(self, livekit_name: str) -> bool:
         """Whether it is the LiveKit name of a Room."""
         return livekit_name in self._rooms
 
-    def livekit_names(self) -> tuple[str, ...]:
-        """The LiveKit names of all Rooms."""
-        return tuple(self._rooms)
+    def livekit_names(self, server: Server) -> tuple[str, ...]:
+        """The LiveKit names of all Rooms on one server."""
+        return tuple(name for name, place in self._places.items() if place is server)
 
-    def webhook_came(self, livekit_name: str, event: str, source: str) -> None:
-        """A webhook was written to the ledger. What repeats what we did ourselves, or tells of tracks, wakes nobody."""
+    def webhook_came(self, livekit_name: str, event: str, wake: Wake) -> None:
+        """A webhook was written to the ledger. Events about tracks, and echoes of our own calls, wake no key."""
         if event.startswith("participant_"):
-            self.people_changed(livekit_name, source)
+            self.people_changed(livekit_name, wake)
         elif event == "room_finished":
-            self.livekit_changed(livekit_name, source)
+            self.livekit_changed(livekit_name, wake)
 
-    def people_changed(self, livekit_name: str, source: str) -> None:
-        """A webhook told of somebody in a room: its keys are woken up, and who is there is read again."""
+    def people_changed(self, livekit_name: str, wake: Wake) -> None:
+        """A webhook says that a participant came or went: the keys are woken, and who is there is read again."""
         if livekit_name in self._rooms:
-            self.livekit_changed(livekit_name, source)
-            self.recount(livekit_name)
-
-    def suspected(self, match: Key) -> None:
-        """A gateway has lost somebody of this Match: who is in the room is read again."""
-        for livekit_name in sorted(self._names.get(match, ())):
-            self.recount(livekit_name)
+            self.livekit_changed(livekit_name, wake)
+            self._doubt(livekit_name)
 
     def knows(self, mark: Mark) -> bool:
         """Whether the mark is one of this cluster."""
         return mark.cluster == self._cluster_id
+
+    def _doubt(self, livekit_name: str) -> None:
+        if (server := self._places.get(livekit_name)) is not None:
+            server.view.doubt(livekit_name)
+
+    def _livekit_name(self, room: Room) -> str:
+        return livekit_room_name(self._cluster_id, room.metadata.namespace, room.metadata.uid)
 
     def _forget_name(self, match: Key | None, livekit_name: str) -> None:
         if match is not None and match in self._names:
@@ -139,12 +185,4 @@ def _match_of(room: Room) -> Key | None:
     """The Match that owns a Room."""
     metadata = room.metadata
     owner = next((ref for ref in metadata.owner_references if ref.controller and ref.kind == MATCH.kind), None)
-    return Key(Kind.MATCH, metadata.namespace, owner.name) if owner is not None else None
-
-
-def _nobody_counts(_livekit_name: str) -> None:
-    """Only the owner of the lease polls."""
-
-
-def _nobody_listens(_key: Key, _source: str) -> None:
-    """Before the worker is there: everything is enqueued when it starts."""
+    return Key(MATCH, metadata.namespace, owner.name) if owner is not None else None

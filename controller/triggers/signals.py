@@ -19,7 +19,7 @@ from controller.clients.redis.replies import Ignored, Noted
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.clock import Clock
 from controller.facts.time import milliseconds
-from controller.loop.key import Key, Kind
+from controller.loop.wakes import Wake
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 
@@ -90,10 +90,9 @@ async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str
         tell("signal ignored", why=reply.value, kind=signal.kind.value, match=signal.uid, via=signal.via)
         return reply.value
     assert isinstance(reply, Noted)
-    key = Key(Kind.MATCH, namespace, reply.match_name)
-    router.enqueue(key, "signal")
+    router.match_woken(namespace, reply.match_name, Wake.SIGNAL)
     if signal.kind is SignalKind.SUSPECT:
-        router.suspected(key)
+        router.match_suspected(namespace, reply.match_name)
     return "replay" if reply.replay else "noted"
 
 

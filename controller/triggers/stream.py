@@ -16,6 +16,7 @@ import structlog
 from controller.clients.redis.client import Redis, StreamEntry
 from controller.clients.redis.keys import Keys
 from controller.errors import BackendError, Forbidden, LeadershipLost
+from controller.loop.wakes import Wake
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class WebhookSource:
     async def take(self, namespace: str, entry: StreamEntry) -> None:
         """Wake up whom it is about."""
         if entry.fields.get("replica") != self._replica:
-            self._router.webhook_came(entry.fields.get("room", ""), entry.fields.get("event", ""), "stream")
+            self._router.webhook_came(entry.fields.get("room", ""), entry.fields.get("event", ""), Wake.STREAM)
 
     async def done(self, namespace: str, entry_id: str) -> None:
         """Nobody needs to know: the next owner begins at its own present."""

@@ -28,6 +28,7 @@ from controller.clock import Clock
 from controller.errors import BackendError
 from controller.facts.livekit import Mark, parse_mark
 from controller.facts.time import milliseconds
+from controller.loop.wakes import Wake
 from controller.telemetry import metrics
 from controller.triggers.router import Router
 
@@ -114,7 +115,7 @@ class WebhookHandler:
             log.warning("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
             return web.Response(status=503, text="cannot be stored at the moment\n")
         metrics.webhooks.labels("accepted").inc()
-        self._router.webhook_came(event.room.name, event.event, "webhook")
+        self._router.webhook_came(event.room.name, event.event, Wake.WEBHOOK)
         return web.Response(text="ok\n")
 
     def _verify(self, authorization: str, body: bytes) -> None:

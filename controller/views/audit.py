@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from controller.api.match import Match
 from controller.facts.match import AuditFacts
 
 _NOTHING = AuditFacts()
@@ -35,10 +36,10 @@ class AuditView:
         """What is certain about the Match `uid`."""
         return self._confirmed.get(uid, _NOTHING)
 
-    def forget(self, uid: str) -> None:
-        """The Match is gone."""
-        self._once.pop(uid, None)
-        self._confirmed.pop(uid, None)
+    def match_gone(self, match: Match) -> None:
+        """The Match itself is gone."""
+        self._once.pop(match.metadata.uid, None)
+        self._confirmed.pop(match.metadata.uid, None)
 
     @staticmethod
     def _keep(where: dict[str, AuditFacts], uid: str, facts: AuditFacts) -> None:

@@ -18,13 +18,12 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from controller.api.match import Match
-from controller.api.room import Room
+from controller.api.meta import Resource
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-M = TypeVar("M", Match, Room)
+M = TypeVar("M", bound=Resource)
 Name = tuple[str, str]
 
 _DEAD_SECONDS = 300.0
@@ -41,27 +40,35 @@ class _Entry:
 class ObjectCache(Generic[M]):
     """The objects of one kind by (namespace, name).
 
-    An idle object is kept as compact JSON (3 KB instead of 23 for the parsed one); those in use stay parsed as well.
-    `on_change` hears of every newer version that was not written quietly, `on_kept` of those as well, `on_gone` of what
-    is not there any more.
+    An idle object is kept as compact JSON (3 KB instead of 23 for the parsed one); objects in use stay parsed as well.
     """
 
-    def __init__(
-        self,
-        model: type[M],
-        on_change: Callable[[M], None],
-        on_gone: Callable[[M], None],
-        on_kept: Callable[[M], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, model: type[M]) -> None:
         self._model: type[M] = model
-        self._on_kept: Callable[[M], None] = on_kept
-        self._on_change: Callable[[M], None] = on_change
-        self._on_gone: Callable[[M], None] = on_gone
+        self._kept: list[Callable[[M], None]] = []
+        self._changed: list[Callable[[M], None]] = []
+        self._gone: list[Callable[[M], None]] = []
         self._entries: dict[Name, _Entry] = {}
         self._parsed: OrderedDict[Name, M] = OrderedDict()
         self._names: dict[str, Name] = {}
         self._dead: dict[str, float] = {}
         self._dead_names: dict[Name, str] = {}
+
+    def follow(
+        self,
+        *,
+        kept: Callable[[M], None] | None = None,
+        changed: Callable[[M], None] | None = None,
+        gone: Callable[[M], None] | None = None,
+    ) -> None:
+        """Register a follower; followers are called in the order in which they registered.
+
+        `kept` gets every newer version, and then `changed` every one that was not written quietly. `gone` gets the last
+        version of an object that no longer exists.
+        """
+        for follower, followers in ((kept, self._kept), (changed, self._changed), (gone, self._gone)):
+            if follower is not None:
+                followers.append(follower)
 
     def get(self, namespace: str, name: str) -> M | None:
         """The newest known version, or None."""
@@ -106,9 +113,11 @@ class ObjectCache(Generic[M]):
         if known is not None and known.uid != uid:
             self._remove(name, known)
         self._keep(name, _Entry(uid, version, _compact(body)), parsed)
-        self._on_kept(parsed)
+        for kept in self._kept:
+            kept(parsed)
         if not quiet:
-            self._on_change(parsed)
+            for changed in self._changed:
+                changed(parsed)
         return parsed
 
     def remove(self, body: dict[str, Any]) -> None:
@@ -180,7 +189,8 @@ class ObjectCache(Generic[M]):
         self._dead[entry.uid] = time.monotonic() + _DEAD_SECONDS
         self._dead_names[name] = entry.uid
         metrics.cached_objects.labels(self._model.__name__).set(len(self._entries))
-        self._on_gone(last)
+        for gone in self._gone:
+            gone(last)
 
     def _drop_old_graves(self) -> None:
         now = time.monotonic()

@@ -27,11 +27,11 @@ class _Namespace:
 
 
 class FinishedMatches:
-    """At most `limit` per namespace are kept; `on_surplus` hears namespace and name of each that is one too many."""
+    """At most `limit` per namespace are kept; `on_over_limit` hears namespace and name of each that is one too many."""
 
-    def __init__(self, limit: int, on_surplus: Callable[[str, str], None]) -> None:
+    def __init__(self, limit: int, on_over_limit: Callable[[str, str], None]) -> None:
         self._limit = limit
-        self._on_surplus = on_surplus
+        self._on_over_limit = on_over_limit
         self._namespaces: dict[str, _Namespace] = {}
         self._surplus: set[str] = set()
 
@@ -62,7 +62,7 @@ class FinishedMatches:
             surplus = namespace.kept.pop(uid, None)
             if surplus is not None:
                 self._surplus.add(uid)
-                self._on_surplus(name, surplus)
+                self._on_over_limit(name, surplus)
         if len(namespace.by_end) > 2 * len(namespace.kept) + _DEAD_ENTRIES:
             namespace.by_end = [entry for entry in namespace.by_end if entry[1] in namespace.kept]
             heapq.heapify(namespace.by_end)

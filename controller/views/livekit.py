@@ -2,8 +2,8 @@
 
 There is one bulk ListRooms per interval (`triggers.poll`); its answer becomes one immutable snapshot. An answer to a
 call of our own that began after the snapshot's request is newer and wins until the next one. People are read only
-where a count has changed or a webhook disagrees. Listeners hear the LiveKit names of the rooms that are missing, and of
-those of which something else changed.
+where a count has changed or a webhook disagrees. Neighbors: `triggers.poll` feeds it, `triggers.router` follows it,
+`observe` reads it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class LiveKitView:
     goes on.
     """
 
-    def __init__(self, on_change: Callable[[Sequence[str]], None], on_lost: Callable[[Sequence[str]], None]) -> None:
-        self._on_change = on_change
-        self._on_lost = on_lost
+    def __init__(self) -> None:
+        self._changed: list[Callable[[Sequence[str]], None]] = []
+        self._lost: list[Callable[[Sequence[str]], None]] = []
+        self._doubted: list[Callable[[str], None]] = []
         self._rooms: dict[str, Present[LiveKitRoom]] = {}
         self._sids: dict[str, tuple[str, datetime]] = {}
         self._gone: dict[str, datetime] = {}
@@ -51,6 +52,30 @@ class LiveKitView:
         self.answers_since: datetime | None = None
         self.silent_since: datetime | None = None
         self._failure: tuple[datetime, str] | None = None
+
+    def follow(
+        self,
+        *,
+        changed: Callable[[Sequence[str]], None] | None = None,
+        lost: Callable[[Sequence[str]], None] | None = None,
+        doubted: Callable[[str], None] | None = None,
+    ) -> None:
+        """Register a follower. All get LiveKit names of rooms.
+
+        `lost` gets rooms that a list no longer shows, `changed` those of which something else is new, and `doubted` a
+        room whose list of people another witness contradicts.
+        """
+        if changed is not None:
+            self._changed.append(changed)
+        if lost is not None:
+            self._lost.append(lost)
+        if doubted is not None:
+            self._doubted.append(doubted)
+
+    def doubt(self, name: str) -> None:
+        """Another witness (a webhook, a gateway) says that the people in the room `name` have changed."""
+        for doubted in self._doubted:
+            doubted(name)
 
     def room(self, name: str, now: datetime) -> Observation[LiveKitRoom]:
         """What is known of the room `name`."""
@@ -104,14 +129,14 @@ class LiveKitView:
             self._people[room.name] = Present((), at)
         self._rooms[room.name] = Present(room, at)
         if before is None or before.value != room:
-            self._on_change((room.name,))
+            self._tell_of_change((room.name,))
 
     def saw_gone(self, name: str, at: datetime) -> None:
         """Two reads agreed that there is no room `name`."""
         self._gone[name] = at
         self._people.pop(name, None)
         self._rooms.pop(name, None)
-        self._on_change((name,))
+        self._tell_of_change((name,))
 
     def saw_people(self, name: str, people: People, at: datetime) -> None:
         """The participants of the room `name` were listed."""
@@ -121,7 +146,7 @@ class LiveKitView:
         self._people[name] = Present(people, at)
         self._unread.discard(name)
         if before is None or before.value != people:
-            self._on_change((name,))
+            self._tell_of_change((name,))
 
     def failed(self, at: datetime, why: str) -> None:
         """The bulk read failed: what is not known otherwise is Unknown from now on."""
@@ -152,8 +177,9 @@ class LiveKitView:
                     recount.append(room.name)
         self._gone = {name: at for name, at in self._gone.items() if name not in listed or at >= sent_at}
         self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}
-        self._on_lost(lost)
-        self._on_change(changed)
+        for tell in self._lost:
+            tell(lost)
+        self._tell_of_change(changed)
         return recount
 
     def restart(self, at: datetime) -> None:
@@ -171,6 +197,10 @@ class LiveKitView:
     def names(self) -> list[str]:
         """Names of all rooms that are known to be there."""
         return list(self._rooms)
+
+    def _tell_of_change(self, names: Sequence[str]) -> None:
+        for tell in self._changed:
+            tell(names)
 
     def _saw_sid(self, room: LiveKitRoom, at: datetime) -> bool:
         """Whether the room is another one than was known under this name."""

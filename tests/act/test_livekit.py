@@ -37,11 +37,12 @@ class Bench:
         self._deletions = list(deletions)
         self._makes = makes
         self._lists = lists
-        self.view = LiveKitView(lambda _: None, lambda _: None)
+        self.view = LiveKitView()
         fake = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(9)),
             leadership=SimpleNamespace(require=lambda _seconds: None),
-            livekit=SimpleNamespace(client=self, view=self.view),
+            servers=b.servers(self.view, self),
+            rooms=SimpleNamespace(get=lambda _namespace, _name: b.a_room()),
         )
         self.backends = cast("Backends", fake)
 

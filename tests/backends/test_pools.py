@@ -66,7 +66,7 @@ class Bench:
         self.pools = Pools(
             cast("Redis", redis), b.CLUSTER, clock,
             matches=lambda namespace: [m for m in matches if m.metadata.namespace == namespace],
-            confirm=self._confirm, outdated=self.outdated.append, restored=self.restored.append,
+            confirm=self._confirm, outdated=self.outdated.append, restored=(self.restored.append,),
         )  # fmt: skip
         self.pools.begin_epoch(7)
 

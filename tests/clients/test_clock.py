@@ -78,7 +78,7 @@ def test_a_server_whose_clock_is_set_is_followed(machine: Machine, step: float) 
 @pytest.mark.parametrize("step", [-600.0, 600.0])
 def test_whoever_keeps_moments_is_told_of_a_step_once_and_by_how_much(machine: Machine, step: float) -> None:
     steps: list[tuple[float, float]] = []
-    machine.clock.on_step = lambda seconds: steps.append((seconds, machine.error_seconds(EPOCH + step)))
+    machine.clock.follow(lambda seconds: steps.append((seconds, machine.error_seconds(EPOCH + step))))
     for sent in (500.0, 500.5, 501.0):
         machine.answer(EPOCH + sent, sent=sent, received=sent)
     for sent in (502.0, 502.5, 503.0):
@@ -100,7 +100,7 @@ def test_time_never_goes_back_while_it_becomes_more_precise(machine: Machine) ->
 
 
 def test_api_servers_that_differ_a_little_are_no_step(machine: Machine) -> None:
-    machine.clock.on_step = lambda seconds: pytest.fail(f"a step of {seconds} s")
+    machine.clock.follow(lambda seconds: pytest.fail(f"a step of {seconds} s"))
     for sent, ahead in ((500.0, 0.0), (501.0, 4.0), (502.0, 0.0), (503.0, -4.0)):
         machine.answer(EPOCH + sent + ahead, sent=sent, received=sent)
 

@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from controller.api import names
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
-from controller.loop.key import Key, Kind
+from controller.loop.key import Key
 from controller.loop.queue import KeyQueue
 from tests import values as b
 
 
 def key(name: str, namespace: str = "calls") -> Key:
     """A Match."""
-    return Key(Kind.MATCH, namespace, name)
+    return Key(names.MATCH, namespace, name)
 
 
 A, B, C = key("a"), key("b"), key("c")
@@ -26,7 +27,7 @@ KEYS = [key(name, namespace) for namespace in ("x", "y", "z") for name in "abc"]
 
 
 def test_a_key_reads_as_kind_namespace_and_name() -> None:
-    assert str(Key(Kind.ROOM, "calls", "rk-1")) == "room/calls/rk-1"
+    assert str(Key(names.ROOM, "calls", "rk-1")) == "room/calls/rk-1"
 
 
 def test_keys_come_in_the_order_in_which_they_were_added() -> None:

@@ -6,6 +6,7 @@ Observation, planner, actions and writes are stubs here, so that only the order 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +14,8 @@ from typing import Any, cast
 import pytest
 
 from controller.act.execute import ActionResult
+from controller.api import names
 from controller.api.match import Match, MatchStatus
-from controller.api.meta import ApiModel
-from controller.api.names import MATCH
 from controller.api.phases import MatchPhase
 from controller.api.room import RoomStatus
 from controller.backends.bundle import Backends
@@ -24,17 +24,17 @@ from controller.facts.learned import READ_AGAIN, Effect, Learned
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.loop import reconcile as reconcile_module
-from controller.loop.key import Key, Kind
-from controller.loop.reconcile import Recipe, Reconciler, _is_just_restored, _is_transitional, _known
+from controller.loop.key import Key
+from controller.loop.recipes import MATCHES, ROOMS
+from controller.loop.reconcile import Reconciler
 from controller.loop.worker import Result
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.step import Plan
-from controller.views.cache import ObjectCache
 from tests import values as b
 from tests.plan.world import only
 
-KEY = Key(Kind.MATCH, b.NAMESPACE, b.NAME)
+KEY = Key(names.MATCH, b.NAMESPACE, b.NAME)
 AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
 CLAIM = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim)
 CREATE = only(plan_match(b.a_match(), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom)
@@ -56,22 +56,25 @@ class Bench:
         self.seconds = 5.0
         self.phase: MatchPhase | None = MatchPhase.CONNECTING
         self.match = match or b.connecting()
-        self.released: list[str] = []
+        self.acted: list[tuple[a.AnyAction, ...]] = []
+        self.announced: list[Any] = []
         self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match)
         backends = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             leadership=SimpleNamespace(require=self._require),
-            matches=self.cache,
-            rooms=self.cache,
+            caches={names.MATCH: self.cache},
         )
-        progress = SimpleNamespace(
-            status_written=lambda *_: None,
-            released=lambda _, reason: self.released.append(reason),
+        recipe = replace(
+            MATCHES,
+            observe=self._observe,
+            plan=self._plan,
+            status=self._status,
+            acted=lambda _announcer, _match, actions: self.acted.append(actions),
+            announce=lambda _announcer, _match, status, _first_seen: self.announced.append(status),
         )
-        self.reconciler = Reconciler(cast("Backends", backends), cast("Any", progress), None)
-        self.reconciler.on_observe = self._on_observe
-        self.reconciler._matches = Recipe(
-            MATCH, cast("ObjectCache[Match]", self.cache), self._observe, self._plan, self._status, _is_transitional
+        queue = SimpleNamespace(observing=self._observing)
+        self.reconciler = Reconciler(
+            {names.MATCH: recipe}, cast("Backends", backends), cast("Any", queue), cast("Any", None), None
         )
         monkeypatch.setattr(reconcile_module, "execute", self._execute)
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
@@ -84,17 +87,17 @@ class Bench:
         if not self.is_leader:
             raise LeadershipLost("somebody else")
 
-    def _on_observe(self, _key: Key, /, *, reads: bool) -> None:
+    def _observing(self, _key: Key, *, reads: bool) -> None:
         self.asked.append(reads)
 
-    async def _observe(self, _match: Match, learned: Learned) -> MatchSeen:
+    async def _observe(self, _match: Match, _backends: Backends, learned: Learned) -> MatchSeen:
         self.learned.append(learned)
         return b.all_made(self.seconds, refusal=learned.refusal)
 
     def _plan(self, _match: Match, _seen: MatchSeen, _now: Any) -> Plan:
         return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
 
-    def _status(self, match: Match, _seen: MatchSeen, _now: Any, error: Any) -> ApiModel:
+    def _status(self, match: Match, _seen: MatchSeen, _now: Any, error: Any) -> MatchStatus:
         return match.status.model_copy(update={"phase": self.phase, "last_error": error})
 
     async def _execute(self, actions: tuple[a.AnyAction, ...], _backends: Backends) -> tuple[ActionResult, ...]:
@@ -273,41 +276,29 @@ async def test_what_is_deleted_and_still_held_gets_its_status(make: Make) -> Non
     assert len(bench.writes) == 1
 
 
-RELEASE = only(plan_match(b.active(deleted=True), b.all_gone(), b.at(9)), a.ReleaseFinalizer)
-
-
-@pytest.mark.parametrize(
-    ("case", "action", "match", "told"),
-    [
-        ("deleted in the middle", RELEASE, b.active(deleted=True, status={"reason": "Skipped"}), ["Skipped"]),
-        ("deleted, nothing else said", RELEASE, b.active(deleted=True), ["Deleted"]),
-        ("over before it was deleted", RELEASE, b.active(deleted=True, status={"ended_at": b.at(8)}), []),
-        ("not let go", CREATE, b.active(deleted=True), []),
-    ],
-)
-async def test_the_end_of_a_deleted_match_is_told_though_no_status_will_say_it(
-    make: Make, case: str, action: a.AnyAction, match: Match, told: list[str]
-) -> None:
-    bench = make(Plan((action,)), REST, match=match)
-    bench.phase = None
+async def test_only_actions_that_succeeded_are_announced(make: Make) -> None:
+    bench = make(Plan((CREATE,)), REST, match=b.a_match())
     await bench.run()
-    assert bench.released == told, case
+    assert bench.acted == [(CREATE,)]
+    bench.error, bench.plans = AWAY, [Plan((CREATE,)), REST]
+    await bench.run()
+    assert bench.acted[1:] == [()]
 
 
 def test_what_a_round_has_seen_is_where_the_next_one_starts() -> None:
-    record = _known(b.room_seen(record=b.a_record()), Learned())
-    ledger = _known(b.seen(3, ledger=b.ledger()), Learned(must_read=True))
+    record = ROOMS.known(b.room_seen(record=b.a_record()), Learned())
+    ledger = MATCHES.known(b.seen(3, ledger=b.ledger()), Learned(must_read=True))
     assert (record.record, record.ledger) == (b.a_record(), None)
     assert (ledger.ledger, ledger.record, ledger.must_read) == (Present(b.ledger(), b.at(3)), None, True)
-    assert _known(b.seen(ledger=b.unknown()), Learned()).ledger is None
-    assert _known(b.room_seen(record=b.unknown()), Learned()).record is None
+    assert MATCHES.known(b.seen(ledger=b.unknown()), Learned()).ledger is None
+    assert ROOMS.known(b.room_seen(record=b.unknown()), Learned()).record is None
 
 
 async def test_forgetting_an_object_forgets_what_was_held_back(make: Make) -> None:
     bench = make(REST, match=b.a_match())
     bench.phase = MatchPhase.CREATING
     await bench.run()
-    bench.reconciler.forget(b.MATCH_UID)
+    bench.reconciler.forget(bench.match)
     bench.seconds += 0.15
     assert await bench.run() == Result(b.at(5.15) + timedelta(milliseconds=200))
 
@@ -326,7 +317,7 @@ async def test_forgetting_an_object_forgets_what_was_held_back(make: Make) -> No
     ],
 )
 def test_which_phases_are_passing(case: str, match: Match, phase: str, expected: bool) -> None:
-    assert _is_transitional(match, SimpleNamespace(phase=MatchPhase(phase))) is expected, case
+    assert MATCHES.is_held_back(match, MatchStatus(phase=MatchPhase(phase))) is expected, case
 
 
 @pytest.mark.parametrize(
@@ -340,7 +331,7 @@ def test_which_phases_are_passing(case: str, match: Match, phase: str, expected:
 def test_what_is_said_of_a_restored_room_can_wait(case: str, restores: int, phase: str, expected: bool) -> None:
     room = b.an_active_room(status={"restores": 1})
     status = RoomStatus.model_validate({"restores": restores, "phase": phase})
-    assert _is_just_restored(room, status) is expected, case
+    assert ROOMS.is_held_back(room, status) is expected, case
 
 
 # What answers told

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from controller.api import names
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound
-from controller.loop.key import Key, Kind
+from controller.loop.key import Key
+from controller.loop.wakes import Wake
+from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Result, Worker
 from tests.virtual_time import VirtualTime, run
 
-A, B = Key(Kind.MATCH, "calls", "a"), Key(Kind.MATCH, "calls", "b")
+A, B = Key(names.MATCH, "calls", "a"), Key(names.MATCH, "calls", "b")
 AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
 MOVED_ON = Conflict(Backend.KUBERNETES, "patch", "moved on")
 
@@ -32,7 +35,10 @@ class Bench:
         self.answers: dict[Key, list[Answer]] = defaultdict(lambda: [Result()])
         self.runs: dict[Key, list[float]] = defaultdict(list)
         self.in_hand: dict[Key, int] = defaultdict(int)
-        self.worker = Worker(self._reconcile, time, concurrency=concurrency, timeout_seconds=timeout_seconds)
+        self.queue = WorkQueue()
+        self.worker = Worker(
+            self._reconcile, self.queue, time, concurrency=concurrency, timeout_seconds=timeout_seconds
+        )
         self.worker.start()
 
     async def _reconcile(self, key: Key) -> Result:
@@ -82,9 +88,9 @@ def in_virtual_time(scenario: Callable[[Bench], Coroutine[Any, Any, None]], **op
 def test_triggers_of_a_key_that_waits_run_it_once() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[B] = [takes(1)]
-        bench.worker.enqueue(B, "test")
+        bench.queue.enqueue(B, Wake.SIGNAL)
         for _ in range(5):
-            bench.worker.enqueue(A, "test")
+            bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(10)
 
     bench = in_virtual_time(scenario, concurrency=1)
@@ -95,10 +101,10 @@ def test_triggers_of_a_key_that_waits_run_it_once() -> None:
 def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [takes(2.0), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(1)
         for _ in range(5):
-            bench.worker.enqueue(A, "test")
+            bench.queue.enqueue(A, Wake.SIGNAL)
         assert not bench.worker.is_idle()
         await bench.after(10)
 
@@ -106,33 +112,38 @@ def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() 
 
 
 @pytest.mark.parametrize(
-    ("source", "reads", "runs"),
-    [("webhook", True, [0.0]), ("webhook", False, [0.0, 2.0]), ("match", False, [0.0]), ("match", True, [0.0])],
+    ("wake", "reads", "runs"),
+    [
+        (Wake.WEBHOOK, True, [0.0]),
+        (Wake.WEBHOOK, False, [0.0, 2.0]),
+        (Wake.OBJECT, False, [0.0]),
+        (Wake.OBJECT, True, [0.0]),
+    ],
 )
-def test_what_woke_a_key_before_it_looked_needs_no_other_run(source: str, reads: bool, runs: list[float]) -> None:
+def test_what_woke_a_key_before_it_looked_needs_no_other_run(wake: Wake, reads: bool, runs: list[float]) -> None:
     async def scenario(bench: Bench) -> None:
         async def looks_late() -> Result:
             await asyncio.sleep(1)
-            bench.worker.observing(A, reads=reads)
+            bench.queue.observing(A, reads=reads)
             await asyncio.sleep(1)
             return Result()
 
         bench.answers[A] = [looks_late, Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(0.5)
-        bench.worker.enqueue(A, source)
+        bench.queue.enqueue(A, wake)
         await bench.after(10)
 
     assert in_virtual_time(scenario).runs == {A: runs}
 
 
 def test_no_more_than_concurrency_run_at_once_and_the_rest_waits_its_turn() -> None:
-    keys = [Key(Kind.MATCH, "calls", str(number)) for number in range(6)]
+    keys = [Key(names.MATCH, "calls", str(number)) for number in range(6)]
 
     async def scenario(bench: Bench) -> None:
         for each in keys:
             bench.answers[each] = [takes(1.0)]
-            bench.worker.enqueue(each, "test")
+            bench.queue.enqueue(each, Wake.SIGNAL)
         await bench.after(10)
 
     bench = in_virtual_time(scenario, concurrency=2)
@@ -140,14 +151,14 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_waits_its_turn() -> N
 
 
 def test_a_room_that_was_lost_is_taken_before_all_that_waits() -> None:
-    room = Key(Kind.ROOM, "calls", "rk-1")
+    room = Key(names.ROOM, "calls", "rk-1")
 
     async def scenario(bench: Bench) -> None:
         for number in range(20):
-            key = Key(Kind.MATCH, "calls", str(number))
+            key = Key(names.MATCH, "calls", str(number))
             bench.answers[key] = [takes(1)]
-            bench.worker.enqueue(key, "livekit")
-        bench.worker.enqueue(room, "lost")
+            bench.queue.enqueue(key, Wake.LIVEKIT)
+        bench.queue.enqueue(room, Wake.LOST)
         await bench.after(30)
 
     bench = in_virtual_time(scenario, concurrency=4)
@@ -158,8 +169,8 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [bench.deadline(7), Result()]
         bench.answers[B] = [bench.deadline(3), Result()]
-        bench.worker.enqueue(A, "test")
-        bench.worker.enqueue(B, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
+        bench.queue.enqueue(B, Wake.SIGNAL)
         await bench.after(20)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
@@ -168,9 +179,9 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
 def test_the_latest_reconcile_sets_the_deadline_anew() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [bench.deadline(5), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(1)
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(20)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 1.0]}
@@ -180,7 +191,7 @@ def test_a_deadline_that_has_passed_runs_at_once() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.after(5)
         bench.answers[A] = [bench.deadline(1), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(0.01)
 
     assert in_virtual_time(scenario).runs == {A: [5.0, 5.0]}
@@ -190,7 +201,7 @@ def test_a_deadline_that_has_passed_runs_at_once() -> None:
 def test_failures_are_repeated_less_and_less_often(answer: Result | ValueError) -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [answer]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(60)
         assert bench.worker.failures(A) == len(bench.runs[A])
 
@@ -205,7 +216,7 @@ def test_failures_are_repeated_less_and_less_often(answer: Result | ValueError) 
 def test_a_success_forgets_the_failures() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [Result(error=AWAY), Result(error=AWAY), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(10)
         assert bench.worker.failures(A) == 0
 
@@ -215,7 +226,7 @@ def test_a_success_forgets_the_failures() -> None:
 def test_a_conflict_is_looked_at_again_almost_at_once() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [Result(error=MOVED_ON), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(10)
         assert bench.worker.failures(A) == 0
 
@@ -225,7 +236,7 @@ def test_a_conflict_is_looked_at_again_almost_at_once() -> None:
 def test_a_conflict_that_does_not_pass_is_repeated_less_and_less_often() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [Result(error=MOVED_ON)]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(60)
 
     runs = in_virtual_time(scenario).runs[A]
@@ -237,7 +248,7 @@ def test_a_conflict_that_does_not_pass_is_repeated_less_and_less_often() -> None
 def test_a_refusal_that_is_no_conflict_is_repeated_after_a_backoff() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [Result(error=NotFound(Backend.KUBERNETES, "get", "no such thing")), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(10)
 
     runs = in_virtual_time(scenario).runs[A]
@@ -247,7 +258,7 @@ def test_a_refusal_that_is_no_conflict_is_repeated_after_a_backoff() -> None:
 def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [takes(1000), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(10)
 
     runs = in_virtual_time(scenario, timeout_seconds=5.0).runs[A]
@@ -258,7 +269,7 @@ def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
 def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [LeadershipLost("too little of it is left"), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(60)
         assert bench.worker.failures(A) == 0
 
@@ -266,13 +277,13 @@ def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
 
 
 def test_one_poisoned_key_delays_no_other() -> None:
-    others = [Key(Kind.MATCH, "calls", str(number)) for number in range(20)]
+    others = [Key(names.MATCH, "calls", str(number)) for number in range(20)]
 
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [RuntimeError("poison")]
         bench.answers[B] = [takes(1000)]
         for each in (A, B, *others):
-            bench.worker.enqueue(each, "test")
+            bench.queue.enqueue(each, Wake.SIGNAL)
         await bench.after(1)
 
     bench = in_virtual_time(scenario, concurrency=4)
@@ -284,7 +295,7 @@ def test_before_start_and_after_stop_nothing_is_taken() -> None:
     async def main(time: VirtualTime) -> list[float]:
         bench = Bench(time)
         await bench.worker.stop(grace_seconds=0)
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(5)
         return bench.runs[A]
 
@@ -301,8 +312,8 @@ def test_stop_lets_those_in_hand_finish_and_forgets_the_rest() -> None:
 
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [slow]
-        bench.worker.enqueue(A, "test")
-        bench.worker.enqueue(B, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
+        bench.queue.enqueue(B, Wake.SIGNAL)
         await bench.after(1)
         await bench.worker.stop(grace_seconds=30)
         assert bench.time.seconds == pytest.approx(2)
@@ -316,7 +327,7 @@ def test_stop_lets_those_in_hand_finish_and_forgets_the_rest() -> None:
 def test_stop_cancels_what_does_not_finish_in_time() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [takes(1000)]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(1)
         await bench.worker.stop(grace_seconds=3)
         assert bench.time.seconds == pytest.approx(4)
@@ -329,13 +340,13 @@ def test_stop_cancels_what_does_not_finish_in_time() -> None:
 def test_stop_forgets_deadlines_and_a_new_start_begins_afresh() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [bench.deadline(5), Result()]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(1)
         await bench.worker.stop(grace_seconds=0)
         await bench.after(10)
         assert bench.runs[A] == [0.0]
         bench.worker.start()
-        bench.worker.enqueue(A, "start")
+        bench.queue.enqueue(A, Wake.START)
         await bench.after(1)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 11.0]}
@@ -344,7 +355,7 @@ def test_stop_forgets_deadlines_and_a_new_start_begins_afresh() -> None:
 def test_a_reconcile_that_ends_after_stop_sets_no_deadline() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [takes(2, bench.deadline(5))]
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(1)
         await bench.worker.stop(grace_seconds=30)
         bench.worker.start()
@@ -371,7 +382,7 @@ def test_every_outcome_is_counted_by_its_name(outcome: str, answer: Answer) -> N
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [answer, Result()]
         before = count()
-        bench.worker.enqueue(A, "test")
+        bench.queue.enqueue(A, Wake.SIGNAL)
         await bench.after(40)
         assert count() - before == 1.0
 
@@ -392,10 +403,11 @@ def test_a_worker_that_was_never_started_takes_nothing() -> None:
             taken.append(key)
             return Result()
 
-        worker = Worker(reconcile, time)
-        worker.enqueue(A, "test")
+        queue = WorkQueue()
+        worker = Worker(reconcile, queue, time)
+        queue.enqueue(A, Wake.SIGNAL)
         await time.settle()
-        worker.start()  # whoever starts it enqueues everything itself
+        worker.start()  # every key is enqueued after this
         await time.settle()
         return taken
 

@@ -10,10 +10,8 @@ import pytest
 from controller.api.match import Match
 from controller.api.room import Room
 from controller.backends.bundle import MATCHES, Backends
-from controller.backends.servers import Server
 from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import Resource
-from controller.clients.livekit import LiveKitClient
 from controller.errors import Backend, BackendUnavailable, NotFound
 from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Refusal
@@ -41,10 +39,11 @@ class Bench:
         self.reads: list[str] = []
         self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "match": GONE, "people": ()}
         self.seconds = 9.0
-        self.view = LiveKitView(lambda _: None, lambda _: None)
-        self.tokens = IssuedTokens()
-        self.rooms = ObjectCache(Room, lambda _: None, lambda _: None)
-        self.matches = ObjectCache(Match, lambda _: None, lambda _: None)
+        self.view = LiveKitView()
+        clock = SimpleNamespace(now=lambda: b.at(self.seconds))
+        self.tokens = IssuedTokens(clock)
+        self.rooms = ObjectCache(Room)
+        self.matches = ObjectCache(Match)
         pool = SimpleNamespace(
             ledger=self._read("ledger"),
             redis=SimpleNamespace(hash=self._read("record")),
@@ -55,10 +54,10 @@ class Bench:
         fake = SimpleNamespace(
             finished=self.finished,
             cluster_id=b.CLUSTER,
-            clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
+            clock=clock,
             pools=SimpleNamespace(unbound=lambda _: pool),
             kubernetes=SimpleNamespace(get=self._get),
-            livekit=Server("default", b.URL, "key", "secret", cast("LiveKitClient", client), self.view),
+            servers=b.servers(self.view, client),
             rooms=self.rooms,
             matches=self.matches,
             tokens=self.tokens,

@@ -64,8 +64,7 @@ class Bench:
         self.pools = Pools(list(worlds))
         self.seconds = 0.0
         self.woken: list[Key] = []
-        self.router = Router("test")
-        self.router.enqueue = lambda key, _source: self.woken.append(key)
+        self.router = Router("test", b.servers(), lambda key, _wake: self.woken.append(key))
         self.calls = CallIndex()
         fake = SimpleNamespace(
             cluster_id="test",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendUnavailable
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.loop.key import Key
+from controller.loop.wakes import Wake
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
@@ -32,16 +31,15 @@ class LiveKit:
         self.is_down = False
         self.at_once = self.most_at_once = 0
         self.woken: list[str] = []
-        self.router = Router(b.CLUSTER)
-        self.view = LiveKitView(self.router.rooms_changed, self.router.rooms_lost)
-        backends = SimpleNamespace(
-            clock=time, cluster_id=b.CLUSTER, livekit=SimpleNamespace(view=self.view, client=self)
-        )
-        self.poller = Poller(cast("Backends", backends), self.router, 2.0)
-        self.router.enqueue = self._wake
+        self.view = LiveKitView()
+        servers = b.servers(self.view, self)
+        self.router = Router(b.CLUSTER, servers, self._wake)
+        self.router.follow_servers()
+        (server,) = servers
+        self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0)
 
-    def _wake(self, key: Key, _source: str) -> None:
-        self.woken.append(key.kind.value)
+    def _wake(self, key: Key, _wake: Wake) -> None:
+        self.woken.append(str(key.kind))
 
     async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
         """All rooms."""
@@ -213,10 +211,10 @@ def test_what_is_asked_for_when_it_has_stopped_is_not_read() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         running = asyncio.create_task(livekit.poller.run())
         await asyncio.sleep(0.1)
-        livekit.poller.ask("x")
+        livekit.view.doubt("x")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        livekit.poller.ask("y")
+        livekit.view.doubt("y")
         await asyncio.sleep(1)
         assert livekit.asked == ["rooms"]
 
@@ -244,11 +242,13 @@ def test_a_crowd_is_counted_a_few_at_a_time() -> None:
 
 def test_many_webhooks_of_one_room_make_one_count() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        await livekit.poller.poll()
+        livekit.asked.clear()
         for name in ("x", "y", "x", "x"):
-            livekit.poller.ask(name)
+            livekit.view.doubt(name)
         await asyncio.sleep(1)
         assert sorted(livekit.asked) == ["x", "y"]
-        livekit.poller.ask("x")
+        livekit.view.doubt("x")
         await asyncio.sleep(1)
         assert sorted(livekit.asked) == ["x", "x", "y"]
 

@@ -6,25 +6,28 @@ from typing import Any
 
 import pytest
 
+from controller.api import names
 from controller.api.names import livekit_room_name
 from controller.api.room import Room
-from controller.loop.key import Key, Kind
+from controller.loop.key import Key
+from controller.loop.wakes import Wake
 from controller.triggers.router import Router
+from controller.views.livekit import LiveKitView
 from tests import values as b
 
-MATCH, ROOM = Key(Kind.MATCH, b.NAMESPACE, b.NAME), Key(Kind.ROOM, b.NAMESPACE, b.ROOM_NAME)
-LOBBY = Key(Kind.ROOM, b.NAMESPACE, "lobby")
+MATCH, ROOM = Key(names.MATCH, b.NAMESPACE, b.NAME), Key(names.ROOM, b.NAMESPACE, b.ROOM_NAME)
+LOBBY = Key(names.ROOM, b.NAMESPACE, "lobby")
 
 
 class Bench:
     """A router, and whom it woke up."""
 
     def __init__(self) -> None:
-        self.woken: list[tuple[Key, str]] = []
+        self.woken: list[tuple[Key, Wake]] = []
         self.counted: list[str] = []
-        self.router = Router(b.CLUSTER)
-        self.router.enqueue = lambda key, source: self.woken.append((key, source))
-        self.router.recount = self.counted.append
+        view = LiveKitView()
+        view.follow(doubted=self.counted.append)
+        self.router = Router(b.CLUSTER, b.servers(view), lambda key, wake: self.woken.append((key, wake)))
 
     def woken_after(self, *calls: Any) -> list[Key]:
         """The keys that the last of these calls woke up."""
@@ -64,7 +67,7 @@ def test_rooms_that_livekit_lost_come_before_the_matches_of_all_of_them(bench: B
     bench.router.room_changed(other)
     bench.woken.clear()
     bench.router.rooms_lost([b.LIVEKIT_NAME, "nobody's", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
-    assert bench.woken == [(ROOM, "lost"), (LOBBY, "lost"), (MATCH, "livekit")]
+    assert bench.woken == [(ROOM, Wake.LOST), (LOBBY, Wake.LOST), (MATCH, Wake.LIVEKIT)]
 
 
 def test_a_match_that_is_gone_concerns_the_room_that_it_left_behind(bench: Bench) -> None:
@@ -74,8 +77,8 @@ def test_a_match_that_is_gone_concerns_the_room_that_it_left_behind(bench: Bench
     assert bench.woken_after(lambda: bench.router.match_gone(gone)) == [MATCH, ROOM]
 
 
-def test_a_surplus_match_concerns_itself(bench: Bench) -> None:
-    assert bench.woken_after(lambda: bench.router.match_is_surplus(b.NAMESPACE, b.NAME)) == [MATCH]
+def test_a_match_over_the_limit_concerns_itself(bench: Bench) -> None:
+    assert bench.woken_after(lambda: bench.router.match_over_limit(b.NAMESPACE, b.NAME)) == [MATCH]
 
 
 def test_a_room_that_is_gone_concerns_whoever_waits_for_that(bench: Bench) -> None:
@@ -85,19 +88,19 @@ def test_a_room_that_is_gone_concerns_whoever_waits_for_that(bench: Bench) -> No
         MATCH,
     ]
     assert bench.woken_after(lambda: bench.router.room_gone(room)) == [ROOM]
-    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == []
+    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == []
 
 
 def test_livekit_concerns_the_room_and_its_match(bench: Bench) -> None:
     bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == [ROOM, MATCH]
-    assert bench.woken[0][1] == "poll"
+    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == [ROOM, MATCH]
+    assert bench.woken[0][1] is Wake.LIVEKIT
     assert bench.counted == []
 
 
 def test_people_in_a_room_concern_the_same_and_are_counted_again(bench: Bench) -> None:
     bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.people_changed(b.LIVEKIT_NAME, "webhook")) == [ROOM, MATCH]
+    assert bench.woken_after(lambda: bench.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]
     assert bench.counted == [b.LIVEKIT_NAME]
 
 
@@ -114,7 +117,7 @@ def test_people_in_a_room_concern_the_same_and_are_counted_again(bench: Bench) -
 )
 def test_a_webhook_wakes_whom_it_tells_something_new(bench: Bench, event: str, woken: int, counted: int) -> None:
     bench.router.room_changed(b.a_room())
-    keys = bench.woken_after(lambda: bench.router.webhook_came(b.LIVEKIT_NAME, event, "webhook"))
+    keys = bench.woken_after(lambda: bench.router.webhook_came(b.LIVEKIT_NAME, event, Wake.WEBHOOK))
     assert (len(keys), len(bench.counted)) == (woken, counted)
 
 
@@ -128,17 +131,17 @@ def test_an_owner_that_is_no_controlling_match_concerns_nobody(bench: Bench, cha
 
 def test_rooms_that_are_not_ours_concern_nobody(bench: Bench) -> None:
     bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.livekit_changed("somebody-elses", "poll")) == []
-    assert bench.woken_after(lambda: bench.router.people_changed("somebody-elses", "webhook")) == []
+    assert bench.woken_after(lambda: bench.router.livekit_changed("somebody-elses", Wake.LIVEKIT)) == []
+    assert bench.woken_after(lambda: bench.router.people_changed("somebody-elses", Wake.WEBHOOK)) == []
     assert bench.counted == []
 
 
 def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(bench: Bench) -> None:
     bench.router.room_changed(b.a_room())
     bench.router.room_changed(b.a_room(owned=False, uid="other"))
-    bench.router.suspected(MATCH)
+    bench.router.match_suspected(b.NAMESPACE, b.NAME)
     assert bench.counted == [b.LIVEKIT_NAME]
-    bench.router.suspected(Key(Kind.MATCH, b.NAMESPACE, "another"))
+    bench.router.match_suspected(b.NAMESPACE, "another")
     assert bench.counted == [b.LIVEKIT_NAME]
 
 
@@ -147,10 +150,10 @@ def test_of_a_room_that_is_gone_nobody_is_counted_and_nothing_is_kept(bench: Ben
     bench.router.room_changed(first)
     bench.router.room_changed(second)
     bench.router.room_gone(first)
-    bench.router.suspected(MATCH)
+    bench.router.match_suspected(b.NAMESPACE, b.NAME)
     assert bench.counted == [livekit_room_name(b.CLUSTER, b.NAMESPACE, "made-again")]
     bench.router.room_gone(second)
-    bench.router.suspected(MATCH)
+    bench.router.match_suspected(b.NAMESPACE, b.NAME)
     assert len(bench.counted) == 1
     assert bench.router._names == {}
 
@@ -164,13 +167,13 @@ def test_whom_a_signal_concerns_is_not_looked_for_among_all_rooms(bench: Bench) 
             raise AssertionError("all rooms are looked through")
 
     bench.router._rooms, bench.router._matches = Unsearchable(bench.router._rooms), Unsearchable(bench.router._matches)
-    bench.router.suspected(MATCH)
+    bench.router.match_suspected(b.NAMESPACE, b.NAME)
     assert bench.counted == sorted(livekit_room_name(b.CLUSTER, b.NAMESPACE, f"room-{n}") for n in range(3))
 
 
 def test_a_standing_room_concerns_itself_alone(bench: Bench) -> None:
     bench.router.room_changed(b.a_room(owned=False))
-    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, "poll")) == [LOBBY]
+    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == [LOBBY]
 
 
 def test_a_mark_is_ours_by_its_cluster(bench: Bench) -> None:
@@ -178,8 +181,9 @@ def test_a_mark_is_ours_by_its_cluster(bench: Bench) -> None:
     assert not bench.router.knows(b.a_mark(cluster="another"))
 
 
-def test_before_the_loop_is_there_triggers_go_nowhere() -> None:
-    router = Router(b.CLUSTER)
-    router.match_changed(b.a_match())
-    router.room_changed(b.a_room())
-    router.people_changed(b.LIVEKIT_NAME, "webhook")
+def test_a_room_on_a_server_that_is_not_configured_is_counted_nowhere(bench: Bench) -> None:
+    room = b.an_active_room(status={"server": "another"})
+    assert bench.woken_after(lambda: bench.router.room_changed(room)) == [ROOM]
+    assert bench.woken_after(lambda: bench.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]
+    assert bench.counted == []
+    assert bench.woken_after(lambda: bench.router.room_gone(room)) == [ROOM, MATCH]

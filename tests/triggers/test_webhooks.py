@@ -17,6 +17,7 @@ from controller.backends.pools import Pools
 from controller.clients.redis.requests import Witnessed
 from controller.errors import Backend, BackendUnavailable
 from controller.loop.key import Key
+from controller.loop.wakes import Wake
 from controller.triggers.router import Router
 from controller.triggers.webhooks import MAX_BODY_BYTES, PATH, WebhookHandler, add_webhooks
 from tests import values as b
@@ -32,12 +33,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.witnessed: list[tuple[str, Witnessed]] = []
-        self.woken: list[tuple[Key, str]] = []
+        self.woken: list[tuple[Key, Wake]] = []
         self.redis_is_down = False
         self._namespace = ""
-        router = Router(b.CLUSTER)
+        router = Router(b.CLUSTER, b.servers(), lambda key, wake: self.woken.append((key, wake)))
         router.room_changed(b.a_room())
-        router.enqueue = lambda key, source: self.woken.append((key, source))
+        self.woken.clear()
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.app = web.Application(client_max_size=MAX_BODY_BYTES)
         add_webhooks(self.app, WebhookHandler({KEY: SECRET}, cast("Pools", self), router, clock, "replica-1"))
@@ -153,7 +154,7 @@ async def test_an_event_is_stored_before_it_is_answered_and_then_wakes_room_and_
         b.NAMESPACE, "participant_joined", b.MATCH_UID, "alice",
     )  # fmt: skip
     assert (seen.sid, seen.joined_at_ms, seen.reason) == ("PA_1", b.ms(3), "")
-    assert [key.kind for key, _ in bench.woken] == ["Room", "Match"]
+    assert [str(key.kind) for key, _ in bench.woken] == ["Room", "Match"]
 
 
 async def test_only_named_fields_are_passed_on(client: Client, bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.facts.match import AuditFacts
 from controller.views.audit import AuditView
+from tests import values as b
 
 FINE = AuditFacts()
 STRAY = AuditFacts(strays=frozenset({"bob"}))
@@ -38,14 +39,14 @@ def test_a_match_that_is_gone_is_forgotten() -> None:
     view = AuditView()
     for _ in range(2):
         view.found({"m1": STRAY})
-    view.forget("m1")
+    view.match_gone(b.a_match(uid="m1"))
     assert view.facts("m1") == FINE
 
 
 def test_what_was_found_of_a_match_that_is_gone_confirms_nothing_later() -> None:
     view = AuditView()
     view.found({"m1": STRAY})
-    view.forget("m1")
+    view.match_gone(b.a_match(uid="m1"))
     assert view.found({"m1": STRAY}) == []
     assert view.facts("m1") == FINE
 

@@ -30,10 +30,10 @@ class Bench:
     def __init__(self) -> None:
         self.changed: list[str] = []
         self.gone: list[str] = []
-        self.cache: ObjectCache[Match] = ObjectCache(
-            Match,
-            lambda match: self.changed.append(match.metadata.resource_version),
-            lambda match: self.gone.append(match.metadata.uid),
+        self.cache = ObjectCache(Match)
+        self.cache.follow(
+            changed=lambda match: self.changed.append(match.metadata.resource_version),
+            gone=lambda match: self.gone.append(match.metadata.uid),
         )
 
     def version(self, name: str = "m") -> str | None:

@@ -18,7 +18,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.view = LiveKitView(self.told.extend, self.told.extend)
+        self.view = LiveKitView()
+        self.view.follow(changed=self.told.extend, lost=self.told.extend)
 
 
 @pytest.fixture

@@ -1,0 +1,154 @@
+"""All parts of one replica, made once and in order: each part gets in its constructor what it depends on.
+
+What happens later, in which order parts start and stop, is in `app.life`; the HTTP servers are in `app.endpoints`.
+The followers of the caches are registered in one place (`_follow`): it answers what happens when an object changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aiohttp
+
+from controller.announce.announcer import Announcer
+from controller.announce.events import EventPoster
+from controller.api.livekitserver import DEFAULT_SERVER
+from controller.api.names import MATCH
+from controller.backends.bundle import Backends
+from controller.backends.identity import ReplicaIdentity
+from controller.backends.lease import Leadership, LeaseTimes
+from controller.backends.pools import Pools
+from controller.backends.servers import Server, Servers
+from controller.backends.tokens import IssuedTokens
+from controller.clients.connection import KubernetesConnection
+from controller.clients.kubernetes import KubernetesClient
+from controller.clients.livekit import LiveKitClient
+from controller.clients.redis.client import Redis
+from controller.clock import ServerClock
+from controller.loop.recipes import Recipes
+from controller.loop.reconcile import Reconciler
+from controller.loop.record import Recorder
+from controller.loop.work_queue import WorkQueue
+from controller.loop.worker import Worker
+from controller.settings import Settings
+from controller.telemetry.health import Health
+from controller.triggers.kubernetes import KubernetesTrigger
+from controller.triggers.poll import Poller
+from controller.triggers.router import Router
+from controller.views.audit import AuditView
+from controller.views.cache import ObjectCache
+from controller.views.calls import CallIndex
+from controller.views.finished import FinishedMatches
+from controller.views.heartbeats import HeartbeatView
+from controller.views.livekit import LiveKitView
+
+LEASE_NAME = "roomkeeper-shard-0"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One replica, wired; nothing of it runs yet."""
+
+    settings: Settings
+    replica: str
+    clock: ServerClock
+    connection: KubernetesConnection
+    redis: Redis
+    backends: Backends
+    queue: WorkQueue
+    router: Router
+    worker: Worker
+    pollers: tuple[Poller, ...]
+    trigger: KubernetesTrigger
+    events: EventPoster
+    health: Health
+
+
+def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.ClientSession, recipes: Recipes) -> Parts:
+    """Make all parts of a replica for the kinds of `recipes`. Call it inside a running event loop.
+
+    `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
+    """
+    clock, queue, redis = ServerClock(), WorkQueue(), Redis.from_url(settings.redis_url)
+    identity = ReplicaIdentity.of_this_process()
+    kubernetes = KubernetesClient(connection, clock)
+    caches = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
+    servers = Servers([_default_server(settings, http, clock)])
+    router = Router(settings.cluster_id, servers, queue.enqueue)
+    tokens = IssuedTokens(clock)
+    leadership = Leadership(
+        kubernetes,
+        clock,
+        identity,
+        namespace=settings.namespace,
+        name=LEASE_NAME,
+        times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
+    )
+    pools = Pools(
+        redis,
+        settings.cluster_id,
+        clock,
+        matches=caches[MATCH].in_namespace,
+        confirm=leadership.confirm,
+        outdated=leadership.outdated,
+        restored=(tokens.match_restored, router.match_restored),
+    )
+    backends = Backends(
+        cluster_id=settings.cluster_id,
+        clock=clock,
+        kubernetes=kubernetes,
+        servers=servers,
+        pools=pools,
+        caches=caches,
+        tokens=tokens,
+        leadership=leadership,
+        heartbeats=HeartbeatView(
+            settings.heartbeat_seconds * settings.heartbeat_misses,
+            decide_alone=settings.heartbeat_decides == "Alone",
+        ),
+        audit=AuditView(),
+        calls=CallIndex(),
+        finished=FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit),
+        serves_flags=settings.legacy_flags,
+    )
+    events = EventPoster(kubernetes, clock, str(identity))
+    recorder = Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None
+    reconciler = Reconciler(recipes, backends, queue, Announcer(events, clock), recorder)
+    _follow(backends, router, reconciler)
+    return Parts(
+        settings=settings,
+        replica=str(identity),
+        clock=clock,
+        connection=connection,
+        redis=redis,
+        backends=backends,
+        queue=queue,
+        router=router,
+        worker=Worker(reconciler, queue, clock, concurrency=settings.concurrency),
+        pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
+        events=events,
+        health=Health(),
+    )
+
+
+def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
+    """Register everything that follows the caches and the servers, in the order in which it is told.
+
+    Views take a new version in before the router wakes a key for it.
+    """
+    matches = backends.matches
+    matches.follow(kept=backends.calls.kept, gone=backends.calls.gone)
+    matches.follow(kept=backends.finished.kept, gone=backends.finished.gone)
+    matches.follow(gone=backends.tokens.match_gone)
+    matches.follow(gone=backends.audit.match_gone)
+    for kind, cache in backends.caches.items():
+        cache.follow(gone=reconciler.forget)
+        router.follow_cache(kind, cache)
+    router.follow_servers()
+
+
+def _default_server(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock) -> Server:
+    secret = settings.livekit_api_secret.get_secret_value()
+    client = LiveKitClient(http, settings.api_url, settings.livekit_api_key, secret, clock)
+    return Server(DEFAULT_SERVER, settings.public_url, settings.livekit_api_key, secret, client, LiveKitView())

@@ -1,0 +1,138 @@
+"""The registry of kinds: one row per kind, with all that the loop needs to know about it.
+
+A further kind is one more row and the modules that the row names; nothing else in the loop, the caches or the watch
+knows a kind by name. Rows are in the order in which their keys begin after a start: Rooms first, because clients give
+up a room that stays lost. Neighbors: `loop.reconcile` runs a row, `loop.record` dumps what a row saw and decided,
+`app.wiring` makes a cache for each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from controller.announce.announcer import Announcer
+from controller.api.failures import LastError
+from controller.api.match import Match, MatchStatus
+from controller.api.meta import ApiModel, Resource
+from controller.api.names import MATCH, ROOM, ResourceKind
+from controller.api.phases import MatchPhase, RoomPhase
+from controller.api.room import Room, RoomStatus
+from controller.backends.bundle import Backends
+from controller.facts.learned import Learned
+from controller.facts.match import MatchSeen
+from controller.facts.observation import Present, value_of
+from controller.facts.room import RoomSeen
+from controller.observe.match import observe_match
+from controller.observe.room import observe_room
+from controller.plan.actions import AnyAction
+from controller.plan.match import plan_match
+from controller.plan.room import plan_room
+from controller.plan.step import Plan
+from controller.status.match import match_status
+from controller.status.room import room_status
+
+D = TypeVar("D", bound=Resource)
+S = TypeVar("S")
+St = TypeVar("St", bound=ApiModel)
+
+
+def _nothing_known(_seen: Any, learned: Learned) -> Learned:
+    return learned
+
+
+def _never(_found: Any, _status: Any) -> bool:
+    return False
+
+
+def _always(_status: Any) -> bool:
+    return True
+
+
+def _silent(*_: Any) -> None:
+    """A kind that announces nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(Generic[D, S, St]):
+    """How one kind is observed, planned, described and announced.
+
+    `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it).
+    `known` tells what the next round of the same reconcile need not read again.
+    `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
+    `is_quiet(status)` tells whether our own write of it concerns no other key.
+    `acted(announcer, found, actions)` announces what no status will say; `announce(announcer, found, status,
+    first_seen)` what a status that was written says.
+    """
+
+    kind: ResourceKind
+    model: type[D]
+    seen: type[S]
+    observe: Callable[[D, Backends, Learned], Awaitable[S]]
+    plan: Callable[[D, S, datetime], Plan]
+    status: Callable[[D, S, datetime, LastError | None], St]
+    known: Callable[[S, Learned], Learned] = _nothing_known
+    is_held_back: Callable[[D, St], bool] = _never
+    is_quiet: Callable[[St], bool] = _always
+    acted: Callable[[Announcer, D, tuple[AnyAction, ...]], None] = _silent
+    announce: Callable[[Announcer, D, St, datetime], None] = _silent
+
+
+Recipes = Mapping[ResourceKind, Recipe[Any, Any, Any]]
+
+
+def _match_known(seen: MatchSeen, learned: Learned) -> Learned:
+    return replace(learned, ledger=seen.ledger if isinstance(seen.ledger, Present) else None)
+
+
+def _room_known(seen: RoomSeen, learned: Learned) -> Learned:
+    return replace(learned, record=value_of(seen.record))
+
+
+def _match_is_transitional(match: Match, status: MatchStatus) -> bool:
+    """Whether the Match will most likely have left this phase in a moment."""
+    if status.phase is MatchPhase.TERMINATING:
+        return True
+    return match.status.phase is None and status.phase in {MatchPhase.PENDING, MatchPhase.CREATING}
+
+
+def _room_is_just_restored(room: Room, status: RoomStatus) -> bool:
+    """Whether the Room was lost and is there again: other lost rooms are restored before any status is written."""
+    return status.restores != room.status.restores and status.phase is RoomPhase.ACTIVE
+
+
+def _room_concerns_its_own_key_only(status: RoomStatus) -> bool:
+    """A Room that is over concerns its Match."""
+    return status.phase not in {RoomPhase.TERMINATED, RoomPhase.FAILED}
+
+
+ROOMS: Recipe[Room, RoomSeen, RoomStatus] = Recipe(
+    kind=ROOM,
+    model=Room,
+    seen=RoomSeen,
+    observe=observe_room,
+    plan=plan_room,
+    status=room_status,
+    known=_room_known,
+    is_held_back=_room_is_just_restored,
+    is_quiet=_room_concerns_its_own_key_only,
+    acted=Announcer.room_acted,
+    announce=Announcer.room_written,
+)
+
+MATCHES: Recipe[Match, MatchSeen, MatchStatus] = Recipe(
+    kind=MATCH,
+    model=Match,
+    seen=MatchSeen,
+    observe=observe_match,
+    plan=plan_match,
+    status=match_status,
+    known=_match_known,
+    is_held_back=_match_is_transitional,
+    acted=Announcer.match_acted,
+    announce=Announcer.match_written,
+)
+
+RECIPES: Recipes = {recipe.kind: recipe for recipe in (ROOMS, MATCHES)}

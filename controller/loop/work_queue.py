@@ -1,0 +1,85 @@
+"""The door of the loop: triggers enqueue keys here, the worker takes them.
+
+It adds to the bookkeeping of `loop.queue` what a running operator needs: it is closed until the lease is held, it looks
+up each wake in the table of `loop.wakes`, and it measures how long keys wait. It exists before everything that wakes
+keys and before the worker, so that each of them gets it in its constructor. Neighbors: `loop.worker` takes keys,
+`loop.reconcile` reports that a key is being observed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from controller.loop.key import Key
+from controller.loop.queue import KeyQueue
+from controller.loop.wakes import WAKES, Wake
+from controller.telemetry import metrics
+
+
+class WorkQueue:
+    """Keys that wait for a reconcile, each of them once."""
+
+    def __init__(self) -> None:
+        self._keys = KeyQueue()
+        self._asked_at: dict[Key, float] = {}
+        self._followers: list[Callable[[], None]] = []
+        self._open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether keys are taken in: from `open` to `close`."""
+        return self._open
+
+    def follow(self, added: Callable[[], None]) -> None:
+        """Call `added` after each key that was enqueued."""
+        self._followers.append(added)
+
+    def open(self) -> None:
+        """Take keys in from now on."""
+        self._open = True
+
+    def close(self) -> None:
+        """Forget the keys that wait, and take in no others. Keys in hand stay in hand."""
+        self._open = False
+        self._keys.clear()
+        self._asked_at.clear()
+
+    def enqueue(self, key: Key, wake: Wake) -> None:
+        """Ask for a reconcile of `key`. Without effect while the queue is closed: every key follows its opening."""
+        if not self._open:
+            return
+        metrics.triggered(wake)
+        self._asked_at.setdefault(key, time.monotonic())
+        rule = WAKES[wake]
+        self._keys.add(key, needs_read=rule.needs_read, urgent=rule.urgent)
+        for added in self._followers:
+            added()
+
+    def take(self) -> Key | None:
+        """The next key, which is in hand from then on; None if no key waits, or the queue is closed."""
+        key = self._keys.pop() if self._open else None
+        if key is not None:
+            now = time.monotonic()
+            metrics.queue_wait_seconds.observe(now - self._asked_at.pop(key, now))
+        return key
+
+    def observing(self, key: Key, *, reads: bool) -> None:
+        """`key` is about to be observed: the wakes until now are covered by that.
+
+        `reads` tells whether the backends are read for it, or only what is in memory.
+        """
+        if self._keys.seen(key, reads=reads):
+            self._asked_at.pop(key, None)
+
+    def done(self, key: Key) -> None:
+        """`key` is no longer in hand; it waits again if it was enqueued meanwhile."""
+        self._keys.done(key)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def in_hand(self) -> int:
+        """Number of keys that are being reconciled."""
+        return self._keys.in_hand
