@@ -180,9 +180,9 @@ def test_only_writes_of_what_a_match_brings_are_counted() -> None:
 
 def test_a_profile_is_summed_up_by_function_and_by_package() -> None:
     stacks = [
-        "main (controller/cli.main.py:1);run (controller/loop/worker.py:5);call (redis/client.py:7) 30",
-        "main (controller/cli.main.py:1);run (controller/loop/worker.py:5) 10",
-        "main (controller/cli.main.py:1);call (redis/client.py:7);call (redis/client.py:7) 10",
+        "main (controller/cli/main.py:1);run (controller/loop/worker.py:5);call (redis/client.py:7) 30",
+        "main (controller/cli/main.py:1);run (controller/loop/worker.py:5) 10",
+        "main (controller/cli/main.py:1);call (redis/client.py:7);call (redis/client.py:7) 10",
         "_worker (concurrent/futures/thread.py:69) 500",
         "",
     ]
