@@ -1,7 +1,7 @@
 """How long a failed key waits: exponential per key, with full jitter, forgotten at the first success.
 
 Jitter after Marc Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015): many keys that failed for one
-reason must not come back at one moment. Neighbour: `loop.worker`.
+reason must not come back at one moment. Neighbor: `loop.worker`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Backoff:
     ) -> None:
         self._base_seconds = base_seconds
         self._cap_seconds = cap_seconds
-        self._rng = rng or random.Random()  # noqa: S311 (spreads load; nothing secret hangs on it)
+        self._rng = rng or random.Random()  # noqa: S311 (spreads load; no secret depends on it)
         self._failures: dict[Key, int] = {}
 
     def failed(self, key: Key) -> float:

@@ -1,7 +1,7 @@
 """One heap of deadlines: the only way in which time itself causes a reconcile.
 
-A plan that waits returns a moment instead of sleeping. There is at most one deadline per key, the latest one set:
-every reconcile computes it anew from the state. Times are server time (`controller.clock`). Neighbour: `loop.worker`,
+A plan that waits returns a moment instead of sleeping. There is at most one deadline per key, the latest one set,
+because every reconcile computes it from the state. Times are server time (`controller.clock`). Neighbor: `loop.worker`,
 which owns the one timer.
 """
 
@@ -14,7 +14,7 @@ from controller.loop.key import Key
 
 
 class Deadlines:
-    """Key → the moment at which it wants to be looked at again."""
+    """The next moment at which each key is to be reconciled."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, Key]] = []

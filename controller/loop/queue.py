@@ -1,9 +1,9 @@
 """The queue of keys: each key once, never in two hands, and no namespace ahead of another.
 
-Pure bookkeeping without I/O or asyncio; `loop.worker` turns it into running tasks. The contract is that of
-client-go's workqueue (a key added while in hand comes back once when it is done), plus fairness: keys are taken from
-the namespaces in turn, so ten thousand new Matches of one pool delay a single one of another by one place. Urgent keys
-come before all others, in their own order: a room that LiveKit lost is worth nothing once its people have given up.
+Pure bookkeeping without I/O or asyncio; `loop.work_queue` opens it to the operator. The contract is that of client-go's
+workqueue (a key added while in hand comes back once when it is done), plus fairness: keys are taken from the namespaces
+in turn, so ten thousand new Matches of one namespace delay a single one of another by one place. Urgent keys come
+before all others, in the order in which they came: a lost room is useless once its clients have given up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from controller.loop.key import Key
 
 
 class KeyQueue:
-    """Keys that want a reconcile."""
+    """Keys that wait for a reconcile."""
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[str, deque[Key]] = OrderedDict()
@@ -25,16 +25,16 @@ class KeyQueue:
         self._urgent_again: set[Key] = set()
 
     def add(self, key: Key, *, needs_read: bool = True, urgent: bool = False) -> None:
-        """Ask for a reconcile of `key`; a key that already waits is not added twice, but may become urgent.
+        """Ask for a reconcile of `key`. A key that already waits is not added twice, but may become urgent.
 
-        `needs_read` tells whether what happened shows only when the backends are read again.
+        `needs_read` tells whether the change shows only when the backends are read again.
         """
         if key in self._in_hand:
             self._again[key] = needs_read or self._again.get(key, False)
             if urgent:
                 self._urgent_again.add(key)
         elif urgent:
-            # Where it waits in its lane already, that entry is passed over once this one was taken.
+            # If it waits in its lane already, `pop` skips that entry after this one was taken.
             self._waiting.add(key)
             self._urgent.append(key)
         elif key not in self._waiting:
@@ -59,10 +59,10 @@ class KeyQueue:
             self.add(key, urgent=urgent)
 
     def seen(self, key: Key, *, reads: bool) -> bool:
-        """`key`, in hand, is looked at now: what it was added for until this moment is covered.
+        """`key`, in hand, is observed now: this covers everything for which it was added until this moment.
 
-        Without `reads` (only what is in memory is looked at) that holds for what needs no read. Returns whether `key`
-        is covered, and so does not come back.
+        Without `reads` (only memory is observed) it covers only additions that need no read. Returns whether `key` is
+        covered, and so does not come back.
         """
         if reads or not self._again.get(key, False):
             self._again.pop(key, None)

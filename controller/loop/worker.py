@@ -34,8 +34,8 @@ _CONFLICTS_IN_A_ROW = 3
 class Result:
     """What a reconcile leaves behind.
 
-    `deadline` is when the key wants to be looked at again if nothing else happens. `error` is what kept it from
-    getting on; the key then comes back after its backoff.
+    `deadline` is when the key is to be reconciled again if nothing else happens. `error` is what stopped it; the key
+    then comes back after its backoff.
     """
 
     deadline: datetime | None = None
@@ -117,7 +117,7 @@ class Worker:
             outcome = self._interpret(key, result)
         except LeadershipLost as error:
             outcome = "not-leader"
-            # The lease may only be short: should it be renewed, nobody else would wake this key. `stop` forgets it.
+            # The lease may only be short: if it is renewed, nothing else wakes this key. `stop` forgets the deadline.
             self._retry(key)
             log.info("reconcile given up", key=str(key), why=str(error))
         except TimeoutError:
@@ -139,7 +139,7 @@ class Worker:
             self._set_deadline(key, result.deadline)
             return "ok"
         if isinstance(result.error, Conflict) and self._backoff.failures(key) < _CONFLICTS_IN_A_ROW:
-            # Somebody else was faster; the cache has been refreshed, so look again almost at once.
+            # Another writer was faster. The cache has been refreshed, so try again almost at once.
             self._backoff.failed(key)
             self._set_deadline(key, self._clock.now() + timedelta(seconds=_CONFLICT_PAUSE_SECONDS))
             return "conflict"

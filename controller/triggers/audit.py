@@ -1,13 +1,15 @@
-"""The slowest witness: whether Redis is still the one we know, and still says what our ledgers say.
+"""The slowest witness: it checks that Redis did not lose its data, and that its records agree with our ledgers.
 
-A few reads per pool and round, whatever the number of calls: the incarnation each time (so a loss of data is noticed
-also where nothing is being written), and of some live calls in turn the users' records and the room's tombstone.
+Each round makes a few reads per pool, whatever the number of calls. It reads the incarnation every time, so a loss of
+data is noticed even where nothing is written. For some live calls in turn it reads the users' records and the room's
+tombstone.
 
-It also opens pools, and nobody else does for those in which people only wait: signals and heartbeats are read of open
-pools alone. An operator of the whole cluster is told of no namespaces, so it looks through the names of all keys of
-Redis when it begins to lead, and again ten minutes after each time. That costs up to 10 000 names a second, in twenty
-steps of 500: less than 1 % of the server's time, 100 s for a million keys, and nobody waits for more than one step. (An
-index that `enqueue` keeps would be in another slot of a Redis Cluster than the pool.)
+The auditor is also the only part that opens a pool in which users merely wait, because signals and heartbeats are read
+from open pools alone. An operator of the whole cluster has no list of namespaces. It therefore scans the names of all
+keys of Redis when it begins to lead, and again ten minutes after each scan. A scan reads at most 10 000 names a second
+in twenty steps of 500: less than 1 % of the server's time, 100 s for a million keys, and no other client waits for more
+than one step. (An index that `enqueue` maintains would be in another slot of a Redis Cluster than the pool.) Neighbors:
+`views.audit` keeps the findings, `triggers.router` wakes the Matches.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _SEARCH_AGAIN_SECONDS = 600.0
 
 
 class Auditor:
-    """Reads all pools of this replica in turn; `namespaces` are those it was told to serve, if it was."""
+    """Reads all pools of this replica in turn. `namespaces` are those of the settings; empty for the whole cluster."""
 
     def __init__(
         self, backends: Backends, router: Router, interval_seconds: float, namespaces: tuple[str, ...]
@@ -55,7 +57,7 @@ class Auditor:
                 group.create_task(self._search())
 
     async def search(self) -> None:
-        """Find the pools in which somebody waits, and open them. Raises BackendError, LeadershipLost."""
+        """Find the pools in which users wait, and open them. Raises BackendError, LeadershipLost."""
         redis = self._backends.pools.unbound("any").redis
         cursor = "0"
         while True:
@@ -67,14 +69,14 @@ class Auditor:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _open(self, namespace: str) -> None:
-        """One that cannot be opened is left to the next search; those behind it are found all the same."""
+        """Open one pool. If Redis refuses, the next search tries again, and this search goes on."""
         try:
             await self._backends.pools.get(namespace)
         except BackendUnavailable:
             raise
         except BackendError as error:
             tell = log.debug if error.retryable else log.warning
-            tell("a pool in which people wait cannot be opened", namespace=namespace, error=str(error))
+            tell("a pool with waiting users cannot be opened", namespace=namespace, error=str(error))
 
     async def _search(self) -> None:
         while True:
@@ -82,16 +84,16 @@ class Auditor:
             try:
                 await self.search()
             except BackendRefused as error:
-                log.warning("pools in which people wait cannot be looked for", error=str(error))
+                log.warning("pools with waiting users cannot be searched", error=str(error))
             except (BackendError, LeadershipLost) as error:
-                log.debug("pools in which people wait cannot be looked for at the moment", error=str(error))
+                log.debug("pools with waiting users cannot be searched at the moment", error=str(error))
                 pause_seconds = self._interval_seconds
             await asyncio.sleep(pause_seconds)
 
     async def _audit_all(self) -> None:
         while True:
-            # Also the pools that nobody has opened yet: after a restart neither a call that goes on nor somebody who
-            # waits needs a write.
+            # Pools that are not open yet are audited too: after a restart, a call that goes on and a user who waits
+            # need no write that would open their pool.
             for namespace in {
                 *self._namespaces,
                 *self._backends.pools.namespaces(),
@@ -111,13 +113,13 @@ class Auditor:
             await self._backends.pools.get(namespace)
             return
         calls = [call for call in self._next(namespace) if self._backends.calls.has(namespace, call.uid)]
-        findings = await asyncio.gather(*(_look_at(pool, call) for call in calls))
+        findings = await asyncio.gather(*(_audit_call(pool, call) for call in calls))
         names = {call.uid: call.name for call in calls}
         for uid in self._backends.audit.found(dict(zip(names, findings, strict=True))):
             self._router.match_woken(namespace, names[uid], Wake.AUDIT)
 
     def _next(self, namespace: str) -> list[Call]:
-        """The calls whose turn it is; when all have been looked at it begins anew."""
+        """The calls whose turn it is. After the last one the turn starts again."""
         turn = self._turns.get(namespace) or (call for call in self._backends.calls.of(namespace) if call.is_up)
         chosen = list(itertools.islice(turn, _AT_ONCE))
         self._turns[namespace] = turn
@@ -126,7 +128,7 @@ class Auditor:
         return chosen
 
 
-async def _look_at(pool: Pool, call: Call) -> AuditFacts:
+async def _audit_call(pool: Pool, call: Call) -> AuditFacts:
     holders = await asyncio.gather(*(pool.holder(identity) for identity in call.identities))
     strays = {identity for identity, holder in zip(call.identities, holders, strict=True) if holder != call.uid}
     is_buried = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)

@@ -1,7 +1,7 @@
-"""Flags of older clients: read for everybody in a call, twice a second, and treated as signals.
+"""Flags of older clients: read for every user in a call, twice a second, and treated as signals.
 
-With many users a tick reads the next few hundred of them, so that its cost is bounded. Which flags mean what is in
-`clients.redis.inbox`.
+A tick reads at most a few hundred users, so its cost is bounded. `clients.redis.inbox` has the meaning of each flag;
+`triggers.signals` notes them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class FlagPoller:
         self._offset += _USERS_PER_TICK
 
     async def _try(self, namespace: str, flag: Flag) -> None:
-        """Note one flag. One that cannot be noted holds up no other, unless Redis is away for all of them."""
+        """Note one flag. A flag that Redis refuses does not stop the others. Raises BackendUnavailable."""
         try:
             await self._take(namespace, flag)
         except BackendUnavailable:

@@ -1,8 +1,9 @@
-"""Heartbeats as a witness: one read per interval and pool tells who has fallen silent.
+"""Heartbeats as a witness: one read per interval and pool tells which users have stopped sending them.
 
-Whoever waits and is silent leaves the queue; whoever is in a call has their Match woken up, and what follows is the
-planner's decision (`rules.timeouts`). Where LiveKit says that media is up, the gateway is in trouble: that is told of.
-While Redis is away nobody can beat, so of what was not heard then nothing is concluded.
+A silent user who waits leaves the queue. A silent user in a call has their Match woken, and the planner decides what
+follows (`rules.timeouts`). Where LiveKit says that media is up, the gateway is in trouble, and a warning says so. While
+Redis is away no client can send heartbeats, so silence from that time counts for nothing. Neighbors: `views.heartbeats`
+keeps who is silent, `clients.redis.inbox` reads.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from controller.views.calls import Call
 log = structlog.get_logger(__name__)
 
 
-class Listening:
-    """For how long a pool has been read without a gap: silence counts only where somebody listened."""
+class ReadGaps:
+    """How long each pool has been read without a gap. Silence counts only where we listened all the time."""
 
     def __init__(self, silence_seconds: float) -> None:
         self._silence = timedelta(seconds=silence_seconds)
@@ -34,7 +35,7 @@ class Listening:
         self._last: dict[str, datetime] = {}
 
     def read(self, namespace: str, at: datetime) -> bool:
-        """Whether a read at that moment may find somebody silent who was not before."""
+        """Note a read of a pool. Whether it may find users silent who were not silent before."""
         if at - self._last.get(namespace, datetime.min.replace(tzinfo=at.tzinfo)) > self._silence / 2:
             self._since[namespace] = at
         self._last[namespace] = at
@@ -48,7 +49,7 @@ class HeartbeatReader:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
-        self._listening = Listening(backends.heartbeats.after_seconds)
+        self._gaps = ReadGaps(backends.heartbeats.after_seconds)
         self._refused: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
@@ -70,11 +71,11 @@ class HeartbeatReader:
             view.reach(namespace), for_seconds=view.after_seconds, late_after_seconds=view.late_after_seconds
         )
         now = self._backends.clock.now()
-        heard = view.heard(namespace, read, now, is_listened_to=self._listening.read(namespace, now))
+        heard = view.heard(namespace, read, now, is_listened_to=self._gaps.read(namespace, now))
         if heard.doubted:
             metrics.heartbeats_doubted.inc(heard.doubted)
             log.warning(
-                "many heartbeats stopped at once: a gateway is in trouble, and nobody counts as lost for it",
+                "many heartbeats stopped at once: a gateway is in trouble, and no user counts as lost for it",
                 namespace=namespace,
                 users=heard.doubted,
             )
@@ -102,7 +103,7 @@ class HeartbeatReader:
             )
 
     async def _expire(self, namespace: str, silent: set[str]) -> None:
-        """Whoever once beat, and waits without a word, waits no more."""
+        """Take silent users who once sent heartbeats out of the queue."""
         pool = await self._backends.pools.get(namespace)
         last_beat_ms = self._backends.heartbeats.silent(namespace)
         now_ms = milliseconds(self._backends.clock.now())
@@ -110,7 +111,7 @@ class HeartbeatReader:
             try:
                 reply = await Inbox(pool).expire(who, last_beat_ms[who], now_ms=now_ms)
             except BackendRefused as error:
-                self._tell_of_refusal(namespace, who, error)
+                self._warn_of_refusal(namespace, who, error)
                 continue
             self._backends.pools.check(namespace, reply)
             if reply is not Expiry.HELD:
@@ -118,10 +119,10 @@ class HeartbeatReader:
                 self._refused.discard((namespace, who))
             if reply is Expiry.IDLE:
                 metrics.waiters_expired.inc()
-                log.info("somebody waited without a word and left the queue", namespace=namespace, identity=who)
+                log.info("a waiting user was silent and left the queue", namespace=namespace, identity=who)
 
-    def _tell_of_refusal(self, namespace: str, who: str, error: BackendRefused) -> None:
-        """Once: what can never be done is tried at every interval, and keeps nobody else in the queue."""
+    def _warn_of_refusal(self, namespace: str, who: str, error: BackendRefused) -> None:
+        """Warn once per user: the removal is tried again at every interval, and the others are removed all the same."""
         tell = log.debug if (namespace, who) in self._refused else log.warning
-        tell("somebody silent cannot leave the queue", namespace=namespace, identity=who, error=str(error))
+        tell("a silent user cannot be taken out of the queue", namespace=namespace, identity=who, error=str(error))
         self._refused.add((namespace, who))

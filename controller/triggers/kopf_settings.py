@@ -1,7 +1,7 @@
-"""Settings under which kopf only watches: nothing is persisted, compared, posted, or paced.
+"""Settings under which kopf only watches: it persists, compares, posts and paces nothing.
 
-Neighbour: `triggers.kubernetes`. Why each is as it is was measured against real servers; kopf is pinned exactly, since
-this leans on its details.
+Each value was measured against real servers. kopf is pinned exactly, because these settings depend on its details.
+Neighbor: `triggers.kubernetes`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import kopf
 
 
 class NoDiffs(kopf.DiffBaseStorage):
-    """Remembers no earlier state of an object: kopf would copy the whole body for every event, and nobody asks."""
+    """Stores no earlier state of an object: kopf would copy the whole body for every event, and no handler reads it."""
 
     def build(self, **_: Any) -> Any:
         """An empty essence."""

@@ -1,9 +1,9 @@
-"""kopf's part: the watch of our kinds, and nothing else. An event's body goes to the cache; that is all a handler does.
+"""kopf's part: the watch of our kinds, and nothing else. A handler puts the body of an event into the cache.
 
-The handlers do no I/O, never touch `patch` and return nothing (why: kopf then writes nothing of its own). Our own
-chunked LIST is the gate at start and the broom afterwards, because kopf tells neither when its first listing is
-complete nor what vanished while a watch was broken. Neighbours: `views.cache` takes the bodies, `triggers.router`
-turns changes into keys.
+The handlers do no I/O, never touch `patch` and return nothing, so that kopf writes nothing of its own. Our own chunked
+LIST opens the gate at start and cleans up afterwards, because kopf tells neither when its first listing is complete nor
+which objects vanished while a watch was broken. Neighbors: `views.cache` takes the bodies, `triggers.router` turns
+changes into keys.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class KubernetesTrigger:
         self._namespaces = namespaces
 
     async def wait_for_crds(self) -> None:
-        """Return once our CRDs are established; say what is in the way as long as they are not."""
+        """Return once our CRDs are established. Until then, log what is missing."""
         said = ""
         while True:
             try:
@@ -68,7 +68,7 @@ class KubernetesTrigger:
             await asyncio.sleep(_START_PAUSE_SECONDS)
 
     async def first_sync(self) -> None:
-        """`sync`, repeated until it works: an API server that is away at our start comes back."""
+        """`sync`, repeated until it works: the API server may be away when the operator starts."""
         while True:
             try:
                 return await self.sync()
@@ -77,11 +77,11 @@ class KubernetesTrigger:
             await asyncio.sleep(_START_PAUSE_SECONDS)
 
     async def sync(self) -> None:
-        """LIST everything once, in pages; evict what the caches hold and the server no longer has."""
+        """LIST everything once, in pages; evict cached objects that the server no longer has."""
         await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches))
 
     async def resync_forever(self, interval_seconds: float) -> None:
-        """Repeat `sync` at intervals: deletions that a broken watch missed are found by this alone."""
+        """Repeat `sync` at intervals: nothing else finds deletions that a broken watch missed."""
         while True:
             await asyncio.sleep(interval_seconds)
             try:
@@ -98,7 +98,7 @@ class KubernetesTrigger:
             self._register(registry, kind, cache)
 
         @kopf.on.login(registry=registry)
-        async def login(**_: Any) -> kopf.AiohttpSession:  # a plain function would run in a thread, without our loop
+        async def login(**_: Any) -> kopf.AiohttpSession:  # kopf runs a plain function in a thread, without our loop
             return self._connection.for_kopf()
 
         try:
@@ -118,7 +118,7 @@ class KubernetesTrigger:
         events = metrics.watch_events.labels(kind.kind)
 
         @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
-        async def feed(event: Any, **_: Any) -> None:  # a plain function would run in a thread of its own
+        async def feed(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
             events.inc()
             if event["type"] == "DELETED":
                 cache.remove(event["object"])
@@ -135,7 +135,7 @@ class KubernetesTrigger:
                 for body in page["items"]:
                     cache.offer(body)
                     uids.add(body["metadata"]["uid"])
-                await asyncio.sleep(0)  # 10 000 objects must not hold up the lease
+                await asyncio.sleep(0)  # 10 000 objects must not delay the renewal of the lease
             evicted = cache.evict_missing(uids, version, namespace)
             if evicted:
                 log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)

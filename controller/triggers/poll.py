@@ -1,8 +1,9 @@
 """The second witness: one bulk ListRooms per LiveKit server and interval, whatever the number of Matches.
 
-ListParticipants follows only where a count has changed, somebody is still joining, or a webhook told of a change; a
-few at a time. What polling finds before any webhook told of it is counted. A server that has just fallen silent is
-asked again and again: one that comes back without its rooms has to get them before people's clients give up.
+ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
+list; a few requests at a time. A server that has just stopped answering is asked many times a second: if it comes back
+without its rooms, they have to be restored before the clients give up. Neighbors: `views.livekit` keeps the answers,
+`triggers.router` wakes the keys.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
 _EAGER_SECONDS = 0.03
-# Clients give up after 13 to 28 s.
+# LiveKit's clients give up after 13 to 28 s.
 _EAGER_FOR = timedelta(seconds=30)
 
 
 class Poller:
-    """Reads one server: in every term, `poll` once, then `run` until the term ends."""
+    """Reads one server while this replica leads: `poll` once, then `run` until the lease is lost."""
 
     def __init__(self, server: Server, router: Router, clock: Clock, cluster_id: str, interval_seconds: float) -> None:
         self._server = server
@@ -68,7 +69,7 @@ class Poller:
         try:
             while True:
                 await self.poll()
-                # A little jitter, so that replicas and servers do not all ask at one moment.
+                # Jitter, so that replicas do not all ask at one moment.
                 await asyncio.sleep(self._pause_seconds() * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
             self._is_running = False
@@ -88,7 +89,7 @@ class Poller:
             view.failed(sent_at, error.sentence)
             if not was_away:
                 log.warning("LiveKit does not answer; nothing is decided about its rooms", error=str(error))
-            self._tell_of_staleness()
+            self._announce_staleness()
             return
         if was_away:
             log.info("LiveKit answers again", rooms=len(rooms))
@@ -97,7 +98,7 @@ class Poller:
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
         self._router.rooms_changed(name for name in waiting if not is_missing[name])
-        self._tell_of_staleness()
+        self._announce_staleness()
         await asyncio.gather(*(self.count(name) for name in recount))
 
     async def count(self, name: str) -> None:
@@ -123,12 +124,12 @@ class Poller:
         return ours or self._router.has_room(room.name)
 
     def _waiting(self, now: datetime) -> list[str]:
-        """Rooms of which nothing is known: what they wait for can be decided once they are listed, or not."""
+        """Rooms about which nothing is known: the first list decides what they wait for."""
         view = self._server.view
         return [name for name in self._router.livekit_names(self._server) if isinstance(view.room(name, now), Unknown)]
 
-    def _tell_of_staleness(self) -> None:
-        """All Rooms look again when the server has been silent for too long, and when it no longer is."""
+    def _announce_staleness(self) -> None:
+        """Wake all Rooms of the server when it has been silent for too long, and when it answers again."""
         stale = is_stale(self._server.view.silent_since, self._clock.now())
         if stale is not self._is_stale:
             self._is_stale = stale

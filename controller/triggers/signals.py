@@ -1,8 +1,9 @@
-"""Signals of gateways: read from the stream `signals` of each pool, noted in the ledgers, and the Matches woken up.
+"""Signals of gateways: read from the stream `signals` of each pool and noted in the ledger of their Match.
 
-Where reading had got to is kept in Redis, so that what is sent while nobody listens is heard later; a signal that is
-read twice is noted once. One that makes no sense is passed over: it must not hold up those behind it. Whoever asked for
-something of which nothing comes is told so, through `notify:<id>`.
+The position of the reader is kept in Redis, so signals that arrive while no operator runs are read later. A signal that
+is read twice is noted once. A malformed signal is skipped, because it must not stop those behind it. A user whose
+signal is refused gets a notice through `notify:<id>`. Neighbors: `triggers.stream` reads the streams, `triggers.router`
+wakes the Matches.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from controller.triggers.router import Router
 log = structlog.get_logger(__name__)
 
 _KINDS = ", ".join(SignalKind)
-# These are said about a user, not by them.
+# Others send these about a user; the user did not.
 _BY_OTHERS = frozenset({SignalKind.DISCONNECT, SignalKind.SUSPECT})
 
 
@@ -44,11 +45,11 @@ class SignalSource:
         return Keys(self._cluster_id, namespace).signals()
 
     async def start(self, namespace: str) -> str:
-        """The entry that was dealt with last, by us or by a predecessor."""
+        """The id of the last entry that was handled, by this replica or by a predecessor."""
         return await Inbox(await self._pools.get(namespace)).signals_done()
 
     async def take(self, namespace: str, entry: StreamEntry) -> None:
-        """Note it. Raises BackendError or LeadershipLost if that cannot be done now, or never."""
+        """Note the signal. Raises BackendError or LeadershipLost if that is not possible now, or never will be."""
         signal = _parse(entry)
         outcome = (
             "malformed"
@@ -60,7 +61,7 @@ class SignalSource:
             await self._refuse(namespace, entry, outcome)
 
     async def done(self, namespace: str, entry_id: str) -> None:
-        """Remember how far it was read, for whoever reads on after us."""
+        """Store the position, for the replica that reads next."""
         await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
 
     async def _refuse(self, namespace: str, entry: StreamEntry, why: str) -> None:
@@ -73,9 +74,9 @@ class SignalSource:
 
 
 async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str, signal: Signal) -> str:
-    """Note one signal in the ledger and wake its Match; what came of it in one word.
+    """Note one signal in the ledger and wake its Match; the result in one word.
 
-    A signal that names no Match is about the one that holds the user.
+    A signal that names no Match is about the Match that holds the user. Raises BackendError, LeadershipLost.
     """
     inbox = Inbox(await pools.get(namespace))
     if not signal.uid:
@@ -85,7 +86,7 @@ async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str
     reply = await inbox.signal(signal, now_ms=milliseconds(clock.now()))
     pools.check(namespace, reply)
     if isinstance(reply, Ignored):
-        # An older client's flag may stay, and is read twice a second.
+        # The flag of an older client may stay, and it is read twice a second.
         tell = log.debug if signal.is_flag else log.info
         tell("signal ignored", why=reply.value, kind=signal.kind.value, match=signal.uid, via=signal.via)
         return reply.value
@@ -101,7 +102,7 @@ def _parse(entry: StreamEntry) -> Signal | None:
     user, kind, uid = fields.get("user", ""), fields.get("type", ""), fields.get("match", "")
     if kind not in set(SignalKind) or not user:
         log.warning(
-            "signal passed over",
+            "signal skipped",
             stream=entry.stream,
             entry=entry.id,
             why=f"type {kind!r} is none of {_KINDS}" if user else "it names no user",

@@ -1,8 +1,9 @@
-"""What others write to streams in Redis: webhooks that another replica received, and signals of gateways.
+"""Streams in Redis that others write: webhooks that another replica received, and signals of gateways.
 
-One blocking read for all streams of all pools; each kind of stream is a `Source` that says where to begin and what to
-do with an entry. An entry is passed on at least once. What cannot be done now is tried again, and holds up its own
-stream alone; what can never be done (somebody wrote to a key that is not theirs, say) is told of and passed over.
+One blocking read serves all streams of all pools. Each kind of stream is a `Source`, which says where to begin and what
+to do with an entry. An entry is handled at least once. An entry that cannot be handled now is tried again, and stops
+its own stream alone. An entry that can never be handled (a key has another type, for example) is logged and skipped.
+Neighbors: `triggers.signals` is the other source, `clients.redis.client` reads.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = structlog.get_logger(__name__)
 _SHARD = 0
 _BLOCK_SECONDS = 1.0
 _GLANCE_SECONDS = 0.001
-# For a stream that cannot be read at all: whoever mends it need not restart us.
+# The pause for a stream that Redis refuses to read: after a repair the operator goes on without a restart.
 _REFUSED_SECONDS = 30.0
 
 
@@ -40,19 +41,19 @@ class Source(Protocol):
         ...
 
     async def take(self, namespace: str, entry: StreamEntry) -> None:
-        """Deal with a new entry. Where it raises BackendError it comes again, unless the backend has refused it."""
+        """Handle a new entry. After a BackendError it comes again, unless the backend refused it for good."""
         ...
 
     async def done(self, namespace: str, entry_id: str) -> None:
-        """All entries up to this one were dealt with. Where it raises BackendError, the last one comes again."""
+        """All entries up to this one were handled. After a BackendError the last one comes again."""
         ...
 
 
 class WebhookSource:
     """Webhooks that other replicas received.
 
-    What an event said is in the ledger already; an entry only wakes up the owner. Reading starts at the present (by
-    Redis' own ids), because everything is reconciled when a replica becomes the owner anyway.
+    The content of an event is in the ledger already; an entry only wakes the owner. Reading starts at the newest entry
+    (by Redis' own ids), because a new owner reconciles every key anyway.
     """
 
     def __init__(self, redis: Redis, cluster_id: str, replica: str, router: Router) -> None:
@@ -66,16 +67,16 @@ class WebhookSource:
         return Keys(self._cluster_id, namespace).webhooks(_SHARD)
 
     async def start(self, namespace: str) -> str:
-        """The present end."""
+        """The id of the newest entry."""
         return await self._redis.last_id(self.stream(namespace))
 
     async def take(self, namespace: str, entry: StreamEntry) -> None:
-        """Wake up whom it is about."""
+        """Wake the keys of the room."""
         if entry.fields.get("replica") != self._replica:
             self._router.webhook_came(entry.fields.get("room", ""), entry.fields.get("event", ""), Wake.STREAM)
 
     async def done(self, namespace: str, entry_id: str) -> None:
-        """Nobody needs to know: the next owner begins at its own present."""
+        """Store nothing: the next owner begins at the newest entry."""
 
 
 class StreamReader:
@@ -100,7 +101,7 @@ class StreamReader:
                 await asyncio.sleep(_BLOCK_SECONDS)
 
     async def _follow(self) -> None:
-        """Take up the streams of new namespaces, and drop those that went."""
+        """Follow the streams of new namespaces, and drop those of namespaces that are gone."""
         self._followed = {
             source.stream(namespace): (source, namespace)
             for namespace in self._namespaces()
@@ -132,12 +133,12 @@ class StreamReader:
             by_stream.setdefault(entry.stream, []).append(entry)
         for stream, of_stream in by_stream.items():
             try:
-                await self._deal(stream, of_stream)
+                await self._handle(stream, of_stream)
             except (BackendError, LeadershipLost) as error:
                 self._rest(stream, error)
 
     async def _read_each(self, positions: Mapping[str, str]) -> tuple[StreamEntry, ...]:
-        """One of the streams makes the read of all of them fail: it is found, and left out for a while."""
+        """One stream makes the read of all streams fail: find it, and leave it out for a while."""
         entries: list[StreamEntry] = []
         for stream, position in positions.items():
             try:
@@ -146,7 +147,7 @@ class StreamReader:
                 self._rest(stream, error)
         return tuple(entries)
 
-    async def _deal(self, stream: str, entries: Sequence[StreamEntry]) -> None:
+    async def _handle(self, stream: str, entries: Sequence[StreamEntry]) -> None:
         source, namespace = self._followed[stream]
         last_id = entries[-1].id
         for entry in entries:
@@ -157,7 +158,7 @@ class StreamReader:
         self._positions[stream] = last_id
 
     def _rest(self, stream: str, error: Exception) -> None:
-        """Leave a stream alone until what is wrong with it may have passed; the others go on."""
+        """Leave a stream alone for a while after an error; the others go on."""
         is_passing = _is_passing(error)
         tell = log.debug if is_passing else log.warning
         tell("a stream cannot be read", stream=stream, error=str(error))
@@ -169,15 +170,15 @@ class StreamReader:
         return [stream for stream in streams if self._resting.get(stream, now) <= now]
 
 
-async def _unless_refused(dealing: Awaitable[None], stream: str, entry_id: str) -> None:
-    """What the backend will always refuse must not hold up what comes after it."""
+async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str) -> None:
+    """Skip an entry that the backend will always refuse: it must not stop those behind it."""
     try:
-        await dealing
+        await handling
     except BackendError as error:
         if _is_passing(error):
             raise
         log.warning(
-            "an entry of a stream cannot be dealt with, and is passed over",
+            "an entry of a stream cannot be handled, and is skipped",
             stream=stream,
             entry=entry_id,
             error=str(error),
@@ -185,5 +186,5 @@ async def _unless_refused(dealing: Awaitable[None], stream: str, entry_id: str) 
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether the same call may succeed later. Credentials that are wrong are nothing that an entry can help."""
+    """Whether the same request may succeed later. Wrong credentials are no fault of the entry: they count as passing."""
     return not isinstance(error, BackendError) or error.retryable or isinstance(error, Forbidden)

@@ -1,9 +1,9 @@
 """LiveKit's webhooks: verified over the raw body, written to Redis, answered, and only then acted upon.
 
-LiveKit retries 5xx and refused connections and counts every other 4xx as delivered, so whatever may pass is answered
-with 5xx and only what can never become valid with 4xx. Webhooks are lossy hints: dedupe and order are the ledger's
-business (`witness` script), loss is the poller's. A Room message holds `turn_password`: nothing of it is passed on but
-the fields that are named here.
+LiveKit retries 5xx and refused connections, and counts every other 4xx as delivered. So an error that may pass gets a
+5xx, and only a request that can never become valid gets a 4xx. Webhooks are lossy hints: the ledger (`witness` script)
+handles duplicates and order, the poller handles losses. A Room message holds `turn_password`, so only the fields that
+are named here are read from it. Neighbors: `app.endpoints` mounts the handler, `triggers.router` wakes the keys.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ log = structlog.get_logger(__name__)
 PATH = "/livekit/webhook"
 MAX_BODY_BYTES = 256 * 1024
 _LEEWAY_SECONDS = 60
-# When a token is valid is judged by our own clock, not by the machine's, which the library would ask.
+# Our own clock decides whether a token is valid: the library would ask the machine's, which may be wrong.
 _OPTIONS: Options = {"require": ["exp", "iss"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 
 
 class _Message(BaseModel):
-    """protojson: camelCase, zero values left out, 64-bit numbers as texts; whatever we do not name is dropped."""
+    """protojson: camelCase, zero values left out, 64-bit numbers as strings. Fields without a name here are dropped."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
 

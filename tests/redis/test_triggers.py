@@ -95,7 +95,7 @@ class Bench:
         """Listen for long enough, and then read so many times."""
         reader = HeartbeatReader(self.backends, self.router, 5.0)
         for _ in range(3):
-            reader._listening.read(self.worlds[0].keys.namespace, b.at(self.seconds))
+            reader._gaps.read(self.worlds[0].keys.namespace, b.at(self.seconds))
             self.seconds += 40
         for _ in range(times):
             await reader._read(self.worlds[0].keys.namespace)
@@ -170,7 +170,7 @@ async def test_a_signal_about_a_key_that_is_not_ours_holds_up_no_other(world: Wo
     for pool in (world, other):
         assert (await pool.ledger("m1")).wish is not None
     assert await Inbox(other.pool).signals_done() == last
-    assert {entry["log_level"] for entry in logs if "passed over" in entry["event"]} == {"warning"}
+    assert {entry["log_level"] for entry in logs if "is skipped" in entry["event"]} == {"warning"}
     assert await Inbox(world.pool).signals_done() != "0-0"
 
 

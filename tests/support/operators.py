@@ -28,8 +28,9 @@ _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=1)
 class Operator:
     """One process of `roomkeeper operator`."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path, program: str = "controller") -> None:
         self.name = name
+        self._program = program
         self.environment = dict(environment)
         self.url = f"http://127.0.0.1:{self.environment['ROOMKEEPER_METRICS_PORT']}"
         self.webhook_url = f"http://127.0.0.1:{self.environment['ROOMKEEPER_WEBHOOK_PORT']}/livekit/webhook"
@@ -51,7 +52,7 @@ class Operator:
         """Start it and wait until it is ready (its caches are synced; it may still wait for the lease)."""
         assert not self.running, f"operator {self.name} is running already"
         lied_to = ("tests.support.stepping_clock", f"{self.clock_off_seconds:g}")
-        module = lied_to if self.clock_off_seconds else ("controller",)
+        module = lied_to if self.clock_off_seconds else (self._program,)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *launched((sys.executable, "-m", *module, "operator")),
@@ -152,8 +153,8 @@ class Operators:
         await operator.start()
         return operator
 
-    def make(self, **settings: str) -> Operator:
-        """One more, not started yet."""
+    def make(self, program: str = "controller", **settings: str) -> Operator:
+        """One more, not started yet. `program` is the module that is run with the argument `operator`."""
         name = f"operator-{len(self._all) + 1}"
         given = {f"ROOMKEEPER_{key.upper()}": value for key, value in settings.items()}
         ports = {}
@@ -161,6 +162,6 @@ class Operators:
             ports = {f"ROOMKEEPER_{kind}_PORT": str(self._ports.take()) for kind in ("WEBHOOK", "METRICS")}
         own = {"ROOMKEEPER_WATCH_NAMESPACES": self._namespace, **ports}
         environment = {**bare_environment(), **self._where.operator_env, **own, **given}
-        operator = Operator(name, environment, self._directory / f"{name}.log")
+        operator = Operator(name, environment, self._directory / f"{name}.log", program)
         self._all.append(operator)
         return operator

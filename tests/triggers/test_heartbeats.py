@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.triggers.heartbeats import Listening
+from controller.triggers.heartbeats import ReadGaps
 from tests import values as b
 
 
@@ -21,15 +21,15 @@ from tests import values as b
     ],
 )
 def test_silence_counts_once_it_was_listened_to_without_a_gap(reads: list[float], counts: bool) -> None:
-    listening = Listening(90)
-    assert [listening.read("calls", b.at(seconds)) for seconds in reads][-1] is counts
+    gaps = ReadGaps(90)
+    assert [gaps.read("calls", b.at(seconds)) for seconds in reads][-1] is counts
 
 
 def test_a_gap_in_one_pool_concerns_no_other() -> None:
-    listening = Listening(90)
+    gaps = ReadGaps(90)
     for seconds in range(0, 120, 10):
-        listening.read("calls", b.at(seconds))
+        gaps.read("calls", b.at(seconds))
         if not 20 < seconds < 100:
-            listening.read("other", b.at(seconds))
-    assert listening.read("calls", b.at(120))
-    assert not listening.read("other", b.at(120))
+            gaps.read("other", b.at(seconds))
+    assert gaps.read("calls", b.at(120))
+    assert not gaps.read("other", b.at(120))
