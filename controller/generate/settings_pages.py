@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client.metrics import MetricWrapperBase
 
 from controller.generate.markdown import table
+from controller.loop.wakes import WAKES
 from controller.settings import Settings, variable
 from controller.telemetry import metrics
 
@@ -49,7 +50,17 @@ def metrics_page(header: str) -> str:
         "Metrics",
         "Served in Prometheus' text format at `http://HOST:METRICS_PORT/metrics`, beside `/livez` and `/readyz`.\n"
         "Times are in seconds. No label holds the name of a user, a Match or a room: their number is not bounded.",
-        table(("metric", "type", "labels", "meaning"), rows),
+        table(("metric", "type", "labels", "meaning"), rows) + "\n\n" + _wakes(),
+    )
+
+
+def _wakes() -> str:
+    """The values of the label `source`, from the loop's own table."""
+    rows = [(f"`{wake}`", "yes" if rule.urgent else "", rule.meaning) for wake, rule in WAKES.items()]
+    return (
+        "## Sources of wakes\n\n"
+        "The label `source` of `roomkeeper_triggers_total` says why a key was put into the queue.\n"
+        "Urgent keys go before all others.\n\n" + table(("source", "urgent", "meaning"), rows)
     )
 
 

@@ -186,5 +186,5 @@ async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str)
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether the same request may succeed later. Wrong credentials are no fault of the entry: they count as passing."""
+    """Whether the same request may succeed later. Wrong credentials are no fault of the entry, so they may pass."""
     return not isinstance(error, BackendError) or error.retryable or isinstance(error, Forbidden)
