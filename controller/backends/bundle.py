@@ -1,6 +1,6 @@
-"""Everything outside the process that a reconcile may touch, bundled once at the root and handed down.
+"""Everything outside the process that a reconcile may use, in one bundle that `app` builds.
 
-`observe` reads through it, `act` writes through it; `plan` and `status` never see it. Built by `app`.
+`observe` reads through it and `act` writes through it; `plan` and `status` never see it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SECRETS = Resource("", "v1", "secrets")
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Clients, caches and the lease."""
+    """The clients, the views and the lease."""
 
     cluster_id: str
     clock: Clock

@@ -1,4 +1,4 @@
-"""The LiveKit servers that rooms are placed on, each with its own client, its own view and its own failure."""
+"""The LiveKit servers on which rooms are placed, each with its own client and view."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controller.views.livekit import LiveKitView
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One LiveKit server: how it is called, where people connect, how it is asked, and what is known of it."""
+    """One LiveKit server: its name, its address for participants, its client, and the view of its rooms."""
 
     name: str
     public_url: str
@@ -21,6 +21,6 @@ class Server:
     view: LiveKitView
 
     def facts(self) -> ServerFacts:
-        """What planners are told of it."""
+        """The facts about this server that planners use."""
         view = self.view
         return ServerFacts(self.name, self.public_url, view.failure, view.answers_since, view.silent_since)
