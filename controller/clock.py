@@ -1,10 +1,10 @@
-"""The one clock at the root: the API server's time, carried on by this machine's monotonic clock.
+"""The clock of the operator: the API server's time, continued by this machine's monotonic clock.
 
-Deadlines compare with `creationTimestamp` and with what other replicas wrote, so the machine's own wall clock (which
-may step by minutes) is never asked. Every answer of the API server carries `Date`, cut to the second: the true time
-then was in [date, date + 1 s). Keeping the intersection of those intervals narrows the offset to milliseconds within
-a few answers; an empty intersection means that the server's clock was set, and the estimate starts
-again. Followers get the size of a large step.
+Deadlines are compared with `creationTimestamp` and with times that other replicas wrote, so the operator never uses the
+machine's own wall clock, which may step by minutes. Every answer of the API server carries a `Date`, truncated to the
+second: the true time of the answer was in [date, date + 1 s). The intersection of these intervals narrows the offset to
+milliseconds within a few answers. An empty intersection means that the server's clock was set: the estimate restarts,
+and followers get the size of a large step.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the loop needs of a clock; tests bring a virtual one."""
+    """The interface of a clock. Tests use a virtual one."""
 
     def now(self) -> datetime:
-        """The moment, in UTC."""
+        """The current time, in UTC."""
         ...
 
 
-_DRIFT = 200e-6  # 200 ppm: more than any clock that is kept by NTP
-_STEP_SECONDS = 10.0  # less is a difference between API servers that take turns, and nothing that windows cannot bear
+_DRIFT = 200e-6  # 200 ppm: more than the drift of any clock that NTP controls
+_STEP_SECONDS = 10.0  # smaller steps are differences between API servers that take turns, and deadlines tolerate them
 
 
 class ServerClock:
-    """Server time from `Date` headers plus a monotonic clock."""
+    """The server's time, from `Date` headers and a monotonic clock."""
 
     def __init__(self) -> None:
-        # Until the first answer arrives the machine's wall clock must do; nothing is decided before the first LIST.
+        # Before the first answer, this is the machine's wall clock. The operator decides nothing before the first LIST.
         self._low = self._high = time.time() - time.monotonic()
         self._informed = False
         self._observed_at = 0.0
@@ -46,22 +46,26 @@ class ServerClock:
         self._followers.append(stepped)
 
     def now(self) -> datetime:
-        """The moment, in UTC. It stands still, and never goes back, where the estimate becomes an earlier one."""
+        """The current time, in UTC. It never goes back: if the estimate becomes earlier, it stands still."""
         self._told = max(self._told, time.monotonic() + (self._low + self._high) / 2)
         return datetime.fromtimestamp(self._told, UTC)
 
     def observe(self, date_header: str, sent_monotonic: float, received_monotonic: float) -> None:
-        """Take in the `Date` header of an answer whose request was sent and received at these monotonic seconds."""
+        """Store the `Date` header of an answer.
+
+        `sent_monotonic` and `received_monotonic` are the monotonic times, in seconds, of the request and of the answer.
+        Malformed headers are ignored.
+        """
         if date_header != self._last_header:
             try:
                 self._last_date = parsedate_to_datetime(date_header).timestamp()
             except ValueError:
-                return  # a proxy's malformed header: the next answer will do
+                return  # a proxy sent a malformed header: the next answer has another one
             self._last_header = date_header
         date = self._last_date
         low, high = date - received_monotonic, date + 1.0 - sent_monotonic
         if self._informed:
-            # The two clocks drift apart: what was known is as much less precise as it is old.
+            # The two clocks drift apart, so the older the estimate, the less precise it is.
             drift = (received_monotonic - self._observed_at) * _DRIFT
             low, high = max(low, self._low - drift), min(high, self._high + drift)
         self._observed_at = received_monotonic

@@ -1,21 +1,21 @@
-"""The one tree of errors; every client translates what its library raises into it, at its boundary.
+"""The tree of errors. At its boundary, every client translates the exceptions of its library into these errors.
 
     RoomkeeperError
-    ├── SettingsError            a setting is wrong: the operator does not start
-    ├── LeadershipLost           the lease went to somebody else: nothing more may be written
-    └── BackendError             a call to Kubernetes, LiveKit or Redis did not work
-        ├── BackendUnavailable   no answer, or "not now": the call may be repeated
-        │   └── Overloaded       it answered "not now"
-        ├── BackendRefused       the backend said no: repeating the same call changes nothing
-        │   ├── NotFound         what the call names is not there
+    ├── SettingsError            a setting is wrong, and the operator does not start
+    ├── LeadershipLost           another replica holds the lease: this one must not write
+    └── BackendError             a request to Kubernetes, LiveKit or Redis failed
+        ├── BackendUnavailable   no answer, or "not now": the request may be repeated
+        │   └── Overloaded       the backend answered "not now"
+        ├── BackendRefused       the backend refused: repeating the request changes nothing
+        │   ├── NotFound         the named object does not exist
         │   ├── AlreadyExists    the name is taken
         │   ├── Conflict         a precondition (resourceVersion, uid) no longer holds
         │   ├── Forbidden        credentials or rights are missing
         │   └── Invalid          the object breaks a rule of its schema
         └── StateLost            the store lost its data (another Redis incarnation)
 
-`loop.worker` is the one place that turns them into retries; `act` never catches them. Messages are written for people
-and never hold a token, a secret or the body of an answer that may repeat one.
+Only `loop.worker` turns these errors into retries; `act` never catches them. The messages are written for users. They
+never contain a token, a secret, or the body of an answer that may repeat one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import enum
 
 
 class Backend(enum.StrEnum):
-    """Who was called."""
+    """The backend that received the request."""
 
     KUBERNETES = "Kubernetes"
     LIVEKIT = "LiveKit"
@@ -32,22 +32,22 @@ class Backend(enum.StrEnum):
 
 
 class RoomkeeperError(Exception):
-    """The root: everything that Roomkeeper raises on purpose."""
+    """The root of all errors that Roomkeeper raises on purpose."""
 
 
 class SettingsError(RoomkeeperError):
-    """One or more settings are wrong; the message names each on a line of its own."""
+    """One or more settings are wrong. The message names each of them on its own line."""
 
 
 class LeadershipLost(RoomkeeperError):
-    """The lease is held by somebody else, or too little of it is left for the call."""
+    """Another replica holds the lease, or too little time of our lease is left for the request."""
 
 
 class BackendError(RoomkeeperError):
-    """A call did not work.
+    """A request to a backend failed.
 
-    `may_have_run` is True where the effect is unknown (the reply was lost): the next reconcile observes before it
-    decides again. `retryable` is False where the same call can only fail again.
+    `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
+    decides again. `retryable` is False if the same request would fail again.
     """
 
     retryable: bool = True
@@ -71,45 +71,45 @@ class BackendError(RoomkeeperError):
 
     @property
     def sentence(self) -> str:
-        """Who could not do it and why, for a condition or an Event."""
+        """Which backend failed and why, as a sentence for a condition or an Event."""
         return f"{self.backend}: {self.message}"
 
 
 class BackendUnavailable(BackendError):
-    """No answer in time, connection refused or reset, 429, 5xx."""
+    """The backend did not answer in time, refused or reset the connection, or answered 429 or 5xx."""
 
 
 class Overloaded(BackendUnavailable):
-    """The backend answered, and said that it cannot at present (429, 5xx)."""
+    """The backend answered that it cannot handle the request now (429, 5xx)."""
 
 
 class BackendRefused(BackendError):
-    """The backend answered no."""
+    """The backend refused the request."""
 
     retryable = False
 
 
 class NotFound(BackendRefused):
-    """What the call names is not there."""
+    """The object that the request names does not exist."""
 
 
 class AlreadyExists(BackendRefused):
-    """The name is taken."""
+    """An object of this name already exists."""
 
 
 class Conflict(BackendRefused):
-    """A precondition no longer holds: observe again, then decide again."""
+    """A precondition (resourceVersion, uid) no longer holds. The next reconcile observes and decides again."""
 
     retryable = True
 
 
 class Forbidden(BackendRefused):
-    """Credentials or rights are missing."""
+    """The credentials or the permissions for the request are missing."""
 
 
 class Invalid(BackendRefused):
-    """The object breaks a rule of its schema, or the request is malformed."""
+    """The object violates a rule of its schema, or the request is malformed."""
 
 
 class StateLost(BackendError):
-    """The store lost its data: nothing was written, and nothing may be concluded from what is missing there."""
+    """The store lost its data. The request wrote nothing, and data missing in the store proves nothing."""

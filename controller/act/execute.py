@@ -1,8 +1,8 @@
-"""Carries out the actions of a plan, side by side, and reports on each.
+"""Executes the actions of a plan concurrently, and reports the result of each.
 
-One executor per action type, registered here; the executors themselves are grouped by backend (`act.kubernetes`,
-`act.livekit`, `act.users`, `act.tokens`). A backend's "no" or silence is a result, not an exception: `loop.reconcile`
-computes the status all the same, and `loop.worker` decides when to try again.
+`EXECUTORS` registers one executor per type of action. The executors are grouped by backend: `act.kubernetes`,
+`act.livekit`, `act.users` and `act.tokens`. An error of a backend is a result, not an exception: `loop.reconcile` still
+computes the status, and `loop.worker` decides when to try again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ EXECUTORS: Mapping[type[a.Action], Executor] = {
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """What came of one action: an error, or what its answer told."""
+    """The result of one action: an error, or the effect that the answer shows."""
 
     action: a.AnyAction
     error: BackendError | None = None
@@ -56,9 +56,9 @@ class ActionResult:
 
 
 async def execute(actions: tuple[a.AnyAction, ...], backends: Backends) -> tuple[ActionResult, ...]:
-    """Run all of `actions` side by side, each to its end.
+    """Run all of `actions` concurrently, each to its end. Errors of backends are part of the results.
 
-    Raises LeadershipLost if the lease is not ours any more; nothing else that a backend can cause.
+    Raises LeadershipLost if this replica no longer holds the lease.
     """
     if len(actions) == 1:
         return (await _run(actions[0], backends),)

@@ -1,7 +1,7 @@
 """Executors that write to Kubernetes: finalizers, the Match's Room, and the status.
 
-Every answer feeds the caches, so nothing waits for the watch. A Conflict means that the object has moved on: it is read
-again, and the next reconcile decides anew.
+Every answer feeds the caches, so no step waits for the watch. A Conflict means that the object has changed: the
+executor reads it again, and the next reconcile decides again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from controller.plan.actions import (
 
 
 async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:
-    """Add ours to whatever finalizers there are."""
+    """Add our finalizer, and keep all others."""
     target = action.target
     known = backends.caches[target.kind].get(target.namespace, target.name)
     others = known.metadata.finalizers if known is not None else ()
@@ -34,7 +34,7 @@ async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:
 
 
 async def release_finalizer(action: ReleaseFinalizer, backends: Backends) -> None:
-    """Remove ours alone; if it was the last, the object is gone with this very call."""
+    """Remove our finalizer only. If it was the last one, this request completes the deletion of the object."""
     target = action.target
     cache = backends.caches[target.kind]
     known = cache.get(target.namespace, target.name)
@@ -72,7 +72,7 @@ async def delete_object(action: DeleteObject, backends: Backends) -> None:
 
 
 async def create_room(action: CreateRoom, backends: Backends) -> None:
-    """Create the Match's Room, or find the one that an earlier attempt made."""
+    """Create the Match's Room, or find the one that an earlier attempt created."""
     target = action.target
     try:
         body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action))
@@ -90,13 +90,13 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
 
 
 async def delete_room(action: DeleteRoom, backends: Backends) -> None:
-    """Delete the Match's Room; its own key closes it on LiveKit and then lets it go."""
+    """Delete the Match's Room. The key of the Room closes it on LiveKit and then removes its finalizer."""
     target = action.target
     namespace, name, uid = target.namespace, action.room_name, action.room_uid
     try:
         body = await backends.kubernetes.delete(ROOMS, namespace, name, uid)
     except Conflict:
-        body = None  # another incarnation has the name by now: ours is gone
+        body = None  # another Room has this name now: ours is gone
     if body is None:
         backends.rooms.forget(namespace, name, uid)
     else:
@@ -104,15 +104,16 @@ async def delete_room(action: DeleteRoom, backends: Backends) -> None:
 
 
 async def write_status(target: Target, patch: dict[str, Any], backends: Backends, *, quiet: bool) -> None:
-    """Merge `patch` into the status of this version of the object. Raises Conflict after having read it again.
+    """Merge `patch` into the status of this version of the object.
 
-    A `quiet` write wakes no key: the reconcile that wrote it knows.
+    A `quiet` write does not wake the key of the object. On a Conflict, the object is read again before Conflict is
+    raised.
     """
     await _guarded(target, backends, {"status": patch}, subresource="status", quiet=quiet)
 
 
 async def refresh(target: Target, backends: Backends) -> None:
-    """Read the object anew into its cache."""
+    """Read the object again into its cache."""
     cache = backends.caches[target.kind]
     try:
         body = await backends.kubernetes.get(resource_of(target.kind), target.namespace, target.name)
@@ -123,7 +124,7 @@ async def refresh(target: Target, backends: Backends) -> None:
 
 
 def room_manifest(action: CreateRoom) -> Body:
-    """The Room of a Match: named after the Match's UID, owned by it, with our finalizer from the beginning."""
+    """The Room of a Match: owned by the Match, named after its UID, and created with our finalizer."""
     target, spec = action.target, action.spec
     return {
         "apiVersion": API_VERSION,
@@ -139,7 +140,7 @@ def room_manifest(action: CreateRoom) -> Body:
 
 
 def owner_reference(target: Target, *, block_deletion: bool) -> Body:
-    """The Match as the controlling owner of what it brings into being."""
+    """The owner reference that makes the Match the controller of an object that it creates."""
     return {
         "apiVersion": API_VERSION,
         "kind": target.kind.kind,
@@ -153,7 +154,7 @@ def owner_reference(target: Target, *, block_deletion: bool) -> Body:
 def _room_spec(spec: MatchSpec) -> RoomSpec:
     return RoomSpec(
         max_participants=spec.room.max_participants,
-        # A larger room has places for agents and guests of the application: only a room for two knows its people.
+        # A larger room has seats for agents and guests of the application, whose identities the Match does not know.
         allowed_identities=tuple(p.livekit_identity for p in spec.participants)
         if spec.room.max_participants == len(spec.participants)
         else (),

@@ -1,4 +1,4 @@
-"""Executors that write to LiveKit: run by the Room's key alone, and only while the lease outlasts the call."""
+"""Executors that write to LiveKit. Only the Room's key runs them, and only if the lease outlasts the request."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from controller.plan.actions import Action, CreateLiveKitRoom, DeleteLiveKitRoom
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
-    """Create the room; what the answer says (sid, mark) is what the plan goes on with.
+    """Create the room. The next plan uses the sid and the mark from the answer.
 
-    CreateRoom adopts a room that a client has made, and ignores the metadata it was asked for: our mark, and the Room's
-    own metadata, are put on it afterwards.
+    CreateRoom returns a room that a client has created, and then ignores the requested metadata. Such a room is
+    adopted: a second request writes our mark and the Room's own metadata.
     """
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
     server, request = _server(action, backends), action.request
@@ -27,7 +27,7 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
         backends.leadership.require(CALL_TIMEOUT_SECONDS)
         await client.update_metadata(request.name, request.marked_metadata)
         room = replace(room, mark=request.mark)
-    # The moment of the answer: a list that was asked for meanwhile may have been made before.
+    # The time of the answer counts, since a list that was requested meanwhile may be older than the room.
     view.saw_room(room, backends.clock.now())
     if adopted or room.num_participants:
         sent_at = backends.clock.now()
@@ -35,11 +35,11 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
 
 
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
-    """Delete the room. Where LiveKit says that there is none, a second, different read must agree.
+    """Delete the room. If LiveKit says that there is no such room, a second, different read must agree.
 
-    A LiveKit whose Redis came back empty knows nothing of rooms that are alive, neither for DeleteRoom nor for
-    ListRooms: where people may be in, only CreateRoom tells, which answers with such a room. It can be deleted once
-    somebody in it has come or gone, since then LiveKit stores it again; until then the deletion is repeated.
+    A LiveKit whose Redis came back empty does not find rooms that are still alive, neither for DeleteRoom nor for
+    ListRooms. If participants may be in the room, only CreateRoom shows it, by returning it. LiveKit stores such a room
+    again when a participant joins or leaves, and only then can delete it; until then the deletion is repeated.
     """
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
     server, name = _server(action, backends), action.request.name
@@ -52,7 +52,7 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
         elif await client.list_rooms((name,)):
             raise _contradiction(f"LiveKit lists room {name} and says that it does not exist") from None
     except Overloaded:
-        # A ghost: the node that had the room is dead, and LiveKit cannot reach it. Taking it over first closes it.
+        # LiveKit cannot reach the dead node that had the room. Creating it again takes it over, so it can be deleted.
         await _take_over_and_delete(action, backends)
     server.view.saw_gone(name, backends.clock.now())
 
@@ -76,20 +76,20 @@ def _contradiction(sentence: str) -> BackendUnavailable:
 
 
 async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:
-    """Take our mark off; from then on the room is nobody's business but its people's."""
+    """Remove our mark. From then on, Roomkeeper leaves the room to its participants."""
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
     server = _server(action, backends)
-    with contextlib.suppress(NotFound):  # it may have closed by itself meanwhile: nothing is left behind then either
+    with contextlib.suppress(NotFound):  # LiveKit may have closed the room meanwhile
         await server.client.update_metadata(action.livekit_name, dict(action.metadata))
     server.view.saw_gone(action.livekit_name, backends.clock.now())
 
 
 async def remove_stranger(action: RemoveStranger, backends: Backends) -> None:
-    """Remove the person, and look again at who is there."""
+    """Remove a participant who may not be in the room, then list the participants again."""
     backends.leadership.require(CALL_TIMEOUT_SECONDS)
     server, name = _server(action, backends), action.livekit_name
     client, view = server.client, server.view
-    with contextlib.suppress(NotFound):  # or they have left by themselves
+    with contextlib.suppress(NotFound):  # the participant may have left meanwhile
         await client.remove_participant(name, action.identity)
     sent_at = backends.clock.now()
     view.saw_people(name, await client.list_participants(name), sent_at)

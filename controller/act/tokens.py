@@ -1,7 +1,7 @@
-"""Executors for the participants' tokens: signed here, delivered to a Secret and/or Redis, and taken away again.
+"""Executors for the participants' tokens: sign them, deliver them to a Secret and/or Redis, and delete them again.
 
-A token says who its owner is, which one room it opens, and what may be done there; it never allows to create, list or
-administer rooms. It appears in no log, no Event and no status.
+A token names its owner, the one room that it opens, and what the owner may do there. It never allows its owner to
+create, list or administer rooms. No log, Event or status contains a token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from controller.plan.actions import IssueTokens, RevokeTokens, Target
 
 
 async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
-    """Sign tokens for all participants and put them where `delivery` says, all of it or an error."""
+    """Sign tokens for all participants and deliver them as `delivery` says.
+
+    Raises BackendError if one of the deliveries fails.
+    """
     ttl_seconds = action.spec.tokens.ttl_seconds
     delivery = action.spec.tokens.delivery
     room = backends.rooms.get(action.target.namespace, room_name(action.target.uid))
@@ -56,7 +59,7 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
 
 
 async def revoke_tokens(action: RevokeTokens, backends: Backends) -> None:
-    """Delete the Secret and the hash in Redis; what is not there is fine."""
+    """Delete the Secret and the hash in Redis, if they exist."""
     target = action.target
     if action.from_secret:
         await backends.kubernetes.delete(SECRETS, target.namespace, token_secret_name(target.uid), None)
@@ -67,11 +70,11 @@ async def revoke_tokens(action: RevokeTokens, backends: Backends) -> None:
 
 
 def sign(person: Participant, room: str, server: Server, not_before: datetime, expires_at: datetime) -> str:
-    """The JWT that lets `person` into `room`, and nowhere else.
+    """The JWT with which `person` may join `room`, and no other room.
 
-    Claims after LiveKit's "Access tokens" (docs.livekit.io): what is not granted is said, since publishing, subscribing
-    and data are allowed where a token is silent. Signed with PyJWT directly: the SDK's builder costs ten times as much,
-    and this is done twice per Match.
+    The claims follow LiveKit's "Access tokens" (docs.livekit.io). The token denies explicitly what is not granted,
+    since LiveKit allows publishing, subscribing and data by default. PyJWT signs it directly: the builder of LiveKit's
+    SDK takes ten times as long, and each Match needs two tokens.
     """
     video: dict[str, Any] = {
         "roomJoin": True,
@@ -102,7 +105,7 @@ async def _write_secret(target: Target, entries: Mapping[str, Mapping[str, str]]
     try:
         await backends.kubernetes.create(SECRETS, target.namespace, body)
     except AlreadyExists:
-        # Replaced without having been read: we have no right to read Secrets.
+        # The operator replaces the Secret without reading it, since it has no permission to read Secrets.
         await backends.kubernetes.replace(SECRETS, target.namespace, token_secret_name(target.uid), body)
 
 

@@ -1,7 +1,7 @@
 """Executors that write to Redis: the users' states, and the record of a room.
 
-Replies that mean "you may not write" (Stale, Lost) are raised by `Pools.check`; a refused claim is returned as a fact,
-and every other answer is one that the next observation shows.
+`Pools.check` raises an error for the replies that forbid us to write (Stale, Lost). A refused claim is returned as a
+fact. The next observation shows the effect of every other reply.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FLAG_SECONDS = 30
 
 
 async def claim(action: Claim, backends: Backends) -> Effect:
-    """Claim both users, or say who is not to be had and why."""
+    """Claim both users, or report which user is unavailable, and why."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     request = ClaimRequest(
@@ -68,7 +68,7 @@ async def claim(action: Claim, backends: Backends) -> Effect:
 
 
 async def advance(action: Advance, backends: Backends) -> Effect:
-    """Move both users up, and tell them room and address."""
+    """Move both users to their next state, and publish the room and its address to them."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     state = UserState(action.state)
@@ -99,7 +99,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
 
 
 async def record_end(action: RecordEnd, backends: Backends) -> Effect:
-    """Store why the match ends, and let nobody go yet."""
+    """Store why the Match ends, without releasing the users yet."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     cause = Cause(action.reason, action.initiator, action.message, action.evidence)
@@ -112,7 +112,7 @@ async def record_end(action: RecordEnd, backends: Backends) -> Effect:
 
 
 async def settle(action: Settle, backends: Backends) -> Effect:
-    """Let both users go; the first cause that is stored stays."""
+    """Release both users. A cause that is already stored is kept."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     request = SettleRequest(
@@ -140,7 +140,7 @@ async def settle(action: Settle, backends: Backends) -> Effect:
 
 
 async def write_room_record(action: WriteRoomRecord, backends: Backends) -> Effect:
-    """Write or renew the record of a room that is being made, or is there."""
+    """Write or renew the record of a room that is being created or exists."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     user1, user2 = (*action.users, "", "")[:2]
@@ -157,12 +157,12 @@ async def write_room_record(action: WriteRoomRecord, backends: Backends) -> Effe
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.write_room_record(record, now_ms=now_ms, knows_call=action.knows_call)
     backends.pools.check(namespace, reply)
-    # Refused: the room is over by the word of somebody else. To ask again at once would be a loop.
+    # Redis refused: another client has already ended the room. Asking again at once would loop.
     return Effect(record=RecordFacts(record.status if isinstance(reply, Written) else _OVER, now_ms))
 
 
 async def end_room_record(action: EndRoomRecord, backends: Backends) -> Effect:
-    """Tell in the record that the room is being closed; or close it, and leave a tombstone."""
+    """Record that the room is being closed, or close the record and leave a tombstone."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
     now_ms = milliseconds(backends.clock.now())
@@ -175,7 +175,7 @@ async def end_room_record(action: EndRoomRecord, backends: Backends) -> Effect:
 
 
 def _fresh_ledger(action: Claim, reply: ClaimOk, now_ms: int) -> Ledger:
-    """The ledger as the claim has just written it."""
+    """The ledger that the claim has just written."""
     return Ledger(
         uid=action.target.uid,
         claimed=True,
@@ -191,7 +191,7 @@ def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
     if isinstance(reply, ClaimBusy):
         holder = backends.matches.by_uid(reply.holder_uid)
         if holder is None:
-            # Held by a Match that is not there any more: its users are on their way back.
+            # The Match that holds the user no longer exists, so the user will soon be released.
             return Refusal("UserBusy", reply.id, f"UID {reply.holder_uid}", holder_is_ending=True)
         name = f"{holder.metadata.namespace}/{holder.metadata.name}"
         return Refusal("UserBusy", reply.id, name, holder_is_ending=_is_ending(holder))

@@ -1,12 +1,14 @@
 """What Kubernetes adds to JSON schema: validation rules in CEL, and how lists and maps are merged.
 
-Rules stand beside the model or field that they guard and go into the CRD as they are. What the API server can
-check it checks, before anything is stored; the sentence of a rule names what would be right.
+A rule stands beside the model or field that it guards, and the CRD contains it unchanged. The API server checks the
+rules before it stores an object. The message of a rule says what is wrong, in which field, and what would be right.
+Neighbors: `api.fields`, `api.match_spec`, `api.room` and `api.livekitserver` declare rules; `generate.schema` copies
+them.
 """
 
 from typing import Any, Literal
 
-# FieldValueDuplicate is left out: with it the API server keeps the sentence to itself.
+# FieldValueDuplicate is left out: with that reason, the API server does not show the message.
 Refusal = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
 
 
@@ -18,8 +20,11 @@ def rule(
     field: str = "",
     reason: Refusal = "FieldValueInvalid",
 ) -> dict[str, str]:
-    """One rule: `expression` must hold, else the API server answers `message`, or `computed` where CEL can
-    build it."""
+    """A rule: where `expression` is false, the API server refuses the object with `message`.
+
+    `computed` is a CEL expression that builds a better message; `message` remains the fallback. `field` is the path
+    that the refusal names, such as `.path.to.field`.
+    """
     made = {"rule": expression, "message": message, "reason": reason}
     if computed:
         made["messageExpression"] = computed
@@ -29,7 +34,7 @@ def rule(
 
 
 def immutable(field: str, why: str, *, optional: bool = False) -> dict[str, str]:
-    """A rule for a field, given as `.path.to.field`, that keeps the value which it was created with."""
+    """A rule that refuses every change of a field, given as `.path.to.field`, after the object was created."""
     new, old = f"self{field}", f"oldSelf{field}"
     same = f"{new} == {old}"
     if optional:
@@ -39,25 +44,25 @@ def immutable(field: str, why: str, *, optional: bool = False) -> dict[str, str]
 
 
 def validations(*rules: dict[str, str]) -> dict[str, Any]:
-    """The rules as an addition to a JSON schema."""
+    """The rules, as keys to add to a JSON schema."""
     return {"x-kubernetes-validations": list(rules)}
 
 
 def atomic(*rules: dict[str, str]) -> dict[str, Any]:
-    """A block that is owned and replaced as a whole: far less bookkeeping in managedFields."""
+    """A block that one field manager owns and replaces as a whole, which keeps managedFields small."""
     return {"x-kubernetes-map-type": "atomic"} | (validations(*rules) if rules else {})
 
 
 def keyed_by(key: str) -> dict[str, Any]:
-    """A list whose items are told apart by one of their fields, which must differ between them."""
+    """A list whose items are identified by the field `key`, which must be unique in the list."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 def distinct() -> dict[str, Any]:
-    """A list in which nothing occurs twice."""
+    """A list that holds each value at most once."""
     return {"x-kubernetes-list-type": "set"}
 
 
 def ordered() -> dict[str, Any]:
-    """A list that is owned and replaced as a whole."""
+    """A list that one field manager owns and replaces as a whole."""
     return {"x-kubernetes-list-type": "atomic"}

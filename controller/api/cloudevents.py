@@ -1,6 +1,6 @@
 """The events in the stream `events`: every transition of a Match, of a user and of a room, with the fields of its data.
 
-They are CloudEvents 1.0 in JSON. What is said of the tables in `api.notices` holds for this one too.
+They are CloudEvents 1.0 in JSON. Like the tables in `api.notices`, this table is the contract with other services.
 """
 
 from dataclasses import replace
@@ -28,14 +28,14 @@ EVENT_PREFIX: Final = "dev.roomkeeper."
 
 _DETAIL = Field(
     "detail",
-    "what else is known: how somebody missed the call (`NeverSeen`, …), or `Blocked`",
+    "further detail: how a participant missed the call (`NeverSeen`, …), or `Blocked`",
     "NeverSeen",
     may_be_empty=True,
 )
 _WHO = Field("user", "the user's id", "alice")
 _USERS = Field(
     "users",
-    "those whom the Match holds, and their states",
+    "the users whom the Match holds, with their states",
     ({"user": "alice", "state": "IN_CALL"}, {"user": "bob", "state": "IN_CALL"}),
     Form.LIST,
     items=(_WHO, Field("state", "the user's state", "IN_CALL", values=tuple(s for s in UserState if s.held))),
@@ -43,11 +43,13 @@ _USERS = Field(
 _ENDED = (
     replace(REASON, values=tuple(reason for reason in EndReason if reason is not EndReason.FAILED)),
     INITIATOR,
-    Field("message", "the cause in a sentence, as `status.end.message`", "bob left and did not come back within 3 s"),
+    Field(
+        "message", "the cause as a sentence, as in `status.end.message`", "bob left and did not come back within 3 s"
+    ),
 )
 _OUTCOMES = Field(
     "users",
-    "where everybody went whom the Match had claimed; `LOST` means that another Match held them by then",
+    "where each user went whom the Match had claimed; `LOST` means that the Match no longer held them",
     (
         {"user": "alice", "outcome": "WAITING", "place": MS, "detail": ""},
         {"user": "bob", "outcome": "IDLE", "place": None, "detail": ""},
@@ -55,7 +57,7 @@ _OUTCOMES = Field(
     Form.LIST,
     items=(
         _WHO,
-        Field("outcome", "where the user went", "WAITING", values=("WAITING", "IDLE", "LOST")),
+        Field("outcome", "the state of the user after the end", "WAITING", values=("WAITING", "IDLE", "LOST")),
         replace(PLACE, may_be_empty=True),
         _DETAIL,
     ),
@@ -80,12 +82,15 @@ def _user(state: UserState, when: str, reason: str, place: int | None) -> Row:
             Field("state", "the state that begins", state.value, values=(state.value,)),
             Field(
                 "reason",
-                "why: a Match's reason to end, `Left` or `Silent` from the queue; empty for whoever enters it",
+                "why: the reason for which a Match ended, or `Left` or `Silent` for a user who left the queue; empty "
+                "for a user who enters it",
                 reason,
                 may_be_empty=True,
             ),
             replace(PLACE, example=place, may_be_empty=True),
-            replace(MATCH_UID, meaning="UID of the Match that did it; empty if none did", may_be_empty=True),
+            replace(
+                MATCH_UID, meaning="UID of the Match that caused the transition; empty if none did", may_be_empty=True
+            ),
             replace(MATCH_NAME, may_be_empty=True),
             replace(_DETAIL, example=""),
         ),
@@ -95,53 +100,61 @@ def _user(state: UserState, when: str, reason: str, place: int | None) -> Row:
 def _room(phase: RoomPhase) -> Row:
     return Row(
         f"room.{phase.record}",
-        f"the record `room:<LiveKit name>` becomes `{phase.record}`",
+        f"the record `room:<LiveKit name>` changes to `{phase.record}`",
         (
             LIVEKIT_ROOM,
-            Field("roomName", "the Room in Kubernetes", "rk-1b2c9d5e"),
-            replace(SESSION_ID, meaning="the id of the call; empty for a Room without a Match", may_be_empty=True),
+            Field("roomName", "name of the Room in Kubernetes", "rk-1b2c9d5e"),
+            replace(SESSION_ID, meaning="id of the call; empty for a Room without a Match", may_be_empty=True),
             Field("status", "the status that begins", phase.record, values=(phase.record,)),
         ),
     )
 
 
 _M, _U = MatchPhase, UserState
-_SAID_BY_THE_MATCH = "only where no event of the Match says it already: "
+_SAID_BY_THE_MATCH = "only if no event of the Match says it already: "
 
 EVENTS: Final = (
     _match(
         _M.CREATING,
-        "the users are claimed",
+        "the Match has claimed the users",
         replace(
             _USERS,
-            meaning="those whom the Match took, their states, and the places in the queue that they had",
+            meaning="the users whom the Match claimed, with their states and the places in the queue that they had",
             example=tuple({"user": who, "state": "CONNECTING", "place": MS} for who in ("alice", "bob")),
             items=(*_USERS.items, replace(PLACE, may_be_empty=True)),
         ),
     ),
-    _match(_M.CONNECTING, "room and address are published", _users_are(_U.CONNECTING), LIVEKIT_ROOM, URL),
-    _match(_M.ACTIVE, "both are in the room, for the first time or again", _users_are(_U.IN_CALL)),
+    _match(_M.CONNECTING, "the room and its address are published", _users_are(_U.CONNECTING), LIVEKIT_ROOM, URL),
+    _match(_M.ACTIVE, "both participants are in the room, for the first time or again", _users_are(_U.IN_CALL)),
     _match(
         _M.RECONNECTING,
-        "somebody dropped out",
+        "a participant dropped out",
         _users_are(_U.IN_CALL),
-        Field("missing", "the ids of those", ("bob",), Form.LIST),
-        Field("until", "when the call ends unless they are back", MS, Form.TIME, may_be_empty=True),
+        Field("missing", "the ids of the users who dropped out", ("bob",), Form.LIST),
+        Field(
+            "until",
+            "when the call ends unless they are back; empty if that is not known yet",
+            MS,
+            Form.TIME,
+            may_be_empty=True,
+        ),
     ),
-    _match(_M.TERMINATING, "the end is decided; the users are told", _users_are(_U.DISCONNECTING), *_ENDED),
-    _match(_M.ENDED, "everybody is let go; the room is being closed", *_ENDED, _OUTCOMES),
+    _match(
+        _M.TERMINATING, "the end is decided, and Roomkeeper notifies the users", _users_are(_U.DISCONNECTING), *_ENDED
+    ),
+    _match(_M.ENDED, "the Match has released both users, and Roomkeeper closes the room", *_ENDED, _OUTCOMES),
     _match(
         _M.FAILED,
-        "it never came to be: everybody is where they were, or was never taken",
+        "the Match could not be set up: both users are where they were before, or were never claimed",
         replace(REASON, example=EndReason.FAILED.value, values=(EndReason.FAILED,)),
         replace(INITIATOR, example=""),
         replace(_ENDED[2], example=ENDINGS[EndReason.FAILED].sentence()),
         replace(_OUTCOMES, example=()),
     ),
-    _user(_U.WAITING, "the user entered the queue, or is back in it", "", MS),
+    _user(_U.WAITING, "the user entered the queue, or returned to it", "", MS),
     _user(_U.IN_CALL, _SAID_BY_THE_MATCH + "the user is in a call", "", None),
     _user(_U.DISCONNECTING, _SAID_BY_THE_MATCH + "the user's call is ending", "", None),
-    _user(_U.IDLE, "the user left the queue, or a call, and does not wait", "Silent", None),
+    _user(_U.IDLE, "the user left the queue or a call, and does not wait", "Silent", None),
     *(_room(phase) for phase in RoomPhase if phase is not RoomPhase.PENDING),
 )
-"""The events by their type, without `EVENT_PREFIX`, and the fields of their `data`."""
+"""The events by type, without `EVENT_PREFIX`, with the fields of their `data`."""

@@ -1,7 +1,7 @@
 """The one table of endings: every reason for which a Match ends, and what follows from it.
 
-The planner, the enums of the CRDs, the reference in docs/ and the tests are made from `ENDINGS`. The first
-cause wins, deletion included; it becomes durable when the users are settled.
+The planner, the enums of the CRDs, the reference in docs/ and the tests follow from `ENDINGS`. The first cause wins,
+even over a deletion; it becomes durable when the users are settled.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class EndReason(StrEnum):
 
 
 class RequeuePolicy(StrEnum):
-    """Who goes back to the queue. Whoever does not, or never came from it, becomes idle."""
+    """Which users return to the queue. A user who does not return, or did not come from the queue, becomes idle."""
 
     ALL = "All"
     OTHERS = "Others"
@@ -38,7 +38,7 @@ class RequeuePolicy(StrEnum):
 
 
 class NoShowKind(StrEnum):
-    """What was seen of somebody who did not get into the call."""
+    """What was seen of a participant who did not get into the call."""
 
     NEVER_SEEN = "NeverSeen"
     SIGNAL_ONLY = "SignalOnly"
@@ -46,19 +46,20 @@ class NoShowKind(StrEnum):
 
 
 class Subject(StrEnum):
-    """Whom an ending goes back to: the one whom `Others` leaves out. Without a subject, `Others` means
-    everybody."""
+    """The participant who caused an ending, whom `Others` excludes. Without a subject, `Others` means both
+    participants."""
 
     NOBODY = "nobody"
     INITIATOR = "the initiator"
     TARGET = "the target"
-    LEAVER = "whoever left"
-    LOST = "whoever was lost"
-    ABSENT = "whoever was not in the room"
+    LEAVER = "the participant who left"
+    LOST = "the participant who lost the connection"
+    ABSENT = "the participant who was not in the room"
 
 
 class Rollback(StrEnum):
-    """Whether an ending undoes the Match: everybody exactly where they were, place in the queue included."""
+    """Whether an ending undoes the Match: both users return to the state and the place in the queue that they had
+    before."""
 
     NEVER = "never"
     BEFORE_READY = "before Ready"
@@ -70,8 +71,8 @@ class Ending:
     """One row: a reason, its cause, and what follows from it.
 
     `message` (for `status.end.message`) is a template; `{who}` stands for the subject, `{seconds}` for the window that
-    ran out. `notice` is for the people in the call; the subject is told `own_notice` instead, where there is one.
-    `superseded_by` are reasons that replace this one as long as the users are not settled.
+    ran out. The participants of the call receive `notice`; the subject receives `own_notice` instead, if it is set.
+    The reasons in `superseded_by` replace this one until the users are settled.
     """
 
     reason: EndReason
@@ -90,15 +91,15 @@ class Ending:
         return f"on_{self.reason.name.lower()}"
 
     def sentence(self, *, who: str = "", seconds: float = 0, detail: str = "") -> str:
-        """The message with its gaps filled, and with the particulars of this case if there are any."""
-        text = self.message.format(who=who or "somebody", seconds=f"{seconds:g}")
+        """The message with its gaps filled, followed by `detail` if it is not empty."""
+        text = self.message.format(who=who or "a participant", seconds=f"{seconds:g}")
         return f"{text}: {detail}" if detail else text
 
 
 _ROWS: Final = (
     Ending(
         EndReason.SKIPPED,
-        "termination Skip; a skip signal; skip flags of older clients",
+        "a termination or a signal asked to skip, or an older client set its skip flag",
         RequeuePolicy.ALL,
         "{who} skipped to the next person",
         "The call is over: one of you moved on to the next person.",
@@ -106,7 +107,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.ENDED,
-        "termination End; an end signal",
+        "a termination or a signal asked to end the call",
         RequeuePolicy.OTHERS,
         "{who} ended the call",
         "The call was ended.",
@@ -114,7 +115,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.LEFT,
-        "the client said goodbye to LiveKit, without a signal, and was not back after leaveSeconds",
+        "the client left LiveKit on its own, without a signal, and did not come back within leaveSeconds",
         RequeuePolicy.OTHERS,
         "{who} left and did not come back within {seconds} s",
         "The other person left the call.",
@@ -124,8 +125,8 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.DISCONNECTED,
-        "termination Disconnect; a disconnect signal; the force-disconnect flag of older clients; or another "
-        "service took the user's record away",
+        "a termination, a signal or the force-disconnect flag of older clients asked to remove a participant; or "
+        "another service took the user's record away",
         RequeuePolicy.OTHERS,
         "{who} was disconnected",
         "The call was closed.",
@@ -133,7 +134,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.NO_SHOW,
-        "not everybody was in the room connectSeconds after Ready",
+        "a participant was not in the room connectSeconds after Ready",
         RequeuePolicy.PRESENT,
         "{who} did not join within {seconds} s",
         "The other person did not join.",
@@ -142,8 +143,8 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.NETWORK_LOST,
-        "the connection was lost and not back after reconnectSeconds; or heartbeats stopped and LiveKit does "
-        "not contradict",
+        "a participant lost the connection and did not come back within reconnectSeconds; or their heartbeats "
+        "stopped and LiveKit does not contradict it",
         RequeuePolicy.OTHERS,
         "{who} lost the connection and did not come back within {seconds} s",
         "The other person lost the connection.",
@@ -152,18 +153,18 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.ABANDONED,
-        "after both were connected, one was alone for soloSeconds in all",
+        "after both participants were connected, one was alone in the room for soloSeconds in total",
         RequeuePolicy.PRESENT,
-        "{who} was missing for {seconds} s in all",
+        "{who} was missing for {seconds} s in total",
         "The other person did not come back.",
         Subject.ABSENT,
         own_notice="You were away for too long.",
     ),
     Ending(
         EndReason.MAX_DURATION,
-        "maxDurationSeconds since both were connected are over",
+        "maxDurationSeconds passed since both participants were connected",
         RequeuePolicy.NONE,
-        "the call reached its longest duration of {seconds} s",
+        "the call reached its maximum duration of {seconds} s",
         "The call reached its time limit.",
     ),
     Ending(
@@ -176,23 +177,23 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.ROOM_LOST,
-        "the room was gone and could not be restored in time; it was closed on LiveKit in the middle of the call, and "
-        "who was in it did not come back; or the Match's own Room was deleted by hand",
+        "LiveKit lost the room, and it could not be restored in time; the room was closed on LiveKit during the call, "
+        "and its participants did not come back; or a user deleted the Match's own Room",
         RequeuePolicy.ALL,
         "the room was lost",
         "The call was interrupted by a technical problem.",
     ),
     Ending(
         EndReason.FAILED,
-        "the Match cannot be made",
+        "the Match could not be set up",
         RequeuePolicy.ALL,
-        "the Match could not be made, and everybody is where they were before",
+        "the Match could not be set up, and both users are where they were before",
         "The call could not be set up.",
         rollback=Rollback.ALWAYS,
     ),
     Ending(
         EndReason.DRAINED,
-        "the LiveKit server was drained",
+        "the LiveKit server was drained (not served yet)",
         RequeuePolicy.ALL,
         "the LiveKit server was taken out of service",
         "The call was closed for maintenance.",

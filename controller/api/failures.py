@@ -1,5 +1,4 @@
-"""Kinds of errors as they appear in the status of a resource: what failed, how bad it is, what is done
-about it."""
+"""Errors as they appear in the status of a resource: what failed, how severe it is, and what Roomkeeper does."""
 
 from enum import StrEnum
 
@@ -7,7 +6,7 @@ from controller.api.meta import ApiModel, Timestamp
 
 
 class ErrorType(StrEnum):
-    """Where an error comes from."""
+    """The source of an error."""
 
     NETWORK = "Network"
     VALIDATION = "Validation"
@@ -21,7 +20,7 @@ class ErrorType(StrEnum):
 
 
 class Severity(StrEnum):
-    """How bad an error is."""
+    """The severity of an error."""
 
     CRITICAL = "Critical"
     HIGH = "High"
@@ -31,7 +30,7 @@ class Severity(StrEnum):
 
 
 class Recovery(StrEnum):
-    """What is done about an error."""
+    """What Roomkeeper does about an error."""
 
     RETRY = "Retry"
     FALLBACK = "Fallback"
@@ -43,17 +42,18 @@ class Recovery(StrEnum):
 
 
 class LastError(ApiModel):
-    """The error that stands in the way at present, or did last. It is rewritten only when its type
-    changes."""
+    """The current error, or else the latest one. Roomkeeper rewrites it only when its type changes."""
 
     type: ErrorType
-    """Where the error comes from."""
+    """The source of the error: System (Kubernetes), LiveKit or Redis. The other types are not served yet."""
 
     severity: Severity
-    """How bad it is."""
+    """How severe the error is: Medium if Roomkeeper retries, otherwise High. The other severities are not served
+    yet."""
 
     recovery: Recovery
-    """What Roomkeeper does about it."""
+    """What Roomkeeper does about the error. Retry: it tries again, after pauses. Notify: it only reports the error,
+    since trying again would not help. Escalate: an administrator must act. The others are not served yet."""
 
     message: str
     """What went wrong, as a sentence. It never holds credentials."""

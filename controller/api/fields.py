@@ -1,4 +1,4 @@
-"""Fields that several resources share, each with the bounds and rules that guard it."""
+"""Field types that several resources share, each with its bounds and validation rules."""
 
 from typing import Annotated, Final
 
@@ -20,7 +20,7 @@ _KEY_RULES: Final = (
 )
 
 Identity = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_BYTES, json_schema_extra=_TEXT_RULES)]
-"""The id of a person: 1 to 256 bytes, no control characters."""
+"""The id of a participant: 1 to 256 bytes, no control characters."""
 
 ShortText = Annotated[str, Field(max_length=MAX_TEXT_BYTES, json_schema_extra=_TEXT_RULES)]
 """One line of text: at most 256 bytes, no control characters."""
@@ -29,7 +29,7 @@ Attributes = Annotated[
     dict[str, Annotated[str, Field(max_length=1024)]],
     Field(max_length=16, json_schema_extra=atomic(*_KEY_RULES)),
 ]
-"""A small map of text to text."""
+"""A map of text to text: at most 16 entries, keys of at most 128 and values of at most 1024 characters."""
 
 Metadata = Annotated[
     dict[str, Annotated[str, Field(max_length=1024)]],
@@ -39,13 +39,13 @@ Metadata = Annotated[
             *_KEY_RULES,
             rule(
                 "!('roomkeeper.dev' in self)",
-                "the key roomkeeper.dev is Roomkeeper's own mark: choose another one",
+                "the key roomkeeper.dev is reserved for Roomkeeper's own mark: use another key",
                 reason="FieldValueForbidden",
             ),
         ),
     ),
 ]
-"""What the metadata of a LiveKit room holds beside our mark."""
+"""The metadata of a LiveKit room beside Roomkeeper's own mark, with the bounds of `Attributes`."""
 
 ServerName = Annotated[
     str,
@@ -54,7 +54,7 @@ ServerName = Annotated[
         json_schema_extra=validations(
             rule(
                 "self == '' || !format.dns1123Subdomain().validate(self).hasValue()",
-                "must be the name of a LiveKitServer: lower case letters, digits, '-', '.', such as eu-1",
+                "must be the name of a LiveKitServer: lower case letters, digits, '-' and '.', for example eu-1",
             )
         ),
     ),
@@ -67,7 +67,7 @@ LabelValue = Annotated[
         json_schema_extra=validations(
             rule(
                 "self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",
-                "must be the value of a label: letters, digits, '-', '_' and '.', for example eu-west",
+                "must be a label value: letters, digits, '-', '_' and '.', for example eu-west",
             )
         ),
     ),
@@ -75,21 +75,27 @@ LabelValue = Annotated[
 
 
 class LabelSelector(SpecModel):
-    """Picks LiveKitServers by their labels."""
+    """Selects LiveKitServers by their labels."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
-    """Labels that the server must have, all of them, with these values. Empty: any server."""
+    """Labels that the server must have, all of them with these values. At most 16. Default: none, which matches every
+    server."""
 
 
 class Placement(SpecModel):
-    """Where the room may be. With nothing given, any server that takes new rooms will do."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms.
+
+    Not served yet: the operator places every room on the server of its settings.
+    """
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     server_name: ServerName = ""
-    """Name of the one LiveKitServer to use. Empty (the default): any that `serverSelector` allows."""
+    """Name of the LiveKitServer to use. Empty (the default): any server that `serverSelector` matches. Not served
+    yet."""
 
     server_selector: LabelSelector = unstored(LabelSelector())
-    """Which LiveKitServers may be used. With `serverName` given too, that server has to match."""
+    """Labels of the LiveKitServers that may be used. If `serverName` is set too, that server must match. Not served
+    yet."""

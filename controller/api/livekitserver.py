@@ -1,4 +1,4 @@
-"""The resource LiveKitServer: one LiveKit server or cluster that rooms can be placed on."""
+"""The resource LiveKitServer: one LiveKit server or cluster on which rooms can be placed. Not served yet."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -11,11 +11,11 @@ from controller.api.fields import ShortText
 from controller.api.meta import ApiModel, Condition, Resource, SpecModel, Timestamp
 
 DEFAULT_SERVER = "default"
-"""The server of the operator's settings, used where there is no LiveKitServer."""
+"""The name of the server that the operator's settings describe."""
 
 
 class DrainType(StrEnum):
-    """How a server is taken out of service."""
+    """How a server is drained, that is, taken out of service."""
 
     GRACEFUL = "graceful"
     MAINTENANCE = "maintenance"
@@ -31,13 +31,13 @@ _URL = validations(
 
 
 class Drain(SpecModel):
-    """Taking the server out of service. It can be undone by removing this block."""
+    """Takes the server out of service. Remove this block to undo it."""
 
     model_config = ConfigDict(
         json_schema_extra=atomic(
             rule(
                 "self.type != 'maintenance' || has(self.deadline)",
-                "deadline is missing: maintenance ends the calls at a time that has to be given, for example "
+                "deadline is missing: a drain of type maintenance ends the calls at its deadline, set one such as "
                 "2026-01-31T22:00:00Z",
                 field=".deadline",
                 reason="FieldValueRequired",
@@ -46,82 +46,86 @@ class Drain(SpecModel):
     )
 
     type: DrainType
-    """How. `graceful` waits until the calls end by themselves, `maintenance` ends them at the deadline,
-    `emergency` ends them at once. No type places new rooms on the server."""
+    """When the calls on the server end. `graceful`: when the participants end them. `maintenance`: at `deadline`, at
+    the latest. `emergency`: at once. No new rooms are placed on the server with any of these types. Required."""
 
     message: ShortText = Field(default_factory=str)
-    """What the people in the calls are told."""
+    """Message for the participants of the calls on this server, at most 256 bytes. Default: none."""
 
     expected_downtime_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600)] = Field(default_factory=int)
-    """Seconds for which the server will be away, as the people are told. Default: 0, unknown."""
+    """Seconds that the server is expected to be down, 0 to 604800 (a week); the participants are notified of it.
+    Default: 0, unknown."""
 
     deadline: Timestamp | None = None
-    """When `maintenance` ends the calls that are still going on. Required with it."""
+    """Time at which a drain of type `maintenance` ends the calls that are left. Required with that type."""
 
 
 class LiveKitServerSpec(SpecModel):
-    """Where the server is, and what may be placed on it."""
+    """The address of the server, and which rooms may be placed on it."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra=_URL)]
-    """Address at which the operator reaches the server, for example http://livekit:7880."""
+    """Address at which the operator reaches the server, for example http://livekit:7880. Required."""
 
     public_url: Annotated[str, Field(max_length=2048, json_schema_extra=_URL)] = ""
-    """Address that clients are given, for example wss://livekit.example.com. Empty (the default): `url`."""
+    """Address to which clients connect, for example wss://livekit.example.com. Empty (the default): `url`."""
 
     credentials_secret_name: Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = ""
-    """Name of the Secret in the operator's namespace with the keys `apiKey` and `apiSecret`. Empty (the
-    default): the ones of the operator's settings."""
+    """Name of a Secret in the operator's namespace that holds the credentials under the keys `apiKey` and `apiSecret`.
+    Empty (the default): the credentials of the operator's settings."""
 
     max_rooms: Annotated[int, Field(ge=0, le=1000000)] = 0
-    """How many rooms may be on the server at once; beyond that none is placed there. 0 (the default): no
-    limit."""
+    """Largest number of rooms on the server at one time, at most 1000000. When it is reached, no new room is placed
+    there. 0 (the default): no limit."""
 
     cordoned: bool = False
-    """Whether no new rooms are placed on the server; calls that are on go on. Default: false."""
+    """If true, no new rooms are placed on the server; calls on it continue. Default: false."""
 
     drain: Drain | None = None
-    """Set this to take the server out of service; remove it to undo that."""
+    """Set this to take the server out of service; remove it to undo that. Default: not drained."""
 
 
 class LiveKitServerStatus(ApiModel):
-    """How the server is; written every 30 s at most."""
+    """The state of the server. Roomkeeper writes it at most every 30 s."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     observed_generation: int | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
 
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=keyed_by("type")),
     ] = ()
-    """Ready (it answers and accepts the credentials) and Drained (no call of ours is left on it)."""
+    """Ready: the server answers and accepts the credentials. Drained: none of Roomkeeper's calls is left on it."""
 
     latency_ms: int | None = None
-    """Milliseconds that it took to answer."""
+    """Milliseconds that the server took to answer the latest check."""
 
     rooms: int | None = None
-    """How many rooms of ours it has."""
+    """Number of Roomkeeper's rooms on the server."""
 
     participants: int | None = None
-    """How many people are in them."""
+    """Number of participants in these rooms."""
 
     version: str | None = None
-    """Version of LiveKit."""
+    """Version of LiveKit that the server runs."""
 
     checked_at: Timestamp | None = None
-    """When it was last asked for this status."""
+    """When the operator last checked the server."""
 
     last_error: LastError | None = None
-    """The error that stands in the way at present, or did last."""
+    """The current error, or else the latest one."""
 
 
 class LiveKitServer(Resource):
-    """One LiveKit server or cluster that rooms can be placed on; lives in the operator's namespace."""
+    """One LiveKit server or cluster on which rooms can be placed, in the operator's namespace.
+
+    Not served yet: the operator ignores LiveKitServers and uses the server of its settings.
+    """
 
     api_version: Literal["roomkeeper.dev/v1alpha1"] = "roomkeeper.dev/v1alpha1"
     kind: Literal["LiveKitServer"] = "LiveKitServer"
     spec: LiveKitServerSpec
-    """Where the server is, and what may be placed on it."""
+    """The address of the server, and which rooms may be placed on it."""
     status: LiveKitServerStatus = Field(default_factory=LiveKitServerStatus)
-    """How the server is; written by Roomkeeper."""
+    """The state of the server. Only Roomkeeper writes it."""

@@ -1,6 +1,6 @@
-"""State machines as tables: what each stage means, and every way out of it.
+"""State machines as tables: what each stage means, and every exit from it.
 
-`phases` and `states` hold the tables; the pages in docs/ draw them, and the tests walk them.
+Neighbors: `phases` and `states` hold the tables, `generate.lifecycle_page` draws them, and the tests walk through them.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class Exit(Generic[S]):
-    """A way out of a stage. `by` names the script in Redis that takes it, for what is kept there."""
+    """An exit from a stage to the stage `to`. For states in Redis, `by` names the script that makes the transition."""
 
     when: str
     to: S
@@ -23,7 +23,7 @@ class Exit(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[S]):
-    """What a stage means, and every way out of it. `afterwards` says what becomes of a terminal one."""
+    """What a stage means, and every exit from it. `afterwards` says what happens after a terminal stage."""
 
     name: S
     meaning: str
@@ -39,5 +39,5 @@ Machine = Mapping[S, Stage[S]]
 
 
 def machine(*stages: Stage[S]) -> Machine[S]:
-    """The stages by name; a life begins with the first."""
+    """The stages by name. The first one is the initial stage."""
     return MappingProxyType({stage.name: stage for stage in stages})

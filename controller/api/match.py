@@ -1,4 +1,7 @@
-"""The resource Match: two people who are to talk to each other, from the waiting queue and back."""
+"""The resource Match: one call between two users, from the waiting queue and back.
+
+`match_blocks`, `match_spec` and `match_status` define its parts; this module is the one to import them from.
+"""
 
 from typing import Literal
 
@@ -37,18 +40,18 @@ from controller.api.meta import Resource
 
 
 class Match(Resource):
-    """Two people who are to talk to each other.
+    """One call between two users.
 
-    Roomkeeper claims both users, makes a room and tokens, watches the call, and when it is over puts
-    everybody back into the queue or lets them go.
+    Roomkeeper claims both users, creates a room and tokens, and watches the call. When the call is over, Roomkeeper
+    closes the room and returns each user to the queue or makes them idle.
     """
 
     api_version: Literal["roomkeeper.dev/v1alpha1"] = "roomkeeper.dev/v1alpha1"
     kind: Literal["Match"] = "Match"
     spec: MatchSpec
-    """Who talks to whom, and on which terms."""
+    """The two participants and the terms of their call."""
     status: MatchStatus = Field(default_factory=MatchStatus)
-    """What has become of the Match; written by Roomkeeper."""
+    """The state of the Match. Only Roomkeeper writes it."""
 
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The parts of a Match's spec: participants, room, timeouts, tokens, requeue and termination.
 
-Each carries the bounds and rules that concern nothing but itself; what concerns several is in `match_spec`.
+Each part carries the bounds and rules that concern only itself. `match_spec` has the rules between parts.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ from controller.api.meta import SpecModel, unstored
 
 
 class TokenDelivery(StrEnum):
-    """Where the participants' tokens are put."""
+    """Where Roomkeeper delivers the participants' tokens."""
 
     NONE = "None"
     SECRET = "Secret"  # noqa: S105 (a kind of delivery)
@@ -32,7 +32,7 @@ class TokenDelivery(StrEnum):
 
 
 class TerminationAction(StrEnum):
-    """How a Match is to end."""
+    """How a client asks to end a Match."""
 
     SKIP = "Skip"
     END = "End"
@@ -40,7 +40,7 @@ class TerminationAction(StrEnum):
 
 
 class PublishSource(StrEnum):
-    """What a participant may publish."""
+    """A source that a participant may publish."""
 
     CAMERA = "camera"
     MICROPHONE = "microphone"
@@ -49,142 +49,147 @@ class PublishSource(StrEnum):
 
 
 class Grants(SpecModel):
-    """What a participant may do in the room. Nobody may create, list or administer rooms."""
+    """What a participant may do in the room. No token allows its owner to create, list or administer rooms."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     can_publish: bool = True
-    """Whether the participant may publish audio and video. Default: true."""
+    """If true, the participant may publish audio and video. Default: true."""
 
     can_subscribe: bool = True
-    """Whether the participant may receive what the other one publishes. Default: true."""
+    """If true, the participant receives what the other participant publishes. Default: true."""
 
     can_publish_data: bool = True
-    """Whether the participant may send data messages, such as a text chat. Default: true."""
+    """If true, the participant may send data messages, for example for a text chat. Default: true."""
 
     can_update_own_metadata: bool = False
-    """Whether the participant's client may change its own name, metadata and attributes. Default: false."""
+    """If true, the participant's client may change its own name, metadata and attributes. Default: false."""
 
     can_publish_sources: Annotated[tuple[PublishSource, ...], Field(max_length=4, json_schema_extra=distinct())] = (
         Field(default_factory=tuple)
     )
-    """Sources that the participant may publish, for example only `microphone`. Empty: all of them."""
+    """Sources that the participant may publish, for example only `microphone`. At most 4. Default: none listed,
+    which allows all sources."""
 
 
 class Participant(SpecModel):
-    """One of the two people of a Match."""
+    """One of the two participants of a Match."""
 
     identity: Identity
-    """The user's id: 1 to 256 bytes of UTF-8, no control characters. Redis keeps the user's state under
-    it, and unless there is an `alias` it is the identity on LiveKit as well."""
+    """Id of the user: 1 to 256 bytes of UTF-8, no control characters. Redis stores the user's state under this id.
+    It is also the identity on LiveKit, unless `alias` is set. Required."""
 
     alias: Identity | None = None
-    """The identity that LiveKit and the other person get to see, where the user's id is nobody's business.
-    Default: `identity`. The aliases and identities of the two must differ."""
+    """Identity on LiveKit, where the other participant must not see the user's id: 1 to 256 bytes of UTF-8, no control
+    characters. It must differ from the other participant's identity and alias. Default: `identity`."""
 
     name: ShortText = Field(default_factory=str)
-    """Name for display, at most 256 bytes. Default: none."""
+    """Display name, at most 256 bytes of UTF-8, no control characters. Default: none."""
 
     metadata: Annotated[str, Field(max_length=2048)] = Field(default_factory=str)
-    """Text that the participant's token carries as LiveKit metadata; the other person can read it. At most
-    2048 characters, since the token travels in a URL. Default: none."""
+    """Text that the participant's token carries as LiveKit metadata. The other participant can read it. At most 2048
+    characters, since clients send the token in a URL. Default: none."""
 
     attributes: Attributes = Field(default_factory=dict)
-    """Attributes that the participant's token carries; the other person can read them. At most 16."""
+    """Attributes that the participant's token carries. The other participant can read them. At most 16, with keys of
+    at most 128 and values of at most 1024 characters. Default: none."""
 
     grants: Grants = unstored(Grants())
     """What the participant may do in the room. Default: publish, subscribe and send data."""
 
     @property
     def livekit_identity(self) -> str:
-        """Who the participant is on LiveKit."""
+        """The participant's identity on LiveKit."""
         return self.alias or self.identity
 
 
 class RoomOptions(SpecModel):
-    """The room that the Match gets."""
+    """The room that Roomkeeper creates for the Match."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     max_participants: Annotated[int, Field(ge=1, le=100)] = 2
-    """How many may be in the room at once, 100 at most. Default: 2. An agent or a recorder that joins as a
-    participant needs a place too. Whoever comes when the room is full is refused by LiveKit. Immutable."""
+    """Largest number of participants in the room at one time, 2 to 100. An agent or a recorder that joins as a
+    participant counts too. LiveKit refuses clients when the room is full. Default: 2. Immutable."""
 
     empty_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 30
-    """Seconds that LiveKit keeps the room when nobody has come yet; then LiveKit closes it. Default: 30.
-    At least 5 more than `timeouts.connectSeconds`. Immutable."""
+    """Seconds after which LiveKit closes a room that no participant has joined yet, at most 604800 (a week). Must be at
+    least `timeouts.connectSeconds` plus 5. Default: 30. Immutable."""
 
     departure_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 20
-    """Seconds that LiveKit keeps the room after the last one left; then LiveKit closes it. Default: 20. At
-    least 5 more than `timeouts.reconnectSeconds`, so that both can come back. Immutable."""
+    """Seconds after which LiveKit closes the room when the last participant has left, at most 604800 (a week). Must
+    be at least `timeouts.reconnectSeconds` plus 5, so that both participants can come back. Default: 20. Immutable."""
 
     metadata: Metadata = Field(default_factory=dict)
-    """What clients read as the room's metadata, as a JSON map of texts, beside Roomkeeper's own mark. At
-    most 16 entries of 1024 characters. May be changed while the call is on."""
+    """Metadata of the room: clients read it as a JSON map, which also contains Roomkeeper's own mark. At most 16
+    entries, with keys of at most 128 and values of at most 1024 characters. May change during the call. Default:
+    none."""
 
 
 class Timeouts(SpecModel):
-    """How long each step may take, in seconds. Changes apply to what is under way."""
+    """How long each step of the call may take, in seconds. A change also applies to a step that has already begun."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     ready_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    """Seconds from the creation of the Match until room and tokens must be there. Default: 30. When they
-    run out, everything is undone and the Match has Failed; both people keep their places in the queue."""
+    """Seconds from the creation of the Match until the room and the tokens must be ready, 1 to 3600. After that,
+    Roomkeeper rolls the Match back and its phase is Failed; users from the queue keep their places there. Default:
+    30."""
 
     connect_seconds: Annotated[int, Field(ge=1, le=3600)] = 25
-    """Seconds from Ready until both people must be in the room. Default: 25. When they run out, the Match
-    ends as NoShow."""
+    """Seconds from Ready until both participants must be in the room, 1 to 3600. After that, the Match ends with the
+    reason NoShow. Default: 25."""
 
     leave_seconds: Annotated[int, Field(ge=0, le=600)] = 3
-    """Seconds that somebody whose client said goodbye may take to come back, for example to reload the page.
-    Default: 3. When they run out, the Match ends as Left. With 0 it ends at once."""
+    """Seconds for which a participant whose client left on its own may come back, for example after a page reload, 0 to
+    600. After that, the Match ends with the reason Left. 0 ends it at once. Default: 3."""
 
     reconnect_seconds: Annotated[int, Field(ge=0, le=3600)] = 15
-    """Seconds that somebody who lost the connection may take to come back. Default: 15. When they run out,
-    the Match ends as NetworkLost."""
+    """Seconds for which a participant who lost the connection may come back, 0 to 3600. After that, the Match ends
+    with the reason NetworkLost. 0 ends it at once. Default: 15."""
 
     solo_seconds: Annotated[int, Field(ge=1, le=3600)] = 20
-    """Seconds, summed up over the call, that one person may be alone in the room after both were there.
-    Default: 20. The sum starts anew once both were together for 5 s. When it is reached, the Match ends as
-    Abandoned."""
+    """Seconds in total that one participant may be alone in the room after both were there, 1 to 3600. The sum
+    restarts at 0 once both have been in the room together for 5 s. When the sum reaches this value, the Match ends
+    with the reason Abandoned. Default: 20."""
 
     max_duration_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 7200
-    """Seconds that a call may last, counted from the moment when both were in the room. Default: 7200, two
-    hours. When they run out, the Match ends as MaxDuration. With 0 there is no limit."""
+    """Seconds that a call may last from the moment when both participants are first in the room, 0 to 604800 (a week).
+    After that, the Match ends with the reason MaxDuration. 0 means no limit. Default: 7200, two hours."""
 
 
 class TokenOptions(SpecModel):
-    """The tokens that let the participants into the room."""
+    """The tokens with which the participants join the room."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     ttl_seconds: Annotated[int, Field(ge=10, le=86400)] = 900
-    """Seconds for which a token lets its owner join. Default: 900. Who is already in the room stays there;
-    whoever has to come back later gets a new token."""
+    """Seconds for which a token lets its owner join the room, 10 to 86400 (a day). A participant who is in the room
+    stays there when the token expires. A participant who has to come back later gets a new token. Default: 900."""
 
     delivery: TokenDelivery = TokenDelivery.SECRET
-    """Where the tokens are put: `Secret` (the default) in a Secret that the Match owns (see
-    `status.tokens`), `Redis` under the key `tokens:<uid of the Match>`, `Both`, or `None` where the
-    application makes its own. Immutable."""
+    """Where Roomkeeper delivers the tokens. `Secret` (the default): in a Secret that the Match owns, see
+    `status.tokens`. `Redis`: under the key `tokens:<uid of the Match>`. `Both`: in both places. `None`: nowhere, for
+    applications that sign their own tokens. Immutable."""
 
 
 def _override(reason: EndReason) -> Any:
     ending = ENDINGS[reason]
-    others = "" if ending.subject is Subject.NOBODY else f" `Others` leaves out {ending.subject}."
+    others = "" if ending.subject is Subject.NOBODY else f" `Others` excludes {ending.subject}."
     undone = _UNDONE[ending.rollback]
-    return Field(None, description=f"After {reason}: {ending.cause}.{others} Default: {ending.requeue}.{undone}")
+    when = f"Which users return to the queue after {reason}: {ending.cause}."
+    return Field(None, description=f"{when}{others} Default: {ending.requeue}.{undone}")
 
 
 _UNDONE = {
     Rollback.NEVER: "",
-    Rollback.BEFORE_READY: " Before Ready everybody goes back to where they were, whatever is said here.",
-    Rollback.ALWAYS: " Everybody goes back to where they were, whatever is said here.",
+    Rollback.BEFORE_READY: " Before Ready, this field has no effect: both users return to the place they had before.",
+    Rollback.ALWAYS: " This field has no effect: both users always return to the place they had before.",
 }
 
 
 class Requeue(SpecModel):
-    """Who goes back to the queue, per reason of the end. What is not given follows the table of endings."""
+    """Which users return to the queue, for each reason of the end. Unset fields follow the table of endings."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
@@ -202,35 +207,35 @@ class Requeue(SpecModel):
     on_drained: RequeuePolicy | None = _override(EndReason.DRAINED)
 
     def policy_for(self, reason: EndReason) -> RequeuePolicy:
-        """Who goes back to the queue after an end for this reason."""
+        """Which users return to the queue after an end for this reason."""
         ending = ENDINGS[reason]
         chosen: RequeuePolicy | None = getattr(self, ending.requeue_field)
         return chosen or ending.requeue
 
 
 class Termination(SpecModel):
-    """The wish that the Match be over: written later, and only once, by whoever wants it."""
+    """A request to end the Match. A client adds it to the spec later, and only once."""
 
     model_config = ConfigDict(
         json_schema_extra=atomic(
             rule(
                 "self.action == 'Disconnect' || (has(self.initiator) && self.initiator != '')",
-                "initiator is missing: Skip and End need the identity of the participant who wants it",
+                "initiator is missing: Skip and End need the identity of the participant who ends the call",
                 computed="'initiator is missing: ' + self.action + "
-                "' needs the identity of the participant who wants it'",
+                "' needs the identity of the participant who ends the call'",
                 field=".initiator",
                 reason="FieldValueRequired",
             ),
             rule(
                 "self.action != 'Disconnect' || has(self.target)",
-                "target is missing: Disconnect needs the identity of the participant who is to be removed",
+                "target is missing: Disconnect needs the identity of the participant to remove",
                 field=".target",
                 reason="FieldValueRequired",
             ),
             rule(
                 "self.action == 'Disconnect' || !has(self.target)",
-                "target belongs to Disconnect: leave it out, or choose that action",
-                computed="'target belongs to Disconnect: leave it out with ' + self.action",
+                "target is only for the action Disconnect: omit target, or set the action to Disconnect",
+                computed="'target is only for the action Disconnect: omit target with ' + self.action",
                 field=".target",
                 reason="FieldValueForbidden",
             ),
@@ -238,15 +243,16 @@ class Termination(SpecModel):
     )
 
     action: TerminationAction
-    """How it ends. `Skip`: the initiator wants somebody else. `End`: the initiator hangs up. `Disconnect`:
-    the target is to be removed, by decision of somebody who need not be in the call."""
+    """How the Match ends. `Skip`: the initiator wants to talk to another user. `End`: the initiator hangs up.
+    `Disconnect`: a third party, for example a moderator, removes the target from the call. Required."""
 
     initiator: ShortText = Field(default_factory=str)
-    """Who wants it. With Skip and End the identity of a participant, required; with Disconnect any text,
-    for example the name of a moderator."""
+    """Who requests the end. With Skip and End: the identity of one of the participants, required. With Disconnect: any
+    text of at most 256 bytes, for example the name of a moderator; default: none."""
 
     target: Identity | None = None
-    """With Disconnect, and only then: the identity of the participant who is to be removed. Required."""
+    """Identity of the participant to remove. Required with Disconnect, refused with Skip and End."""
 
     reason: ShortText = Field(default_factory=str)
-    """Why, in the words of whoever writes it. It appears in the status and in the logs."""
+    """Why the Match should end, in the words of the client that requests it, at most 256 bytes. It appears in the
+    status and in the logs. Default: none."""

@@ -1,4 +1,7 @@
-"""The spec of a Match: what a matchmaker declares, and the rules between its parts."""
+"""The spec of a Match: what a matchmaker declares, and the validation rules between its parts.
+
+Neighbor: `match_blocks` defines the parts.
+"""
 
 from enum import StrEnum
 from typing import Annotated, Final
@@ -11,11 +14,11 @@ from controller.api.match_blocks import Participant, Requeue, RoomOptions, Termi
 from controller.api.meta import SpecModel, unstored
 
 LIVEKIT_MARGIN_SECONDS: Final = 5
-"""By so much longer LiveKit keeps a room than we wait, or it would close it before we decide."""
+"""LiveKit must keep a room for this much longer than we wait, or LiveKit closes it before we decide."""
 
 
 class Admission(StrEnum):
-    """From where the users may come."""
+    """From which states a Match may claim users."""
 
     ANY = "Any"
     QUEUED = "Queued"
@@ -28,8 +31,8 @@ def _is_participant(field: str, when: str) -> dict[str, str]:
     value = f"self.termination.{field}"
     return rule(
         f"!has(self.termination) || !has({value}) || !({when}) || self.participants.exists(p, p.identity == {value})",
-        f"{field} must be the identity of one of the participants",
-        computed=f"'{field} ' + {value} + ' is not one of the participants, ' + {_THE_TWO}",
+        f"{field} must be the identity of one of the two participants",
+        computed=f"'{field} ' + {value} + ' is not one of the two participants, ' + {_THE_TWO}",
         field=f".termination.{field}",
     )
 
@@ -45,39 +48,40 @@ def _livekit_waits(room_field: str, timeout: str, why: str) -> dict[str, str]:
 
 
 _MATCH_RULES: Final = (
-    immutable(".participants", "who talks to whom is settled at creation, make another Match"),
-    immutable(".sessionID", "it names this call wherever it is mentioned, make another Match", optional=True),
-    immutable(".admission", "the users are claimed once, make another Match"),
-    immutable(".placement", "the room cannot move, make another Match", optional=True),
-    immutable(".tokens.delivery", "the tokens are delivered once, make another Match"),
-    immutable(".room.maxParticipants", "LiveKit cannot resize a room, make another Match"),
-    immutable(".room.emptyTimeoutSeconds", "LiveKit reads it only at creation, make another Match"),
-    immutable(".room.departureTimeoutSeconds", "LiveKit reads it only at creation, make another Match"),
+    immutable(".participants", "the users are claimed once, create another Match"),
+    immutable(".sessionID", "Redis and events name this call by it, create another Match", optional=True),
+    immutable(".admission", "the users are claimed once, create another Match"),
+    immutable(".placement", "the room cannot move to another server, create another Match", optional=True),
+    immutable(".tokens.delivery", "the tokens are delivered once, create another Match"),
+    immutable(".room.maxParticipants", "LiveKit cannot resize a room, create another Match"),
+    immutable(".room.emptyTimeoutSeconds", "LiveKit reads it when it creates the room, create another Match"),
+    immutable(".room.departureTimeoutSeconds", "LiveKit reads it when it creates the room, create another Match"),
     rule(
         "self.participants.all(p, !has(p.alias) || self.participants.all(q, q.identity == p.identity || "
         "(q.identity != p.alias && (!has(q.alias) || q.alias != p.alias))))",
-        "an alias is also the alias or the identity of the other participant: on LiveKit the two must differ",
+        "an alias equals the alias or identity of the other participant: they must differ on LiveKit",
         field=".participants",
     ),
     rule(
         "self.room.maxParticipants >= size(self.participants)",
-        "maxParticipants must be at least the number of participants",
-        computed="'%d is less than the %d participants'.format([self.room.maxParticipants, size(self.participants)])",
+        "maxParticipants must be at least the number of participants in the spec",
+        computed="'%d is less than the %d participants in the spec'"
+        ".format([self.room.maxParticipants, size(self.participants)])",
         field=".room.maxParticipants",
     ),
     _livekit_waits(
         "emptyTimeoutSeconds",
         "connectSeconds",
-        "LiveKit would close the room while people are still joining",
+        "LiveKit would close the room while participants are still joining",
     ),
     _livekit_waits(
         "departureTimeoutSeconds",
         "reconnectSeconds",
-        "LiveKit would close the room while people may still come back",
+        "LiveKit would close the room while participants may still come back",
     ),
     rule(
         "!has(oldSelf.termination) || (has(self.termination) && self.termination == oldSelf.termination)",
-        "termination is written once: the Match is ending already, and that cannot be changed or taken back",
+        "termination is written once: the Match is already ending, and this cannot be changed or undone",
         field=".termination",
         reason="FieldValueForbidden",
     ),
@@ -87,7 +91,7 @@ _MATCH_RULES: Final = (
 
 
 class MatchSpec(SpecModel):
-    """Who talks to whom, and on which terms."""
+    """The two participants and the terms of their call."""
 
     model_config = ConfigDict(json_schema_extra=validations(*_MATCH_RULES))
 
@@ -99,39 +103,41 @@ class MatchSpec(SpecModel):
             json_schema_extra=keyed_by("identity"),
         ),
     ]
-    """The two people who are to meet; exactly two, each with an identity of its own. Immutable."""
+    """The participants of the call: exactly two, with different identities. Required. Immutable."""
 
     session_id: Identity | None = None
-    """Your own id for this call; it appears in Redis and in events. Default: the UID of the Match (see
-    `status.sessionID`). Immutable."""
+    """Your own id for this call: 1 to 256 bytes of UTF-8, no control characters. It appears in Redis and in events.
+    Default: the UID of the Match, see `status.sessionID`. Immutable."""
 
     admission: Admission = Admission.ANY
-    """From where the users may come. `Any` (the default): from anywhere, if only they are in no other live
-    Match. `Queued`: only from the queue, or from a reservation made for this Match. Immutable."""
+    """Which users the Match may claim. `Any` (the default): users who are in no other live Match. `Queued`: only
+    users who wait in the queue, or whom a matchmaker reserved for this Match. Immutable."""
 
     placement: Placement = unstored(Placement())
-    """On which LiveKit server the room may be. Default: any that takes new rooms. Immutable."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
+    served yet: the operator places every room on the server of its settings."""
 
     room: RoomOptions = RoomOptions()
-    """The room that the Match gets. Immutable, but for `metadata`."""
+    """The room that Roomkeeper creates for the Match. Immutable, except for `metadata`."""
 
     timeouts: Timeouts = Timeouts()
-    """How long each step may take, in seconds, and what happens when the time runs out."""
+    """How long each step of the call may take, in seconds. A change also applies to a step that has already begun."""
 
     tokens: TokenOptions = TokenOptions()
-    """The tokens that let the participants into the room, and where they are put."""
+    """The tokens with which the participants join the room, and where Roomkeeper delivers them."""
 
     requeue: Requeue = unstored(Requeue())
-    """Who goes back to the queue when the Match is over, per reason of the end: `All`, `Others` (everybody
-    but the one whom the end goes back to), `Present` (whoever is in the room) or `None`. Whoever did not
-    come from the queue, and whoever is blocked, does not go there."""
+    """Which users return to the queue when the Match is over, for each reason of the end. `All`: both users.
+    `Others`: all but the participant who caused the end. `Present`: the participants who are in the room, and after
+    NoShow also those who came but got no media. `None`: no user. Users who did not come from the queue, and blocked
+    users, never return to it: they become idle."""
 
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 300
-    """Seconds for which the Match remains to be looked at once it is over; then it is deleted. Default:
-    300. With 0 it is deleted at once."""
+    """Seconds for which a Match that is over remains, 0 to 604800 (a week); then Roomkeeper deletes it. 0 deletes it
+    at once. Default: 300."""
 
     termination: Termination | None = None
-    """Set this to end the Match. It is written once and can be neither changed nor taken back."""
+    """Set this to end the Match. Once set, it can be neither changed nor removed. Default: none."""
 
     @property
     def identities(self) -> tuple[str, ...]:

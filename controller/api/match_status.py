@@ -1,4 +1,4 @@
-"""The status of a Match: what has become of it. Written by the operator alone, never because time passed."""
+"""The status of a Match. Only the operator writes it, and never just because time passed."""
 
 from enum import StrEnum
 from typing import Annotated, Final
@@ -15,7 +15,7 @@ MAX_HISTORY: Final = 16
 
 
 class ParticipantState(StrEnum):
-    """Where a participant is."""
+    """The state of a participant in the call."""
 
     INVITED = "Invited"
     JOINING = "Joining"
@@ -25,7 +25,7 @@ class ParticipantState(StrEnum):
 
 
 class Evidence(StrEnum):
-    """Which witness it was: of where somebody is, or of the end that goes back to them."""
+    """The witness for the state of a participant, or for an ending that the participant caused."""
 
     WEBHOOK = "webhook"
     POLL = "poll"
@@ -36,7 +36,7 @@ class Evidence(StrEnum):
 
 
 class OutcomeState(StrEnum):
-    """What became of a user."""
+    """The state of a user after the end."""
 
     WAITING = "Waiting"
     IDLE = "Idle"
@@ -44,7 +44,7 @@ class OutcomeState(StrEnum):
 
 
 class QueuePlace(StrEnum):
-    """Which place in the queue a user got."""
+    """The place in the queue that a user got."""
 
     ORIGINAL = "Original"
     NOW = "Now"
@@ -57,174 +57,178 @@ class RoomReference(ApiModel):
     """Name of the Room, in the namespace of the Match."""
 
     livekit_name: str | None = None
-    """Name of the room on LiveKit: what clients join."""
+    """Name of the room on LiveKit, which clients join."""
 
     sid: str | None = None
-    """Id that LiveKit gave to the room. A restored room has a new one."""
+    """Id that LiveKit gave to the room. A restored room has a new id."""
 
     server: str | None = None
-    """The LiveKitServer that the room is on; `default` is the one of the operator's settings."""
+    """Name of the LiveKit server that has the room; `default` is the server of the operator's settings."""
 
     url: str | None = None
-    """Address that clients connect to."""
+    """Address of LiveKit to which clients connect."""
 
 
 class TokensStatus(ApiModel):
-    """The tokens that were delivered. The tokens themselves are never in the status."""
+    """The delivered tokens. The status never contains the tokens themselves."""
 
     secret_name: str | None = None
-    """Name of the Secret that holds the tokens under the key `tokens.json`, if they were to be put there."""
+    """Name of the Secret that holds the tokens under the key `tokens.json`; absent where `tokens.delivery` uses no
+    Secret."""
 
     expires_at: Timestamp
-    """Until when the tokens let their owners join."""
+    """Time until which the tokens let their owners join the room."""
 
 
 class ParticipantStatus(ApiModel):
-    """What is known of one participant."""
+    """The observed state of one participant."""
 
     identity: str
     """The user's id, as in the spec."""
 
     state: ParticipantState
-    """Where the participant is: Invited, Joining (signalling, no media yet), Connected, Reconnecting or
-    Left."""
+    """The state of the participant. Invited: not seen on LiveKit yet. Joining: connected to LiveKit, without media.
+    Connected: in the room. Reconnecting: dropped out of a call and may come back. Left: gone."""
 
     since: Timestamp
-    """Since when, by the time of the evidence."""
+    """When this state began, by the time of the evidence."""
 
     evidence: Evidence | None = None
-    """Which witness told: of where the person is (webhook, poll), or of the end that goes back to them (heartbeat,
-    signal, flag, userState)."""
+    """The witness. For the state of the participant: webhook or poll. For an ending that this participant caused:
+    heartbeat, signal, flag or userState."""
 
     detail: str | None = None
-    """What the witness said, for example CONNECTION_TIMEOUT."""
+    """What the witness reported, for example CONNECTION_TIMEOUT."""
 
     queued_at: Timestamp | None = None
-    """When the user entered the queue; absent for whoever did not come from there. It gives the place
-    back."""
+    """When the user entered the queue; absent for a user who did not come from the queue. From this time, Roomkeeper
+    restores the user's place."""
 
     participant_sid: str | None = None
-    """Id that LiveKit gave to this connection."""
+    """Id that LiveKit gave to the participant's latest connection."""
 
     connected_at: Timestamp | None = None
-    """When the participant was first connected."""
+    """When the participant was connected for the first time."""
 
 
 class Outcome(ApiModel):
-    """What became of one user at the end."""
+    """The state of one user after the end."""
 
     identity: str
     """The user's id."""
 
     state: OutcomeState
-    """Waiting (back in the queue), Idle, or Lost (the user's record was not there any more)."""
+    """Waiting: the user is back in the queue. Idle: the user is not in the queue. Lost: the Match no longer held the
+    user's record in Redis."""
 
     place: QueuePlace | None = None
-    """For whoever is Waiting: Original (the place from before the Match) or Now (the end of the queue)."""
+    """The place in the queue of a user who is Waiting. Original: the place from before the Match. Now: the end of
+    the queue."""
 
     detail: str | None = None
-    """What else there is to say, for example NeverSeen or Blocked."""
+    """Further detail in one word, for example NeverSeen or Blocked."""
 
 
 class EndStatus(ApiModel):
     """How the Match ended."""
 
     reason: EndReason
-    """Why it ended; the first cause wins."""
+    """Why the Match ended. The first cause wins."""
 
     initiator: str | None = None
-    """Whose doing it was: a participant's identity, or what `termination.initiator` says."""
+    """Who ended the Match: the identity of a participant, or the text of `termination.initiator`; absent if unknown."""
 
     message: str | None = None
-    """Why it ended, as a sentence."""
+    """Why the Match ended, as a sentence."""
 
     outcomes: Annotated[
         tuple[Outcome, ...],
         Field(json_schema_extra=keyed_by("identity")),
     ] = ()
-    """What became of each user."""
+    """The state of each user after the end."""
 
 
 class HistoryEntry(ApiModel):
-    """One step on the way."""
+    """One phase that the Match entered."""
 
     phase: MatchPhase
-    """The phase that was entered."""
+    """The phase that the Match entered."""
 
     time: Timestamp
-    """When it was entered."""
+    """When the Match entered this phase."""
 
     reason: str | None = None
-    """Why, as one word."""
+    """Why the Match entered this phase, as one word."""
 
     message: str | None = None
-    """Why, as a sentence."""
+    """Why the Match entered this phase, as a sentence."""
 
 
 class MatchStatus(ApiModel):
-    """What has become of the Match."""
+    """The observed state of the Match."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     observed_generation: int | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
 
     phase: MatchPhase | None = None
-    """Where the Match is on its way: Pending, Creating, Connecting, Active, Reconnecting, Terminating, and
-    at last Ended or Failed."""
+    """The phase of the Match: Pending, Creating, Connecting, Active, Reconnecting, Terminating, and finally Ended or
+    Failed."""
 
     reason: str | None = None
-    """Why the Match is in this phase, as one word, where that is not the usual course: what interrupts the
-    call, why it ended, or why it failed."""
+    """Why the Match is in this phase, as one word: what interrupts the call, why it ended, or why it failed. Absent
+    in the normal course of a call."""
 
     session_id: str | None = None
-    """The id of the call: `spec.sessionID`, or else the UID of the Match."""
+    """Id of the call: `spec.sessionID`, or the UID of the Match if that is not set."""
 
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=keyed_by("type")),
     ] = ()
-    """Accepted, RoomReady, TokensIssued, Ready (room there and tokens delivered), Connected (both in the
-    room), Degraded (a backend cannot be asked) and Finished (it is over, whichever way)."""
+    """Accepted: the users are claimed. RoomReady: the room exists on LiveKit. TokensIssued: the tokens are delivered.
+    Ready: the participants can join. Connected: both are in the room. Degraded: Roomkeeper cannot reach a backend.
+    Finished: the Match is over, for whatever reason."""
 
     room: RoomReference | None = None
     """The room of the Match."""
 
     tokens: TokensStatus | None = None
-    """The tokens that were delivered, and where."""
+    """The delivered tokens, and where they are."""
 
     participants: Annotated[
         tuple[ParticipantStatus, ...],
         Field(json_schema_extra=keyed_by("identity")),
     ] = ()
-    """What is known of each participant."""
+    """The observed state of each participant."""
 
     participants_summary: str | None = None
-    """Both identities in one short line, for `kubectl get`."""
+    """Both identities in one short line, as `kubectl get` shows them."""
 
     connected: str | None = None
-    """How many are in the room, of how many: `2/2`."""
+    """How many of the participants are in the room, for example `1/2`."""
 
     started_at: Timestamp | None = None
-    """When the users were claimed."""
+    """When Roomkeeper claimed the users."""
 
     ready_at: Timestamp | None = None
-    """When the Match became Ready; `connectSeconds` count from here."""
+    """When the Match became Ready. `timeouts.connectSeconds` starts here."""
 
     connected_at: Timestamp | None = None
-    """When both were in the room for the first time; `maxDurationSeconds` count from here."""
+    """When both participants were in the room for the first time. `timeouts.maxDurationSeconds` starts here."""
 
     ended_at: Timestamp | None = None
-    """When it was over."""
+    """When the Match was over. `ttlSecondsAfterFinished` starts here."""
 
     end: EndStatus | None = None
-    """How it ended. Once written it stays as it is."""
+    """How the Match ended. Once written, it does not change."""
 
     history: Annotated[
         tuple[HistoryEntry, ...],
         Field(max_length=MAX_HISTORY, json_schema_extra=ordered()),
     ] = ()
-    """The latest 16 steps, the oldest first."""
+    """The latest phases of the Match, at most 16, the oldest first."""
 
     last_error: LastError | None = None
-    """The error that stands in the way at present, or did last."""
+    """The current error, or else the latest one."""

@@ -1,4 +1,7 @@
-"""What all resources share: the base models, metadata, conditions, and how times are written."""
+"""What all resources share: the base models, metadata, conditions, and the format of times.
+
+Neighbors: every other module of `api` builds on these models.
+"""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -7,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-# Names whose capitals camel case does not find.
+# Names with capitals that plain camel case would not produce.
 _ALIASES: Final = {"session_id": "sessionID", "livekit_name": "liveKitName"}
 
 
@@ -27,16 +30,16 @@ def format_seconds(time: datetime) -> str:
 
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(format_milliseconds, return_type=str)]
-"""A moment of ours: written with milliseconds."""
+"""A time that Roomkeeper writes: with milliseconds."""
 
 TimestampSeconds = Annotated[AwareDatetime, PlainSerializer(format_seconds, return_type=str)]
-"""A moment of Kubernetes': written with whole seconds."""
+"""A time in the format of Kubernetes: with whole seconds."""
 
 
 class ApiModel(BaseModel):
-    """A frozen part of a resource; unknown fields are ignored, as a newer operator may have written them.
+    """A frozen part of a resource. It ignores unknown fields, since a newer operator may have written them.
 
-    Fields are snake_case in Python and camelCase outside; both are accepted.
+    Field names are snake_case in Python and camelCase in the API; validation accepts both.
     """
 
     model_config = ConfigDict(
@@ -50,26 +53,27 @@ class ApiModel(BaseModel):
     )
 
     def manifest(self) -> dict[str, Any]:
-        """This part as it is sent to the API server: JSON types, camelCase, nothing that is unset."""
+        """This part as the API server receives it: JSON types, camelCase names, no unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class SpecModel(ApiModel):
-    """A part of a spec: unknown fields are refused, since whoever wrote them expects them to do something."""
+    """A part of a spec. It refuses unknown fields, since the author of the spec expects every field to have an
+    effect."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 def unstored(default: SpecModel) -> Any:
-    """A default that the models know and the server does not store: a change of it applies to what exists.
+    """A default that the models fill in and the API server does not store.
 
-    All objects share the one value, which is frozen.
+    So a later change of the default applies to existing objects as well. All objects share the one frozen value.
     """
     return Field(default_factory=lambda: default)
 
 
 class OwnerReference(ApiModel):
-    """Who owns an object: with the owner gone, Kubernetes collects the object."""
+    """The owner of an object: Kubernetes deletes the object after its owner."""
 
     api_version: str
     kind: str
@@ -95,12 +99,12 @@ class ObjectMeta(ApiModel):
     owner_references: tuple[OwnerReference, ...] = ()
 
     def manifest(self) -> dict[str, Any]:
-        """The metadata as it is sent: only what has a value, since the server fills in the rest."""
+        """The metadata as the API server receives it: only fields with a value, since the server fills in the rest."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 class Resource(ApiModel):
-    """A whole object; its kind adds `spec` and `status`."""
+    """A whole object; each kind adds its `spec` and `status`."""
 
     api_version: str
     kind: str
@@ -119,22 +123,22 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(ApiModel):
-    """One aspect of the object's state, for people and for `kubectl wait --for=condition=…`."""
+    """One aspect of the object's state, for users and for `kubectl wait --for=condition=…`."""
 
     type: Annotated[str, Field(max_length=316, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
     """Name of the condition, for example Ready."""
 
     status: ConditionStatus
-    """Whether it holds: True, False or Unknown."""
+    """Whether the condition holds: True, False or Unknown."""
 
     reason: Annotated[str, Field(max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    """Why, as one word for programs, for example TokensDelivered."""
+    """Why the condition has this status, as one word for programs, for example TokensDelivered."""
 
     message: Annotated[str, Field(max_length=32768)] = ""
-    """Why, as a sentence for people."""
+    """Why the condition has this status, as a sentence for users."""
 
     last_transition_time: TimestampSeconds
-    """When the status last changed from one value to another."""
+    """When the status of this condition last changed."""
 
     observed_generation: int | None = None
-    """The generation of the spec that this condition speaks of."""
+    """The generation of the spec that this condition describes."""

@@ -1,7 +1,7 @@
-"""Names: the API group, kinds, annotations, and the names of what a Match or a Room brings into being.
+"""Names: the API group, kinds, annotations, and the names of the objects that a Match or a Room creates.
 
-Names of children are deterministic, made from the parent's UID: a retry finds what the first attempt made,
-and a Match that is deleted and created again under the same name gets children of its own.
+The names of these objects follow from the parent's UID. So a retry finds what the first attempt created, and a Match
+that is deleted and created again under the same name gets objects of its own.
 """
 
 import hashlib
@@ -16,27 +16,27 @@ CATEGORY: Final = "roomkeeper"
 FINALIZER: Final = f"{GROUP}/cleanup"
 FIELD_MANAGER: Final = "roomkeeper"
 MARK_KEY: Final = GROUP
-"""The key of a LiveKit room's metadata that says whose room it is."""
+"""The key in a LiveKit room's metadata that names the Room to which the LiveKit room belongs."""
 
 PAUSED: Final = f"{GROUP}/paused"
-"""Annotation: with the value "true" the operator leaves this one object alone."""
+"""Annotation: with the value "true", the operator does not touch this object."""
 
 MANAGED_LABEL: Final = f"{GROUP}/managed"
-"""Label of a namespace: with the value "true" its Matches get the finalizer at creation."""
+"""Label of a namespace: with the value "true", the optional policy adds the finalizer to its new Matches."""
 
 SCHEMA_DIGEST: Final = f"{GROUP}/schema-digest"
-"""Annotation of our CRDs: tells whether what is installed fits this version."""
+"""Annotation of our CRDs: shows whether the installed CRDs fit this version of the operator."""
 
 SYSTEM_NAMESPACE: Final = "roomkeeper-system"
 SERVICE_ACCOUNT: Final = "roomkeeper"
 
 TOKENS_KEY: Final = "tokens.json"
-"""The one key of a tokens Secret. Identities such as alice@example.com are no legal keys of a Secret."""
+"""The one key of a tokens Secret. Identities such as alice@example.com are not valid as keys of a Secret."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceKind:
-    """How Kubernetes calls one of our kinds. There is one value per kind, compared by identity."""
+    """The names under which Kubernetes knows one of our kinds. There is one value per kind, compared by identity."""
 
     kind: str
     plural: str
@@ -61,20 +61,20 @@ KINDS: Final = (MATCH, ROOM, LIVEKIT_SERVER)
 
 
 def room_name(match_uid: str) -> str:
-    """The name of the Room that a Match owns."""
+    """The name of the Room that the Match with this UID owns."""
     return f"rk-{_digest(match_uid)}"
 
 
 def token_secret_name(match_uid: str) -> str:
-    """The name of the Secret that holds the tokens of a Match."""
+    """The name of the Secret that holds the tokens of the Match with this UID."""
     return f"{room_name(match_uid)}-tokens"
 
 
 def livekit_room_name(cluster_id: str, namespace: str, room_uid: str) -> str:
-    """The name of a Room on LiveKit: never used again, and the same when a lost room is restored."""
+    """The name of a Room on LiveKit: no other Room ever has it, and a lost room is restored under it."""
     return f"rk-{_digest(cluster_id, namespace, room_uid)}"
 
 
 def _digest(*parts: str) -> str:
-    # NUL cannot occur in a part, so that ("a", "bc") and ("ab", "c") differ.
+    # No part contains NUL, so ("a", "bc") and ("ab", "c") give different digests.
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]

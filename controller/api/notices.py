@@ -1,8 +1,8 @@
-"""What Redis tells others of a call: notices to one user's client, and disconnects. Every type with its fields.
+"""What Roomkeeper publishes in Redis about a call: notices for one user's client, and disconnects, with all fields.
 
-The Lua scripts write them together with what they tell of (`clients/redis/scripts/common.lua`). The tables here and in
-`api.cloudevents` are what is promised: docs/events.md and its JSON Schema are made from them
-(`generate.events_page`), and tests hold real entries against them.
+The Lua scripts write each entry together with the change that it reports (`clients/redis/scripts/common.lua`). The
+tables here and in `api.cloudevents` are the contract with other services: `generate.events_page` makes docs/events.md
+and its JSON Schema from them, and the tests compare real entries with them.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Json = str | int | None | tuple["Json", ...] | Mapping[str, "Json"]
 
 
 class Form(StrEnum):
-    """What a value is. In the entries of streams everything is spelled as text; in the data of events it is JSON."""
+    """The form of a value. Entries of streams spell every value as text; the data of events is JSON."""
 
     TEXT = "text"
     TIME = "time in ms"
@@ -28,7 +28,8 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `values` are all that it can be; `may_be_empty` means the empty text, in JSON null for a number."""
+    """One field. `values` lists all possible values, if they are limited. A field that `may_be_empty` can be the
+    empty text, or null for a number in JSON."""
 
     name: str
     meaning: str
@@ -41,7 +42,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One type of entry, or of event. Where a type has several shapes, `variant` names this one."""
+    """One type of entry or of event. If a type has several variants with different fields, `variant` names this one."""
 
     type: str
     when: str
@@ -50,61 +51,63 @@ class Row:
 
     @property
     def title(self) -> str:
-        """The name of the type, with the variant."""
+        """The name of the type, followed by its variant if there is one."""
         return f"{self.type} ({self.variant})" if self.variant else self.type
 
 
 REFUSALS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "malformed": "This request could not be understood.",
-        "idle": "There is no call at the moment.",
-        "unknown": "There is no such call.",
-        "over": "The call is over already.",
-        "stranger": "This is somebody else's call.",
-        "elsewhere": "The call is over already.",
-        "older": "This was meant for an earlier call.",
+        "idle": "You are not in a call.",
+        "unknown": "This call does not exist.",
+        "over": "The call is already over.",
+        "stranger": "You are not part of this call.",
+        "elsewhere": "The call is already over.",
+        "older": "This request belongs to an earlier call.",
     }
 )
-"""Why a signal has no effect, and what the user is told of it."""
+"""Why a signal has no effect, with the sentence that the user receives."""
 
 MS = 1_795_456_034_267
 _UID = "6f1c0c4e-6f0f-4d0a-9a52-0e9f5ac2f1aa"
-_SEQ = Field("seq", "the user's `seq` after it, as `beat` tells it", 7, Form.NUMBER)
+_SEQ = Field("seq", "the user's `seq` after this change, as `beat` returns it", 7, Form.NUMBER)
 MATCH_UID = Field("match", "UID of the Match", _UID)
-MATCH_NAME = Field("matchName", "its name in the namespace", "match-7f3a")
-SESSION_ID = Field("sessionID", "the id of the call, `status.sessionID`", "s-81f2")
-LIVEKIT_ROOM = Field("room", "the LiveKit room", "rk-1b2c9d5e")
-URL = Field("url", "where clients reach LiveKit", "wss://livekit.example.org")
+MATCH_NAME = Field("matchName", "name of the Match in its namespace", "match-7f3a")
+SESSION_ID = Field("sessionID", "id of the call, as in `status.sessionID`", "s-81f2")
+LIVEKIT_ROOM = Field("room", "name of the room on LiveKit", "rk-1b2c9d5e")
+URL = Field("url", "address of LiveKit to which clients connect", "wss://livekit.example.org")
 REASON = Field("reason", "why the Match ended", "Left", values=tuple(EndReason))
 INITIATOR = Field(
     "initiator",
-    "who wanted the end, as the Match or the signal named them; empty if nobody did",
+    "who requested the end, as the Match or the signal names them; empty if the call ended without a request",
     "bob",
     may_be_empty=True,
 )
-_STATE = Field("state", "where this user is now", "WAITING", values=(UserState.WAITING, UserState.IDLE))
-_NOTICE = Field("notice", "a sentence for this person", ENDINGS[EndReason.LEFT].notice)
-PLACE = Field("place", "the place in the queue: since when the user counts as waiting", MS, Form.TIME)
+_STATE = Field("state", "the state of this user now", "WAITING", values=(UserState.WAITING, UserState.IDLE))
+_NOTICE = Field("notice", "a sentence to show to this user", ENDINGS[EndReason.LEFT].notice)
+PLACE = Field("place", "the place in the queue: the time since which the user counts as waiting", MS, Form.TIME)
 _ABOUT = Field("about", "the id of the entry in `signals`", "1795456034267-0")
 
 NOTICES: Final = (
-    Row("matched", "a Match has taken the user", (MATCH_UID, MATCH_NAME, SESSION_ID, _SEQ)),
+    Row("matched", "a Match has claimed the user", (MATCH_UID, MATCH_NAME, SESSION_ID, _SEQ)),
     Row(
         "ready",
-        "it is known where to join; also if that changes during a call. The token is not in it: read it from where "
-        "`tokens.delivery` puts it, and if it is not there yet, again with the next beat",
+        "the user can join the room; sent again if the room or the address changes during a call. The notice does not "
+        "contain the token: read it from where `tokens.delivery` puts it, and if it is not there yet, read again with "
+        "the next beat",
         (MATCH_UID, MATCH_NAME, SESSION_ID, LIVEKIT_ROOM, URL, _SEQ),
     ),
     Row(
         "reconnecting",
-        "somebody dropped out of the call, perhaps for a moment; both are told. Who is back is seen in LiveKit",
+        "a participant dropped out of the call, perhaps only for a moment; both users receive this notice. No notice "
+        "follows when they are back: LiveKit shows this to the clients",
         (
             MATCH_UID,
             MATCH_NAME,
-            Field("missing", "who dropped out, seen from this user", "other", values=("you", "other", "both")),
+            Field("missing", "who dropped out, from the view of this user", "other", values=("you", "other", "both")),
             Field(
                 "until",
-                "the call ends then unless everybody is back; empty if that is not known yet",
+                "when the call ends unless both are back; empty if that is not known yet",
                 MS,
                 Form.TIME,
                 may_be_empty=True,
@@ -114,7 +117,7 @@ NOTICES: Final = (
     ),
     Row(
         "ended",
-        "the Match has let go of the user. Every `matched` is followed by one `ended`, or by one `error` that names "
+        "the Match has released the user. After every `matched` follows exactly one `ended`, or one `error` that names "
         "the Match",
         (
             MATCH_UID,
@@ -127,14 +130,18 @@ NOTICES: Final = (
             _SEQ,
         ),
     ),
-    Row("requeued", "the user waits again; follows `ended` or `error`", (MATCH_UID, MATCH_NAME, REASON, PLACE, _SEQ)),
+    Row(
+        "requeued",
+        "the user waits in the queue again; follows `ended` or `error`",
+        (MATCH_UID, MATCH_NAME, REASON, PLACE, _SEQ),
+    ),
     Row(
         "left-queue",
-        "the user waits no more",
+        "the user no longer waits in the queue",
         (
             Field(
                 "why",
-                "`Left`: by `leave`. `Silent`: beats had come, and stopped for 90 s",
+                "`Left`: the gateway called `leave`. `Silent`: the heartbeats stopped for 90 s",
                 "Silent",
                 values=("Left", "Silent"),
             ),
@@ -143,16 +150,16 @@ NOTICES: Final = (
     ),
     Row(
         "replaced",
-        "another connection speaks for the user now",
+        "another connection has taken over this user",
         (
-            Field("session", "the one that is replaced: whoever holds it should close it", "tab-1"),
-            Field("by", "the one that speaks for the user", "tab-2"),
+            Field("session", "the replaced connection: the gateway that holds it should close it", "tab-1"),
+            Field("by", "the connection that took over", "tab-2"),
             _SEQ,
         ),
     ),
     Row(
         "error",
-        "the Match could not be made: the call that was announced with `matched` does not come",
+        "the Match could not be set up: the call that `matched` announced does not take place",
         (
             Field("code", "what went wrong", "MatchFailed", values=("MatchFailed",)),
             MATCH_UID,
@@ -165,11 +172,11 @@ NOTICES: Final = (
     ),
     Row(
         "error",
-        "a signal of the user's gateway (`skip`, `end`, `token`, or one that cannot be read) has no effect",
+        "a signal of the user's gateway (`skip`, `end`, `token`, or an unreadable one) has no effect",
         (
             Field("code", "what went wrong", "SignalRefused", values=("SignalRefused",)),
             _ABOUT,
-            Field("signal", "its `type`, as it was sent", "skip", may_be_empty=True),
+            Field("signal", "the `type` of the signal, as the gateway sent it", "skip", may_be_empty=True),
             Field("why", "the cause in one word", "over", values=tuple(REFUSALS)),
             replace(_NOTICE, example=REFUSALS["over"]),
         ),
@@ -177,34 +184,49 @@ NOTICES: Final = (
     ),
     Row(
         "shutdown",
-        "the server that the call is on is being drained",
+        "the LiveKit server of the call is being drained. Not served yet",
         (
-            replace(_ABOUT, meaning="the drain: nobody is told of one twice", example="default/3"),
+            replace(
+                _ABOUT,
+                meaning="the id of the drain: each user receives at most one notice per drain",
+                example="default/3",
+            ),
             Field(
                 "drain",
-                "`graceful`: the call may go on. `maintenance`: it ends at the deadline. `emergency`: at once",
+                "`graceful`: the call may continue. `maintenance`: it ends at the deadline. `emergency`: at once",
                 "maintenance",
                 values=("graceful", "maintenance", "emergency"),
             ),
-            replace(_NOTICE, meaning="what whoever drains it says", example="Back in ten minutes.", may_be_empty=True),
-            Field("expectedDowntimeSeconds", "how long, if that is known", 600, Form.NUMBER, may_be_empty=True),
+            replace(
+                _NOTICE,
+                meaning="the message of the drain, for users",
+                example="Back in ten minutes.",
+                may_be_empty=True,
+            ),
+            Field(
+                "expectedDowntimeSeconds",
+                "seconds that the server is expected to be down, if known",
+                600,
+                Form.NUMBER,
+                may_be_empty=True,
+            ),
         ),
     ),
 )
-"""The entries of `notify:<id>`; every one also has `type` and `at`."""
+"""The entries of `notify:<id>`. Each entry also has the fields `type` and `at`."""
 
 DISCONNECT: Final = Row(
     "disconnect",
-    "a Match that has ended let go of a user: one entry per user. A rollback (the Match could not be made, or was "
-    "deleted before Ready) has none, because nobody was in a call",
+    "a Match that ended has released a user: one entry per user. A rollback (the Match could not be set up, or was "
+    "deleted before Ready) writes none, because no user was in a call",
     (
         Field("user", "the user's id", "alice"),
         MATCH_UID,
         MATCH_NAME,
         REASON,
         INITIATOR,
-        replace(_STATE, name="targetState", meaning="where the user is now"),
-        Field("at", "when", MS, Form.TIME),
+        replace(_STATE, name="targetState", meaning="the state of the user now"),
+        Field("at", "when the Match released the user", MS, Form.TIME),
     ),
 )
 """The entries of `disconnects`."""

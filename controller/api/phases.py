@@ -1,5 +1,7 @@
-"""The phases of a Match and of a Room: what each means and what it leaves on. Enums, docs and tests come
-from it."""
+"""The phases of a Match and of a Room: what each phase means, and on which events an object leaves it.
+
+The enums of the CRDs, the docs and the tests follow from these tables.
+"""
 
 from enum import StrEnum
 from typing import Final
@@ -8,7 +10,7 @@ from controller.api.machine import Exit, Machine, Stage, machine
 
 
 class MatchPhase(StrEnum):
-    """Where a Match is on its way."""
+    """The phase of a Match."""
 
     PENDING = "Pending"
     CREATING = "Creating"
@@ -21,7 +23,7 @@ class MatchPhase(StrEnum):
 
 
 class RoomPhase(StrEnum):
-    """Where a Room is on its way."""
+    """The phase of a Room."""
 
     PENDING = "Pending"
     CREATING = "Creating"
@@ -32,7 +34,7 @@ class RoomPhase(StrEnum):
 
     @property
     def record(self) -> str:
-        """How the room's record in Redis spells the phase."""
+        """The phase as the room's record in Redis spells it."""
         return self.value.lower()
 
 
@@ -40,65 +42,65 @@ _M = MatchPhase
 MATCH_PHASES: Final[Machine[MatchPhase]] = machine(
     Stage(
         _M.PENDING,
-        "accepted by the API; the users are not claimed yet",
+        "the API server accepted the Match; the users are not claimed yet",
         (
             Exit("the users are claimed", _M.CREATING),
-            Exit("the users are not to be had", _M.FAILED),
-            Exit("readySeconds since creation are over (TooLate)", _M.FAILED),
+            Exit("a user is unavailable", _M.FAILED),
+            Exit("readySeconds passed since creation (TooLate)", _M.FAILED),
             Exit("it is terminated or deleted", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.CREATING,
-        "the users are CONNECTING; room and tokens are being made",
+        "the users are CONNECTING; Roomkeeper creates the room and the tokens",
         (
-            Exit("room and tokens are there", _M.CONNECTING),
-            Exit("they cannot be made in time: everything is rolled back", _M.FAILED),
+            Exit("the room and the tokens are ready", _M.CONNECTING),
+            Exit("they are not ready in time: the Match is rolled back", _M.FAILED),
             Exit("it is terminated or deleted", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.CONNECTING,
-        "Ready; people are joining",
+        "Ready; the participants are joining",
         (
             Exit("both are in the room", _M.ACTIVE),
-            Exit("connectSeconds since readyAt are over (NoShow)", _M.TERMINATING),
+            Exit("connectSeconds passed since readyAt (NoShow)", _M.TERMINATING),
             Exit("any other ending", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.ACTIVE,
-        "both are in the room; the users are IN_CALL",
+        "both participants are in the room; the users are IN_CALL",
         (
-            Exit("somebody drops out", _M.RECONNECTING),
+            Exit("a participant drops out", _M.RECONNECTING),
             Exit("any ending", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.RECONNECTING,
-        "somebody dropped out, perhaps for a moment",
+        "a participant dropped out, perhaps only for a moment",
         (
-            Exit("everybody is back", _M.ACTIVE),
-            Exit("the window is over, or any other ending", _M.TERMINATING),
+            Exit("both are back", _M.ACTIVE),
+            Exit("the window ends, or any other ending", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.TERMINATING,
-        "the users are DISCONNECTING: they are told, the room is closed, the tokens go, all is settled",
+        "the users are DISCONNECTING: Roomkeeper notifies and settles them, closes the room and deletes the tokens",
         (
             Exit("the users are settled and the room is gone", _M.ENDED),
-            Exit("as before, where the Match never came to be", _M.FAILED),
+            Exit("the same, for a Match that was never set up", _M.FAILED),
         ),
     ),
-    Stage(_M.ENDED, "it is over", afterwards="deleted after ttlSecondsAfterFinished"),
-    Stage(_M.FAILED, "it never came to be", afterwards="deleted after ttlSecondsAfterFinished"),
+    Stage(_M.ENDED, "the call is over", afterwards="deleted after ttlSecondsAfterFinished"),
+    Stage(_M.FAILED, "the Match could not be set up", afterwards="deleted after ttlSecondsAfterFinished"),
 )
 
 _R = RoomPhase
 ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
     Stage(
         _R.PENDING,
-        "accepted by the API; no LiveKit server is chosen yet",
+        "the API server accepted the Room; no LiveKit server is chosen yet",
         (
             Exit("a server is chosen", _R.CREATING),
             Exit("no server fits", _R.FAILED),
@@ -107,7 +109,7 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
     ),
     Stage(
         _R.CREATING,
-        "the LiveKit room is being made",
+        "Roomkeeper creates the LiveKit room",
         (
             Exit("LiveKit has the room", _R.ACTIVE),
             Exit("LiveKit refuses it for good", _R.FAILED),
@@ -116,19 +118,23 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
     ),
     Stage(
         _R.ACTIVE,
-        "the LiveKit room is there; if LiveKit loses it, it is restored under the same name",
+        "LiveKit has the room; if LiveKit loses it, Roomkeeper restores it under the same name",
         (
-            Exit("it is terminated or deleted, or maxAgeSeconds are over", _R.TERMINATING),
-            Exit("LiveKit closed a standing room by its own timeout, with nobody in it (Empty)", _R.TERMINATED),
-            Exit("LiveKit has lost it: it is being restored", _R.CREATING),
-            Exit("it is lost and cannot be restored", _R.FAILED),
+            Exit("it is terminated or deleted, or maxAgeSeconds passed", _R.TERMINATING),
+            Exit("LiveKit closed an empty standing room after its timeout (Empty)", _R.TERMINATED),
+            Exit("LiveKit lost it: Roomkeeper restores it", _R.CREATING),
+            Exit("LiveKit lost it, and it cannot be restored", _R.FAILED),
         ),
     ),
     Stage(
         _R.TERMINATING,
-        "the LiveKit room is being deleted",
+        "Roomkeeper deletes the LiveKit room",
         (Exit("LiveKit no longer has the room", _R.TERMINATED),),
     ),
-    Stage(_R.TERMINATED, "the LiveKit room is gone", afterwards="stays gone, whoever revives it"),
-    Stage(_R.FAILED, "the LiveKit room cannot be had", afterwards="nothing of ours is left on LiveKit"),
+    Stage(
+        _R.TERMINATED,
+        "the LiveKit room is gone",
+        afterwards="stays closed, even if a client creates the room on LiveKit again",
+    ),
+    Stage(_R.FAILED, "LiveKit cannot provide the room", afterwards="nothing of Roomkeeper's is left on LiveKit"),
 )

@@ -1,4 +1,4 @@
-"""The resource Room: one room on LiveKit, owned by a Match or applied by hand as a standing room."""
+"""The resource Room: one room on LiveKit, owned by a Match or created by a user as a standing room."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -13,14 +13,14 @@ from controller.api.phases import RoomPhase
 
 
 class DeletionPolicy(StrEnum):
-    """What becomes of the LiveKit room when the Room is deleted."""
+    """What happens to the LiveKit room when the Room is deleted."""
 
     DELETE = "Delete"
     ORPHAN = "Orphan"
 
 
 class Occupancy(StrEnum):
-    """Whether the room is in use."""
+    """Whether participants are in the room."""
 
     AVAILABLE = "Available"
     OCCUPIED = "Occupied"
@@ -28,7 +28,7 @@ class Occupancy(StrEnum):
 
 
 class RoomIssue(StrEnum):
-    """What is not as it should be."""
+    """A problem with a room."""
 
     MISSING = "Missing"
     STALE = "Stale"
@@ -39,7 +39,7 @@ class RoomIssue(StrEnum):
 
 
 class RoomEndReason(StrEnum):
-    """Why a room is gone."""
+    """Why a room is closed."""
 
     EMPTY = "Empty"
     EXPIRED = "Expired"
@@ -54,17 +54,17 @@ MAX_RESTORES: Final = 5
 
 
 class RoomSpec(SpecModel):
-    """The room as it should be on LiveKit."""
+    """The desired state of the room on LiveKit."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
-            immutable(".maxParticipants", "make another Room, LiveKit cannot resize this one"),
-            immutable(".emptyTimeoutSeconds", "make another Room, LiveKit reads it only at creation"),
-            immutable(".departureTimeoutSeconds", "make another Room, LiveKit reads it only at creation"),
-            immutable(".placement", "make another Room, this one cannot move", optional=True),
+            immutable(".maxParticipants", "LiveKit cannot resize a room, create another Room"),
+            immutable(".emptyTimeoutSeconds", "LiveKit reads it when it creates the room, create another Room"),
+            immutable(".departureTimeoutSeconds", "LiveKit reads it when it creates the room, create another Room"),
+            immutable(".placement", "the room cannot move to another server, create another Room", optional=True),
             rule(
                 "oldSelf.terminationReason == '' || self.terminationReason == oldSelf.terminationReason",
-                "terminationReason is written once: a room that is closed stays closed, make another Room",
+                "terminationReason is written once: a closed room stays closed, create another Room",
                 field=".terminationReason",
                 reason="FieldValueForbidden",
             ),
@@ -72,126 +72,130 @@ class RoomSpec(SpecModel):
     )
 
     max_participants: Annotated[int, Field(ge=1, le=1000)] = 2
-    """How many may be in the room at once, 1 to 1000. Default: 2. Whoever comes when the room is full is
-    refused by LiveKit. Immutable."""
+    """Largest number of participants in the room at one time, 1 to 1000. LiveKit refuses clients when the room is full.
+    Default: 2. Immutable."""
 
     allowed_identities: Annotated[tuple[Identity, ...], Field(max_length=100, json_schema_extra=distinct())] = Field(
         default_factory=tuple
     )
-    """Who may be in the room, by identity on LiveKit; at most 100. Anybody else is removed on sight, but
-    for agents, recorders, ingress and telephone lines. Empty (the default): anybody with a token."""
+    """Identities on LiveKit of the participants who may be in the room, at most 100. Roomkeeper removes every other
+    participant as soon as it sees them, except agents, recorders, ingress and telephone lines. Empty (the default):
+    every participant with a valid token may be in the room."""
 
     empty_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 30
-    """Seconds that LiveKit keeps the room when nobody has come yet; then a standing room is Terminated
-    (Empty), and that of a Match is made again until the Match is over. Default: 30. Immutable."""
+    """Seconds after which LiveKit closes a room that no participant has joined yet, at most 604800 (a week). A standing
+    room is then Terminated with the reason Empty; the room of a Match is created again while the Match needs it.
+    Default: 30. Immutable."""
 
     departure_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 20
-    """Seconds that LiveKit keeps the room after the last one left; then a standing room is Terminated
-    (Empty), and that of a Match is made again until the Match is over. Default: 20. Immutable."""
+    """Seconds after which LiveKit closes the room when the last participant has left, at most 604800 (a week). A
+    standing room is then Terminated with the reason Empty; the room of a Match is created again while the Match
+    needs it. Default: 20. Immutable."""
 
     metadata: Metadata = Field(default_factory=dict)
-    """What clients read as the room's metadata, as a JSON map of texts, beside Roomkeeper's own mark. At
-    most 16 entries of 1024 characters. May be changed at any time."""
+    """Metadata of the room: clients read it as a JSON map, which also contains Roomkeeper's own mark. At most 16
+    entries, with keys of at most 128 and values of at most 1024 characters. May change at any time. Default: none."""
 
     max_age_seconds: Annotated[int, Field(ge=0, le=30 * 24 * 3600)] = 0
-    """Seconds after its creation when the room is closed, whoever is in it; for standing rooms. 0 (the
-    default): never."""
+    """Seconds after its creation at which Roomkeeper closes a standing room, even if participants are in it, at most
+    2592000 (30 days). 0 (the default): never."""
 
     placement: Placement = unstored(Placement())
-    """On which LiveKit server the room may be. Default: any that takes new rooms. Immutable."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
+    served yet: the operator places every room on the server of its settings."""
 
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
-    """What becomes of the LiveKit room when this Room is deleted. `Delete` (the default): it is closed,
-    with everybody in it. `Orphan`: it is left alone, and LiveKit closes it when it has been empty for long
-    enough."""
+    """What happens to the LiveKit room when this Room is deleted. `Delete` (the default): Roomkeeper closes it and
+    disconnects its participants. `Orphan`: Roomkeeper leaves it alone, and LiveKit closes it after one of its two empty
+    timeouts."""
 
     termination_reason: ShortText = ""
-    """Set this to close the room for good, with a word or a sentence why. Empty (the default): the room is
-    wanted. It is written once."""
+    """Set this to close the room for good, to a word or a sentence that says why, at most 256 bytes. Once set, it
+    can be neither changed nor removed. Empty (the default): the room stays open."""
 
 
 class RoomStatus(ApiModel):
-    """What has become of the room."""
+    """The observed state of the room."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     observed_generation: int | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
 
     phase: RoomPhase | None = None
-    """Where the room is on its way: Pending, Creating, Active, Terminating, and at last Terminated or
-    Failed."""
+    """The phase of the room: Pending, Creating, Active, Terminating, and finally Terminated or Failed."""
 
     reason: RoomEndReason | None = None
-    """Why the room is gone: Empty (a standing room that was closed by its own timeout), Expired
-    (maxAgeSeconds), Terminated (terminationReason), Deleted, Lost (LiveKit lost it too often, or could not
-    make it again in time), Drained or Failed."""
+    """Why the room is closed. Empty: LiveKit closed an empty standing room after its timeout. Expired:
+    `maxAgeSeconds` passed. Terminated: `terminationReason` was set. Deleted: the Room was deleted. Lost: LiveKit
+    lost the room too often, or could not create it again in time. Drained: its server was drained (not served yet).
+    Failed: LiveKit refused the room."""
 
     occupancy: Occupancy | None = None
-    """Available (nobody in it), Occupied, or Maintenance (it is being restored, or closed)."""
+    """Whether participants are in the room. Available: it is empty. Occupied: participants are in it. Maintenance:
+    Roomkeeper is restoring or closing it."""
 
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=keyed_by("type")),
     ] = ()
-    """Ready (LiveKit has the room), Healthy (as it should be), Degraded (LiveKit cannot be asked) and
-    Finished."""
+    """Ready: LiveKit has the room. Healthy: the room has none of the `issues`. Degraded: Roomkeeper cannot read from
+    LiveKit. Finished: the room is closed for good."""
 
     livekit_name: str | None = None
-    """Name of the room on LiveKit. It is never used again, and stays the same when a lost room is
-    restored."""
+    """Name of the room on LiveKit. A restored room keeps it, and no other room ever gets it."""
 
     sid: str | None = None
-    """Id that LiveKit gave to the room. A restored room has a new one."""
+    """Id that LiveKit gave to the room. A restored room has a new id."""
 
     server: str | None = None
-    """The LiveKitServer that the room is on; `default` is the one of the operator's settings."""
+    """Name of the LiveKit server that has the room; `default` is the server of the operator's settings."""
 
     num_participants: int | None = None
-    """How many were in the room when it was last looked at. Agents and recorders that take no seat are not
-    counted."""
+    """Number of participants at the latest observation, without agents and recorders that take no seat."""
 
     empty_since: Timestamp | None = None
-    """Since when nobody has been in the room; absent while somebody is."""
+    """Time since which the room has been empty; absent while a participant is in it."""
 
     created_at: Timestamp | None = None
-    """When the room was made on LiveKit."""
+    """When LiveKit created the room."""
 
     terminated_at: Timestamp | None = None
-    """When the room was seen to be gone for good."""
+    """When Roomkeeper saw that LiveKit no longer has the room and that it is closed for good."""
 
     lost_at: Timestamp | None = None
-    """Since when LiveKit has not had the room though it should; absent while it has it."""
+    """Time since which the room has been missing on LiveKit although it should exist; absent while LiveKit has it."""
 
     restores: int | None = None
-    """How often the room was lost and made again."""
+    """Number of times that LiveKit lost the room and Roomkeeper created it again."""
 
     restored_at: Annotated[
         tuple[Timestamp, ...],
         Field(max_length=MAX_RESTORES, json_schema_extra=ordered()),
     ] = ()
-    """When it was made again, the last five times. The first restore within ten minutes is made at once,
-    each further one after a pause that doubles; after five the room is given up."""
+    """Times of the latest restores, at most 5. Within ten minutes, the first restore happens at once, and each
+    further one after a pause that starts at 1 s and doubles; after 5 restores, Roomkeeper gives the room up."""
 
     issues: Annotated[tuple[RoomIssue, ...], Field(json_schema_extra=distinct())] = ()
-    """What is not as it should be; the condition Healthy has the sentences. Missing (LiveKit lost it),
-    Stale (LiveKit has not answered for long), Unowned (it does not carry our mark, or its Match is gone),
-    ForeignMark (a room of this name belongs to somebody else), WrongParticipantCount (more people than
-    maxParticipants, or LiveKit's count is not its list), UnexpectedParticipant."""
+    """Problems with the room; the condition Healthy explains each in a sentence. Missing: LiveKit lost the room. Stale:
+    LiveKit has not answered for 10 s. Unowned: the LiveKit room does not carry Roomkeeper's mark, or its Match is gone.
+    ForeignMark: another owner has marked a room of this name. WrongParticipantCount: more participants than
+    `maxParticipants`, or LiveKit's count differs from its list. UnexpectedParticipant: a participant is not in
+    `allowedIdentities`."""
 
     last_error: LastError | None = None
-    """The error that stands in the way at present, or did last."""
+    """The current error, or else the latest one."""
 
 
 class Room(Resource):
-    """One room on LiveKit, owned by a Match or standing for itself.
+    """One room on LiveKit, owned by a Match or created by a user as a standing room.
 
-    A room that LiveKit lost is restored under the same name; one that should not exist is deleted again.
+    Roomkeeper restores a room that LiveKit lost under the same name, and deletes a LiveKit room that should not exist.
     """
 
     api_version: Literal["roomkeeper.dev/v1alpha1"] = "roomkeeper.dev/v1alpha1"
     kind: Literal["Room"] = "Room"
     spec: RoomSpec
-    """The room as it should be on LiveKit."""
+    """The desired state of the room on LiveKit."""
     status: RoomStatus = Field(default_factory=RoomStatus)
-    """What has become of the room; written by Roomkeeper."""
+    """The observed state of the room. Only Roomkeeper writes it."""

@@ -1,6 +1,6 @@
-"""The states of a user in Redis, and of a participant in the status of a Match: what each means, and what it leaves on.
+"""The states of a user in Redis, and of a participant in the status of a Match: what each means, and what ends it.
 
-The scripts in `controller/clients/redis/scripts` move users; `rules.presence` tells where participants are.
+The scripts in `controller/clients/redis/scripts` move users; `rules.presence` decides in which state a participant is.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ from controller.api.match_status import ParticipantState
 
 
 class UserState(StrEnum):
-    """Where a user is: IDLE → WAITING → CONNECTING → IN_CALL → DISCONNECTING → IDLE | WAITING."""
+    """The state of a user: IDLE → WAITING → CONNECTING → IN_CALL → DISCONNECTING → IDLE | WAITING."""
 
     IDLE = "IDLE"
     WAITING = "WAITING"
@@ -21,7 +21,7 @@ class UserState(StrEnum):
 
     @property
     def held(self) -> bool:
-        """A Match holds users in this state."""
+        """Whether a Match holds the users in this state."""
         return self in HELD_STATES
 
 
@@ -31,7 +31,7 @@ _U = UserState
 USER_STATES: Final[Machine[UserState]] = machine(
     Stage(
         _U.IDLE,
-        "neither waiting nor in a Match; so is everybody whom Redis does not know",
+        "neither waiting nor in a Match; so is every user whom Redis does not know",
         (
             Exit("the user enters the queue", _U.WAITING, by="enqueue"),
             Exit("a Match takes the user, with admission Any", _U.CONNECTING, by="claim"),
@@ -43,27 +43,27 @@ USER_STATES: Final[Machine[UserState]] = machine(
         (
             Exit("a Match takes the user", _U.CONNECTING, by="claim"),
             Exit("the user leaves the queue", _U.IDLE, by="leave"),
-            Exit("the client is silent", _U.IDLE, by="expire"),
+            Exit("the client's heartbeats stopped", _U.IDLE, by="expire"),
         ),
     ),
     Stage(
         _U.CONNECTING,
-        "held by a Match: room and tokens are being made, then people are joining",
+        "held by a Match: Roomkeeper creates the room and the tokens, then the participants join",
         (
             Exit("both are in the room", _U.IN_CALL, by="advance"),
             Exit("the Match ends", _U.DISCONNECTING, by="advance"),
-            Exit("undone: the place from before", _U.WAITING, by="settle"),
-            Exit("undone, for whoever did not wait", _U.IDLE, by="settle"),
+            Exit("the Match is undone: back to the same place", _U.WAITING, by="settle"),
+            Exit("the Match is undone, and the user did not wait before", _U.IDLE, by="settle"),
         ),
     ),
     Stage(
         _U.IN_CALL,
-        "held by a Match: both have met. Whoever drops out remains IN_CALL, and so does the other one",
+        "held by a Match: both have met. A user who drops out remains IN_CALL, and so does the other user",
         (Exit("the Match ends", _U.DISCONNECTING, by="advance"),),
     ),
     Stage(
         _U.DISCONNECTING,
-        "held by a Match that is ending: it is recorded why, and clients are to hang up",
+        "held by a Match that is ending: the reason is recorded, and clients should hang up",
         (
             Exit("settled: back into the queue", _U.WAITING, by="settle"),
             Exit("settled: not requeued", _U.IDLE, by="settle"),
@@ -95,14 +95,14 @@ PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
         _P.CONNECTED,
         "in the room: media is up",
         (
-            Exit("connects anew", _P.JOINING),
+            Exit("connects again", _P.JOINING),
             Exit("gone, in a call", _P.RECONNECTING),
             Exit("gone", _P.LEFT),
         ),
     ),
     Stage(
         _P.RECONNECTING,
-        "gone from a call, since both were in the room once, and may come back",
+        "gone from a call in which both have met, and may come back",
         (
             Exit("signalling is up", _P.JOINING),
             Exit("media is up", _P.CONNECTED),
@@ -111,7 +111,7 @@ PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
     ),
     Stage(
         _P.LEFT,
-        "gone: the Match is ending, or the call has not begun and can still be joined",
+        "gone: the Match is ending, or the call has not begun and the participant can still join",
         (
             Exit("signalling is up", _P.JOINING),
             Exit("media is up", _P.CONNECTED),

@@ -1,7 +1,7 @@
-"""Who this replica is, and whether the one that a Lease names can still be alive.
+"""The identity of this replica, and whether the replica that a Lease names may still be alive.
 
-An identity is `<pod or host>_<boot>.<pid namespace>.<pid>.<start time>`: unique per process, and telling enough that a
-successor on the same machine can prove its predecessor dead instead of waiting out its lease.
+An identity is `<pod or host>_<boot>.<pid namespace>.<pid>.<start time>`. It is unique per process. With it, a successor
+on the same machine can prove that its predecessor is dead, instead of waiting until the lease expires.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ReplicaIdentity:
-    """One process. `pod` is empty outside a pod."""
+    """The identity of one process. `pod` is empty outside a pod."""
 
     host: str
     pod: str
@@ -25,7 +25,7 @@ class ReplicaIdentity:
 
     @classmethod
     def of_this_process(cls) -> ReplicaIdentity:
-        """The identity of the running process; the pod's name comes from POD_NAME (downward API)."""
+        """The identity of the running process. The pod's name comes from POD_NAME (downward API)."""
         pod = os.environ.get("POD_NAME", "")
         return cls(
             host=pod or socket.gethostname(),
@@ -40,7 +40,7 @@ class ReplicaIdentity:
         return f"{self.host}_{self.boot}.{self.pid_namespace}.{self.pid}.{self.started_ticks}"
 
     def is_dead_predecessor(self, holder: str) -> bool:
-        """Whether `holder` is certainly not running any more (False also where that cannot be told)."""
+        """Whether `holder` certainly no longer runs. False if that cannot be known."""
         if holder == str(self):
             return False
         host, _, process = holder.rpartition("_")
@@ -70,8 +70,9 @@ def _pid_namespace() -> str:
 
 
 def _started_ticks(pid: int) -> str:
-    """Start time of a process in clock ticks since boot; "0" if there is no such process (or no /proc, or a zombie)."""
-    # The name in parentheses may hold blanks and parentheses of its own: count from the last one.
+    """Start time of a process in clock ticks since boot; "0" if there is no such process, no /proc, or only a
+    zombie."""
+    # The name in parentheses may contain blanks and parentheses itself, so count from the last parenthesis.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 20 or fields[0] in {"Z", "X"}:
         return "0"

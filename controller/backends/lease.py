@@ -1,11 +1,13 @@
-"""The Lease: one replica works, the others wait, and the epoch tells every store who is current.
+"""The Lease: one replica works, the others wait, and the epoch shows every store which replica is current.
 
-The epoch is `spec.leaseTransitions`: read, incremented, written with resourceVersion, so of many takers exactly one
-wins. Should it fall below a fence that Redis has seen (the Lease was deleted), the first write is refused as stale,
-and the lease is taken again above that fence. A holder counts as gone only when its Lease has not changed for its
-whole duration *by our own monotonic clock* (the way of client-go's leaderelection), when it released it, or when it is
-known dead: the same pod name (the kubelet never runs two of one pod), or a process of this very machine that no longer
-runs. So a restart does not wait out its predecessor's lease.
+The epoch is `spec.leaseTransitions`. A replica reads it, increments it and writes it with the resourceVersion, so only
+one of several replicas wins. If the Lease was deleted, the epoch may fall below a fence that Redis has seen; then Redis
+refuses the first write as stale, and the replica takes the lease again above that fence.
+
+A holder counts as gone in three cases: its Lease has not changed for its whole duration *by our own monotonic clock*
+(as in client-go's leaderelection); it released the Lease; or it is known to be dead, because it has our pod name (the
+kubelet never runs two containers of one pod), or was a process of this machine that no longer runs. So a restarted
+replica does not wait until the lease of its predecessor expires.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
-    """Durations of a lease, in seconds."""
+    """The durations of a lease, in seconds."""
 
     duration_seconds: float = 15.0
     renew_seconds: float = 3.0
@@ -41,7 +43,7 @@ class LeaseTimes:
 
 
 class Leadership:
-    """One Lease, seen from one replica."""
+    """One Lease, from the view of one replica."""
 
     def __init__(
         self,
@@ -68,16 +70,17 @@ class Leadership:
 
     @property
     def is_held(self) -> bool:
-        """Whether the lease is ours and not yet run out."""
+        """Whether this replica holds the lease and it has not expired."""
         return self._held is not None and time.monotonic() < self._valid_until
 
     def require(self, call_timeout_seconds: float = 0.0) -> None:
-        """Raise LeadershipLost unless the lease outlasts a call of that length that would start now."""
+        """Raise LeadershipLost unless the lease outlasts a request that starts now and takes up to
+        `call_timeout_seconds`."""
         if self._held is None or time.monotonic() + call_timeout_seconds >= self._valid_until:
             raise LeadershipLost(f"the lease {self._namespace}/{self._name} is not ours for long enough")
 
     async def acquire(self) -> int:
-        """Wait until the lease is ours; the new epoch."""
+        """Wait until this replica holds the lease. Returns the new epoch."""
         waiting_for = ""
         while True:
             try:
@@ -96,7 +99,7 @@ class Leadership:
             await asyncio.sleep(self._times.retry_seconds)
 
     async def hold(self) -> None:
-        """Renew until the lease is lost; then return."""
+        """Renew the lease until it is lost, then return."""
         while not self._lost.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), self._times.renew_seconds)
@@ -107,11 +110,11 @@ class Leadership:
             try:
                 renewed = await self._write(held, self.epoch)
                 if self._lost.is_set():
-                    return  # lost while the renewal was under way
+                    return  # the lease was lost during the renewal
                 self._held = renewed
                 self._valid_until = started + self._times.duration_seconds
             except (Conflict, NotFound) as error:
-                self._lose(f"somebody else wrote it: {error}")
+                self._lose(f"another client wrote it: {error}")
             except BackendError as error:
                 if time.monotonic() >= self._valid_until:
                     self._lose(f"it could not be renewed in time: {error}")
@@ -119,13 +122,18 @@ class Leadership:
                     log.warning("lease could not be renewed yet", lease=self._name, error=str(error))
 
     def outdated(self, fence: int) -> None:
-        """A store has seen the epoch `fence`, higher than ours (the Lease was deleted, say): step down, and take the
-        lease again above it."""
+        """Step down, since a store has seen the epoch `fence`, which is higher than ours.
+
+        This happens, for example, when the Lease was deleted. The replica takes the lease again above `fence`.
+        """
         self._floor = max(self._floor, fence)
         self._lose(f"epoch {fence} has been seen, ours is {self.epoch}")
 
     async def confirm(self) -> None:
-        """Ask the API server whether the lease is still ours. Raises LeadershipLost, or BackendError if it is away."""
+        """Ask the API server whether we still hold the lease.
+
+        Raises LeadershipLost if we do not, and BackendError if the API server does not answer.
+        """
         self.require()
         lease = await self._client.get(LEASES, self._namespace, self._name)
         spec = lease["spec"]
@@ -134,7 +142,8 @@ class Leadership:
             self.require()
 
     async def release(self) -> None:
-        """Hand the lease over at once (SIGTERM); failing to is harmless, it then runs out."""
+        """Release the lease at once, so that another replica can take it. If this fails, the lease expires by
+        itself."""
         held, self._held = self._held, None
         metrics.leader.set(0)
         if held is None:
@@ -157,7 +166,7 @@ class Leadership:
         log.warning("lease lost", lease=self._name, epoch=self.epoch, why=why)
 
     async def _try(self) -> str:
-        """Take the lease if it is free; the name of its holder otherwise."""
+        """Take the lease if it is free. Otherwise return the name of its holder."""
         try:
             lease = await self._client.get(LEASES, self._namespace, self._name)
         except NotFound:
@@ -172,7 +181,7 @@ class Leadership:
         try:
             self._held = await self._write(lease, epoch)
         except (Conflict, AlreadyExists):
-            return "another replica that was faster"
+            return "another replica, which was faster"
         self.epoch = epoch
         self._lost.clear()
         self._valid_until = started + self._times.duration_seconds
@@ -185,7 +194,7 @@ class Leadership:
             self._seen = (version, now)
             return False
         duration_seconds = float(lease["spec"].get("leaseDurationSeconds") or self._times.duration_seconds)
-        # One call's time on top: what the old holder sent in its last moment has arrived by then.
+        # Wait one request timeout longer: by then, the last requests of the old holder have arrived.
         return now - self._seen[1] > duration_seconds + self._times.call_timeout_seconds
 
     async def _write(self, lease: Body, epoch: int) -> Body:
@@ -217,5 +226,5 @@ class Leadership:
 
 
 def _micro_time(moment: datetime) -> str:
-    # MicroTime: the API server insists on exactly six digits of fraction.
+    # MicroTime: the API server requires exactly six fractional digits.
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

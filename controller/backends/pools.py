@@ -1,8 +1,8 @@
 """The matchmaking pools of this replica: one per namespace, bound to our epoch and to the incarnation of Redis.
 
-A Redis that lost its data is noticed by its incarnation, before anything is written. Then the live Matches of the
-namespace are claimed again from what their status kept (`mode Restore`: queue times included), and only then does the
-pool open. Until it is open, everything that needs it fails with StateLost and is repeated.
+The incarnation shows that Redis lost its data, before anything is written. Then the operator claims the users of the
+live Matches again, from the status of these Matches (`mode Restore`, with the queue times), and only then opens the
+pool. Until then, everything that needs the pool fails with StateLost and is repeated.
 """
 
 from __future__ import annotations
@@ -65,16 +65,19 @@ class Pools:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def begin_epoch(self, epoch: int) -> None:
-        """The lease is ours under `epoch`: every pool is opened anew."""
+        """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
         self._epoch = epoch
         self._open.clear()
 
     def unbound(self, namespace: str) -> Pool:
-        """A pool for what is neither fenced nor bound to an incarnation: reads, and the witness of webhooks."""
+        """A pool without a fence and an incarnation, for reads and for the witness of webhooks."""
         return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch)
 
     async def get(self, namespace: str) -> Pool:
-        """The open pool of `namespace`. Raises StateLost while it is being restored, BackendError if Redis is away."""
+        """The open pool of `namespace`; it is opened first if necessary.
+
+        Raises StateLost while the pool is being restored, and BackendError if Redis does not answer.
+        """
         pool = self._open.get(namespace)
         if pool is not None:
             return pool
@@ -84,7 +87,10 @@ class Pools:
             return self._open[namespace]
 
     def check(self, namespace: str, reply: object) -> None:
-        """Raise for the two replies that mean that we may not write: Stale and Lost."""
+        """Raise an error for the two replies that forbid us to write.
+
+        Stale raises LeadershipLost, and Lost raises StateLost.
+        """
         if isinstance(reply, Stale):
             self._outdated(reply.current_epoch)
             raise LeadershipLost(f"Redis has seen epoch {reply.current_epoch}, ours is {self._epoch}")
@@ -93,11 +99,11 @@ class Pools:
             raise StateLost(Backend.REDIS, "script", f"Redis lost the data of namespace {namespace}; restoring it")
 
     def forget(self, namespace: str) -> None:
-        """Redis is not the one this pool knows: the next who asks for it opens it anew."""
+        """Close the pool, since Redis lost its data. The next `get` opens it again."""
         self._open.pop(namespace, None)
 
     def namespaces(self) -> tuple[str, ...]:
-        """Namespaces whose pool is open."""
+        """The namespaces whose pool is open."""
         return tuple(self._open)
 
     async def _bind(self, namespace: str) -> Pool:
@@ -135,7 +141,7 @@ class Pools:
 
 
 def restore_request(match: Match) -> ClaimRequest | None:
-    """The claim that rebuilds the ledger of a live Match from its status; None for one that holds nobody."""
+    """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
     if status.phase is None or status.started_at is None or MATCH_PHASES[status.phase].terminal or status.end:
         return None
@@ -144,7 +150,7 @@ def restore_request(match: Match) -> ClaimRequest | None:
         Claimant(identity, milliseconds(at) if (at := queued_at.get(identity)) is not None else None)
         for identity in match.spec.identities
     )
-    # Once claimed, a Match is at least Creating.
+    # A Match that has claimed its users is at least Creating.
     phase = MatchPhase.CREATING if status.phase is MatchPhase.PENDING else status.phase
     return ClaimRequest(
         uid=match.metadata.uid,

@@ -28,7 +28,7 @@ class Server:
     view: LiveKitView
 
     def facts(self) -> ServerFacts:
-        """What planners know of it."""
+        """The facts about this server that planners use."""
         view = self.view
         return ServerFacts(self.name, self.public_url, view.failure, view.answers_since, view.silent_since)
 

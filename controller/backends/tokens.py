@@ -1,4 +1,4 @@
-"""Which tokens this process has delivered: the operator may write Secrets, but not read them."""
+"""Which tokens this process has delivered. Neighbors: `act.tokens` reports them, `observe.match` asks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from controller.facts.observation import Absent, Observation, Present, Unknown
 
 
 class IssuedTokens:
-    """Which tokens this process delivered or took away: we may write Secrets, not read them.
+    """The tokens that this process delivered or revoked, by UID of the Match.
 
-    What it does not know (after a restart) is done again; both are idempotent.
+    The operator may write Secrets but not read them, so it has to remember this. What it does not know after a restart,
+    it does again: both operations are idempotent.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -21,15 +22,15 @@ class IssuedTokens:
         self._known: dict[str, Observation[TokensFacts]] = {}
 
     def get(self, uid: str) -> Observation[TokensFacts] | None:
-        """What this process did last for the Match `uid`, or None."""
+        """The latest delivery or revocation for the Match `uid`, or None if this process knows of none."""
         return self._known.get(uid)
 
     def delivered(self, uid: str, tokens: TokensFacts, at: datetime) -> None:
-        """The tokens are where they were to be put."""
+        """Store that the tokens were delivered."""
         self._known[uid] = Present(tokens, at)
 
     def revoked(self, uid: str, at: datetime) -> None:
-        """The tokens are gone from wherever they were."""
+        """Store that the tokens were deleted everywhere."""
         self._known[uid] = Absent(at)
 
     def match_restored(self, match: Match) -> None:

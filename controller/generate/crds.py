@@ -37,7 +37,7 @@ class Column:
         return column | ({"priority": 1} if self.wide else {})
 
 
-_AGE: Final = Column("Age", ".metadata.creationTimestamp", "Since when the object exists.", "date")
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "Time since the creation of the object.", "date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ DEFINITIONS: Final = (
         MatchSpec,
         MatchStatus,
         (
-            Column("Phase", ".status.phase", "Where the Match is on its way."),
-            Column("Ready", _READY, "Whether the room is there and the tokens are delivered."),
-            Column("Connected", ".status.connected", "How many are in the room, of how many."),
-            Column("Participants", ".status.participantsSummary", "Who talks to whom."),
+            Column("Phase", ".status.phase", "The phase of the Match."),
+            Column("Ready", _READY, "Whether the participants can join: the room exists and the tokens are delivered."),
+            Column("Connected", ".status.connected", "How many of the participants are in the room."),
+            Column("Participants", ".status.participantsSummary", "The identities of both participants."),
             Column("Room", ".status.room.name", "The Room of the Match.", wide=True),
             Column("Reason", ".status.reason", "What interrupts the call, why it ended, or why it failed."),
             _AGE,
@@ -75,14 +75,14 @@ DEFINITIONS: Final = (
         RoomSpec,
         RoomStatus,
         (
-            Column("Phase", ".status.phase", "Where the room is on its way."),
+            Column("Phase", ".status.phase", "The phase of the room."),
             Column("Ready", _READY, "Whether LiveKit has the room."),
-            Column("Occupancy", ".status.occupancy", "Whether the room is in use."),
-            Column("Participants", ".status.numParticipants", "How many are in the room.", "integer"),
-            Column("Server", ".status.server", "The LiveKitServer that the room is on."),
-            Column("Healthy", _HEALTHY, "Whether the room is as it should be.", wide=True),
+            Column("Occupancy", ".status.occupancy", "Whether participants are in the room."),
+            Column("Participants", ".status.numParticipants", "Number of participants in the room.", "integer"),
+            Column("Server", ".status.server", "The LiveKit server that has the room."),
+            Column("Healthy", _HEALTHY, "Whether the room has no issues.", wide=True),
             Column("LiveKit-Name", ".status.liveKitName", "Name of the room on LiveKit.", wide=True),
-            Column("Reason", ".status.reason", "Why the room is gone."),
+            Column("Reason", ".status.reason", "Why the room is closed."),
             _AGE,
         ),
         (".status.phase", ".status.server"),
@@ -93,13 +93,13 @@ DEFINITIONS: Final = (
         LiveKitServerSpec,
         LiveKitServerStatus,
         (
-            Column("Ready", _READY, "Whether it answers and accepts the credentials."),
-            Column("Rooms", ".status.rooms", "How many rooms of ours it has.", "integer"),
-            Column("Participants", ".status.participants", "How many people are in them.", "integer"),
-            Column("Cordoned", ".spec.cordoned", "Whether no new rooms are placed on it.", "boolean"),
-            Column("Drain", ".spec.drain.type", "How it is being taken out of service."),
-            Column("URL", ".spec.url", "Address at which the operator reaches it.", wide=True),
-            Column("Version", ".status.version", "Version of LiveKit.", wide=True),
+            Column("Ready", _READY, "Whether the server answers and accepts the credentials."),
+            Column("Rooms", ".status.rooms", "Number of Roomkeeper's rooms on the server.", "integer"),
+            Column("Participants", ".status.participants", "Number of participants in these rooms.", "integer"),
+            Column("Cordoned", ".spec.cordoned", "Whether no new rooms are placed on the server.", "boolean"),
+            Column("Drain", ".spec.drain.type", "The type of the drain, if the server is being drained."),
+            Column("URL", ".spec.url", "Address at which the operator reaches the server.", wide=True),
+            Column("Version", ".status.version", "Version of LiveKit that the server runs.", wide=True),
             _AGE,
         ),
     ),

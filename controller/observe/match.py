@@ -1,6 +1,7 @@
-"""Gathers what can be seen of one Match: concurrent reads, no decisions.
+"""Observes one Match: reads, but no decisions.
 
-"Could not read" becomes Unknown with the sentence why; the planner draws nothing destructive from it.
+A failed read becomes Unknown, with a sentence that says why; the planner never destroys anything because of it.
+Neighbors: `loop.reconcile` calls this module before each plan, and `facts.match` defines the result.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ async def _ledger(match: Match, backends: Backends, learned: Learned, now: datet
     if learned.ledger is not None:
         return learned.ledger
     if match.status.phase is not None and MATCH_PHASES[match.status.phase].terminal:
-        return Absent(now)  # over, and everything about it is in its status
+        return Absent(now)  # the Match is over, and its status has everything about it
     if not learned.must_read and _is_new(match, now):
-        # Nothing is known to be claimed, and nothing but a claim can follow: its answer tells what a read would.
+        # The Match has not claimed its users as far as we know, so a claim follows. Its answer replaces this read.
         return Absent(now)
     try:
         ledger = await backends.pools.unbound(match.metadata.namespace).ledger(match.metadata.uid)
@@ -75,13 +76,13 @@ async def _ledger(match: Match, backends: Backends, learned: Learned, now: datet
 
 
 def _is_new(match: Match, now: datetime) -> bool:
-    """Whether the Match has no status yet and nothing ends it: the (idempotent) claim comes next in any case."""
+    """Whether the Match has no status yet and nothing ends it, so that the (idempotent) claim comes next."""
     wanted = match.metadata.deletion_timestamp is None and match.spec.termination is None
     return wanted and match.status.phase is None and now < ready_deadline(match)
 
 
 async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[Room]:
-    """The Match's Room. An absence that would be acted upon is confirmed by a GET, since the cache may lag."""
+    """The Match's Room. A GET confirms an absence that has consequences, since the cache may lag."""
     namespace, name = match.metadata.namespace, room_name(match.metadata.uid)
     known = backends.rooms.get(namespace, name)
     if known is not None:
@@ -90,7 +91,7 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
     if backends.rooms.was_deleted(namespace, name) or not (ends or match.status.ready_at is not None):
         return Absent(now)
     if ledger is None and match.status.room is None:
-        return Absent(now)  # never claimed: nothing was made
+        return Absent(now)  # the users were never claimed, so no Room was created
     try:
         body = await backends.kubernetes.get(ROOMS, namespace, name)
     except NotFound:
@@ -104,7 +105,7 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
 async def _people(
     match: Match, ledger: Ledger | None, name: str, server: Server, now: datetime
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
-    """Who is in the room. Read anew once a deadline has passed: it counts only for what was seen after it."""
+    """The participants in the room. After a deadline they are read again: it counts only with a later observation."""
     view, facts = server.view, server.facts()
     known = view.people(name, now)
     deadlines = [*return_deadlines(match, ledger, facts).values(), connect_deadline(match, facts)]

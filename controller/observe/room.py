@@ -1,4 +1,7 @@
-"""Gathers what can be seen of one Room: concurrent reads, no decisions."""
+"""Observes one Room: reads, but no decisions.
+
+Neighbors: `loop.reconcile` calls this module before each plan, and `facts.room` defines the result.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ async def _record(
         return Present(learned.record, now)
     wanted = room.metadata.deletion_timestamp is None and not room.spec.termination_reason
     if wanted and not learned.must_read and room.status.phase is None:
-        return Absent(now)  # a new Room: whatever is there is written over
+        return Absent(now)  # a new Room overwrites any record of its name
     pool = backends.pools.unbound(room.metadata.namespace)
     try:
         fields = await pool.redis.hash(pool.keys.room(name))
@@ -52,7 +55,7 @@ async def _record(
         return Unknown(now, error.sentence)
     if not fields:
         return Absent(now)
-    # One that was written before its Match was known lacks the call: it is due to be written again.
+    # A record that was written before the Match was known lacks the call, so it has to be written again.
     is_due = owner is not None and bool(owner.session_id) and "sessionID" not in fields
     updated = "0" if is_due else fields.get("lastUpdated", "0")
     return Present(RecordFacts(fields.get("status", ""), int(updated)), now)
@@ -66,13 +69,13 @@ async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
     if match is not None and match.metadata.uid == reference.uid:
         session_id = match.spec.session_id or match.metadata.uid
         return OwnerFacts(reference.uid, reference.name, match.spec.identities, session_id)
-    # The Match is gone or not seen yet: its UID is the root all the same, and nothing else is known of it.
+    # The Match is gone or not in the cache yet. Its UID is known from the reference, and nothing else.
     is_gone = room.metadata.deletion_timestamp is None and await _is_gone(reference, room.metadata.namespace, backends)
     return OwnerFacts(reference.uid, reference.name, (), "", is_gone)
 
 
 async def _is_gone(owner: OwnerReference, namespace: str, backends: Backends) -> bool:
-    """A cache may lag behind: before a Match counts as gone, the API server is asked."""
+    """Whether the API server says that the Match is gone. The cache may lag, so it does not count."""
     try:
         body = await backends.kubernetes.get(MATCHES, namespace, owner.name)
     except NotFound:

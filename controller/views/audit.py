@@ -1,7 +1,7 @@
-"""What others did to what is ours in Redis: kept from one round of reading to the next.
+"""What other services did to Roomkeeper's records in Redis, as successive rounds of the audit found it.
 
-A finding counts only when two rounds agree: between them a claim, a settle or a restoring may have been under way.
-Neighbours: `triggers.audit` reads, `observe.match` asks.
+A finding counts only when two rounds agree, since a single round may read in the middle of a claim, a settle or a
+restore. Neighbors: `triggers.audit` reads the records, and `observe.match` asks for the findings of a Match.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ _NOTHING = AuditFacts()
 
 
 class AuditView:
-    """Findings by UID of the Match."""
+    """The findings of the audit, by UID of the Match."""
 
     def __init__(self) -> None:
         self._once: dict[str, AuditFacts] = {}
         self._confirmed: dict[str, AuditFacts] = {}
 
     def found(self, findings: Mapping[str, AuditFacts]) -> list[str]:
-        """Take in what was found of some Matches (nothing, mostly); the UIDs of those with news."""
+        """Store the findings of one round. Returns the UIDs of the Matches whose certain findings changed.
+
+        Most Matches have none: their findings are empty.
+        """
         news = []
         for uid, facts in findings.items():
             agreed = facts if facts == self._once.get(uid) else _NOTHING
@@ -33,7 +36,7 @@ class AuditView:
         return news
 
     def facts(self, uid: str) -> AuditFacts:
-        """What is certain about the Match `uid`."""
+        """The findings about the Match `uid` on which two rounds agreed."""
         return self._confirmed.get(uid, _NOTHING)
 
     def match_gone(self, match: Match) -> None:

@@ -1,9 +1,9 @@
-"""What the API server last said of every object: fed by the watch, by our own answers, and by our LIST.
+"""The latest known version of every object, from the watch, from the answers to our own writes, and from our LIST.
 
-An older version never replaces a newer one, whichever of the three brought it, so no step has to wait for the watch to
-echo what we wrote. A UID that was deleted stays dead for five minutes: a late event cannot revive it. A LIST evicts
-only what is not newer than itself. "Not in the cache" is a hint; `observe.match` asks the API server before anything
-final. Neighbours: `triggers.kubernetes` and `act.kubernetes` feed it, `observe` reads it.
+An older version never replaces a newer one, from whichever source it comes, so no step waits until the watch repeats
+what we wrote. The cache remembers a deleted UID for five minutes, so a late event cannot revive it. A LIST evicts only
+objects that are not newer than the LIST. "Not in the cache" is only a hint: `observe.match` asks the API server before
+it relies on an absence. Neighbors: `triggers.kubernetes` and `act.kubernetes` feed the cache, `observe` reads it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ObjectCache(Generic[M]):
                 followers.append(follower)
 
     def get(self, namespace: str, name: str) -> M | None:
-        """The newest known version, or None."""
+        """The newest known version of an object, or None if the cache has no such object."""
         entry = self._entries.get((namespace, name))
         return None if entry is None else self._read((namespace, name), entry)
 
@@ -79,26 +79,29 @@ class ObjectCache(Generic[M]):
         return len(self._entries)
 
     def in_namespace(self, namespace: str) -> Iterator[M]:
-        """The objects of one namespace; the others are not parsed for it."""
+        """The objects of one namespace. Objects of other namespaces are not parsed."""
         for name, entry in list(self._entries.items()):
             if name[0] == namespace:
                 yield self._parsed.get(name) or self._model.model_validate_json(entry.body)
 
     def by_uid(self, uid: str) -> M | None:
-        """The object of this uid, or None."""
+        """The object with this UID, or None if the cache does not have it."""
         name = self._names.get(uid)
         return None if name is None else self.get(*name)
 
     def names(self) -> list[Name]:
-        """(namespace, name) of every object."""
+        """The (namespace, name) of every object."""
         return list(self._entries)
 
     def was_deleted(self, namespace: str, name: str) -> bool:
-        """Whether the last object of this name was seen to be deleted, and none has come since."""
+        """Whether the cache saw the deletion of the last object of this name, and no new object of this name since."""
         return (namespace, name) in self._dead_names and (namespace, name) not in self._entries
 
     def offer(self, body: dict[str, Any], *, quiet: bool = False) -> M | None:
-        """Take in a version of an object; what is known afterwards (None for an object that is dead)."""
+        """Store a version of an object, unless a newer one is known. Returns the newest version.
+
+        Returns None if the UID was deleted, or if the object is new and invalid. A `quiet` version wakes no key.
+        """
         metadata = body["metadata"]
         name = (metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata["uid"], int(metadata["resourceVersion"])
@@ -121,12 +124,12 @@ class ObjectCache(Generic[M]):
         return parsed
 
     def remove(self, body: dict[str, Any]) -> None:
-        """The object of this uid was deleted (seen by the watch)."""
+        """Remove the object, whose deletion the watch has seen."""
         metadata = body["metadata"]
         self.forget(metadata.get("namespace", ""), metadata["name"], metadata["uid"])
 
     def forget(self, namespace: str, name: str, uid: str) -> None:
-        """The incarnation `uid` is gone for good."""
+        """Remove the object with this UID, which was deleted, and refuse later versions of it."""
         known = self._entries.get((namespace, name))
         if known is not None and known.uid == uid:
             self._remove((namespace, name), known)
@@ -134,9 +137,10 @@ class ObjectCache(Generic[M]):
             self._dead[uid] = time.monotonic() + _DEAD_SECONDS
 
     def evict_missing(self, listed_uids: Iterable[str], list_version: int, namespace: str = "") -> int:
-        """After a complete LIST made at `list_version` (of one namespace, or of all): drop what it lacks.
+        """Remove the objects that a complete LIST, made at `list_version`, does not contain.
 
-        What is newer than the LIST stays. Returns how many were dropped.
+        The LIST covers one namespace, or all if `namespace` is empty. Objects newer than the LIST stay. Returns the
+        number of removed objects.
         """
         alive = set(listed_uids)
         gone = [

@@ -1,7 +1,7 @@
-"""The calls that are being made or are up, in short: what has to be looked through at every interval.
+"""A compact index of the Matches that are not over, for triggers that go through all of them at every interval.
 
-Kept beside the cache of Matches, which holds most of them as compact JSON only: ten thousand must not be parsed twice a
-second. Neighbours: `triggers.flags`, `triggers.heartbeats`, `triggers.audit`.
+The cache of Matches holds most of them only as compact JSON, and parsing ten thousand of them twice a second would be
+too slow. Neighbors: `triggers.flags`, `triggers.heartbeats` and `triggers.audit` read the index.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from controller.api.phases import MATCH_PHASES, MatchPhase
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One Match on its way or up. `inside` are those whose media is up; `livekit_name` is empty without a room."""
+    """A Match that is not over. `inside` has the identities whose media is up; `livekit_name` is empty without a
+    room."""
 
     uid: str
     name: str
@@ -26,7 +27,7 @@ class Call:
 
     @property
     def is_up(self) -> bool:
-        """Whether everything of it is made, and nothing is being taken apart."""
+        """Whether participants can join or are in the call: room and tokens exist, and the end is not decided."""
         return self.phase in _UP
 
 
@@ -34,13 +35,13 @@ _UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTI
 
 
 class CallIndex:
-    """Calls by namespace and UID."""
+    """The calls, by namespace and by UID of the Match."""
 
     def __init__(self) -> None:
         self._calls: dict[str, dict[str, Call]] = {}
 
     def kept(self, match: Match) -> None:
-        """The cache has a newer version of a Match."""
+        """Store or remove the call, since the cache has a newer version of its Match."""
         phase = match.status.phase
         if phase is None or MATCH_PHASES[phase].terminal:
             self.gone(match)
@@ -56,18 +57,18 @@ class CallIndex:
         )
 
     def gone(self, match: Match) -> None:
-        """A Match is over, or not there any more."""
+        """Remove the call, whose Match is over or deleted."""
         calls = self._calls.get(match.metadata.namespace, {})
         calls.pop(match.metadata.uid, None)
         if not calls:
             self._calls.pop(match.metadata.namespace, None)
 
     def namespaces(self) -> tuple[str, ...]:
-        """Namespaces with a call."""
+        """The namespaces that have a call."""
         return tuple(self._calls)
 
     def has(self, namespace: str, uid: str) -> bool:
-        """Whether this call is still there."""
+        """Whether the index has the call of the Match `uid`."""
         return uid in self._calls.get(namespace, {})
 
     def of(self, namespace: str) -> Collection[Call]:

@@ -1,8 +1,8 @@
-"""The Matches that are over, by the moment of their end: which of them are more than a namespace keeps.
+"""The Matches that are over, by the time of their end, and which of them exceed the number that a namespace keeps.
 
-Fed with every version that the cache takes in, so that no pass over all Matches is ever made. Whatever is surplus is
-told once and stays so until it is gone: its own key deletes it (`plan.match`). Neighbours: `views.cache` feeds this,
-`observe.match` asks.
+Every version that the cache stores is fed in here, so no code ever goes through all Matches. A Match over the limit is
+reported once and stays over it until it is deleted, which its own key does (`plan.match`). Neighbors: `views.cache`
+feeds this view, `observe.match` asks it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from datetime import datetime
 
 from controller.api.match import Match
 
-# An entry of a Match that was deleted for another reason stays in its heap until it comes up, or until there are many.
+# If a Match was deleted for another reason, its entry stays in the heap until it is popped or there are many of them.
 _DEAD_ENTRIES = 64
 
 
 @dataclass(slots=True)
 class _Namespace:
-    """`kept` has the names by UID, `by_end` the same and some that are gone, the oldest end first."""
+    """`kept` has the names by UID; `by_end` is a heap of the same UIDs and some deleted ones, the oldest end first."""
 
     kept: dict[str, str] = field(default_factory=dict)
     by_end: list[tuple[datetime, str]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class FinishedMatches:
         self._surplus: set[str] = set()
 
     def kept(self, match: Match) -> None:
-        """The cache has a newer version of a Match."""
+        """Take in a newer version of a Match."""
         metadata, ended_at = match.metadata, match.status.ended_at
         if metadata.deletion_timestamp is not None:
             self._forget(metadata.namespace, metadata.uid)
@@ -48,7 +48,7 @@ class FinishedMatches:
                 self._trim(metadata.namespace, namespace)
 
     def gone(self, match: Match) -> None:
-        """A Match is not there any more."""
+        """Drop a Match that was deleted."""
         self._forget(match.metadata.namespace, match.metadata.uid)
         self._surplus.discard(match.metadata.uid)
 

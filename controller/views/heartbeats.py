@@ -1,12 +1,13 @@
-"""Who has stopped beating, by pool: what one bounded read per interval has told, put together.
+"""The users whose heartbeats stopped, per pool, put together from one bounded read per interval.
 
-A read brings those who fell silent since the last one, and looks again at some of those who were silent then; with more
-of them than a read has room for they take turns, and silence that was not confirmed within an interval of beats tells
-nothing until its turn comes.
+A read returns the users who fell silent since the previous read, and checks some of the users who were silent before.
+If there are more of those than fit into one read, they take turns. A silence that no read has confirmed for a third of
+`after_seconds` does not count until its turn comes.
 
-A gateway that restarts takes all its heartbeats with it. So where more than a fifth of those who beat stop together
-(and more than a handful), the witness is Unknown about them: they count as silent only if they have not beaten again
-after a while. Times of beats are those of Redis. Neighbours: `triggers.heartbeats` reads, `observe.match` asks.
+A gateway that restarts stops the heartbeats of all its users. So if more than a fifth of the beating users stop
+together (and more than five), this witness is Unknown about them: they count as silent only if they have not beaten
+again after five minutes. All times of heartbeats are those of Redis. Neighbors: `triggers.heartbeats` reads Redis,
+`observe.match` asks this view.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ _LATE = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What an interval brought: who is silent for certain and was not before, and how many fell silent at once."""
+class BeatNews:
+    """What one read changed: the users who are now certainly silent, and how many stopped together and are doubted."""
 
     newly_silent: tuple[str, ...] = ()
     doubted: int = 0
 
 
 @dataclass(slots=True)
-class _Listened:
-    """What is known of one pool. `confirmed_ms` has when each of the silent was last found to be so, and `told` those
-    whose silence counted once.
+class _PoolBeats:
+    """The silent users of one pool.
+
+    `last_beat_ms` has the last heartbeat of each, and `confirmed_ms` the time of the latest read that found them
+    silent. `doubted` has the time until which their silence does not count, and `told` those who were reported.
     """
 
     reach: Reach = field(default_factory=Reach)
@@ -46,41 +49,43 @@ class _Listened:
     told: set[str] = field(default_factory=set)
 
     def drop(self, who: str) -> None:
-        """They have beaten, or are not there any more."""
+        """Drop a user who has beaten again or is gone."""
         for known in (self.last_beat_ms, self.confirmed_ms, self.doubted):
             known.pop(who, None)
         self.told.discard(who)
 
     def keep(self, who: str, last_beat_ms: int) -> None:
-        """They are silent since that beat."""
+        """Store that a user has been silent since this heartbeat."""
         self.last_beat_ms[who], self.confirmed_ms[who] = last_beat_ms, self.at_ms
 
 
 class HeartbeatView:
-    """The silent users of each pool, by namespace; `after_seconds` is how long silence lasts before it counts."""
+    """The silent users of each pool, by namespace. A user is silent `after_seconds` after their last heartbeat."""
 
     def __init__(self, after_seconds: float, *, decide_alone: bool) -> None:
         self.after_seconds = after_seconds
         self._decide_alone = decide_alone
-        self._pools: dict[str, _Listened] = {}
+        self._pools: dict[str, _PoolBeats] = {}
 
     @property
     def late_after_seconds(self) -> float:
-        """For how long somebody has not beaten who may be falling silent."""
+        """Seconds without a heartbeat after which a user may be falling silent, less than `after_seconds`."""
         return self.after_seconds * _LATE
 
     def reach(self, namespace: str) -> Reach:
-        """Where the next read goes on."""
+        """Where the next read continues."""
         return self._of(namespace).reach
 
-    def heard(self, namespace: str, read: Silence, now: datetime, *, is_listened_to: bool = True) -> Heard:
-        """Take in one read that went on from `reach`. Unless it `is_listened_to` for long enough, nobody is new in it:
-        they are read again.
+    def heard(self, namespace: str, read: Silence, now: datetime, *, is_listened_to: bool = True) -> BeatNews:
+        """Store one read, which continued from `reach`, and return what it changed.
+
+        Unless the pool `is_listened_to` without a gap, the read reports no user as newly silent; a later read returns
+        them again.
         """
         pool = self._of(namespace)
         pool.at_ms = read.at_ms
         _look_again(pool, read)
-        # Also among those who should be known: a Redis that failed over may have forgotten the last beats.
+        # Users whom this view should know can be new as well: after a failover, Redis may have lost their latest beats.
         rows = (read.still | read.fresh).items() if is_listened_to else ()
         fresh = {who: at for who, at in rows if pool.last_beat_ms.get(who) != at}
         is_doubtful = max(read.crowd, len(fresh)) > max(_HANDFUL, _MANY * read.beating)
@@ -93,35 +98,38 @@ class HeartbeatView:
         pool.reach = read.reach if is_listened_to else Reach(pool.reach.known_ms, read.reach.checked_ms)
         newly = tuple(who for who in self.silent(namespace) if who not in pool.told)
         pool.told.update(newly)
-        return Heard(newly, len(fresh) if is_doubtful else 0)
+        return BeatNews(newly, len(fresh) if is_doubtful else 0)
 
     def forget(self, namespace: str, who: str) -> None:
-        """Somebody is silent no more, or gone, as one was told who asked."""
+        """Drop a user: Redis says that they beat again, or are gone."""
         self._of(namespace).drop(who)
 
     def silent(self, namespace: str) -> Mapping[str, int]:
-        """Who is silent for certain, with the last beat."""
+        """The certainly silent users, each with the time of the last heartbeat in ms."""
         pool = self._of(namespace)
         return {who: at for who, at in pool.last_beat_ms.items() if self._is_certain(pool, who)}
 
     def facts(self, namespace: str, identities: Iterable[str], since_ms: int) -> HeartbeatFacts:
-        """Who of `identities` has beaten since the claim at `since_ms`, and is silent now."""
+        """The users among `identities` who have beaten since the claim at `since_ms` and are silent now."""
         pool = self._of(namespace)
         silent = frozenset(
             who for who in identities if pool.last_beat_ms.get(who, -1) >= since_ms > 0 and self._is_certain(pool, who)
         )
         return HeartbeatFacts(silent, self.after_seconds, self._decide_alone)
 
-    def _of(self, namespace: str) -> _Listened:
-        return self._pools.setdefault(namespace, _Listened())
+    def _of(self, namespace: str) -> _PoolBeats:
+        return self._pools.setdefault(namespace, _PoolBeats())
 
-    def _is_certain(self, pool: _Listened, who: str) -> bool:
+    def _is_certain(self, pool: _PoolBeats, who: str) -> bool:
         interval_ms = (self.after_seconds - self.late_after_seconds) * 1000
         return who not in pool.doubted and pool.at_ms - pool.confirmed_ms[who] <= interval_ms
 
 
-def _look_again(pool: _Listened, read: Silence) -> None:
-    """Of the known whose turn it was, those who are not in the read have beaten since, or are gone."""
+def _look_again(pool: _PoolBeats, read: Silence) -> None:
+    """Confirm or drop the known silent users whose turn it was.
+
+    A user who is missing in the read, or has a newer heartbeat there, has beaten again or is gone.
+    """
     if pool.reach.known_ms is None:
         return
     after_ms = -1 if pool.reach.checked_ms is None else pool.reach.checked_ms

@@ -1,9 +1,9 @@
-"""What is known of one LiveKit server's rooms: the latest snapshot of all, and what our own calls have answered since.
+"""The rooms of one LiveKit server: the latest snapshot of all rooms, and the newer answers to our own requests.
 
-There is one bulk ListRooms per interval (`triggers.poll`); its answer becomes one immutable snapshot. An answer to a
-call of our own that began after the snapshot's request is newer and wins until the next one. People are read only
-where a count has changed or a webhook disagrees. Neighbors: `triggers.poll` feeds it, `triggers.router` follows it,
-`observe` reads it.
+`triggers.poll` sends one bulk ListRooms per interval; its answer becomes one immutable snapshot. The answer to a
+request of our own that was sent after the snapshot's request is newer, and wins until the next snapshot. The
+participants of a room are read only where a count has changed or a webhook disagrees. Neighbors: `triggers.poll` feeds
+it, `triggers.router` follows it, `observe` reads it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from controller.facts.observation import Absent, Observation, Present, Unknown
 
 People = tuple[LiveKitParticipant, ...]
 
-# LiveKit's count of a room follows its list of people within 4.8 s.
+# LiveKit's count of a room follows its list of participants within 4.8 s.
 _COUNT_LAGS = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
 class _Dispute:
-    """LiveKit counts so many and lists so many, since then."""
+    """A difference between LiveKit's count of a room and its list of participants, and since when it exists."""
 
     counted: int
     listed: int
@@ -60,10 +60,10 @@ class LiveKitView:
         lost: Callable[[Sequence[str]], None] | None = None,
         doubted: Callable[[str], None] | None = None,
     ) -> None:
-        """Register a follower. All get LiveKit names of rooms.
+        """Register a follower. Each callable receives LiveKit names of rooms.
 
-        `lost` gets rooms that a list no longer shows, `changed` those of which something else is new, and `doubted` a
-        room whose list of people another witness contradicts.
+        `lost` receives rooms that a list no longer shows, `changed` rooms that differ otherwise, and `doubted` a room
+        whose list of participants another witness contradicts.
         """
         if changed is not None:
             self._changed.append(changed)
@@ -78,7 +78,7 @@ class LiveKitView:
             doubted(name)
 
     def room(self, name: str, now: datetime) -> Observation[LiveKitRoom]:
-        """What is known of the room `name`."""
+        """The latest observation of the room `name`; Unknown during an outage or before the first snapshot."""
         known = self._rooms.get(name)
         if known is not None:
             return known
@@ -92,24 +92,24 @@ class LiveKitView:
         return Absent(self._snapshot_at)
 
     def people(self, name: str, now: datetime) -> Observation[People]:
-        """Who is in the room `name`, as far as it was read."""
+        """The participants of the room `name`; Unknown if they have not been read."""
         return self._people.get(name) or Unknown(now, "the participants have not been listed yet")
 
     def is_gone(self, name: str) -> bool:
-        """Whether two different reads agreed that there is no room `name`, and none has shown it since."""
+        """Whether two different reads agreed that there is no room `name`, and no read has shown it since."""
         return name in self._gone
 
     def is_miscounted(self, name: str) -> bool:
-        """Whether LiveKit's count and its list of the people in `name` have disagreed for longer than it lags."""
+        """Whether LiveKit's count and list of participants in `name` differ for longer than the count usually lags."""
         return name in self._miscounted
 
     def sid_since(self, name: str) -> datetime | None:
-        """Since when the room `name` has the sid that it has; None if it has not been seen."""
+        """When the current sid of the room `name` was first seen; None if the room has not been seen."""
         known = self._sids.get(name)
         return known[1] if known is not None else None
 
     def forget(self, name: str) -> None:
-        """The Room behind `name` is gone; the name is never used again."""
+        """Drop all observations of the room `name`. Its Room is gone, and no other Room ever gets this name."""
         for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
             known.pop(name, None)
         self._miscounted.discard(name)
@@ -117,54 +117,57 @@ class LiveKitView:
 
     @property
     def failure(self) -> str:
-        """Why the server cannot be asked at present; empty while it answers."""
+        """Why the server does not answer; empty while it does."""
         return self._failure[1] if self._failure is not None else ""
 
     def saw_room(self, room: LiveKitRoom, at: datetime) -> None:
-        """An answer of our own told of `room`."""
+        """Store `room` from the answer to our own request, which was sent `at` this time."""
         self._gone.pop(room.name, None)
         before = self._rooms.get(room.name)
         if self._saw_sid(room, at):
-            # Made anew: whoever was in the one before is not in this one yet.
+            # A new room under the same name: the participants of the previous room have not joined it yet.
             self._people[room.name] = Present((), at)
         self._rooms[room.name] = Present(room, at)
         if before is None or before.value != room:
             self._tell_of_change((room.name,))
 
     def saw_gone(self, name: str, at: datetime) -> None:
-        """Two reads agreed that there is no room `name`."""
+        """Store that two reads agreed that there is no room `name`."""
         self._gone[name] = at
         self._people.pop(name, None)
         self._rooms.pop(name, None)
         self._tell_of_change((name,))
 
     def saw_people(self, name: str, people: People, at: datetime) -> None:
-        """The participants of the room `name` were listed."""
+        """Store a list of the participants of the room `name`, requested `at` this time."""
         before = self._people.get(name)
         if before is not None and before.at > at:
-            return  # an answer that was asked for later has been faster
+            return  # the answer to a later request came first
         self._people[name] = Present(people, at)
         self._unread.discard(name)
         if before is None or before.value != people:
             self._tell_of_change((name,))
 
     def failed(self, at: datetime, why: str) -> None:
-        """The bulk read failed: what is not known otherwise is Unknown from now on."""
+        """Store that the bulk read failed `at` this time: rooms that were not seen before are now Unknown."""
         if self._failure is None:
             self.silent_since = self._snapshot_at or at
         self._failure = (at, why)
 
     def snapshot(self, rooms: Iterable[LiveKitRoom], sent_at: datetime) -> list[str]:
-        """Take in a complete ListRooms sent at `sent_at`; the names of rooms whose people should be read again."""
+        """Store a complete ListRooms, requested at `sent_at`.
+
+        Returns the names of the rooms whose participants should be read again.
+        """
         is_first = self._snapshot_at is None
         if self._failure is not None or is_first:
             self.answers_since = sent_at
         self._failure = self.silent_since = None
         self._snapshot_at = sent_at
         listed = {room.name: room for room in rooms}
-        # Whoever left while we were away has left an empty room, and no news of it will come.
+        # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
         self._unread = set(listed) if is_first else self._unread & listed.keys()
-        # One read of two: the planner of rooms asks again before it believes that one is gone.
+        # This is only the first read: the planner of rooms asks again before it takes a room for gone.
         lost = [name for name, known in self._rooms.items() if name not in listed and known.at < sent_at]
         for name in lost:
             del self._rooms[name]
@@ -183,8 +186,9 @@ class LiveKitView:
         return recount
 
     def restart(self, at: datetime) -> None:
-        """Forget what was seen, as after a start: the clock was set to `at`, and earlier moments compare with no later
-        ones.
+        """Drop all observations, as after a start, since the clock was set to `at`.
+
+        Earlier times cannot be compared with later ones.
         """
         for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
             known.clear()
@@ -195,7 +199,7 @@ class LiveKitView:
             self.silent_since, self._failure = at, (at, self._failure[1])
 
     def names(self) -> list[str]:
-        """Names of all rooms that are known to be there."""
+        """The names of all rooms that LiveKit is known to have."""
         return list(self._rooms)
 
     def _tell_of_change(self, names: Sequence[str]) -> None:
@@ -203,20 +207,20 @@ class LiveKitView:
             tell(names)
 
     def _saw_sid(self, room: LiveKitRoom, at: datetime) -> bool:
-        """Whether the room is another one than was known under this name."""
+        """Store the sid of the room. Returns whether another room was known under this name."""
         known = self._sids.get(room.name)
         if known is None or known[0] != room.sid:
             self._sids[room.name] = (room.sid, at)
         return known is not None and known[0] != room.sid
 
     def _is_older(self, name: str, sent_at: datetime) -> bool:
-        """Whether what is known of `name` is older than the snapshot."""
+        """Whether the latest observation of `name` is older than the snapshot."""
         known = self._rooms.get(name)
         gone_at = self._gone.get(name)
         return (known is None or known.at < sent_at) and (gone_at is None or gone_at < sent_at)
 
     def _take(self, room: LiveKitRoom, sent_at: datetime) -> bool:
-        """Store a listed room; whether anything about it is new."""
+        """Store a listed room. Returns whether anything about it has changed."""
         before = self._rooms.get(room.name)
         self._rooms[room.name] = Present(room, sent_at)
         self._saw_sid(room, sent_at)
@@ -229,7 +233,7 @@ class LiveKitView:
         return before is None or before.value != room or is_miscounted != was_miscounted
 
     def _is_disputed_for_long(self, room: LiveKitRoom, sent_at: datetime) -> bool:
-        """Whether the same count has stood against the same list for so long that it is no lag."""
+        """Whether the same difference of count and list has lasted too long to be a lag."""
         people = self._people.get(room.name)
         listed = seats_taken(people.value) if people is not None else room.num_participants
         if people is None or room.num_participants == listed:
@@ -241,7 +245,10 @@ class LiveKitView:
         return people.at - dispute.since > _COUNT_LAGS
 
     def _wants_people(self, room: LiveKitRoom) -> bool:
-        """Whether who is in a listed room should be read (again). Of those of the first snapshot: until they were."""
+        """Whether the participants of a listed room should be read (again).
+
+        Rooms of the first snapshot are read until one read has succeeded.
+        """
         people = self._people.get(room.name)
         if people is None:
             return room.num_participants > 0 or room.name in self._unread

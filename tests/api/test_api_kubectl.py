@@ -173,13 +173,16 @@ def test_wait_sees_a_condition(kube: Kube) -> None:
 @pytest.mark.parametrize(
     ("field", "sentences"),
     [
-        ("match", ["Two people who are to talk to each other."]),
-        ("match.spec.timeouts", ["Seconds from Ready until both people must be in the room. Default: 25."]),
-        ("match.spec.participants", ["Redis keeps the user's state under it", "Default: `identity`."]),
-        ("match.spec.requeue", ["After Skipped: termination Skip", "Default: All."]),
-        ("match.status.end", ["What became of each user."]),
-        ("room.spec", ["Empty (the default): anybody with a token."]),
-        ("livekitserver.spec.drain", ["`emergency` ends them at once"]),
+        ("match", ["One call between two users."]),
+        (
+            "match.spec.timeouts",
+            ["Seconds from Ready until both participants must be in the room, 1 to 3600.", "Default: 25."],
+        ),
+        ("match.spec.participants", ["Redis stores the user's state under this id.", "Default: `identity`."]),
+        ("match.spec.requeue", ["after Skipped: a termination or a signal asked to skip", "Default: All."]),
+        ("match.status.end", ["The state of each user after the end."]),
+        ("room.spec", ["Empty (the default): every participant with a valid token may be in the room."]),
+        ("livekitserver.spec.drain", ["`emergency`: at once."]),
     ],
 )
 def test_explain_reads_like_documentation(kube: Kube, field: str, sentences: list[str]) -> None:
@@ -197,8 +200,8 @@ def test_apply_says_what_is_wrong_all_at_once(kube: Kube) -> None:
     assert head.strip() == 'The Match "x" is invalid:'
     assert sorted(sentences) == [
         "* spec.room.emptyTimeoutSeconds: Invalid value: 20 s is less than connectSeconds + 5 (30 s): "
-        "LiveKit would close the room while people are still joining",
-        "* spec.termination.initiator: Invalid value: initiator zed is not one of the participants, alice and bob",
+        "LiveKit would close the room while participants are still joining",
+        "* spec.termination.initiator: Invalid value: initiator zed is not one of the two participants, alice and bob",
     ]
 
 

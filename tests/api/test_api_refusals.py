@@ -67,13 +67,13 @@ CREATED = {
     ),
     "an alias that is the other's": (
         people(ALICE | {"alias": "p"}, BOB | {"alias": "p"}),
-        "spec.participants: Invalid value: an alias is also the alias or the identity of the other "
-        "participant: on LiveKit the two must differ",
+        "spec.participants: Invalid value: an alias equals the alias or identity of the other participant: "
+        "they must differ on LiveKit",
     ),
     "an alias that is the other's identity": (
         alice(alias="bob"),
-        "spec.participants: Invalid value: an alias is also the alias or the identity of the other "
-        "participant: on LiveKit the two must differ",
+        "spec.participants: Invalid value: an alias equals the alias or identity of the other participant: "
+        "they must differ on LiveKit",
     ),
     "an empty key of an attribute": (
         alice(attributes={"": "x"}),
@@ -94,34 +94,32 @@ CREATED = {
     ),
     "our own key in the metadata": (
         match({"room": {"metadata": {"roomkeeper.dev": "x"}}}),
-        "spec.room.metadata: Forbidden: the key roomkeeper.dev is Roomkeeper's own mark: choose another one",
+        "spec.room.metadata: Forbidden: the key roomkeeper.dev is reserved for Roomkeeper's own mark: use another key",
     ),
     "too small a room": (
         match({"room": {"maxParticipants": 1}}),
-        "spec.room.maxParticipants: Invalid value: 1 is less than the 2 participants",
+        "spec.room.maxParticipants: Invalid value: 1 is less than the 2 participants in the spec",
     ),
     "a room that closes before people have come": (
         match({"room": {"emptyTimeoutSeconds": 20}}),
         "spec.room.emptyTimeoutSeconds: Invalid value: 20 s is less than connectSeconds + 5 (30 s): LiveKit "
-        "would close the room while people are still joining",
+        "would close the room while participants are still joining",
     ),
     "a room that closes before people are back": (
         match({"timeouts": {"reconnectSeconds": 30}}),
         "spec.room.departureTimeoutSeconds: Invalid value: 20 s is less than reconnectSeconds + 5 (35 s): "
-        "LiveKit would close the room while people may still come back",
+        "LiveKit would close the room while participants may still come back",
     ),
     "the name of a server that cannot be one": (
         match({"placement": {"serverName": "EU 1"}}),
         'spec.placement.serverName: Invalid value: "EU 1": must be the name of a LiveKitServer: '
         "lower case letters, digits, "
-        "'-', '.', such as eu-1",
+        "'-' and '.', for example eu-1",
     ),
     "a label that cannot be one": (
         match({"placement": {"serverSelector": {"matchLabels": {"zone": "a b"}}}}),
-        'spec.placement.serverSelector.matchLabels[zone]: Invalid value: "a b": must be the value of a '
-        "label: "
-        "letters, "
-        "digits, '-', '_' and '.', for example eu-west",
+        'spec.placement.serverSelector.matchLabels[zone]: Invalid value: "a b": must be a label value: '
+        "letters, digits, '-', '_' and '.', for example eu-west",
     ),
     "a requeue policy that there is not": (
         match({"requeue": {"onLeft": "Both"}}),
@@ -130,29 +128,29 @@ CREATED = {
     "a skip by nobody": (
         ending(action="Skip"),
         "spec.termination.initiator: Required value: initiator is missing: Skip needs the identity of the "
-        "participant who wants it",
+        "participant who ends the call",
     ),
     "an end by an empty name": (
         ending(action="End", initiator=""),
         "spec.termination.initiator: Required value: initiator is missing: End needs the identity of the "
-        "participant who wants it",
+        "participant who ends the call",
     ),
     "a skip by a stranger": (
         ending(action="Skip", initiator="zed"),
-        "spec.termination.initiator: Invalid value: initiator zed is not one of the participants, alice and bob",
+        "spec.termination.initiator: Invalid value: initiator zed is not one of the two participants, alice and bob",
     ),
     "a disconnect of nobody": (
         ending(action="Disconnect", initiator="moderator"),
         "spec.termination.target: Required value: target is missing: Disconnect needs the identity of the "
-        "participant who is to be removed",
+        "participant to remove",
     ),
     "a disconnect of a stranger": (
         ending(action="Disconnect", target="zed"),
-        "spec.termination.target: Invalid value: target zed is not one of the participants, alice and bob",
+        "spec.termination.target: Invalid value: target zed is not one of the two participants, alice and bob",
     ),
     "a target of a skip": (
         ending(action="Skip", initiator="alice", target="bob"),
-        "spec.termination.target: Forbidden: target belongs to Disconnect: leave it out with Skip",
+        "spec.termination.target: Forbidden: target is only for the action Disconnect: omit target with Skip",
     ),
     "a termination without an action": (ending(initiator="alice"), "spec.termination.action: Required value"),
     "no spec": (
@@ -161,7 +159,7 @@ CREATED = {
     ),
     "a room with our own key in the metadata": (
         room({"metadata": {"roomkeeper.dev": "x"}}),
-        "spec.metadata: Forbidden: the key roomkeeper.dev is Roomkeeper's own mark: choose another one",
+        "spec.metadata: Forbidden: the key roomkeeper.dev is reserved for Roomkeeper's own mark: use another key",
     ),
     "a room for the same person twice": (
         room({"allowedIdentities": ["alice", "alice"]}),
@@ -179,54 +177,53 @@ CREATED = {
     "a server without an address": (server({"url": None}), "spec.url: Required value"),
     "a maintenance that never begins": (
         server({"drain": {"type": "maintenance"}}),
-        "spec.drain.deadline: Required value: deadline is missing: maintenance ends the calls at a time "
-        "that has to be given, for example 2026-01-31T22:00:00Z",
+        "spec.drain.deadline: Required value: deadline is missing: a drain of type maintenance ends the "
+        "calls at its deadline, set one such as 2026-01-31T22:00:00Z",
     ),
 }
 
 MATCH = match({"sessionID": "s-1", "termination": {"action": "Skip", "initiator": "alice"}})
-SETTLED = "spec.termination: Forbidden: termination is written once: the Match is ending already, "
-SETTLED += "and that cannot be changed or taken back"
-PLACED = "spec.placement: Forbidden: placement is immutable: the room cannot move, make another Match"
-UNNAMED = "spec.sessionID: Forbidden: sessionID is immutable: it names this call wherever it is mentioned, "
-UNNAMED += "make another Match"
+SETTLED = "spec.termination: Forbidden: termination is written once: the Match is already ending, "
+SETTLED += "and this cannot be changed or undone"
+PLACED = "spec.placement: Forbidden: placement is immutable: the room cannot move to another server, "
+PLACED += "create another Match"
+UNNAMED = "spec.sessionID: Forbidden: sessionID is immutable: Redis and events name this call by it, "
+UNNAMED += "create another Match"
 
 CHANGED = {
     "the participants": (
         {"participants": [{"identity": "alice"}, {"identity": "carol"}]},
-        "spec.participants: Forbidden: participants is immutable: who talks to whom is settled at creation, "
-        "make another Match",
+        "spec.participants: Forbidden: participants is immutable: the users are claimed once, create another Match",
     ),
     "what a participant may do": (
         {"participants": [{"identity": "alice", "grants": {"canPublish": False}}, {"identity": "bob"}]},
-        "spec.participants: Forbidden: participants is immutable: who talks to whom is settled at creation, "
-        "make another Match",
+        "spec.participants: Forbidden: participants is immutable: the users are claimed once, create another Match",
     ),
     "the session id": ({"sessionID": "s-2"}, UNNAMED),
     "no session id": ({"sessionID": None}, UNNAMED),
     "the admission": (
         {"admission": "Queued"},
-        "spec.admission: Forbidden: admission is immutable: the users are claimed once, make another Match",
+        "spec.admission: Forbidden: admission is immutable: the users are claimed once, create another Match",
     ),
     "the placement": ({"placement": {"serverName": "eu-1"}}, PLACED),
     "the delivery of the tokens": (
         {"tokens": {"delivery": "Redis"}},
-        "spec.tokens.delivery: Forbidden: delivery is immutable: the tokens are delivered once, make another Match",
+        "spec.tokens.delivery: Forbidden: delivery is immutable: the tokens are delivered once, create another Match",
     ),
     "the size of the room": (
         {"room": {"maxParticipants": 3}},
         "spec.room.maxParticipants: Forbidden: maxParticipants is immutable: LiveKit cannot resize a room, "
-        "make another Match",
+        "create another Match",
     ),
     "the empty timeout": (
         {"room": {"emptyTimeoutSeconds": 60}},
-        "spec.room.emptyTimeoutSeconds: Forbidden: emptyTimeoutSeconds is immutable: LiveKit reads it only "
-        "at creation, make another Match",
+        "spec.room.emptyTimeoutSeconds: Forbidden: emptyTimeoutSeconds is immutable: LiveKit reads it when "
+        "it creates the room, create another Match",
     ),
     "the departure timeout": (
         {"room": {"departureTimeoutSeconds": 60}},
         "spec.room.departureTimeoutSeconds: Forbidden: departureTimeoutSeconds is immutable: LiveKit reads "
-        "it only at creation, make another Match",
+        "it when it creates the room, create another Match",
     ),
     "who ends it": ({"termination": {"initiator": "bob"}}, SETTLED),
     "that it ends": ({"termination": None}, SETTLED),
@@ -234,18 +231,18 @@ CHANGED = {
     "a window beyond the room's": (
         {"timeouts": {"connectSeconds": 26}},
         "spec.room.emptyTimeoutSeconds: Invalid value: 30 s is less than connectSeconds + 5 (31 s): LiveKit "
-        "would close the room while people are still joining",
+        "would close the room while participants are still joining",
     ),
 }
 
 ROOM = room({"placement": {"serverName": "eu-1"}, "terminationReason": "done"})
-AT_CREATION = "make another Room, LiveKit reads it only at creation"
+AT_CREATION = "LiveKit reads it when it creates the room, create another Room"
 
 ROOM_CHANGED = {
     "the size": (
         {"maxParticipants": 3},
-        "spec.maxParticipants: Forbidden: maxParticipants is immutable: make another Room, LiveKit cannot "
-        "resize this one",
+        "spec.maxParticipants: Forbidden: maxParticipants is immutable: LiveKit cannot resize a room, "
+        "create another Room",
     ),
     "the empty timeout": (
         {"emptyTimeoutSeconds": 60},
@@ -257,16 +254,18 @@ ROOM_CHANGED = {
     ),
     "the placement": (
         {"placement": {"serverName": "eu-2"}},
-        "spec.placement: Forbidden: placement is immutable: make another Room, this one cannot move",
+        "spec.placement: Forbidden: placement is immutable: the room cannot move to another "
+        "server, create another Room",
     ),
     "no placement": (
         {"placement": None},
-        "spec.placement: Forbidden: placement is immutable: make another Room, this one cannot move",
+        "spec.placement: Forbidden: placement is immutable: the room cannot move to another "
+        "server, create another Room",
     ),
     "that it is closed": (
         {"terminationReason": ""},
-        "spec.terminationReason: Forbidden: terminationReason is written once: a room that is closed stays "
-        "closed, make another Room",
+        "spec.terminationReason: Forbidden: terminationReason is written once: a closed room stays closed, "
+        "create another Room",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Server time from `Date` headers: narrowed by every answer, never asked of this machine's wall clock."""
+"""The server's time from `Date` headers: every answer narrows it, and this machine's wall clock is not used."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EPOCH = 1_800_000_000.0
 
 
 def header(server_seconds: float) -> str:
-    """The `Date` of an answer that the server made at that moment: cut to the second."""
+    """The `Date` of an answer that the server sent at this time, truncated to the second."""
     return format_datetime(datetime.fromtimestamp(int(server_seconds), UTC), usegmt=True)
 
 
 class Machine:
-    """This machine's clocks: `monotonic` runs, the wall clock is wrong by a day."""
+    """The clocks of this machine: `monotonic` runs, and the wall clock is wrong by a day."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch | None = None) -> None:
         self.monotonic = 500.0
@@ -35,7 +35,7 @@ class Machine:
         self.clock = ServerClock()
 
     def answer(self, server_seconds: float, *, sent: float, received: float) -> None:
-        """The server made an answer at that moment of its own clock."""
+        """Feed an answer that the server sent at this time of its own clock."""
         self.clock.observe(header(server_seconds), sent, received)
 
     def error_seconds(self, offset: float) -> float:
@@ -76,7 +76,7 @@ def test_a_server_whose_clock_is_set_is_followed(machine: Machine, step: float) 
 
 
 @pytest.mark.parametrize("step", [-600.0, 600.0])
-def test_whoever_keeps_moments_is_told_of_a_step_once_and_by_how_much(machine: Machine, step: float) -> None:
+def test_a_step_is_reported_once_with_its_size(machine: Machine, step: float) -> None:
     steps: list[tuple[float, float]] = []
     machine.clock.follow(lambda seconds: steps.append((seconds, machine.error_seconds(EPOCH + step))))
     for sent in (500.0, 500.5, 501.0):
@@ -99,7 +99,7 @@ def test_time_never_goes_back_while_it_becomes_more_precise(machine: Machine) ->
     assert abs(machine.error_seconds(EPOCH + 0.05)) < 0.5
 
 
-def test_api_servers_that_differ_a_little_are_no_step(machine: Machine) -> None:
+def test_api_servers_that_differ_by_seconds_are_no_step(machine: Machine) -> None:
     machine.clock.follow(lambda seconds: pytest.fail(f"a step of {seconds} s"))
     for sent, ahead in ((500.0, 0.0), (501.0, 4.0), (502.0, 0.0), (503.0, -4.0)):
         machine.answer(EPOCH + sent + ahead, sent=sent, received=sent)

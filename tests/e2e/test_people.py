@@ -212,7 +212,7 @@ async def test_whoever_is_alone_for_too_long_is_let_go(world: World) -> None:
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     end = over.status.end
     assert end is not None
-    assert (end.reason, end.message) == ("Abandoned", "bob was missing for 2 s in all")
+    assert (end.reason, end.message) == ("Abandoned", "bob was missing for 2 s in total")
     assert [(one.identity, one.state, one.place, one.detail) for one in end.outcomes] == [
         ("alice", "Waiting", "Now", None),
         ("bob", "Idle", None, "CLIENT_INITIATED"),

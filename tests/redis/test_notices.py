@@ -317,7 +317,7 @@ async def test_a_signal_without_effect_is_told_once_however_often_it_is_read(wor
     assert await outbox.refused("alice", "8-0", "dance", "malformed", now_ms=NOW) == Told(1)
     first, second = await world.notices("alice")
     assert (first["code"], first["why"], first["about"]) == ("SignalRefused", "over", "7-0")
-    assert first["notice"] == "The call is over already."
+    assert first["notice"] == "The call is already over."
     assert (second["why"], second["signal"]) == ("malformed", "dance")
     assert await world.events() == []
 

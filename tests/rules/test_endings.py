@@ -623,7 +623,7 @@ def test_an_end_in_the_ledger_without_a_reason_decides_nothing() -> None:
 
 
 def test_a_sentence_speaks_of_somebody_where_nobody_says_who() -> None:
-    assert ENDINGS[EndReason.DISCONNECTED].sentence() == "somebody was disconnected"
+    assert ENDINGS[EndReason.DISCONNECTED].sentence() == "a participant was disconnected"
 
 
 @pytest.mark.parametrize(

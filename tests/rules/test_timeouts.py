@@ -97,7 +97,7 @@ def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, 
     assert (cause is not None) == ends
     if cause is not None:
         assert cause.reason is EndReason.ABANDONED
-        assert cause.message == "bob was missing for 20 s in all"
+        assert cause.message == "bob was missing for 20 s in total"
         assert cause.subject == {"bob"}
         assert [(o.to, o.place) for o in outcomes(match, seen, cause)] == [("WAITING", "NOW"), ("IDLE", "NOW")]
 

@@ -1,4 +1,4 @@
-"""What an audit finds counts when two rounds agree."""
+"""The findings of an audit count when two rounds agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_one_round_alone_proves_nothing() -> None:
     assert view.facts("m1") == FINE
 
 
-def test_two_rounds_that_agree_do() -> None:
+def test_two_rounds_that_agree_prove_a_finding() -> None:
     view = AuditView()
     view.found({"m1": STRAY})
     assert view.found({"m1": STRAY}) == ["m1"]
@@ -27,7 +27,7 @@ def test_two_rounds_that_agree_do() -> None:
     assert view.found({"m1": STRAY}) == []
 
 
-def test_what_is_mended_is_told_of_at_once() -> None:
+def test_a_finding_that_is_repaired_is_reported_at_once() -> None:
     view = AuditView()
     for _ in range(2):
         view.found({"m1": STRAY})
@@ -43,7 +43,7 @@ def test_a_match_that_is_gone_is_forgotten() -> None:
     assert view.facts("m1") == FINE
 
 
-def test_what_was_found_of_a_match_that_is_gone_confirms_nothing_later() -> None:
+def test_a_finding_about_a_forgotten_match_confirms_nothing_later() -> None:
     view = AuditView()
     view.found({"m1": STRAY})
     view.match_gone(b.a_match(uid="m1"))
@@ -51,7 +51,7 @@ def test_what_was_found_of_a_match_that_is_gone_confirms_nothing_later() -> None
     assert view.facts("m1") == FINE
 
 
-def test_of_matches_that_are_fine_nothing_is_kept() -> None:
+def test_the_view_keeps_nothing_about_matches_that_are_fine() -> None:
     view = AuditView()
     for facts in (FINE, STRAY, STRAY, FINE, FINE):
         view.found({"m1": facts})

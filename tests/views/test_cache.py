@@ -1,4 +1,4 @@
-"""The cache of Kubernetes objects: whoever brings a version, in whatever order."""
+"""The cache of Kubernetes objects keeps the newest version, in whatever order and from whichever source it comes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def body(version: int, *, uid: str = "u1", name: str = "m", namespace: str = "ca
 
 
 class Bench:
-    """A cache, and what it told its listeners."""
+    """A cache, and what its followers received."""
 
     def __init__(self) -> None:
         self.changed: list[str] = []
@@ -37,7 +37,7 @@ class Bench:
         )
 
     def version(self, name: str = "m") -> str | None:
-        """The version that is known of an object."""
+        """The version of an object that the cache has."""
         known = self.cache.get("calls", name)
         return None if known is None else known.metadata.resource_version
 
@@ -47,7 +47,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_the_newest_version_is_known_and_told(bench: Bench) -> None:
+def test_the_newest_version_is_known_and_reported(bench: Bench) -> None:
     assert bench.version() is None
     offered = bench.cache.offer(body(5))
     assert offered is not None
@@ -57,7 +57,7 @@ def test_the_newest_version_is_known_and_told(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("version", [3, 5])
-def test_an_older_or_equal_version_changes_nothing_and_tells_nobody(bench: Bench, version: int) -> None:
+def test_an_older_or_equal_version_changes_nothing_and_is_not_reported(bench: Bench, version: int) -> None:
     bench.cache.offer(body(5))
     offered = bench.cache.offer(body(version))
     assert offered is not None
@@ -70,7 +70,7 @@ def test_versions_are_numbers_not_texts(bench: Bench) -> None:
     assert bench.version() == "10"
 
 
-def test_our_own_write_is_known_and_wakes_nobody(bench: Bench) -> None:
+def test_our_own_write_is_known_and_wakes_no_key(bench: Bench) -> None:
     bench.cache.offer(body(5), quiet=True)
     assert (bench.version(), bench.changed) == ("5", [])
     bench.cache.offer(body(5))
@@ -107,14 +107,14 @@ def test_a_late_deletion_of_the_predecessor_does_not_hurt_the_successor(bench: B
     assert (bench.version(), bench.gone) == ("8", ["u1"])
 
 
-def test_a_name_that_is_used_again_is_not_deleted_any_more(bench: Bench) -> None:
+def test_a_name_that_is_used_again_is_no_longer_deleted(bench: Bench) -> None:
     bench.cache.offer(body(5))
     bench.cache.forget("calls", "m", "u1")
     bench.cache.offer(body(8, uid="u2"))
     assert not bench.cache.was_deleted("calls", "m")
 
 
-def test_graves_are_kept_for_five_minutes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_uid_is_remembered_for_five_minutes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(cache_module, "time", type("Time", (), {"monotonic": staticmethod(lambda: now[0])}))
     bench.cache.offer(body(5))

@@ -13,7 +13,7 @@ NS = b.NAMESPACE
 
 def test_a_call_is_there_from_its_first_status_until_it_is_over() -> None:
     index = CallIndex()
-    index.kept(b.a_match())  # no status yet: nobody is claimed
+    index.kept(b.a_match())  # no status yet: the users are not claimed
     assert index.of(NS) == ()
     index.kept(b.connecting())
     (call,) = index.of(NS)
@@ -24,7 +24,7 @@ def test_a_call_is_there_from_its_first_status_until_it_is_over() -> None:
     assert not index.has(NS, b.MATCH_UID)
 
 
-def test_a_match_that_went_is_no_call() -> None:
+def test_a_match_that_was_deleted_is_no_call() -> None:
     index = CallIndex()
     index.kept(b.active())
     index.gone(b.active())
@@ -32,7 +32,7 @@ def test_a_match_that_went_is_no_call() -> None:
     assert index.of(NS) == ()
 
 
-def test_who_is_inside_and_where_is_told() -> None:
+def test_a_call_names_its_room_and_the_participants_in_it() -> None:
     index = CallIndex()
     index.kept(b.active(status={"room": {"name": b.ROOM_NAME, "livekit_name": b.LIVEKIT_NAME}}))
     (call,) = index.of(NS)
@@ -54,7 +54,7 @@ def test_a_call_is_up_from_the_moment_when_people_may_join_until_it_ends(phase: 
     assert call.is_up is (phase in {MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
 
-def test_whoever_has_no_media_is_not_inside_and_without_a_room_there_is_no_name() -> None:
+def test_a_participant_without_media_is_not_inside_and_without_a_room_there_is_no_name() -> None:
     index = CallIndex()
     people = [{"identity": "alice", "state": "Connected"}, {"identity": "bob", "state": "Joining"}]
     index.kept(b.connecting(status={"participants": [{**person, "since": b.at(3)} for person in people]}))

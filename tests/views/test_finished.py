@@ -1,4 +1,4 @@
-"""Which Matches that are over are more than a namespace keeps."""
+"""Which finished Matches exceed the number that a namespace keeps."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def over(number: int, *, namespace: str = "calls", ended: float | None = None, d
 
 
 class Bench:
-    """An index that keeps three, and what it told."""
+    """A view that keeps three Matches, and what it reported."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.index = FinishedMatches(3, lambda namespace, name: self.told.append(f"{namespace}/{name}"))
 
     def surplus(self, *matches: Match) -> list[str]:
-        """Those of these that are too many."""
+        """The names of those among `matches` that exceed the limit."""
         return [match.metadata.name for match in matches if self.index.is_surplus(match.metadata.uid)]
 
 
@@ -40,7 +40,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_the_oldest_beyond_the_limit_are_surplus_in_whatever_order_they_come(bench: Bench) -> None:
+def test_the_oldest_exceed_the_limit_in_whatever_order_they_come(bench: Bench) -> None:
     matches = [over(number) for number in range(50)]
     shuffled = random.Random(1).sample(matches, len(matches))
     for match in shuffled:
@@ -49,21 +49,21 @@ def test_the_oldest_beyond_the_limit_are_surplus_in_whatever_order_they_come(ben
     assert sorted(bench.told) == sorted(f"calls/m{number}" for number in range(47))
 
 
-def test_the_end_counts_and_not_the_name_or_the_order(bench: Bench) -> None:
+def test_the_time_of_the_end_counts_and_not_the_name_or_the_order(bench: Bench) -> None:
     matches = [over(1, ended=9), over(2, ended=8), over(3, ended=1), over(4, ended=7)]
     for match in matches:
         bench.index.kept(match)
     assert bench.surplus(*matches) == ["m3"]
 
 
-def test_as_many_as_are_kept_are_left_alone(bench: Bench) -> None:
+def test_matches_within_the_limit_are_left_alone(bench: Bench) -> None:
     for number in range(3):
         bench.index.kept(over(number))
         bench.index.kept(over(number))  # another version of the same one
     assert bench.told == []
 
 
-def test_each_namespace_counts_for_itself(bench: Bench) -> None:
+def test_each_namespace_has_a_limit_of_its_own(bench: Bench) -> None:
     for number in range(4):
         bench.index.kept(over(number, namespace="calls"))
     for number in range(3):
@@ -71,13 +71,13 @@ def test_each_namespace_counts_for_itself(bench: Bench) -> None:
     assert bench.told == ["calls/m0"]
 
 
-def test_what_goes_on_does_not_count(bench: Bench) -> None:
+def test_a_match_that_is_not_over_does_not_count(bench: Bench) -> None:
     for number in range(9):
         bench.index.kept(b.active(uid=str(number)))
     assert bench.told == []
 
 
-def test_what_is_being_deleted_or_gone_makes_room(bench: Bench) -> None:
+def test_a_match_that_is_being_deleted_or_gone_makes_room(bench: Bench) -> None:
     for number in range(3):
         bench.index.kept(over(number))
     bench.index.kept(over(1, deleted=True))
@@ -89,7 +89,7 @@ def test_what_is_being_deleted_or_gone_makes_room(bench: Bench) -> None:
     assert bench.told == ["calls/m2"]
 
 
-def test_surplus_is_told_once_and_stays_so_until_it_is_gone(bench: Bench) -> None:
+def test_a_match_over_the_limit_is_reported_once_and_stays_over_it_until_it_is_gone(bench: Bench) -> None:
     first = over(0)
     for number in range(4):
         bench.index.kept(over(number))
@@ -99,7 +99,7 @@ def test_surplus_is_told_once_and_stays_so_until_it_is_gone(bench: Bench) -> Non
     assert bench.surplus(first) == []
 
 
-def test_what_was_deleted_for_its_age_leaves_nothing_behind(bench: Bench) -> None:
+def test_matches_deleted_for_their_age_leave_nothing_behind(bench: Bench) -> None:
     for number in range(1000):
         bench.index.kept(over(number))
         bench.index.gone(over(number))
@@ -126,7 +126,7 @@ def test_the_oldest_are_still_known_after_many_others_have_come_and_gone() -> No
     assert told == [f"m{end}" for end in sorted(ends[:49])]
 
 
-def test_what_never_was_kept_may_go_and_an_empty_namespace_leaves_nothing(bench: Bench) -> None:
+def test_an_unknown_match_may_be_deleted_and_an_empty_namespace_leaves_nothing(bench: Bench) -> None:
     bench.index.gone(over(1))
     bench.index.kept(over(2))
     bench.index.gone(over(1))

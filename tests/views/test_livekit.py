@@ -1,4 +1,4 @@
-"""What is known of LiveKit's rooms: one snapshot per interval, and our own newer answers."""
+"""The view of LiveKit's rooms: one snapshot per interval, and newer answers to our own requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALICE = (b.person("alice"),)
 
 
 class Bench:
-    """A view, and the names of which it told something."""
+    """A view, and the names that its followers received."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -39,14 +39,14 @@ def test_a_snapshot_says_who_is_there_and_who_is_not(bench: Bench) -> None:
     assert (bench.view.names(), bench.told) == (["r"], ["r"])
 
 
-def test_the_same_again_is_newer_and_tells_nobody(bench: Bench) -> None:
+def test_the_same_snapshot_again_is_newer_and_is_not_reported(bench: Bench) -> None:
     bench.view.snapshot([ROOM], b.at(5))
     bench.view.snapshot([ROOM], b.at(7))
     assert bench.view.room("r", b.at(8)) == Present(ROOM, b.at(7))
     assert bench.told == ["r"]
 
 
-def test_a_room_that_is_not_listed_any_more_is_absent_and_told(bench: Bench) -> None:
+def test_a_room_that_is_no_longer_listed_is_absent_and_reported(bench: Bench) -> None:
     bench.view.snapshot([ROOM], b.at(5))
     bench.view.snapshot([], b.at(7))
     assert bench.view.room("r", b.at(8)) == Absent(b.at(7))
@@ -65,7 +65,7 @@ def test_our_own_answer_wins_over_a_snapshot_that_was_asked_for_before_it(bench:
     assert isinstance(bench.view.room("r", b.at(6)), Absent)
 
 
-def test_what_two_reads_agree_on_is_gone_for_certain(bench: Bench) -> None:
+def test_a_room_is_certainly_gone_when_two_reads_agree(bench: Bench) -> None:
     bench.view.saw_room(ROOM, b.at(1))
     bench.view.saw_people("r", ALICE, b.at(1))
     bench.view.saw_gone("r", b.at(5))
@@ -81,7 +81,7 @@ def test_a_snapshot_from_before_the_deletion_does_not_revive_a_room(bench: Bench
     assert (bench.view.is_gone("r"), bench.view.room("r", b.at(6))) == (True, Absent(b.at(5)))
 
 
-def test_a_snapshot_from_after_the_deletion_does(bench: Bench) -> None:
+def test_a_snapshot_from_after_the_deletion_revives_a_room(bench: Bench) -> None:
     bench.view.saw_gone("r", b.at(5))
     bench.view.snapshot([ROOM], b.at(6))
     assert (bench.view.is_gone("r"), bench.view.room("r", b.at(7))) == (False, Present(ROOM, b.at(6)))
@@ -93,13 +93,13 @@ def test_gone_stays_gone_over_snapshots_that_agree(bench: Bench) -> None:
     assert bench.view.is_gone("r")
 
 
-def test_a_room_that_was_made_again_is_not_gone(bench: Bench) -> None:
+def test_a_room_that_was_created_again_is_not_gone(bench: Bench) -> None:
     bench.view.saw_gone("r", b.at(5))
     bench.view.saw_room(ROOM, b.at(6))
     assert (bench.view.is_gone("r"), bench.view.room("r", b.at(7))) == (False, Present(ROOM, b.at(6)))
 
 
-def test_an_outage_makes_unknown_what_is_not_known_and_nothing_absent(bench: Bench) -> None:
+def test_an_outage_makes_unseen_rooms_unknown_and_no_room_absent(bench: Bench) -> None:
     bench.view.snapshot([ROOM], b.at(5))
     bench.view.failed(b.at(7), "no answer")
     assert bench.view.failure == "no answer"
@@ -109,14 +109,14 @@ def test_an_outage_makes_unknown_what_is_not_known_and_nothing_absent(bench: Ben
     assert (bench.view.failure, bench.view.room("other", b.at(9))) == ("", Absent(b.at(9)))
 
 
-def test_a_snapshot_empties_what_is_known_of_people_in_rooms_that_are_gone(bench: Bench) -> None:
+def test_a_snapshot_drops_the_participants_of_rooms_that_are_gone(bench: Bench) -> None:
     bench.view.snapshot([ROOM], b.at(1))
     bench.view.saw_people("r", ALICE, b.at(2))
     bench.view.snapshot([], b.at(3))
     assert isinstance(bench.view.people("r", b.at(4)), Unknown)
 
 
-def test_people_are_told_of_when_they_change(bench: Bench) -> None:
+def test_a_change_of_participants_is_reported(bench: Bench) -> None:
     bench.view.saw_people("r", ALICE, b.at(2))
     bench.view.saw_people("r", ALICE, b.at(3))
     assert (bench.view.people("r", b.at(4)), bench.told) == (Present(ALICE, b.at(3)), ["r"])
@@ -158,7 +158,7 @@ def test_since_when_the_server_is_silent_is_its_last_answer(bench: Bench) -> Non
         assert bench.view.silent_since == b.at(5)
 
 
-def test_since_when_a_room_has_its_sid_is_when_that_was_first_seen(bench: Bench) -> None:
+def test_a_room_has_its_sid_since_it_was_first_seen_with_it(bench: Bench) -> None:
     assert bench.view.sid_since("r") is None
     bench.view.saw_room(ROOM, b.at(3.5))
     bench.view.snapshot([ROOM], b.at(5))
@@ -167,7 +167,7 @@ def test_since_when_a_room_has_its_sid_is_when_that_was_first_seen(bench: Bench)
     assert bench.view.sid_since("r") == b.at(7)
 
 
-def test_what_is_missing_is_told_before_what_has_changed(bench: Bench) -> None:
+def test_missing_rooms_are_reported_before_changed_ones(bench: Bench) -> None:
     other = b.a_livekit_room(name="other")
     bench.view.snapshot([other, ROOM], b.at(5))
     bench.told.clear()
@@ -175,14 +175,14 @@ def test_what_is_missing_is_told_before_what_has_changed(bench: Bench) -> None:
     assert bench.told == ["r", "other"]
 
 
-def test_who_is_in_a_room_that_was_made_after_the_list_was_asked_for_is_kept(bench: Bench) -> None:
+def test_the_participants_of_a_room_created_after_the_request_of_the_list_are_kept(bench: Bench) -> None:
     bench.view.saw_room(ROOM, b.at(5.5))
     bench.view.saw_people("r", (), b.at(5.5))
     bench.view.snapshot([], b.at(5))
     assert bench.view.people("r", b.at(6)) == Present((), b.at(5.5))
 
 
-# A case each: a name, what each round counts and lists (a round every 2 s), whether it is a miscount in the end.
+# Each case: a name, what each round counts and lists (one round every 2 s), and whether the count is wrong in the end.
 COUNTS: list[tuple[str, list[tuple[int, int]], bool]] = [
     ("agree", [(1, 1)] * 6, False),
     ("a lag that is over in time", [(0, 1), (0, 1), (0, 1), (1, 1)], False),
@@ -210,7 +210,7 @@ def test_a_count_is_wrong_when_it_disagrees_with_the_list_for_longer_than_it_lag
     assert not bench.view.is_miscounted("r")
 
 
-def test_a_miscount_is_told_when_it_is_certain_and_when_it_is_over(bench: Bench) -> None:
+def test_a_wrong_count_is_reported_when_it_is_certain_and_when_it_is_over(bench: Bench) -> None:
     miscounted = b.a_livekit_room(name="r", people=2)
     told = []
     for number in range(9):
@@ -233,16 +233,16 @@ def test_agents_and_recorders_are_listed_and_not_counted(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("case", "count", "people", "asked"),
     [
-        ("nobody in it, never read", 0, None, False),
-        ("somebody in it, never read", 1, None, True),
+        ("empty, never read", 0, None, False),
+        ("a participant in it, never read", 1, None, True),
         ("as many as were read", 1, ALICE, False),
         ("more than were read", 2, ALICE, True),
         ("fewer than were read", 0, ALICE, True),
-        ("somebody is still joining", 1, (b.person("alice", state="JOINED"),), True),
-        ("nobody, and so it was read", 0, (), False),
+        ("a participant is still joining", 1, (b.person("alice", state="JOINED"),), True),
+        ("empty, and read as empty", 0, (), False),
     ],
 )
-def test_people_are_read_where_the_counts_differ(
+def test_participants_are_read_where_the_counts_differ(
     bench: Bench, case: str, count: int, people: tuple[LiveKitParticipant, ...] | None, asked: bool
 ) -> None:
     bench.view.snapshot([], b.at(0))
@@ -264,13 +264,13 @@ def test_forgetting_leaves_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("set_to", [-600, 600])
-def test_once_the_clock_was_set_the_next_snapshot_counts_whatever_was_seen_before(bench: Bench, set_to: int) -> None:
+def test_after_the_clock_was_set_the_next_snapshot_counts_whatever_was_seen_before(bench: Bench, set_to: int) -> None:
     bench.view.snapshot([ROOM], b.at(5))
     bench.view.saw_people("r", ALICE, b.at(6))
     bench.view.restart(b.at(set_to))
     assert isinstance(bench.view.room("r", b.at(set_to)), Unknown)
     assert isinstance(bench.view.people("r", b.at(set_to)), Unknown)
-    # Until LiveKit has answered as well: nobody's window is over because the clock was set.
+    # Until LiveKit answers, too: no window ends because the clock was set.
     assert bench.view.answers_since == b.at(set_to)
     assert bench.view.snapshot([ROOM], b.at(set_to + 1)) == ["r"]
     assert bench.view.room("r", b.at(set_to + 2)) == Present(ROOM, b.at(set_to + 1))
@@ -285,7 +285,7 @@ def test_a_server_that_is_silent_while_the_clock_is_set_is_silent_since_then(ben
     assert bench.view.room("r", b.at(-599)) == Unknown(b.at(-600), "no answer")
 
 
-def test_who_was_there_at_first_is_asked_for_until_it_was_read(bench: Bench) -> None:
+def test_the_rooms_of_the_first_snapshot_are_read_until_one_read_succeeded(bench: Bench) -> None:
     assert bench.view.snapshot([ROOM, b.a_livekit_room(name="s")], b.at(5)) == ["r", "s"]
     bench.view.saw_people("s", (), b.at(5))
     assert bench.view.snapshot([ROOM, b.a_livekit_room(name="s")], b.at(7)) == ["r"]
@@ -294,7 +294,7 @@ def test_who_was_there_at_first_is_asked_for_until_it_was_read(bench: Bench) -> 
     assert bench.view.snapshot([ROOM, b.a_livekit_room(name="new")], b.at(11)) == []
 
 
-def test_our_own_answers_are_told_when_they_say_something_new(bench: Bench) -> None:
+def test_answers_to_our_own_requests_are_reported_when_they_say_something_new(bench: Bench) -> None:
     bench.view.saw_room(ROOM, b.at(5))
     bench.view.saw_room(ROOM, b.at(6))
     assert bench.told == ["r"]
@@ -303,9 +303,9 @@ def test_our_own_answers_are_told_when_they_say_something_new(bench: Bench) -> N
     assert bench.told == ["r", "r", "r"]
 
 
-def test_nobody_is_in_a_room_that_was_made_anew_until_they_are_listed(bench: Bench) -> None:
+def test_a_room_that_was_created_again_is_empty_until_its_participants_are_listed(bench: Bench) -> None:
     bench.view.saw_room(ROOM, b.at(1))
-    assert isinstance(bench.view.people("r", b.at(1)), Unknown), "who is in the first one nobody knows yet"
+    assert isinstance(bench.view.people("r", b.at(1)), Unknown), "the participants of the first room are not known yet"
     bench.view.saw_people("r", ALICE, b.at(2))
     bench.view.saw_room(ROOM, b.at(3))
     assert bench.view.people("r", b.at(3)) == Present(ALICE, b.at(2))
@@ -313,7 +313,7 @@ def test_nobody_is_in_a_room_that_was_made_anew_until_they_are_listed(bench: Ben
     assert bench.view.people("r", b.at(4)) == Present((), b.at(4))
 
 
-def test_our_own_answer_of_the_very_moment_wins_over_a_snapshot(bench: Bench) -> None:
+def test_our_own_answer_of_the_same_moment_wins_over_a_snapshot(bench: Bench) -> None:
     bench.view.saw_room(ROOM, b.at(5))
     bench.view.snapshot([], b.at(5))
     assert bench.view.room("r", b.at(6)) == Present(ROOM, b.at(5))
@@ -328,7 +328,7 @@ def test_a_server_that_never_answered_is_silent_since_the_first_attempt(bench: B
 
 
 @pytest.mark.parametrize("how", ["forgotten", "restarted"])
-def test_of_a_room_that_is_forgotten_neither_sid_nor_end_nor_count_remains(bench: Bench, how: str) -> None:
+def test_neither_sid_nor_end_nor_count_of_a_forgotten_room_remains(bench: Bench, how: str) -> None:
     def rounds(numbers: range) -> bool:
         for number in numbers:
             bench.view.snapshot([b.a_livekit_room(name="r", people=2)], b.at(2 * number))
