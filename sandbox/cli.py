@@ -28,7 +28,13 @@ from sandbox.progress import Progress
 from sandbox.source import DEMO_DIRECTORY
 from sandbox.stack import Stack, StackOptions
 
-app = typer.Typer(no_args_is_help=True, help="The whole stack on this machine, with real programs.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The whole stack on this machine, with real programs.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 app.add_typer(parts_app, name="parts")
 
 _DEFAULT_DIRECTORY = Path(".sandbox")

@@ -15,7 +15,7 @@ from sandbox.parts.locate import find
 from sandbox.parts.programs import STACK_PROGRAMS, programs
 from sandbox.progress import Progress
 
-app = typer.Typer(no_args_is_help=True, help="The real programs that the sandbox runs.")
+app = typer.Typer(no_args_is_help=True, help="The real programs that the sandbox runs.", rich_markup_mode=None)
 
 _NEEDED = (*STACK_PROGRAMS, "kubectl")
 
