@@ -29,6 +29,7 @@ from controller.errors import BackendError
 from sandbox.demo.checks import StepFailed
 from sandbox.demo.watch import Watch
 from sandbox.endpoints import Endpoints
+from sandbox.launch import launched
 from sandbox.people import Person
 from sandbox.source import ROOT
 
@@ -61,7 +62,7 @@ class World:
     async def command(self, shown: str, *words: str) -> str:
         """What a program prints that finds Kubernetes and Redis in its environment; `shown` is how people call it."""
         process = await asyncio.create_subprocess_exec(
-            *words,
+            *launched(words),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox.launch import launched
+
 SCRIPTS: Final = ("roomkeeper", "kubectl-roomkeeper")
 
 # Runs a script as the shell would, and says at the end, on another channel, which modules are there.
@@ -51,9 +53,11 @@ def run(
 ) -> Done:
     """Run the program to its end. `before` is Python code that runs first in the same process."""
     ours, theirs = os.pipe()
+    driver = _DRIVER.format(before=before)
+    command = [sys.executable, "-c", driver, str(script(program)), str(theirs), *arguments]
     with os.fdopen(ours) as channel:
         with subprocess.Popen(
-            [sys.executable, "-c", _DRIVER.format(before=before), str(script(program)), str(theirs), *arguments],
+            launched(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

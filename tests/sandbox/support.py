@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from sandbox.launch import launched
 from sandbox.source import ROOT
 
 TINY_MANIFESTS = """
@@ -32,7 +33,7 @@ class Up:
         self._output = directory.parent / f"{directory.name}.out"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sandbox", "up", "--no-operator", "--dir", str(directory), *options],
+                launched((sys.executable, "-m", "sandbox", "up", "--no-operator", "--dir", str(directory), *options)),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

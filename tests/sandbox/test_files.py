@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from sandbox import envfile
 from sandbox.directory import Directory, is_alive
 from sandbox.endpoints import load_endpoints
 from sandbox.errors import DirectoryInUseError, NotRunningError
+from sandbox.launch import launched
 from sandbox.ports import PortLocks
-from sandbox.source import ROOT
 
 HARMLESS = st.text("abcXYZ0189_@%+=:,./-", max_size=40)
 KEYS = st.from_regex(r"\A[A-Z_][A-Z0-9_]{0,20}\Z")
@@ -110,8 +109,8 @@ def test_somebody_else_s_files_are_not_touched(tmp_path: Path) -> None:
 
 
 def test_programs_of_a_killed_sandbox_are_ended(directory: Directory) -> None:
-    orphan = subprocess.Popen(["sh", "-c", "sleep 60; :", str(directory.path / "x")], start_new_session=True)
-    stranger = subprocess.Popen(["sleep", "60"])
+    orphan = subprocess.Popen(launched(["sh", "-c", "sleep 60; :", str(directory.path / "x")]), start_new_session=True)
+    stranger = subprocess.Popen(launched(["sleep", "60"]))
     try:
         directory.note_pid("orphan", orphan.pid)
         directory.note_pid("stranger", stranger.pid)
@@ -167,23 +166,3 @@ def test_an_occupied_port_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sandbox.ports.random.randint", lambda _first, _last: next(choices))
         assert locks.take() == free
     locks.release()
-
-
-def test_the_launcher_starts_nothing_without_its_parent() -> None:
-    launch = ROOT / "sandbox" / "launch.py"
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", str(launch), "1", "echo", "started"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode != 0
-    assert "its parent is gone" in answer.stderr
-    assert not answer.stdout
-
-
-def test_a_program_that_is_not_there_is_named() -> None:
-    launch = ROOT / "sandbox" / "launch.py"
-    command = [sys.executable, "-I", "-S", str(launch), str(os.getpid()), "/nowhere/etcd"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.stderr.strip() == "/nowhere/etcd could not be started: No such file or directory"

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from sandbox.errors import BuildError, PartMissingError
+from sandbox.launch import launched
 from sandbox.parts import build, locate
 from sandbox.parts.cache import built_path, cache_directory, making
 from sandbox.parts.programs import (
@@ -229,7 +230,7 @@ def test_an_interrupted_build_leaves_no_process(tmp_path: Path) -> None:
         "from tests.sandbox.test_parts import run\n"
         f"with terminate_as_interrupt(): run(['sh', '-c', 'sleep 61 & sleep 62'], Path({str(tmp_path)!r}))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL)
+    parent = subprocess.Popen(launched([sys.executable, "-c", script]), cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         tree = psutil.Process(parent.pid)
         deadline = time.monotonic() + 10
