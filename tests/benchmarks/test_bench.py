@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.figures import Measure
 from sandbox.launch import launched
 from sandbox.source import ROOT
+
+pytestmark = pytest.mark.usefixtures("real_programs")
 
 
 async def bench(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, Any]]]:

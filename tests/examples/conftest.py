@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(real_programs: None) -> Iterator[Server]:
     """One Valkey for all pools."""
     with running(programs()["valkey"]) as started:
         yield started

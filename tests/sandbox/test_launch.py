@@ -110,9 +110,9 @@ def test_nothing_is_started_without_its_parent() -> None:
 
 
 def test_a_program_that_does_not_exist_is_named() -> None:
-    command = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), "/nowhere/etcd"]
+    command = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), "/nowhere/program"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.stderr.strip() == "/nowhere/etcd could not be started: No such file or directory"
+    assert answer.stderr.strip() == "/nowhere/program could not be started: No such file or directory"
 
 
 # ---- every start goes through the launcher

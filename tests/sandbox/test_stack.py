@@ -21,7 +21,7 @@ from sandbox.stack import Stack, StackOptions
 from tests.sandbox.support import TINY_MANIFESTS, is_listening, leftovers
 
 # One worker runs them all: they share a stack.
-pytestmark = [pytest.mark.real_parts, pytest.mark.xdist_group("sandbox-stack")]
+pytestmark = [pytest.mark.usefixtures("real_programs"), pytest.mark.xdist_group("sandbox-stack")]
 
 
 @pytest.fixture

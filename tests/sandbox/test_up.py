@@ -19,7 +19,7 @@ from sandbox.endpoints import load_endpoints
 from sandbox.parts import locate
 from tests.sandbox.support import Up, gone, is_listening, leftovers, listening_ports
 
-pytestmark = pytest.mark.real_parts
+pytestmark = pytest.mark.usefixtures("real_programs")
 
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "redis-server", "livekit-server"}
 
