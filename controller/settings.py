@@ -25,7 +25,7 @@ from controller.errors import SettingsError
 
 PREFIX = "ROOMKEEPER_"
 
-# Names with our prefix that are no settings of the operator: what `sandbox up` and the tests tell each other.
+# Names with our prefix that are no settings of the operator: those of `sandbox up` and of the tests.
 _NOT_OURS = re.compile(r"ROOMKEEPER_(WEBHOOK_URL|METRICS_URL|TEST_.*)")
 
 # What Kubernetes calls the variables of a Service, after the name of the Service; <SERVICE>_PORT holds an address too.

@@ -1,4 +1,4 @@
-"""The one door through which programs are started: it gives every program the same start, whoever starts it.
+"""Starts programs: every program gets the same start, no matter which process starts it.
 
 `launched(command)` is the command to start: this file, run by a bare interpreter (about 15 ms), which then *becomes*
 the program: the pid stays the same. Before that it

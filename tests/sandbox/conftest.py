@@ -1,4 +1,4 @@
-"""What the tests of the sandbox share: one real stack, and a look at what a stack leaves behind."""
+"""What the tests of the sandbox share: one real stack."""
 
 from __future__ import annotations
 
