@@ -19,6 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from sandbox.launch import launched
+
 _SAMPLES_PER_SECOND = 200
 _SHOWN = 40
 _STARTED_SECONDS = 20.0
@@ -56,11 +58,13 @@ class Profiler:
         if program is None:
             raise ProfilerMissing("--profile needs py-spy: pip install py-spy")
         self._output.parent.mkdir(parents=True, exist_ok=True)
-        rate = str(_SAMPLES_PER_SECOND)
+        command = [
+            *(program, "record", "--pid", str(pid), "--rate", str(_SAMPLES_PER_SECOND), "--format", "raw"),
+            *("--function", "--output", str(self._output), "--duration", "unlimited"),
+        ]
         with self._log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *(program, "record", "--pid", str(pid), "--rate", rate, "--format", "raw", "--function"),
-                *("--output", str(self._output), "--duration", "unlimited"),
+                *launched(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

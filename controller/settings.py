@@ -3,6 +3,9 @@
 Each is `ROOMKEEPER_<NAME>` in the environment and `--<name>` on the command line (which wins). A wrong value, a
 missing one and an unknown `ROOMKEEPER_…` name all stop the operator with one sentence per setting.
 docs/reference/settings.md is made from this module.
+
+Kubernetes puts variables into a pod for every Service of its namespace ("service links"). For a Service whose name
+begins with `roomkeeper` they begin with our prefix, so they are recognized and ignored here.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -21,9 +25,16 @@ from controller.errors import SettingsError
 
 PREFIX = "ROOMKEEPER_"
 
-# Names with our prefix that are not settings of the operator: what `sandbox up` tells its users, and what Kubernetes
-# puts into every pod of a namespace that has a Service called roomkeeper.
-_NOT_OURS = re.compile(r"ROOMKEEPER_(WEBHOOK_URL|METRICS_URL|SERVICE_(HOST|PORT.*)|PORT(_.*)?|TEST_.*)")
+# Names with our prefix that are no settings of the operator: those of `sandbox up` and of the tests.
+_NOT_OURS = re.compile(r"ROOMKEEPER_(WEBHOOK_URL|METRICS_URL|TEST_.*)")
+
+# What Kubernetes calls the variables of a Service, after the name of the Service; <SERVICE>_PORT holds an address too.
+_SERVICE_NAMES = re.compile(
+    r"ROOMKEEPER(_[A-Z0-9_]+?)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_PORT = re.compile(r"(?P<service>ROOMKEEPER(_[A-Z0-9_]+)?)_PORT")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+_NO_LINKS = "`enableServiceLinks: false` in the pod's spec keeps it away"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -37,7 +48,7 @@ class Settings(BaseSettings):
 
     livekit_url: str = Field(description="URL of the LiveKit server: ws://, wss://, http:// or https://HOST:PORT")
     livekit_public_url: str = Field(
-        default="", description="URL of LiveKit that people are given; empty: the same as livekit-url"
+        default="", description="URL of LiveKit for participants; empty: the same as livekit-url"
     )
     livekit_api_key: str = Field(min_length=1, description="API key of LiveKit")
     livekit_api_secret: SecretStr = Field(description="API secret of LiveKit, at least 32 characters")
@@ -66,11 +77,11 @@ class Settings(BaseSettings):
         default=30.0, ge=0.5, le=600, description="Interval at which gateways beat for their users"
     )
     heartbeat_misses: int = Field(
-        default=3, ge=2, le=20, description="Beats in a row that must be missing before somebody counts as silent"
+        default=3, ge=2, le=20, description="Beats in a row that must be missing before a user counts as silent"
     )
     heartbeat_decides: Literal["Together", "Alone"] = Field(
         default="Together",
-        description="Together: somebody silent is lost unless LiveKit says that media is up; Alone: whatever it says",
+        description="Together: a silent user is lost unless LiveKit reports media; Alone: a silent user is always lost",
     )
     legacy_flags: bool = Field(
         default=True,
@@ -92,12 +103,14 @@ class Settings(BaseSettings):
         default=2000,
         ge=1,
         le=1_000_000,
-        description="Matches that are over and kept per namespace; beyond that the oldest are deleted before their TTL",
+        description="Finished Matches kept per namespace; beyond that the oldest are deleted before their TTL",
     )
     concurrency: int = Field(default=64, ge=1, le=1024, description="Reconciles at the same time")
-    stop_seconds: float = Field(default=30.0, ge=0, le=600, description="Grace for reconciles in hand after SIGTERM")
+    stop_seconds: float = Field(
+        default=30.0, ge=0, le=600, description="How long running reconciles may take after SIGTERM"
+    )
     log_format: Literal["json", "console"] = Field(
-        default="json", description="json: a line per record; console: for people"
+        default="json", description="json: one line per record; console: for reading in a terminal"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged"
@@ -148,15 +161,44 @@ class Settings(BaseSettings):
         return tuple(name for part in self.watch_namespaces.split(",") if (name := part.strip()))
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceLink:
+    """A variable with the name of a setting, which Kubernetes has set to the address of a Service."""
+
+    field: str
+    service: str
+
+    @property
+    def sentence(self) -> str:
+        """What it means for the setting."""
+        return (
+            f"{variable(self.field)} holds the address of the Service {self.service}, set by Kubernetes: "
+            f"it is ignored and the setting keeps its default; {_NO_LINKS}"
+        )
+
+
+def hidden_by_services(environ: Mapping[str, str]) -> list[ServiceLink]:
+    """Settings whose variable Kubernetes has set for a Service, so that they keep their defaults.
+
+    The other variables of the same Service prove it: its host and its port make the address.
+    """
+    return [
+        ServiceLink(field, _service_of(match["service"]))
+        for field in Settings.model_fields
+        if (match := _SERVICE_PORT.fullmatch(variable(field))) and _is_injected(match["service"], environ)
+    ]
+
+
 def load_settings(flags: Mapping[str, Any]) -> Settings:
     """Settings from `flags` (by field name, only those that were given) over the environment.
 
     Raises SettingsError with one line per wrong, missing or unknown setting.
     """
     problems = list(_unknown_names(os.environ))
+    defaults = {link.field: Settings.model_fields[link.field].get_default() for link in hidden_by_services(os.environ)}
     settings: Settings | None = None
     try:
-        settings = Settings(**flags)
+        settings = Settings(**{**defaults, **flags})
     except ValidationError as error:
         problems.extend(_sentence(details) for details in error.errors())
     if settings is None or problems:
@@ -172,8 +214,30 @@ def variable(field: str) -> str:
 def _unknown_names(environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     known = {variable(field) for field in Settings.model_fields}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and not _NOT_OURS.fullmatch(name):
+        if not name.startswith(PREFIX) or name in known or _NOT_OURS.fullmatch(name):
+            continue
+        if not _is_of_a_service(name, environ[name]):
             yield name, "is not a setting of the operator; `roomkeeper operator --help` lists them"
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    """Whether the variable is one that Kubernetes sets for a Service."""
+    if _SERVICE_NAMES.fullmatch(name):
+        return True
+    return _SERVICE_PORT.fullmatch(name) is not None and _SERVICE_ADDRESS.fullmatch(value) is not None
+
+
+def _is_injected(service: str, environ: Mapping[str, str]) -> bool:
+    """Whether <service>_PORT is the address that Kubernetes makes of the Service's host and port."""
+    host, port = (environ.get(f"{service}_SERVICE_{what}", "") for what in ("HOST", "PORT"))
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    _, _, found = environ.get(f"{service}_PORT", "").partition("://")
+    return bool(host and port) and found == address
+
+
+def _service_of(service: str) -> str:
+    """The name of the Service (Kubernetes writes a dash as an underscore)."""
+    return service.lower().replace("_", "-")
 
 
 def _sentence(details: Any) -> tuple[str, str]:
@@ -184,6 +248,12 @@ def _sentence(details: Any) -> tuple[str, str]:
         return variable(field), f"is not set; it is the {Settings.model_fields[field].description}"
     message = str(details["msg"]).removeprefix("Value error, ")
     shown = "" if "secret" in field or "url" in field else f'"{details["input"]}": '
+    match = _SERVICE_PORT.fullmatch(variable(field))
+    if match and _SERVICE_ADDRESS.fullmatch(str(details["input"])):
+        message += (
+            f"; it looks like the address that Kubernetes sets for a Service {_service_of(match['service'])}, but the "
+            f"other variables of that Service do not confirm it: set a port number, or {_NO_LINKS}"
+        )
     return variable(field), f"{shown}{message}"
 
 

@@ -1,7 +1,7 @@
-"""`roomkeeper sandbox …`: the stack for people and harnesses.
+"""`roomkeeper sandbox …`: the stack for people and for other programs.
 
-`up` runs until Ctrl-C or SIGTERM, or until one of the programs dies. What it tells goes to stdout, its
-last line there begins with `ready`; troubles and the end go to stderr.
+`up` runs until Ctrl-C or SIGTERM, or until one of the programs dies. It shows its progress on stdout, where the last
+line begins with `ready`; errors and the end go to stderr.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from sandbox.progress import Progress
 from sandbox.source import DEMO_DIRECTORY
 from sandbox.stack import Stack, StackOptions
 
-app = typer.Typer(no_args_is_help=True, help="The whole stack on this machine, with real programs.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The whole stack on this machine, with real programs.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 app.add_typer(parts_app, name="parts")
 
 _DEFAULT_DIRECTORY = Path(".sandbox")
@@ -43,10 +49,10 @@ def sandbox() -> None:
 @app.command()
 def up(
     directory: Annotated[
-        Path, typer.Option("--dir", help="where its files are; one directory per sandbox")
+        Path, typer.Option("--dir", help="directory for its files; one per sandbox")
     ] = _DEFAULT_DIRECTORY,
     operator: Annotated[
-        bool, typer.Option("--operator/--no-operator", help="start the operator, or leave it to you")
+        bool, typer.Option("--operator/--no-operator", help="start the operator, or leave that to you")
     ] = True,
     cluster_id: Annotated[str, typer.Option(help="the operator's cluster id")] = "sandbox",
 ) -> None:
@@ -65,7 +71,9 @@ def up(
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Option("--dir", help="where logs and files of its stack go")] = DEMO_DIRECTORY,
+    directory: Annotated[
+        Path, typer.Option("--dir", help="directory for the logs and files of its stack")
+    ] = DEMO_DIRECTORY,
 ) -> None:
     """Tell the story of one call on real programs, each step verified."""
     # Only now: the other commands need no LiveKit library.
@@ -92,7 +100,7 @@ def down(
 
 
 async def _run(options: StackOptions, progress: Progress) -> int:
-    """The exit status: 0 if it was asked to stop, 1 if a program died."""
+    """Run until a signal or the death of a program; the exit status is 0 after a signal and 1 after a death."""
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -104,7 +112,7 @@ async def _run(options: StackOptions, progress: Progress) -> int:
     try:
         if not await _unless(stopping, asyncio.create_task(stack.start())):
             return 0
-        _tell_where(stack.endpoints, options, progress)
+        _show_where(stack.endpoints, options, progress)
         progress.note(f"ready in {time.monotonic() - began:.1f} s; Ctrl-C stops everything")
         death = asyncio.create_task(stack.wait_for_death())
         if await _unless(stopping, death):
@@ -116,7 +124,7 @@ async def _run(options: StackOptions, progress: Progress) -> int:
 
 
 async def _unless(stopping: asyncio.Task[bool], work: asyncio.Task[Any]) -> bool:
-    """True when `work` was done first; else it is cancelled, and has cleaned up when this returns."""
+    """Whether `work` finished before `stopping`. If not, it is cancelled, and has cleaned up when this returns."""
     await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
         work.cancel()
@@ -133,12 +141,12 @@ def _report(death: ProgramError) -> int:
 
 
 def _kubectl_elsewhere() -> str | None:
-    """The kubectl of `make parts`, for people who have none on PATH."""
+    """The path of the kubectl that `make parts` has installed, if there is none on PATH."""
     part = None if shutil.which("kubectl") else find("kubectl")
     return str(part.path) if part else None
 
 
-def _tell_where(endpoints: Endpoints, options: StackOptions, progress: Progress) -> None:
+def _show_where(endpoints: Endpoints, options: StackOptions, progress: Progress) -> None:
     directory = endpoints.kubeconfig.parent
     progress.note(f"  kubeconfig  export KUBECONFIG={endpoints.kubeconfig}")
     progress.note(f"  env         set -a; . {directory}/env; set +a")

@@ -1,7 +1,7 @@
-"""The few calls the sandbox itself makes to the API server, as administrator.
+"""The calls that the sandbox itself sends to the API server, as administrator.
 
-Installs `crds/` and `manifests/` by server-side apply (a kubectl start per file would cost more than the
-whole installation) and gets the operator's token.
+It installs `crds/` and `manifests/` by server-side apply (to start kubectl once per file would take longer than the
+whole installation), and requests the operator's token.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PROBE: Manifest = {
 }
 _CALL_TIMEOUT = aiohttp.ClientTimeout(total=15)
 _CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-# Everything once more in one file, for `kubectl apply -f`.
+# Repeats all other manifests in one file, for `kubectl apply -f`.
 _COLLECTION = "install.yaml"
 # The parser in C takes a tenth of the time.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -45,7 +45,7 @@ _FIRST_KINDS = ("Namespace", "CustomResourceDefinition")
 
 
 class Cluster:
-    """An administrator's session; close it."""
+    """An administrator's session. Close it after use."""
 
     def __init__(self, server: str, ca_file: Path, token: str) -> None:
         self._server = server
@@ -60,8 +60,8 @@ class Cluster:
             self._session = None
 
     async def is_ready(self) -> bool:
-        """Does the server say that it can serve everything?"""
-        # It writes its certificate itself, a moment after it was started.
+        """Whether the server reports that it can serve everything."""
+        # The server writes its certificate itself, shortly after its start.
         if not self._ca_file.exists():
             return False
         try:
@@ -71,7 +71,10 @@ class Cluster:
             return False
 
     async def install(self, manifests: Iterable[Manifest]) -> None:
-        """Apply everything: namespaces and CRDs first, the rest when the CRDs are served."""
+        """Apply all manifests: namespaces and CRDs first, the others once the CRDs are served.
+
+        Raises ClusterError if the API server refuses one.
+        """
         documents = list(manifests)
         first = [document for document in documents if document["kind"] in _FIRST_KINDS]
         await self._apply_all(first)
@@ -80,9 +83,10 @@ class Cluster:
         await self._apply_all(document for document in documents if document not in first)
 
     async def wait_for_matches(self) -> None:
-        """Return once Matches are taken, also where the finalizer policy applies: it learns of our kinds seconds later.
+        """Wait until the API server accepts Matches and applies the finalizer policy to them.
 
-        The namespace `default` is labelled as managed for that, and stays so.
+        The policy takes effect some seconds after the CRDs. The namespace `default` is labeled as managed to test it,
+        and keeps the label. Raises ClusterError if it takes too long.
         """
         if not await self._has_policy():
             return
@@ -99,7 +103,9 @@ class Cluster:
             except ClusterError as error:
                 problem = str(error)
             if time.monotonic() > deadline:
-                raise ClusterError(f"no Match is taken {_ESTABLISHED_TIMEOUT_SECONDS:g} s after the CRDs: {problem}")
+                raise ClusterError(
+                    f"the API server accepts no Match {_ESTABLISHED_TIMEOUT_SECONDS:g} s after the CRDs: {problem}"
+                )
             await asyncio.sleep(_PROBE_SECONDS)
 
     async def _has_policy(self) -> bool:
@@ -107,7 +113,7 @@ class Cluster:
             return answer.status == 200 and bool((await answer.json())["items"])
 
     async def service_account_token(self, namespace: str, name: str, seconds: int) -> str:
-        """A token by the TokenRequest API."""
+        """Request a token of a ServiceAccount that is valid for `seconds`."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         request = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -119,7 +125,7 @@ class Cluster:
         return str(answer["status"]["token"])
 
     async def create_orphan(self, name: str) -> None:
-        """A ConfigMap whose owner does not exist: the garbage collector removes it as soon as it works."""
+        """Create a ConfigMap whose owner does not exist; the garbage collector removes it once it works."""
         owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"{name}-owner", "uid": str(uuid.uuid4())}
         body = {"metadata": {"name": name, "ownerReferences": [owner]}}
         await self._call("POST", _CONFIG_MAPS, f"ConfigMap {name}", json=body)

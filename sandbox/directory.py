@@ -1,13 +1,13 @@
-"""The directory of one sandbox: who owns it, what is in it, and how it is left behind.
+"""The directory of one sandbox: who owns it, what it contains, and what stays after a stop.
 
     D/kubeconfig, D/operator.kubeconfig       administrator; the operator's ServiceAccount
     D/env, D/operator.env, D/endpoints.json   see `endpoints`
     D/pids/<program>, D/logs/<program>.log
     D/config/, D/data/                        what the programs read and store
-    D/lock                                    held as long as the sandbox lives; says its pid
+    D/lock                                    locked while the sandbox runs; contains its pid
 
-What holds secrets is readable by its owner only. After a stop the logs and the files of the first two
-lines stay for reading; the next start begins by removing all of it. Other files in D are left alone.
+Files with secrets are readable by their owner only. After a stop, the logs and the files of the first two lines stay
+for reading; the next start removes them. Other files in D are not touched.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from sandbox.errors import DirectoryInUseError
 _LOCK: Final = "lock"
 _FOLDERS: Final = ("pids", "logs", "config", "data")
 _FILES: Final = ("kubeconfig", "operator.kubeconfig", "env", "operator.env", "endpoints.json")
-# A reader that asks whether we live holds the lock for a moment.
+# `is_alive` in another process holds the lock for a moment.
 _LOCK_PATIENCE_SECONDS = 0.3
 
 
 class Directory:
-    """Taken by `take`, given back by `release`."""
+    """`take` takes it, `release` gives it back."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -42,12 +42,16 @@ class Directory:
         self._lock: BinaryIO | None = None
 
     def take(self) -> None:
-        """Own it, empty; DirectoryInUseError if somebody else does, or if it is not a sandbox's."""
+        """Become the owner and remove the files of an earlier sandbox.
+
+        Raises DirectoryInUseError if a living sandbox owns the directory, or if it holds files of the same names that
+        no sandbox has written.
+        """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DirectoryInUseError(f"{self.path} cannot be a directory: {error.strerror}") from error
-        if not (self.path / _LOCK).exists() and (foreign := self._in_our_way()):
+        if not (self.path / _LOCK).exists() and (foreign := self._foreign_name()):
             raise DirectoryInUseError(
                 f"{self.path} has a {foreign} that is not a sandbox's; give --dir a new or an empty directory"
             )
@@ -64,7 +68,7 @@ class Directory:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew: no trace of an earlier stack."""
+        """Remove all files of an earlier stack."""
         self._remove_alias()
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
@@ -74,7 +78,7 @@ class Directory:
         self.safe_path = self._path_without_quotes()
 
     def release(self) -> None:
-        """Leave what is worth reading, and let others have it."""
+        """Remove all but the files for reading, and give up the ownership."""
         if self._lock is None:
             return
         shutil.rmtree(self.path / "data", ignore_errors=True)
@@ -85,7 +89,7 @@ class Directory:
         self._lock = None
 
     def write_secret(self, name: str, text: str) -> Path:
-        """A file that only its owner can read, complete from its first moment."""
+        """Write a file that only its owner can read. It appears by a rename, so it is always complete."""
         target = self.path / name
         scratch = target.with_name(f".{target.name}.new")
         scratch.unlink(missing_ok=True)
@@ -103,13 +107,13 @@ class Directory:
     def forget_pid(self, program: str) -> None:
         (self.path / "pids" / program).unlink(missing_ok=True)
 
-    def _in_our_way(self) -> str | None:
-        """What somebody else has under a name that we would remove; other files are none of our business."""
+    def _foreign_name(self) -> str | None:
+        """The first of our names under which there is already a file; None if there is none."""
         names = (*_FILES, *_FOLDERS)
         return next((name for name in names if (self.path / name).exists()), None)
 
     def _path_without_quotes(self) -> Path:
-        """The directory under a name that needs no quotes in `env` and is one entry of KUBECONFIG."""
+        """A path of the directory that needs no quotes in `env` and is one entry of KUBECONFIG; if need be, a link."""
         if is_harmless(str(self.path)) and ":" not in str(self.path):
             return self.path
         shelf = next(path for path in (tempfile.gettempdir(), "/tmp") if is_harmless(path))
@@ -118,7 +122,7 @@ class Directory:
         return alias
 
     def _remove_alias(self) -> None:
-        """Ours, or the one that a killed sandbox left: the path in its `env` tells."""
+        """Remove our link, and the one that a killed sandbox has left: its `env` contains the path."""
         aliases = {self.safe_path}
         if (self.path / "env").exists():
             aliases.add(Path(load(self.path / "env").get("KUBECONFIG", "")).parent)
@@ -127,7 +131,7 @@ class Directory:
                 alias.unlink()
 
     def _end_orphans(self) -> None:
-        """Programs of a killed sandbox, where the kernel did not end them with it."""
+        """Kill the programs of a killed sandbox, where the kernel has not ended them with it."""
         for file in (self.path / "pids").glob("*"):
             text = file.read_text().strip()
             if text.isdigit() and str(self.path) in _command_line(int(text)):
@@ -135,7 +139,7 @@ class Directory:
 
 
 def is_alive(path: Path) -> bool:
-    """Does a living sandbox own the directory?"""
+    """Whether a living sandbox owns the directory."""
     if not (path / _LOCK).exists():
         return False
     lock = _try_lock(path, patience_seconds=0.0)
@@ -161,12 +165,12 @@ def _try_lock(path: Path, patience_seconds: float = _LOCK_PATIENCE_SECONDS) -> B
 
 
 def owner(path: Path) -> str:
-    """The pid of the sandbox that has, or last had, the directory."""
+    """The pid of the sandbox that owns the directory, or was the last to own it."""
     return (path / _LOCK).read_text(errors="replace").strip() or "unknown"
 
 
 def _command_line(pid: int) -> str:
-    """Empty if there is no such process: pids are used again, so its words must show that it is ours."""
+    """The command line of a process, empty if there is none: pids are reused, so only this shows that it is ours."""
     if Path("/proc/self/cmdline").exists():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes()

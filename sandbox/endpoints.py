@@ -1,8 +1,8 @@
-"""Where a running stack can be reached, for tests, demo and benchmarks, and its files for everybody else.
+"""The addresses and credentials of a running stack: an object for Python code, and files for other programs.
 
-`D/env` is for people and harnesses: the administrator's kubeconfig and the addresses. `D/operator.env`
-is all that `roomkeeper operator` needs, as its ServiceAccount. `D/endpoints.json` lets another process
-attach (`load_endpoints`).
+`D/env` is for people and test harnesses: the administrator's kubeconfig and the addresses. `D/operator.env` contains
+all that `roomkeeper operator` needs to run as its ServiceAccount. With `D/endpoints.json` another process can attach
+(`load_endpoints`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPERATOR_ACCOUNT = "roomkeeper"
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Addresses and credentials of one stack; its text shows no secret."""
+    """Addresses and credentials of one stack. Its repr shows no secret."""
 
     directory: Path
     kubeconfig: Path
@@ -42,12 +42,12 @@ class Endpoints:
 
     @property
     def livekit_http_url(self) -> str:
-        """Where LiveKit's API answers."""
+        """The URL of LiveKit's API."""
         return self.livekit_url.replace("ws", "http", 1)
 
     @property
     def operator_url(self) -> str:
-        """Serves /metrics, /livez and /readyz."""
+        """The URL below which the operator serves /metrics, /livez and /readyz."""
         return self.metrics_url.removesuffix("/metrics")
 
     @property
@@ -55,7 +55,7 @@ class Endpoints:
         return self.directory / "logs"
 
     def env(self) -> dict[str, str]:
-        """What `D/env` says."""
+        """The variables of `D/env`."""
         return {
             "KUBECONFIG": str(self.kubeconfig),
             "ROOMKEEPER_LIVEKIT_URL": self.livekit_url,
@@ -72,7 +72,7 @@ class Endpoints:
 
 
 def load_endpoints(directory: Path) -> Endpoints:
-    """Attach to the stack that another process runs in `directory`."""
+    """Attach to the stack that another process runs in `directory`. Raises NotRunningError if there is none."""
     file = directory / "endpoints.json"
     if not is_alive(directory) or not file.exists():
         raise NotRunningError(f"no sandbox is running in {directory}; `roomkeeper sandbox up` starts one")

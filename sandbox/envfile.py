@@ -1,7 +1,7 @@
 """Files of KEY=VALUE lines that a shell (`set -a; . FILE`) and a plain parser read alike.
 
-That holds because values consist of harmless characters only: nothing is quoted, and what would need
-quotes is refused. `directory` sees to it that paths are harmless too.
+Values consist of harmless characters only: nothing is quoted, and a value that would need quotes is refused.
+`directory` makes sure that paths are harmless too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _HARMLESS = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
 
 
 def is_harmless(value: str) -> bool:
-    """The same to a shell and to a plain parser, without quotes."""
+    """Whether a shell and a plain parser read the value alike, without quotes."""
     return _HARMLESS.fullmatch(value) is not None
 
 
 def render(values: Mapping[str, str]) -> str:
-    """The text of such a file."""
+    """The text of a file with these values. Raises ValueError for a value that would need quotes."""
     for key, value in values.items():
         if not _KEY.fullmatch(key):
             raise ValueError(f"{key!r} is not a name for an environment variable")
@@ -30,7 +30,7 @@ def render(values: Mapping[str, str]) -> str:
 
 
 def parse(text: str) -> dict[str, str]:
-    """What `render` wrote; blank lines and comments are skipped."""
+    """The values in a text made by `render`; blank lines and comments are skipped."""
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {key: value for key, _, value in pairs}

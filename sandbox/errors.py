@@ -1,11 +1,11 @@
-"""What can go wrong in the sandbox, as sentences for people.
+"""What can go wrong in the sandbox. The texts are sentences for users.
 
 SandboxError
-├── PartMissingError       a real program is not there, and what would bring it
-├── BuildError             a program could not be built or installed; carries the tool's last lines
-├── DirectoryInUseError    the directory belongs to a living sandbox, or is not a sandbox's at all
+├── PartMissingError       a real program is missing; says how to get it
+├── BuildError             a program could not be built or installed; has the last lines of the tool
+├── DirectoryInUseError    the directory belongs to a living sandbox, or to something else
 ├── NotRunningError        there is no living sandbox in that directory
-├── ProgramError           a program died, or did not become ready; carries its log's last lines
+├── ProgramError           a program died, or did not become ready; has the last lines of its log
 ├── ClusterError           the API server refused something that the sandbox needs
 └── JoinError              a simulated person could not join a room
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 
 class SandboxError(Exception):
-    """Base of all; its text is shown to people as it is."""
+    """The base of all; users see its text as it is."""
 
 
 class PartMissingError(SandboxError):
@@ -22,7 +22,7 @@ class PartMissingError(SandboxError):
 
 
 class BuildError(SandboxError):
-    """Building or installing a program did not work."""
+    """A program could not be built or installed."""
 
 
 class DirectoryInUseError(SandboxError):
@@ -30,7 +30,7 @@ class DirectoryInUseError(SandboxError):
 
 
 class NotRunningError(SandboxError):
-    """No living sandbox is there to attach to."""
+    """There is no living sandbox to attach to."""
 
 
 class ProgramError(SandboxError):
@@ -43,7 +43,7 @@ class ProgramError(SandboxError):
 
     @property
     def address_in_use(self) -> bool:
-        """Somebody else took one of the program's ports between our choice and its start."""
+        """Whether another process took one of the program's ports after we had chosen it."""
         return "address already in use" in self.log_tail.lower()
 
 
@@ -52,7 +52,7 @@ class ClusterError(SandboxError):
 
 
 class JoinError(SandboxError):
-    """LiveKit did not let a person in; `status` is its HTTP status, where the wheel told it."""
+    """LiveKit did not let a person in; `status` is the HTTP status, if the client library reported one."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""SIGTERM ends long synchronous work the way Ctrl-C does: by an exception that runs the clean-up.
+"""SIGTERM ends long synchronous work as Ctrl-C does: by an exception, so the clean-up runs.
 
-The supervision of a running stack handles both signals in its event loop instead (`cli.main`).
+While a stack runs, both signals are handled in the event loop instead (`cli`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EXIT_STATUS_TERMINATED = 128 + signal.SIGTERM
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Within the block SIGTERM raises SystemExit in the main thread."""
+    """Within the block, SIGTERM raises SystemExit in the main thread."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(EXIT_STATUS_TERMINATED)

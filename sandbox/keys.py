@@ -1,7 +1,7 @@
-"""Keys and secrets of one stack; nothing of them outlives it.
+"""Keys and secrets of one stack. They are made at its start and deleted at its end.
 
-kube-apiserver needs a private key to sign ServiceAccount tokens. Any number is a private key on P-256,
-and its SEC1 encoding may leave out the public half, which Go computes: so no cryptography is needed here.
+kube-apiserver needs a private key to sign ServiceAccount tokens. Any number is a private key on P-256, and its SEC1
+encoding may leave out the public half, which Go computes. So no cryptographic library is needed here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _AFTER_KEY = bytes.fromhex("a00a06082a8648ce3d030107")
 
 
 def signing_key_pem() -> str:
-    """A fresh ECDSA private key."""
+    """A new ECDSA private key on P-256, as PEM."""
     number = secrets.randbelow(_P256_ORDER - 1) + 1
     der = _BEFORE_KEY + number.to_bytes(32, "big") + _AFTER_KEY
     lines = base64.encodebytes(der).decode()
@@ -24,5 +24,5 @@ def signing_key_pem() -> str:
 
 
 def random_secret() -> str:
-    """43 harmless characters; LiveKit wants at least 32."""
+    """43 harmless characters; LiveKit needs at least 32."""
     return secrets.token_urlsafe(32)

@@ -1,4 +1,4 @@
-"""Simulated people, seen from the parent: each is a `person` in a process of its own.
+"""Simulated people: each is a `person` in a process of its own, and this is the parent's side of it.
 
 async with Person(url, token, identity="alice") as alice:
     await alice.join()
@@ -27,7 +27,7 @@ _LEAVE_TIMEOUT_SECONDS = 5.0
 
 
 class Person:
-    """Joins with its token, tells what it sees in `events`, and goes in one of three ways."""
+    """One simulated person. It joins with its token, and what it sees is in `events`."""
 
     def __init__(self, url: str, token: str, *, identity: str = "person", audio: bool = True) -> None:
         self.identity = identity
@@ -55,7 +55,10 @@ class Person:
         return self._process is not None and self._process.returncode is None
 
     async def join(self, timeout: float = 20.0) -> Event:
-        """Connect (and publish a little audio); the `connected` event, or JoinError."""
+        """Connect, and publish a little audio.
+
+        Returns the event `connected`. Raises JoinError if LiveKit refuses, TimeoutError if it does not answer.
+        """
         await self.start()
         outcome = await self.wait_for("connected", "failed", timeout=timeout)
         if outcome["event"] == "failed":
@@ -65,7 +68,7 @@ class Person:
         return outcome
 
     async def start(self) -> None:
-        """Start connecting and return at once; `wait_for` tells what comes of it."""
+        """Start to connect and return at once; `wait_for` waits for the result."""
         if self._process is not None:
             raise RuntimeError(f"{self.identity} has already been started; a person joins once")
         command = [sys.executable, "-m", "sandbox.person", "--url", self._url]
@@ -75,7 +78,7 @@ class Person:
             *launched(command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # The wheel's own log lines can repeat the token.
+            # Log lines of the client library can repeat the token.
             stderr=asyncio.subprocess.DEVNULL,
             cwd=ROOT,
             start_new_session=True,
@@ -100,23 +103,23 @@ class Person:
             raise TimeoutError(f"{self!r} saw no {wanted} within {timeout:g} s") from None
 
     def seen(self, *names: str, after: int = 0, **details: Any) -> Event | None:
-        """The first such event so far."""
+        """The first such event so far; None if there is none."""
         for event in self.events[after:]:
             if event["event"] in names and details.items() <= event.items():
                 return event
         return None
 
     async def leave(self) -> None:
-        """Say goodbye to LiveKit, and be gone."""
+        """Leave the room properly, and end."""
         await self._say("leave")
         await self._end(_LEAVE_TIMEOUT_SECONDS)
 
     async def kill(self) -> None:
-        """Vanish without a goodbye: a crashed client, a cut cable."""
+        """End without leaving the room, like a crashed client or a cut cable."""
         await self._end(0.0)
 
     async def stop(self) -> None:
-        """Be gone, whichever way; harmless if it already is."""
+        """End in any way; does nothing if the person has ended."""
         await self._end(0.0)
 
     def freeze(self) -> None:
@@ -143,7 +146,7 @@ class Person:
     async def _say(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        # It may be gone already; its events say so.
+        # The process may have ended already; its events say so.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._process.stdin.write(f"{line}\n".encode())
             await self._process.stdin.drain()

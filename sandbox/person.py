@@ -1,11 +1,11 @@
 """One simulated person: a real WebRTC client in a process of its own (`python -m sandbox.person --url …`).
 
-The first line on stdin is the token (never on the command line, where everybody could read it); further
-lines are commands: `leave` says goodbye to LiveKit, `drop` vanishes without one. What happens is told as
-JSON lines on stdout. The parent's side is `people`.
+The first line on stdin is the token (on the command line every user of the machine could read it). Further lines are
+commands: `leave` leaves the room, `drop` ends the process at once. Events go to stdout, one JSON object per line. The
+parent's side is `people`.
 
-The wheel's native part can panic at exit, so the process ends with os._exit; and the wheel's error texts
-repeat the token, so none is passed on unread.
+The native part of the client library can panic at exit, so the process ends with os._exit. The error texts of the
+library repeat the token, so they are redacted.
 """
 
 from __future__ import annotations
@@ -24,59 +24,59 @@ from livekit import rtc
 
 _SAMPLE_RATE = 48_000
 _FRAME_SECONDS = 0.1
-# A goodbye said within some 20 ms of joining does not get through (7 of 100; after 0.3 s none of 100): LiveKit then
-# takes the person for lost.
+# Who leaves within about 20 ms of joining is not always heard (7 of 100 were not; after 0.3 s none of 100): LiveKit
+# then takes the person for lost.
 LEAST_STAY_SECONDS = 0.5
 _TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|(?:access_token|token)=[^\s&\"')]+")
 _STATUS = re.compile(r"\b([45]\d\d)\b")
 
 
-def tell(event: str, **details: Any) -> None:
-    """One line for the parent."""
+def report(event: str, **details: Any) -> None:
+    """Write one event for the parent."""
     sys.stdout.write(json.dumps({"event": event, "at": time.time(), **details}) + "\n")
     sys.stdout.flush()
 
 
 def redact(text: str, token: str) -> str:
-    """A wheel's error text without the token, and without anything that looks like one."""
+    """An error text without the token, and without anything that looks like one."""
     return _TOKEN_LIKE.sub("[redacted]", text.replace(token, "[redacted]"))[:300]
 
 
 def http_status(text: str) -> int | None:
-    """The HTTP status in such a text, if there is one."""
+    """The HTTP status in an error text; None if there is none."""
     match = _STATUS.search(text)
     return int(match[1]) if match else None
 
 
 def watch(room: rtc.Room) -> asyncio.Event:
-    """Tell the room's events; the returned one is set at the end of the connection."""
+    """Write the room's events for the parent. The returned event is set when the connection ends."""
     over = asyncio.Event()
 
     def disconnected(reason: Any) -> None:
-        tell("disconnected", reason=rtc.DisconnectReason.Name(reason))
-        # Our own goodbye is finished by whoever said it.
+        report("disconnected", reason=rtc.DisconnectReason.Name(reason))
+        # When the person leaves by command, `obey` ends the process.
         if reason != rtc.DisconnectReason.CLIENT_INITIATED:
             over.set()
 
     def participant_event(name: str) -> Any:
-        return lambda participant: tell(name, identity=participant.identity)
+        return lambda participant: report(name, identity=participant.identity)
 
     def data_received(packet: rtc.DataPacket) -> None:
         sender = packet.participant.identity if packet.participant else None
-        tell("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
+        report("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
 
     room.on("disconnected", disconnected)
     room.on("participant_connected", participant_event("participant_connected"))
     room.on("participant_disconnected", participant_event("participant_disconnected"))
-    room.on("track_subscribed", lambda _track, _publication, who: tell("track_subscribed", identity=who.identity))
+    room.on("track_subscribed", lambda _track, _publication, who: report("track_subscribed", identity=who.identity))
     room.on("data_received", data_received)
-    room.on("reconnecting", lambda: tell("reconnecting"))
-    room.on("reconnected", lambda: tell("reconnected"))
+    room.on("reconnecting", lambda: report("reconnecting"))
+    room.on("reconnected", lambda: report("reconnected"))
     return over
 
 
 async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
-    """A small audio track, so that there is media; the task feeds it."""
+    """Publish a small audio track, so that there is media. The returned task feeds it."""
     source = rtc.AudioSource(_SAMPLE_RATE, 1)
     track = rtc.LocalAudioTrack.create_audio_track("voice", source)
     options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
@@ -92,23 +92,23 @@ async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
 
 
 async def obey(room: rtc.Room, commands: asyncio.StreamReader) -> None:
-    """Until the person leaves; a parent that is gone is a cut cable."""
+    """Follow the commands until the person leaves. The end of the parent has the effect of a cut cable."""
     may_leave_at = time.monotonic() + LEAST_STAY_SECONDS
     while True:
         match (await commands.readline()).decode().strip():
             case "leave":
                 await asyncio.sleep(may_leave_at - time.monotonic())
                 await room.disconnect()
-                tell("left")
+                report("left")
                 return
             case "drop" | "":
                 os.kill(os.getpid(), signal.SIGKILL)
             case unknown:
-                tell("unknown_command", command=unknown)
+                report("unknown_command", command=unknown)
 
 
 async def live(url: str, audio: bool) -> int:
-    """Join, publish, obey; the exit status."""
+    """Join, publish and follow the commands; returns the exit status."""
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     token = (await commands.readline()).decode().strip()
@@ -118,10 +118,10 @@ async def live(url: str, audio: bool) -> int:
     try:
         await room.connect(url, token)
     except rtc.ConnectError as error:
-        tell("failed", reason=redact(error.message, token), status=http_status(redact(error.message, token)))
+        report("failed", reason=redact(error.message, token), status=http_status(redact(error.message, token)))
         return 1
     others = sorted(participant.identity for participant in room.remote_participants.values())
-    tell(
+    report(
         "connected",
         room=room.name,
         identity=room.local_participant.identity,
@@ -131,7 +131,7 @@ async def live(url: str, audio: bool) -> int:
     )
     if audio:
         feeding = await publish_silence(room)
-        tell("published")
+        report("published")
     obeying = asyncio.create_task(obey(room, commands))
     ending = asyncio.create_task(over.wait())
     await asyncio.wait({obeying, ending}, return_when=asyncio.FIRST_COMPLETED)

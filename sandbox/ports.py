@@ -1,9 +1,9 @@
-"""Free loopback ports that stay ours between the choice and the moment a program listens.
+"""Free loopback ports, reserved from the choice until the sandbox ends.
 
-Ports come from below the range the kernel hands to outgoing connections, are free for TCP and UDP when
-chosen, and are held by a lock file per port against other sandboxes of this user, as long as the
-sandbox lives: also those nobody listens on yet, such as an operator's that is started by hand. A
-stranger can still be faster; then `stack` takes other ports and starts again.
+A port is free for TCP and UDP when it is chosen, and lies below the range from which the kernel takes ports for
+outgoing connections. A lock file per port keeps other sandboxes of this user away, also while no program listens there
+yet, for instance an operator that is started by hand. Another process can still take the port; then `stack` chooses
+other ports and starts again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _ATTEMPTS = 2_000
 
 
 class PortLocks:
-    """The ports of one sandbox."""
+    """The ports that one sandbox has reserved."""
 
     def __init__(self) -> None:
         self._held: list[BinaryIO] = []
         self._directory = user_cache() / "ports"
 
     def take(self) -> int:
-        """A port that nobody uses and no other sandbox gets."""
+        """A port that is free, and that no other sandbox gets. Raises SandboxError if there is none."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
             port = random.randint(_FIRST, _LAST)
@@ -40,7 +40,7 @@ class PortLocks:
         raise SandboxError(f"no free port between {_FIRST} and {_LAST} after {_ATTEMPTS} attempts")
 
     def release(self) -> None:
-        """Let others have them."""
+        """Give up all ports."""
         for lock in self._held:
             lock.close()
         self._held.clear()
@@ -57,12 +57,12 @@ class PortLocks:
 
 
 def _is_free(port: int) -> bool:
-    """Nobody has it, on any address (LiveKit's media ports listen on all of them)."""
+    """Whether the port is free on all addresses (LiveKit's media ports listen on all of them)."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         for host in ("0.0.0.0", "127.0.0.1"):
             with socket.socket(socket.AF_INET, kind) as probe:
                 if kind is socket.SOCK_STREAM:
-                    # As the programs do: a closed connection that lingers does not occupy the port.
+                    # As the programs do: a closed connection in TIME_WAIT does not occupy the port.
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""One supervised program: started, waited for, stopped, killed, and noticed when it dies by itself.
+"""One supervised program: it is started, awaited, stopped and killed, and an unexpected end is reported.
 
 `recipes` says what to run; `stack` puts the programs together.
 """
@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to run, when it is ready, and how long it may take to leave."""
+    """What to run, how to see that it is ready, and how long it may take to end."""
 
     name: str
     command: tuple[str, ...]
@@ -45,7 +45,7 @@ class Program:
         self._on_death = on_death
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._expected_to_leave = False
+        self._expected_to_end = False
         self._was_ready = False
 
     @property
@@ -63,7 +63,7 @@ class Program:
         return self._process.pid
 
     async def start(self) -> float:
-        """Start it and wait until it is ready; the seconds that took."""
+        """Start it and wait until it is ready; returns the seconds that this took. Raises ProgramError."""
         began = time.monotonic()
         await self.launch()
         await self.wait_ready()
@@ -73,7 +73,7 @@ class Program:
         """Start it and return at once."""
         if self.running:
             raise RuntimeError(f"{self.name} is already running")
-        self._expected_to_leave = False
+        self._expected_to_end = False
         self._was_ready = False
         with self._directory.log(self.name).open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -89,7 +89,7 @@ class Program:
         self._watch = asyncio.create_task(self._notice_end(self._process), name=f"watch {self.name}")
 
     async def wait_ready(self) -> None:
-        """Return when it is ready; ProgramError if it ends (with whatever status) or takes too long."""
+        """Wait until it is ready. Raises ProgramError if it ends (with any status) or takes too long."""
         deadline = time.monotonic() + self.recipe.ready_timeout_seconds
         while self.running:
             if await self.recipe.ready():
@@ -102,24 +102,24 @@ class Program:
         raise self._death()
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL after its grace period."""
+        """Send SIGTERM, and SIGKILL after its grace period."""
         self.send_signal(signal.SIGTERM)
-        await self._leave(self.recipe.grace_seconds)
+        await self._end(self.recipe.grace_seconds)
 
     async def kill(self) -> None:
-        """SIGKILL, and wait until it is gone and its ports are free."""
-        await self._leave(0.0)
+        """Send SIGKILL, and wait until it has ended and its ports are free."""
+        await self._end(0.0)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To it and its children; SIGSTOP and SIGCONT freeze and thaw it."""
+        """Send a signal to it and its children; SIGSTOP and SIGCONT freeze and thaw it."""
         if number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
-            self._expected_to_leave = True
+            self._expected_to_end = True
         if self.running:
-            # It may end between the question and the signal.
+            # It may end between the check and the signal.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
-    async def _leave(self, grace_seconds: float) -> None:
+    async def _end(self, grace_seconds: float) -> None:
         if self._watch is None:
             return
         if grace_seconds > 0:
@@ -130,7 +130,7 @@ class Program:
     async def _notice_end(self, process: asyncio.subprocess.Process) -> None:
         await process.wait()
         self._directory.forget_pid(self.name)
-        if not self._expected_to_leave:
+        if not self._expected_to_end:
             self._on_death(self._death())
 
     def _death(self) -> ProgramError:

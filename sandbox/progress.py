@@ -1,6 +1,6 @@
-"""Progress for people: one line per thing, rewritten in place on a terminal, plain lines in a pipe.
+"""Progress for users: one line per subject, rewritten in place on a terminal, plain lines in a pipe.
 
-Used by `parts.build` (minutes) and `cli.main` (seconds).
+Used by `parts.build` (minutes) and `cli` (seconds).
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ _DETAIL_WIDTH = 52
 
 
 class Progress:
-    """Writes to `stream`; never raises because nobody reads any more."""
+    """Writes to `stream`; a closed pipe is no error."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stdout
         self._rewrites = self._stream.isatty()
-        self._told: dict[str, float] = {}
+        self._shown_at: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        """A line of its own."""
+        """Write a line of its own."""
         self._write(self._fresh() + text + "\n")
 
     def running(self, name: str, doing: str, seconds: float) -> None:
-        """Tell that `name` is still going on; call it as often as you like."""
+        """Show that `name` is in progress; may be called often."""
         if self._rewrites:
             self._write(self._fresh() + f"  … {name:<{_NAME_WIDTH}} {doing:<{_DETAIL_WIDTH}} {seconds:6.0f} s")
             return
-        told = self._told.get(name)
-        if told is None or seconds - told >= _PLAIN_INTERVAL_SECONDS:
-            self._told[name] = seconds
-            since = f", {seconds:.0f} s so far" if told is not None else ""
+        shown_at = self._shown_at.get(name)
+        if shown_at is None or seconds - shown_at >= _PLAIN_INTERVAL_SECONDS:
+            self._shown_at[name] = seconds
+            since = f", {seconds:.0f} s so far" if shown_at is not None else ""
             self._write(f"  … {name:<{_NAME_WIDTH}} {doing}{since}\n")
 
     def done(self, name: str, detail: str, seconds: float) -> None:
-        """Tell that `name` is finished."""
+        """Show that `name` is finished."""
         self._write(self._fresh() + f"  ✓ {name:<{_NAME_WIDTH}} {detail:<{_DETAIL_WIDTH}} {seconds:6.1f} s\n")
 
     def failed(self, name: str, detail: str) -> None:
-        """Tell that `name` did not work."""
+        """Show that `name` failed."""
         self._write(self._fresh() + f"  ✗ {name:<{_NAME_WIDTH}} {detail}\n")
 
     def _fresh(self) -> str:

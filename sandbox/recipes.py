@@ -1,6 +1,6 @@
-"""What each program of the stack is started with, and how it shows that it is ready.
+"""The command of each program of the stack, and how to see that it is ready.
 
-`Wiring` holds all that one stack has chosen: parts, ports, secrets, files. One function per program.
+`Wiring` holds the choices of one stack: parts, ports, secrets, files. There is one function per program.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 @dataclass(frozen=True)
 class Ports:
-    """One of each, on loopback (LiveKit's media ports listen everywhere: it cannot be told otherwise)."""
+    """One port for each purpose, on loopback; LiveKit has no setting that binds its media ports to one address."""
 
     etcd: int
     etcd_peer: int
@@ -50,7 +50,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Everything one stack has chosen."""
+    """The choices of one stack."""
 
     parts: Mapping[str, Located]
     ports: Ports
@@ -95,7 +95,7 @@ class Wiring:
         *,
         grace_seconds: float = 0.2,
     ) -> Recipe:
-        """A recipe for a located part, with an environment that holds nothing by accident."""
+        """A recipe for a located part, with a bare environment."""
         return Recipe(
             name=name,
             command=(str(self.parts[name].path), *arguments),
@@ -108,7 +108,7 @@ class Wiring:
 
 
 def bare_environment() -> dict[str, str]:
-    """What a program needs from the surroundings, and nothing that could configure it."""
+    """The variables of our environment that a program needs, without any that could configure it."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
@@ -123,7 +123,7 @@ def etcd(wiring: Wiring) -> Recipe:
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=default={peer}",
-        # Nothing here has to survive a crash of the machine.
+        # The data need not survive a crash of the machine.
         "--unsafe-no-fsync",
         "--log-level=warn",
     )
@@ -145,7 +145,7 @@ def kube_apiserver(wiring: Wiring, cluster: Cluster) -> Recipe:
         "--service-cluster-ip-range=10.0.0.0/24",
         f"--token-auth-file={tokens}",
         "--authorization-mode=RBAC",
-        # Else it waits for its clients' watches, and nobody comes back to this server.
+        # Otherwise it waits for the watches of its clients, although none of them comes back to this server.
         "--shutdown-send-retry-after=false",
     )
     return wiring.recipe("kube-apiserver", arguments, cluster.is_ready, wiring.server, grace_seconds=0.3)
@@ -157,7 +157,7 @@ def kube_controller_manager(wiring: Wiring, cluster: Cluster) -> Recipe:
         "--controllers=garbage-collector-controller,namespace-controller",
         "--leader-elect=false",
         "--use-service-account-credentials=false",
-        # No port: it has nothing to say that its effects do not show.
+        # No port: its effects show that it works.
         "--secure-port=0",
     )
     ready = _GarbageProbe(cluster)
@@ -189,13 +189,13 @@ def livekit(wiring: Wiring) -> Recipe:
             "enable_loopback_candidate": True,
         },
         "keys": {wiring.livekit_api_key: wiring.livekit_api_secret},
-        # With auto_create anyone with an unexpired token would re-open a closed room.
+        # With auto_create, every client with an unexpired token could re-open a closed room.
         "room": {"auto_create": False, "empty_timeout": 300, "departure_timeout": 20},
         "webhook": {"api_key": wiring.livekit_api_key, "urls": [wiring.webhook_url]},
         "logging": {"level": "warn"},
     }
     file = wiring.directory.write_secret("config/livekit.yaml", yaml.safe_dump(settings, sort_keys=False))
-    # At SIGTERM it would go on for as long as people are in: the grace is short.
+    # After SIGTERM it runs on while people are in a room, so its grace period is short.
     ready = _answers(f"http://{_HOST}:{ports.livekit}/")
     return wiring.recipe("livekit-server", ("--config", str(file)), ready, wiring.livekit_url)
 
@@ -214,7 +214,7 @@ def operator(wiring: Wiring, settings: Mapping[str, str]) -> Recipe:
 
 
 class _GarbageProbe:
-    """Is an object whose owner is gone removed? Being synced has no better sign from outside."""
+    """Ready when an object without its owner is removed; from outside nothing else shows that the caches are synced."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -245,7 +245,7 @@ def _answers(url: str) -> Callable[[], Awaitable[bool]]:
 
 
 def _answers_ping(port: int) -> Callable[[], Awaitable[bool]]:
-    """Ready when Redis says PONG (before that it is loading, or not there)."""
+    """Ready when Redis answers PONG; before that, it loads its data or does not listen yet."""
 
     async def ready() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Where things are: pins, CRDs and manifests beside this package, and the user's cache."""
+"""Paths: the pins, CRDs and manifests beside this package, and the user's cache."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ DEMO_DIRECTORY: Final = ROOT / "build" / "demo"
 def user_cache() -> Path:
     """`roomkeeper` in the user's cache directory."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says that a relative path is to be ignored.
+    # By the XDG specification a relative path is ignored.
     return (base if base.is_absolute() else Path.home() / ".cache") / "roomkeeper"

@@ -1,4 +1,4 @@
-"""The whole stack: started in the order of its needs, watched, stopped; single programs killed and restarted.
+"""The whole stack: starts its programs in order, watches and stops them; kills and restarts single programs.
 
     async with Stack(StackOptions(directory=path)) as stack:
         stack.endpoints …
@@ -6,7 +6,7 @@
         await stack.start_program("operator")
 
 Programs: etcd, kube-apiserver, kube-controller-manager, redis-server, livekit-server, operator.
-Neighbours: `recipes` (what is run), `program` (one child), `directory`, `endpoints`, `cluster`.
+Neighbors: `recipes` (what is run), `program` (one child), `directory`, `endpoints`, `cluster`.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class StackOptions:
     """What to start, and where."""
 
     directory: Path | None = None
-    """None: a fresh one in the system's temporary directory, removed at the end (not after a death)."""
+    """None: a new one in the system's temporary directory. It is removed at the end, unless a program died."""
     operator: bool = True
-    """Without: `operator.env` is written all the same, and the operator's ports are kept free for it."""
+    """False: no operator runs, but `operator.env` is written and its ports are reserved."""
     cluster_id: str = "sandbox"
     operator_settings: Mapping[str, str] = field(default_factory=dict)
-    """Added to `operator.env`, or put in place of what it says."""
+    """Added to `operator.env`; they override its values."""
     manifests: tuple[Path, ...] = (CRDS, MANIFESTS)
 
 
@@ -99,7 +99,7 @@ class Stack:
     # ---- the stack as a whole
 
     async def start(self) -> None:
-        """Bring everything up; if that fails or is cancelled, nothing is left behind."""
+        """Start everything. If that fails or is cancelled, no program is left behind."""
         self.directory.take()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -124,19 +124,19 @@ class Stack:
             shutil.rmtree(self.directory.path, ignore_errors=True)
 
     async def wait_for_death(self) -> ProgramError:
-        """Return when a program ends that nobody asked to."""
+        """Wait until a program ends by itself; returns the error that says how."""
         await self._died.wait()
-        # The first one explains the others.
+        # The first death explains the others.
         return self._deaths[0]
 
     # ---- single programs
 
     async def kill(self, name: str) -> None:
-        """SIGKILL; returns when it is gone."""
+        """Send SIGKILL, and wait until it has ended."""
         await self._programs[name].kill()
 
     async def stop_program(self, name: str) -> None:
-        """SIGTERM, and SIGKILL if it does not leave in time."""
+        """Send SIGTERM, and SIGKILL if it does not end in time."""
         await self._programs[name].stop()
 
     async def start_program(self, name: str) -> None:
@@ -148,7 +148,7 @@ class Stack:
         await self.start_program(name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """For instance SIGSTOP and SIGCONT."""
+        """Send a signal, for instance SIGSTOP or SIGCONT."""
         self._programs[name].send_signal(number)
 
     def pid(self, name: str) -> int:
@@ -175,7 +175,7 @@ class Stack:
             if not starting.done():
                 await _cancel(starting)
         if self._deaths:
-            # The other outcome follows from the death; it must be looked at all the same.
+            # The start failed because of the death; asyncio requires that its exception is read.
             _ = starting.cancelled() or starting.exception()
             raise self._deaths[0]
         starting.result()
@@ -193,10 +193,10 @@ class Stack:
         self._write_kubeconfig(wiring, "kubeconfig", "admin", wiring.admin_token)
         began = time.monotonic()
         await cluster.install(read_manifests(self.options.manifests))
-        self._tell("crds/ and manifests/", "installed", began)
+        self._report("crds/ and manifests/", "installed", began)
         await self._write_files(wiring, cluster)
         await _all(
-            # It learns about kinds that come after it only every 30 s: so it starts after the CRDs.
+            # It looks for new kinds only every 30 s, so it starts after the CRDs.
             self._start(recipes.kube_controller_manager(wiring, cluster)),
             cluster.wait_for_matches(),
             self._start_operator(recipes.operator(wiring, self.endpoints.operator_env)),
@@ -212,7 +212,7 @@ class Stack:
         program = self._prepare(recipe)
         began = time.monotonic()
         await program.start()
-        self._tell(recipe.name, recipe.where, began)
+        self._report(recipe.name, recipe.where, began)
 
     def _prepare(self, recipe: Recipe) -> Program:
         program = Program(recipe, self.directory, self._on_death)
@@ -284,18 +284,18 @@ class Stack:
         self._ports.release()
 
     def _on_death(self, failure: ProgramError) -> None:
-        # What falls over while we stop everything is no news.
+        # While everything is stopped, an end is expected.
         if not self._stopping:
             self._deaths.append(failure)
             self._died.set()
 
-    def _tell(self, name: str, where: str, began: float) -> None:
+    def _report(self, name: str, where: str, began: float) -> None:
         if self._on_started is not None:
             self._on_started(name, where, time.monotonic() - began)
 
 
 async def _all(*work: Coroutine[Any, Any, None]) -> None:
-    """Side by side; the first failure cancels the others and is raised as it is."""
+    """Run all at the same time; the first failure cancels the others and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
             for coroutine in work:

@@ -27,11 +27,20 @@ from sandbox.stack import Stack, StackOptions
 from tests.support.kube import Kube, Refused, administrator
 from tests.support.operators import Operators
 from tests.support.people import People
+from tests.support.real_programs import (
+    pytest_collection_modifyitems,
+    pytest_runtest_protocol,
+    real_programs,
+)
 from tests.support.shared import session_directory, shared_stack
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "real_programs"]
 
 
 @pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> AsyncIterator[Endpoints]:
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, real_programs: None
+) -> AsyncIterator[Endpoints]:
     """The whole stack, one for all workers; every decision of its operator is recorded."""
     directory = session_directory(tmp_path_factory, pytestconfig)
     options = StackOptions(operator_settings={"ROOMKEEPER_RECORD_DIR": str(directory / "record")})
@@ -40,7 +49,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
 
 
 @pytest.fixture(scope="session")
-async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
+async def bare(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
     """A stack without an operator, one for each worker: what a test does to it disturbs nobody."""
     async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
         yield stack.endpoints

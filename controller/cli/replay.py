@@ -1,27 +1,40 @@
-"""`roomkeeper replay`: asks today's planner about every recorded decision, and shows where it decides differently."""
+"""`roomkeeper replay`: recorded decisions, asked again. `loop.record` writes the dumps, `loop.replay` reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
-from controller.errors import RoomkeeperError
-from controller.loop.recipes import RECIPES, Recipes
-from controller.loop.record import Replayed, replay_line
+import typer
 
-
-def replay(path: Path, recipes: Recipes = RECIPES) -> Iterator[Replayed]:
-    """Every dump of the file or directory `path`, planned again. Raises RoomkeeperError where a line is no dump."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    if not files:
-        raise RoomkeeperError(f"{path}: no dumps (*.jsonl) in this directory; make some with `operator --record-dir`")
-    for file in files:
-        for number, line in enumerate(_lines(file), start=1):
-            yield replay_line(f"{file.name}:{number}", line, recipes)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def _lines(file: Path) -> list[bytes]:
-    try:
-        return file.read_bytes().splitlines()
-    except OSError as error:
-        raise RoomkeeperError(f"{file}: cannot be read: {error.strerror}") from error
+@app.command()
+def replay(
+    dump: Annotated[
+        Path,
+        typer.Argument(metavar="DUMP", help="A file of dumps (*.jsonl), or the directory of `operator --record-dir`"),
+    ],
+) -> None:
+    """Ask today's planner about every recorded decision.
+
+    Shows each decision that it takes differently; the exit status is 1 if there is one.
+    """
+    # Its help needs neither the planners nor rich.
+    from rich.console import Console
+
+    from controller.loop.replay import replay as decisions
+
+    console = Console()
+    same = different = 0
+    for result in decisions(dump):
+        if result.is_same:
+            same += 1
+            continue
+        different += 1
+        console.print(f"[bold]{result.source}[/]  {result.key}  at {result.now}")
+        console.print("  recorded:", result.recorded)
+        console.print("  today:   ", result.planned)
+    console.print(f"{same + different} decisions replayed: {same} the same, {different} different")
+    raise typer.Exit(1 if different else 0)

@@ -1,25 +1,24 @@
-"""Dumps of what a planner was given and what it decided (`operator --record-dir`), and how one is asked again.
+"""Dumps of what a planner was given and what it decided (`operator --record-dir`).
 
 A dump is one line of JSON: kind, key, desired, observed, now, plan. Since planners are pure, a dump from a user's
 cluster becomes a test fixture as it is. Tokens and secrets are in no observation, so they are in no dump. Neighbors:
-`loop.reconcile` records, `cli.replay` reads the files and shows what differs.
+`loop.reconcile` records, `loop.replay` asks the planner again.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from controller.api.meta import Resource
-from controller.errors import RoomkeeperError
 from controller.loop.key import Key
 from controller.loop.recipes import Recipe, Recipes
 from controller.plan.step import Plan
@@ -42,7 +41,7 @@ class Recorder:
             "key": str(key),
             "now": now.isoformat(),
             "desired": desired.manifest(),
-            "observed": _adapter(self._recipes[key.kind]).dump_python(seen, mode="json"),
+            "observed": adapter(self._recipes[key.kind]).dump_python(seen, mode="json"),
             "plan": plan_as_json(plan),
         }
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{key.kind}-{key.namespace}-{key.name}"[:200])
@@ -52,36 +51,6 @@ class Recorder:
         except OSError as error:
             # An aid to debugging must not decide anything.
             log.warning("a decision could not be recorded", key=str(key), why=error.strerror)
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """One dump asked again."""
-
-    source: str
-    key: str
-    now: str
-    recorded: dict[str, Any]
-    planned: dict[str, Any]
-
-    @property
-    def is_same(self) -> bool:
-        """Whether today's planner decides as the one that was recorded."""
-        return self.recorded == self.planned
-
-
-def replay_line(source: str, line: bytes, recipes: Recipes) -> Replayed:
-    """Ask today's planner about one dump. Raises RoomkeeperError where `line`, named by `source`, is no dump."""
-    by_name = {recipe.kind.kind: recipe for recipe in recipes.values()}
-    try:
-        dump = orjson.loads(line)
-        now = datetime.fromisoformat(dump["now"])
-        recipe = by_name[dump["kind"]]
-        desired = recipe.model.model_validate(dump["desired"])
-        plan = recipe.plan(desired, _adapter(recipe).validate_python(dump["observed"]), now)
-        return Replayed(source, dump["key"], dump["now"], dump["plan"], plan_as_json(plan))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError) as error:
-        raise RoomkeeperError(f"{source}: is not a dump of this version: {error}") from error
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -95,7 +64,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 
 @functools.cache
-def _adapter(recipe: Recipe[Any, Any, Any]) -> TypeAdapter[Any]:
+def adapter(recipe: Recipe[Any, Any, Any]) -> TypeAdapter[Any]:
+    """Writes and reads what is seen of one kind."""
     return TypeAdapter(recipe.seen)
 
 

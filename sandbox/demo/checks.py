@@ -1,6 +1,6 @@
-"""Waiting until the world is as a step expects it, and the sentence for what was seen instead.
+"""Waits until the world is as a step expects it, and reports what was seen instead.
 
-A probe looks once and answers with what contradicts the expectation, or None if nothing does.
+A probe looks once. It returns what contradicts the expectation, or None if nothing does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LOOK_AGAIN_SECONDS = 0.005
 
 
 class StepFailed(SandboxError):
-    """A step was not verified: `expected` says what should have been seen, `seen` what was."""
+    """A step was not verified: `expected` is what should have been seen, `seen` is what was seen."""
 
     def __init__(self, expected: str, seen: str) -> None:
         super().__init__(f"expected {expected}; seen: {seen}")
@@ -27,7 +27,10 @@ class StepFailed(SandboxError):
 
 
 async def until(expected: str, probe: Probe, *, timeout: float = _PATIENCE_SECONDS) -> float:
-    """Look again and again until the probe has nothing to say; the (monotonic) moment at which it had not."""
+    """Call the probe until it finds no contradiction; returns that (monotonic) moment.
+
+    Raises StepFailed after `timeout` seconds.
+    """
     deadline = time.monotonic() + timeout
     while True:
         contradiction = await probe()
@@ -40,6 +43,6 @@ async def until(expected: str, probe: Probe, *, timeout: float = _PATIENCE_SECON
 
 
 def require(holds: bool, expected: str, seen: object) -> None:
-    """What needs no waiting."""
+    """Check what needs no waiting. Raises StepFailed unless it holds."""
     if not holds:
         raise StepFailed(expected, str(seen))

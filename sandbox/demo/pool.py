@@ -1,6 +1,6 @@
-"""The part of the story that needs no hands: a matchmaker pairs who waits, tokens come by Redis, a signal ends it.
+"""The automatic part of the story: a matchmaker pairs users, tokens come through Redis, and a signal ends the call.
 
-`story` has left alice and bob in the queue; the matchmaker is the one of `examples/matchmaker`.
+It begins with alice and bob in the queue, as `story` has left them. The matchmaker is that of `examples/matchmaker`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sandbox.demo.checks import StepFailed, require, until
-from sandbox.demo.story import Step, Told
+from sandbox.demo.story import Step, Verified
 from sandbox.demo.watch import Body
 from sandbox.demo.world import World
 from sandbox.errors import JoinError
@@ -25,14 +25,14 @@ _NOTICES = ("type", "reason", "notice", "state")
 
 @dataclass
 class PoolStory:
-    """The steps in order; what one leaves for the next is kept here."""
+    """The steps in order, and the state that one leaves for the next."""
 
     world: World
     match: Body = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)
 
     def steps(self) -> tuple[Step, ...]:
-        """Each with the line that names it."""
+        """All steps, each with its title."""
         return (
             ("a matchmaker looks at the queue", self.pair),
             ("both join, with tokens from Redis", self.join),
@@ -44,7 +44,7 @@ class PoolStory:
     def _name(self) -> str:
         return str(self.match["metadata"]["name"])
 
-    async def pair(self) -> Told:
+    async def pair(self) -> Verified:
         world, mark = self.world, self.world.matches.mark
         arguments = ("--cluster-id", world.endpoints.cluster_id, "--once")
         shown = "python -m examples.matchmaker --once"
@@ -57,9 +57,9 @@ class PoolStory:
             after=mark,
         )
         self.match = ready.body
-        return Told("Ready", ready.at - created.at, (f"$ {shown}\n{said}",) if said else ())
+        return Verified("Ready", ready.at - created.at, (f"$ {shown}\n{said}",) if said else ())
 
-    async def join(self) -> Told:
+    async def join(self) -> Verified:
         world, uid = self.world, self.match["metadata"]["uid"]
         for user_id in _USERS:
             entry = json.loads(await world.gateway.tokens(uid, user_id) or "{}")
@@ -71,9 +71,9 @@ class PoolStory:
         except (JoinError, RuntimeError, TimeoutError) as error:
             raise StepFailed("both people to get into the room", str(error)) from error
         in_call = await until("alice and bob to be IN_CALL in Redis", lambda: self._states("IN_CALL", "IN_CALL"))
-        return Told("users IN_CALL", in_call - began)
+        return Verified("users IN_CALL", in_call - began)
 
-    async def hang_up(self) -> Told:
+    async def hang_up(self) -> Verified:
         world, mark, keys = self.world, self.world.matches.mark, self.world.gateway.keys
         signal = {"type": "end", "user": "bob", "match": self.match["metadata"]["uid"]}
         began = time.monotonic()
@@ -87,18 +87,18 @@ class PoolStory:
         end = ended.body["status"]["end"]
         require((end["reason"], end["initiator"]) == ("Ended", "bob"), "bob to have ended the call", end)
         notices = cast("list[tuple[str, dict[str, str]]]", await world.redis.xrevrange(keys.notify("alice"), count=2))
-        told = [" ".join(f"{name}={entry[name]!r}" for name in _NOTICES if entry.get(name)) for _, entry in notices]
-        require(any("type='ended'" in text for text in told), "notify:alice to tell that the call has ended", told)
+        sent = [" ".join(f"{name}={entry[name]!r}" for name in _NOTICES if entry.get(name)) for _, entry in notices]
+        require(any("type='ended'" in text for text in sent), "notify:alice to say that the call has ended", sent)
         for person in self.people:
             await person.stop()
-        shown = "\n".join(["$ redis-cli XREVRANGE notify:alice + - COUNT 2", *told])
-        return Told("alice WAITING, bob IDLE", at - began, (shown,))
+        shown = "\n".join(["$ redis-cli XREVRANGE notify:alice + - COUNT 2", *sent])
+        return Verified("alice WAITING, bob IDLE", at - began, (shown,))
 
-    async def delete(self) -> Told:
+    async def delete(self) -> Verified:
         world, mark, began = self.world, self.world.matches.mark, time.monotonic()
         await world.kubectl("delete", "match", self._name)
         gone = await world.matches.find(f"Match {self._name} to be gone", lambda s: s.type == "DELETED", after=mark)
-        return Told("gone", gone.at - began)
+        return Verified("gone", gone.at - began)
 
     async def _states(self, alice: str, bob: str) -> str | None:
         states = await self.world.states(*_USERS)

@@ -1,6 +1,6 @@
-"""Sets everything up, tells the story, and leaves nothing running.
+"""Sets everything up, runs the story, and leaves nothing running.
 
-Exit status: 0 only if each step was verified; 1 if one was not, or if something died; 130 after Ctrl-C or SIGTERM.
+Exit status: 0 only if each step was verified; 1 if a step failed or a program died; 130 after Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from sandbox.demo.checks import StepFailed, require
 from sandbox.demo.pool import PoolStory
 from sandbox.demo.screen import Screen
-from sandbox.demo.story import Story, Told
+from sandbox.demo.story import Story, Verified
 from sandbox.demo.world import UNANSWERED, open_world
 from sandbox.errors import SandboxError
 from sandbox.interrupts import terminate_as_interrupt
@@ -31,7 +31,7 @@ EXIT_STATUS_INTERRUPTED = 128 + signal.SIGINT
 
 
 class Demo:
-    """One telling."""
+    """One run of the demo."""
 
     def __init__(self, directory: Path, parts: Mapping[str, Located], screen: Screen) -> None:
         self._parts = parts
@@ -40,13 +40,13 @@ class Demo:
         self._stack = Stack(StackOptions(directory=directory))
 
     async def run(self) -> int:
-        """The exit status."""
+        """Run it; returns the exit status."""
         began = time.monotonic()
         try:
             with self._screen.running("starting Kubernetes' API, LiveKit, Redis and the operator"):
                 await self._stack.start()
             self._screen.done("stack up", f"{len(self._pids())} programs, operator ready", time.monotonic() - began)
-            await self._tell_unless_something_dies()
+            await self._run_story_unless_a_program_dies()
             await self._stop()
         except SandboxError as failure:
             self._screen.failed(self._step, self._explain(failure))
@@ -59,28 +59,28 @@ class Demo:
         )
         return 0
 
-    async def _tell_unless_something_dies(self) -> None:
-        telling = asyncio.create_task(self._tell())
+    async def _run_story_unless_a_program_dies(self) -> None:
+        story = asyncio.create_task(self._run_story())
         death = asyncio.create_task(self._stack.wait_for_death())
         try:
-            await asyncio.wait({telling, death}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({story, death}, return_when=asyncio.FIRST_COMPLETED)
             if death.done():
                 raise death.result()
-            telling.result()
+            story.result()
         finally:
-            for task in (telling, death):
+            for task in (story, death):
                 task.cancel()
-            await asyncio.wait({telling, death})
+            await asyncio.wait({story, death})
 
-    async def _tell(self) -> None:
+    async def _run_story(self) -> None:
         async with open_world(self._stack.endpoints, self._parts["kubectl"].path) as world:
             story = Story(world)
             for what, step in (*story.steps(), *PoolStory(world).steps(), *story.steps_of_a_room()):
                 self._step = what
                 with self._screen.running(what):
-                    told = await _answered(step())
-                self._screen.done(what, told.detail, told.seconds)
-                for text in told.shown:
+                    verified = await _answered(step())
+                self._screen.done(what, verified.detail, verified.seconds)
+                for text in verified.shown:
                     self._screen.show(text)
 
     async def _stop(self) -> None:
@@ -104,14 +104,16 @@ class Demo:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit status."""
+    """Run the demo with the arguments of a command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description="A call on real programs, verified.")
-    parser.add_argument("--dir", type=Path, default=DEMO_DIRECTORY, help="where logs and files of the stack go")
+    parser.add_argument(
+        "--dir", type=Path, default=DEMO_DIRECTORY, help="directory for the logs and files of its stack"
+    )
     return tell(parser.parse_args(arguments).dir)
 
 
 def tell(directory: Path) -> int:
-    """The same, for other command lines."""
+    """Run the demo in a directory; returns the exit status."""
     screen = Screen()
     try:
         with terminate_as_interrupt():
@@ -127,17 +129,17 @@ def tell(directory: Path) -> int:
 
 
 async def _until_interrupted(directory: Path, parts: Mapping[str, Located], screen: Screen) -> int:
-    telling = asyncio.ensure_future(Demo(directory, parts, screen).run())
+    story = asyncio.ensure_future(Demo(directory, parts, screen).run())
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, telling.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, story.cancel)
     try:
-        return await telling
+        return await story
     except asyncio.CancelledError:
         print("roomkeeper demo: interrupted; everything was stopped", file=sys.stderr)
         return EXIT_STATUS_INTERRUPTED
 
 
-async def _answered(step: Awaitable[Told]) -> Told:
+async def _answered(step: Awaitable[Verified]) -> Verified:
     try:
         return await step
     except UNANSWERED as error:

@@ -1,4 +1,4 @@
-"""How the demo looks: one line per verified step; on a terminal with colours and a spinner, plain lines in a pipe."""
+"""How the demo looks: one line per verified step; on a terminal with colors and a spinner, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Screen:
     """Writes to stdout."""
 
     def __init__(self) -> None:
-        # A terminal that knows no ticks gets question marks rather than a traceback.
+        # A terminal that cannot show the ticks gets question marks, not a traceback.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
         self._console = Console(highlight=False, soft_wrap=True)
 
     def title(self, name: str, beside: str) -> None:
-        """The first line."""
+        """Write the first line."""
         gap = max(2, _WIDTH - cell_len(name) - cell_len(beside))
         self._console.print(Text.assemble((name, "bold"), " " * gap, (beside, "dim")))
 
     @contextmanager
     def running(self, what: str) -> Iterator[None]:
-        """A spinner for as long as the step takes."""
+        """Show a spinner while the step runs."""
         if not self._console.is_terminal:
             yield
             return
@@ -46,7 +46,7 @@ class Screen:
             yield
 
     def done(self, what: str, detail: str, seconds: float) -> None:
-        """A step that was verified."""
+        """Write the line of a verified step."""
         time = show_seconds(seconds)
         free = _DETAIL_WIDTH + _TIME_WIDTH - cell_len(detail) - cell_len(time)
         line = Text("  ")
@@ -57,13 +57,13 @@ class Screen:
         self._console.print(line)
 
     def show(self, text: str) -> None:
-        """What a user would see: `kubectl` and what it prints."""
+        """Write what a user would see: a command and its output."""
         for line in text.splitlines():
             style = "bold dim" if line.startswith("$ ") else "dim"
             self._console.print(Text(" " * _INDENT + line, style))
 
     def failed(self, what: str, lines: list[tuple[str, str]]) -> None:
-        """A step that was not: its name, and what there is to know, as (label, text)."""
+        """Write the lines of a failed step: its title, and the details as (label, text)."""
         self._console.print(Text.assemble("  ", ("✗ ", "bold red"), (what, "bold")))
         for label, text in lines:
             first, *rest = text.splitlines() or [""]
@@ -72,7 +72,7 @@ class Screen:
                 self._console.print(Text(" " * (_INDENT + 10) + line))
 
     def close(self, text: str, after: str = "") -> None:
-        """The last line."""
+        """Write the last line."""
         self._console.print(Text.assemble((text, "bold"), after))
 
 

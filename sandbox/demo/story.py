@@ -1,7 +1,7 @@
-"""The story, step by step: what somebody does, and what must then be seen in Kubernetes, LiveKit and Redis.
+"""The story, step by step: what a user does, and what must then be seen in Kubernetes, LiveKit and Redis.
 
-A step returns a `Told`, or raises StepFailed. Where the watch tells of the deed, its seconds run from there until the
-effect was seen, and leave out what `kubectl` takes to start.
+A step returns a `Verified`, or raises StepFailed. Where the watch shows the action itself, the seconds of the step
+count from there to its effect, so they do not include the start of `kubectl`.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ _ROOM = "lobby"
 _MATCH_FILE = "examples/match.yaml"
 _ROOM_FILE = "examples/room.yaml"
 
-# What stays in Redis whether or not there was a call: the queue and its users, the operator's own, and capped streams.
+# Keys that stay in Redis also without a call: the queue and its users, those of the operator, and capped streams.
 _LASTING = frozenset({"queue", "user:alice", "user:bob", "incarnation", "fence:0", "heartbeats"})
 _STREAMS = ("webhooks:", "events", "disconnects", "signals")
 
 
 @dataclass(frozen=True)
-class Told:
-    """A verified step: what was seen, how long it took, and what a user would see."""
+class Verified:
+    """A verified step: what was seen, how long it took, and what a user would see on the terminal."""
 
     detail: str
     seconds: float
     shown: tuple[str, ...] = ()
 
 
-Step = tuple[str, Callable[[], Awaitable[Told]]]
+Step = tuple[str, Callable[[], Awaitable[Verified]]]
 
 
 @dataclass
 class Story:
-    """The steps in order; what one leaves for the next is kept here."""
+    """The steps in order, and the state that one leaves for the next."""
 
     world: World
     match: Body = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
 
     def steps(self) -> tuple[Step, ...]:
-        """Each with the line that names it."""
+        """All steps, each with its title."""
         apply_match = f"kubectl apply -f {_MATCH_FILE}"
         return (
             ("alice and bob are waiting", self.wait_in_queue),
@@ -64,7 +64,7 @@ class Story:
         )
 
     def steps_of_a_room(self) -> tuple[Step, ...]:
-        """The same for a room that stands by itself."""
+        """The steps of a standing room, each with its title."""
         return (
             (f"kubectl apply -f {_ROOM_FILE}", self.apply_room),
             (f"kubectl delete room {_ROOM}", self.delete_room),
@@ -72,14 +72,14 @@ class Story:
 
     # ---- a call
 
-    async def wait_in_queue(self) -> Told:
+    async def wait_in_queue(self) -> Verified:
         began = time.monotonic()
         for user_id in _USERS:
             await self.world.gateway.enqueue(user_id)
         at = await self._all_waiting()
-        return Told("2 in the queue", at - began)
+        return Verified("2 in the queue", at - began)
 
-    async def apply_match(self) -> Told:
+    async def apply_match(self) -> Verified:
         world, mark = self.world, self.world.matches.mark
         said = await world.kubectl("apply", "-f", _MATCH_FILE)
         created = await world.matches.find(f"Match {_MATCH} to be created", _is("ADDED", _MATCH), after=mark)
@@ -93,10 +93,10 @@ class Story:
         states = await world.states(*_USERS)
         require(set(states.values()) == {"CONNECTING"}, "alice and bob to be CONNECTING in Redis", states)
         queue = await world.queue()
-        require(not queue, "nobody to be left in the queue", queue)
-        return Told("Ready", ready.at - created.at, (f"$ kubectl apply -f {_MATCH_FILE}\n{said}",))
+        require(not queue, "the queue to be empty", queue)
+        return Verified("Ready", ready.at - created.at, (f"$ kubectl apply -f {_MATCH_FILE}\n{said}",))
 
-    async def join(self) -> Told:
+    async def join(self) -> Verified:
         world = self.world
         tokens = await world.tokens(self.match["status"]["tokens"]["secretName"])
         require(set(tokens) == set(_USERS), "the Secret to hold a token for alice and one for bob", sorted(tokens))
@@ -119,9 +119,9 @@ class Story:
         inside = await world.people_in(self._livekit_name)
         require(inside == _USERS, "LiveKit to have alice and bob in the room", inside)
         shown = await self._shown("get matches")
-        return Told("Active, 2/2, users IN_CALL", max(active.at, in_call) - began, shown)
+        return Verified("Active, 2/2, users IN_CALL", max(active.at, in_call) - began, shown)
 
-    async def refuse_third(self) -> Told:
+    async def refuse_third(self) -> Verified:
         world, name = self.world, self._livekit_name
         stranger = await world.person(world.endpoints.livekit_url, world.uninvited_token("mallory", name), "mallory")
         began = time.monotonic()
@@ -133,17 +133,17 @@ class Story:
             raise StepFailed("LiveKit to refuse mallory, since the room is for two", "mallory is in the room")
         await stranger.stop()
         inside = await world.people_in(name)
-        require(inside == _USERS, "alice and bob to be in the room, and nobody else", inside)
+        require(inside == _USERS, "only alice and bob to be in the room", inside)
         match = await world.read("match", _MATCH)
-        require(match["status"]["phase"] == "Active", "the Match to be Active still", match["status"]["phase"])
+        require(match["status"]["phase"] == "Active", "the Match to be still Active", match["status"]["phase"])
         room = match["status"]["room"]["name"]
         await world.rooms.find(
             f"Room {room} to be Occupied by 2",
             lambda seen: _named(seen, room) and seen.body.get("status", {}).get("numParticipants") == 2,
         )
-        return Told("refused, the call goes on", took, await self._shown("get rooms"))
+        return Verified("refused, the call goes on", took, await self._shown("get rooms"))
 
-    async def delete_match(self) -> Told:
+    async def delete_match(self) -> Verified:
         world, mark = self.world, self.world.matches.mark
         said, gone, waiting = await asyncio.gather(
             world.kubectl("delete", "match", _MATCH),
@@ -151,17 +151,17 @@ class Story:
             self._all_waiting(),
         )
         asked = await world.matches.find("the deletion to be seen", _is_being_deleted, after=mark)
-        told = await self._people_were_told()
+        people = await self._people_were_disconnected()
         left = await self._nothing_is_left()
-        shown = (f"$ kubectl delete match {_MATCH}\n{said}", f"{told}\n{left}")
-        return Told("both WAITING again, all clean", max(gone.at, waiting) - asked.at, shown)
+        shown = (f"$ kubectl delete match {_MATCH}\n{said}", f"{people}\n{left}")
+        return Verified("both WAITING again, all clean", max(gone.at, waiting) - asked.at, shown)
 
-    async def skip(self) -> Told:
+    async def skip(self) -> Verified:
         world, mark = self.world, self.world.matches.mark
         patch = '{"spec": {"termination": {"action": "Skip", "initiator": "alice", "reason": "next"}}}'
         await world.kubectl("patch", "match", _MATCH, "--type=merge", "-p", patch)
         asked = await world.matches.find(
-            "the wish to be seen", lambda seen: "termination" in seen.body["spec"], after=mark
+            "the termination to be seen", lambda seen: "termination" in seen.body["spec"], after=mark
         )
         waiting = await self._all_waiting(since=asked.at)
         ended = await world.matches.find(
@@ -171,20 +171,20 @@ class Story:
         require(end["reason"] == "Skipped", "status.end.reason to be Skipped", end)
         finished = condition(ended.body, "Finished")
         require(finished == "True", "condition Finished to be True", finished)
-        await self._people_were_told()
-        return Told("both WAITING again", max(waiting, ended.at) - asked.at, await self._shown("get matches"))
+        await self._people_were_disconnected()
+        return Verified("both WAITING again", max(waiting, ended.at) - asked.at, await self._shown("get matches"))
 
-    async def delete_ended(self) -> Told:
+    async def delete_ended(self) -> Verified:
         began, mark = time.monotonic(), self.world.matches.mark
         await self.world.kubectl("delete", "match", _MATCH)
         gone = await self._gone(mark)
         await self._all_waiting()
         await self._nothing_is_left()
-        return Told("gone; both still WAITING", gone.at - began)
+        return Verified("gone; both still WAITING", gone.at - began)
 
-    # ---- a room that stands by itself
+    # ---- a standing room
 
-    async def apply_room(self) -> Told:
+    async def apply_room(self) -> Verified:
         world, mark = self.world, self.world.rooms.mark
         await world.kubectl("apply", "-f", _ROOM_FILE)
         created = await world.rooms.find(f"Room {_ROOM} to be created", _is("ADDED", _ROOM), after=mark)
@@ -193,15 +193,15 @@ class Story:
         )
         rooms, name = await world.livekit_rooms(), ready.body["status"]["liveKitName"]
         require(rooms == (name,), f"LiveKit to have the room {name} and no other", rooms)
-        return Told("Ready, a standing room", ready.at - created.at, await self._shown("get rooms"))
+        return Verified("Ready, a standing room", ready.at - created.at, await self._shown("get rooms"))
 
-    async def delete_room(self) -> Told:
+    async def delete_room(self) -> Verified:
         world, mark = self.world, self.world.rooms.mark
         await world.kubectl("delete", "room", _ROOM)
         asked = await world.rooms.find("the deletion to be seen", _is_being_deleted, after=mark)
         gone = await world.rooms.find(f"Room {_ROOM} to be gone", _is("DELETED", _ROOM), after=mark)
         await self._nothing_is_left()
-        return Told("all clean", gone.at - asked.at)
+        return Verified("all clean", gone.at - asked.at)
 
     # ---- what must be seen
 
@@ -222,20 +222,20 @@ class Story:
         states = await self.world.states(*_USERS)
         return None if set(states.values()) == {wanted} else str(states)
 
-    async def _people_were_told(self) -> str:
-        """LiveKit said to each that the room was deleted; they are gone."""
+    async def _people_were_disconnected(self) -> str:
+        """Wait until LiveKit has disconnected each person because the room is deleted, and end them."""
         try:
             events = [await person.wait_for("disconnected") for person in self.people.values()]
         except (RuntimeError, TimeoutError) as error:
-            raise StepFailed("LiveKit to tell both people that the room is closed", str(error)) from error
+            raise StepFailed("LiveKit to disconnect both people", str(error)) from error
         for person in self.people.values():
             await person.stop()
         reasons = sorted({event["reason"] for event in events})
-        require(reasons == ["ROOM_DELETED"], "both people to be told ROOM_DELETED", reasons)
-        return "People      both were told by LiveKit: ROOM_DELETED"
+        require(reasons == ["ROOM_DELETED"], "LiveKit to give both people the reason ROOM_DELETED", reasons)
+        return "People      LiveKit has disconnected both: ROOM_DELETED"
 
     async def _nothing_is_left(self) -> str:
-        """Each store is read; what it still has of the call must be on its way out."""
+        """Read each store: nothing of the call is left there, or it expires."""
         world = self.world
         listed = (await world.read("matches,rooms,secrets"))["items"]
         names = [f"{entry['kind']} {entry['metadata']['name']}" for entry in listed]
@@ -244,7 +244,7 @@ class Story:
         require(not rooms, "no room to be left on LiveKit", rooms)
         keys = await world.keys()
         stuck = sorted(name for name, seconds in keys.items() if seconds < 0 and not _may_last(name))
-        require(not stuck, "every key of the call in Redis to carry a time to live", stuck)
+        require(not stuck, "every key of the call in Redis to have a time to live", stuck)
         expiring = sum(seconds >= 0 for seconds in keys.values())
         return (
             "Kubernetes  no Match, Room or Secret is left\n"

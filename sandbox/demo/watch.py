@@ -1,6 +1,6 @@
-"""A watch on one kind, kept apart from the operator's: when did the API server tell of which change?
+"""A watch on one kind, independent of the operator's: it notes when the API server reported which change.
 
-Timings of the story come from here, since a `kubectl` takes longer to start than a Match takes to be Ready.
+The story takes its timings from here, because `kubectl` takes longer to start than a Match takes to become Ready.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sighting:
-    """One event of the watch: ADDED, MODIFIED or DELETED, and the monotonic moment at which it came."""
+    """One event of the watch: ADDED, MODIFIED or DELETED, and the monotonic moment of its arrival."""
 
     at: float
     type: str
@@ -40,7 +40,7 @@ class Sighting:
 
 
 class Watch:
-    """All sightings of one kind in one namespace, from the moment it is entered."""
+    """All sightings of one kind in one namespace, from the start of the block."""
 
     def __init__(self, endpoints: Endpoints, namespace: str, plural: str) -> None:
         self._url = f"{endpoints.server}/apis/roomkeeper.dev/v1alpha1/namespaces/{namespace}/{plural}"
@@ -70,13 +70,13 @@ class Watch:
 
     @property
     def mark(self) -> int:
-        """Sightings so far: `find(after=mark)` looks only at later ones."""
+        """The number of sightings so far: `find(after=mark)` looks only at later ones."""
         return len(self._sightings)
 
     async def find(
         self, what: str, fits: Callable[[Sighting], bool], *, after: int = 0, timeout: float = 15.0
     ) -> Sighting:
-        """The first sighting that fits, past or future; StepFailed tells `what` was waited for."""
+        """The first sighting that fits, past or future. Raises StepFailed with `what` after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout), self._news:
                 while (found := next(filter(fits, self._sightings[after:]), None)) is None:
@@ -84,7 +84,7 @@ class Watch:
                 return found
         except TimeoutError:
             last = self._sightings[-1] if self._sightings[after:] else None
-            seen = describe(last.body) if last else f"nothing was told of any {self._plural}"
+            seen = describe(last.body) if last else f"no change of any {self._plural}"
             raise StepFailed(what, f"{seen} (after {timeout:.0f} s)") from None
 
     async def _read(self, answer: aiohttp.ClientResponse) -> None:
@@ -97,13 +97,13 @@ class Watch:
 
 
 def condition(body: Body, kind: str) -> str:
-    """The status of a condition: True, False, Unknown, or nothing."""
+    """The status of a condition: True, False, Unknown, or empty if it is not set."""
     conditions = body.get("status", {}).get("conditions", [])
     return next((str(entry["status"]) for entry in conditions if entry["type"] == kind), "")
 
 
 def describe(body: Body) -> str:
-    """An object in one line: its phase, and what its conditions complain about."""
+    """An object in one line: its phase, and the conditions that are not as they should be."""
     status = body.get("status", {})
     troubles = [
         f"{entry['type']} {entry['status']}: {entry.get('message', '')}"

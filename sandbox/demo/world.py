@@ -1,6 +1,6 @@
-"""The hands and eyes of the story: kubectl, people, and a real read of each store.
+"""What the story acts and looks with: kubectl, people, and a real read of each store.
 
-Nothing here asks the operator: what it says is checked against Kubernetes, LiveKit and Redis themselves.
+It never asks the operator: what the operator reports is checked against Kubernetes, LiveKit and Redis themselves.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from controller.errors import BackendError
 from sandbox.demo.checks import StepFailed
 from sandbox.demo.watch import Watch
 from sandbox.endpoints import Endpoints
+from sandbox.launch import launched
 from sandbox.people import Person
 from sandbox.source import ROOT
 
 NAMESPACE = "default"
 UNANSWERED = (BackendError, RedisError, aiohttp.ClientError, api.TwirpError, OSError)
-"""What a read raises that a store did not answer."""
+"""What a read raises if a store does not answer."""
 
 _COMMAND_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything of one running stack that the story touches."""
+    """All parts of one running stack that the story uses."""
 
     endpoints: Endpoints
     kubectl_path: Path
@@ -55,13 +56,16 @@ class World:
     # ---- Kubernetes
 
     async def kubectl(self, *arguments: str) -> str:
-        """What kubectl prints; StepFailed if it fails."""
+        """Run kubectl; returns its output. Raises StepFailed if it fails."""
         return await self.command(f"kubectl {' '.join(arguments)}", str(self.kubectl_path), *arguments)
 
     async def command(self, shown: str, *words: str) -> str:
-        """What a program prints that finds Kubernetes and Redis in its environment; `shown` is how people call it."""
+        """Run a program that finds Kubernetes and Redis in its environment; returns its output.
+
+        `shown` is the command as users would type it. Raises StepFailed if it fails or does not end.
+        """
         process = await asyncio.create_subprocess_exec(
-            *words,
+            *launched(words),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -90,7 +94,7 @@ class World:
         return json.loads(await self.kubectl("get", *arguments, "-o", "json"))
 
     async def tokens(self, secret_name: str) -> dict[str, dict[str, str]]:
-        """Per identity what its client joins with: {token, url, room, …}, from the Match's Secret."""
+        """What each identity joins with, from the Secret of the Match: {token, url, room, …}."""
         secret = await self.read("secret", secret_name)
         tokens: dict[str, dict[str, str]] = json.loads(base64.b64decode(secret["data"][TOKENS_KEY]))
         return tokens
@@ -108,29 +112,29 @@ class World:
         return tuple(sorted(participant.identity for participant in answer.participants))
 
     def uninvited_token(self, identity: str, livekit_name: str) -> str:
-        """A token as good as any, for somebody whom nobody invited."""
+        """A valid token for a person who does not belong to the call."""
         endpoints = self.endpoints
         token = api.AccessToken(endpoints.livekit_api_key, endpoints.livekit_api_secret)
         grants = api.VideoGrants(room_join=True, room=livekit_name)
         return token.with_identity(identity).with_grants(grants).with_ttl(timedelta(minutes=1)).to_jwt()
 
     async def person(self, url: str, token: str, identity: str) -> Person:
-        """Somebody who is gone at the latest when the story is over."""
+        """A simulated person, who ends with the story at the latest."""
         return await self.people.enter_async_context(Person(url, token, identity=identity))
 
     # ---- Redis
 
     async def states(self, *user_ids: str) -> dict[str, str]:
-        """Users by their states, as a gateway sees them."""
+        """The states of users, as a gateway sees them."""
         users = await asyncio.gather(*(self.gateway.user(user_id) for user_id in user_ids))
         return {user_id: user.state.value if user else "unknown" for user_id, user in zip(user_ids, users, strict=True)}
 
     async def queue(self) -> tuple[str, ...]:
-        """Who waits, the longest waiting first."""
+        """The users in the queue, the one who has waited longest first."""
         return tuple(user_id for user_id, _ in await self.gateway.waiting())
 
     async def keys(self) -> dict[str, int]:
-        """Every key of the pool without its prefix, and the seconds it has left; -1 for one that stays."""
+        """Every key of the pool without its prefix, with the seconds until it expires; -1 if it does not."""
         prefix = self.gateway.keys.prefix
         names = [str(name) async for name in self.redis.scan_iter(count=1000)]
         times = await asyncio.gather(*(self.redis.ttl(name) for name in names))
@@ -139,7 +143,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def open_world(endpoints: Endpoints, kubectl: Path) -> AsyncIterator[World]:
-    """A world whose watches run, and which nobody haunts afterwards."""
+    """A world with running watches. At the end of the block, everything that it opened is closed."""
     pool = Redis.from_url(endpoints.redis_url)
     plain = PlainRedis.from_url(endpoints.redis_url, decode_responses=True)
     async with contextlib.AsyncExitStack() as stack:

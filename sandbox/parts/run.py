@@ -27,10 +27,10 @@ def run_with_progress(
     cwd: Path,
     progress: Progress,
 ) -> float:
-    """Run it to its end and return the seconds it took; BuildError if it fails."""
+    """Run the command to its end; returns the seconds that it took. Raises BuildError if it fails."""
     began = time.monotonic()
     with log.open("wb") as output:
-        # A session of its own: on Ctrl-C we end the command with all its children, in our order.
+        # A session of its own: at Ctrl-C we kill the command with all its children.
         process = subprocess.Popen(
             launched(command),
             stdin=subprocess.DEVNULL,

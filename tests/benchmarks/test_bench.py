@@ -8,15 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.figures import Measure
+from sandbox.launch import launched
 from sandbox.source import ROOT
+
+pytestmark = pytest.mark.usefixtures("real_programs")
 
 
 async def bench(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, Any]]]:
     """What a run says, and the entries of what it writes."""
     output = tmp_path / "bench.json"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks", "--quick", *arguments, "--output", str(output)),
+        *launched((sys.executable, "-m", "benchmarks", "--quick", *arguments, "--output", str(output))),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

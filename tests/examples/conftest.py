@@ -1,4 +1,4 @@
-"""A Valkey for the tests without a cluster, and for those with one the world of the whole stack."""
+"""A Valkey for the tests without a cluster, and the world of the whole stack for those with one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(real_programs: None) -> Iterator[Server]:
     """One Valkey for all pools."""
     with running(programs()["valkey"]) as started:
         yield started
@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def pools(server: Server) -> Iterator[Callable[[], Pool]]:
-    """Makes clients of one pool that is empty at first: several matchmakers see the same."""
+    """Makes clients of one pool, which is empty at first; all of them see the same users."""
     namespace = f"examples-{os.getpid()}-{next(_numbers)}"
     made: list[Pool] = []
 
@@ -48,6 +48,6 @@ def pool(pools: Callable[[], Pool]) -> Pool:
 
 @pytest.fixture
 def raw(server: Server) -> Iterator[redis_py.Redis]:
-    """Redis past the example's calls."""
+    """A plain client of the same Redis."""
     with redis_py.Redis.from_url(server.url, decode_responses=True) as client:
         yield client

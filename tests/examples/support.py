@@ -1,4 +1,4 @@
-"""What the tests of the matchmaker share: people in a queue, a cluster in memory, and the matchmaker as a process."""
+"""What the tests of the matchmaker share: users in a queue, a cluster in memory, and the matchmaker as a process."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ Body = dict[str, Any]
 
 
 def enqueue(pool: Pool, *ids: str) -> None:
-    """Let them wait."""
+    """Put users into the queue."""
     for user_id in ids:
         answer = pool.enqueue(user_id)
         assert answer[0] == "OK", answer
 
 
 def crowd(raw: redis_py.Redis, pool: Pool, ids: Iterable[str], *, since_ms: int = 1000) -> None:
-    """Let many wait at once, each a millisecond after the other."""
+    """Put many users into the queue at once, each a millisecond after the other."""
     places = {user_id: since_ms + number for number, user_id in enumerate(ids)}
     raw.zadd(f"{pool.prefix}queue", places)
 
 
 def meet(raw: redis_py.Redis, pool: Pool, one: str, other: str, *, seconds_ago: float = 1) -> None:
-    """They had a call a short while ago."""
+    """Record that two users had a call a short while ago."""
     at_ms = round((time.time() - seconds_ago) * 1000)
     raw.zadd(f"{pool.prefix}recent:{one}", {other: at_ms})
     raw.zadd(f"{pool.prefix}recent:{other}", {one: at_ms})
 
 
 class Cluster:
-    """An API server in memory that knows names: `trouble` is what it answers with instead, if anything."""
+    """An API server in memory that knows names. If `trouble` is set, it answers with that."""
 
     def __init__(self) -> None:
         self.matches: dict[str, Body] = {}
@@ -51,13 +51,13 @@ class Cluster:
         self.calls = 0
 
     def pairs(self) -> set[frozenset[str]]:
-        """Who is to talk to whom."""
+        """The pairs of identities of all Matches."""
         return {
             frozenset(person["identity"] for person in match["spec"]["participants"]) for match in self.matches.values()
         }
 
     def end(self, name: str, reason: str = "Failed") -> None:
-        """The Match is over."""
+        """Set the end of a Match."""
         self.matches[name]["status"] = {"end": {"reason": reason}}
 
     # The calls of CustomObjectsApi that the example makes
@@ -83,7 +83,7 @@ class Cluster:
 
 
 class Process:
-    """A module of the example, run as its readers would run it."""
+    """A module of the example, started as its readers would start it."""
 
     def __init__(self, module: str, arguments: Iterable[str], environment: Mapping[str, str], log: Path) -> None:
         self._log = log
@@ -99,7 +99,7 @@ class Process:
 
     @property
     def log(self) -> str:
-        """All that it has told."""
+        """All of its output."""
         return self._log.read_text()
 
     @property
@@ -107,11 +107,11 @@ class Process:
         return self._process.poll() is None
 
     def wait(self, timeout_seconds: float = 20.0) -> int:
-        """Its exit status, once it has ended by itself."""
+        """Wait until it ends by itself; returns the exit status."""
         return self._process.wait(timeout_seconds)
 
     def end(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 20.0) -> int:
-        """Send a signal and wait for the end; the exit status."""
+        """Send a signal and wait for the end; returns the exit status."""
         if self.running:
             os.kill(self._process.pid, number)
         try:

@@ -217,6 +217,7 @@ async def test_many_matchmakers_at_once_pair_everybody_exactly_once(
     assert set().union(*cluster.pairs()) == set(ids)
 
 
+@pytest.mark.usefixtures("real_programs")
 async def test_it_goes_on_when_redis_is_back(make: Callable[..., Matchmaker], cluster: Cluster) -> None:
     with running(programs()["valkey"]) as server:
         pool = Pool(server.url, cluster_id="test", namespace="calls")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.api.names import API_VERSION, FINALIZER
-from controller.cli.replay import replay
+from controller.loop.replay import replay
 from sandbox.endpoints import Endpoints
 from tests.loop.bells import BELL, CRD, WITH_BELLS
 from tests.support.kube import Kube, Refused

@@ -11,13 +11,13 @@ import pytest
 from controller.api import names
 from controller.api.match import Match
 from controller.api.room import Room
-from controller.cli.replay import replay
 from controller.errors import RoomkeeperError
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.room import RoomSeen
 from controller.loop.key import Key
 from controller.loop.recipes import RECIPES
 from controller.loop.record import Recorder
+from controller.loop.replay import replay
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from tests import values as b

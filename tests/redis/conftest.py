@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session", params=sorted(programs()))
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, real_programs: None) -> Iterator[Server]:
     """One running server of each kind."""
     with running(programs()[request.param]) as started:
         yield started

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import redis as redis_py
 
+from sandbox.launch import launched
+
 _START_SECONDS = 10.0
 
 
@@ -45,7 +47,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(launched(self._command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
         with redis_py.Redis.from_url(self.url) as client:
             while True:

@@ -31,7 +31,7 @@ CANARY = "canary-c0ffee"
 
 
 @pytest.fixture(scope="module", params=sorted(programs()))
-def own(request: pytest.FixtureRequest) -> Iterator[Server]:
+def own(request: pytest.FixtureRequest, real_programs: None) -> Iterator[Server]:
     """A server that the tests of this module may ill-treat."""
     with running(programs()[request.param]) as server:
         yield server

@@ -1,4 +1,4 @@
-"""What the tests of the sandbox share: one real stack, and a look at what a stack leaves behind."""
+"""What the tests of the sandbox share: one real stack."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from sandbox.stack import Stack, StackOptions
 from tests.sandbox.support import TINY_MANIFESTS
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "real_parts: runs the real programs that `make parts` builds")
-
-
 @pytest.fixture(scope="session")
-async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def shared_stack(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Stack]:
     """A stack without the operator; tests leave its programs running."""
     folder = tmp_path_factory.mktemp("stack")
     manifests = folder / "manifests"

@@ -1,4 +1,4 @@
-"""Helpers: starting `sandbox up` as people do, and looking at what is left of it."""
+"""Starts `sandbox up` as users do, and looks for what is left of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from sandbox.launch import launched
 from sandbox.source import ROOT
 
 TINY_MANIFESTS = """
@@ -32,7 +33,7 @@ class Up:
         self._output = directory.parent / f"{directory.name}.out"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sandbox", "up", "--no-operator", "--dir", str(directory), *options],
+                launched((sys.executable, "-m", "sandbox", "up", "--no-operator", "--dir", str(directory), *options)),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -55,7 +56,7 @@ class Up:
         return {name: psutil.Process(pid) for name, pid in pids.items()}
 
     def end(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 8.0) -> int:
-        """Send a signal; the exit status. Whatever happens, nothing of it outlives the test."""
+        """Send a signal and wait for the end; returns the exit status. Its programs end in any case."""
         children = self.process_tree()
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -86,7 +87,7 @@ def is_listening(port: int) -> bool:
 
 
 def leftovers(directory: Path) -> list[str]:
-    """Command lines of living processes that have to do with a directory."""
+    """The command lines of living processes that contain the path of a directory."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -99,6 +100,6 @@ def leftovers(directory: Path) -> list[str]:
 
 
 def gone(processes: list[psutil.Process], timeout_seconds: float = 3.0) -> bool:
-    """Have all of them ended (by themselves, soon)?"""
+    """Whether all processes end by themselves within the timeout."""
     _, alive = psutil.wait_procs(processes, timeout=timeout_seconds)
     return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)

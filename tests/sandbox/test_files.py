@@ -1,4 +1,4 @@
-"""env files, the sandbox's directory, and ports: what several sandboxes and killed ones may leave."""
+"""env files, the directory of a sandbox, and ports: several sandboxes at once, and what killed ones leave."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from sandbox import envfile
 from sandbox.directory import Directory, is_alive
 from sandbox.endpoints import load_endpoints
 from sandbox.errors import DirectoryInUseError, NotRunningError
+from sandbox.launch import launched
 from sandbox.ports import PortLocks
-from sandbox.source import ROOT
 
 HARMLESS = st.text("abcXYZ0189_@%+=:,./-", max_size=40)
 KEYS = st.from_regex(r"\A[A-Z_][A-Z0-9_]{0,20}\Z")
@@ -70,7 +69,7 @@ def test_a_path_with_a_space_gets_a_name_without(tmp_path: Path) -> None:
     assert not alias.is_symlink()
 
 
-def test_a_killed_sandbox_s_alias_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_the_alias_of_a_killed_sandbox_is_removed_by_the_next_one(tmp_path: Path) -> None:
     first = Directory(tmp_path / "a b")
     first.take()
     alias = first.safe_path
@@ -90,7 +89,7 @@ def test_a_directory_in_use_is_refused(directory: Directory) -> None:
     assert is_alive(directory.path)
 
 
-def test_a_directory_can_be_taken_again_and_begins_anew(directory: Directory) -> None:
+def test_a_directory_can_be_taken_again_and_is_emptied_of_old_files(directory: Directory) -> None:
     (directory.path / "logs" / "old.log").touch()
     (directory.path / "notes.txt").write_text("not ours")
     directory.release()
@@ -102,7 +101,7 @@ def test_a_directory_can_be_taken_again_and_begins_anew(directory: Directory) ->
     again.release()
 
 
-def test_somebody_else_s_files_are_not_touched(tmp_path: Path) -> None:
+def test_files_of_others_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text("precious")
     with pytest.raises(DirectoryInUseError, match="has a kubeconfig that is not a sandbox's"):
         Directory(tmp_path).take()
@@ -110,8 +109,8 @@ def test_somebody_else_s_files_are_not_touched(tmp_path: Path) -> None:
 
 
 def test_programs_of_a_killed_sandbox_are_ended(directory: Directory) -> None:
-    orphan = subprocess.Popen(["sh", "-c", "sleep 60; :", str(directory.path / "x")], start_new_session=True)
-    stranger = subprocess.Popen(["sleep", "60"])
+    orphan = subprocess.Popen(launched(["sh", "-c", "sleep 60; :", str(directory.path / "x")]), start_new_session=True)
+    stranger = subprocess.Popen(launched(["sleep", "60"]))
     try:
         directory.note_pid("orphan", orphan.pid)
         directory.note_pid("stranger", stranger.pid)
@@ -129,7 +128,7 @@ def test_programs_of_a_killed_sandbox_are_ended(directory: Directory) -> None:
         stranger.wait()
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DirectoryInUseError, match="cannot be a directory: File exists"):
         Directory(tmp_path / "file").take()
@@ -140,7 +139,7 @@ def test_secrets_are_readable_by_their_owner_only(directory: Directory) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_attaching_to_nothing_says_so(tmp_path: Path) -> None:
+def test_attaching_without_a_running_sandbox_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotRunningError, match="no sandbox is running"):
         load_endpoints(tmp_path)
 
@@ -167,23 +166,3 @@ def test_an_occupied_port_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sandbox.ports.random.randint", lambda _first, _last: next(choices))
         assert locks.take() == free
     locks.release()
-
-
-def test_the_launcher_starts_nothing_without_its_parent() -> None:
-    launch = ROOT / "sandbox" / "launch.py"
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", str(launch), "1", "echo", "started"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode != 0
-    assert "its parent is gone" in answer.stderr
-    assert not answer.stdout
-
-
-def test_a_program_that_is_not_there_is_named() -> None:
-    launch = ROOT / "sandbox" / "launch.py"
-    command = [sys.executable, "-I", "-S", str(launch), str(os.getpid()), "/nowhere/etcd"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.stderr.strip() == "/nowhere/etcd could not be started: No such file or directory"

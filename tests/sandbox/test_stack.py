@@ -1,4 +1,4 @@
-"""The stack as a library: retries, single programs, failures half-way, simulated people."""
+"""The stack as a library: retries, single programs, failures during the start, simulated people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sandbox.stack import Stack, StackOptions
 from tests.sandbox.support import TINY_MANIFESTS, is_listening, leftovers
 
 # One worker runs them all: they share a stack.
-pytestmark = [pytest.mark.real_parts, pytest.mark.xdist_group("sandbox-stack")]
+pytestmark = [pytest.mark.usefixtures("real_programs"), pytest.mark.xdist_group("sandbox-stack")]
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def test_programs_are_killed_and_started_again(shared_stack: Stack) -> Non
     assert int(noted.read_text()) == shared_stack.pid("livekit-server")
 
 
-async def test_people_meet_and_leave_in_their_ways(shared_stack: Stack, rooms: api.LiveKitAPI) -> None:
+async def test_people_meet_and_leave_in_each_way(shared_stack: Stack, rooms: api.LiveKitAPI) -> None:
     await rooms.room.create_room(api.CreateRoomRequest(name="meeting", max_participants=2))
     async with (
         person(shared_stack, "alice", "meeting") as alice,
@@ -108,7 +108,9 @@ async def test_people_meet_and_leave_in_their_ways(shared_stack: Stack, rooms: a
         assert (await bob.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
 
 
-async def test_a_killed_person_says_no_goodbye(shared_stack: Stack, rooms: api.LiveKitAPI) -> None:
+async def test_livekit_still_lists_a_person_whose_process_was_killed(
+    shared_stack: Stack, rooms: api.LiveKitAPI
+) -> None:
     await rooms.room.create_room(api.CreateRoomRequest(name="crash"))
     async with person(shared_stack, "dan", "crash") as dan:
         await dan.join()

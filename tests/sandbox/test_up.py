@@ -1,4 +1,4 @@
-"""`sandbox up` on the real programs: what it tells, and that nothing of it is left, however it ends."""
+"""`sandbox up` on the real programs: what it shows, and that nothing of it is left after any kind of end."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sandbox.endpoints import load_endpoints
 from sandbox.parts import locate
 from tests.sandbox.support import Up, gone, is_listening, leftovers, listening_ports
 
-pytestmark = pytest.mark.real_parts
+pytestmark = pytest.mark.usefixtures("real_programs")
 
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "redis-server", "livekit-server"}
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """Starts `sandbox up`, and ends what a failed test leaves."""
+    """Starts `sandbox up`; at the end of the test all of them end."""
     started: list[Up] = []
 
     def start(name: str, *options: str) -> Up:
@@ -38,7 +38,7 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         sandbox.end(signal.SIGKILL)
 
 
-def test_it_tells_where_everything_is_and_stops_when_a_program_dies(up: Callable[..., Up]) -> None:
+def test_it_shows_where_everything_is_and_stops_when_a_program_dies(up: Callable[..., Up]) -> None:
     began = time.monotonic()
     sandbox = up("with space")
     sandbox.wait_for_line("ready")

@@ -30,7 +30,7 @@ _CLIENTS_SECONDS = 13.0
 
 
 @pytest.fixture(scope="module")
-async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def own(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Stack]:
     """A stack without an operator, whose LiveKit is killed."""
     async with Stack(StackOptions(tmp_path_factory.mktemp("lost") / "stack", operator=False)) as stack:
         yield stack

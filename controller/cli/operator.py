@@ -1,0 +1,54 @@
+"""`roomkeeper operator`: runs the operator. It has one flag per setting, made from `controller.settings`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from controller.settings import Settings, hidden_by_services, load_settings, variable
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+def run(**flags: str | None) -> None:
+    """Run the operator until SIGTERM.
+
+    Every flag is also an environment variable; the flag wins.
+    """
+    settings = load_settings({name: value for name, value in flags.items() if value is not None})
+    # Only now: a wrong setting is reported without kopf and an event loop.
+    import asyncio
+
+    import structlog
+    import uvloop
+
+    from controller.app.life import serve
+    from controller.telemetry import logs
+
+    secret = settings.livekit_api_secret.get_secret_value()
+    logs.configure(settings.log_format, settings.log_level, (secret,))
+    log = structlog.get_logger(__name__)
+    for link in hidden_by_services(os.environ):
+        log.warning(link.sentence)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with one option per setting; pydantic checks the values, so all of them are texts here."""
+    parameters = []
+    for name, field in Settings.model_fields.items():
+        text = f"{field.description} [env {variable(name)}]"
+        option = typer.Option(f"--{name.replace('_', '-')}", help=text, metavar="TEXT", show_default=False)
+        kind = Annotated[str | None, option]
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+app.command("operator")(_with_settings_as_flags(run))
