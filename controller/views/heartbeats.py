@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from controller.clients.redis.replies import Reach, Silence
+from controller.clients.redis.replies.inbox import ScanCursor, Silence
 from controller.facts.match import HeartbeatFacts
 
 _MANY = 0.2
@@ -38,7 +38,7 @@ class _Listened:
     whose silence counted once.
     """
 
-    reach: Reach = field(default_factory=Reach)
+    cursor: ScanCursor = field(default_factory=ScanCursor)
     at_ms: int = 0
     last_beat_ms: dict[str, int] = field(default_factory=dict)
     confirmed_ms: dict[str, int] = field(default_factory=dict)
@@ -69,28 +69,28 @@ class HeartbeatView:
         """For how long somebody has not beaten who may be falling silent."""
         return self.after_seconds * _LATE
 
-    def reach(self, namespace: str) -> Reach:
+    def cursor(self, namespace: str) -> ScanCursor:
         """Where the next read goes on."""
-        return self._of(namespace).reach
+        return self._of(namespace).cursor
 
     def heard(self, namespace: str, read: Silence, now: datetime, *, is_listened_to: bool = True) -> Heard:
-        """Take in one read that went on from `reach`. Unless it `is_listened_to` for long enough, nobody is new in it:
+        """Take in one read that went on from `cursor`. Unless it `is_listened_to` for long enough, nobody is new in it:
         they are read again.
         """
         pool = self._of(namespace)
         pool.at_ms = read.at_ms
         _look_again(pool, read)
         # Also among those who should be known: a Redis that failed over may have forgotten the last beats.
-        rows = (read.still | read.fresh).items() if is_listened_to else ()
+        rows = (read.still_silent | read.newly_silent).items() if is_listened_to else ()
         fresh = {who: at for who, at in rows if pool.last_beat_ms.get(who) != at}
-        is_doubtful = max(read.crowd, len(fresh)) > max(_HANDFUL, _MANY * read.beating)
+        is_doubtful = max(read.stopped_together, len(fresh)) > max(_HANDFUL, _MANY * read.beating)
         for who, at in fresh.items():
             pool.drop(who)
             pool.keep(who, at)
             if is_doubtful:
                 pool.doubted[who] = now + _DOUBT
         pool.doubted = {who: until for who, until in pool.doubted.items() if now < until}
-        pool.reach = read.reach if is_listened_to else Reach(pool.reach.known_ms, read.reach.checked_ms)
+        pool.cursor = read.cursor if is_listened_to else ScanCursor(pool.cursor.known_ms, read.cursor.checked_ms)
         newly = tuple(who for who in self.silent(namespace) if who not in pool.told)
         pool.told.update(newly)
         return Heard(newly, len(fresh) if is_doubtful else 0)
@@ -122,13 +122,13 @@ class HeartbeatView:
 
 def _look_again(pool: _Listened, read: Silence) -> None:
     """Of the known whose turn it was, those who are not in the read have beaten since, or are gone."""
-    if pool.reach.known_ms is None:
+    if pool.cursor.known_ms is None:
         return
-    after_ms = -1 if pool.reach.checked_ms is None else pool.reach.checked_ms
-    up_to_ms = pool.reach.known_ms if read.reach.checked_ms is None else read.reach.checked_ms
+    after_ms = -1 if pool.cursor.checked_ms is None else pool.cursor.checked_ms
+    up_to_ms = pool.cursor.known_ms if read.cursor.checked_ms is None else read.cursor.checked_ms
     looked_at = [who for who, at in pool.last_beat_ms.items() if after_ms < at <= up_to_ms]
     for who in looked_at:
-        if read.still.get(who) == pool.last_beat_ms[who]:
-            pool.keep(who, read.still[who])
+        if read.still_silent.get(who) == pool.last_beat_ms[who]:
+            pool.keep(who, read.still_silent[who])
         else:
             pool.drop(who)

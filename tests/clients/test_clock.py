@@ -76,7 +76,7 @@ def test_a_server_whose_clock_is_set_is_followed(machine: Machine, step: float) 
 
 
 @pytest.mark.parametrize("step", [-600.0, 600.0])
-def test_whoever_keeps_moments_is_told_of_a_step_once_and_by_how_much(machine: Machine, step: float) -> None:
+def test_a_step_of_the_clock_is_reported_once_with_its_size(machine: Machine, step: float) -> None:
     steps: list[tuple[float, float]] = []
     machine.clock.on_step = lambda seconds: steps.append((seconds, machine.error_seconds(EPOCH + step)))
     for sent in (500.0, 500.5, 501.0):

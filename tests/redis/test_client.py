@@ -21,7 +21,7 @@ from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Retention
 from controller.clients.redis.records import parse_user
-from controller.clients.redis.replies import ClaimOk, parse_claim
+from controller.clients.redis.replies.operator import ClaimOk, parse_claim
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 from tests.redis.servers import Server, programs, running
@@ -350,5 +350,5 @@ async def test_every_attempt_that_a_retry_makes_is_counted(own: Server, world: W
     assert errors_counted("Redis", "SET", "READONLY") == errors + 3
 
 
-def test_a_word_of_a_script_that_nobody_knows_makes_no_series_of_its_own() -> None:
+def test_an_unknown_error_word_makes_no_series_of_its_own() -> None:
     assert translate(redis_py.ResponseError("SURPRISE from a module"), "claim").code == "other"
