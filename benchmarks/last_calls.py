@@ -17,7 +17,7 @@ from benchmarks.statuses import ended_status
 from controller.api.names import MATCH, ROOM, token_secret_name
 from controller.api.phases import MatchPhase
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies import AdvanceOk, SettleOk
+from controller.clients.redis.replies.operator import AdvanceOk, SettleOk
 from controller.clients.redis.requests import AdvanceRequest, Decision, Settlement, SettleRequest, UserState
 from controller.facts.ledger import Cause
 

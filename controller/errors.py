@@ -47,7 +47,8 @@ class BackendError(RoomkeeperError):
     """A request to a backend failed.
 
     `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
-    decides again. `retryable` is False if the same request would fail again.
+    decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
+    failure (an HTTP status, an error word of Redis) or one of `clients.request.Code`; it becomes a metric label.
     """
 
     retryable: bool = True
@@ -60,12 +61,14 @@ class BackendError(RoomkeeperError):
         *,
         may_have_run: bool = False,
         retryable: bool | None = None,
+        code: str = "",
     ) -> None:
         super().__init__(f"{backend} {operation}: {message}")
         self.backend = str(backend)
         self.operation = operation
         self.message = message
         self.may_have_run = may_have_run
+        self.code = str(code)
         if retryable is not None:
             self.retryable = retryable
 

@@ -12,7 +12,7 @@ from controller.api.match import Admission, Match
 from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
 from controller.backends.bundle import Backends
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies import (
+from controller.clients.redis.replies.operator import (
     AdvanceOk,
     ClaimBlocked,
     ClaimBusy,

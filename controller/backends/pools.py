@@ -17,7 +17,8 @@ from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies import ClaimOk, Incarnation, Lost, Settled, Stale
+from controller.clients.redis.replies.operator import ClaimOk, Incarnation
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale
 from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, UserState
 from controller.clock import Clock
 from controller.errors import Backend, LeadershipLost, StateLost

@@ -1,10 +1,9 @@
 """The Kubernetes API as Roomkeeper needs it: plain JSON over one aiohttp session, every write guarded.
 
-Rules that hold here and nowhere else need to be known (measured on the real server, Kubernetes API conventions):
-a merge patch carries `metadata.resourceVersion` (a uid in a patch guards nothing), a delete carries
-`preconditions.uid`, and only our own finalizer is removed (JSON patch `test` + `remove`), since a merge patch of the
-list would also drop `foregroundDeletion`. Errors leave as those of `controller.errors`. Neighbours: `act.kubernetes`
-and `backends.lease` call this, `views.cache` holds the answers.
+This module alone knows three rules of the API server. A merge patch carries `metadata.resourceVersion`, because a uid
+in a patch guards nothing. A delete carries `preconditions.uid`. Our finalizer is removed with a JSON patch (`test`,
+then `remove`), because a merge patch of the list would also drop `foregroundDeletion`. Neighbors: `clients.request`
+limits and measures each request, `act.kubernetes` and `backends.lease` use this client, `views.cache` has the answers.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import aiohttp
 import orjson
 
 from controller.clients.connection import KubernetesConnection
+from controller.clients.request import Code, Limits, Requests
 from controller.clock import ServerClock
 from controller.errors import (
     AlreadyExists,
@@ -29,26 +29,27 @@ from controller.errors import (
     Invalid,
     NotFound,
 )
-from controller.telemetry import metrics
 
 Body = dict[str, Any]
 
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _JSON = "application/json"
-_TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=3.0)
+_MANAGED = {"fieldManager": "roomkeeper"}
+# `clients.request` keeps the deadline of the whole request.
+_TRANSPORT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One collection of the API: where its objects live."""
+    """One collection of the API: the path of its objects."""
 
     group: str
     version: str
     plural: str
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
-        """URL path of the collection, an object, or a subresource; an empty namespace means all namespaces."""
+        """Return the URL path of the collection, an object or a subresource. An empty namespace means all of them."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         parts = [root]
         if namespace:
@@ -59,34 +60,38 @@ class Resource:
 
 
 class KubernetesClient:
-    """Typed verbs over one session; knows no kinds and no rules of Roomkeeper."""
+    """Typed verbs over one session. It knows no kinds and no rules of Roomkeeper.
 
-    def __init__(self, connection: KubernetesConnection, clock: ServerClock) -> None:
+    Every method raises BackendUnavailable when the API server does not answer, and a BackendRefused for a refusal.
+    """
+
+    def __init__(self, connection: KubernetesConnection, clock: ServerClock, *, limits: Limits | None = None) -> None:
         self._connection = connection
         self._clock = clock
+        self._requests = Requests(Backend.KUBERNETES, _RAISED, limits=limits)
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Body:
-        """One object. Raises NotFound."""
-        return await self._call("get", "GET", resource.path(namespace, name))
+        """Return one object. Raises NotFound."""
+        return await self._send("get", "GET", resource.path(namespace, name))
 
     async def pages(self, resource: Resource, namespace: str = "", limit: int = 500) -> AsyncIterator[Body]:
-        """The pages of a LIST, each a List object (a consistent one, from etcd)."""
+        """Yield the pages of a LIST as List objects. All pages show the state of one moment (etcd, not a cache)."""
         token = ""
         while True:
             params = {"limit": str(limit)} | ({"continue": token} if token else {})
-            page = await self._call("list", "GET", resource.path(namespace), params=params)
+            page = await self._send("list", "GET", resource.path(namespace), params=params)
             yield page
             token = page.get("metadata", {}).get("continue", "")
             if not token:
                 return
 
     async def create(self, resource: Resource, namespace: str, body: Body) -> Body:
-        """Create; the server's object. Raises AlreadyExists, Forbidden, Invalid."""
-        return await self._call("create", "POST", resource.path(namespace), body, params=_MANAGED)
+        """Create an object; return it as the server stores it. Raises AlreadyExists, Forbidden, Invalid."""
+        return await self._send("create", "POST", resource.path(namespace), body, params=_MANAGED)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Body) -> Body:
-        """PUT; guarded by what `body` says of itself (resourceVersion, or uid for kinds we may not read)."""
-        return await self._call("replace", "PUT", resource.path(namespace, name), body, params=_MANAGED)
+        """Replace an object (PUT). `body` has the guard: resourceVersion, or uid for kinds that we may not read."""
+        return await self._send("replace", "PUT", resource.path(namespace, name), body, params=_MANAGED)
 
     async def merge_patch(
         self,
@@ -97,36 +102,36 @@ class KubernetesClient:
         resource_version: str,
         subresource: str = "",
     ) -> Body:
-        """Merge-patch guarded by `resource_version`. Raises Conflict when the object has moved on."""
+        """Merge-patch an object, guarded by `resource_version`. Raises Conflict if the object changed since then."""
         body = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": resource_version}}
         path = resource.path(namespace, name, subresource)
-        return await self._call("patch", "PATCH", path, body, params=_MANAGED, content_type=_MERGE)
+        return await self._send("patch", "PATCH", path, body, params=_MANAGED, content_type=_MERGE)
 
     async def json_patch(self, resource: Resource, namespace: str, name: str, operations: list[Body]) -> Body:
-        """JSON patch; a failing `test` is raised as Conflict."""
+        """JSON-patch an object. Raises Conflict if a `test` fails."""
         path = resource.path(namespace, name)
         try:
-            return await self._call("patch", "PATCH", path, operations, params=_MANAGED, content_type=_JSON_PATCH)
+            return await self._send("patch", "PATCH", path, operations, params=_MANAGED, content_type=_JSON_PATCH)
         except Invalid as error:
-            # A failed `test` is an opaque 422; the caller observes again either way.
-            raise Conflict(Backend.KUBERNETES, error.operation, error.message) from error
+            # A failed `test` is an opaque 422. The caller observes again in any case.
+            raise Conflict(Backend.KUBERNETES, error.operation, error.message, code=error.code) from error
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str | None) -> Body | None:
-        """Delete (background) the incarnation `uid` alone; without `uid` whatever has the name.
+        """Delete (background) the incarnation `uid`; without `uid`, any object with this name.
 
-        The object as it waits for its finalizers, or None where it is gone already. Another incarnation of the name
-        raises Conflict.
+        Return the object as it waits for its finalizers, or None if it is already gone. Raises Conflict if the name
+        belongs to another incarnation.
         """
         body: Body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         try:
-            answer = await self._call("delete", "DELETE", resource.path(namespace, name), body)
+            answer = await self._send("delete", "DELETE", resource.path(namespace, name), body)
         except NotFound:
             return None
         return None if answer.get("kind") == "Status" else answer
 
-    async def _call(
+    async def _send(
         self,
         verb: str,
         method: str,
@@ -136,62 +141,86 @@ class KubernetesClient:
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
     ) -> Body:
+        async def attempt() -> Body:
+            return await self._exchange(method, path, body, params, content_type)
+
+        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path))
+
+    async def _exchange(
+        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
+    ) -> Body:
+        """Send one request and set the clock by its answer; raise _HttpError for a status that refuses it."""
         sent = time.monotonic()
+        async with self._connection.session.request(
+            method,
+            self._connection.server + path,
+            data=None if body is None else orjson.dumps(body),
+            params=params,
+            headers={"Content-Type": content_type, "Accept": _JSON},
+            timeout=_TRANSPORT_TIMEOUT,
+        ) as response:
+            payload = await response.read()
+        if (date := response.headers.get("Date")) is not None:
+            self._clock.observe(date, sent, time.monotonic())
+        if response.status >= 400:
+            raise _HttpError(response.status, payload)
         try:
-            async with self._connection.session.request(
-                method,
-                self._connection.server + path,
-                data=None if body is None else orjson.dumps(body),
-                params=params,
-                headers={"Content-Type": content_type, "Accept": _JSON},
-                timeout=_TIMEOUT,
-            ) as response:
-                payload = await response.read()
-                status, date = response.status, response.headers.get("Date")
-        except (TimeoutError, aiohttp.ClientError) as error:
-            metrics.backend_call(Backend.KUBERNETES, verb, "unreachable", time.monotonic() - sent)
-            raise BackendUnavailable(
-                Backend.KUBERNETES,
-                f"{verb} {path}",
-                f"no answer from the API server ({type(error).__name__})",
-                may_have_run=method != "GET",
-            ) from error
-        received = time.monotonic()
-        if date is not None:
-            self._clock.observe(date, sent, received)
-        metrics.backend_call(Backend.KUBERNETES, verb, str(status), received - sent)
-        if status >= 400:
-            raise _error(verb, path, status, payload)
-        try:
-            result: Body = orjson.loads(payload)
+            answer: Body = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
-            raise BackendUnavailable(
-                Backend.KUBERNETES,
-                f"{verb} {path}",
-                f"HTTP {status} with a body that is no JSON; is there a proxy in between?",
-                may_have_run=method != "GET",
-            ) from error
-        return result
+            raise _NotJson(response.status) from error
+        return answer
 
 
-_MANAGED = {"fieldManager": "roomkeeper"}
+class _HttpError(Exception):
+    """The API server's answer is a refusal: its status and body."""
+
+    def __init__(self, status: int, payload: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.payload = payload
 
 
-def _error(verb: str, path: str, status: int, payload: bytes) -> BackendError:
+class _NotJson(Exception):
+    """The answer has a status of success, and a body that no API server sends."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+_RAISED = (_HttpError, _NotJson, TimeoutError, aiohttp.ClientError)
+
+
+def _translate(error: Exception, verb: str, method: str, path: str) -> BackendError:
+    operation = f"{verb} {path}"
+    if isinstance(error, _HttpError):
+        return _refusal(operation, error.status, error.payload)
+    if isinstance(error, _NotJson):
+        message = f"HTTP {error.status} with a body that is no JSON; is there a proxy in between?"
+        code = Code.MALFORMED
+    else:
+        message = f"no answer from the API server ({type(error).__name__})"
+        code = Code.TIMEOUT if isinstance(error, TimeoutError) else Code.UNREACHABLE
+    return BackendUnavailable(Backend.KUBERNETES, operation, message, may_have_run=method != "GET", code=code)
+
+
+def _refusal(operation: str, status: int, payload: bytes) -> BackendError:
     try:
         answer = orjson.loads(payload)
         message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
     except (orjson.JSONDecodeError, AttributeError):
         message, reason = f"HTTP {status}", ""
-    operation = f"{verb} {path}"
+    code = str(status)
     if status == 404:
-        return NotFound(Backend.KUBERNETES, operation, message)
+        return NotFound(Backend.KUBERNETES, operation, message, code=code)
     if status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
-        return kind(Backend.KUBERNETES, operation, message)
+        return kind(Backend.KUBERNETES, operation, message, code=code)
     if status in {401, 403}:
-        # A namespace that is being deleted refuses creations with 403: not a matter of rights, and it passes.
-        return Forbidden(Backend.KUBERNETES, operation, message, retryable=True)
+        # A namespace that is being deleted refuses creations with 403. That is no matter of rights, and it passes.
+        return Forbidden(Backend.KUBERNETES, operation, message, retryable=True, code=code)
     if status in {400, 422}:
-        return Invalid(Backend.KUBERNETES, operation, message)
-    return BackendUnavailable(Backend.KUBERNETES, operation, message or f"HTTP {status}", may_have_run=status >= 500)
+        return Invalid(Backend.KUBERNETES, operation, message, code=code)
+    return BackendUnavailable(
+        Backend.KUBERNETES, operation, message or f"HTTP {status}", may_have_run=status >= 500, code=code
+    )

@@ -1,18 +1,17 @@
 """LiveKit's RoomService as Roomkeeper needs it, on the official SDK.
 
-What the SDK leaves to its user is done here, once: every call has a deadline (the SDK's own do not hold against a
-frozen server), errors leave as those of `controller.errors` classified by status alone (bodies of 401 repeat whole
-tokens), and a Room message never passes on, since it holds `turn_password`. Ownership is our mark in the room's
-metadata, because CreateRoom adopts whatever lives under the name. Neighbours: `views.livekit` holds what is read
-here, `act.livekit` writes.
+This client adds what the SDK leaves to its user. Every request has a deadline of ours, because the SDK's own does not
+hold against a frozen server. Errors are classified by status alone, because the body of a 401 repeats the whole token.
+A Room message never leaves this module, because it holds `turn_password`. Our mark in the room's metadata says who owns
+a room, because CreateRoom adopts any room that has the name. Neighbors: `clients.request` limits and measures each
+request, `views.livekit` holds what is read here, `act.livekit` writes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import aiohttp
@@ -22,6 +21,7 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.clients.request import LIMITS, Code, Limits, Requests
 from controller.clock import Clock
 from controller.errors import (
     Backend,
@@ -34,9 +34,8 @@ from controller.errors import (
     Overloaded,
 )
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, RoomRequest, parse_mark
-from controller.telemetry import metrics
 
-CALL_TIMEOUT_SECONDS = 4.0
+CALL_TIMEOUT_SECONDS = LIMITS[Backend.LIVEKIT].deadline_seconds
 _SERVICE_TOKEN_SECONDS = 600.0
 T = TypeVar("T")
 
@@ -44,20 +43,31 @@ T = TypeVar("T")
 class LiveKitClient:
     """One LiveKit server. Build it inside a running loop; the session is the caller's.
 
-    Tokens are signed here: the SDK would ask the machine's wall clock, and LiveKit refuses one that is minutes off.
+    Every method raises BackendUnavailable when LiveKit does not answer, and a BackendRefused for a refusal. The client
+    signs its tokens itself: the SDK would use the machine's wall clock, and LiveKit refuses a token minutes off.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, api_key: str, api_secret: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        api_key: str,
+        api_secret: str,
+        clock: Clock,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
         self._session = session
         self._url = url
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock
+        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits)
         self._service: api.room_service.RoomService | None = None
         self._service_until = 0.0
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
-        """Create, or adopt what already lives under the name: compare `mark` and `sid` of the answer."""
+        """Create a room, or adopt the one that has the name already: compare `mark` and `sid` of the answer."""
         metadata = json.dumps(request.marked_metadata, separators=(",", ":"))
         message = api.CreateRoomRequest(
             name=request.name,
@@ -66,35 +76,37 @@ class LiveKitClient:
             max_participants=request.max_participants,
             metadata=metadata,
         )
-        return _room(await self._call("CreateRoom", self._rooms().create_room(message)))
+        return _room(await self._send("CreateRoom", lambda: self._rooms().create_room(message)))
 
     async def list_rooms(self, names: tuple[str, ...] = ()) -> tuple[LiveKitRoom, ...]:
-        """All rooms of the server, or those of `names` that exist."""
-        answer = await self._call("ListRooms", self._rooms().list_rooms(api.ListRoomsRequest(names=list(names))))
+        """Return all rooms of the server, or those of `names` that exist."""
+        request = api.ListRoomsRequest(names=list(names))
+        answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request))
         return tuple(_room(room) for room in answer.rooms)
 
     async def delete_room(self, name: str) -> None:
-        """Delete. Raises NotFound where there is no such room."""
-        await self._call("DeleteRoom", self._rooms().delete_room(api.DeleteRoomRequest(room=name)))
+        """Delete a room. Raises NotFound if it does not exist."""
+        request = api.DeleteRoomRequest(room=name)
+        await self._send("DeleteRoom", lambda: self._rooms().delete_room(request))
 
     async def list_participants(self, room: str) -> tuple[LiveKitParticipant, ...]:
-        """Everybody in `room`; an unknown room answers with nobody."""
+        """Return the participants of `room`; of an unknown room there are none."""
         request = api.ListParticipantsRequest(room=room)
-        answer = await self._call("ListParticipants", self._people(room).list_participants(request))
+        answer = await self._send("ListParticipants", lambda: self._people(room).list_participants(request))
         return tuple(_participant(info) for info in answer.participants)
 
     async def remove_participant(self, room: str, identity: str) -> None:
-        """Remove a person. Raises NotFound where room or person are not there."""
+        """Remove a participant. Raises NotFound if the room or the participant does not exist."""
         request = api.RoomParticipantIdentity(room=room, identity=identity)
-        await self._call("RemoveParticipant", self._people(room).remove_participant(request))
+        await self._send("RemoveParticipant", lambda: self._people(room).remove_participant(request))
 
     async def update_metadata(self, room: str, metadata: dict[str, object]) -> None:
-        """Replace the room's metadata. Raises NotFound."""
+        """Replace the room's metadata. Raises NotFound if the room does not exist."""
         request = api.UpdateRoomMetadataRequest(room=room, metadata=json.dumps(metadata, separators=(",", ":")))
-        await self._call("UpdateRoomMetadata", self._people(room).update_room_metadata(request))
+        await self._send("UpdateRoomMetadata", lambda: self._people(room).update_room_metadata(request))
 
     def _rooms(self) -> api.room_service.RoomService:
-        """For calls about rooms as such. One token is kept for its half-life."""
+        """Return the service for requests about rooms as such. Its token is used for half of its lifetime."""
         now = time.monotonic()
         if self._service is None or now >= self._service_until:
             self._service = self._service_with({"roomCreate": True, "roomList": True})
@@ -102,7 +114,7 @@ class LiveKitClient:
         return self._service
 
     def _people(self, room: str) -> api.room_service.RoomService:
-        """For calls about what is in `room`, and in no other."""
+        """Return the service for requests about the contents of `room`, with a token for this room alone."""
         return self._service_with({"roomAdmin": True, "room": room})
 
     def _service_with(self, grants: dict[str, object]) -> api.room_service.RoomService:
@@ -111,50 +123,45 @@ class LiveKitClient:
         token = jwt.encode(claims, self._api_secret, algorithm="HS256")
         return api.LiveKitAPI.with_token(token, self._url, session=self._session, failover=False).room
 
-    async def _call(self, method: str, call: Awaitable[T]) -> T:
-        started = time.monotonic()
-        outcome = "200"
+    async def _send(self, method: str, attempt: Callable[[], Awaitable[T]]) -> T:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return await call
-        except api.TwirpError as error:
-            outcome = str(error.status)
-            if error.status == 401:
-                self._service = None  # should it have been the clock: the next call signs anew
-            raise _error(method, error.status, error.code) from None
-        except (TimeoutError, aiohttp.ClientError) as error:
-            outcome = "unreachable"
-            raise BackendUnavailable(
-                Backend.LIVEKIT, method, f"no answer from LiveKit ({type(error).__name__})", may_have_run=True
-            ) from None
-        except DecodeError:
-            outcome = "malformed"
-            raise BackendUnavailable(
-                Backend.LIVEKIT,
-                method,
-                "an answer that is no message of LiveKit's; is there a proxy in between?",
-                may_have_run=True,
-            ) from None
-        finally:
-            metrics.backend_call(Backend.LIVEKIT, method, outcome, time.monotonic() - started)
+            return await self._requests.send(method, attempt, lambda error: _translate(error, method))
+        except Forbidden as error:
+            if error.code == "401":
+                self._service = None  # If the clock was the cause, the next request signs a new token.
+            raise
 
 
-def _error(method: str, status: int, code: str) -> BackendError:
-    # Status and Twirp code only: the message of a 401 repeats the whole token.
+_RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, DecodeError)
+
+
+def _translate(error: Exception, method: str) -> BackendError:
+    if isinstance(error, api.TwirpError):
+        return _refusal(method, error.status, error.code)
+    if isinstance(error, DecodeError):
+        message = "an answer that is no message of LiveKit's; is there a proxy in between?"
+        code = Code.MALFORMED
+    else:
+        message = f"no answer from LiveKit ({type(error).__name__})"
+        code = Code.TIMEOUT if isinstance(error, TimeoutError) else Code.UNREACHABLE
+    return BackendUnavailable(Backend.LIVEKIT, method, message, may_have_run=True, code=code)
+
+
+def _refusal(method: str, status: int, twirp_code: str) -> BackendError:
+    # Only the status and Twirp's code are used: the message of a 401 repeats the whole token.
+    code = str(status)
     if status == 404:
-        return NotFound(Backend.LIVEKIT, method, "room or participant does not exist")
+        return NotFound(Backend.LIVEKIT, method, "room or participant does not exist", code=code)
     if status in {401, 403}:
-        return Forbidden(
-            Backend.LIVEKIT,
-            method,
-            "LiveKit refused our API key: check key, secret and clock",
-            retryable=True,
-        )
+        sentence = "LiveKit refused our API key: check key, secret and clock"
+        return Forbidden(Backend.LIVEKIT, method, sentence, retryable=True, code=code)
     if status == 400:
-        return Invalid(Backend.LIVEKIT, method, f"LiveKit refused the request as malformed ({code})")
+        sentence = f"LiveKit refused the request as malformed ({twirp_code})"
+        return Invalid(Backend.LIVEKIT, method, sentence, code=code)
+    sentence = f"HTTP {status} ({twirp_code})"
     if status == 429 or status >= 500:
-        return Overloaded(Backend.LIVEKIT, method, f"HTTP {status} ({code})", may_have_run=True)
-    return BackendRefused(Backend.LIVEKIT, method, f"HTTP {status} ({code})")
+        return Overloaded(Backend.LIVEKIT, method, sentence, may_have_run=True, code=code)
+    return BackendRefused(Backend.LIVEKIT, method, sentence, code=code)
 
 
 def _room(message: RoomMessage) -> LiveKitRoom:

@@ -1,7 +1,7 @@
 """Structured logs: one line per record, with key and reconcile id, and nothing secret in it.
 
-structlog renders our own records and those of the libraries (kopf, aiohttp) alike. Whatever looks like a JSON Web
-Token is blanked, whoever wrote it, and so is the API secret: libraries repeat what they were sent.
+structlog renders our own records and those of the libraries (kopf, aiohttp) alike. Text that looks like a
+JSON Web Token is blanked in every record, and so is the API secret, because libraries repeat what they were sent.
 """
 
 from __future__ import annotations

@@ -1,14 +1,21 @@
 """Every metric of the operator, in one place, with the helpers that record them.
 
-Names follow Prometheus' conventions (base units, `_total`); docs/reference/metrics.md is made from this module. Labels
-never hold a name of a user, a Match or a room: their number is not bounded.
+Names follow Prometheus' conventions (base units, `_total`); docs/reference/metrics.md is generated from this module. A
+label never holds the name of a user, a Match or a room, because their number is not bounded. Neighbors: all packages
+record here, `telemetry.health` serves the result.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
+import platform
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+# Every counter and histogram would have a second series with the time of its creation. The switch is read when metrics
+# are served, so it also holds for metrics that were made before this line.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -26,57 +33,65 @@ queue_wait_seconds = Histogram(
 )
 queue_depth = Gauge("roomkeeper_queue_depth", "Keys that wait for a reconcile.")
 keys_in_hand = Gauge("roomkeeper_keys_in_hand", "Keys that are being reconciled.")
-deadlines = Gauge("roomkeeper_deadlines", "Keys that wait for a moment in time.")
+deadlines = Gauge("roomkeeper_deadlines", "Keys that wait for a deadline.")
 triggers = Counter("roomkeeper_triggers_total", "Keys put into the queue, by the source of the wake.", ["source"])
 watch_events = Counter("roomkeeper_watch_events_total", "Events of the watch of our kinds, by kind.", ["kind"])
 ready_seconds = Histogram(
     "roomkeeper_match_ready_seconds", "From the first reconcile of a Match until it was Ready.", buckets=_SLOW
 )
 connected_seconds = Histogram(
-    "roomkeeper_match_connected_seconds", "From Ready until both people were in.", buckets=_SLOW
+    "roomkeeper_match_connected_seconds", "From Ready until both participants were in the room.", buckets=_SLOW
 )
-matches_finished = Counter("roomkeeper_matches_finished_total", "Matches that are over, by reason.", ["reason"])
+matches_finished = Counter(
+    "roomkeeper_matches_finished_total", "Matches that are over, by the reason of their end.", ["reason"]
+)
 actions = Counter("roomkeeper_actions_total", "Actions carried out, by name and result.", ["action", "result"])
 api_writes = Counter("roomkeeper_api_writes_total", "Writes to the Kubernetes API, by verb.", ["verb"])
 backend_seconds = Histogram(
     "roomkeeper_backend_call_duration_seconds",
-    "Calls to Kubernetes, LiveKit and Redis.",
+    "Requests to Kubernetes, LiveKit and Redis, each attempt by itself. XREAD includes the wait for an entry.",
     ["backend", "operation"],
     buckets=_FAST,
 )
 backend_errors = Counter(
     "roomkeeper_backend_call_errors_total",
-    "Calls that were refused or not answered.",
+    "Requests that were refused or not answered, by HTTP status or error word of Redis; else timeout, unreachable, "
+    "malformed, other.",
     ["backend", "operation", "code"],
 )
-webhooks = Counter("roomkeeper_webhooks_total", "LiveKit webhooks by what became of them.", ["result"])
+webhooks = Counter("roomkeeper_webhooks_total", "LiveKit webhooks, by result.", ["result"])
 webhooks_missed = Counter(
     "roomkeeper_webhooks_missed_total",
-    "Changes of people that polling found before any webhook told of them.",
+    "Changes of participants that polling found before any webhook reported them.",
 )
 detection_seconds = Histogram(
     "roomkeeper_detection_seconds",
-    "From a change of somebody in a call, by the witness's own time, until the Match's status says it.",
+    "From a change of a participant, by the witness's own time, until the Match's status shows it.",
     ["witness"],
     buckets=_SLOW,
 )
 signals = Counter(
-    "roomkeeper_signals_total", "Signals and older clients' flags, by what became of them.", ["type", "via", "result"]
+    "roomkeeper_signals_total", "Signals and the flags of older clients, by result.", ["type", "via", "result"]
 )
 heartbeats_doubted = Counter(
-    "roomkeeper_heartbeats_doubted_total", "Users who fell silent together with many others: nobody counts as lost."
+    "roomkeeper_heartbeats_doubted_total",
+    "Users who fell silent together with many others: none of them counts as lost.",
 )
 heartbeats_contradicted = Counter(
     "roomkeeper_heartbeats_contradicted_total", "Users who fell silent while LiveKit said that their media was up."
 )
 waiters_expired = Counter(
-    "roomkeeper_waiters_expired_total", "Users who left the queue because their client had fallen silent."
+    "roomkeeper_waiters_expired_total", "Users who left the queue because their client fell silent."
 )
 leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
 cached_objects = Gauge("roomkeeper_cached_objects", "Objects in the caches.", ["kind"])
 events_posted = Counter("roomkeeper_events_posted_total", "Kubernetes Events written, by result.", ["result"])
+build_info = Gauge(
+    "roomkeeper_build_info", "Always 1: the version of Roomkeeper and of Python that serve it.", ["version", "python"]
+)
+build_info.labels(importlib.metadata.version("roomkeeper"), platform.python_version()).set(1)
 
 
 @functools.cache
@@ -105,19 +120,31 @@ def signal_came(kind: str, via: str, result: str) -> None:
 
 
 _WRITES = frozenset({"create", "replace", "patch", "delete"})
-_children: dict[tuple[str, str], Histogram] = {}
 
 
-def backend_call(backend: str, operation: str, outcome: str, seconds: float) -> None:
-    """Record one call: `outcome` is an HTTP status, "OK", or "unreachable"."""
-    child = _children.get((backend, operation))
-    if child is None:
-        child = _children[backend, operation] = backend_seconds.labels(backend, operation)
-    child.observe(seconds)
-    if backend == "Kubernetes" and operation in _WRITES:
-        api_writes.labels(operation).inc()
-    if not (outcome.startswith("2") or outcome == "OK"):
-        backend_errors.labels(backend, operation, outcome).inc()
+class RequestMeter:
+    """The measurements of one operation of one backend: its series are looked up once, not at every request.
 
+    `operation` and `code` come from sets that the client bounds: verbs, methods, commands and scripts; HTTP statuses,
+    known error words, and the words of `clients.request.Code`.
+    """
 
-__all__ = ["REGISTRY", "backend_call"]
+    __slots__ = ("_backend", "_observe", "_operation", "_write")
+
+    def __init__(self, backend: str, operation: str) -> None:
+        self._backend = backend
+        self._operation = operation
+        self._observe = backend_seconds.labels(backend, operation).observe
+        is_write = backend == "Kubernetes" and operation in _WRITES
+        self._write = api_writes.labels(operation) if is_write else None
+
+    def answered(self, seconds: float) -> None:
+        """Count a request that was answered as asked for."""
+        self._observe(seconds)
+        if self._write is not None:
+            self._write.inc()
+
+    def failed(self, seconds: float, code: str) -> None:
+        """Count a request that was refused or not answered."""
+        self.answered(seconds)
+        backend_errors.labels(self._backend, self._operation, code).inc()

@@ -15,7 +15,7 @@ import structlog
 
 from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.replies import Expiry
+from controller.clients.redis.replies.inbox import Expiry
 from controller.errors import BackendError, BackendRefused, LeadershipLost
 from controller.facts.time import milliseconds
 from controller.loop.wakes import Wake
@@ -68,7 +68,7 @@ class HeartbeatReader:
         view = self._backends.heartbeats
         inbox = Inbox(self._backends.pools.unbound(namespace))
         read = await inbox.silent(
-            view.reach(namespace), for_seconds=view.after_seconds, late_after_seconds=view.late_after_seconds
+            view.cursor(namespace), for_seconds=view.after_seconds, late_after_seconds=view.late_after_seconds
         )
         now = self._backends.clock.now()
         heard = view.heard(namespace, read, now, is_listened_to=self._gaps.read(namespace, now))

@@ -16,7 +16,7 @@ from controller.clients.redis.client import StreamEntry
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.outbox import Outbox
-from controller.clients.redis.replies import Ignored, Noted
+from controller.clients.redis.replies.inbox import Ignored, Noted
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.clock import Clock
 from controller.facts.time import milliseconds

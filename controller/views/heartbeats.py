@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from controller.clients.redis.replies import Reach, Silence
+from controller.clients.redis.replies.inbox import ScanCursor, Silence
 from controller.facts.match import HeartbeatFacts
 
 _MANY = 0.2
@@ -41,7 +41,7 @@ class _PoolBeats:
     silent. `doubted` has the time until which their silence does not count, and `told` those who were reported.
     """
 
-    reach: Reach = field(default_factory=Reach)
+    cursor: ScanCursor = field(default_factory=ScanCursor)
     at_ms: int = 0
     last_beat_ms: dict[str, int] = field(default_factory=dict)
     confirmed_ms: dict[str, int] = field(default_factory=dict)
@@ -72,12 +72,12 @@ class HeartbeatView:
         """Seconds without a heartbeat after which a user may be falling silent, less than `after_seconds`."""
         return self.after_seconds * _LATE
 
-    def reach(self, namespace: str) -> Reach:
+    def cursor(self, namespace: str) -> ScanCursor:
         """Where the next read continues."""
-        return self._of(namespace).reach
+        return self._of(namespace).cursor
 
     def heard(self, namespace: str, read: Silence, now: datetime, *, is_listened_to: bool = True) -> BeatNews:
-        """Store one read, which continued from `reach`, and return what it changed.
+        """Store one read, which continued from `cursor`, and return what it changed.
 
         Unless the pool `is_listened_to` without a gap, the read reports no user as newly silent; a later read returns
         them again.
@@ -86,16 +86,16 @@ class HeartbeatView:
         pool.at_ms = read.at_ms
         _look_again(pool, read)
         # Users whom this view should know can be new as well: after a failover, Redis may have lost their latest beats.
-        rows = (read.still | read.fresh).items() if is_listened_to else ()
+        rows = (read.still_silent | read.newly_silent).items() if is_listened_to else ()
         fresh = {who: at for who, at in rows if pool.last_beat_ms.get(who) != at}
-        is_doubtful = max(read.crowd, len(fresh)) > max(_HANDFUL, _MANY * read.beating)
+        is_doubtful = max(read.stopped_together, len(fresh)) > max(_HANDFUL, _MANY * read.beating)
         for who, at in fresh.items():
             pool.drop(who)
             pool.keep(who, at)
             if is_doubtful:
                 pool.doubted[who] = now + _DOUBT
         pool.doubted = {who: until for who, until in pool.doubted.items() if now < until}
-        pool.reach = read.reach if is_listened_to else Reach(pool.reach.known_ms, read.reach.checked_ms)
+        pool.cursor = read.cursor if is_listened_to else ScanCursor(pool.cursor.known_ms, read.cursor.checked_ms)
         newly = tuple(who for who in self.silent(namespace) if who not in pool.told)
         pool.told.update(newly)
         return BeatNews(newly, len(fresh) if is_doubtful else 0)
@@ -130,13 +130,13 @@ def _look_again(pool: _PoolBeats, read: Silence) -> None:
 
     A user who is missing in the read, or has a newer heartbeat there, has beaten again or is gone.
     """
-    if pool.reach.known_ms is None:
+    if pool.cursor.known_ms is None:
         return
-    after_ms = -1 if pool.reach.checked_ms is None else pool.reach.checked_ms
-    up_to_ms = pool.reach.known_ms if read.reach.checked_ms is None else read.reach.checked_ms
+    after_ms = -1 if pool.cursor.checked_ms is None else pool.cursor.checked_ms
+    up_to_ms = pool.cursor.known_ms if read.cursor.checked_ms is None else read.cursor.checked_ms
     looked_at = [who for who, at in pool.last_beat_ms.items() if after_ms < at <= up_to_ms]
     for who in looked_at:
-        if read.still.get(who) == pool.last_beat_ms[who]:
-            pool.keep(who, read.still[who])
+        if read.still_silent.get(who) == pool.last_beat_ms[who]:
+            pool.keep(who, read.still_silent[who])
         else:
             pool.drop(who)

@@ -10,10 +10,10 @@ from tests.settings.test_settings import GOOD
 
 # Says with which settings it would serve.
 SERVE = """
-import controller.app
+import controller.app.life
 async def serve(settings):
     print(settings.webhook_port, settings.cluster_id)
-controller.app.serve = serve
+controller.app.life.serve = serve
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient, Resource
+from controller.clients.request import Limits
 from controller.clock import ServerClock
 from controller.errors import (
     AlreadyExists,
@@ -26,6 +27,7 @@ from controller.errors import (
     Invalid,
     NotFound,
 )
+from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 
 MATCHES, SECRETS = Resource("roomkeeper.dev", "v1alpha1", "matches"), Resource("", "v1", "secrets")
 PATH = "/apis/roomkeeper.dev/v1alpha1/namespaces/calls/matches"
@@ -262,3 +264,53 @@ async def test_every_answer_sets_the_clock(client: KubernetesClient, api: Api, c
     except NotFound:
         assert status == 404
     assert f"{clock.now():%Y-%m-%d %H:%M}" == "2100-01-01 00:00"
+
+
+async def all_pages(client: KubernetesClient) -> list[dict[str, Any]]:
+    return [page async for page in client.pages(MATCHES)]
+
+
+REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]] = {
+    "get": (lambda client: client.get(MATCHES, "calls", "m"), "get"),
+    "pages": (all_pages, "list"),
+    "create": (lambda client: client.create(MATCHES, "calls", {}), "create"),
+    "replace": (lambda client: client.replace(MATCHES, "calls", "m", {}), "replace"),
+    "merge_patch": (lambda client: client.merge_patch(MATCHES, "calls", "m", {}, "41"), "patch"),
+    "json_patch": (lambda client: client.json_patch(MATCHES, "calls", "m", []), "patch"),
+    "delete": (lambda client: client.delete(MATCHES, "calls", "m", "uid-1"), "delete"),
+}
+
+
+def test_the_table_of_requests_has_every_method_of_the_client() -> None:
+    assert set(REQUESTS) == public_methods(KubernetesClient)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_every_method_is_counted_when_it_is_answered_and_when_it_is_not(
+    client: KubernetesClient, api: Api, name: str
+) -> None:
+    request, operation = REQUESTS[name]
+    before, errors = requests_counted("Kubernetes"), errors_counted("Kubernetes", operation, "503")
+    await request(client)
+    api.refuse(503, "ServiceUnavailable")
+    with pytest.raises(BackendUnavailable):
+        await request(client)
+    assert counted_since(before, "Kubernetes") == {operation: 2}
+    assert errors_counted("Kubernetes", operation, "503") == errors + 1
+
+
+async def test_a_server_that_hangs_is_given_up() -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession() as session:
+        connection = SimpleNamespace(session=session, server=f"http://127.0.0.1:{port}")
+        limits = Limits(deadline_seconds=0.05, slow_seconds=0.01)
+        client = KubernetesClient(cast("KubernetesConnection", connection), ServerClock(), limits=limits)
+        with pytest.raises(BackendUnavailable, match="no answer from the API server") as caught:
+            await client.get(MATCHES, "calls", "m")
+    assert caught.value.code == "timeout"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +20,12 @@ from livekit import api as sdk
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
-from controller.clients import livekit as livekit_module
 from controller.clients.livekit import LiveKitClient
+from controller.clients.request import Limits
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden, Invalid, NotFound, Overloaded
 from controller.facts.livekit import RoomRequest, parse_mark
 from tests import values as b
+from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 
 KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
 MARK = json.dumps({"topic": "go", "roomkeeper.dev": b.a_mark().to_json()})
@@ -62,12 +64,19 @@ def server() -> Server:
     return Server()
 
 
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[LiveKitClient]:
+@asynccontextmanager
+async def serving(server: Server, limits: Limits | None = None) -> AsyncIterator[LiveKitClient]:
+    """A client of `server`."""
     app = web.Application()
     app.router.add_post("/twirp/livekit.RoomService/{method}", server.__call__)
     async with TestServer(app, shutdown_timeout=0.1) as running, aiohttp.ClientSession() as session:
-        yield LiveKitClient(session, f"http://{running.host}:{running.port}", KEY, SECRET, NOW)
+        yield LiveKitClient(session, f"http://{running.host}:{running.port}", KEY, SECRET, NOW, limits=limits)
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[LiveKitClient]:
+    async with serving(server) as one:
+        yield one
 
 
 async def test_a_room_is_created_with_our_mark_beside_the_metadata_of_its_owner(
@@ -179,14 +188,13 @@ async def test_a_refusal_becomes_one_of_ours_and_repeats_no_secret(
     assert error.__suppress_context__
 
 
-async def test_a_server_that_hangs_is_given_up(
-    client: LiveKitClient, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(livekit_module, "CALL_TIMEOUT_SECONDS", 0.05)
+async def test_a_server_that_hangs_is_given_up(server: Server) -> None:
     server.hangs = True
-    with pytest.raises(BackendUnavailable, match="no answer from LiveKit") as caught:
-        await client.list_rooms()
+    async with serving(server, Limits(deadline_seconds=0.05, slow_seconds=0.01)) as client:
+        with pytest.raises(BackendUnavailable, match="no answer from LiveKit") as caught:
+            await client.list_rooms()
     assert caught.value.may_have_run
+    assert caught.value.code == "timeout"
 
 
 async def test_no_server_at_all(unused_tcp_port: int) -> None:
@@ -206,3 +214,31 @@ def test_what_does_not_read_like_our_mark_is_none(metadata: str) -> None:
 
 def test_a_mark_reads_back_the_same() -> None:
     assert parse_mark(MARK) == b.a_mark()
+
+
+REQUESTS: dict[str, tuple[Callable[[LiveKitClient], Awaitable[object]], str]] = {
+    "create_room": (lambda client: client.create_room(REQUEST), "CreateRoom"),
+    "list_rooms": (lambda client: client.list_rooms(), "ListRooms"),
+    "delete_room": (lambda client: client.delete_room("rk-1"), "DeleteRoom"),
+    "list_participants": (lambda client: client.list_participants("rk-1"), "ListParticipants"),
+    "remove_participant": (lambda client: client.remove_participant("rk-1", "alice"), "RemoveParticipant"),
+    "update_metadata": (lambda client: client.update_metadata("rk-1", {}), "UpdateRoomMetadata"),
+}
+
+
+def test_the_table_of_requests_has_every_method_of_the_client() -> None:
+    assert set(REQUESTS) == public_methods(LiveKitClient)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_every_method_is_counted_when_it_is_answered_and_when_it_is_not(
+    client: LiveKitClient, server: Server, name: str
+) -> None:
+    request, operation = REQUESTS[name]
+    before, errors = requests_counted("LiveKit"), errors_counted("LiveKit", operation, "503")
+    await request(client)
+    server.status, server.error = 503, {"code": "unavailable", "msg": "not now"}
+    with pytest.raises(Overloaded):
+        await request(client)
+    assert counted_since(before, "LiveKit") == {operation: 2}
+    assert errors_counted("LiveKit", operation, "503") == errors + 1

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.clients.redis.replies import AdvanceOk, Lost, Settled, Stale, Step, Unclaimed
+from controller.clients.redis.replies.operator import AdvanceOk, Step
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, Decision, Place, UserState
 from controller.facts.ledger import Solo
 from tests.redis.world import NOW, World

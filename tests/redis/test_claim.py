@@ -6,17 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from controller.clients.redis.replies import (
+from controller.clients.redis.replies.operator import (
     ClaimBlocked,
     ClaimBusy,
     ClaimedUser,
     ClaimNotQueued,
     ClaimOk,
     ClaimReserved,
-    Lost,
-    Settled,
-    Stale,
 )
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale
 from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, Decision, Place, UserState
 from tests.redis.world import NOW, World
 

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,8 +21,9 @@ from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Retention
 from controller.clients.redis.records import parse_user
-from controller.clients.redis.replies import ClaimOk, parse_claim
+from controller.clients.redis.replies.operator import ClaimOk, parse_claim
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden
+from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 from tests.redis.servers import Server, programs, running
 from tests.redis.world import World
 
@@ -294,3 +295,60 @@ def test_an_answer_that_is_not_known_is_an_error_that_shows_its_first_word_only(
     with pytest.raises(BackendRefused, match="'HELLO'") as caught:
         parse_claim(["HELLO", CANARY])
     assert CANARY not in str(caught.value)
+
+
+REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
+    "run": (lambda redis, key: redis.run(COUNT, [key], []), "count"),
+    "ping": (lambda redis, _: redis.ping(), "PING"),
+    "run_id": (lambda redis, _: redis.run_id(), "INFO"),
+    "hash": (lambda redis, key: redis.hash(key), "HGETALL"),
+    "field": (lambda redis, key: redis.field(key, "name"), "HGET"),
+    "scored": (lambda redis, key: redis.scored(key, limit=1), "ZRANGEBYSCORE"),
+    "text": (lambda redis, key: redis.text(key), "GET"),
+    "texts": (lambda redis, key: redis.texts([key]), "MGET"),
+    "put": (lambda redis, key: redis.put(key, "value"), "SET"),
+    "trim": (lambda redis, key: redis.trim(key, keep=1), "XTRIM"),
+    "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
+    "last_id": (lambda redis, key: redis.last_id(key), "XREVRANGE"),
+    "read_streams": (lambda redis, key: redis.read_streams({key: "0"}, block_seconds=0.001), "XREAD"),
+}
+
+
+def test_the_table_of_requests_has_every_method_of_the_client() -> None:
+    assert set(REQUESTS) == public_methods(Redis)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_every_method_is_counted_when_it_is_answered_and_when_it_is_not(
+    own: Server, world: World, name: str
+) -> None:
+    request, operation = REQUESTS[name]
+    before, errors = requests_counted("Redis"), errors_counted("Redis", operation, "NOAUTH")
+    await request(world.redis, f"counted-{name}-{time.monotonic_ns()}")
+    admin(own, "CONFIG", "SET", "requirepass", "right")
+    stranger = Redis.from_url(own.url)
+    try:
+        with pytest.raises(Forbidden):
+            await request(stranger, "key")
+    finally:
+        await stranger.close()
+        with redis_py.Redis.from_url(own.url, password="right") as right:
+            right.config_set("requirepass", "")
+    assert counted_since(before, "Redis") == {operation: 2}
+    assert errors_counted("Redis", operation, "NOAUTH") == errors + 1
+
+
+async def test_every_attempt_that_a_retry_makes_is_counted(own: Server, world: World) -> None:
+    before, errors = requests_counted("Redis"), errors_counted("Redis", "SET", "READONLY")
+    admin(own, "REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(BackendUnavailable):
+            await world.redis.put("key", "value")
+    finally:
+        admin(own, "REPLICAOF", "NO", "ONE")
+    assert counted_since(before, "Redis") == {"SET": 3}
+    assert errors_counted("Redis", "SET", "READONLY") == errors + 3
+
+
+def test_an_unknown_error_word_makes_no_series_of_its_own() -> None:
+    assert translate(redis_py.ResponseError("SURPRISE from a module"), "claim").code == "other"

@@ -10,7 +10,7 @@ import pytest
 
 from controller.clients.redis import lua
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies import Incarnation
+from controller.clients.redis.replies.operator import Incarnation
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, SettleRequest, UserState
 from controller.facts.ledger import Cause
 from tests.redis.world import NOW, World

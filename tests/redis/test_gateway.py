@@ -19,7 +19,7 @@ from controller.clients.redis.gateway import (
     ReservedPair,
     Unknown,
 )
-from controller.clients.redis.replies import ClaimOk
+from controller.clients.redis.replies.operator import ClaimOk
 from controller.clients.redis.requests import Decision, Place, UserState
 from controller.errors import Invalid
 from tests.redis.world import World

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from controller.clients.redis.inbox import Flag, Inbox
-from controller.clients.redis.replies import Expiry, Ignored, Lost, Noted, Reach, Silence, Stale
+from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, Silence
+from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import Decision, Place, Signal, SignalKind, UserState
 from controller.facts.ledger import Wish
 from tests.redis.world import NOW, World
@@ -19,8 +20,8 @@ PRE_SKIP = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", flag_value="1"
 IDLE_MS = 3_600_000
 
 
-async def silent(world: World, reach: Reach | None = None, *, limit: int = 1000) -> Silence:
-    return await Inbox(world.pool).silent(reach or Reach(), for_seconds=90, late_after_seconds=60, limit=limit)
+async def silent(world: World, cursor: ScanCursor | None = None, *, limit: int = 1000) -> Silence:
+    return await Inbox(world.pool).silent(cursor or ScanCursor(), for_seconds=90, late_after_seconds=60, limit=limit)
 
 
 async def last_beats(world: World, **at_ms: int) -> None:
@@ -218,58 +219,58 @@ async def test_only_whoever_has_beaten_before_can_be_silent(world: World) -> Non
         await world.gateway.beat(who)
     await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
     silence = await silent(world)
-    assert (silence.beating, silence.fresh) == (2, {"alice": 5000})
+    assert (silence.beating, silence.newly_silent) == (2, {"alice": 5000})
 
 
 async def test_the_longest_silent_come_first_and_the_others_with_the_next_reads(world: World) -> None:
     await last_beats(world, carol=3000, alice=1000, bob=2000)
     first = await silent(world, limit=2)
-    assert (first.beating, first.fresh, first.still) == (3, {"alice": 1000, "bob": 2000}, {})
-    second = await silent(world, first.reach, limit=2)
-    assert (second.fresh, second.still) == ({"carol": 3000}, {"alice": 1000, "bob": 2000})
-    third = await silent(world, second.reach, limit=2)
-    assert (third.fresh, third.still) == ({}, {"carol": 3000})
-    assert (await silent(world, third.reach, limit=2)).still == {"alice": 1000, "bob": 2000}, "their turn again"
+    assert (first.beating, first.newly_silent, first.still_silent) == (3, {"alice": 1000, "bob": 2000}, {})
+    second = await silent(world, first.cursor, limit=2)
+    assert (second.newly_silent, second.still_silent) == ({"carol": 3000}, {"alice": 1000, "bob": 2000})
+    third = await silent(world, second.cursor, limit=2)
+    assert (third.newly_silent, third.still_silent) == ({}, {"carol": 3000})
+    assert (await silent(world, third.cursor, limit=2)).still_silent == {"alice": 1000, "bob": 2000}, "their turn again"
 
 
 async def test_with_few_silent_all_of_them_are_looked_at_every_time(world: World) -> None:
     await last_beats(world, alice=1000, bob=2000)
-    reach = (await silent(world)).reach
+    cursor = (await silent(world)).cursor
     for _ in range(2):
-        read = await silent(world, reach)
-        assert (read.fresh, read.still) == ({}, {"alice": 1000, "bob": 2000})
-        reach = read.reach
+        read = await silent(world, cursor)
+        assert (read.newly_silent, read.still_silent) == ({}, {"alice": 1000, "bob": 2000})
+        cursor = read.cursor
     await world.raw("ZREM", world.keys.heartbeats(), "bob")
-    assert (await silent(world, reach)).still == {"alice": 1000}
+    assert (await silent(world, cursor)).still_silent == {"alice": 1000}
 
 
 async def test_people_who_beat_at_the_same_moment_are_read_together(world: World) -> None:
     await last_beats(world, alice=1000, bob=1000, carol=1000, dave=2000)
     first = await silent(world, limit=2)
-    assert set(first.fresh) == {"alice", "bob", "carol"}
-    second = await silent(world, first.reach, limit=2)
-    assert (second.fresh, set(second.still)) == ({"dave": 2000}, {"alice", "bob", "carol"})
-    assert (await silent(world, second.reach, limit=2)).still == {"dave": 2000}
+    assert set(first.newly_silent) == {"alice", "bob", "carol"}
+    second = await silent(world, first.cursor, limit=2)
+    assert (second.newly_silent, set(second.still_silent)) == ({"dave": 2000}, {"alice", "bob", "carol"})
+    assert (await silent(world, second.cursor, limit=2)).still_silent == {"dave": 2000}
 
 
 async def test_a_crowd_is_counted_whole_with_those_who_are_merely_late(world: World) -> None:
     now_ms = await server_ms(world)
     # Silent for an hour; then twelve a minute and a half ago, seven more since, and somebody who has just beaten.
     await last_beats(world, old=now_ms - 3_600_000, there=now_ms)
-    reach = Reach(now_ms - 100_000)
+    cursor = ScanCursor(now_ms - 100_000)
     stopped = {f"user-{n}": now_ms - 92_000 + n for n in range(12)}
     late = {f"late-{n}": now_ms - 70_000 + n for n in range(7)}
     await last_beats(world, **stopped, **late)
-    read = await silent(world, reach, limit=5)
-    assert (len(read.fresh), read.crowd, read.beating) == (5, 19, 21)
-    assert (await silent(world, (await silent(world)).reach)).crowd == 0, "nobody is new"
+    read = await silent(world, cursor, limit=5)
+    assert (len(read.newly_silent), read.stopped_together, read.beating) == (5, 19, 21)
+    assert (await silent(world, (await silent(world)).cursor)).stopped_together == 0, "nobody is new"
 
 
 async def test_a_clock_that_went_back_makes_the_search_begin_anew(world: World) -> None:
     now_ms = await server_ms(world)
     await last_beats(world, alice=now_ms - 100_000)
-    read = await silent(world, Reach(now_ms + 5000, now_ms))
-    assert (read.fresh, read.still) == ({"alice": now_ms - 100_000}, {})
+    read = await silent(world, ScanCursor(now_ms + 5000, now_ms))
+    assert (read.newly_silent, read.still_silent) == ({"alice": now_ms - 100_000}, {})
 
 
 # expire

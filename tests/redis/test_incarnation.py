@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controller.clients.redis.replies import AdvanceOk, ClaimOk, ClaimReply, Incarnation, Lost, SettleOk, Stale
+from controller.clients.redis.replies.operator import AdvanceOk, ClaimOk, ClaimReply, Incarnation, SettleOk
+from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, UserState
 from tests.redis.world import NOW, World
 

@@ -9,7 +9,8 @@ import pytest
 
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
-from controller.clients.redis.replies import ClaimOk, Incarnation, Lost, SettleOk, Stale, Told
+from controller.clients.redis.replies.operator import ClaimOk, Incarnation, SettleOk, Told
+from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, SettleRequest, UserState
 from controller.errors import BackendRefused
 from controller.facts.ledger import Cause

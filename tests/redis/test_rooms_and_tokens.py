@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies import Lost, RoomAbsent, RoomOver, Settled, Stale, Unclaimed, Written
+from controller.clients.redis.replies.operator import RoomAbsent, RoomOver, Written
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
 from controller.clients.redis.requests import Decision, Place
 from tests.redis.world import NOW, World
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.clients.redis.replies import ClaimOk, Incomplete, Lost, SettleOk, Stale, Unclaimed
+from controller.clients.redis.replies.operator import ClaimOk, Incomplete, SettleOk
+from controller.clients.redis.replies.refusals import Lost, Stale, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, Decision, Place, Settlement, SettleRequest, UserState
 from controller.facts.ledger import Cause, End, Outcome, SettledUser
 from tests.redis.world import NOW, World

@@ -29,21 +29,18 @@ from hypothesis.stateful import (
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.replies import (
+from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted
+from controller.clients.redis.replies.operator import (
     AdvanceOk,
     ClaimOk,
-    Expiry,
-    Ignored,
     Incarnation,
-    Lost,
-    Noted,
     SettleOk,
-    Stale,
     Step,
     Verdict,
     WitnessReply,
     Written,
 )
+from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import (
     AdvanceRequest,
     ClaimMode,

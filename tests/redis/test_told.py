@@ -14,7 +14,7 @@ from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Row
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies import Ignored
+from controller.clients.redis.replies.inbox import Ignored
 from controller.clients.redis.requests import (
     AdvanceRequest,
     Decision,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controller.clients.redis.pool import Retention
-from controller.clients.redis.replies import Verdict
+from controller.clients.redis.replies.operator import Verdict
 from controller.clients.redis.requests import Decision, Place, Witnessed
 from controller.facts.ledger import LastEvent
 from tests.redis.world import World

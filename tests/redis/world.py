@@ -12,7 +12,7 @@ from controller.clients.redis.gateway import Gateway, Queued
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import User
-from controller.clients.redis.replies import ClaimReply, SettleOk, SettleReply
+from controller.clients.redis.replies.operator import ClaimReply, SettleOk, SettleReply
 from controller.clients.redis.requests import (
     Claimant,
     ClaimMode,
@@ -72,7 +72,7 @@ class World:
 
     async def raw(self, *words: str | int) -> Any:
         """Any command, past the typed calls."""
-        return await self.redis._command(*words)
+        return await self.redis._commands.execute(*words)
 
     # People
 

@@ -88,7 +88,7 @@ def refuse() -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.usefixtures("_as_it_was")
-def test_no_canary_gets_into_any_line_whoever_writes_it(monkeypatch: pytest.MonkeyPatch, log_format: str) -> None:
+def test_no_canary_gets_into_any_line_from_any_logger(monkeypatch: pytest.MonkeyPatch, log_format: str) -> None:
     stream = written(monkeypatch, log_format)
     ours, theirs = structlog.get_logger("controller.test"), logging.getLogger("library")
     ours.info("issued", token=TOKEN, nested={"secret": [SECRET]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.clients.redis.replies import Reach, Silence
+from controller.clients.redis.replies.inbox import ScanCursor, Silence
 from controller.views.heartbeats import BeatNews, HeartbeatView
 from tests import values as b
 
@@ -23,13 +23,13 @@ def heard(
     is_listened_to: bool = True,
 ) -> BeatNews:
     """Feed one read at this second, as the script builds it from the last beats of late users; both clocks agree."""
-    reach, now_ms = view.reach(NS), b.ms(seconds)
-    known_ms, checked_ms = reach.known_ms or 0, reach.checked_ms or 0
+    cursor, now_ms = view.cursor(NS), b.ms(seconds)
+    known_ms, checked_ms = cursor.known_ms or 0, cursor.checked_ms or 0
     silent = sorted(((at, who) for who, at in late.items() if at <= now_ms - 90_000), key=lambda row: row[0])
     fresh = [row for row in silent if row[0] > known_ms]
     still = [row for row in silent if checked_ms < row[0] <= known_ms]
     crowd = sum(fresh[0][0] - 30_000 <= at for at in late.values()) if fresh else 0
-    further = Reach(
+    further = ScanCursor(
         fresh[limit - 1][0] if len(fresh) >= limit else now_ms - 90_000,
         still[limit - 1][0] if len(still) >= limit else None,
     )

@@ -7,15 +7,16 @@ sends the same scripts with the same keys and arguments: docs/redis.md. Times ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.records import User, parse_user
-from controller.clients.redis.replies import Raw, unknown_reply
+from controller.clients.redis.replies.operator import parse_release
+from controller.clients.redis.replies.refusals import invalid
+from controller.clients.redis.replies.table import ReplyTable, is_replay, pairs
 from controller.clients.redis.requests import UserState
-from controller.errors import Backend, Invalid
 
 _IDLE_SECONDS = 3600
 
@@ -100,6 +101,47 @@ BeatReply: TypeAlias = Beat | Unknown | Replaced
 ReserveReply: TypeAlias = ReservedPair | NotQueued | ReservedElsewhere | Blocked
 
 
+def _queued(kind: str, score: str) -> Queued:
+    return Queued(int(score), replay=is_replay(kind))
+
+
+def _left(kind: str) -> Left:
+    return Left(replay=is_replay(kind))
+
+
+def _beat(state: str, match: str, match_name: str, room: str, reason: str, seq: str) -> Beat:
+    return Beat(UserState(state), match, match_name, room, reason, int(seq))
+
+
+def _reserved(kind: str, *rest: str) -> ReservedPair:
+    return ReservedPair(tuple((user_id, int(score)) for user_id, score in pairs(rest)), replay=is_replay(kind))
+
+
+def _blocked() -> Blocked:
+    return Blocked("")  # the script does not repeat the id
+
+
+ENQUEUE: Final = ReplyTable[EnqueueReply](
+    "enqueue", {"OK": _queued, "BUSY": Busy, "BLOCKED": _blocked, "INVALID": invalid("enqueue")}
+)
+LEAVE: Final = ReplyTable[LeaveReply](
+    "leave", {"OK": _left, "BUSY": Busy, "REPLACED": Replaced, "INVALID": invalid("leave")}
+)
+BEAT: Final = ReplyTable[BeatReply](
+    "beat", {"OK": _beat, "UNKNOWN": Unknown, "REPLACED": Replaced, "INVALID": invalid("beat")}
+)
+RESERVE: Final = ReplyTable[ReserveReply](
+    "reserve",
+    {
+        "OK": _reserved,
+        "NOTQUEUED": NotQueued,
+        "RESERVED": ReservedElsewhere,
+        "BLOCKED": Blocked,
+        "INVALID": invalid("reserve"),
+    },
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """The calls. `session` names the connection that speaks for a user; empty if there is but one."""
@@ -122,14 +164,8 @@ class Gateway:
             keys.events(),
         ]
         raw = await self.redis.run(lua.ENQUEUE, names, [user_id, session])
-        match raw:
-            case ["OK", kind, score]:
-                return Queued(int(score), replay=kind == "replay")
-            case ["BUSY", holder_uid]:
-                return Busy(holder_uid)
-            case ["BLOCKED"]:
-                return Blocked(user_id)
-        raise _error("enqueue", raw)
+        reply = ENQUEUE.parse(raw)
+        return Blocked(user_id) if isinstance(reply, Blocked) else reply
 
     async def leave(self, user_id: str, *, session: str = "", idle_seconds: int = _IDLE_SECONDS) -> LeaveReply:
         """Let the user wait no more. Refused to a session that another one has replaced."""
@@ -144,14 +180,7 @@ class Gateway:
             keys.events(),
         ]
         raw = await self.redis.run(lua.LEAVE, names, [user_id, session, idle_seconds * 1000])
-        match raw:
-            case ["OK", kind]:
-                return Left(replay=kind == "replay")
-            case ["BUSY", holder_uid]:
-                return Busy(holder_uid)
-            case ["REPLACED"]:
-                return Replaced()
-        raise _error("leave", raw)
+        return LEAVE.parse(raw)
 
     async def beat(self, user_id: str, *, session: str = "", take: bool = False) -> BeatReply:
         """Tell that the user's client is there, and learn the user's state.
@@ -161,14 +190,7 @@ class Gateway:
         """
         names = [self.keys.user(user_id), self.keys.heartbeats(), self.keys.notify(user_id)]
         raw = await self.redis.run(lua.BEAT, names, [user_id, session, "TAKE" if take else "KEEP"])
-        match raw:
-            case ["OK", state, match_uid, match_name, room, reason, seq]:
-                return Beat(UserState(state), match_uid, match_name, room, reason, int(seq))
-            case ["UNKNOWN"]:
-                return Unknown()
-            case ["REPLACED"]:
-                return Replaced()
-        raise _error("beat", raw)
+        return BEAT.parse(raw)
 
     async def reserve(self, match_name: str, user_ids: tuple[str, ...], *, ttl_seconds: float) -> ReserveReply:
         """Take all of the users out of the queue for a Match that is about to be created, or none.
@@ -178,17 +200,7 @@ class Gateway:
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations(), *map(keys.blocked, user_ids)]
         raw = await self.redis.run(lua.RESERVE, names, [match_name, round(ttl_seconds * 1000), *user_ids])
-        match raw:
-            case ["OK", kind, *rest]:
-                users = tuple((user_id, int(score)) for user_id, score in zip(rest[::2], rest[1::2], strict=True))
-                return ReservedPair(users, replay=kind == "replay")
-            case ["NOTQUEUED", user_id]:
-                return NotQueued(user_id)
-            case ["RESERVED", user_id, other]:
-                return ReservedElsewhere(user_id, other)
-            case ["BLOCKED", user_id]:
-                return Blocked(user_id)
-        raise _error("reserve", raw)
+        return RESERVE.parse(raw)
 
     async def waiting(self, *, limit: int = 100) -> tuple[tuple[str, int], ...]:
         """The users at the head of the queue and since when they wait, the longest waiting first."""
@@ -200,9 +212,7 @@ class Gateway:
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations()]
         raw = await self.redis.run(lua.RELEASE, names, [limit])
-        if raw[:1] != ["OK"]:
-            raise _error("release", raw)
-        return tuple(raw[1:])
+        return parse_release(raw)
 
     async def user(self, user_id: str) -> User | None:
         """The whole record of a user; None if nothing is known of them."""
@@ -211,10 +221,3 @@ class Gateway:
     async def tokens(self, match_uid: str, user_id: str) -> str | None:
         """What the user's client joins with, as JSON: {token, url, room, expiresAt}, or None."""
         return await self.redis.field(self.keys.tokens(match_uid), user_id)
-
-
-def _error(script: str, raw: Raw) -> Exception:
-    match raw:
-        case ["INVALID", sentence]:
-            return Invalid(Backend.REDIS, script, sentence)
-    return unknown_reply(script, raw)

@@ -1,7 +1,7 @@
-"""What gateways and older clients say to the operator: signals, flags, heartbeats (and their silence).
+"""What gateways and older clients say to the operator: signals, flags, heartbeats and their absence.
 
-The calls of `triggers.signals`, `triggers.flags` and `triggers.heartbeats`. A signal becomes a field of the Match's
-ledger, where `observe` reads it: so it outlives whoever heard it, and what follows is the planner's decision.
+`triggers.signals`, `triggers.flags` and `triggers.heartbeats` use this module. A signal becomes a field of the Match's
+ledger, where `observe` reads it. So it outlives the replica that received it, and the planner decides what follows.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies import (
+from controller.clients.redis.replies.inbox import (
     ExpireReply,
-    Reach,
+    ScanCursor,
     SignalReply,
     Silence,
     parse_expire,
@@ -40,7 +40,7 @@ return page[2]
 """
 _POOLS = Script("pools", _SCAN, hashlib.sha1(_SCAN.encode(), usedforsecurity=False).hexdigest())
 _OURS, _ABOUT = "roomkeeper:", "match:"
-_FROM_THE_BEGINNING = Reach()
+_FROM_THE_BEGINNING = ScanCursor()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Flag:
 
     @property
     def match_uid(self) -> str:
-        """The Match that it is about; empty if it does not say."""
+        """The UID of the Match that the flag names; empty if it names none."""
         return self.value.removeprefix(_ABOUT) if self.value.startswith(_ABOUT) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """One pool's."""
+    """The inbox of one pool."""
 
     pool: Pool
 
@@ -84,16 +84,16 @@ class Inbox:
         return parse_signal(await self.pool.redis.run(lua.SIGNAL, names, args))
 
     async def signals_done(self) -> str:
-        """The id of the last entry of `signals` that was dealt with; the beginning if none was."""
+        """Return the id of the last handled entry of `signals`; the beginning of the stream if there is none."""
         return await self.pool.redis.text(self.pool.keys.signals_done()) or "0-0"
 
     async def set_signals_done(self, entry_id: str, *, keep: int = 10_000) -> None:
-        """Everything up to `entry_id` was dealt with; what is older than the last `keep` entries goes."""
+        """Store that all entries up to `entry_id` are handled, and keep about `keep` entries of the stream."""
         await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
         await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
-        """The flags of older clients that are set for these users, but for our own and those that name no Match."""
+        """Return the flags that older clients set for these users, without our own and those that name no Match."""
         names = [(name, user_id) for user_id in user_ids for name in FLAGS]
         if not names:
             return ()
@@ -103,20 +103,25 @@ class Inbox:
         return tuple(flag for flag in found if flag.value != _ABOUT and not flag.value.startswith(_OURS))
 
     async def silent(
-        self, reach: Reach = _FROM_THE_BEGINNING, *, for_seconds: float, late_after_seconds: float, limit: int = 1000
+        self,
+        cursor: ScanCursor = _FROM_THE_BEGINNING,
+        *,
+        for_seconds: float,
+        late_after_seconds: float,
+        limit: int = 1000,
     ) -> Silence:
-        """Who has not beaten for that long: `limit` of those beyond `reach`, and as many of the known in turn."""
+        """Who has not beaten for that long: `limit` of those beyond `cursor`, and as many of the known in turn."""
         args: list[str | int] = [
             round(for_seconds * 1000),
             round(late_after_seconds * 1000),
-            "" if reach.known_ms is None else reach.known_ms,
-            "" if reach.checked_ms is None else reach.checked_ms,
+            "" if cursor.known_ms is None else cursor.known_ms,
+            "" if cursor.checked_ms is None else cursor.checked_ms,
             limit,
         ]
         return parse_silent(await self.pool.redis.run(lua.SILENT, [self.pool.keys.heartbeats()], args))
 
     async def expire(self, user_id: str, last_beat_ms: int, *, now_ms: int) -> ExpireReply:
-        """Let somebody wait no more who has not beaten since `last_beat_ms`."""
+        """Remove a waiting user from the queue who has not beaten since `last_beat_ms`."""
         keys = self.pool.keys
         names = [
             *self.pool.fence(),
@@ -130,7 +135,7 @@ class Inbox:
 
 async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, tuple[str, ...]]:
     """One step through the names of all keys of Redis, `count` of them or so: where to go on (`0`: that was the last
-    step), and the namespaces in which somebody waits or beats.
+    step), and the namespaces that have waiting or beating users.
     """
     prefix = f"rk:{{{cluster_id}:"
     # Of a pool's keys only `queue` and `heartbeats` begin with one of these letters.

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import orjson
 
-from controller.clients.redis.replies import milliseconds, parse_outcome
+from controller.clients.redis.replies.operator import parse_outcome
+from controller.clients.redis.replies.table import milliseconds
 from controller.facts.ledger import Cause, End, LastEvent, Ledger, Solo, Wish
 
 

@@ -1,7 +1,7 @@
 """What users' clients are told that is no transition: a signal that has no effect, a server that is drained.
 
-Everything else that is told is written by the script that makes it true; docs/events.md has all of it. Whoever calls
-this may repeat it: nobody is told twice about one thing, as long as the notices of it are kept.
+Everything else that is told is written by the script that makes it true; docs/events.md has all of it. A request
+may be repeated: a user gets one notice about one thing, as long as the notices are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from controller.api.notices import REFUSALS
 from controller.clients.redis import lua
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies import Told, ToldReply, parse_notify
+from controller.clients.redis.replies.operator import Told, ToldReply, parse_notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """One pool's."""
+    """The outbox of one pool."""
 
     pool: Pool
 

@@ -18,7 +18,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.records import LiveMatch, RoomRecord, User, parse_user
-from controller.clients.redis.replies import (
+from controller.clients.redis.replies.operator import (
     RESTORING,
     AdvanceReply,
     ClaimReply,
@@ -31,12 +31,13 @@ from controller.clients.redis.replies import (
     parse_advance,
     parse_claim,
     parse_incarnation,
+    parse_release,
     parse_room,
     parse_settle,
     parse_tokens,
     parse_witness,
-    unknown_reply,
 )
+from controller.clients.redis.replies.table import unknown_reply
 from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, SettleRequest, Witnessed
 from controller.facts.ledger import LastEvent, Ledger
 
@@ -80,8 +81,7 @@ class Pool:
     def at(self, incarnation: Incarnation) -> Pool:
         """The same pool, bound to this incarnation.
 
-        Whoever was told `Lost` reads its Lease again before it binds anew: the fence was lost with everything
-        else.
+        A replica that got `Lost` reads its Lease again before it binds again, because the fence was lost, too.
         """
         return replace(self, incarnation=incarnation.value)
 
@@ -200,9 +200,7 @@ class Pool:
         """Put users whose reservation ran out back to their place in the queue; who they were."""
         keys = self.keys
         raw = await self.redis.run(lua.RELEASE, [keys.queue(), keys.reserved(), keys.reservations()], [limit])
-        if raw[:1] != ["OK"]:
-            raise unknown_reply("release", raw)
-        return tuple(raw[1:])
+        return parse_release(raw)
 
     # Rooms and tokens
 
@@ -225,7 +223,7 @@ class Pool:
         return await self._room(livekit_name, status, now_ms, tombstone_ms=self.retention.tombstone_seconds * 1000)
 
     async def is_tombstoned(self, livekit_name: str) -> bool:
-        """Whether somebody has said that this LiveKit room is not to exist."""
+        """Whether this LiveKit room has a tombstone: it must not exist."""
         return await self.redis.text(self.keys.room_deleted(livekit_name)) is not None
 
     async def put_tokens(self, uid: str, tokens: Mapping[str, str], *, ttl_seconds: int) -> TokensReply:
@@ -281,12 +279,12 @@ class Pool:
 
         An incarnation that is not `restoring` means that there is nothing to restore. Else: bind to it
         (`at`), claim every live Match with mode Restore, then `finish_restore`. Everybody else gets `Lost`
-        until then. Whoever began earlier and did not finish is shut out.
+        until then. An earlier restore that did not finish is shut out.
         """
         return await self._incarnation("BEGIN", RESTORING + secrets.token_hex(8))
 
     async def finish_restore(self) -> IncarnationReply:
-        """Open the restored pool. `Lost` if the data went again meanwhile: begin anew."""
+        """Open the restored pool. `Lost` if the data was lost again meanwhile: begin again."""
         return await self._incarnation("FINISH", self.incarnation)
 
     # How the calls are made

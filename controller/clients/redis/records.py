@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.clients.redis.replies import milliseconds
+from controller.clients.redis.replies.table import milliseconds
 from controller.clients.redis.requests import UserState
 
 

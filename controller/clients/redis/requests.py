@@ -21,7 +21,7 @@ class ClaimMode(StrEnum):
     """Whom a claim may take."""
 
     ANY = "Any"
-    """Whoever is in no other Match."""
+    """Users who are in no other Match."""
     QUEUED = "Queued"
     """Who waits in the queue, or is reserved for this Match."""
     RESTORE = "Restore"
@@ -32,17 +32,17 @@ class Decision(StrEnum):
     """Where a user goes when a Match lets go of them."""
 
     WAITING = "WAITING"
-    """Into the queue; whoever never came from it becomes idle."""
+    """Into the queue; a user who did not come from it becomes idle."""
     IDLE = "IDLE"
     BACK = "BACK"
     """Rollback: exactly where they were before the claim."""
 
 
 class Place(StrEnum):
-    """Where in the queue somebody goes who becomes WAITING."""
+    """The place in the queue of a user who becomes WAITING."""
 
     ORIG = "ORIG"
-    """The original place: for whoever never was in the call."""
+    """The original place, for a user who never was in the call."""
     NOW = "NOW"
     """The end of the queue."""
 
@@ -59,7 +59,7 @@ class Claimant:
 class ClaimRequest:
     """Take all of `users` for the Match `uid`, or none.
 
-    `match_name` is the name of the Match in its namespace: a reservation made for it is honoured. `state` and
+    `match_name` is the name of the Match in its namespace: a reservation made for it is honored. `state` and
     `phase` differ from their defaults only when a lost ledger is rebuilt.
     """
 
@@ -83,9 +83,9 @@ class ClaimRequest:
 class AdvanceRequest:
     """Move users of the Match `uid` forward, and publish what is known by now (empty: leave as it is).
 
-    States only move up, so asking for the state that somebody has already passed publishes and changes
+    States only move up, so asking for a state that a user has already passed publishes and changes
     nothing else. `alone` tells whether exactly one of them is in the room (None: as before). With `flag_seconds`,
-    whoever becomes DISCONNECTING finds the flag of older clients set for that long. `missing` tells both, when the
+    a user who becomes DISCONNECTING finds the flag of older clients set for that long. `missing` tells both, when the
     phase becomes Reconnecting, who dropped out and until when they may be back (None: not known).
     """
 

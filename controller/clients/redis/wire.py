@@ -1,4 +1,4 @@
-"""One connection to Redis that everybody shares: commands go out together, replies come back in order.
+"""One shared connection to Redis: commands go out together, replies come back in order.
 
 A command costs a tenth of what it costs through redis-py's asyncio client, which takes a connection from a pool, makes
 a task for the write, and sends each command by itself. Here all commands of one turn of the event loop leave with one
@@ -141,7 +141,7 @@ class _Stream(asyncio.Protocol):
         try:
             while (reply := self._reader.gets()) is not False:
                 _, future = self._waiting.popleft()
-                # Whoever was cancelled does not want it any more; its place in the order counts all the same.
+                # A cancelled request no longer wants its reply, but it keeps its place in the order.
                 if not future.done():
                     future.set_result(reply)
         except (hiredis.ProtocolError, IndexError):

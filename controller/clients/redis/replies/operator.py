@@ -1,0 +1,310 @@
+"""The replies to `clients.redis.pool` and `clients.redis.outbox`: ledgers, rooms, tokens, notices, incarnations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed, invalid
+from controller.clients.redis.replies.table import Raw, ReplyTable, is_replay, milliseconds, pairs
+from controller.facts.ledger import Cause, End, Outcome, SettledUser
+
+# claim
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedUser:
+    """A user whom the Match holds; `score_ms` is their former place in the queue, None if they had none."""
+
+    id: str
+    score_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOk:
+    """All users are held by this Match."""
+
+    users: tuple[ClaimedUser, ...]
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimBusy:
+    """`id` is held by another Match."""
+
+    id: str
+    holder_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReserved:
+    """`id` is reserved for the Match of another name."""
+
+    id: str
+    match_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNotQueued:
+    """`id` does not wait in the queue, and the claim is for waiting users only."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimBlocked:
+    """`id` is banned."""
+
+    id: str
+
+
+ClaimReply: TypeAlias = ClaimOk | ClaimBusy | ClaimReserved | ClaimNotQueued | ClaimBlocked | Settled | Stale | Lost
+
+
+def _claimed(kind: str, *rest: str) -> ClaimOk:
+    users = tuple(ClaimedUser(user_id, milliseconds(score)) for user_id, score in pairs(rest))
+    return ClaimOk(users, replay=is_replay(kind))
+
+
+CLAIM: Final = ReplyTable[ClaimReply](
+    "claim",
+    {
+        "OK": _claimed,
+        "BUSY": ClaimBusy,
+        "RESERVED": ClaimReserved,
+        "NOTQUEUED": ClaimNotQueued,
+        "BLOCKED": ClaimBlocked,
+        "SETTLED": Settled,
+        **FENCED,
+    },
+)
+
+
+def parse_claim(raw: Raw) -> ClaimReply:
+    """Read the reply of `claim`."""
+    return CLAIM.parse(raw)
+
+
+# advance
+
+
+class Step(StrEnum):
+    """What `advance` did to a user's state."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    LOST = "lost"
+    """The Match does not hold this user, or no longer does."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceOk:
+    """The step per user."""
+
+    users: tuple[tuple[str, Step], ...]
+
+
+AdvanceReply: TypeAlias = AdvanceOk | Settled | Unclaimed | Stale | Lost
+
+
+def _advanced(*rest: str) -> AdvanceOk:
+    return AdvanceOk(tuple((user_id, Step(step)) for user_id, step in pairs(rest)))
+
+
+ADVANCE: Final = ReplyTable[AdvanceReply](
+    "advance", {"OK": _advanced, "SETTLED": Settled, "UNCLAIMED": Unclaimed, **FENCED}
+)
+
+
+def parse_advance(raw: Raw) -> AdvanceReply:
+    """Read the reply of `advance`."""
+    return ADVANCE.parse(raw)
+
+
+# settle
+
+
+@dataclass(frozen=True, slots=True)
+class SettleOk:
+    """The users are settled. `end` is the end in the ledger, even if another request wrote it; None without a cause."""
+
+    users: tuple[SettledUser, ...]
+    end: End | None
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A final settle did not name `id`, whom the Match still holds."""
+
+    id: str
+
+
+SettleReply: TypeAlias = SettleOk | Incomplete | Unclaimed | Stale | Lost
+
+
+def parse_outcome(user_id: str, text: str, detail: str) -> SettledUser:
+    """Read an outcome as the ledger spells it: `WAITING:<score>`, `IDLE` or `LOST`."""
+    name, _, score = text.partition(":")
+    return SettledUser(user_id, Outcome(name), milliseconds(score), detail)
+
+
+def _settled(kind: str, reason: str, initiator: str, message: str, evidence: str, at_ms: str, *rest: str) -> SettleOk:
+    return SettleOk(
+        tuple(
+            parse_outcome(user_id, outcome, detail)
+            for user_id, outcome, detail in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+        ),
+        End(Cause(reason, initiator, message, evidence), int(at_ms)) if at_ms else None,
+        replay=is_replay(kind),
+    )
+
+
+SETTLE: Final = ReplyTable[SettleReply](
+    "settle", {"OK": _settled, "INCOMPLETE": Incomplete, "UNCLAIMED": Unclaimed, **FENCED}
+)
+
+
+def parse_settle(raw: Raw) -> SettleReply:
+    """Read the reply of `settle`."""
+    return SETTLE.parse(raw)
+
+
+# room and tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """It is written; perhaps it was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOver:
+    """The room's record is closed, or the room has a tombstone: it stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAbsent:
+    """There is no record to close."""
+
+
+RoomReply: TypeAlias = Written | RoomOver | RoomAbsent | Stale | Lost
+TokensReply: TypeAlias = Written | Settled | Unclaimed | Stale | Lost
+
+ROOM: Final = ReplyTable[RoomReply]("room", {"OK": Written, "OVER": RoomOver, "ABSENT": RoomAbsent, **FENCED})
+TOKENS: Final = ReplyTable[TokensReply]("tokens", {"OK": Written, "SETTLED": Settled, "UNCLAIMED": Unclaimed, **FENCED})
+
+
+def parse_room(raw: Raw) -> RoomReply:
+    """Read the reply of `room`."""
+    return ROOM.parse(raw)
+
+
+def parse_tokens(raw: Raw) -> TokensReply:
+    """Read the reply of `tokens`."""
+    return TOKENS.parse(raw)
+
+
+# notify
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many users got a notice that they did not have before."""
+
+    users: int
+
+
+ToldReply: TypeAlias = Told | Stale | Lost
+
+
+def _told(users: str) -> Told:
+    return Told(int(users))
+
+
+NOTIFY: Final = ReplyTable[ToldReply]("notify", {"OK": _told, **FENCED})
+
+
+def parse_notify(raw: Raw) -> ToldReply:
+    """Read the reply of `notify`."""
+    return NOTIFY.parse(raw)
+
+
+# incarnation
+
+RESTORING: Final = "restoring:"
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """Which life of Redis this is. While `restoring`, only claims with mode Restore are accepted."""
+
+    value: str
+
+    @property
+    def restoring(self) -> bool:
+        """The ledgers are being rebuilt from the Matches' statuses."""
+        return self.value.startswith(RESTORING)
+
+
+IncarnationReply: TypeAlias = Incarnation | Stale | Lost
+
+INCARNATION: Final = ReplyTable[IncarnationReply]("incarnation", {"OK": Incarnation, **FENCED})
+
+
+def parse_incarnation(raw: Raw) -> IncarnationReply:
+    """Read the reply of `incarnation`."""
+    return INCARNATION.parse(raw)
+
+
+# witness
+
+
+class Verdict(StrEnum):
+    """What `witness` did with an event besides writing it to the stream."""
+
+    STORED = "stored"
+    OLDER = "older"
+    """A later event of this participant is known already."""
+    DUPLICATE = "duplicate"
+    SETTLED = "settled"
+    ABSENT = "absent"
+    """No Match of this UID is known."""
+    UNADDRESSED = "unaddressed"
+    """The event names no participant of a Match."""
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessReply:
+    """`entry_id` is the event's place in the stream."""
+
+    entry_id: str
+    verdict: Verdict
+
+
+def _witnessed(entry_id: str, verdict: str) -> WitnessReply:
+    return WitnessReply(entry_id, Verdict(verdict))
+
+
+WITNESS: Final = ReplyTable[WitnessReply]("witness", {"OK": _witnessed})
+
+
+def parse_witness(raw: Raw) -> WitnessReply:
+    """Read the reply of `witness`."""
+    return WITNESS.parse(raw)
+
+
+# release
+
+
+def _released(*user_ids: str) -> tuple[str, ...]:
+    return user_ids
+
+
+RELEASE: Final = ReplyTable[tuple[str, ...]]("release", {"OK": _released, "INVALID": invalid("release")})
+
+
+def parse_release(raw: Raw) -> tuple[str, ...]:
+    """Read the reply of `release`: the users whose reservation ran out."""
+    return RELEASE.parse(raw)

@@ -1,0 +1,151 @@
+"""The one place that every request to Kubernetes, LiveKit and Redis passes: deadline, error, metric and log.
+
+A client hands over how to make one attempt and how to translate what its library raises. `Requests` awaits the attempt,
+limits it, measures it, and raises the translated error. A retry is another request: the clients decide on retries, and
+each attempt is measured by itself. Neighbors: `clients.kubernetes`, `clients.livekit` and `clients.redis.client` send
+through this module, `telemetry.metrics` counts, `errors` has the types that leave it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeVar
+
+import structlog
+
+from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.telemetry.metrics import RequestMeter
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_LOG_INTERVAL_SECONDS: Final = 60.0
+
+
+class Code(StrEnum):
+    """The codes of failures that have no answer with a code of its own (an HTTP status, an error word of Redis)."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
+    """The answer is not of the backend's protocol."""
+    OTHER = "other"
+    """The answer has a code that this module does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """After how many seconds a request is given up, and from how many on it counts as slow in the log."""
+
+    deadline_seconds: float
+    slow_seconds: float
+
+
+LIMITS: Final[Mapping[Backend, Limits]] = {
+    Backend.KUBERNETES: Limits(deadline_seconds=10.0, slow_seconds=2.0),
+    Backend.LIVEKIT: Limits(deadline_seconds=4.0, slow_seconds=1.0),
+    Backend.REDIS: Limits(deadline_seconds=1.0, slow_seconds=0.25),
+}
+
+
+class Requests:
+    """The requests of one client to one backend.
+
+    `raised` are the exceptions of the client's library that `translate` understands; all others are bugs and pass
+    unchanged. With `transport_keeps_deadline` the transport gives up by itself and raises TimeoutError or an exception
+    of its own: Redis does so with one timer for all commands, because a timer per command costs as much as the command.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        raised: tuple[type[Exception], ...],
+        *,
+        limits: Limits | None = None,
+        transport_keeps_deadline: bool = False,
+    ) -> None:
+        self.limits = limits or LIMITS[backend]
+        self._backend = backend
+        self._raised = raised
+        self._timeout_seconds = None if transport_keeps_deadline else self.limits.deadline_seconds
+        self._slow_seconds = self.limits.slow_seconds
+        self._meters: dict[str, RequestMeter] = {}
+        self._quiet: dict[tuple[str, str], _Quiet] = {}
+
+    async def send(
+        self,
+        operation: str,
+        attempt: Callable[[], Awaitable[T]],
+        translate: Callable[[Exception], BackendError],
+        *,
+        waits_seconds: float = 0.0,
+    ) -> T:
+        """Await one attempt; return its answer or raise what `translate` makes of its exception.
+
+        `operation` becomes a metric label: a verb, a method, a command or the name of a script, never an object's name.
+        `waits_seconds` is how long the backend was asked to wait before it answers. A request that its caller cancels
+        is not counted: nothing is known about its end.
+        """
+        started = time.monotonic()
+        try:
+            if self._timeout_seconds is None:
+                answer = await attempt()
+            else:
+                async with asyncio.timeout(self._timeout_seconds):
+                    answer = await attempt()
+        except self._raised as error:
+            failure = translate(error)
+            self._failed(operation, failure, time.monotonic() - started)
+            # The library's exception is dropped: its text can repeat arguments, and arguments can be tokens.
+            raise failure from None
+        seconds = time.monotonic() - started
+        (self._meters.get(operation) or self._meter(operation)).answered(seconds)
+        if seconds > self._slow_seconds + waits_seconds:
+            self._log(log.warning, "a request was slow", operation, "slow", seconds)
+        return answer
+
+    def _failed(self, operation: str, failure: BackendError, seconds: float) -> None:
+        code = failure.code or Code.OTHER
+        self._meter(operation).failed(seconds, code)
+        # What a refusal means is the caller's decision: NotFound and Conflict are everyday answers.
+        say = log.warning if isinstance(failure, BackendUnavailable) else log.debug
+        self._log(say, "a request failed", operation, code, seconds)
+
+    def _meter(self, operation: str) -> RequestMeter:
+        meter = self._meters.get(operation)
+        if meter is None:
+            meter = self._meters[operation] = RequestMeter(self._backend, operation)
+        return meter
+
+    def _log(self, say: Callable[..., object], event: str, operation: str, code: str, seconds: float) -> None:
+        """Write one line per operation and code and minute; the next line says how many were left out.
+
+        Operation and code are all that a line names. Messages stay out of it: they are written for conditions.
+        """
+        now = time.monotonic()
+        quiet = self._quiet.setdefault((operation, code), _Quiet())
+        if now < quiet.until:
+            quiet.unlogged += 1
+            return
+        say(
+            event,
+            backend=str(self._backend),
+            operation=operation,
+            code=str(code),
+            seconds=round(seconds, 3),
+            unlogged=quiet.unlogged,
+        )
+        quiet.until, quiet.unlogged = now + _LOG_INTERVAL_SECONDS, 0
+
+
+@dataclass(slots=True)
+class _Quiet:
+    """Until when requests with one operation and code are not logged, and how many there were since the last line."""
+
+    until: float = 0.0
+    unlogged: int = 0
