@@ -1,6 +1,6 @@
 """SIGTERM ends long synchronous work the way Ctrl-C does: by an exception that runs the clean-up.
 
-The supervision of a running stack handles both signals in its event loop instead (`cli.main`).
+The supervision of a running stack handles both signals in its event loop instead (`sandbox.cli`).
 """
 
 from __future__ import annotations

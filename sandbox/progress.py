@@ -1,6 +1,6 @@
 """Progress for people: one line per thing, rewritten in place on a terminal, plain lines in a pipe.
 
-Used by `parts.build` (minutes) and `cli.main` (seconds).
+Used by `parts.build` (minutes) and `sandbox.cli` (seconds).
 """
 
 from __future__ import annotations

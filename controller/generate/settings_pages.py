@@ -11,8 +11,6 @@ from controller.generate.markdown import table
 from controller.settings import Settings, variable
 from controller.telemetry import metrics
 
-_COMMAND = "python -m generate.settings_pages"
-
 
 def settings_page(header: str) -> str:
     """All settings of the operator as a table."""

@@ -1,4 +1,4 @@
-"""Dumps of what a planner was given and what it decided (`--record DIR`), and `roomkeeper replay`, which asks it again.
+"""Dumps of what a planner was given and what it decided (`--record-dir`), and `roomkeeper replay`, which asks it again.
 
 A dump is one line of JSON: kind, key, desired, observed, now, plan. Since planners are pure, a dump from a user's
 cluster becomes a test fixture as it is. Tokens and secrets are in no observation, so they are in no dump.

