@@ -27,14 +27,16 @@ check: $(INSTALLED) ## format, lint, types, import contracts, generated files
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
-	$(PY) -m controller.generate --check
+	$(PY) -m controller.generate.command --check
+	$(PY) -m generate.settings_pages --check
 
 format: $(INSTALLED) ## format the code, and mend what ruff can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
 generate: $(INSTALLED) ## write the files that are made from the code: CRDs, manifests, docs/reference
-	$(PY) -m controller.generate
+	$(PY) -m controller.generate.command
+	$(PY) -m generate.settings_pages
 
 parts: $(INSTALLED) ## build or find the real programs, once per user
 	@$(PY) -m sandbox parts build

@@ -8,9 +8,8 @@ from controller.generate.crds import DEFINITIONS, Definition, crd
 from controller.generate.markdown import table
 
 _INTRODUCTION: Final = f"""\
-Group and version: `{API_VERSION}`. Fields that are marked with an asterisk are required. The same texts are
-to be had with `kubectl explain match.spec`, and so on. What the phases and endings mean, and what follows
-from them: [../lifecycle.md](../lifecycle.md)."""
+Group and version: `{API_VERSION}`. Fields that are marked with an asterisk are required. `kubectl explain
+match.spec` and so on show the same texts. What the phases and endings mean, and what follows from them: [../lifecycle.md](../lifecycle.md)."""
 
 _BOUNDS: Final = {
     "minimum": "≥ {}",
