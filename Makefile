@@ -1,25 +1,31 @@
-# `make` lists the targets. All paths are relative: a blank in the clone's path does no harm.
+# `make` lists the targets. All paths are relative, so the path of the clone may contain a blank.
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 # The names are tried in this order; `make PYTHON=… venv` names another.
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
-# A virtual environment knows its own path: one that came along when the tree was moved is made anew.
+# A virtual environment contains its own path: after the tree has moved, it is made again.
 ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo elsewhere),)
 .PHONY: $(INSTALLED)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate parts venv bench clean
+.PHONY: help demo unit e2e test check format generate parts venv bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED) ## tell the story of one call on real programs, each step verified
 	@$(PY) -m sandbox.demo $(ARGS)
 
-test: $(INSTALLED) parts ## run all tests on the real programs (ARGS="-k name" for some)
+unit: $(INSTALLED) ## run the tests that need no real program (half a minute; ARGS="-k name" for some)
+	@$(PY) -m pytest -n auto -m "not real" $(ARGS)
+
+e2e: $(INSTALLED) parts ## run the tests on the real programs: etcd, kube-apiserver, LiveKit, Redis
+	@$(PY) -m pytest -n 2 --dist loadgroup -m real $(ARGS)
+
+test: $(INSTALLED) parts ## run all tests: unit and e2e
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, generated files
@@ -27,16 +33,14 @@ check: $(INSTALLED) ## format, lint, types, import contracts, generated files
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
-	$(PY) -m controller.generate.command --check
-	$(PY) -m generate.settings_pages --check
+	$(PY) -m controller.generate --check
 
-format: $(INSTALLED) ## format the code, and mend what ruff can mend
+format: $(INSTALLED) ## format the code, and fix what ruff can fix
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
 generate: $(INSTALLED) ## write the files that are made from the code: CRDs, manifests, docs/reference
-	$(PY) -m controller.generate.command
-	$(PY) -m generate.settings_pages
+	$(PY) -m controller.generate
 
 parts: $(INSTALLED) ## build or find the real programs, once per user
 	@$(PY) -m sandbox parts build
@@ -44,7 +48,7 @@ parts: $(INSTALLED) ## build or find the real programs, once per user
 bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf operator
 	@$(PY) -m benchmarks $(ARGS)
 
-venv: $(INSTALLED) ## make .venv with everything at the versions of constraints.txt
+venv: $(INSTALLED) ## make .venv with the versions of constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@python=; \
@@ -52,14 +56,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 		if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo "No Python 3.11 or newer found (tried: $(PYTHONS)). Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+		echo "Python 3.11 or newer was not found (tried: $(PYTHONS)). Install it, or name it: make PYTHON=/path/to/python3" >&2; \
 		exit 1; \
 	fi; \
 	if [ -s $(INSTALLED) ] && [ "$$(cat $(INSTALLED))" != "$$(pwd -P)" ]; then rm -rf .venv; fi; \
 	if ! $(PY) -m pip --version >/dev/null 2>&1; then \
-		echo "  … .venv                      making it with $$("$$python" --version)"; \
+		echo "  … .venv                      created with $$("$$python" --version)"; \
 		"$$python" -m venv --clear .venv || { \
-			echo "$$python cannot make a virtual environment; on Debian the package python3-venv brings what is missing." >&2; \
+			echo "$$python cannot create a virtual environment; on Debian, install the package python3-venv." >&2; \
 			exit 1; }; \
 	fi; \
 	echo "  … .venv                      installing the versions of constraints.txt (a minute, once)"
@@ -68,6 +72,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@pwd -P > $(INSTALLED)
 	@echo "  ✓ .venv                      roomkeeper is .venv/bin/roomkeeper"
 
-clean: ## remove what the other targets made here (not the programs in the user's cache)
+clean: ## remove what the other targets have made here; the programs in the user's cache stay
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -192,7 +192,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.DRAINED,
-        "the LiveKit server was drained",
+        "the LiveKit server was drained (not served yet)",
         RequeuePolicy.ALL,
         "the LiveKit server was taken out of service",
         "The call was closed for maintenance.",

@@ -117,7 +117,10 @@ class LiveKitServerStatus(ApiModel):
 
 
 class LiveKitServer(Resource):
-    """One LiveKit server or cluster that rooms can be placed on; lives in the operator's namespace."""
+    """One LiveKit server or cluster on which rooms can be placed, in the operator's namespace.
+
+    Not served yet: the operator ignores LiveKitServers and uses the server of its settings.
+    """
 
     api_version: Literal["roomkeeper.dev/v1alpha1"] = "roomkeeper.dev/v1alpha1"
     kind: Literal["LiveKitServer"] = "LiveKitServer"

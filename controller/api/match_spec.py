@@ -110,7 +110,8 @@ class MatchSpec(SpecModel):
     Match. `Queued`: only from the queue, or from a reservation made for this Match. Immutable."""
 
     placement: Placement = unstored(Placement())
-    """On which LiveKit server the room may be. Default: any that takes new rooms. Immutable."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
+    served yet: the operator places every room on the server of its settings."""
 
     room: RoomOptions = RoomOptions()
     """The room that the Match gets. Immutable, but for `metadata`."""

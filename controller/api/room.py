@@ -98,7 +98,8 @@ class RoomSpec(SpecModel):
     default): never."""
 
     placement: Placement = unstored(Placement())
-    """On which LiveKit server the room may be. Default: any that takes new rooms. Immutable."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
+    served yet: the operator places every room on the server of its settings."""
 
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
     """What becomes of the LiveKit room when this Room is deleted. `Delete` (the default): it is closed,
@@ -125,7 +126,7 @@ class RoomStatus(ApiModel):
     reason: RoomEndReason | None = None
     """Why the room is gone: Empty (a standing room that was closed by its own timeout), Expired
     (maxAgeSeconds), Terminated (terminationReason), Deleted, Lost (LiveKit lost it too often, or could not
-    make it again in time), Drained or Failed."""
+    make it again in time), Drained (its server was drained; not served yet) or Failed."""
 
     occupancy: Occupancy | None = None
     """Available (nobody in it), Occupied, or Maintenance (it is being restored, or closed)."""

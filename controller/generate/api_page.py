@@ -9,7 +9,8 @@ from controller.generate.markdown import table
 
 _INTRODUCTION: Final = f"""\
 Group and version: `{API_VERSION}`. Fields that are marked with an asterisk are required. `kubectl explain
-match.spec` and so on show the same texts. What the phases and endings mean, and what follows from them: [../lifecycle.md](../lifecycle.md)."""
+match.spec` and so on show the same texts. [../lifecycle.md](../lifecycle.md) says what the phases and endings mean, and
+what follows from them."""
 
 _BOUNDS: Final = {
     "minimum": "≥ {}",
