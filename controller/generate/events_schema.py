@@ -1,4 +1,4 @@
-"""docs/events.schema.json: JSON Schemas of what Redis tells others, made from the tables; and an example per type."""
+"""docs/events.schema.json: JSON Schemas of the entries of the streams, and an example per type."""
 
 import json
 from collections.abc import Iterable, Mapping

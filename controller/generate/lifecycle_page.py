@@ -1,5 +1,8 @@
-"""The page on the life of a call: the words of `lifecycle.md` beside this file, with everything that the code knows put
-in: phases, states, endings and timeouts, each from the one table that the operator itself goes by."""
+"""The page on the life of a call.
+
+Its words are in `lifecycle.md` beside this file. The phases, states, endings and timeouts come from the tables that the
+operator itself uses.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -38,13 +41,13 @@ def fill(template: str, contents: Mapping[str, str]) -> str:
 
 
 def place(ending: Ending) -> str:
-    """Where in the queue those stand whom this ending requeues, in the words that the page explains."""
+    """The place in the queue of the users whom this ending requeues, in the words that the page explains."""
     if ending.rollback is Rollback.ALWAYS:
         return "as before"
     if ending.requeue is RequeuePolicy.NONE:
-        return "as usual, if anybody is requeued"
-    # Whoever skips starts anew whether they had a call or not.
-    usual = "the initiator anew, the other as usual" if ending.reason is EndReason.SKIPPED else "as usual"
+        return "as usual, if requeued"
+    # A user who skips goes to the end of the queue, with or without a call.
+    usual = "the initiator at the end, the other as usual" if ending.reason is EndReason.SKIPPED else "as usual"
     return f"as before; once Ready, {usual}" if ending.rollback is Rollback.BEFORE_READY else usual
 
 
@@ -86,7 +89,7 @@ def _sentences() -> str:
         )
         for row in ENDINGS.values()
     )
-    return table(("reason", "`status.end.message`", "to the people", "to the one whom it goes back to"), rows)
+    return table(("reason", "`status.end.message`", "to the participants", "to the participant who caused it"), rows)
 
 
 def _superseded() -> str:

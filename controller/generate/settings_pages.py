@@ -12,8 +12,6 @@ from controller.loop.wakes import WAKES
 from controller.settings import Settings, variable
 from controller.telemetry import metrics
 
-_COMMAND = "python -m generate.settings_pages"
-
 
 def settings_page(header: str) -> str:
     """All settings of the operator as a table."""
@@ -34,7 +32,7 @@ def settings_page(header: str) -> str:
         "Settings",
         "Each is an environment variable, or a flag of `roomkeeper operator`; the flag wins. A wrong value, a\n"
         "missing one and an unknown `ROOMKEEPER_…` name stop the operator at its start, with one sentence per setting\n"
-        "and exit status 2. Which cluster it works on is said by `KUBECONFIG`, or by the ServiceAccount of its pod.",
+        "and exit status 2. `KUBECONFIG`, or the ServiceAccount of the pod, says which cluster it works on.",
         table(("variable", "flag", "default", "values", "meaning"), rows),
     )
 

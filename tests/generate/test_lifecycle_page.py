@@ -78,8 +78,8 @@ SITUATIONS: dict[str, tuple[Match, MatchSeen]] = {
 }
 PLACES = {
     "as usual": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
-    "as usual, if anybody is requeued": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
-    "the initiator anew, the other as usual": ("NOW ORIG", "NOW ORIG", "NOW NOW"),
+    "as usual, if requeued": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
+    "the initiator at the end, the other as usual": ("NOW ORIG", "NOW ORIG", "NOW NOW"),
     "as before": ("ORIG ORIG", "ORIG ORIG", "ORIG ORIG"),
     "as before; once Ready, as usual": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
 }

@@ -1,7 +1,7 @@
 """A third kind, Bell, registered as an application of the loop would: one row, and not a line in `controller/`.
 
-`python -m tests.loop.bells operator` is the operator with that row. A Bell rings `spec.rings` times, and its status
-says how often it rang.
+`python -m tests.loop.bells operator` is the operator with that row. A Bell rings as often as its spec says, and its
+status says how often it rang.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It reconciles the way `loop.reconcile` does: observe, plan, act, until there is nothing left to do at once; then the
 status. Every write counts against `budget`; when that is used up the operator is killed, and `restart` brings one that
-remembers nothing. Users are moved by the rules of the scripts (docs: reference/redis.md).
+remembers nothing. Users are moved by the rules of the scripts (docs/redis.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The safety invariants (docs/reliability.md) as checks on all three stores, made after every test that has a stack.
+"""The safety invariants as checks on all three stores, made after every test that has a stack.
 
 S1 one live Match per user · S2 state matches place · S3 only legal transitions · S4, S5 freed and requeued once · S6
 nothing of ours is left, nothing of others is touched · S7 no secret anywhere.
