@@ -22,9 +22,10 @@ from controller.api.names import MANAGED_LABEL
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
+from sandbox.administrator import Administrator, Refused
 from sandbox.endpoints import Endpoints
 from sandbox.stack import Stack, StackOptions
-from tests.support.kube import Kube, Refused, administrator
+from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.people import People
 from tests.support.shared import session_directory, shared_stack
@@ -64,19 +65,18 @@ async def namespace(request: pytest.FixtureRequest, where: Endpoints, managed: b
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
     name = f"{words}-{secrets.token_hex(3)}"
     labels = {MANAGED_LABEL: "true"} if managed else {}
-    async with administrator(where) as session:
-        kube = Kube(where, name, session)
-        await kube.call("POST", "/api/v1/namespaces", json={"metadata": {"name": name, "labels": labels}})
+    async with Administrator.of(where) as admin:
+        await admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
         yield name
         with contextlib.suppress(Refused):  # a test may have deleted it
-            await kube.call("DELETE", f"/api/v1/namespaces/{name}")
+            await admin.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
 async def kube(where: Endpoints, namespace: str) -> AsyncIterator[Kube]:
     """The administrator in the test's namespace."""
-    async with administrator(where) as session:
-        yield Kube(where, namespace, session)
+    async with Administrator.of(where) as admin:
+        yield Kube(where, namespace, admin)
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from controller.api.names import FINALIZER
+from sandbox.administrator import Refused
 from tests import manifests
-from tests.support.kube import Refused, condition, is_true
+from tests.support.kube import condition, is_true
 from tests.support.waiting import consistently, eventually
 from tests.support.world import World
 
@@ -140,11 +141,11 @@ async def test_a_namespace_with_a_live_match_goes(world: World) -> None:
     await world.ready("carol", "dave", name="second")
     await world.kube.create(manifests.room())
     path = f"/api/v1/namespaces/{world.kube.namespace}"
-    await world.kube.call("DELETE", path)
+    await world.kube.admin.call("DELETE", path)
 
     async def is_gone() -> None:
         try:
-            found = await world.kube.call("GET", path)
+            found = await world.kube.admin.call("GET", path)
         except Refused as refused:
             assert refused.status == 404  # noqa: PT017 (waited for, not expected at once)
         else:

@@ -212,12 +212,8 @@ async def test_a_standing_room_that_is_given_up_says_why_and_stays_gone(world: W
     # As if it had been lost before: five times within the last minutes.
     lately = (time.time() - seconds for seconds in (300, 290, 280, 270, 260))
     times = [time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(moment)) for moment in lately]
-    await world.kube.call(
-        "PATCH",
-        f"/apis/roomkeeper.dev/v1alpha1/namespaces/{world.kube.namespace}/rooms/lobby/status",
-        json={"status": {"restoredAt": times, "restores": 5}},
-        headers={"Content-Type": "application/merge-patch+json"},
-    )
+    status = {"restoredAt": times, "restores": 5}
+    await world.kube.patch("Room", "lobby", {"status": status}, subresource="status")
     await _delete_on_livekit(world, str(made.status.livekit_name))
     over = await world.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason, over.status.issues) == ("Failed", "Lost", ("Missing",))

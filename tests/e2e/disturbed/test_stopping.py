@@ -26,7 +26,7 @@ async def test_a_signal_stops_it_with_status_0_and_calls_go_on(world: World, num
     assert await world.livekit_people(await world.livekit_name(match)) == {"alice", "bob"}
     assert not any(person.seen("disconnected") for person in people)
     assert await world.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
-    lease = await world.kube.call(
+    lease = await world.kube.admin.call(
         "GET", "/apis/coordination.k8s.io/v1/namespaces/roomkeeper-system/leases/roomkeeper-shard-0"
     )
     assert not lease["spec"].get("holderIdentity")
