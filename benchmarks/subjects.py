@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from benchmarks.access import Access
-from benchmarks.child import Child
+from benchmarks.child import BenchmarkChild
 from benchmarks.figures import Subject
 from benchmarks.floor import Floor
 from benchmarks.load import Creator, Generator
@@ -47,11 +47,11 @@ async def running(
         return
     async with _webhooks_taken(stack.endpoints):
         if subject is Subject.FLOOR:
-            async with Child("benchmarks.floor", access, logs) as child:
+            async with BenchmarkChild("benchmarks.floor", access, logs) as child:
                 yield Running(child.process.pid, Floor(child))
         else:
             environment = {"KUBECONFIG": stack.endpoints.operator_env["KUBECONFIG"]}
-            async with Child("benchmarks.kopf_operator", access, logs, environment) as child:
+            async with BenchmarkChild("benchmarks.kopf_operator", access, logs, environment) as child:
                 yield Running(child.process.pid, generator)
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -95,8 +97,10 @@ class Administrator:
         self, method: str, path: str, body: Body | None = None, *, content_type: str = MERGE_PATCH
     ) -> Answer:
         """The server's answer, also if it is a refusal. `content_type` is that of a PATCH."""
-        headers = {"Content-Type": content_type} if method == "PATCH" else None
-        async with self._session.request(method, self._server + path, json=body, headers=headers) as response:
+        headers = {"Content-Type": content_type if method == "PATCH" else "application/json"}
+        # aiohttp warns of bodies of a megabyte unless it can read them in pieces.
+        data = None if body is None else io.BytesIO(json.dumps(body).encode())
+        async with self._session.request(method, self._server + path, data=data, headers=headers) as response:
             if response.content_type == "application/json":
                 return Answer(response.status, await response.json())
             # Paths that the server does not know are answered with plain text.

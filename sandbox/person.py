@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import signal
-import sys
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from livekit import rtc
+
+from sandbox import child
 
 _SAMPLE_RATE = 48_000
 _FRAME_SECONDS = 0.1
@@ -33,8 +34,7 @@ _STATUS = re.compile(r"\b([45]\d\d)\b")
 
 def tell(event: str, **details: Any) -> None:
     """One line for the parent."""
-    sys.stdout.write(json.dumps({"event": event, "at": time.time(), **details}) + "\n")
-    sys.stdout.flush()
+    child.tell(event=event, at=time.time(), **details)
 
 
 def redact(text: str, token: str) -> str:
@@ -91,27 +91,27 @@ async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
     return asyncio.create_task(feed())
 
 
-async def obey(room: rtc.Room, commands: asyncio.StreamReader) -> None:
+async def obey(room: rtc.Room, commands: AsyncIterator[str]) -> None:
     """Until the person leaves; a parent that is gone is a cut cable."""
     may_leave_at = time.monotonic() + LEAST_STAY_SECONDS
-    while True:
-        match (await commands.readline()).decode().strip():
+    async for command in commands:
+        match command.strip():
             case "leave":
                 await asyncio.sleep(may_leave_at - time.monotonic())
                 await room.disconnect()
                 tell("left")
                 return
-            case "drop" | "":
-                os.kill(os.getpid(), signal.SIGKILL)
+            case "drop":
+                break
             case unknown:
                 tell("unknown_command", command=unknown)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def live(url: str, audio: bool) -> int:
     """Join, publish, obey; the exit status."""
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    token = (await commands.readline()).decode().strip()
+    commands = child.lines()
+    token = (await anext(commands, "")).strip()
     room = rtc.Room()
     over = watch(room)
     began = time.monotonic()

@@ -30,7 +30,7 @@ from controller.api.room import Occupancy, RoomEndReason, RoomIssue, RoomSpec, R
 from controller.generate.crds import schema_digests
 from tests.api.cluster import change, create, match, room
 from tests.support.kube import Kube
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 31, 10, 0, 0, 250_000, tzinfo=UTC)
@@ -168,7 +168,7 @@ async def test_matches_can_be_selected_by_field(kube: Kube, selector: str) -> No
 async def test_wait_sees_a_condition(kube: Kube) -> None:
     await create(kube, match())
     await change(kube, match(), {"status": MATCH_STATUS.manifest()}, sub="status")
-    kubectl(kube, "wait", "--for=condition=Ready", "match/match", "-n", kube.namespace, "--timeout=5s")
+    kubectl(kube, "wait", "--for=condition=Ready", "match/match", "-n", kube.namespace, f"--timeout={patience():g}s")
 
 
 @pytest.mark.parametrize(

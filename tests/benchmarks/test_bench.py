@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.figures import Measure
 from sandbox.source import ROOT
+from tests.support.waiting import patience
 
 
 async def bench(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, Any]]]:
@@ -22,7 +23,7 @@ async def bench(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, An
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        said, progress = await asyncio.wait_for(process.communicate(), 240)
+        said, progress = await asyncio.wait_for(process.communicate(), patience(300))
     finally:
         if process.returncode is None:
             process.terminate()

@@ -14,7 +14,7 @@ from controller.api.match import Match
 from controller.api.names import room_name
 from sandbox.people import Person
 from tests.support.kube import is_true
-from tests.support.waiting import consistently, eventually
+from tests.support.waiting import consistently, eventually, patience
 from tests.support.world import World
 
 _ALICE: dict[str, Any] = {
@@ -156,7 +156,7 @@ async def test_whoever_comes_under_a_users_own_id_is_a_stranger(world: World, li
     stranger = world.people.uninvited("alice", name)
     await stranger.start()
     # A client that is removed while it is still connecting tries for 15 s before it comes again.
-    assert (await stranger.wait_for("disconnected", timeout=40))["reason"] == "PARTICIPANT_REMOVED"
+    assert (await stranger.wait_for("disconnected", timeout=patience(30)))["reason"] == "PARTICIPANT_REMOVED"
 
     async def are_there(*aliases: str) -> None:
         assert await world.livekit_people(name) == set(aliases)

@@ -117,7 +117,7 @@ async def test_whoever_is_over_can_meet_again_at_once(world: World) -> None:
 
 async def test_whoever_came_waits_again_and_whoever_did_not_is_idle(world: World) -> None:
     await world.enqueue("alice", "bob")
-    match = await world.ready(timeouts={"connectSeconds": 6})
+    match = await world.ready(timeouts={"connectSeconds": 15})
     token = (await world.tokens(match))["alice"]
     await world.people("alice", token["token"]).join()
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
@@ -144,7 +144,7 @@ async def test_a_call_ends_at_its_longest_duration(world: World) -> None:
 async def test_a_match_whose_room_is_deleted_by_hand_ends_as_lost(world: World) -> None:
     await world.enqueue("alice", "bob")
     match, _ = await world.active()
-    await world.kube.ask("delete", "room", room_name(match.metadata.uid), "--timeout=20s")
+    await world.kube.remove("room", room_name(match.metadata.uid))
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (over.status.phase, over.status.reason) == ("Ended", "RoomLost")
     assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}

@@ -46,7 +46,7 @@ async def test_whoever_vanishes_and_does_not_come_back_is_lost_to_the_network(wo
     await world.enqueue("alice", "bob")
     _, (_, bob) = await world.active(timeouts={"reconnectSeconds": 1})
     await bob.kill()
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"), timeout_seconds=60)
+    over = await world.kube.match_until(lambda found: is_true(found, "Finished"), at_least_seconds=25)
     assert over.status.end is not None
     assert over.status.end.reason == "NetworkLost"
     assert over.status.end.message == "bob lost the connection and did not come back within 1 s"

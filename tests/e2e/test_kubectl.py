@@ -17,7 +17,7 @@ from tests.support.world import World
 async def test_apply_again_and_diff_show_no_change_while_the_call_is_up(world: World, mode: tuple[str, ...]) -> None:
     manifest = manifests.match()
     assert "created" in await world.kube.apply(manifest, options=mode) or mode
-    await world.kube.ask("wait", "--for=condition=Ready", "match/match", "--timeout=20s")
+    await world.kube.wait("Ready")
     before = await world.kube.match()
     assert await world.kube.ask("diff", *mode, "-f", "-", input=yaml.safe_dump(manifest)) == ""
     await world.kube.apply(manifest, options=mode)
@@ -38,7 +38,7 @@ async def test_an_edited_spec_is_followed_by_every_condition(world: World) -> No
     """`kubectl wait` looks away from conditions that are older than the spec."""
     await world.ready()
     await world.kube.apply(manifests.match(timeouts={"soloSeconds": 33}))
-    await world.kube.ask("wait", "--for=condition=Ready", "match/match", "--timeout=10s")
+    await world.kube.wait("Ready")
     match = await world.kube.match_until(lambda found: found.status.observed_generation == found.metadata.generation)
     assert match.metadata.generation == 2
     assert {entry.observed_generation for entry in match.status.conditions} == {2}
@@ -89,7 +89,7 @@ async def test_describe_tells_the_story_in_sentences(world: World) -> None:
 async def test_the_history_tells_every_phase_once(world: World) -> None:
     await world.active()
     await world.kube.patch("Match", "match", manifests.termination("End", "bob"))
-    await world.kube.ask("wait", "--for=condition=Finished", "match/match", "--timeout=20s")
+    await world.kube.wait("Finished")
     match: Match = await world.kube.match()
     phases = [str(entry.phase) for entry in match.status.history]
     course = ["Pending", "Creating", "Connecting", "Active", "Terminating", "Ended"]
@@ -101,9 +101,7 @@ async def test_the_history_tells_every_phase_once(world: World) -> None:
 
 async def test_waiting_for_the_end_ends_with_the_end(world: World) -> None:
     await world.ready()
-    waiting = asyncio.create_task(
-        world.kube.ask("wait", "--for=condition=Finished", "match/match", "--timeout=20s"), name="kubectl wait"
-    )
+    waiting = asyncio.create_task(world.kube.wait("Finished"), name="kubectl wait")
     await world.kube.ask(
         "patch", "match", "match", "--type=merge", "-p", yaml.safe_dump(manifests.termination("Skip", "bob"))
     )
@@ -113,7 +111,7 @@ async def test_waiting_for_the_end_ends_with_the_end(world: World) -> None:
 async def test_kubectl_delete_returns_when_all_is_in_order(world: World) -> None:
     await world.enqueue("alice", "bob")
     await world.ready()
-    await world.kube.ask("delete", "match", "match", "--wait", "--timeout=20s")
+    await world.kube.remove("match", "match")
     assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
     assert await world.livekit_rooms() == {}
     assert await world.kube.list("Secret") == []
@@ -123,5 +121,5 @@ async def test_delete_all_takes_matches_and_rooms_together(world: World) -> None
     await world.ready(name="one")
     await world.ready("carol", "dave", name="two")
     await world.kube.apply(manifests.room())
-    await world.kube.ask("delete", "matches,rooms", "--all", "--timeout=20s")
+    await world.kube.remove("matches,rooms", "--all")
     assert await world.livekit_rooms() == {}

@@ -52,7 +52,7 @@ async def test_two_people_wait_meet_and_wait_again(world: World, managed: bool) 
     assert await world.livekit_people(livekit_name) == {"alice", "bob"}
 
     # It is deleted: people are told, and everything goes.
-    await world.kube.ask("delete", "match", "match", "--timeout=20s")
+    await world.kube.remove("match", "match")
     for person in (alice, bob):
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
     assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}

@@ -11,7 +11,7 @@ from controller.api.names import FINALIZER, MARK_KEY, PAUSED, livekit_room_name
 from controller.api.room import Room
 from tests import manifests
 from tests.support.kube import condition, is_true
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience
 from tests.support.world import World
 
 
@@ -47,7 +47,7 @@ async def test_a_standing_room_is_made_as_declared_counts_its_people_and_goes(wo
     seen = await world.kube.room_until(lambda room: room.status.num_participants == 0, "lobby")
     assert seen.status.occupancy == "Available"
 
-    await world.kube.ask("delete", "room", "lobby", "--timeout=20s")
+    await world.kube.remove("room", "lobby")
     assert await world.livekit_rooms() == {}
     assert (await world.hash(world.keys.room(name)))["status"] == "terminated"
     assert await world.redis.ttl(world.keys.room_deleted(name)) > 0
@@ -62,7 +62,7 @@ async def test_an_orphaned_room_lives_on_without_our_mark(world: World) -> None:
     assert name is not None
     alice = world.people.uninvited("alice", name)
     await alice.join()
-    await world.kube.ask("delete", "room", "lobby", "--timeout=20s")
+    await world.kube.remove("room", "lobby")
     answer = await world.livekit.room.list_rooms(api.ListRoomsRequest(names=[name]))
     assert [json.loads(room.metadata) for room in answer.rooms] == [{"topic": "tea"}]
     assert await world.livekit_people(name) == {"alice"}
@@ -79,7 +79,7 @@ async def test_strangers_are_removed_and_the_event_is_written_once(world: World)
         carol = world.people.uninvited("carol", name)
         await carol.start()
         # Whoever is removed while still connecting is not told so, and tries once more after 15 s.
-        assert (await carol.wait_for("disconnected", timeout=40))["reason"] == "PARTICIPANT_REMOVED"
+        assert (await carol.wait_for("disconnected", timeout=patience(30)))["reason"] == "PARTICIPANT_REMOVED"
         await world.kube.room_until(lambda room: not room.status.issues, "lobby")
     assert await world.livekit_people(name) == {"alice"}
 

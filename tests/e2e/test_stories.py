@@ -15,7 +15,7 @@ from tests.support.kube import is_true
 from tests.support.waiting import eventually
 from tests.support.world import World
 
-_CONNECT_SECONDS = 6
+_CONNECT_SECONDS = 15
 _STEP = re.compile(r" Message: +(.+)\n +Phase: +(\w+)\n +Reason: +(\w+)\n +Time: +(\S+)\n")
 
 

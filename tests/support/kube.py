@@ -22,7 +22,7 @@ from controller.api.room import Room
 from sandbox.administrator import Administrator, Answer, Refused
 from sandbox.endpoints import Endpoints
 from sandbox.parts import locate
-from tests.support.waiting import TIMEOUT_SECONDS, eventually
+from tests.support.waiting import eventually, patience
 
 Body = dict[str, Any]
 R = TypeVar("R", Match, Room)
@@ -52,7 +52,7 @@ class Kube:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=patience(90),
             env={**os.environ, "KUBECONFIG": str(self.where.kubeconfig)},
         )
 
@@ -61,6 +61,14 @@ class Kube:
         done = await asyncio.to_thread(self.kubectl, "-n", self.namespace, *args, input=input)
         assert done.returncode == status, f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    async def wait(self, condition: str, name: str = "match") -> str:
+        """What `kubectl wait` prints once a condition of a Match holds."""
+        return await self.ask("wait", f"--for=condition={condition}", f"match/{name}", f"--timeout={patience():g}s")
+
+    async def remove(self, *args: str) -> None:
+        """`kubectl delete`, which waits until everything is gone."""
+        await self.ask("delete", *args, f"--timeout={patience():g}s")
 
     async def apply(self, *manifests: Body, options: tuple[str, ...] = ()) -> str:
         """`kubectl apply -f -`."""
@@ -119,33 +127,31 @@ class Kube:
         return await self._read(Room, name)
 
     async def match_until(
-        self, condition: Callable[[Match], bool], name: str = "match", timeout_seconds: float = TIMEOUT_SECONDS
+        self, condition: Callable[[Match], bool], name: str = "match", at_least_seconds: float = 0.0
     ) -> Match:
         """The Match once `condition` holds for it."""
-        return await self._until(Match, condition, name, timeout_seconds)
+        return await self._until(Match, condition, name, at_least_seconds)
 
-    async def room_until(
-        self, condition: Callable[[Room], bool], name: str, timeout_seconds: float = TIMEOUT_SECONDS
-    ) -> Room:
+    async def room_until(self, condition: Callable[[Room], bool], name: str, at_least_seconds: float = 0.0) -> Room:
         """The Room once `condition` holds for it."""
-        return await self._until(Room, condition, name, timeout_seconds)
+        return await self._until(Room, condition, name, at_least_seconds)
 
-    async def gone(self, kind: str, name: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    async def gone(self, kind: str, name: str, at_least_seconds: float = 0.0) -> None:
         """Return once there is no such object."""
 
         async def is_gone() -> None:
             body = await self.get(kind, name)
             assert body is None, f"{kind} {name} is still there:\n{yaml.safe_dump(_brief(body))}"
 
-        await eventually(is_gone, timeout_seconds)
+        await eventually(is_gone, at_least_seconds)
 
-    async def _until(self, model: type[R], condition: Callable[[R], bool], name: str, timeout_seconds: float) -> R:
+    async def _until(self, model: type[R], condition: Callable[[R], bool], name: str, at_least_seconds: float) -> R:
         async def holds() -> R:
             found = await self._read(model, name)
             assert condition(found), f"it is not there yet:\n{yaml.safe_dump(_brief(found.manifest()))}"
             return found
 
-        return await eventually(holds, timeout_seconds)
+        return await eventually(holds, at_least_seconds)
 
     async def _read(self, model: type[R], name: str) -> R:
         body = await self.get(model.__name__, name)

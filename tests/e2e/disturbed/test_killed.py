@@ -6,7 +6,6 @@ other side does what it was told by an operator that is dead.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -20,8 +19,8 @@ from tests.support.operators import Operator
 from tests.support.waiting import eventually
 from tests.support.world import World
 
-# Far below the 15 s that the lease of the killed one goes on for.
-_TAKEOVER_SECONDS = 4.0
+# Twice as long as a test waits for anything: nobody gets the lease of a killed operator by waiting for its end.
+_LONG_LEASE = {"lease_seconds": "60"}
 
 KillAt = Callable[[World, Operator], Awaitable[None]]
 
@@ -72,7 +71,7 @@ KILLED_BEFORE_THE_CALL = {
 @pytest.mark.parametrize("kill_at", KILLED_BEFORE_THE_CALL.values(), ids=KILLED_BEFORE_THE_CALL)
 async def test_a_call_comes_to_be_whenever_the_operator_was_killed(world: World, kill_at: KillAt) -> None:
     places = await world.enqueue("alice", "bob")
-    operator = await world.operators.start()
+    operator = await world.operators.start(**_LONG_LEASE)
     await _is_leader(operator)
     await kill_at(world, operator)
     await operator.start()
@@ -91,7 +90,7 @@ async def test_a_call_comes_to_be_whenever_the_operator_was_killed(world: World,
 
 
 async def test_people_who_join_while_there_is_no_operator_are_seen_by_the_next(world: World) -> None:
-    operator = await world.operators.start()
+    operator = await world.operators.start(**_LONG_LEASE)
     match = await world.ready()
     await operator.kill()
     await world.join(match)
@@ -102,7 +101,7 @@ async def test_people_who_join_while_there_is_no_operator_are_seen_by_the_next(w
 
 
 async def test_a_call_goes_on_without_an_operator(world: World) -> None:
-    operator = await world.operators.start()
+    operator = await world.operators.start(**_LONG_LEASE)
     before, people = await world.active()
     seen = [len(person.events) for person in people]
     await operator.kill()
@@ -148,7 +147,7 @@ KILLED_AT_THE_END = {
 @pytest.mark.parametrize("kill_at", KILLED_AT_THE_END.values(), ids=KILLED_AT_THE_END)
 async def test_a_call_is_put_in_order_whenever_the_operator_was_killed(world: World, kill_at: KillAt) -> None:
     places = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
-    operator = await world.operators.start()
+    operator = await world.operators.start(**_LONG_LEASE)
     match, people = await world.active()
     await kill_at(world, operator)
     settled = await world.hash(world.keys.match(match.metadata.uid))
@@ -167,7 +166,7 @@ async def test_a_call_is_put_in_order_whenever_the_operator_was_killed(world: Wo
 
 async def test_whoever_is_killed_again_and_again_gets_there_too(world: World) -> None:
     await world.enqueue("alice", "bob")
-    operator = world.operators.make()
+    operator = world.operators.make(**_LONG_LEASE)
     await world.kube.create(manifests.match())
     for _ in range(3):
         await operator.start()
@@ -196,9 +195,8 @@ async def _only_one_room(world: World, match_uid: str) -> None:
 
 
 async def _is_leader(operator: Operator) -> None:
-    began = time.monotonic()
+    """Long before the lease of its dead predecessor would run out."""
     await eventually(operator.leads)
-    assert time.monotonic() - began < _TAKEOVER_SECONDS, "it waited for the lease of its dead predecessor"
 
 
 async def _has_reconciled(operator: Operator) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -13,25 +12,22 @@ from tests.support.world import World
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "within_seconds"),
-    [(signal.SIGTERM, 0, 3.0), (signal.SIGKILL, -signal.SIGKILL, 4.0)],
+    ("how", "status"),
+    [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)],
     ids=["told to stop", "killed"],
 )
-async def test_the_second_takes_over_when_the_first_is(
-    world: World, how: signal.Signals, status: int, within_seconds: float
-) -> None:
-    first = await world.operators.start()
+async def test_the_second_takes_over_when_the_first_is(world: World, how: signal.Signals, status: int) -> None:
+    # Twice as long as a test waits for anything: the second does not get it by waiting for its end.
+    first = await world.operators.start(lease_seconds="60")
     await eventually(first.leads)
-    second = await world.operators.start()
+    second = await world.operators.start(lease_seconds="60")
     before = await world.ready(name="before")
     await consistently(second.waits, 1.5)
     assert "waiting for the lease" in second.log
     epoch = (await first.metrics())("roomkeeper_epoch")
 
     assert await first.end(how) == status
-    stopped = time.monotonic()
     await eventually(second.leads)
-    assert time.monotonic() - stopped < within_seconds
     assert (await second.metrics())("roomkeeper_epoch") == epoch + 1
     await world.ready("carol", "dave", name="after")
     await world.join(before)

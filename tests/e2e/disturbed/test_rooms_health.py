@@ -77,7 +77,7 @@ async def test_a_room_whose_match_is_gone_is_unowned_until_kubernetes_collects_i
         await world.kube.create(manifests.room("lobby", meta={"ownerReferences": [owner]}))
         unowned = await world.kube.room_until(lambda room: room.status.issues == ("Unowned",), "lobby")
         assert "its Match gone is gone" in condition(unowned, "Healthy").message
-    await world.kube.gone("Room", "lobby", timeout_seconds=40)
+    await world.kube.gone("Room", "lobby", at_least_seconds=20)
 
 
 async def test_more_people_than_the_room_is_for_are_a_wrong_count(world: World) -> None:

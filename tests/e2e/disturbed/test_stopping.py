@@ -13,7 +13,7 @@ from sandbox.source import ROOT
 from tests import manifests
 from tests.support.kube import is_true
 from tests.support.operators import Operator
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience
 from tests.support.world import World
 
 
@@ -50,7 +50,7 @@ def _roomkeeper(*arguments: str, environment: dict[str, str] | None = None) -> s
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(30),
         check=False,
     )
 
