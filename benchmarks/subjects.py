@@ -57,7 +57,7 @@ async def running(
 
 @contextlib.asynccontextmanager
 async def _webhooks_taken(endpoints: Endpoints) -> AsyncIterator[None]:
-    """Where the operator does not run, somebody else answers LiveKit's webhooks: it would repeat them for ever."""
+    """Answer LiveKit's webhooks where the operator does not run: LiveKit would repeat them for ever."""
 
     async def take(_request: web.BaseRequest) -> web.Response:
         return web.Response()

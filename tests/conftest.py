@@ -42,7 +42,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
 
 @pytest.fixture(scope="session")
 async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
-    """A stack without an operator, one for each worker: what a test does to it disturbs nobody."""
+    """A stack without an operator, one for each worker: what a test does to it disturbs no other."""
     async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
         yield stack.endpoints
 
@@ -87,7 +87,7 @@ def keys(where: Endpoints, namespace: str) -> Keys:
 
 @pytest.fixture
 async def redis(where: Endpoints) -> AsyncIterator[redis_py.Redis]:
-    """Redis as anybody sees it."""
+    """A plain client of Redis."""
     client = redis_py.Redis.from_url(where.redis_url, decode_responses=True)
     yield client
     await client.aclose()
@@ -113,8 +113,8 @@ async def gateway(where: Endpoints, keys: Keys) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def people(where: Endpoints) -> AsyncIterator[People]:
     """Makes simulated people; at the end of the test they are gone."""
-    async with People(where) as everybody:
-        yield everybody
+    async with People(where) as all_of_them:
+        yield all_of_them
 
 
 @pytest.fixture

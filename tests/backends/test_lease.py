@@ -47,7 +47,7 @@ def in_virtual_time(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> N
     run(lambda time: scenario(Bench(time)))
 
 
-def test_a_lease_that_nobody_has_is_taken_at_once_with_epoch_one() -> None:
+def test_a_free_lease_is_taken_at_once_with_epoch_one() -> None:
     async def scenario(bench: Bench) -> None:
         replica = bench.replica("a")
         assert not replica.is_held
@@ -173,7 +173,7 @@ def test_renewal_keeps_the_epoch_and_the_time_of_taking() -> None:
     in_virtual_time(scenario)
 
 
-def test_whoever_finds_the_lease_written_by_somebody_else_has_lost_it() -> None:
+def test_a_holder_that_finds_the_lease_written_by_another_replica_has_lost_it() -> None:
     async def scenario(bench: Bench) -> None:
         holder, renewing = await bench.holding("a")
         bench.kubernetes.objects[NAME]["metadata"]["resourceVersion"] = "77"
@@ -185,7 +185,7 @@ def test_whoever_finds_the_lease_written_by_somebody_else_has_lost_it() -> None:
     in_virtual_time(scenario)
 
 
-def test_whoever_finds_the_lease_deleted_has_lost_it() -> None:
+def test_a_holder_that_finds_the_lease_deleted_has_lost_it() -> None:
     async def scenario(bench: Bench) -> None:
         holder, renewing = await bench.holding("a")
         bench.kubernetes.objects.clear()
@@ -320,7 +320,7 @@ def test_release_without_the_lease_and_during_an_outage_is_harmless() -> None:
     in_virtual_time(scenario)
 
 
-def test_nobody_but_us_is_released() -> None:
+def test_a_replica_releases_only_its_own_lease() -> None:
     async def scenario(bench: Bench) -> None:
         old = bench.replica("a")
         await old.acquire()

@@ -1,4 +1,4 @@
-"""Pools by namespace: opened once per epoch, restored after a loss, closed to whoever is out of date."""
+"""Pools by namespace: opened once per epoch, restored after a loss, closed to a replica that is out of date."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_each_namespace_has_its_own_pool() -> None:
     assert (await bench.pools.get("x")).keys != (await bench.pools.get("y")).keys
 
 
-async def test_a_new_epoch_opens_everything_anew() -> None:
+async def test_a_new_epoch_opens_every_pool_again() -> None:
     bench = Bench(MemoryRedis())
     await bench.pools.get(NAMESPACE)
     bench.pools.begin_epoch(8)
@@ -178,7 +178,7 @@ async def test_an_epoch_below_the_fence_opens_nothing_and_is_told() -> None:
     assert (bench.outdated, bench.pools.namespaces()) == ([40], ())
 
 
-async def test_nothing_is_opened_for_whoever_is_not_the_leader() -> None:
+async def test_a_replica_that_does_not_lead_opens_no_pool() -> None:
     bench = Bench(MemoryRedis(None))
 
     async def refuse() -> None:

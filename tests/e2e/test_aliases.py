@@ -36,7 +36,7 @@ _UNHURRIED: dict[str, Any] = {"timeouts": {"connectSeconds": 60}, "room": {"empt
 
 @pytest.fixture
 async def listener(world: World) -> AsyncIterator[list[Person]]:
-    """Whoever may only listen is put here, and is gone at the end."""
+    """The client that may only listen; the fixture stops it at the end."""
     made: list[Person] = []
     yield made
     for person in made:
@@ -128,7 +128,7 @@ async def test_tokens_are_kept_under_identities_and_made_out_to_aliases(world: W
     assert "bob" not in json.dumps(bob)
 
 
-async def test_whoever_leaves_by_an_alias_has_left(world: World, listener: list[Person]) -> None:
+async def test_a_user_who_leaves_under_an_alias_has_left(world: World, listener: list[Person]) -> None:
     _, alice, bob = await _call(world, listener)
     await alice.leave()
     over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
@@ -145,7 +145,7 @@ async def test_whoever_leaves_by_an_alias_has_left(world: World, listener: list[
     assert list(await world.queue()) == ["bob"]
 
 
-async def test_whoever_comes_under_a_users_own_id_is_a_stranger(world: World, listener: list[Person]) -> None:
+async def test_a_client_that_comes_under_a_users_own_id_is_a_stranger(world: World, listener: list[Person]) -> None:
     """Removed from a room for two, and taken for the user neither when coming nor when going."""
     await world.enqueue("alice", "bob")
     match = await world.ready(**_SPEC | _UNHURRIED)

@@ -64,7 +64,7 @@ async def test_creating_while_livekit_is_away(world: World) -> None:
 
 
 async def test_connecting_when_one_of_them_is_in_the_room(world: World) -> None:
-    """It was Ready, so it is no rollback: who was there begins anew, and who was not keeps the place."""
+    """It was Ready, so it is no rollback: who was there gets a new place, who was not keeps the old one."""
     await world.operators.start()
     places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
     match = await world.ready()

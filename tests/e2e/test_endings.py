@@ -106,7 +106,7 @@ async def test_a_match_that_is_over_is_deleted_after_its_time(world: World, ttl_
     await world.kube.gone("Match", "match")
 
 
-async def test_whoever_is_over_can_meet_again_at_once(world: World) -> None:
+async def test_two_whose_call_is_over_can_meet_again_at_once(world: World) -> None:
     await world.enqueue("alice", "bob")
     await world.ready(name="first")
     await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
@@ -115,7 +115,7 @@ async def test_whoever_is_over_can_meet_again_at_once(world: World) -> None:
     assert (await world.user("alice")).match == again.metadata.uid
 
 
-async def test_whoever_came_waits_again_and_whoever_did_not_is_idle(world: World) -> None:
+async def test_a_user_who_came_waits_again_and_one_who_did_not_is_idle(world: World) -> None:
     await world.enqueue("alice", "bob")
     match = await world.ready(timeouts={"connectSeconds": 15})
     token = (await world.tokens(match))["alice"]

@@ -50,7 +50,7 @@ async def test_a_flag_ends_the_call_and_goes(world: World, case: Case) -> None:
     end = match.status.end
     assert end is not None
     assert (match.status.phase, end.reason) == ("Ended", case.reason)
-    # Whoever skips does so themselves; who disconnects somebody a flag does not tell.
+    # A user who skips is the initiator; a flag does not say who disconnects a user.
     assert end.initiator == (None if case.reason == "Disconnected" else "bob")
     assert case.name in (end.message or "")
     assert [(one.identity, one.state, one.place) for one in end.outcomes] == [

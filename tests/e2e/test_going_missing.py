@@ -6,7 +6,7 @@ from tests.support.kube import is_true
 from tests.support.world import World
 
 
-async def test_whoever_leaves_and_is_not_back_ends_the_call_for_both(world: World) -> None:
+async def test_a_user_who_leaves_and_is_not_back_ends_the_call_for_both(world: World) -> None:
     await world.enqueue("alice", "bob")
     _, (alice, bob) = await world.active(timeouts={"leaveSeconds": 1})
     await bob.leave()
@@ -41,8 +41,8 @@ async def test_a_page_that_is_reloaded_goes_on_with_the_call(world: World) -> No
     await world.expect_states(alice="IN_CALL", bob="IN_CALL")
 
 
-async def test_whoever_vanishes_and_does_not_come_back_is_lost_to_the_network(world: World) -> None:
-    # LiveKit itself takes some 20 s to notice that somebody has vanished.
+async def test_a_user_who_vanishes_and_does_not_come_back_is_lost_to_the_network(world: World) -> None:
+    # LiveKit itself takes some 20 s to notice that a client has vanished.
     await world.enqueue("alice", "bob")
     _, (_, bob) = await world.active(timeouts={"reconnectSeconds": 1})
     await bob.kill()

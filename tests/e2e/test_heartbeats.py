@@ -16,7 +16,7 @@ from tests.support.operators import Operator
 from tests.support.waiting import consistently, eventually
 from tests.support.world import World
 
-# Somebody is silent after 2 s: with gateways that beat ten times as often, a machine that stutters is no death.
+# A user is silent after 2 s: with gateways that beat ten times as often, a machine that stutters is no death.
 _QUICK: dict[str, str] = {"heartbeat_seconds": "0.5", "heartbeat_misses": "4"}
 _BEAT_SECONDS = 0.5
 _LONG_AFTER_SECONDS = 3.0
@@ -31,8 +31,8 @@ def where(bare: Endpoints) -> Endpoints:
     return bare
 
 
-async def test_whoever_waits_and_is_silent_leaves_the_queue(world: World) -> None:
-    """Whoever beats stays, and so does whoever never did: their gateway may know no heartbeats."""
+async def test_a_user_who_waits_and_is_silent_leaves_the_queue(world: World) -> None:
+    """A user who beats stays. So does one who never did: their gateway may not send heartbeats."""
     places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
     operator = await world.operators.start(**_QUICK)
     await world.ready("erin", "frank")
@@ -50,8 +50,8 @@ async def test_whoever_waits_and_is_silent_leaves_the_queue(world: World) -> Non
             await consistently(lambda: _are(world, bob="WAITING"), _LONG_AFTER_SECONDS)
 
 
-async def test_whoever_is_silent_while_media_is_up_is_in_the_call(world: World) -> None:
-    """The gateway is in trouble, and LiveKit says so: it is told of, and the call goes on."""
+async def test_a_user_who_is_silent_while_media_is_up_is_in_the_call(world: World) -> None:
+    """LiveKit shows that only the gateway is in trouble: the operator reports that, and the call goes on."""
     operator = await world.operators.start(**_QUICK)
     await world.enqueue("alice", "bob")
     async with Beats(world.gateway, "alice", "bob") as gateway:
@@ -62,7 +62,7 @@ async def test_whoever_is_silent_while_media_is_up_is_in_the_call(world: World) 
         assert "the gateway is in trouble, not the call" in operator.log
 
 
-async def test_whoever_left_and_is_silent_is_not_waited_for(world: World) -> None:
+async def test_a_user_who_left_and_is_silent_is_not_waited_for(world: World) -> None:
     """Both witnesses agree: the window for coming back is not waited out."""
     await world.operators.start(**_QUICK)
     places = await world.enqueue("alice", "bob")
@@ -88,7 +88,7 @@ async def test_whoever_left_and_is_silent_is_not_waited_for(world: World) -> Non
 
 
 async def test_where_heartbeats_decide_alone_silence_ends_the_call(world: World) -> None:
-    """And only that of somebody who has beaten since this call began."""
+    """Only the silence of a user who has beaten since this call began."""
     await world.operators.start(**_QUICK, heartbeat_decides="Alone")
     await world.enqueue("alice", "bob", "carol", "dave")
     async with Beats(world.gateway, "carol"):
@@ -133,8 +133,8 @@ async def test_a_gateway_that_restarts_ends_no_call_and_empties_no_queue(world: 
     assert "a gateway is in trouble" in operator.log
 
 
-async def test_a_redis_that_stood_still_makes_nobody_silent(world: World) -> None:
-    """Nobody could beat, and gateways that pause before they try again are not there at once: that tells nothing."""
+async def test_a_redis_that_stood_still_makes_no_user_silent(world: World) -> None:
+    """No gateway could beat, and some pause before they try again: that says nothing about their users."""
     await world.operators.start(**_QUICK, heartbeat_decides="Alone")
     users = ("alice", "bob", "carol")
     await world.enqueue(*users)
@@ -152,7 +152,7 @@ async def test_a_redis_that_stood_still_makes_nobody_silent(world: World) -> Non
         await consistently(goes_on, _LONG_AFTER_SECONDS)
 
 
-async def test_whoever_was_forgotten_is_told_to_enter_again(world: World) -> None:
+async def test_a_user_who_was_forgotten_is_told_to_enter_again(world: World) -> None:
     """What a gateway learns after its user was taken for dead."""
     await world.operators.start(**_QUICK)
     await world.ready("erin", "frank")

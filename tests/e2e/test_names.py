@@ -36,7 +36,7 @@ async def test_a_match_is_deleted_and_made_again_under_its_name(world: World, wa
 
 
 async def test_a_name_is_free_once_the_last_match_of_it_is_gone(world: World) -> None:
-    """Whoever does not wait is told that the old one is there still, and never gets something half of it."""
+    """A client that does not wait is refused while the old one is still there, and never gets a mixture of the two."""
     await world.enqueue("alice", "bob")
     first = await world.ready()
     await world.kube.delete("Match", "match")
@@ -55,7 +55,7 @@ async def test_a_name_is_free_once_the_last_match_of_it_is_gone(world: World) ->
 
 
 async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(world: World) -> None:
-    """What LiveKit says of their going is about the room before, and nobody is taken for one who left."""
+    """What LiveKit says of their going is about the room before, and no user is taken for one who left."""
     first, before = await world.active()
     await world.delete()
     second, after = await world.active(timeouts={"leaveSeconds": 0})

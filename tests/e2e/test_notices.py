@@ -71,7 +71,7 @@ async def the_course_is(world: World, uid: str) -> None:
     await eventually(room_is_over)
 
 
-async def test_a_match_that_cannot_be_made_is_told_of_as_an_event_and_to_nobody_else(world: World) -> None:
+async def test_a_match_that_cannot_be_made_becomes_an_event_and_no_notice(world: World) -> None:
     await world.enqueue("alice")
     await world.kube.create(manifests.match("alice", "carol", admission="Queued"))
     await world.kube.match_until(lambda found: found.status.phase == "Failed")
@@ -83,7 +83,7 @@ async def test_a_match_that_cannot_be_made_is_told_of_as_an_event_and_to_nobody_
     check(await told(world, "alice", "carol"))
 
 
-async def test_whoever_asks_in_vain_is_told_why(world: World) -> None:
+async def test_a_user_who_asks_in_vain_is_told_why(world: World) -> None:
     match = await world.ready()
     uid = match.metadata.uid
     await send(world, "explode", "alice", match=uid)

@@ -57,7 +57,7 @@ async def test_two_people_wait_meet_and_wait_again(world: World, managed: bool) 
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
     assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
     queue = await world.queue()
-    # Who had a call waits anew.
+    # A user who had a call gets a new place.
     assert all(queue[identity] > places[identity] for identity in places)
     assert await world.livekit_rooms() == {}
     assert await world.kube.get("Secret", token_secret_name(match.metadata.uid)) is None

@@ -55,7 +55,7 @@ async def _without_media(world: World, match: Match, who: str) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def _in_vain(world: World, match: Match, who: str) -> AsyncIterator[None]:
-    """What LiveKit tells of somebody whose media did not come up within a minute."""
+    """What LiveKit says of a client whose media did not come up within a minute."""
     room = (await world.livekit_rooms())[await world.livekit_name(match)]
     body = aborted(room, who)
     headers = {"Authorization": signature(world.where, body), "Content-Type": "application/webhook+json"}
@@ -137,10 +137,10 @@ async def test_a_second_device_takes_over_and_the_call_goes_on(world: World) -> 
     assert await world.livekit_people(await world.livekit_name(match)) == {"alice", "bob"}
 
 
-async def test_whoever_drops_out_finds_younger_tokens(world: World) -> None:
+async def test_a_user_who_drops_out_finds_younger_tokens(world: World) -> None:
     """A page that was closed for long has lost its token, and the one in its memory may have run out."""
     match, (_, bob) = await world.active(**_PATIENT)
-    # They are made anew where they are older than a few seconds.
+    # The operator makes new ones where they are older than a few seconds.
     await consistently(lambda: _is_up(world), 5)
     old = await world.tokens(match)
     await bob.leave()
@@ -155,7 +155,7 @@ async def test_whoever_drops_out_finds_younger_tokens(world: World) -> None:
     await world.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Active", "2/2"))
 
 
-async def test_whoever_vanishes_is_waited_for(world: World) -> None:
+async def test_a_user_who_vanishes_is_waited_for(world: World) -> None:
     """LiveKit takes 20 s to notice. Back before that, nothing happened; back after that, it goes on; suspected by the
     gateway at once, the window has been open since then."""
     spec = {"room": {"departureTimeoutSeconds": 45}, "timeouts": {"reconnectSeconds": 40}}
@@ -205,7 +205,7 @@ async def test_a_suspicion_alone_ends_nothing(world: World) -> None:
 # Who is alone
 
 
-async def test_whoever_is_alone_for_too_long_is_let_go(world: World) -> None:
+async def test_a_user_who_is_alone_for_too_long_is_released(world: World) -> None:
     await world.enqueue("alice", "bob")
     _, (alice, bob) = await world.active(timeouts={**_PATIENT["timeouts"], "soloSeconds": 2}, room=_PATIENT["room"])
     await bob.leave()
@@ -222,7 +222,7 @@ async def test_whoever_is_alone_for_too_long_is_let_go(world: World) -> None:
 
 
 async def test_being_alone_is_summed_up(world: World) -> None:
-    """Whoever comes back for a moment only does not begin anew."""
+    """A partner who comes back only for a moment does not start the time again."""
     spec: dict[str, Any] = {"timeouts": {**_PATIENT["timeouts"], "soloSeconds": 10}, "room": _PATIENT["room"]}
     match, (_, bob) = await world.active(**spec)
     token = (await world.tokens(match))["bob"]["token"]
@@ -246,7 +246,7 @@ async def test_being_alone_is_summed_up(world: World) -> None:
 # Who is not to come back
 
 
-async def test_whoever_was_thrown_out_does_not_get_in_again_with_the_old_token(world: World) -> None:
+async def test_a_user_who_was_removed_does_not_get_in_again_with_the_old_token(world: World) -> None:
     await world.enqueue("alice", "bob")
     match, (alice, bob) = await world.active()
     tokens = await world.tokens(match)
@@ -265,7 +265,7 @@ async def test_whoever_was_thrown_out_does_not_get_in_again_with_the_old_token(w
     await world.expect_states(alice="CONNECTING", bob="IDLE")
 
 
-async def test_whoever_is_banned_in_the_call_is_idle_afterwards_and_admitted_no_more(world: World) -> None:
+async def test_a_user_who_is_banned_in_the_call_is_idle_afterwards_and_no_longer_admitted(world: World) -> None:
     await world.enqueue("alice", "bob")
     await world.active(requeue={"onEnded": "All"})
     await world.redis.set(world.keys.blocked("bob"), "spam", ex=60)

@@ -56,13 +56,13 @@ async def test_the_canary_is_nowhere(world: World) -> None:
     match, _ = await world.active(tokens={"delivery": "Both"})
     canaries = await _canaries(world, match)
 
-    async def made_anew() -> set[str]:
+    async def made_again() -> set[str]:
         await send(world, "token", "bob", match=match.metadata.uid)
         found = await _canaries(world, match)
         assert not found & canaries - {world.where.livekit_api_secret}
         return found
 
-    canaries |= await eventually(made_anew)
+    canaries |= await eventually(made_again)
     _assert_nowhere(canaries, await _all_that_is_said(world, match))
     written = {"user", "match", "room", "notify", "events", "signals", "webhooks"}
     assert written <= await _kinds_of_keys(world, match)

@@ -66,7 +66,7 @@ async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(world: Wor
     assert queue["patient"] == place
 
 
-async def test_whoever_came_from_nowhere_is_not_put_into_the_queue(world: World) -> None:
+async def test_a_user_who_was_not_in_the_queue_is_not_put_into_it(world: World) -> None:
     """Half of the pair waited, the other was invited: a skip makes only the first wait again."""
     await world.enqueue("alice")
     match, _ = await world.active()

@@ -21,7 +21,7 @@ async def _applied(world: World, **spec: Any) -> Room:
 
 
 async def _made_by_a_client(world: World, name: str) -> api.Room:
-    """As a LiveKit with `auto_create: true` makes a room for whoever has a token: without any mark."""
+    """As a LiveKit with `auto_create: true` makes a room for any client with a token: without any mark."""
     room = await world.livekit.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=300))
     assert not room.metadata, "the operator was faster"
     return room
@@ -78,7 +78,7 @@ async def test_strangers_are_removed_and_the_event_is_written_once(world: World)
     for _ in range(2):
         carol = world.people.uninvited("carol", name)
         await carol.start()
-        # Whoever is removed while still connecting is not told so, and tries once more after 15 s.
+        # LiveKit does not tell a client that it removes while it connects; the client tries once more after 15 s.
         assert (await carol.wait_for("disconnected", timeout=patience(30)))["reason"] == "PARTICIPANT_REMOVED"
         await world.kube.room_until(lambda room: not room.status.issues, "lobby")
     assert await world.livekit_people(name) == {"alice"}

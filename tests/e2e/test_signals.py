@@ -155,7 +155,7 @@ async def test_a_skip_after_a_goodbye_is_a_skip(world: World) -> None:
     await world.expect_states(alice="WAITING", bob="WAITING")
 
 
-async def test_whoever_asks_gets_tokens_anew(world: World) -> None:
+async def test_a_user_who_asks_gets_new_tokens(world: World) -> None:
     """One that is about to expire, or that a client lost: the gateway asks, and the call is not disturbed."""
     match, _ = await world.active(tokens={"delivery": "Both"})
     old = await world.tokens(match)

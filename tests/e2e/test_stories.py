@@ -1,4 +1,4 @@
-"""Whoever reads only `kubectl describe match` of a call that is over knows who did what, when, and where each went."""
+"""`kubectl describe match` of a call that is over says who did what, when, and where each user went."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Step = tuple[str, str, str]
 _JOINING = ("Connecting", "Connecting", r"people are joining; \d+ s to connect")
 _MET = ("Active", "Active", r"both are in the room: alice \(\w+\), bob \(\w+\)")
 _BOB_IS_AWAY = ("Reconnecting", "Left", r"bob: CLIENT_INITIATED, seen by \w+")
-_ANEW = {"Place": "Now", "State": "Waiting"}
+_NEW_PLACE = {"Place": "Now", "State": "Waiting"}
 _AS_BEFORE = {"Place": "Original", "State": "Waiting"}
 
 
@@ -79,8 +79,8 @@ STORIES = {
         "Skipped",
         "alice",
         "alice skipped to the next person: next one",
-        _ANEW,
-        _ANEW,
+        _NEW_PLACE,
+        _NEW_PLACE,
         (_JOINING, _MET),
     ),
     "skipped before they met": Story(
@@ -89,7 +89,7 @@ STORIES = {
         "bob",
         "bob skipped to the next person",
         _AS_BEFORE,
-        _ANEW,
+        _NEW_PLACE,
         (_JOINING,),
     ),
     "left": Story(
@@ -97,7 +97,7 @@ STORIES = {
         "Left",
         None,
         "bob left and .* 1 s",
-        _ANEW,
+        _NEW_PLACE,
         {"Detail": "CLIENT_INITIATED", "State": "Idle"},
         (_JOINING, _MET, _BOB_IS_AWAY),
     ),
@@ -106,7 +106,7 @@ STORIES = {
         "NoShow",
         None,
         f"bob did not join within {_CONNECT_SECONDS} s",
-        _ANEW,
+        _NEW_PLACE,
         {"Detail": "NeverSeen", "State": "Idle"},
         (_JOINING,),
     ),
@@ -115,7 +115,7 @@ STORIES = {
         "Disconnected",
         "moderator",
         "bob was disconnected: spam",
-        _ANEW,
+        _NEW_PLACE,
         {"State": "Idle"},
         (_JOINING, _MET),
     ),

@@ -19,7 +19,7 @@ _TTL_SECONDS = 10
 
 
 async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_one(world: World) -> None:
-    """They are made anew at two thirds of their time, again and again, and nobody in the call notices."""
+    """The operator makes new ones at two thirds of their time, again and again, and the call does not notice."""
     match, (_, bob) = await world.active(
         tokens={"delivery": "Both", "ttlSeconds": _TTL_SECONDS}, timeouts={"leaveSeconds": 20}
     )

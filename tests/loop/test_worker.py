@@ -165,7 +165,7 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
 
 
-def test_the_latest_reconcile_sets_the_deadline_anew() -> None:
+def test_the_latest_reconcile_replaces_the_deadline() -> None:
     async def scenario(bench: Bench) -> None:
         bench.answers[A] = [bench.deadline(5), Result()]
         bench.worker.enqueue(A, "test")
@@ -395,7 +395,7 @@ def test_a_worker_that_was_never_started_takes_nothing() -> None:
         worker = Worker(reconcile, time)
         worker.enqueue(A, "test")
         await time.settle()
-        worker.start()  # whoever starts it enqueues everything itself
+        worker.start()  # its caller enqueues everything itself
         await time.settle()
         return taken
 

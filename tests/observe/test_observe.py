@@ -352,7 +352,7 @@ async def test_a_record_that_lacks_the_call_is_due_once_its_match_is_known(bench
     assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
 
 
-async def test_nobody_asks_after_the_match_of_a_room_that_is_being_deleted(bench: Bench) -> None:
+async def test_the_match_of_a_room_that_is_being_deleted_is_not_read(bench: Bench) -> None:
     owner = (await bench.room(b.a_room(deleted=True))).owner
     assert owner is not None
     assert (owner.is_gone, "match" in bench.reads) == (False, False)

@@ -70,7 +70,7 @@ class Beats:
             raise RuntimeError("a gateway failed") from failures[0]
 
     def stop(self, *users: str) -> None:
-        """These are heard of no more; without names, the whole gateway is down."""
+        """These users no longer beat; without names, the whole gateway is down."""
         for user in users or self._users:
             self._tasks[user].cancel()
 

@@ -51,7 +51,7 @@ async def assert_clean(world: World) -> None:
 
 
 async def assert_users_are_free(world: World) -> None:
-    """S2 where no Match is left: everybody waits, in the queue exactly once, or is idle."""
+    """S2 where no Match is left: each user waits, in the queue exactly once, or is idle."""
     queue = await world.queue()
     prefix = world.keys.user("")
     async for key in world.redis.scan_iter(f"{prefix}*"):
@@ -64,7 +64,7 @@ async def assert_users_are_free(world: World) -> None:
 
 
 async def assert_one_match_per_user(world: World) -> None:
-    """S1 and S2 while there are Matches: whoever is held is held by exactly one that lives."""
+    """S1 and S2 while there are Matches: a user who is held is held by exactly one live Match."""
     holders: Counter[str] = Counter()
     for body in await world.kube.list("Match"):
         match = Match.model_validate(body)

@@ -78,7 +78,7 @@ def test_a_surplus_match_concerns_itself(bench: Bench) -> None:
     assert bench.woken_after(lambda: bench.router.match_is_surplus(b.NAMESPACE, b.NAME)) == [MATCH]
 
 
-def test_a_room_that_is_gone_concerns_whoever_waits_for_that(bench: Bench) -> None:
+def test_a_room_that_is_gone_concerns_the_match_that_waits_for_it(bench: Bench) -> None:
     room = b.a_room()
     assert bench.woken_after(lambda: bench.router.room_changed(room), lambda: bench.router.room_gone(room)) == [
         ROOM,
@@ -142,7 +142,7 @@ def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(ben
     assert bench.counted == [b.LIVEKIT_NAME]
 
 
-def test_of_a_room_that_is_gone_nobody_is_counted_and_nothing_is_kept(bench: Bench) -> None:
+def test_the_people_of_a_room_that_is_gone_are_not_counted_and_nothing_is_kept(bench: Bench) -> None:
     first, second = b.a_room(), b.a_room(uid="made-again")
     bench.router.room_changed(first)
     bench.router.room_changed(second)

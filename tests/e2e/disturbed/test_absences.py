@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 from tests.support.world import World
 
 
-async def test_whoever_leaves_while_there_is_no_operator_is_missed_by_the_next(world: World) -> None:
+async def test_a_user_who_leaves_while_there_is_no_operator_is_missed_by_the_next(world: World) -> None:
     """That it was a goodbye is not to be had any more: LiveKit's webhooks found nobody."""
     places = await world.enqueue("alice", "bob")
     operator = await world.operators.start()
@@ -33,7 +33,7 @@ async def test_whoever_leaves_while_there_is_no_operator_is_missed_by_the_next(w
     await world.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_whoever_leaves_and_is_back_before_the_next_operator_never_left(world: World) -> None:
+async def test_a_user_who_leaves_and_is_back_before_the_next_operator_never_left(world: World) -> None:
     operator = await world.operators.start()
     match, (_, bob) = await world.active(timeouts={"leaveSeconds": 1, "reconnectSeconds": 1})
     token = (await world.tokens(match))["bob"]["token"]
@@ -120,7 +120,7 @@ async def test_a_skip_replaces_the_goodbye_that_a_killed_operator_had_recorded(w
     await world.expect_states(alice="WAITING", bob="WAITING")
 
 
-async def test_whoever_hangs_up_as_told_is_not_taken_for_somebody_who_never_came(world: World) -> None:
+async def test_a_user_who_hangs_up_as_told_is_not_taken_for_one_who_never_came(world: World) -> None:
     """The operator dies after it has recorded that bob never came; the next one settles, and alice is gone by then."""
     (place, _) = await world.enqueue("alice", "bob")
     operator = await world.operators.start()

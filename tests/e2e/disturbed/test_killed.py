@@ -157,14 +157,14 @@ async def test_a_call_is_put_in_order_whenever_the_operator_was_killed(world: Wo
     assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
     after = await world.queue()
     assert all(after[identity] > place for identity, place in places.items())
-    # Whoever was let go before the end of the first operator was not let go again by the second.
+    # The second operator does not release users again whom the first one has released.
     assert queue in ({}, after)
     for person in people:
         assert (await _end_of(person))["reason"] == "ROOM_DELETED"
     assert await world.livekit_rooms() == {}
 
 
-async def test_whoever_is_killed_again_and_again_gets_there_too(world: World) -> None:
+async def test_an_operator_that_is_killed_again_and_again_gets_there_too(world: World) -> None:
     await world.enqueue("alice", "bob")
     operator = world.operators.make(**_LONG_LEASE)
     await world.kube.create(manifests.match())

@@ -79,7 +79,7 @@ async def test_what_redis_does_not_allow_in_time_is_rolled_back(world: World) ->
 
 @pytest.mark.parametrize("program", ["livekit-server", "redis-server"])
 async def test_a_call_outlives_an_outage(world: World, program: str) -> None:
-    """Whoever cannot be seen is not gone: no verdict falls on them."""
+    """A user who cannot be seen is not gone: the operator does not judge them."""
     await world.operators.start()
     before, people = await world.active()
     with frozen(world.where, program):

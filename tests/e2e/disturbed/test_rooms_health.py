@@ -81,7 +81,7 @@ async def test_a_room_whose_match_is_gone_is_unowned_until_kubernetes_collects_i
 
 
 async def test_more_people_than_the_room_is_for_are_a_wrong_count(world: World) -> None:
-    """LiveKit itself lets no more in: somebody has made the room anew, and larger."""
+    """LiveKit itself does not let more in: another client has made the room again, and larger."""
     await world.operators.start()
     made, name = await _made(world, maxParticipants=1)
     await world.kube.patch("Room", "lobby", PAUSED)

@@ -81,7 +81,7 @@ async def test_a_call_whose_room_is_deleted_behind_our_back_goes_on_once_both_ar
     await world.expect_states(alice="IN_CALL", bob="IN_CALL")
 
 
-async def test_nobody_is_punished_for_a_room_that_is_deleted_behind_our_back(world: World) -> None:
+async def test_no_user_is_punished_for_a_room_that_is_deleted_behind_our_back(world: World) -> None:
     await world.operators.start(poll_seconds="0.3")
     await world.enqueue("alice", "bob")
     match, people = await world.active(timeouts={"leaveSeconds": 0, "reconnectSeconds": 3})
@@ -103,7 +103,7 @@ async def test_a_call_goes_on_in_a_room_that_a_client_has_made_before_us(world: 
     await operator.kill()
     await own.kill(LIVEKIT)
     await own.start_program(LIVEKIT)
-    # As LiveKit does it for whoever comes first, where `auto_create` is on: without any mark.
+    # As LiveKit makes a room for the first client that comes, where `auto_create` is on: without any mark.
     revived = await world.livekit.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=300))
     await asyncio.gather(*(_is_back(person, after) for person, after in zip(people, seen, strict=True)))
     await operator.start()
@@ -117,7 +117,7 @@ async def test_a_call_goes_on_in_a_room_that_a_client_has_made_before_us(world: 
     assert await world.livekit_people(name) == {"alice", "bob"}
 
 
-async def test_a_call_to_which_nobody_comes_is_a_no_show_also_if_we_were_down_until_livekit_closed_its_room(
+async def test_a_call_that_no_user_joins_is_a_no_show_also_if_we_were_down_until_livekit_closed_its_room(
     world: World,
 ) -> None:
     operator = await world.operators.start()
