@@ -17,7 +17,6 @@ from rich.console import Console
 
 from benchmarks import profiling, report
 from benchmarks.access import CallFailed
-from benchmarks.child import ChildFailed
 from benchmarks.cluster import LeftBehind
 from benchmarks.figures import Subject
 from benchmarks.life import run as life
@@ -37,7 +36,7 @@ _FULL = {1: Case(1, 15, 60, 15.0), 8: Case(8, 40, 400, 15.0), 32: Case(32, 96, 8
 _QUICK = {1: Case(1, 5, 15, 6.0), 8: Case(8, 16, 64, 6.0), 32: Case(32, 32, 128, 6.0)}
 _OUTPUT = ROOT / "build" / "bench.json"
 _FAILURES = (
-    *(CallFailed, ChildFailed, LeftBehind, MatchFailed, profiling.ProfilerMissing),
+    *(CallFailed, LeftBehind, MatchFailed, profiling.ProfilerMissing),
     *(RoomkeeperError, SandboxError, TimeoutError),
 )
 

@@ -1,9 +1,8 @@
-"""Where the stack's programs are and as whom they are called: handed to every child process as one line of JSON."""
+"""The addresses of the stack's programs and the credentials for them, which every child process is given first."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,14 +54,14 @@ class Access:
             cluster_id=endpoints.cluster_id,
         )
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(dataclasses.asdict(self))
+    def to_json(self) -> Body:
+        """A message for a child process."""
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, line: str) -> Access:
+    def from_json(cls, message: Body) -> Access:
         """The inverse."""
-        return cls(**json.loads(line))
+        return cls(**message)
 
     def collection(self, plural: str) -> str:
         """URL of one of our kinds' collections in the benchmark's namespace."""

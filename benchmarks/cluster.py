@@ -70,9 +70,9 @@ class Harness:
             return count_writes(await response.read())
 
     async def clean(self) -> None:
-        """Delete whatever the last subject left, and wait until it is gone: in Kubernetes, LiveKit and Redis.
+        """Delete what the last subject left, and wait until it is gone: in Kubernetes, LiveKit and Redis.
 
-        The subject does not run any more. Nobody but us takes finalizers off, so this costs all subjects the same.
+        The subject no longer runs. Only the harness takes finalizers off, so this costs all subjects the same.
         """
         collections = [self._access.collection(MATCH.plural), self._access.collection(ROOM.plural)]
         everything = [*collections, self._access.core("secrets"), self._access.core("events")]

@@ -2,14 +2,12 @@
 
 It creates the Match itself (and, in a full cycle, writes the wish that ends it) and goes on with the server's answers,
 so it needs no watch; no queue, no cache, no retry.
-Protocol: a line with the access, then a line per batch on stdin; a line per batch on stdout (what was sent when).
+Protocol: the access, then a message per batch; it answers each with the moments at which the Matches were sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from dataclasses import asdict
 
@@ -19,23 +17,24 @@ from livekit.protocol.models import Room as RoomMessage
 
 from benchmarks.access import Access, Body, call, kubernetes_session
 from benchmarks.calls import MERGE, UnavoidableCalls, bound_pool
-from benchmarks.child import Child
+from benchmarks.child import BenchmarkChild, given_access, say_ready
 from benchmarks.last_calls import LastCalls
 from benchmarks.load import Batch, Sent, Until, in_flight, match_manifest, skip_patch
 from controller.api.names import MATCH
 from controller.clients.redis.client import Redis
+from sandbox.child import orders, tell
 
 
 class Floor:
     """The parent's side: the child process, as a creator of Matches."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: BenchmarkChild) -> None:
         self._child = child
 
     async def run(self, batch: Batch) -> Sent:
         """Let it make the batch Ready."""
-        await self._child.say(json.dumps(asdict(batch)))
-        sent: Sent = json.loads(await self._child.listen())
+        await self._child.send(asdict(batch))
+        sent: Sent = (await self._child.listen())["sent"]
         return sent
 
 
@@ -98,17 +97,12 @@ async def _serve(access: Access) -> None:
         pool = await bound_pool(access, redis)
         calls = UnavoidableCalls(access, kubernetes, livekit, pool)
         loop = _Loop(access, admin, calls, LastCalls(access, kubernetes, livekit, pool))
-        print("ready", flush=True)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(await loop.run(_batch(line))), flush=True)
+        say_ready()
+        async for message in orders():
+            tell(sent=await loop.run(Batch(**{**message, "until": Until(message["until"])})))
     await redis.close()
-
-
-def _batch(line: str) -> Batch:
-    fields = json.loads(line)
-    return Batch(**{**fields, "until": Until(fields["until"])})
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(Access.from_json(sys.stdin.readline())))
+        runner.run(_serve(given_access()))

@@ -8,7 +8,6 @@ what differs is the framework's way of working. It runs clusterwide on uvloop, a
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 import aiohttp
@@ -17,6 +16,7 @@ import uvloop
 
 from benchmarks.access import Access, kubernetes_session
 from benchmarks.calls import UnavoidableCalls, bound_pool
+from benchmarks.child import given_access, say_ready
 from benchmarks.statuses import match_status
 from controller.api.names import GROUP, MATCH, VERSION
 from controller.clients.redis.client import Redis
@@ -71,9 +71,9 @@ async def _serve(access: Access) -> None:
 
 async def _tell(ready: asyncio.Event) -> None:
     await ready.wait()
-    print("ready", flush=True)
+    say_ready()
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(Access.from_json(sys.stdin.readline())))
+        runner.run(_serve(given_access()))

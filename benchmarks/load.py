@@ -1,4 +1,4 @@
-"""Matches with N in flight: who creates them, and in which portions.
+"""Matches with N in flight: what creates them, and in which portions.
 
 `Generator` creates the next Match as soon as one has become Ready (for the two operators); the floor creates its own,
 and is told how many in the same way (`Batch`). Neighbours: `watcher` says what is Ready, `measure` gives the orders;

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from benchmarks.access import Access
-from benchmarks.child import Child
+from benchmarks.child import BenchmarkChild
 from benchmarks.figures import Subject
 from benchmarks.floor import Floor
 from benchmarks.load import Creator, Generator
@@ -47,17 +47,17 @@ async def running(
         return
     async with _webhooks_taken(stack.endpoints):
         if subject is Subject.FLOOR:
-            async with Child("benchmarks.floor", access, logs) as child:
+            async with BenchmarkChild("benchmarks.floor", access, logs) as child:
                 yield Running(child.process.pid, Floor(child))
         else:
             environment = {"KUBECONFIG": stack.endpoints.operator_env["KUBECONFIG"]}
-            async with Child("benchmarks.kopf_operator", access, logs, environment) as child:
+            async with BenchmarkChild("benchmarks.kopf_operator", access, logs, environment) as child:
                 yield Running(child.process.pid, generator)
 
 
 @contextlib.asynccontextmanager
 async def _webhooks_taken(endpoints: Endpoints) -> AsyncIterator[None]:
-    """Where the operator does not run, somebody else answers LiveKit's webhooks: it would repeat them for ever."""
+    """Answer LiveKit's webhooks where the operator does not run: LiveKit would repeat them for ever."""
 
     async def take(_request: web.BaseRequest) -> web.Response:
         return web.Response()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -20,8 +19,9 @@ import orjson
 import uvloop
 
 from benchmarks.access import Access, Body, call, kubernetes_session
-from benchmarks.child import Child, ChildFailed
+from benchmarks.child import BenchmarkChild, given_access, say_ready
 from controller.api.names import MATCH
+from sandbox.child import ChildEnded, Message, tell
 
 _PATIENCE_SECONDS = 60.0
 
@@ -34,21 +34,17 @@ class Watcher:
     """What the watching process has told."""
 
     def __init__(self, access: Access, logs: Path) -> None:
-        self._child = Child("benchmarks.watcher", access, logs)
+        self._child = BenchmarkChild("benchmarks.watcher", access, logs)
         self._ready: dict[str, asyncio.Future[int]] = {}
-        self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._child.__aenter__()
-        self._reading = asyncio.create_task(self._read())
+        self._child.follow(self._take, self._fail)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
         for future in self._ready.values():
             future.cancel()
         await self._child.__aexit__(kind, error, trace)
@@ -70,24 +66,20 @@ class Watcher:
             self._ready[name] = asyncio.get_running_loop().create_future()
         return self._ready[name]
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                self._take(await self._child.listen())
-        except ChildFailed as failure:
-            for future in self._ready.values():
-                if not future.done():
-                    future.set_exception(failure)
-
-    def _take(self, line: str) -> None:
-        name, moment, why = line.split("\t", 2)
+    async def _take(self, message: Message) -> None:
+        name, why = message["name"], message["why"]
         future = self._future(name)
         if future.done():
             return
         if why:
             future.set_exception(MatchFailed(f"{name} is over before it was Ready: {why}"))
         else:
-            future.set_result(int(moment))
+            future.set_result(message["moment"])
+
+    async def _fail(self, end: ChildEnded) -> None:
+        for future in self._ready.values():
+            if not future.done():
+                future.set_exception(end)
 
 
 @contextlib.asynccontextmanager
@@ -119,7 +111,7 @@ def _verdict(match: Body) -> str | None:
     if conditions.get("Ready", {}).get("status") == "True":
         return ""
     finished = conditions.get("Finished", {})
-    return str(finished.get("message") or "?").replace("\n", " ") if finished.get("status") == "True" else None
+    return str(finished.get("message") or "?") if finished.get("status") == "True" else None
 
 
 async def _watch(access: Access) -> None:
@@ -128,7 +120,7 @@ async def _watch(access: Access) -> None:
         kubernetes_session(access, access.admin_token) as session,
         watching(session, access.collection(MATCH.plural)) as events,
     ):
-        print("ready", flush=True)
+        say_ready()
         async for arrived, event in events:
             match = event["object"]
             name = match["metadata"].get("name")
@@ -137,9 +129,9 @@ async def _watch(access: Access) -> None:
             verdict = _verdict(match)
             if verdict is not None:
                 told.add(name)
-                print(f"{name}\t{arrived}\t{verdict}", flush=True)
+                tell(name=name, moment=arrived, why=verdict)
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_watch(Access.from_json(sys.stdin.readline())))
+        runner.run(_watch(given_access()))

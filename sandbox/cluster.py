@@ -18,8 +18,8 @@ import aiohttp
 import yaml
 
 from controller.api.names import API_VERSION, FINALIZER, MANAGED_LABEL, MATCH
+from sandbox.administrator import APPLY_PATCH, MERGE_PATCH, Administrator
 from sandbox.errors import ClusterError
-from sandbox.trust import ssl_context
 
 Manifest = dict[str, Any]
 
@@ -35,7 +35,7 @@ _PROBE: Manifest = {
     "metadata": {"name": "probe"},
     "spec": {"participants": [{"identity": "probe-a"}, {"identity": "probe-b"}]},
 }
-_CALL_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_CALL_TIMEOUT_SECONDS = 15.0
 _CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 # Repeats all other manifests in one file, for `kubectl apply -f`.
 _COLLECTION = "install.yaml"
@@ -51,13 +51,13 @@ class Cluster:
         self._server = server
         self._ca_file = ca_file
         self._token = token
-        self._session: aiohttp.ClientSession | None = None
+        self._administrator: Administrator | None = None
         self._resources: dict[tuple[str, str], tuple[str, bool]] = {}
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._administrator is not None:
+            await self._administrator.close()
+            self._administrator = None
 
     async def is_ready(self) -> bool:
         """Whether the server reports that it can serve everything."""
@@ -65,8 +65,7 @@ class Cluster:
         if not self._ca_file.exists():
             return False
         try:
-            async with self._connected().get(f"{self._server}/readyz") as answer:
-                return answer.status == 200
+            return await self._connected().status("/readyz") == 200
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError):
             return False
 
@@ -91,12 +90,11 @@ class Cluster:
         if not await self._has_policy():
             return
         label = {"metadata": {"labels": {MANAGED_LABEL: "true"}}}
-        headers = {"Content-Type": "application/merge-patch+json"}
-        await self._call("PATCH", "/api/v1/namespaces/default", "the namespace default", json=label, headers=headers)
+        await self._call("PATCH", "/api/v1/namespaces/default", "the namespace default", label)
         deadline = time.monotonic() + _ESTABLISHED_TIMEOUT_SECONDS
         while True:
             try:
-                probe = await self._call("POST", f"{_MATCHES}?dryRun=All", "a Match (dry run)", json=_PROBE)
+                probe = await self._call("POST", f"{_MATCHES}?dryRun=All", "a Match (dry run)", _PROBE)
                 if FINALIZER in probe["metadata"].get("finalizers", ()):
                     return
                 problem = "the finalizer policy does not apply"
@@ -109,8 +107,8 @@ class Cluster:
             await asyncio.sleep(_PROBE_SECONDS)
 
     async def _has_policy(self) -> bool:
-        async with self._connected().get(f"{self._server}{_POLICIES}") as answer:
-            return answer.status == 200 and bool((await answer.json())["items"])
+        answer = await self._connected().answer("GET", _POLICIES)
+        return answer.status == 200 and bool(answer.body["items"])
 
     async def service_account_token(self, namespace: str, name: str, seconds: int) -> str:
         """Request a token of a ServiceAccount that is valid for `seconds`."""
@@ -121,18 +119,17 @@ class Cluster:
             "spec": {"expirationSeconds": seconds},
         }
         what = f"the token of ServiceAccount {namespace}/{name}"
-        answer = await self._call("POST", path, what, json=request)
+        answer = await self._call("POST", path, what, request)
         return str(answer["status"]["token"])
 
     async def create_orphan(self, name: str) -> None:
         """Create a ConfigMap whose owner does not exist; the garbage collector removes it once it works."""
         owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"{name}-owner", "uid": str(uuid.uuid4())}
         body = {"metadata": {"name": name, "ownerReferences": [owner]}}
-        await self._call("POST", _CONFIG_MAPS, f"ConfigMap {name}", json=body)
+        await self._call("POST", _CONFIG_MAPS, f"ConfigMap {name}", body)
 
     async def has_config_map(self, name: str) -> bool:
-        async with self._connected().get(f"{self._server}{_CONFIG_MAPS}/{name}") as answer:
-            return answer.status != 404
+        return await self._connected().status(f"{_CONFIG_MAPS}/{name}") != 404
 
     async def _apply_all(self, manifests: Iterable[Manifest]) -> None:
         await asyncio.gather(*(self._apply(manifest) for manifest in manifests))
@@ -148,8 +145,8 @@ class Cluster:
             "PATCH",
             f"{prefix}/{plural}/{name}?fieldManager={_FIELD_MANAGER}&force=true&fieldValidation=Strict",
             f"{kind} {name}",
-            json=manifest,
-            headers={"Content-Type": "application/apply-patch+yaml"},
+            manifest,
+            APPLY_PATCH,
         )
 
     async def _resource(self, group_version: str, kind: str) -> tuple[str, bool]:
@@ -178,29 +175,15 @@ class Cluster:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _call(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        *,
-        json: Manifest | None = None,
-        headers: dict[str, str] | None = None,
+        self, method: str, path: str, what: str, body: Manifest | None = None, content_type: str = MERGE_PATCH
     ) -> Manifest:
-        session = self._connected()
-        async with session.request(method, self._server + path, json=json, headers=headers) as answer:
-            body: Manifest = await answer.json(content_type=None)
-            if answer.status >= 400:
-                raise ClusterError(f"the API server refused {what}: {body.get('message', answer.status)}")
-            return body
+        return await self._connected().call(method, path, body, what=what, content_type=content_type)
 
-    def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=ssl_context(self._ca_file.read_text())),
-                headers={"Authorization": f"Bearer {self._token}"},
-                timeout=_CALL_TIMEOUT,
-            )
-        return self._session
+    def _connected(self) -> Administrator:
+        if self._administrator is None:
+            ca = self._ca_file.read_text()
+            self._administrator = Administrator(self._server, ca, self._token, timeout_seconds=_CALL_TIMEOUT_SECONDS)
+        return self._administrator
 
 
 def read_manifests(folders: Iterable[Path]) -> list[Manifest]:

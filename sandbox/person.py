@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import signal
-import sys
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from livekit import rtc
+
+from sandbox import child
 
 _SAMPLE_RATE = 48_000
 _FRAME_SECONDS = 0.1
@@ -31,10 +32,9 @@ _TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|(?:
 _STATUS = re.compile(r"\b([45]\d\d)\b")
 
 
-def report(event: str, **details: Any) -> None:
+def tell(event: str, **details: Any) -> None:
     """Write one event for the parent."""
-    sys.stdout.write(json.dumps({"event": event, "at": time.time(), **details}) + "\n")
-    sys.stdout.flush()
+    child.tell(event=event, at=time.time(), **details)
 
 
 def redact(text: str, token: str) -> str:
@@ -53,25 +53,25 @@ def watch(room: rtc.Room) -> asyncio.Event:
     over = asyncio.Event()
 
     def disconnected(reason: Any) -> None:
-        report("disconnected", reason=rtc.DisconnectReason.Name(reason))
+        tell("disconnected", reason=rtc.DisconnectReason.Name(reason))
         # When the person leaves by command, `obey` ends the process.
         if reason != rtc.DisconnectReason.CLIENT_INITIATED:
             over.set()
 
     def participant_event(name: str) -> Any:
-        return lambda participant: report(name, identity=participant.identity)
+        return lambda participant: tell(name, identity=participant.identity)
 
     def data_received(packet: rtc.DataPacket) -> None:
         sender = packet.participant.identity if packet.participant else None
-        report("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
+        tell("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
 
     room.on("disconnected", disconnected)
     room.on("participant_connected", participant_event("participant_connected"))
     room.on("participant_disconnected", participant_event("participant_disconnected"))
-    room.on("track_subscribed", lambda _track, _publication, who: report("track_subscribed", identity=who.identity))
+    room.on("track_subscribed", lambda _track, _publication, who: tell("track_subscribed", identity=who.identity))
     room.on("data_received", data_received)
-    room.on("reconnecting", lambda: report("reconnecting"))
-    room.on("reconnected", lambda: report("reconnected"))
+    room.on("reconnecting", lambda: tell("reconnecting"))
+    room.on("reconnected", lambda: tell("reconnected"))
     return over
 
 
@@ -91,37 +91,37 @@ async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
     return asyncio.create_task(feed())
 
 
-async def obey(room: rtc.Room, commands: asyncio.StreamReader) -> None:
+async def obey(room: rtc.Room, commands: AsyncIterator[str]) -> None:
     """Follow the commands until the person leaves. The end of the parent has the effect of a cut cable."""
     may_leave_at = time.monotonic() + LEAST_STAY_SECONDS
-    while True:
-        match (await commands.readline()).decode().strip():
+    async for command in commands:
+        match command.strip():
             case "leave":
                 await asyncio.sleep(may_leave_at - time.monotonic())
                 await room.disconnect()
-                report("left")
+                tell("left")
                 return
-            case "drop" | "":
-                os.kill(os.getpid(), signal.SIGKILL)
+            case "drop":
+                break
             case unknown:
-                report("unknown_command", command=unknown)
+                tell("unknown_command", command=unknown)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def live(url: str, audio: bool) -> int:
     """Join, publish and follow the commands; returns the exit status."""
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    token = (await commands.readline()).decode().strip()
+    commands = child.lines()
+    token = (await anext(commands, "")).strip()
     room = rtc.Room()
     over = watch(room)
     began = time.monotonic()
     try:
         await room.connect(url, token)
     except rtc.ConnectError as error:
-        report("failed", reason=redact(error.message, token), status=http_status(redact(error.message, token)))
+        tell("failed", reason=redact(error.message, token), status=http_status(redact(error.message, token)))
         return 1
     others = sorted(participant.identity for participant in room.remote_participants.values())
-    report(
+    tell(
         "connected",
         room=room.name,
         identity=room.local_participant.identity,
@@ -131,7 +131,7 @@ async def live(url: str, audio: bool) -> int:
     )
     if audio:
         feeding = await publish_silence(room)
-        report("published")
+        tell("published")
     obeying = asyncio.create_task(obey(room, commands))
     ending = asyncio.create_task(over.wait())
     await asyncio.wait({obeying, ending}, return_when=asyncio.FIRST_COMPLETED)

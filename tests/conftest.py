@@ -22,9 +22,10 @@ from controller.api.names import MANAGED_LABEL
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
+from sandbox.administrator import Administrator, Refused
 from sandbox.endpoints import Endpoints
 from sandbox.stack import Stack, StackOptions
-from tests.support.kube import Kube, Refused, administrator
+from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.people import People
 from tests.support.real_programs import (
@@ -50,7 +51,7 @@ async def stack(
 
 @pytest.fixture(scope="session")
 async def bare(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
-    """A stack without an operator, one for each worker: what a test does to it disturbs nobody."""
+    """A stack without an operator, one for each worker: what a test does to it disturbs no other."""
     async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
         yield stack.endpoints
 
@@ -73,19 +74,18 @@ async def namespace(request: pytest.FixtureRequest, where: Endpoints, managed: b
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
     name = f"{words}-{secrets.token_hex(3)}"
     labels = {MANAGED_LABEL: "true"} if managed else {}
-    async with administrator(where) as session:
-        kube = Kube(where, name, session)
-        await kube.call("POST", "/api/v1/namespaces", json={"metadata": {"name": name, "labels": labels}})
+    async with Administrator.of(where) as admin:
+        await admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
         yield name
         with contextlib.suppress(Refused):  # a test may have deleted it
-            await kube.call("DELETE", f"/api/v1/namespaces/{name}")
+            await admin.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
 async def kube(where: Endpoints, namespace: str) -> AsyncIterator[Kube]:
     """The administrator in the test's namespace."""
-    async with administrator(where) as session:
-        yield Kube(where, namespace, session)
+    async with Administrator.of(where) as admin:
+        yield Kube(where, namespace, admin)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def keys(where: Endpoints, namespace: str) -> Keys:
 
 @pytest.fixture
 async def redis(where: Endpoints) -> AsyncIterator[redis_py.Redis]:
-    """Redis as anybody sees it."""
+    """A plain client of Redis."""
     client = redis_py.Redis.from_url(where.redis_url, decode_responses=True)
     yield client
     await client.aclose()
@@ -122,8 +122,8 @@ async def gateway(where: Endpoints, keys: Keys) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def people(where: Endpoints) -> AsyncIterator[People]:
     """Makes simulated people; at the end of the test they are gone."""
-    async with People(where) as everybody:
-        yield everybody
+    async with People(where) as all_of_them:
+        yield all_of_them
 
 
 @pytest.fixture

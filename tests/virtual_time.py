@@ -52,7 +52,7 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("nothing is left that could ever happen: somebody waits in vain")
+            raise RuntimeError("no timer is left: the test waits for something that cannot happen")
         self._time.seconds += max(0.0, timeout)
         return super().select(0)
 

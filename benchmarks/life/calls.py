@@ -1,4 +1,4 @@
-"""The steps that the measurements share: two people who wait become a call, and somebody says that they are in it."""
+"""The steps that the measurements share: two waiting users become a call, and webhooks say that they are in it."""
 
 from __future__ import annotations
 

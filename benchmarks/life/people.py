@@ -42,7 +42,7 @@ class _Found:
 
 
 async def measure(scene: Scene, leaves: int, kills: int) -> Samples:
-    """`kills` calls side by side in which somebody is killed, and `leaves` others, one after another."""
+    """`kills` calls side by side in which one person is killed, and `leaves` others, one after another."""
     found = _Found()
     async with contextlib.AsyncExitStack() as people, side_by_side() as killing:
         for number in range(kills):

@@ -22,7 +22,7 @@ from benchmarks.measure import REST_SECONDS, Case, During, cpu_ms_per_creation, 
 from benchmarks.subjects import Running, running
 from sandbox.stack import Stack
 
-# POST of the Match and the wish that ends it: whoever creates the load makes them.
+# The creator of the load makes these: the POST of the Match, and the wish that ends it.
 _CALLS_OF_THE_LOAD = 2
 
 
@@ -106,7 +106,7 @@ class Life:
         try:
             async with (
                 Sight(self._access, self._stack.endpoints.log_directory) as sight,
-                running(subject, self._stack, self._access, self._admin, _nobody_asks) as at_work,
+                running(subject, self._stack, self._access, self._admin, _unused_ready) as at_work,
             ):
                 cycles = Cycles(self._access, self._admin, sight)
                 ours = replace(at_work, creator=cycles) if subject is Subject.ROOMKEEPER else at_work
@@ -157,5 +157,5 @@ def _figures(samples: Samples, rate_per_s: float | None = None) -> tuple[LifeFig
     return tuple(LifeFigures.of(measure, found, rate_per_s) for measure, found in samples.items())
 
 
-async def _nobody_asks(_name: str) -> None:
+async def _unused_ready(_name: str) -> None:
     """The creator that would ask is not used."""

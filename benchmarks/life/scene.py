@@ -1,4 +1,4 @@
-"""What one measurement needs: the operator with settings of its own, somebody who sees, ways to reach all parts.
+"""What one measurement needs: the operator with settings of its own, a process that sees, ways to reach all parts.
 
 With a `tap` the operator listens elsewhere, and LiveKit's webhooks come by us first.
 """
@@ -31,7 +31,7 @@ _STOP_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Scene:
-    """All that a measurement works with; everything is closed by whoever made it."""
+    """All that a measurement works with. `scene` closes it."""
 
     access: Access
     admin: aiohttp.ClientSession
@@ -57,7 +57,7 @@ async def scene(
     tapped: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
-    """Start the operator and whoever looks on; end them with the block."""
+    """Start the operator and the processes that watch it; end them with the block."""
     endpoints, ports = stack.endpoints, PortLocks()
     environment = {**bare_environment(), **endpoints.operator_env, **(settings or {})}
     if tapped:

@@ -8,7 +8,6 @@ are WAITING or IDLE. `Sight` is the parent's side.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -19,12 +18,13 @@ from typing import Self
 import uvloop
 
 from benchmarks.access import Access, Body, kubernetes_session
-from benchmarks.child import Child, ChildFailed
+from benchmarks.child import BenchmarkChild, given_access, say_ready
 from benchmarks.watcher import MatchFailed, watching
 from controller.api.names import MATCH
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.requests import UserState
+from sandbox.child import ChildEnded, Message, orders, tell
 
 READY = "Ready"
 GONE = "Gone"
@@ -56,23 +56,19 @@ class Sight:
     """What the seeing process has told."""
 
     def __init__(self, access: Access, logs: Path) -> None:
-        self._child = Child("benchmarks.life.sight", access, logs)
+        self._child = BenchmarkChild("benchmarks.life.sight", access, logs)
         self._told: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._waiting: dict[tuple[str, str], asyncio.Future[int]] = {}
-        self._failure: ChildFailed | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._failure: ChildEnded | None = None
 
     async def __aenter__(self) -> Self:
         await self._child.__aenter__()
-        self._reading = asyncio.create_task(self._read())
+        self._child.follow(self._take, self._fail)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
         for future in self._waiting.values():
             future.cancel()
         await self._child.__aexit__(kind, error, trace)
@@ -97,21 +93,20 @@ class Sight:
 
     async def expect_settled(self, *identities: str) -> None:
         """Begin to ask about these users, whom a Match holds now."""
-        await self._child.say(" ".join(identities))
+        await self._child.send({"users": identities})
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                name, fact, moment = (await self._child.listen()).split("\t")
-                self._told[name][fact] = int(moment)
-                future = self._waiting.pop((name, fact), None)
-                if future is not None and not future.done():
-                    future.set_result(int(moment))
-        except ChildFailed as failure:
-            self._failure = failure
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(failure)
+    async def _take(self, message: Message) -> None:
+        name, fact, moment = message["name"], message["fact"], message["moment"]
+        self._told[name][fact] = moment
+        future = self._waiting.pop((name, fact), None)
+        if future is not None and not future.done():
+            future.set_result(moment)
+
+    async def _fail(self, end: ChildEnded) -> None:
+        self._failure = end
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(end)
 
 
 class _Eyes:
@@ -122,7 +117,7 @@ class _Eyes:
         self._redis = redis
         self._keys = Keys(access.cluster_id, access.namespace)
         self._pending: set[str] = set()
-        self._somebody = asyncio.Event()
+        self._is_asked = asyncio.Event()
         self._told: defaultdict[str, set[str]] = defaultdict(set)
 
     async def run(self) -> None:
@@ -134,15 +129,13 @@ class _Eyes:
             watching(session, access.core("secrets")) as secrets,
             asyncio.TaskGroup() as group,
         ):
-            print("ready", flush=True)
+            say_ready()
             tasks = [group.create_task(self._look_at_users())]
             for events in (matches, secrets):
                 tasks.append(group.create_task(self._follow(events)))
-            orders = asyncio.StreamReader()
-            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-            while line := await orders.readline():
-                self._pending.update(line.decode().split())
-                self._somebody.set()
+            async for message in orders():
+                self._pending.update(message["users"])
+                self._is_asked.set()
             for task in tasks:
                 task.cancel()
 
@@ -158,7 +151,7 @@ class _Eyes:
 
     async def _look_at_users(self) -> None:
         while True:
-            await self._somebody.wait()
+            await self._is_asked.wait()
             asked = tuple(self._pending)
             states = await asyncio.gather(*(self._redis.field(self._keys.user(who), "state") for who in asked))
             arrived = time.monotonic_ns()
@@ -167,13 +160,13 @@ class _Eyes:
                     self._pending.discard(who)
                     self._tell(who, state, arrived)
             if not self._pending:
-                self._somebody.clear()
+                self._is_asked.clear()
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     def _tell(self, name: str, fact: str, moment: int) -> None:
         if fact not in self._told[name]:
             self._told[name].add(fact)
-            print(f"{name}\t{fact}\t{moment}", flush=True)
+            tell(name=name, fact=fact, moment=moment)
 
 
 async def _see(access: Access) -> None:
@@ -186,4 +179,4 @@ async def _see(access: Access) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_see(Access.from_json(sys.stdin.readline())))
+        runner.run(_see(given_access()))

@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import aiohttp
 
+from sandbox.administrator import Administrator
 from sandbox.demo.checks import StepFailed
 from sandbox.endpoints import Endpoints
-from sandbox.trust import ssl_context
 
 Body = dict[str, Any]
 
@@ -43,20 +43,15 @@ class Watch:
     """All sightings of one kind in one namespace, from the start of the block."""
 
     def __init__(self, endpoints: Endpoints, namespace: str, plural: str) -> None:
-        self._url = f"{endpoints.server}/apis/roomkeeper.dev/v1alpha1/namespaces/{namespace}/{plural}"
+        self._path = f"/apis/roomkeeper.dev/v1alpha1/namespaces/{namespace}/{plural}"
         self._plural = plural
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=ssl_context(endpoints.ca)),
-            headers={"Authorization": f"Bearer {endpoints.admin_token}"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-        )
+        self._administrator = Administrator.of(endpoints)
         self._sightings: list[Sighting] = []
         self._news = asyncio.Condition()
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        answer = await self._session.get(self._url, params={"watch": "1"})
-        answer.raise_for_status()
+        answer = await self._administrator.watch(self._path)
         self._reading = asyncio.create_task(self._read(answer), name=f"watch {self._plural}")
         return self
 
@@ -66,7 +61,7 @@ class Watch:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait({self._reading})
-        await self._session.close()
+        await self._administrator.close()
 
     @property
     def mark(self) -> int:

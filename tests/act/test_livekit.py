@@ -27,7 +27,7 @@ OF_A_CLIENT = b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 BOTH = (b.person("alice"), b.person("bob"))
 
 
-class Bench:
+class Rig:
     """A LiveKit that answers as told, one answer per DeleteRoom, and remembers what it was asked."""
 
     def __init__(self, *deletions: BackendError | None, makes: LiveKitRoom = OURS, lists: bool = False) -> None:
@@ -75,103 +75,103 @@ class Bench:
 
 
 async def test_a_room_that_is_deleted_is_gone() -> None:
-    bench = Bench(None)
-    assert await bench.delete(may_have_people=True)
-    assert bench.asked == ["delete"]
+    rig = Rig(None)
+    assert await rig.delete(may_have_people=True)
+    assert rig.asked == ["delete"]
 
 
 async def test_a_ghost_whose_node_is_dead_is_taken_over_and_then_deleted() -> None:
-    bench = Bench(GHOST, None)
-    assert await bench.delete()
-    assert bench.asked == ["delete", "create", "delete"]
+    rig = Rig(GHOST, None)
+    assert await rig.delete()
+    assert rig.asked == ["delete", "create", "delete"]
 
 
 async def test_a_ghost_that_stays_one_is_not_gone() -> None:
-    bench = Bench(GHOST, GHOST)
+    rig = Rig(GHOST, GHOST)
     with pytest.raises(Overloaded):
-        await bench.delete()
-    assert not bench.view.is_gone(b.LIVEKIT_NAME)
+        await rig.delete()
+    assert not rig.view.is_gone(b.LIVEKIT_NAME)
 
 
 async def test_an_unknown_room_in_which_people_may_be_is_taken_over_and_then_deleted() -> None:
-    bench = Bench(UNKNOWN, None)
-    assert await bench.delete(may_have_people=True)
-    assert bench.asked == ["delete", "create", "delete"]
+    rig = Rig(UNKNOWN, None)
+    assert await rig.delete(may_have_people=True)
+    assert rig.asked == ["delete", "create", "delete"]
 
 
 async def test_an_unknown_room_in_which_nobody_is_is_gone_if_it_is_not_listed() -> None:
-    bench = Bench(UNKNOWN)
-    assert await bench.delete()
-    assert bench.asked == ["delete", "list"]
+    rig = Rig(UNKNOWN)
+    assert await rig.delete()
+    assert rig.asked == ["delete", "list"]
 
 
 @pytest.mark.parametrize(
-    ("bench", "may_have_people", "words"),
+    ("rig", "may_have_people", "words"),
     [
-        (Bench(UNKNOWN, lists=True), False, "lists room"),
-        (Bench(UNKNOWN, UNKNOWN), True, "makes room"),
-        (Bench(UNKNOWN, makes=OTHERS), True, "the mark of another Room"),
-        (Bench(GHOST, makes=OTHERS), False, "the mark of another Room"),
+        (Rig(UNKNOWN, lists=True), False, "lists room"),
+        (Rig(UNKNOWN, UNKNOWN), True, "makes room"),
+        (Rig(UNKNOWN, makes=OTHERS), True, "the mark of another Room"),
+        (Rig(GHOST, makes=OTHERS), False, "the mark of another Room"),
     ],
 )
 async def test_a_room_of_which_livekit_contradicts_itself_is_not_gone(
-    bench: Bench, may_have_people: bool, words: str
+    rig: Rig, may_have_people: bool, words: str
 ) -> None:
     with pytest.raises(BackendUnavailable, match=words):
-        await bench.delete(may_have_people=may_have_people)
-    assert not bench.view.is_gone(b.LIVEKIT_NAME)
+        await rig.delete(may_have_people=may_have_people)
+    assert not rig.view.is_gone(b.LIVEKIT_NAME)
 
 
 async def test_a_room_that_is_alive_and_that_livekit_cannot_find_is_deleted_as_soon_as_it_can() -> None:
     """As a LiveKit whose Redis came back empty answers, until somebody in the room comes or goes."""
-    bench = Bench(UNKNOWN, UNKNOWN, UNKNOWN, None)
+    rig = Rig(UNKNOWN, UNKNOWN, UNKNOWN, None)
     with pytest.raises(BackendUnavailable, match="makes room"):
-        await bench.delete(may_have_people=True)
-    assert await bench.delete(may_have_people=True)
-    assert bench.asked == ["delete", "create", "delete"] * 2
+        await rig.delete(may_have_people=True)
+    assert await rig.delete(may_have_people=True)
+    assert rig.asked == ["delete", "create", "delete"] * 2
 
 
 async def test_a_room_that_another_rooms_mark_is_on_is_not_deleted() -> None:
-    bench = Bench(GHOST, makes=OTHERS)
+    rig = Rig(GHOST, makes=OTHERS)
     with pytest.raises(BackendUnavailable):
-        await bench.delete()
-    assert bench.asked == ["delete", "create"]
+        await rig.delete()
+    assert rig.asked == ["delete", "create"]
 
 
 async def test_a_room_that_is_made_is_asked_for_once() -> None:
-    bench = Bench()
-    await create_room(CREATE, bench.backends)
-    assert bench.asked == ["create"]
-    assert bench.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(OURS, b.at(9))
+    rig = Rig()
+    await create_room(CREATE, rig.backends)
+    assert rig.asked == ["create"]
+    assert rig.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(OURS, b.at(9))
 
 
 async def test_a_room_that_a_client_has_made_gets_our_mark_and_its_people_are_read() -> None:
-    bench = Bench(makes=OF_A_CLIENT)
+    rig = Rig(makes=OF_A_CLIENT)
     # A list has shown the one before, and its people.
-    bench.view.snapshot([b.a_livekit_room()], b.at(5))
-    await create_room(CREATE, bench.backends)
-    assert bench.asked == ["create", "mark", "people"]
-    assert bench.metadata == {"topic": "go", "roomkeeper.dev": b.a_mark().to_json()}
+    rig.view.snapshot([b.a_livekit_room()], b.at(5))
+    await create_room(CREATE, rig.backends)
+    assert rig.asked == ["create", "mark", "people"]
+    assert rig.metadata == {"topic": "go", "roomkeeper.dev": b.a_mark().to_json()}
     marked = b.a_livekit_room(sid="RM_of_a_client")
-    assert bench.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(marked, b.at(9))
-    assert bench.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
+    assert rig.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(marked, b.at(9))
+    assert rig.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
 
 
 async def test_a_room_that_was_merely_unlisted_comes_back_with_the_people_in_it() -> None:
-    bench = Bench(makes=b.a_livekit_room(people=2))
-    await create_room(CREATE, bench.backends)
-    assert bench.asked == ["create", "people"]
-    assert bench.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
+    rig = Rig(makes=b.a_livekit_room(people=2))
+    await create_room(CREATE, rig.backends)
+    assert rig.asked == ["create", "people"]
+    assert rig.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
 
 
 async def test_a_room_with_the_mark_of_another_room_is_left_as_it_is() -> None:
-    bench = Bench(makes=OTHERS)
-    await create_room(CREATE, bench.backends)
-    assert bench.asked == ["create"]
-    assert bench.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(OTHERS, b.at(9))
+    rig = Rig(makes=OTHERS)
+    await create_room(CREATE, rig.backends)
+    assert rig.asked == ["create"]
+    assert rig.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(OTHERS, b.at(9))
 
 
 async def test_before_anything_was_listed_a_deleted_room_is_absent() -> None:
-    bench = Bench(None)
-    await bench.delete()
-    assert bench.view.room(b.LIVEKIT_NAME, b.at(9)) == Absent(b.at(9))
+    rig = Rig(None)
+    await rig.delete()
+    assert rig.view.room(b.LIVEKIT_NAME, b.at(9)) == Absent(b.at(9))

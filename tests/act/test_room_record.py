@@ -18,7 +18,7 @@ from tests import values as b
 from tests.plan.world import only
 
 
-class Bench:
+class Rig:
     """A pool that answers as told, and remembers what it was asked."""
 
     def __init__(self, reply: RoomReply) -> None:
@@ -55,9 +55,9 @@ CREATING = only(plan_room(b.a_room(), b.room_seen(), b.at(2)), a.WriteRoomRecord
 @pytest.mark.parametrize(("reply", "status"), [(Written(), "creating"), (RoomOver(), "terminated")])
 async def test_what_becomes_of_a_record_that_is_written_is_known_from_the_answer(reply: RoomReply, status: str) -> None:
     """Also where it is refused: to read it and to plan it again at once would never end."""
-    bench = Bench(reply)
-    assert await write_room_record(CREATING, bench.backends) == Effect(record=RecordFacts(status, b.ms(9)))
-    assert bench.asked == [("creating", "s-1", "alice", "bob", True)]
+    rig = Rig(reply)
+    assert await write_room_record(CREATING, rig.backends) == Effect(record=RecordFacts(status, b.ms(9)))
+    assert rig.asked == [("creating", "s-1", "alice", "bob", True)]
 
 
 @pytest.mark.parametrize("reply", [Written(), RoomOver(), RoomAbsent()])
@@ -65,7 +65,7 @@ async def test_what_becomes_of_a_record_that_is_written_is_known_from_the_answer
     ("status", "asked"), [("terminating", "shut"), ("terminated", "terminated"), ("failed", "failed")]
 )
 async def test_a_record_is_closed_with_one_call(reply: RoomReply, status: str, asked: str) -> None:
-    bench = Bench(reply)
+    rig = Rig(reply)
     action = a.EndRoomRecord(CREATING.target, b.LIVEKIT_NAME, status)
-    assert await end_room_record(action, bench.backends) == Effect(record=RecordFacts(status, b.ms(9)))
-    assert bench.asked == [asked]
+    assert await end_room_record(action, rig.backends) == Effect(record=RecordFacts(status, b.ms(9)))
+    assert rig.asked == [asked]

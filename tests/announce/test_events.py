@@ -115,7 +115,7 @@ def test_another_reason_message_or_object_is_another_event() -> None:
     assert len(posting(scenario).events) == 5
 
 
-def test_an_event_that_has_run_out_is_said_anew() -> None:
+def test_an_event_that_has_run_out_is_posted_again() -> None:
     async def scenario(poster: EventPoster, time: VirtualTime, events: MemoryEvents) -> None:
         poster.warning(SUBJECT, "RedisError", "no answer")
         await time.settle()

@@ -1,6 +1,5 @@
 """What people see with kubectl, what a status keeps, and what the operator may do."""
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,9 @@ from controller.api.meta import Condition, SpecModel
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Occupancy, RoomEndReason, RoomIssue, RoomSpec, RoomStatus
 from controller.generate.crds import schema_digests
-from tests.api.cluster import Kube, change, create, match, room
+from tests.api.cluster import change, create, match, room
+from tests.support.kube import Kube
+from tests.support.waiting import eventually, patience
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 31, 10, 0, 0, 250_000, tzinfo=UTC)
@@ -112,27 +113,27 @@ ROOM_STATUS = RoomStatus(
 )
 
 
-def test_a_status_is_kept_as_it_was_written(kube: Kube) -> None:
+async def test_a_status_is_kept_as_it_was_written(kube: Kube) -> None:
     for manifest, status in ((match(), MATCH_STATUS), (room(), ROOM_STATUS)):
-        assert create(kube, manifest).code == 201
-        answer = change(kube, manifest, {"status": status.manifest()}, sub="status")
-        assert answer.code == 200, answer.body
+        assert (await create(kube, manifest)).status == 201
+        answer = await change(kube, manifest, {"status": status.manifest()}, sub="status")
+        assert answer.status == 200, answer.body
         assert answer.body["status"] == status.manifest()
         assert set(status.manifest()) == {f.alias for f in type(status).model_fields.values()}
         assert type(status).model_validate(answer.body["status"]).manifest() == status.manifest()
 
 
-def test_a_status_of_nothing_gets_no_defaults(kube: Kube) -> None:
-    create(kube, match())
-    answer = change(kube, match(), {"status": {"phase": "Pending"}}, sub="status")
+async def test_a_status_of_nothing_gets_no_defaults(kube: Kube) -> None:
+    await create(kube, match())
+    answer = await change(kube, match(), {"status": {"phase": "Pending"}}, sub="status")
     assert answer.body["status"] == {"phase": "Pending"}
 
 
-def test_the_columns_of_matches_and_rooms(kube: Kube) -> None:
-    create(kube, match())
-    create(kube, room())
-    change(kube, match(), {"status": MATCH_STATUS.manifest()}, sub="status")
-    change(kube, room(), {"status": ROOM_STATUS.manifest()}, sub="status")
+async def test_the_columns_of_matches_and_rooms(kube: Kube) -> None:
+    await create(kube, match())
+    await create(kube, room())
+    await change(kube, match(), {"status": MATCH_STATUS.manifest()}, sub="status")
+    await change(kube, room(), {"status": ROOM_STATUS.manifest()}, sub="status")
     table = kubectl(kube, "get", "mt", "-n", kube.namespace).splitlines()
     assert table[0].split() == ["NAME", "PHASE", "READY", "CONNECTED", "PARTICIPANTS", "REASON", "AGE"]
     assert table[1].split()[:7] == ["match", "Reconnecting", "True", "1/2", "alice,", "bob", "NetworkLost"]
@@ -156,18 +157,18 @@ def test_the_columns_of_matches_and_rooms(kube: Kube) -> None:
 @pytest.mark.parametrize(
     "selector", ["status.phase=Reconnecting", "status.sessionID=s-1", "status.room.server=default"]
 )
-def test_matches_can_be_selected_by_field(kube: Kube, selector: str) -> None:
-    create(kube, match(name="one"))
-    create(kube, match(name="two"))
-    change(kube, match(name="one"), {"status": MATCH_STATUS.manifest()}, sub="status")
+async def test_matches_can_be_selected_by_field(kube: Kube, selector: str) -> None:
+    await create(kube, match(name="one"))
+    await create(kube, match(name="two"))
+    await change(kube, match(name="one"), {"status": MATCH_STATUS.manifest()}, sub="status")
     chosen = kubectl(kube, "get", "mt", "-n", kube.namespace, "-o", "name", "--field-selector", selector)
     assert chosen.split() == ["match.roomkeeper.dev/one"]
 
 
-def test_wait_sees_a_condition(kube: Kube) -> None:
-    create(kube, match())
-    change(kube, match(), {"status": MATCH_STATUS.manifest()}, sub="status")
-    kubectl(kube, "wait", "--for=condition=Ready", "match/match", "-n", kube.namespace, "--timeout=5s")
+async def test_wait_sees_a_condition(kube: Kube) -> None:
+    await create(kube, match())
+    await change(kube, match(), {"status": MATCH_STATUS.manifest()}, sub="status")
+    kubectl(kube, "wait", "--for=condition=Ready", "match/match", "-n", kube.namespace, f"--timeout={patience():g}s")
 
 
 @pytest.mark.parametrize(
@@ -225,22 +226,27 @@ def test_examples_apply_and_a_second_time_change_nothing(kube: Kube, path: Path,
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_server_and_the_models_fill_in_the_same_defaults(kube: Kube, path: Path) -> None:
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
+async def test_the_server_and_the_models_fill_in_the_same_defaults(kube: Kube, path: Path) -> None:
+    document = _document(path)
     specs: dict[str, type[SpecModel]] = {"Match": MatchSpec, "Room": RoomSpec}
     spec = specs[document["kind"]]
-    answer = create(kube, document, dry_run=True)
+    answer = await create(kube, document, dry_run=True)
     assert spec.model_validate(answer.body["spec"]) == spec.model_validate(document["spec"])
 
 
-def test_a_termination_by_somebody_else_survives_an_apply(kube: Kube) -> None:
+async def test_a_termination_by_somebody_else_survives_an_apply(kube: Kube) -> None:
     manifest = yaml.safe_dump(match())
     apply = ("apply", "--server-side", "-n", kube.namespace, "-f", "-")
     kubectl(kube, *apply, input=manifest)
-    change(kube, match(), {"spec": {"termination": {"action": "End", "initiator": "bob"}}})
+    await change(kube, match(), {"spec": {"termination": {"action": "End", "initiator": "bob"}}})
     kubectl(kube, *apply, input=manifest)
     kept = kubectl(kube, "get", "mt", "match", "-n", kube.namespace, "-o", "jsonpath={.spec.termination.initiator}")
     assert kept == "bob"
+
+
+def _document(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    return document
 
 
 def test_the_installed_crds_carry_our_digests(kube: Kube) -> None:
@@ -293,17 +299,18 @@ def _split(resource: str) -> tuple[str, tuple[str, ...]]:
     return resource, ()
 
 
-def test_where_it_is_wanted_the_server_adds_the_finalizer(kube: Kube) -> None:
+async def test_where_it_is_wanted_the_server_adds_the_finalizer(kube: Kube) -> None:
     kubectl(kube, "apply", "-f", str(ROOT / "manifests" / "20-finalizer-policy.yaml"))
-    assert "finalizers" not in create(kube, match(), dry_run=True).body["metadata"]
+    assert "finalizers" not in (await create(kube, match(), dry_run=True)).body["metadata"]
     kubectl(kube, "label", "namespace", kube.namespace, f"{names.MANAGED_LABEL}=true")
-    deadline = time.monotonic() + 20
-    while "finalizers" not in (made := create(kube, match(), dry_run=True)).body["metadata"]:
-        assert time.monotonic() < deadline, "the policy did not come into force within 20 s"
-        time.sleep(0.1)
-    assert made.body["metadata"]["finalizers"] == [names.FINALIZER]
+
+    async def is_in_force() -> None:
+        made = await create(kube, match(), dry_run=True)
+        assert made.body["metadata"].get("finalizers") == [names.FINALIZER], "the policy is not in force yet"
+
+    await eventually(is_in_force)
     for given in ([names.FINALIZER], ["example.com/other"]):
         manifest = match()
         manifest["metadata"]["finalizers"] = given
-        finalizers = create(kube, manifest, dry_run=True).body["metadata"]["finalizers"]
+        finalizers = (await create(kube, manifest, dry_run=True)).body["metadata"]["finalizers"]
         assert sorted(finalizers) == sorted({*given, names.FINALIZER})

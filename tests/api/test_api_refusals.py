@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from controller.generate.crds import DEFINITIONS, crd
-from tests.api.cluster import Answer, Kube, Manifest, change, create, match, room, server
+from sandbox.administrator import Answer
+from tests.api.cluster import Manifest, change, create, match, room, server
+from tests.support.kube import Kube
 
 ALICE: Manifest = {"identity": "alice"}
 BOB: Manifest = {"identity": "bob"}
@@ -288,34 +290,36 @@ ACCEPTED = {
 
 
 def only(answer: Answer) -> str:
-    assert answer.code == 422, answer.body
+    assert answer.status == 422, answer.body
     assert len(answer.refusals) == 1, answer.refusals
     return answer.refusals[0]
 
 
 @pytest.mark.parametrize("case", CREATED)
-def test_a_bad_manifest_is_refused_with_a_sentence(kube: Kube, case: str) -> None:
+async def test_a_bad_manifest_is_refused_with_a_sentence(kube: Kube, case: str) -> None:
     manifest, sentence = CREATED[case]
-    answer = create(kube, manifest, dry_run=True)
-    assert answer.code == 422
+    answer = await create(kube, manifest, dry_run=True)
+    assert answer.status == 422
     assert sentence in answer.refusals
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_a_good_manifest_is_accepted(kube: Kube, case: str) -> None:
-    answer = create(kube, ACCEPTED[case], dry_run=True)
-    assert answer.code == 201, answer.body
+async def test_a_good_manifest_is_accepted(kube: Kube, case: str) -> None:
+    answer = await create(kube, ACCEPTED[case], dry_run=True)
+    assert answer.status == 201, answer.body
 
 
-def test_what_is_settled_cannot_be_changed(kube: Kube) -> None:
-    assert create(kube, MATCH).code == 201
-    answers = {case: change(kube, MATCH, {"spec": patch}, dry_run=True) for case, (patch, _) in CHANGED.items()}
+async def test_what_is_settled_cannot_be_changed(kube: Kube) -> None:
+    assert (await create(kube, MATCH)).status == 201
+    answers = {case: await change(kube, MATCH, {"spec": patch}, dry_run=True) for case, (patch, _) in CHANGED.items()}
     assert {case: only(answer) for case, answer in answers.items()} == {case: s for case, (_, s) in CHANGED.items()}
 
 
-def test_what_is_settled_of_a_room_cannot_be_changed(kube: Kube) -> None:
-    assert create(kube, ROOM).code == 201
-    answers = {case: change(kube, ROOM, {"spec": patch}, dry_run=True) for case, (patch, _) in ROOM_CHANGED.items()}
+async def test_what_is_settled_of_a_room_cannot_be_changed(kube: Kube) -> None:
+    assert (await create(kube, ROOM)).status == 201
+    answers = {
+        case: await change(kube, ROOM, {"spec": patch}, dry_run=True) for case, (patch, _) in ROOM_CHANGED.items()
+    }
     expected = {case: sentence for case, (_, sentence) in ROOM_CHANGED.items()}
     assert {case: only(answer) for case, answer in answers.items()} == expected
 
@@ -333,10 +337,10 @@ def test_what_is_settled_of_a_room_cannot_be_changed(kube: Kube) -> None:
     ],
     ids=lambda patch: next(iter(patch)),
 )
-def test_what_is_not_settled_can_be_changed(kube: Kube, patch: Manifest) -> None:
-    assert create(kube, match()).code == 201
-    answer = change(kube, match(), {"spec": patch})
-    assert answer.code == 200, answer.body
+async def test_what_is_not_settled_can_be_changed(kube: Kube, patch: Manifest) -> None:
+    assert (await create(kube, match())).status == 201
+    answer = await change(kube, match(), {"spec": patch})
+    assert answer.status == 200, answer.body
 
 
 def leaves(schema: Manifest, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Manifest]]:
@@ -384,15 +388,17 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("kind", "path", "schema"), FIELDS)
-def test_a_value_beyond_the_bounds_is_refused(kube: Kube, kind: str, path: tuple[str, ...], schema: Manifest) -> None:
+async def test_a_value_beyond_the_bounds_is_refused(
+    kube: Kube, kind: str, path: tuple[str, ...], schema: Manifest
+) -> None:
     for value in beyond(schema):
         spec: Any = value
         for name in reversed(path):
             spec = {name: spec}
         manifest = {**BASES[kind], "spec": merged(BASES[kind]["spec"], spec)}
-        answer = create(kube, manifest, dry_run=True)
-        assert answer.code in {400, 422}, (value, answer.body)
-        if answer.code == 422:
+        answer = await create(kube, manifest, dry_run=True)
+        assert answer.status in {400, 422}, (value, answer.body)
+        if answer.status == 422:
             assert any(".".join(path) in refusal for refusal in answer.refusals), (value, answer.refusals)
 
 

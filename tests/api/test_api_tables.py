@@ -48,7 +48,7 @@ def test_requeue_defaults_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("reason", EndReason)
-def test_whoever_requeues_the_others_says_than_whom(reason: EndReason) -> None:
+def test_an_ending_that_requeues_the_others_says_than_whom(reason: EndReason) -> None:
     ending = ENDINGS[reason]
     assert ending.requeue is not RequeuePolicy.OTHERS or ending.subject is not Subject.NOBODY
 

@@ -72,7 +72,7 @@ def test_a_pod_of_our_own_name_is_our_predecessor_wherever_it_ran() -> None:
     assert not me.is_dead_predecessor(str(replace(before, host="roomkeeper-1", pod="roomkeeper-1")))
 
 
-def test_without_proc_nobody_is_called_dead() -> None:
+def test_without_proc_no_replica_is_called_dead() -> None:
     assert not replace(ME, started_ticks="0").is_dead_predecessor(str(replace(ME, pid=dead_child())))
 
 

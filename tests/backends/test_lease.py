@@ -23,7 +23,7 @@ def identity(pod: str) -> ReplicaIdentity:
     return ReplicaIdentity(host=pod, pod=pod, boot="b00t", pid_namespace="1", pid=1, started_ticks="5")
 
 
-class Bench:
+class Rig:
     """One API and as many replicas as a test wants."""
 
     def __init__(self, time: VirtualTime) -> None:
@@ -42,18 +42,18 @@ class Bench:
         return replica, asyncio.create_task(replica.hold())
 
 
-def in_virtual_time(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
+def in_virtual_time(scenario: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
     """Run a scenario."""
-    run(lambda time: scenario(Bench(time)))
+    run(lambda time: scenario(Rig(time)))
 
 
-def test_a_lease_that_nobody_has_is_taken_at_once_with_epoch_one() -> None:
-    async def scenario(bench: Bench) -> None:
-        replica = bench.replica("a")
+def test_a_free_lease_is_taken_at_once_with_epoch_one() -> None:
+    async def scenario(rig: Rig) -> None:
+        replica = rig.replica("a")
         assert not replica.is_held
         assert await replica.acquire() == 1
-        assert (replica.is_held, bench.time.seconds) == (True, 0)
-        spec = bench.kubernetes.spec(NAME)
+        assert (replica.is_held, rig.time.seconds) == (True, 0)
+        spec = rig.kubernetes.spec(NAME)
         assert (spec["holderIdentity"], spec["leaseTransitions"]) == (str(identity("a")), 1)
         assert (spec["leaseDurationSeconds"], spec["renewTime"]) == (15, "2026-01-31T10:00:00.000000Z")
 
@@ -62,17 +62,17 @@ def test_a_lease_that_nobody_has_is_taken_at_once_with_epoch_one() -> None:
 
 @pytest.mark.parametrize("exists", [False, True])
 def test_of_eight_takers_exactly_one_wins(exists: bool) -> None:
-    async def scenario(bench: Bench) -> None:
+    async def scenario(rig: Rig) -> None:
         if exists:
-            first = bench.replica("first")
+            first = rig.replica("first")
             await first.acquire()
             await first.release()
-        replicas = [bench.replica(f"pod-{number}") for number in range(8)]
+        replicas = [rig.replica(f"pod-{number}") for number in range(8)]
         takers = [asyncio.create_task(replica.acquire()) for replica in replicas]
-        await bench.time.settle()
+        await rig.time.settle()
         assert sum(replica.is_held for replica in replicas) == 1
         assert sum(taker.done() for taker in takers) == 1
-        assert bench.kubernetes.spec(NAME)["leaseTransitions"] == (2 if exists else 1)
+        assert rig.kubernetes.spec(NAME)["leaseTransitions"] == (2 if exists else 1)
         for taker in takers:
             taker.cancel()
 
@@ -80,9 +80,9 @@ def test_of_eight_takers_exactly_one_wins(exists: bool) -> None:
 
 
 def test_a_holder_that_renews_is_never_overtaken() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        waiting = asyncio.create_task(bench.replica("b").acquire())
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        waiting = asyncio.create_task(rig.replica("b").acquire())
         await asyncio.sleep(300)
         assert (holder.is_held, waiting.done(), renewing.done()) == (True, False, False)
         waiting.cancel()
@@ -92,22 +92,22 @@ def test_a_holder_that_renews_is_never_overtaken() -> None:
 
 
 def test_a_holder_that_is_silent_is_succeeded_after_the_duration_and_one_call() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
         await holder.acquire()
-        successor = bench.replica("b")
+        successor = rig.replica("b")
         assert await successor.acquire() == 2
-        assert 19 < bench.time.seconds <= 21
+        assert 19 < rig.time.seconds <= 21
         assert not holder.is_held
 
     in_virtual_time(scenario)
 
 
 def test_expiry_is_judged_by_our_own_clock_whatever_renew_time_says() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        bench.kubernetes.objects[NAME]["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
-        waiting = asyncio.create_task(bench.replica("b").acquire())
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.objects[NAME]["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
+        waiting = asyncio.create_task(rig.replica("b").acquire())
         await asyncio.sleep(10)
         assert (holder.is_held, waiting.done()) == (True, False)
         waiting.cancel()
@@ -117,32 +117,32 @@ def test_expiry_is_judged_by_our_own_clock_whatever_renew_time_says() -> None:
 
 
 def test_a_lease_that_was_released_is_taken_at_the_next_look() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
         await holder.acquire()
-        waiting = asyncio.create_task(bench.replica("b").acquire())
+        waiting = asyncio.create_task(rig.replica("b").acquire())
         await asyncio.sleep(5)
         await holder.release()
         assert not holder.is_held
-        assert bench.kubernetes.spec(NAME)["holderIdentity"] == ""
+        assert rig.kubernetes.spec(NAME)["holderIdentity"] == ""
         assert await waiting == 2
-        assert bench.time.seconds <= 6
+        assert rig.time.seconds <= 6
 
     in_virtual_time(scenario)
 
 
 def test_a_restarted_pod_does_not_wait_for_its_own_predecessor() -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.replica("a").acquire()
-        assert await bench.replica("a").acquire() == 2
-        assert bench.time.seconds == 0
+    async def scenario(rig: Rig) -> None:
+        await rig.replica("a").acquire()
+        assert await rig.replica("a").acquire() == 2
+        assert rig.time.seconds == 0
 
     in_virtual_time(scenario)
 
 
 def test_require_leaves_room_for_the_call_that_is_about_to_start() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
         with pytest.raises(LeadershipLost):
             holder.require()
         await holder.acquire()
@@ -159,24 +159,24 @@ def test_require_leaves_room_for_the_call_that_is_about_to_start() -> None:
 
 
 def test_renewal_keeps_the_epoch_and_the_time_of_taking() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        taken = bench.kubernetes.spec(NAME)["acquireTime"]
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        taken = rig.kubernetes.spec(NAME)["acquireTime"]
         await asyncio.sleep(40)
-        spec = bench.kubernetes.spec(NAME)
+        spec = rig.kubernetes.spec(NAME)
         assert (spec["leaseTransitions"], spec["acquireTime"]) == (1, taken)
         assert spec["renewTime"] > taken
-        assert bench.kubernetes.writes == 1 + 40 // 3
+        assert rig.kubernetes.writes == 1 + 40 // 3
         assert holder.is_held
         renewing.cancel()
 
     in_virtual_time(scenario)
 
 
-def test_whoever_finds_the_lease_written_by_somebody_else_has_lost_it() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        bench.kubernetes.objects[NAME]["metadata"]["resourceVersion"] = "77"
+def test_a_holder_that_finds_the_lease_written_by_another_replica_has_lost_it() -> None:
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.objects[NAME]["metadata"]["resourceVersion"] = "77"
         await renewing
         assert not holder.is_held
         with pytest.raises(LeadershipLost):
@@ -185,10 +185,10 @@ def test_whoever_finds_the_lease_written_by_somebody_else_has_lost_it() -> None:
     in_virtual_time(scenario)
 
 
-def test_whoever_finds_the_lease_deleted_has_lost_it() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        bench.kubernetes.objects.clear()
+def test_a_holder_that_finds_the_lease_deleted_has_lost_it() -> None:
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.objects.clear()
         await renewing
         assert not holder.is_held
 
@@ -196,37 +196,37 @@ def test_whoever_finds_the_lease_deleted_has_lost_it() -> None:
 
 
 def test_an_outage_shorter_than_the_lease_is_survived_and_a_longer_one_is_not() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
         await asyncio.sleep(1)
-        bench.kubernetes.is_down = True
+        rig.kubernetes.is_down = True
         await asyncio.sleep(10)
-        bench.kubernetes.is_down = False
+        rig.kubernetes.is_down = False
         await asyncio.sleep(10)
         holder.require()
-        bench.kubernetes.is_down = True
+        rig.kubernetes.is_down = True
         await renewing
         assert not holder.is_held
-        assert bench.time.seconds <= 21 + 15 + 3
+        assert rig.time.seconds <= 21 + 15 + 3
 
     in_virtual_time(scenario)
 
 
 def test_an_api_server_that_is_away_is_asked_until_it_is_back() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.kubernetes.is_down = True
-        waiting = asyncio.create_task(bench.replica("a").acquire())
+    async def scenario(rig: Rig) -> None:
+        rig.kubernetes.is_down = True
+        waiting = asyncio.create_task(rig.replica("a").acquire())
         await asyncio.sleep(30)
         assert not waiting.done()
-        bench.kubernetes.is_down = False
+        rig.kubernetes.is_down = False
         assert await waiting == 1
 
     in_virtual_time(scenario)
 
 
 def test_an_outdated_epoch_steps_down_and_comes_back_above_the_fence() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
         holder.outdated(41)
         assert not holder.is_held
         await renewing
@@ -237,8 +237,8 @@ def test_an_outdated_epoch_steps_down_and_comes_back_above_the_fence() -> None:
 
 
 def test_a_fence_below_the_epoch_changes_nothing_of_the_next_one() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
         for expected in (1, 2, 3):
             assert await holder.acquire() == expected
             holder.outdated(0)
@@ -247,12 +247,12 @@ def test_a_fence_below_the_epoch_changes_nothing_of_the_next_one() -> None:
 
 
 def test_a_renewal_that_is_under_way_does_not_bring_back_a_lost_lease() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        bench.kubernetes.hold_writes = asyncio.Event()
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.hold_writes = asyncio.Event()
         await asyncio.sleep(3.5)
         holder.outdated(41)
-        bench.kubernetes.hold_writes.set()
+        rig.kubernetes.hold_writes.set()
         await renewing
         assert not holder.is_held
 
@@ -260,14 +260,14 @@ def test_a_renewal_that_is_under_way_does_not_bring_back_a_lost_lease() -> None:
 
 
 def test_after_a_loss_an_outage_does_not_pass_for_a_new_lease() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder, renewing = await bench.holding("a")
-        bench.kubernetes.hold_writes = asyncio.Event()
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.hold_writes = asyncio.Event()
         await asyncio.sleep(3.5)
         holder.outdated(41)
-        bench.kubernetes.hold_writes.set()
+        rig.kubernetes.hold_writes.set()
         await renewing
-        bench.kubernetes.is_down = True
+        rig.kubernetes.is_down = True
         again = asyncio.create_task(holder.acquire())
         await asyncio.sleep(5)
         assert not again.done()
@@ -277,18 +277,18 @@ def test_after_a_loss_an_outage_does_not_pass_for_a_new_lease() -> None:
 
 
 def test_confirm_believes_the_api_server() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
         with pytest.raises(LeadershipLost):
             await holder.confirm()
         await holder.acquire()
         await holder.confirm()
-        bench.kubernetes.is_down = True
+        rig.kubernetes.is_down = True
         with pytest.raises(BackendUnavailable):
             await holder.confirm()
         assert holder.is_held
-        bench.kubernetes.is_down = False
-        bench.kubernetes.objects[NAME]["spec"]["holderIdentity"] = "somebody else"
+        rig.kubernetes.is_down = False
+        rig.kubernetes.objects[NAME]["spec"]["holderIdentity"] = "somebody else"
         with pytest.raises(LeadershipLost):
             await holder.confirm()
         assert not holder.is_held
@@ -297,10 +297,10 @@ def test_confirm_believes_the_api_server() -> None:
 
 
 def test_confirm_notices_another_epoch_of_our_own() -> None:
-    async def scenario(bench: Bench) -> None:
-        holder = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
         await holder.acquire()
-        bench.kubernetes.objects[NAME]["spec"]["leaseTransitions"] = 9
+        rig.kubernetes.objects[NAME]["spec"]["leaseTransitions"] = 9
         with pytest.raises(LeadershipLost):
             await holder.confirm()
 
@@ -308,33 +308,33 @@ def test_confirm_notices_another_epoch_of_our_own() -> None:
 
 
 def test_release_without_the_lease_and_during_an_outage_is_harmless() -> None:
-    async def scenario(bench: Bench) -> None:
-        replica = bench.replica("a")
+    async def scenario(rig: Rig) -> None:
+        replica = rig.replica("a")
         await replica.release()
-        assert bench.kubernetes.writes == 0
+        assert rig.kubernetes.writes == 0
         await replica.acquire()
-        bench.kubernetes.is_down = True
+        rig.kubernetes.is_down = True
         await replica.release()
         assert not replica.is_held
 
     in_virtual_time(scenario)
 
 
-def test_nobody_but_us_is_released() -> None:
-    async def scenario(bench: Bench) -> None:
-        old = bench.replica("a")
+def test_a_replica_releases_only_its_own_lease() -> None:
+    async def scenario(rig: Rig) -> None:
+        old = rig.replica("a")
         await old.acquire()
-        successor = bench.replica("b")
+        successor = rig.replica("b")
         await successor.acquire()
         await old.release()
-        assert bench.kubernetes.spec(NAME)["holderIdentity"] == str(identity("b"))
+        assert rig.kubernetes.spec(NAME)["holderIdentity"] == str(identity("b"))
 
     in_virtual_time(scenario)
 
 
 def test_of_two_replicas_never_both_hold_the_lease() -> None:
-    async def scenario(bench: Bench) -> None:
-        replicas = [bench.replica("a"), bench.replica("b")]
+    async def scenario(rig: Rig) -> None:
+        replicas = [rig.replica("a"), rig.replica("b")]
 
         async def life(replica: Leadership) -> None:
             while True:
@@ -343,7 +343,7 @@ def test_of_two_replicas_never_both_hold_the_lease() -> None:
 
         lives = [asyncio.create_task(life(replica)) for replica in replicas]
         for second in range(240):
-            bench.kubernetes.is_down = second % 60 in range(20, 45)
+            rig.kubernetes.is_down = second % 60 in range(20, 45)
             assert sum(replica.is_held for replica in replicas) <= 1
             await asyncio.sleep(1)
         for each in lives:

@@ -1,4 +1,4 @@
-"""Pools by namespace: opened once per epoch, restored after a loss, closed to whoever is out of date."""
+"""Pools by namespace: opened once per epoch, restored after a loss, closed to a replica that is out of date."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MemoryRedis:
         return [name for name, _ in self.calls]
 
 
-class Bench:
+class Rig:
     """Pools over it; `confirmed` counts how often the lease was asked for."""
 
     def __init__(self, redis: MemoryRedis, *matches: Match) -> None:
@@ -76,81 +76,81 @@ class Bench:
 
 
 async def test_a_pool_is_opened_once_and_kept() -> None:
-    bench = Bench(MemoryRedis())
-    first, second = await asyncio.gather(bench.pools.get(NAMESPACE), bench.pools.get(NAMESPACE))
+    rig = Rig(MemoryRedis())
+    first, second = await asyncio.gather(rig.pools.get(NAMESPACE), rig.pools.get(NAMESPACE))
     assert first is second
     assert (first.incarnation, first.epoch, first.shard) == ("abc", 7, 0)
-    assert (bench.redis.names(), bench.confirmed) == (["incarnation"], 1)
-    assert bench.pools.namespaces() == (NAMESPACE,)
+    assert (rig.redis.names(), rig.confirmed) == (["incarnation"], 1)
+    assert rig.pools.namespaces() == (NAMESPACE,)
 
 
 async def test_each_namespace_has_its_own_pool() -> None:
-    bench = Bench(MemoryRedis())
-    assert (await bench.pools.get("x")).keys != (await bench.pools.get("y")).keys
+    rig = Rig(MemoryRedis())
+    assert (await rig.pools.get("x")).keys != (await rig.pools.get("y")).keys
 
 
-async def test_a_new_epoch_opens_everything_anew() -> None:
-    bench = Bench(MemoryRedis())
-    await bench.pools.get(NAMESPACE)
-    bench.pools.begin_epoch(8)
-    assert bench.pools.namespaces() == ()
-    assert (await bench.pools.get(NAMESPACE)).epoch == 8
+async def test_a_new_epoch_opens_every_pool_again() -> None:
+    rig = Rig(MemoryRedis())
+    await rig.pools.get(NAMESPACE)
+    rig.pools.begin_epoch(8)
+    assert rig.pools.namespaces() == ()
+    assert (await rig.pools.get(NAMESPACE)).epoch == 8
 
 
 async def test_what_is_neither_fenced_nor_bound_needs_no_opening() -> None:
-    bench = Bench(MemoryRedis())
-    assert bench.pools.unbound(NAMESPACE).incarnation == ""
-    assert bench.redis.calls == []
+    rig = Rig(MemoryRedis())
+    assert rig.pools.unbound(NAMESPACE).incarnation == ""
+    assert rig.redis.calls == []
 
 
 async def test_a_redis_that_lost_its_data_gets_the_live_matches_back_before_the_pool_opens() -> None:
     live, finished, new = b.active(), b.active(status={"phase": "Ended"}), b.a_match()
     elsewhere = b.active()
     elsewhere = elsewhere.model_copy(update={"metadata": elsewhere.metadata.model_copy(update={"namespace": "other"})})
-    bench = Bench(MemoryRedis(None), live, finished, new, elsewhere)
-    pool = await bench.pools.get(NAMESPACE)
-    assert bench.redis.names() == ["incarnation", "claim", "incarnation"]
+    rig = Rig(MemoryRedis(None), live, finished, new, elsewhere)
+    pool = await rig.pools.get(NAMESPACE)
+    assert rig.redis.names() == ["incarnation", "claim", "incarnation"]
     assert not pool.incarnation.startswith("restoring:")
-    assert pool.incarnation == bench.redis.incarnation
-    restored = bench.redis.calls[1][1]
+    assert pool.incarnation == rig.redis.incarnation
+    restored = rig.redis.calls[1][1]
     assert "Restore" in restored
     assert restored[0] == f"restoring:{pool.incarnation}"
-    assert bench.restored == [live]
+    assert rig.restored == [live]
 
 
 async def test_a_restore_that_somebody_else_began_is_taken_over() -> None:
-    bench = Bench(MemoryRedis("restoring:123"), b.active())
-    pool = await bench.pools.get(NAMESPACE)
-    assert (pool.incarnation, bench.redis.names()) == ("123", ["incarnation", "claim", "incarnation"])
+    rig = Rig(MemoryRedis("restoring:123"), b.active())
+    pool = await rig.pools.get(NAMESPACE)
+    assert (pool.incarnation, rig.redis.names()) == ("123", ["incarnation", "claim", "incarnation"])
 
 
 @pytest.mark.parametrize("answer", [["SETTLED"], ["BUSY", "alice", "another"]])
 async def test_a_match_that_cannot_be_restored_does_not_keep_the_pool_closed(answer: list[str]) -> None:
     redis = MemoryRedis(None)
     redis.claim_answer = answer
-    bench = Bench(redis, b.active())
-    assert (await bench.pools.get(NAMESPACE)).incarnation == redis.incarnation
-    assert bench.restored == []
+    rig = Rig(redis, b.active())
+    assert (await rig.pools.get(NAMESPACE)).incarnation == redis.incarnation
+    assert rig.restored == []
 
 
 async def test_a_loss_in_the_middle_of_a_restore_keeps_the_pool_closed() -> None:
     redis = MemoryRedis(None)
     redis.claim_answer = ["LOST"]
-    bench = Bench(redis, b.active())
+    rig = Rig(redis, b.active())
     with pytest.raises(StateLost):
-        await bench.pools.get(NAMESPACE)
-    assert bench.pools.namespaces() == ()
+        await rig.pools.get(NAMESPACE)
+    assert rig.pools.namespaces() == ()
     redis.claim_answer = ["OK", "new"]
-    assert (await bench.pools.get(NAMESPACE)).incarnation == redis.incarnation
+    assert (await rig.pools.get(NAMESPACE)).incarnation == redis.incarnation
 
 
 async def test_a_loss_at_the_end_of_a_restore_keeps_the_pool_closed() -> None:
     redis = MemoryRedis(None)
     redis.is_lost_again = True
-    bench = Bench(redis, b.active())
+    rig = Rig(redis, b.active())
     with pytest.raises(StateLost):
-        await bench.pools.get(NAMESPACE)
-    assert bench.pools.namespaces() == ()
+        await rig.pools.get(NAMESPACE)
+    assert rig.pools.namespaces() == ()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ async def test_what_was_restored_and_what_could_not_be_is_told(answer: list[str]
     redis = MemoryRedis(None)
     redis.claim_answer = answer
     with capture_logs() as logs:
-        await Bench(redis, b.active()).pools.get(NAMESPACE)
+        await Rig(redis, b.active()).pools.get(NAMESPACE)
     assert [entry["event"] for entry in logs] == told
     assert [entry["matches"] for entry in logs if "matches" in entry] == [1] * (answer[0] == "OK")
 
@@ -173,42 +173,42 @@ async def test_what_was_restored_and_what_could_not_be_is_told(answer: list[str]
 async def test_an_epoch_below_the_fence_opens_nothing_and_is_told() -> None:
     redis = MemoryRedis()
     redis.fence = 40
-    bench = Bench(redis)
+    rig = Rig(redis)
     with pytest.raises(LeadershipLost):
-        await bench.pools.get(NAMESPACE)
-    assert (bench.outdated, bench.pools.namespaces()) == ([40], ())
+        await rig.pools.get(NAMESPACE)
+    assert (rig.outdated, rig.pools.namespaces()) == ([40], ())
 
 
-async def test_nothing_is_opened_for_whoever_is_not_the_leader() -> None:
-    bench = Bench(MemoryRedis(None))
+async def test_a_replica_that_does_not_lead_opens_no_pool() -> None:
+    rig = Rig(MemoryRedis(None))
 
     async def refuse() -> None:
         raise LeadershipLost("somebody else")
 
-    bench.pools._confirm = refuse
+    rig.pools._confirm = refuse
     with pytest.raises(LeadershipLost):
-        await bench.pools.get(NAMESPACE)
-    assert bench.redis.calls == []
+        await rig.pools.get(NAMESPACE)
+    assert rig.redis.calls == []
 
 
 async def test_a_reply_that_says_lost_closes_the_pool_of_that_namespace() -> None:
-    bench = Bench(MemoryRedis())
-    await bench.pools.get("x")
-    await bench.pools.get("y")
+    rig = Rig(MemoryRedis())
+    await rig.pools.get("x")
+    await rig.pools.get("y")
     with pytest.raises(StateLost, match="namespace x"):
-        bench.pools.check("x", Lost())
-    assert bench.pools.namespaces() == ("y",)
+        rig.pools.check("x", Lost())
+    assert rig.pools.namespaces() == ("y",)
 
 
 def test_a_reply_that_says_stale_ends_our_leadership() -> None:
-    bench = Bench(MemoryRedis())
+    rig = Rig(MemoryRedis())
     with pytest.raises(LeadershipLost, match="epoch 9, ours is 7"):
-        bench.pools.check("x", Stale(9))
-    assert bench.outdated == [9]
+        rig.pools.check("x", Stale(9))
+    assert rig.outdated == [9]
 
 
 def test_any_other_reply_passes() -> None:
-    Bench(MemoryRedis()).pools.check("x", Written())
+    Rig(MemoryRedis()).pools.check("x", Written())
 
 
 @pytest.mark.parametrize(

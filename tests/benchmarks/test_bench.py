@@ -13,6 +13,7 @@ import pytest
 from benchmarks.figures import Measure
 from sandbox.launch import launched
 from sandbox.source import ROOT
+from tests.support.waiting import patience
 
 pytestmark = pytest.mark.usefixtures("real_programs")
 
@@ -27,7 +28,7 @@ async def bench(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, An
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        said, progress = await asyncio.wait_for(process.communicate(), 240)
+        said, progress = await asyncio.wait_for(process.communicate(), patience(300))
     finally:
         if process.returncode is None:
             process.terminate()

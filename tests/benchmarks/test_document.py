@@ -14,6 +14,7 @@ from benchmarks.figures import LifeFigures, Measure
 from benchmarks.report import Results
 from sandbox.source import ROOT
 from tests.benchmarks.test_figures import some_figures
+from tests.support.waiting import patience
 
 TEXT = "# Performance\n<!-- figures: `make bench` -->\nold\n<!-- figures: end -->\nThe rest.\n"
 
@@ -49,7 +50,9 @@ def test_the_document_of_this_project_has_a_place_for_the_figures(tmp_path: Path
     document = tmp_path / "performance.md"
     document.write_text((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
     arguments = (str(tmp_path / "bench.json"), "--into", str(document), "--command", "make bench ARGS=--quick")
-    subprocess.run([sys.executable, "-m", "benchmarks.document", *arguments], cwd=ROOT, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.document", *arguments], cwd=ROOT, check=True, timeout=patience(30)
+    )
     text = document.read_text(encoding="utf-8")
     assert "`make bench ARGS=--quick` on " in text
     assert "| 1 | roomkeeper | 100.0 | 8.0 | 20.0 | 2.50 | 4.00 |" in text

@@ -1,4 +1,4 @@
-"""The world of a test, and the check that the test leaves nothing of it behind."""
+"""The rig of a test on real parts, and the check that the test leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.invariants import assert_log_is_good, tidy
 from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.people import People
-from tests.support.world import World
+from tests.support.rig import Rig
 
 
 @pytest.fixture
-async def world(
+async def rig(
     where: Endpoints,
     kube: Kube,
     redis: redis_py.Redis,
@@ -29,9 +29,9 @@ async def world(
     people: People,
     operators: Operators,
     request: pytest.FixtureRequest,
-) -> AsyncIterator[World]:
+) -> AsyncIterator[Rig]:
     """Everything at hand. After the test: the invariants hold, and once all is deleted nothing is left."""
-    made = World(where, kube, redis, keys, livekit, gateway, people, operators)
+    made = Rig(where, kube, redis, keys, livekit, gateway, people, operators)
     log = where.log_directory / "operator.log"
     read = log.stat().st_size if log.exists() else 0
     yield made

@@ -11,7 +11,7 @@ from controller.api.match import Match
 from controller.api.names import room_name
 from tests import manifests
 from tests.support.kube import condition, is_true
-from tests.support.world import World
+from tests.support.rig import Rig
 
 Place = str | None
 
@@ -54,18 +54,18 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_a_termination_settles_the_users(world: World, case: Case) -> None:
-    before = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
-    people = (await world.active(**case.spec))[1] if case.had_call else ()
+async def test_a_termination_settles_the_users(rig: Rig, case: Case) -> None:
+    before = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
+    people = (await rig.active(**case.spec))[1] if case.had_call else ()
     if not case.had_call:
-        await world.ready(**case.spec)
-    await world.kube.patch("Match", "match", manifests.termination(case.action, case.who, "because"))
-    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+        await rig.ready(**case.spec)
+    await rig.kube.patch("Match", "match", manifests.termination(case.action, case.who, "because"))
+    match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
 
     _assert_end(match, case)
-    queue = await world.queue()
+    queue = await rig.queue()
     for identity, (state, place) in (("alice", case.alice), ("bob", case.bob)):
-        user = await world.user(identity)
+        user = await rig.user(identity)
         assert (user.state, user.reason) == (state.upper(), case.reason)
         assert (identity in queue) == (state == "Waiting")
         if place == "Original":
@@ -74,9 +74,9 @@ async def test_a_termination_settles_the_users(world: World, case: Case) -> None
             assert queue[identity] > before[identity]
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    assert await world.livekit_rooms() == {}
-    assert await world.kube.list("Secret") == []
-    assert await world.kube.list("Room") == []
+    assert await rig.livekit_rooms() == {}
+    assert await rig.kube.list("Secret") == []
+    assert await rig.kube.list("Room") == []
 
 
 def _assert_end(match: Match, case: Case) -> None:
@@ -100,27 +100,27 @@ def _assert_end(match: Match, case: Case) -> None:
 
 
 @pytest.mark.parametrize("ttl_seconds", [0, 1])
-async def test_a_match_that_is_over_is_deleted_after_its_time(world: World, ttl_seconds: int) -> None:
-    await world.ready(ttlSecondsAfterFinished=ttl_seconds)
-    await world.kube.patch("Match", "match", manifests.termination("End", "alice"))
-    await world.kube.gone("Match", "match")
+async def test_a_match_that_is_over_is_deleted_after_its_time(rig: Rig, ttl_seconds: int) -> None:
+    await rig.ready(ttlSecondsAfterFinished=ttl_seconds)
+    await rig.kube.patch("Match", "match", manifests.termination("End", "alice"))
+    await rig.kube.gone("Match", "match")
 
 
-async def test_whoever_is_over_can_meet_again_at_once(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    await world.ready(name="first")
-    await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
-    again = await world.ready(name="second", admission="Queued")
-    assert await world.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
-    assert (await world.user("alice")).match == again.metadata.uid
+async def test_two_whose_call_is_over_can_meet_again_at_once(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    await rig.ready(name="first")
+    await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
+    again = await rig.ready(name="second", admission="Queued")
+    assert await rig.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
+    assert (await rig.user("alice")).match == again.metadata.uid
 
 
-async def test_whoever_came_waits_again_and_whoever_did_not_is_idle(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    match = await world.ready(timeouts={"connectSeconds": 6})
-    token = (await world.tokens(match))["alice"]
-    await world.people("alice", token["token"]).join()
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_a_user_who_came_waits_again_and_one_who_did_not_is_idle(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    match = await rig.ready(timeouts={"connectSeconds": 15})
+    token = (await rig.tokens(match))["alice"]
+    await rig.people("alice", token["token"]).join()
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None
     assert over.status.end.reason == "NoShow"
     assert [(one.identity, one.state, one.detail) for one in over.status.end.outcomes] == [
@@ -128,34 +128,34 @@ async def test_whoever_came_waits_again_and_whoever_did_not_is_idle(world: World
         ("bob", "Idle", "NeverSeen"),
     ]
     assert "bob" in (over.status.end.message or "")
-    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "IDLE"}
+    assert await rig.states("alice", "bob") == {"alice": "WAITING", "bob": "IDLE"}
 
 
-async def test_a_call_ends_at_its_longest_duration(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    _, people = await world.active(timeouts={"maxDurationSeconds": 1})
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_a_call_ends_at_its_longest_duration(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    _, people = await rig.active(timeouts={"maxDurationSeconds": 1})
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (over.status.phase, over.status.reason) == ("Ended", "MaxDuration")
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    assert await world.states("alice", "bob") == {"alice": "IDLE", "bob": "IDLE"}
+    assert await rig.states("alice", "bob") == {"alice": "IDLE", "bob": "IDLE"}
 
 
-async def test_a_match_whose_room_is_deleted_by_hand_ends_as_lost(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    match, _ = await world.active()
-    await world.kube.ask("delete", "room", room_name(match.metadata.uid), "--timeout=20s")
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_a_match_whose_room_is_deleted_by_hand_ends_as_lost(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    match, _ = await rig.active()
+    await rig.kube.remove("room", room_name(match.metadata.uid))
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (over.status.phase, over.status.reason) == ("Ended", "RoomLost")
-    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    assert await rig.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
 
 
-async def test_the_first_cause_wins(world: World) -> None:
+async def test_the_first_cause_wins(rig: Rig) -> None:
     """A wish and a deletion in one breath: the wish is what the users are settled by."""
-    await world.enqueue("alice", "bob")
-    match = await world.ready()
-    await world.kube.patch("Match", "match", manifests.termination("End", "alice"))
-    await world.delete()
-    assert await world.states("alice", "bob") == {"alice": "IDLE", "bob": "WAITING"}
-    ledger = await world.hash(world.keys.match(match.metadata.uid))
+    await rig.enqueue("alice", "bob")
+    match = await rig.ready()
+    await rig.kube.patch("Match", "match", manifests.termination("End", "alice"))
+    await rig.delete()
+    assert await rig.states("alice", "bob") == {"alice": "IDLE", "bob": "WAITING"}
+    ledger = await rig.hash(rig.keys.match(match.metadata.uid))
     assert (ledger["endReason"], ledger["endInitiator"]) == ("Ended", "alice")

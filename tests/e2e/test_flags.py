@@ -9,8 +9,8 @@ import pytest
 from tests import manifests
 from tests.support.gateways import raise_flag
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
-from tests.support.world import World
 
 # Several turns of the poller, which reads them twice a second.
 _TURNS_SECONDS = 1.6
@@ -40,106 +40,106 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_a_flag_ends_the_call_and_goes(world: World, case: Case) -> None:
-    before = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
-    people = (await world.active())[1] if case.had_call else ()
-    made = await world.kube.match() if case.had_call else await world.ready()
-    await raise_flag(world, case.name, "bob", f"match:{made.metadata.uid}" if case.names_match else "true")
-    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_a_flag_ends_the_call_and_goes(rig: Rig, case: Case) -> None:
+    before = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
+    people = (await rig.active())[1] if case.had_call else ()
+    made = await rig.kube.match() if case.had_call else await rig.ready()
+    await raise_flag(rig, case.name, "bob", f"match:{made.metadata.uid}" if case.names_match else "true")
+    match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
 
     end = match.status.end
     assert end is not None
     assert (match.status.phase, end.reason) == ("Ended", case.reason)
-    # Whoever skips does so themselves; who disconnects somebody a flag does not tell.
+    # A user who skips is the initiator; a flag does not say who disconnects a user.
     assert end.initiator == (None if case.reason == "Disconnected" else "bob")
     assert case.name in (end.message or "")
     assert [(one.identity, one.state, one.place) for one in end.outcomes] == [
         ("alice", *case.alice),
         ("bob", *case.bob),
     ]
-    queue = await world.queue()
+    queue = await rig.queue()
     for identity, (state, place) in (("alice", case.alice), ("bob", case.bob)):
-        assert (await world.user(identity)).state == state.upper()
+        assert (await rig.user(identity)).state == state.upper()
         assert (identity in queue) == (state == "Waiting")
         if place is not None:
             assert (queue[identity] == before[identity]) == (place == "Original")
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
     # What is there now is ours, for clients that poll.
-    value = await world.redis.get(world.keys.flag(case.name, "bob"))
+    value = await rig.redis.get(rig.keys.flag(case.name, "bob"))
     assert value == (_ours(match.metadata.uid) if case.name == "force-disconnect" else None)
 
 
-async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_disturbed(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    first = await world.ready(name="first")
-    assert await _told(world) == [None, None]
-    await world.kube.patch("Match", "first", manifests.termination("End", "alice"))
-    await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
-    assert await _told(world) == [_ours(first.metadata.uid)] * 2
-    ttls = [await world.redis.ttl(world.keys.force_disconnect(user)) for user in ("alice", "bob")]
+async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_disturbed(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    first = await rig.ready(name="first")
+    assert await _told(rig) == [None, None]
+    await rig.kube.patch("Match", "first", manifests.termination("End", "alice"))
+    await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+    assert await _told(rig) == [_ours(first.metadata.uid)] * 2
+    ttls = [await rig.redis.ttl(rig.keys.force_disconnect(user)) for user in ("alice", "bob")]
     assert all(20 < ttl <= 30 for ttl in ttls)
 
-    second = await world.ready("alice", "bob", name="second")
-    assert await _told(world) == [None, None]
+    second = await rig.ready("alice", "bob", name="second")
+    assert await _told(rig) == [None, None]
     # One that an older operator, or a client, left there after the claim is not read back either.
-    await raise_flag(world, "force-disconnect", "bob", _ours(first.metadata.uid))
-    await _stays_ready(world, "second")
-    assert (await world.user("bob")).match == second.metadata.uid
+    await raise_flag(rig, "force-disconnect", "bob", _ours(first.metadata.uid))
+    await _stays_ready(rig, "second")
+    assert (await rig.user("bob")).match == second.metadata.uid
 
 
-async def test_a_match_that_never_was_ready_tells_nobody(world: World) -> None:
+async def test_a_match_that_never_was_ready_tells_nobody(rig: Rig) -> None:
     """A rollback leaves everybody where they were: there is no call that polling clients would have to leave."""
-    await world.enqueue("alice")
-    await world.kube.create(manifests.match("alice", "bob", admission="Queued"))
-    await world.kube.match_until(lambda found: is_true(found, "Finished"))
-    assert await _told(world) == [None, None]
+    await rig.enqueue("alice")
+    await rig.kube.create(manifests.match("alice", "bob", admission="Queued"))
+    await rig.kube.match_until(lambda found: is_true(found, "Finished"))
+    assert await _told(rig) == [None, None]
 
 
-async def test_a_late_flag_does_not_touch_the_next_call(world: World) -> None:
+async def test_a_late_flag_does_not_touch_the_next_call(rig: Rig) -> None:
     """Neither one that names the call before, nor one that names none and was set before this one began."""
-    await world.enqueue("alice", "bob")
-    first = await world.ready(name="first")
-    await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
-    await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+    await rig.enqueue("alice", "bob")
+    first = await rig.ready(name="first")
+    await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
+    await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
     late = f"match:{first.metadata.uid}"
     for name in ("force-disconnect", "skip-in-progress", "pre-skip"):
-        await raise_flag(world, name, "alice", late)
-        await raise_flag(world, name, "bob", "true")
-    await world.ready(name="second")
-    await _stays_ready(world, "second")
+        await raise_flag(rig, name, "alice", late)
+        await raise_flag(rig, name, "bob", "true")
+    await rig.ready(name="second")
+    await _stays_ready(rig, "second")
     for name in ("skip-in-progress", "pre-skip"):
-        assert await world.redis.get(world.keys.flag(name, "bob")) is None
-        await raise_flag(world, name, "alice", late)
-    await _stays_ready(world, "second")
+        assert await rig.redis.get(rig.keys.flag(name, "bob")) is None
+        await raise_flag(rig, name, "alice", late)
+    await _stays_ready(rig, "second")
 
 
-async def test_both_flags_at_once_end_the_call_once(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    await world.active()
-    await world.redis.mset({world.keys.skip_in_progress(user): "1" for user in ("alice", "bob")})
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_both_flags_at_once_end_the_call_once(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    await rig.active()
+    await rig.redis.mset({rig.keys.skip_in_progress(user): "1" for user in ("alice", "bob")})
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None
     assert over.status.end.reason == "Skipped"
-    assert sorted(await world.queue()) == ["alice", "bob"]
+    assert sorted(await rig.queue()) == ["alice", "bob"]
     for user in ("alice", "bob"):
-        assert (await world.hash(world.keys.user(user)))["epoch"] == "5"
+        assert (await rig.hash(rig.keys.user(user)))["epoch"] == "5"
 
     async def are_gone() -> None:
-        assert [await world.redis.get(world.keys.skip_in_progress(user)) for user in ("alice", "bob")] == [None, None]
+        assert [await rig.redis.get(rig.keys.skip_in_progress(user)) for user in ("alice", "bob")] == [None, None]
 
     await eventually(are_gone)
 
 
-async def _told(world: World) -> list[object]:
-    return [await world.redis.get(world.keys.force_disconnect(user)) for user in ("alice", "bob")]
+async def _told(rig: Rig) -> list[object]:
+    return [await rig.redis.get(rig.keys.force_disconnect(user)) for user in ("alice", "bob")]
 
 
-async def _stays_ready(world: World, name: str) -> None:
+async def _stays_ready(rig: Rig, name: str) -> None:
     async def is_ready() -> None:
-        match = await world.kube.match(name)
+        match = await rig.kube.match(name)
         assert (match.status.phase, is_true(match, "Ready")) == ("Connecting", True)
-        assert await world.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
+        assert await rig.states("alice", "bob") == {"alice": "CONNECTING", "bob": "CONNECTING"}
 
     await consistently(is_ready, _TURNS_SECONDS)
 

@@ -13,10 +13,10 @@ from tests.support.chaos import frozen
 from tests.support.gateways import Beats
 from tests.support.kube import is_true
 from tests.support.operators import Operator
+from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
-from tests.support.world import World
 
-# Somebody is silent after 2 s: with gateways that beat ten times as often, a machine that stutters is no death.
+# A user is silent after 2 s: with gateways that beat ten times as often, a machine that stutters is no death.
 _QUICK: dict[str, str] = {"heartbeat_seconds": "0.5", "heartbeat_misses": "4"}
 _BEAT_SECONDS = 0.5
 _LONG_AFTER_SECONDS = 3.0
@@ -31,49 +31,49 @@ def where(bare: Endpoints) -> Endpoints:
     return bare
 
 
-async def test_whoever_waits_and_is_silent_leaves_the_queue(world: World) -> None:
-    """Whoever beats stays, and so does whoever never did: their gateway may know no heartbeats."""
-    places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
-    operator = await world.operators.start(**_QUICK)
-    await world.ready("erin", "frank")
-    async with Beats(world.gateway, "alice", "bob") as gateway:
+async def test_a_user_who_waits_and_is_silent_leaves_the_queue(rig: Rig) -> None:
+    """A user who beats stays. So does one who never did: their gateway may not send heartbeats."""
+    places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
+    operator = await rig.operators.start(**_QUICK)
+    await rig.ready("erin", "frank")
+    async with Beats(rig.gateway, "alice", "bob") as gateway:
         gateway.stop("bob")
-        await world.expect_states(alice="WAITING", bob="IDLE", carol="WAITING")
-        assert await world.queue() == {who: places[who] for who in ("alice", "carol")}
-        assert (await world.user("bob")).reason == "Silent"
-        assert 0 < await world.redis.ttl(world.keys.user("bob")) <= 3600
+        await rig.expect_states(alice="WAITING", bob="IDLE", carol="WAITING")
+        assert await rig.queue() == {who: places[who] for who in ("alice", "carol")}
+        assert (await rig.user("bob")).reason == "Silent"
+        assert 0 < await rig.redis.ttl(rig.keys.user("bob")) <= 3600
         assert (await operator.metrics())("roomkeeper_waiters_expired_total") == 1
         # Back from the dead: a new place, behind those who stayed.
-        await world.enqueue("bob")
-        async with Beats(world.gateway, "bob"):
-            assert list(await world.queue()) == ["alice", "carol", "bob"]
-            await consistently(lambda: _are(world, bob="WAITING"), _LONG_AFTER_SECONDS)
+        await rig.enqueue("bob")
+        async with Beats(rig.gateway, "bob"):
+            assert list(await rig.queue()) == ["alice", "carol", "bob"]
+            await consistently(lambda: _are(rig, bob="WAITING"), _LONG_AFTER_SECONDS)
 
 
-async def test_whoever_is_silent_while_media_is_up_is_in_the_call(world: World) -> None:
-    """The gateway is in trouble, and LiveKit says so: it is told of, and the call goes on."""
-    operator = await world.operators.start(**_QUICK)
-    await world.enqueue("alice", "bob")
-    async with Beats(world.gateway, "alice", "bob") as gateway:
-        await world.active()
+async def test_a_user_who_is_silent_while_media_is_up_is_in_the_call(rig: Rig) -> None:
+    """LiveKit shows that only the gateway is in trouble: the operator reports that, and the call goes on."""
+    operator = await rig.operators.start(**_QUICK)
+    await rig.enqueue("alice", "bob")
+    async with Beats(rig.gateway, "alice", "bob") as gateway:
+        await rig.active()
         gateway.stop("bob")
         await eventually(lambda: _is_contradicted(operator))
-        await consistently(lambda: _is_up(world), 2)
+        await consistently(lambda: _is_up(rig), 2)
         assert "the gateway is in trouble, not the call" in operator.log
 
 
-async def test_whoever_left_and_is_silent_is_not_waited_for(world: World) -> None:
+async def test_a_user_who_left_and_is_silent_is_not_waited_for(rig: Rig) -> None:
     """Both witnesses agree: the window for coming back is not waited out."""
-    await world.operators.start(**_QUICK)
-    places = await world.enqueue("alice", "bob")
-    async with Beats(world.gateway, "alice", "bob") as gateway:
-        _, (alice, bob) = await world.active(**_PATIENT)
+    await rig.operators.start(**_QUICK)
+    places = await rig.enqueue("alice", "bob")
+    async with Beats(rig.gateway, "alice", "bob") as gateway:
+        _, (alice, bob) = await rig.active(**_PATIENT)
         await bob.leave()
         assert bob.seen("left"), bob
-        await world.kube.match_until(lambda found: found.status.reason == "Left")
-        await consistently(lambda: _has(world, phase="Reconnecting", reason="Left"), 2.5)
+        await rig.kube.match_until(lambda found: found.status.reason == "Left")
+        await consistently(lambda: _has(rig, phase="Reconnecting", reason="Left"), 2.5)
         gateway.stop("bob")
-        over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+        over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     end = over.status.end
     assert end is not None
     assert (end.reason, over.status.reason) == ("NetworkLost", "HeartbeatsStopped")
@@ -83,21 +83,21 @@ async def test_whoever_left_and_is_silent_is_not_waited_for(world: World) -> Non
         ("bob", "Idle", None, "HeartbeatsStopped"),
     ]
     assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    assert (await world.queue())["alice"] > max(places)
-    await world.expect_states(alice="WAITING", bob="IDLE")
+    assert (await rig.queue())["alice"] > max(places)
+    await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_where_heartbeats_decide_alone_silence_ends_the_call(world: World) -> None:
-    """And only that of somebody who has beaten since this call began."""
-    await world.operators.start(**_QUICK, heartbeat_decides="Alone")
-    await world.enqueue("alice", "bob", "carol", "dave")
-    async with Beats(world.gateway, "carol"):
+async def test_where_heartbeats_decide_alone_silence_ends_the_call(rig: Rig) -> None:
+    """Only the silence of a user who has beaten since this call began."""
+    await rig.operators.start(**_QUICK, heartbeat_decides="Alone")
+    await rig.enqueue("alice", "bob", "carol", "dave")
+    async with Beats(rig.gateway, "carol"):
         pass  # a browser that beat while it waited, and whose calls are none of its gateway's business
-    async with Beats(world.gateway, "alice", "bob") as gateway:
-        (match, people), _ = await asyncio.gather(world.active(), world.active("carol", "dave", name="quiet"))
+    async with Beats(rig.gateway, "alice", "bob") as gateway:
+        (match, people), _ = await asyncio.gather(rig.active(), rig.active("carol", "dave", name="quiet"))
         gateway.stop("alice")
-        over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
-        await world.expect_states(alice="IDLE", bob="WAITING")
+        over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
+        await rig.expect_states(alice="IDLE", bob="WAITING")
     assert over.metadata.uid == match.metadata.uid
     assert over.status.end is not None
     assert over.status.end.reason == "NetworkLost"
@@ -107,75 +107,75 @@ async def test_where_heartbeats_decide_alone_silence_ends_the_call(world: World)
     ]
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    await consistently(lambda: _is_up(world, "quiet"), 2)
+    await consistently(lambda: _is_up(rig, "quiet"), 2)
 
 
 @pytest.mark.parametrize("decides", ["Together", "Alone"])
-async def test_a_gateway_that_restarts_ends_no_call_and_empties_no_queue(world: World, decides: str) -> None:
+async def test_a_gateway_that_restarts_ends_no_call_and_empties_no_queue(rig: Rig, decides: str) -> None:
     """All whom it held fall silent, one after another within an interval: so many do not die at once."""
-    operator = await world.operators.start(**_QUICK, heartbeat_decides=decides)
+    operator = await rig.operators.start(**_QUICK, heartbeat_decides=decides)
     pairs = [(f"a{number}", f"b{number}") for number in range(3)]
     talking = [user for pair in pairs for user in pair]
     waiting = ["w1", "w2", "w3"]
-    await world.enqueue(*talking, *waiting)
-    async with Beats(world.gateway, *talking, *waiting, every_seconds=_BEAT_SECONDS) as gateway:
-        calls = await asyncio.gather(*(world.active(*pair, name=f"match-{n}") for n, pair in enumerate(pairs)))
+    await rig.enqueue(*talking, *waiting)
+    async with Beats(rig.gateway, *talking, *waiting, every_seconds=_BEAT_SECONDS) as gateway:
+        calls = await asyncio.gather(*(rig.active(*pair, name=f"match-{n}") for n, pair in enumerate(pairs)))
         gateway.stop()
         await eventually(lambda: _is_doubted(operator, len(talking) + len(waiting)))
 
         async def goes_on() -> None:
             for number in range(len(pairs)):
-                await _is_up(world, f"match-{number}")
-            assert list(await world.queue()) == waiting
+                await _is_up(rig, f"match-{number}")
+            assert list(await rig.queue()) == waiting
 
         await consistently(goes_on, _LONG_AFTER_SECONDS)
     assert not any(person.seen("disconnected") for _, people in calls for person in people)
     assert "a gateway is in trouble" in operator.log
 
 
-async def test_a_redis_that_stood_still_makes_nobody_silent(world: World) -> None:
-    """Nobody could beat, and gateways that pause before they try again are not there at once: that tells nothing."""
-    await world.operators.start(**_QUICK, heartbeat_decides="Alone")
+async def test_a_redis_that_stood_still_makes_no_user_silent(rig: Rig) -> None:
+    """No gateway could beat, and some pause before they try again: that says nothing about their users."""
+    await rig.operators.start(**_QUICK, heartbeat_decides="Alone")
     users = ("alice", "bob", "carol")
-    await world.enqueue(*users)
+    await rig.enqueue(*users)
 
     async def goes_on() -> None:
-        await _is_up(world)
-        assert list(await world.queue()) == ["carol"]
+        await _is_up(rig)
+        assert list(await rig.queue()) == ["carol"]
 
-    async with Beats(world.gateway, *users, every_seconds=_BEAT_SECONDS):
-        await world.active()
-    with frozen(world.where, "redis-server"):
-        await consistently(lambda: _is_up(world), _LONG_AFTER_SECONDS)
+    async with Beats(rig.gateway, *users, every_seconds=_BEAT_SECONDS):
+        await rig.active()
+    with frozen(rig.where, "redis-server"):
+        await consistently(lambda: _is_up(rig), _LONG_AFTER_SECONDS)
     await consistently(goes_on, 0.7)
-    async with Beats(world.gateway, *users, every_seconds=_BEAT_SECONDS):
+    async with Beats(rig.gateway, *users, every_seconds=_BEAT_SECONDS):
         await consistently(goes_on, _LONG_AFTER_SECONDS)
 
 
-async def test_whoever_was_forgotten_is_told_to_enter_again(world: World) -> None:
+async def test_a_user_who_was_forgotten_is_told_to_enter_again(rig: Rig) -> None:
     """What a gateway learns after its user was taken for dead."""
-    await world.operators.start(**_QUICK)
-    await world.ready("erin", "frank")
-    await world.enqueue("alice")
-    async with Beats(world.gateway, "alice") as gateway:
+    await rig.operators.start(**_QUICK)
+    await rig.ready("erin", "frank")
+    await rig.enqueue("alice")
+    async with Beats(rig.gateway, "alice") as gateway:
         gateway.stop()
-        await world.expect_states(alice="IDLE")
-    beat = await world.gateway.beat("alice")
+        await rig.expect_states(alice="IDLE")
+    beat = await rig.gateway.beat("alice")
     assert not isinstance(beat, Unknown)
     assert (beat.state, beat.reason) == ("IDLE", "Silent")  # type: ignore[union-attr]
 
 
-async def _are(world: World, **states: str) -> None:
-    assert await world.states(*states) == states
+async def _are(rig: Rig, **states: str) -> None:
+    assert await rig.states(*states) == states
 
 
-async def _is_up(world: World, name: str = "match") -> None:
-    match = await world.kube.match(name)
+async def _is_up(rig: Rig, name: str = "match") -> None:
+    match = await rig.kube.match(name)
     assert (match.status.phase, match.status.connected) == ("Active", "2/2")
 
 
-async def _has(world: World, *, phase: str, reason: str) -> None:
-    match = await world.kube.match()
+async def _has(rig: Rig, *, phase: str, reason: str) -> None:
+    match = await rig.kube.match()
     assert (match.status.phase, match.status.reason) == (phase, reason)
 
 

@@ -23,8 +23,8 @@ from tests.support.invariants import (
     assert_users_are_free,
 )
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 _CALLS = 60
 _ROUNDS = 3
@@ -39,42 +39,42 @@ class Ending:
     reason: str
     first_waits: bool
     second_waits: bool
-    act: Callable[[World, Crowd, Match, str, str], Awaitable[object]]
+    act: Callable[[Rig, Crowd, Match, str, str], Awaitable[object]]
     spec: dict[str, Any] = field(default_factory=dict)
 
 
-def _patch(action: str, *, second: bool) -> Callable[[World, Crowd, Match, str, str], Awaitable[object]]:
-    async def act(world: World, _crowd: Crowd, match: Match, a: str, b: str) -> None:
-        await world.kube.patch("Match", match.metadata.name, manifests.termination(action, b if second else a))
+def _patch(action: str, *, second: bool) -> Callable[[Rig, Crowd, Match, str, str], Awaitable[object]]:
+    async def act(rig: Rig, _crowd: Crowd, match: Match, a: str, b: str) -> None:
+        await rig.kube.patch("Match", match.metadata.name, manifests.termination(action, b if second else a))
 
     return act
 
 
-def _signal(kind: str) -> Callable[[World, Crowd, Match, str, str], Awaitable[object]]:
-    return lambda world, _crowd, match, a, _b: send(world, kind, a, match=match.metadata.uid)
+def _signal(kind: str) -> Callable[[Rig, Crowd, Match, str, str], Awaitable[object]]:
+    return lambda rig, _crowd, match, a, _b: send(rig, kind, a, match=match.metadata.uid)
 
 
-async def _both_skip(world: World, _crowd: Crowd, match: Match, a: str, b: str) -> None:
-    await asyncio.gather(*(send(world, "skip", who, match=match.metadata.uid) for who in (a, b)))
+async def _both_skip(rig: Rig, _crowd: Crowd, match: Match, a: str, b: str) -> None:
+    await asyncio.gather(*(send(rig, "skip", who, match=match.metadata.uid) for who in (a, b)))
 
 
-async def _skip_twice_by_flag(world: World, _crowd: Crowd, _match: Match, a: str, b: str) -> None:
-    await asyncio.gather(raise_flag(world, "skip-in-progress", a), raise_flag(world, "skip-in-progress", b))
+async def _skip_twice_by_flag(rig: Rig, _crowd: Crowd, _match: Match, a: str, b: str) -> None:
+    await asyncio.gather(raise_flag(rig, "skip-in-progress", a), raise_flag(rig, "skip-in-progress", b))
 
 
-async def _delete(world: World, _crowd: Crowd, match: Match, _a: str, _b: str) -> None:
-    await world.kube.delete("Match", match.metadata.name)
+async def _delete(rig: Rig, _crowd: Crowd, match: Match, _a: str, _b: str) -> None:
+    await rig.kube.delete("Match", match.metadata.name)
 
 
-async def _delete_room(world: World, _crowd: Crowd, match: Match, _a: str, _b: str) -> None:
-    await world.kube.delete("Room", room_name(match.metadata.uid))
+async def _delete_room(rig: Rig, _crowd: Crowd, match: Match, _a: str, _b: str) -> None:
+    await rig.kube.delete("Room", room_name(match.metadata.uid))
 
 
-async def _say_goodbye(_world: World, crowd: Crowd, match: Match, a: str, _b: str) -> None:
+async def _say_goodbye(_rig: Rig, crowd: Crowd, match: Match, a: str, _b: str) -> None:
     await crowd.leave(_client(match, a))
 
 
-async def _wait(_world: World, _crowd: Crowd, _match: Match, _a: str, _b: str) -> None:
+async def _wait(_rig: Rig, _crowd: Crowd, _match: Match, _a: str, _b: str) -> None:
     """It ends by itself."""
 
 
@@ -97,34 +97,34 @@ _LONG_CONNECT = {"connectSeconds": 120}
 _LONG_ROOM = {"emptyTimeoutSeconds": 130}
 
 
-async def test_sixty_calls_at_once_three_times_over_the_same_people(world: World) -> None:
+async def test_sixty_calls_at_once_three_times_over_the_same_people(rig: Rig) -> None:
     lot = random.Random(_SEED)
     users = [f"user-{number:03}" for number in range(2 * _CALLS)]
-    foreign = f"foreign-{world.kube.namespace}"
-    await world.livekit.room.create_room(api.CreateRoomRequest(name=foreign, empty_timeout=600))
+    foreign = f"foreign-{rig.kube.namespace}"
+    await rig.livekit.room.create_room(api.CreateRoomRequest(name=foreign, empty_timeout=600))
     changes = Counter[str]()
     uids: list[str] = []
     async with Crowd() as crowd:
         for number in range(_ROUNDS):
-            waiting = await world.queue()
-            await asyncio.gather(*(_enqueue(world, who, changes) for who in users if who not in waiting))
+            waiting = await rig.queue()
+            await asyncio.gather(*(_enqueue(rig, who, changes) for who in users if who not in waiting))
             pairs = _pairs(lot, users)
-            calls = [await _create(world, f"round-{number}-{n}", pair, lot) for n, pair in enumerate(pairs)]
-            await asyncio.gather(*(call.come(world, crowd) for call in calls))
-            await assert_one_match_per_user(world)
-            await asyncio.gather(*(call.end(world, crowd) for call in calls))
-            await eventually(partial(_all_are_where_they_belong, world, calls), _FINISH_SECONDS)
-            await assert_users_are_free(world)
+            calls = [await _create(rig, f"round-{number}-{n}", pair, lot) for n, pair in enumerate(pairs)]
+            await asyncio.gather(*(call.come(rig, crowd) for call in calls))
+            await assert_one_match_per_user(rig)
+            await asyncio.gather(*(call.end(rig, crowd) for call in calls))
+            await eventually(partial(_all_are_where_they_belong, rig, calls), _FINISH_SECONDS)
+            await assert_users_are_free(rig)
             for call in calls:
                 call.count(changes)
                 uids.append(call.match.metadata.uid)
-    await _each_was_let_go_once(world, uids)
-    await assert_transitions_are_legal(world)
+    await _each_was_let_go_once(rig, uids)
+    await assert_transitions_are_legal(rig)
     for who in users:
-        assert (await world.hash(world.keys.user(who)))["epoch"] == str(changes[who]), who
-    rooms = await world.livekit.room.list_rooms(api.ListRoomsRequest(names=[foreign]))
+        assert (await rig.hash(rig.keys.user(who)))["epoch"] == str(changes[who]), who
+    rooms = await rig.livekit.room.list_rooms(api.ListRoomsRequest(names=[foreign]))
     assert [room.name for room in rooms.rooms] == [foreign]
-    await world.livekit.room.delete_room(api.DeleteRoomRequest(room=foreign))
+    await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=foreign))
 
 
 @dataclass
@@ -136,22 +136,22 @@ class Call:
     ending: Ending
     match: Match
 
-    async def come(self, world: World, crowd: Crowd) -> None:
+    async def come(self, rig: Rig, crowd: Crowd) -> None:
         """It is Ready, and both come: a call."""
-        self.match = await world.kube.match_until(lambda found: is_true(found, "Ready"), self.name, _FINISH_SECONDS)
-        tokens = await world.tokens(self.match)
+        self.match = await rig.kube.match_until(lambda found: is_true(found, "Ready"), self.name, _FINISH_SECONDS)
+        tokens = await rig.tokens(self.match)
         await asyncio.gather(*(crowd.join(_client(self.match, who), tokens[who]) for who in self.pair))
-        self.match = await world.kube.match_until(
+        self.match = await rig.kube.match_until(
             lambda found: found.status.connected_at is not None, self.name, _FINISH_SECONDS
         )
 
-    async def end(self, world: World, crowd: Crowd) -> None:
+    async def end(self, rig: Rig, crowd: Crowd) -> None:
         """Do what ends it, see it end for the reason that gives, and the clients disconnected."""
-        await self.ending.act(world, crowd, self.match, *self.pair)
+        await self.ending.act(rig, crowd, self.match, *self.pair)
         if self.ending.reason == "Deleted":
-            await world.kube.gone("Match", self.name, _FINISH_SECONDS)
+            await rig.kube.gone("Match", self.name, _FINISH_SECONDS)
         else:
-            over = await world.kube.match_until(lambda found: is_true(found, "Finished"), self.name, _FINISH_SECONDS)
+            over = await rig.kube.match_until(lambda found: is_true(found, "Finished"), self.name, _FINISH_SECONDS)
             assert (over.status.phase, over.status.end is not None and over.status.end.reason) == (
                 "Ended",
                 self.ending.reason,
@@ -179,28 +179,28 @@ def _pairs(lot: random.Random, users: list[str]) -> list[tuple[str, str]]:
     return list(zip(order[::2], order[1::2], strict=True))
 
 
-async def _create(world: World, name: str, pair: tuple[str, str], lot: random.Random) -> Call:
+async def _create(rig: Rig, name: str, pair: tuple[str, str], lot: random.Random) -> Call:
     ending = lot.choice(ENDINGS)
     timeouts = {**_LONG_CONNECT, **ending.spec.get("timeouts", {})}
     spec: dict[str, Any] = {"admission": "Queued", "timeouts": timeouts, "room": _LONG_ROOM}
-    made = await world.kube.create(manifests.match(*pair, name=name, **spec))
+    made = await rig.kube.create(manifests.match(*pair, name=name, **spec))
     return Call(name, pair, ending, Match.model_validate(made))
 
 
-async def _enqueue(world: World, who: str, changes: Counter[str]) -> None:
-    await world.enqueue(who)
+async def _enqueue(rig: Rig, who: str, changes: Counter[str]) -> None:
+    await rig.enqueue(who)
     changes[who] += 1
 
 
-async def _all_are_where_they_belong(world: World, calls: list[Call]) -> None:
+async def _all_are_where_they_belong(rig: Rig, calls: list[Call]) -> None:
     expected = {who: state for call in calls for who, state in call.states.items()}
-    assert await world.states(*expected) == expected
-    assert sorted(await world.queue()) == sorted(who for who, state in expected.items() if state == "WAITING")
-    assert await world.livekit_rooms() == {}
+    assert await rig.states(*expected) == expected
+    assert sorted(await rig.queue()) == sorted(who for who, state in expected.items() if state == "WAITING")
+    assert await rig.livekit_rooms() == {}
 
 
-async def _each_was_let_go_once(world: World, uids: list[str]) -> None:
+async def _each_was_let_go_once(rig: Rig, uids: list[str]) -> None:
     """S4 and S5, by what every other service was told: of each Match, each of the two once."""
-    told = Counter((entry["match"], entry["user"]) for entry in await world.stream(world.keys.disconnects()))
+    told = Counter((entry["match"], entry["user"]) for entry in await rig.stream(rig.keys.disconnects()))
     assert set(told.values()) == {1}
     assert Counter(match for match, _ in told) == Counter(dict.fromkeys(uids, 2))

@@ -8,56 +8,57 @@ from typing import Any
 import pytest
 
 from controller.api.names import FINALIZER
+from sandbox.administrator import Refused
 from tests import manifests
-from tests.support.kube import Refused, condition, is_true
+from tests.support.kube import condition, is_true
+from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
-from tests.support.world import World
 
 _ROUNDS = 5
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["when it is ready", "at once"])
-async def test_a_match_is_deleted_and_made_again_under_its_name(world: World, waits: bool) -> None:
-    await world.enqueue("alice", "bob")
+async def test_a_match_is_deleted_and_made_again_under_its_name(rig: Rig, waits: bool) -> None:
+    await rig.enqueue("alice", "bob")
     uids = []
     for _ in range(_ROUNDS):
-        await world.kube.create(manifests.match(admission="Queued"))
+        await rig.kube.create(manifests.match(admission="Queued"))
         if waits:
-            await world.kube.match_until(lambda match: is_true(match, "Ready"))
-        uids.append((await world.kube.match()).metadata.uid)
-        await world.delete()
+            await rig.kube.match_until(lambda match: is_true(match, "Ready"))
+        uids.append((await rig.kube.match()).metadata.uid)
+        await rig.delete()
     assert len(set(uids)) == _ROUNDS
-    last = await world.ready(admission="Queued")
+    last = await rig.ready(admission="Queued")
     assert last.metadata.uid not in uids
-    assert (await world.user("alice")).match == last.metadata.uid
-    assert len(await world.livekit_rooms()) == 1
-    assert len(await world.kube.list("Room")) == 1
+    assert (await rig.user("alice")).match == last.metadata.uid
+    assert len(await rig.livekit_rooms()) == 1
+    assert len(await rig.kube.list("Room")) == 1
 
 
-async def test_a_name_is_free_once_the_last_match_of_it_is_gone(world: World) -> None:
-    """Whoever does not wait is told that the old one is there still, and never gets something half of it."""
-    await world.enqueue("alice", "bob")
-    first = await world.ready()
-    await world.kube.delete("Match", "match")
+async def test_a_name_is_free_once_the_last_match_of_it_is_gone(rig: Rig) -> None:
+    """A client that does not wait is refused while the old one is still there, and never gets a mixture of the two."""
+    await rig.enqueue("alice", "bob")
+    first = await rig.ready()
+    await rig.kube.delete("Match", "match")
 
     async def created() -> None:
         try:
-            await world.kube.create(manifests.match("alice", "carol"))
+            await rig.kube.create(manifests.match("alice", "carol"))
         except Refused as refused:
             raise AssertionError(str(refused)) from refused
 
     await eventually(created)
-    second = await world.kube.match_until(lambda match: is_true(match, "Ready"))
+    second = await rig.kube.match_until(lambda match: is_true(match, "Ready"))
     assert second.metadata.uid != first.metadata.uid
-    await world.expect_states(alice="CONNECTING", bob="WAITING", carol="CONNECTING")
-    assert len(await world.livekit_rooms()) == 1
+    await rig.expect_states(alice="CONNECTING", bob="WAITING", carol="CONNECTING")
+    assert len(await rig.livekit_rooms()) == 1
 
 
-async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(world: World) -> None:
-    """What LiveKit says of their going is about the room before, and nobody is taken for one who left."""
-    first, before = await world.active()
-    await world.delete()
-    second, after = await world.active(timeouts={"leaveSeconds": 0})
+async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(rig: Rig) -> None:
+    """What LiveKit says of their going is about the room before, and no user is taken for one who left."""
+    first, before = await rig.active()
+    await rig.delete()
+    second, after = await rig.active(timeouts={"leaveSeconds": 0})
     for person in before:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
     assert second.metadata.uid != first.metadata.uid
@@ -66,43 +67,43 @@ async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(worl
     assert second.status.room.livekit_name != first.status.room.livekit_name
 
     async def goes_on() -> None:
-        match = await world.kube.match()
+        match = await rig.kube.match()
         assert (match.status.phase, match.status.connected) == ("Active", "2/2")
-        assert await world.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
+        assert await rig.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
 
     await consistently(goes_on, 2)
     assert not any(person.seen("disconnected") for person in after)
 
 
-async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(world: World) -> None:
-    places = dict(zip(("alice", "bob", "carol"), await world.enqueue("alice", "bob", "carol"), strict=True))
+async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(rig: Rig) -> None:
+    places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     await asyncio.gather(
-        world.kube.create(manifests.match("alice", "bob", name="one")),
-        world.kube.create(manifests.match("bob", "carol", name="two")),
+        rig.kube.create(manifests.match("alice", "bob", name="one")),
+        rig.kube.create(manifests.match("bob", "carol", name="two")),
     )
     rivals = {"one": "alice", "two": "carol"}
     for name in rivals:
-        await world.kube.match_until(lambda match: is_true(match, "Ready") or is_true(match, "Finished"), name)
-    matches = [await world.kube.match(name) for name in rivals]
+        await rig.kube.match_until(lambda match: is_true(match, "Ready") or is_true(match, "Finished"), name)
+    matches = [await rig.kube.match(name) for name in rivals]
     (winner,) = [match for match in matches if is_true(match, "Ready")]
     (loser,) = [match for match in matches if is_true(match, "Finished")]
     assert (loser.status.phase, loser.status.reason) == ("Failed", "UserBusy")
     for kind in ("Accepted", "Ready"):
         verdict = condition(loser, kind)
         assert (verdict.status, verdict.reason) == ("False", "UserBusy")
-        assert f"bob is in another match, {world.kube.namespace}/{winner.metadata.name}" in verdict.message
+        assert f"bob is in another match, {rig.kube.namespace}/{winner.metadata.name}" in verdict.message
     partner = rivals[loser.metadata.name]
-    assert await world.queue() == {partner: places[partner]}
-    assert (await world.user("bob")).match == winner.metadata.uid
-    assert len(await world.livekit_rooms()) == 1
+    assert await rig.queue() == {partner: places[partner]}
+    assert (await rig.user("bob")).match == winner.metadata.uid
+    assert len(await rig.livekit_rooms()) == 1
 
 
-async def test_many_matches_at_once_each_get_their_users(world: World) -> None:
+async def test_many_matches_at_once_each_get_their_users(rig: Rig) -> None:
     pairs = [(f"a-{number}", f"b-{number}") for number in range(12)]
-    await asyncio.gather(*(world.ready(*pair, name=f"match-{number}") for number, pair in enumerate(pairs)))
-    assert len(await world.livekit_rooms()) == len(pairs)
-    await asyncio.gather(*(world.delete(f"match-{number}") for number in range(len(pairs))))
-    assert await world.livekit_rooms() == {}
+    await asyncio.gather(*(rig.ready(*pair, name=f"match-{number}") for number, pair in enumerate(pairs)))
+    assert len(await rig.livekit_rooms()) == len(pairs)
+    await asyncio.gather(*(rig.delete(f"match-{number}") for number in range(len(pairs))))
+    assert await rig.livekit_rooms() == {}
 
 
 @pytest.mark.parametrize(
@@ -110,60 +111,60 @@ async def test_many_matches_at_once_each_get_their_users(world: World) -> None:
     [({"admission": "Queued"}, "UserNotQueued"), ({}, "UserBlocked")],
     ids=["who does not wait", "who is blocked"],
 )
-async def test_users_that_cannot_be_had_are_named(world: World, given: dict[str, Any], reason: str) -> None:
-    await world.enqueue("alice")
+async def test_users_that_cannot_be_had_are_named(rig: Rig, given: dict[str, Any], reason: str) -> None:
+    await rig.enqueue("alice")
     if reason == "UserBlocked":
-        await world.redis.set(world.keys.blocked("bob"), "1", ex=60)
-    before = await world.queue()
-    await world.kube.create(manifests.match(**given))
-    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+        await rig.redis.set(rig.keys.blocked("bob"), "1", ex=60)
+    before = await rig.queue()
+    await rig.kube.create(manifests.match(**given))
+    match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (match.status.phase, match.status.reason) == ("Failed", reason)
     assert "bob" in condition(match, "Accepted").message
-    assert await world.queue() == before
-    assert await world.livekit_rooms() == {}
+    assert await rig.queue() == before
+    assert await rig.livekit_rooms() == {}
 
 
 @pytest.mark.parametrize("propagation", ["Foreground", "Orphan"])
-async def test_however_a_match_is_deleted_everything_of_it_goes(world: World, propagation: str) -> None:
-    await world.enqueue("alice", "bob")
-    _, people = await world.active()
-    await world.kube.delete("Match", "match", propagation=propagation)
-    await world.kube.gone("Match", "match")
+async def test_however_a_match_is_deleted_everything_of_it_goes(rig: Rig, propagation: str) -> None:
+    await rig.enqueue("alice", "bob")
+    _, people = await rig.active()
+    await rig.kube.delete("Match", "match", propagation=propagation)
+    await rig.kube.gone("Match", "match")
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    assert await rig.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
 
 
-async def test_a_namespace_with_a_live_match_goes(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    await world.active()
-    await world.ready("carol", "dave", name="second")
-    await world.kube.create(manifests.room())
-    path = f"/api/v1/namespaces/{world.kube.namespace}"
-    await world.kube.call("DELETE", path)
+async def test_a_namespace_with_a_live_match_goes(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    await rig.active()
+    await rig.ready("carol", "dave", name="second")
+    await rig.kube.create(manifests.room())
+    path = f"/api/v1/namespaces/{rig.kube.namespace}"
+    await rig.kube.admin.call("DELETE", path)
 
     async def is_gone() -> None:
         try:
-            found = await world.kube.call("GET", path)
+            found = await rig.kube.admin.call("GET", path)
         except Refused as refused:
             assert refused.status == 404  # noqa: PT017 (waited for, not expected at once)
         else:
             raise AssertionError(f"the namespace is still there: {found['status']}")
 
     await eventually(is_gone, 40)
-    assert await world.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
-    assert await world.livekit_rooms() == {}
+    assert await rig.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+    assert await rig.livekit_rooms() == {}
 
 
 @pytest.mark.parametrize("managed", [False])
-async def test_without_the_admission_policy_the_operator_adds_its_finalizer(world: World, managed: bool) -> None:
+async def test_without_the_admission_policy_the_operator_adds_its_finalizer(rig: Rig, managed: bool) -> None:
     manifest = manifests.match(meta={"finalizers": ["example.com/theirs"]})
-    made = await world.kube.create(manifest)
+    made = await rig.kube.create(manifest)
     assert made["metadata"]["finalizers"] == ["example.com/theirs"]
-    match = await world.kube.match_until(lambda found: is_true(found, "Ready"))
+    match = await rig.kube.match_until(lambda found: is_true(found, "Ready"))
     assert sorted(match.metadata.finalizers) == ["example.com/theirs", FINALIZER]
-    await world.kube.delete("Match", "match")
+    await rig.kube.delete("Match", "match")
     # Ours goes when all is in order; theirs is theirs.
-    await world.kube.match_until(lambda found: found.metadata.finalizers == ("example.com/theirs",))
-    await world.kube.patch("Match", "match", {"metadata": {"finalizers": None}})
-    await world.kube.gone("Match", "match")
+    await rig.kube.match_until(lambda found: found.metadata.finalizers == ("example.com/theirs",))
+    await rig.kube.patch("Match", "match", {"metadata": {"finalizers": None}})
+    await rig.kube.gone("Match", "match")

@@ -10,35 +10,35 @@ from tests.redis.promised import check
 from tests.redis.world import Told
 from tests.support.gateways import heard, send
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 
-async def types(world: World, user_id: str) -> list[str]:
-    return [notice["type"] for notice in await world.stream(world.keys.notify(user_id))]
+async def types(rig: Rig, user_id: str) -> list[str]:
+    return [notice["type"] for notice in await rig.stream(rig.keys.notify(user_id))]
 
 
-async def told(world: World, *user_ids: str) -> Told:
+async def told(rig: Rig, *user_ids: str) -> Told:
     """Everything that is in the streams."""
-    notices = [(who, dict(fields)) for who in user_ids for fields in await world.stream(world.keys.notify(who))]
-    events = [json.loads(entry["event"]) for entry in await world.stream(world.keys.events())]
-    return Told(notices, [dict(entry) for entry in await world.stream(world.keys.disconnects())], events)
+    notices = [(who, dict(fields)) for who in user_ids for fields in await rig.stream(rig.keys.notify(who))]
+    events = [json.loads(entry["event"]) for entry in await rig.stream(rig.keys.events())]
+    return Told(notices, [dict(entry) for entry in await rig.stream(rig.keys.disconnects())], events)
 
 
-async def test_both_hear_of_their_call_from_the_match_to_the_queue(world: World) -> None:
-    await world.enqueue("alice", "bob")
-    match, (_, bob) = await world.active(timeouts={"leaveSeconds": 20})
-    token = (await world.tokens(match))["bob"]["token"]
+async def test_both_hear_of_their_call_from_the_match_to_the_queue(rig: Rig) -> None:
+    await rig.enqueue("alice", "bob")
+    match, (_, bob) = await rig.active(timeouts={"leaveSeconds": 20})
+    token = (await rig.tokens(match))["bob"]["token"]
     await bob.leave()
-    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
-    await world.people("bob", token).join()
-    await world.kube.match_until(lambda found: found.status.phase == "Active")
-    await send(world, "skip", "alice", match=match.metadata.uid)
-    await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    await rig.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+    await rig.people("bob", token).join()
+    await rig.kube.match_until(lambda found: found.status.phase == "Active")
+    await send(rig, "skip", "alice", match=match.metadata.uid)
+    await rig.kube.match_until(lambda found: is_true(found, "Finished"))
 
     for who, missing in (("alice", "other"), ("bob", "you")):
-        assert await types(world, who) == ["matched", "ready", "reconnecting", "ended", "requeued"]
-        matched, ready, reconnecting, ended, _ = await world.stream(world.keys.notify(who))
+        assert await types(rig, who) == ["matched", "ready", "reconnecting", "ended", "requeued"]
+        matched, ready, reconnecting, ended, _ = await rig.stream(rig.keys.notify(who))
         assert (matched["match"], matched["matchName"]) == (match.metadata.uid, "match")
         assert match.status.room is not None
         assert (ready["room"], ready["url"]) == (match.status.room.livekit_name, match.status.room.url)
@@ -47,51 +47,51 @@ async def test_both_hear_of_their_call_from_the_match_to_the_queue(world: World)
         assert 10_000 < int(reconnecting["until"]) - int(reconnecting["at"]) <= 21_000
         assert (ended["reason"], ended["initiator"], ended["state"]) == ("Skipped", "alice", "WAITING")
 
-    entries = await world.stream(world.keys.disconnects())
+    entries = await rig.stream(rig.keys.disconnects())
     assert [(entry["user"], entry["reason"], entry["targetState"]) for entry in entries] == [
         ("alice", "Skipped", "WAITING"),
         ("bob", "Skipped", "WAITING"),
     ]
-    await the_course_is(world, match.metadata.uid)
-    check(await told(world, "alice", "bob"))
+    await the_course_is(rig, match.metadata.uid)
+    check(await told(rig, "alice", "bob"))
 
 
-async def the_course_is(world: World, uid: str) -> None:
+async def the_course_is(rig: Rig, uid: str) -> None:
     """The events of the Match, each once and in order; its room's come in between, from another key."""
-    events = (await told(world)).events
+    events = (await told(rig)).events
     ours = [event["type"].rpartition(".match.")[2] for event in events if event["data"].get("phase")]
     assert ours == ["creating", "connecting", "active", "reconnecting", "active", "terminating", "ended"]
     assert [event["id"] for event in events if event["data"].get("phase")] == [f"match/{uid}/{n}" for n in range(1, 8)]
     assert len({event["id"] for event in events}) == len(events)
 
     async def room_is_over() -> None:
-        rooms = [event["data"]["status"] for event in (await told(world)).events if "status" in event["data"]]
+        rooms = [event["data"]["status"] for event in (await told(rig)).events if "status" in event["data"]]
         assert rooms == ["creating", "active", "terminating", "terminated"]
 
     await eventually(room_is_over)
 
 
-async def test_a_match_that_cannot_be_made_is_told_of_as_an_event_and_to_nobody_else(world: World) -> None:
-    await world.enqueue("alice")
-    await world.kube.create(manifests.match("alice", "carol", admission="Queued"))
-    await world.kube.match_until(lambda found: found.status.phase == "Failed")
-    assert await types(world, "alice") == []
-    assert await world.stream(world.keys.disconnects()) == []
-    (event,) = [event for event in (await told(world)).events if "phase" in event["data"]]
+async def test_a_match_that_cannot_be_made_becomes_an_event_and_no_notice(rig: Rig) -> None:
+    await rig.enqueue("alice")
+    await rig.kube.create(manifests.match("alice", "carol", admission="Queued"))
+    await rig.kube.match_until(lambda found: found.status.phase == "Failed")
+    assert await types(rig, "alice") == []
+    assert await rig.stream(rig.keys.disconnects()) == []
+    (event,) = [event for event in (await told(rig)).events if "phase" in event["data"]]
     assert (event["type"], event["subject"]) == ("dev.roomkeeper.match.failed", "match/match")
     assert "carol" in event["data"]["message"]
-    check(await told(world, "alice", "carol"))
+    check(await told(rig, "alice", "carol"))
 
 
-async def test_whoever_asks_in_vain_is_told_why(world: World) -> None:
-    match = await world.ready()
+async def test_a_user_who_asks_in_vain_is_told_why(rig: Rig) -> None:
+    match = await rig.ready()
     uid = match.metadata.uid
-    await send(world, "explode", "alice", match=uid)
-    await send(world, "skip", "carol", match=uid)
-    await send(world, "disconnect", "dan", match=uid, by="moderator")
-    await heard(world, await send(world, "token", "erin"))
+    await send(rig, "explode", "alice", match=uid)
+    await send(rig, "skip", "carol", match=uid)
+    await send(rig, "disconnect", "dan", match=uid, by="moderator")
+    await heard(rig, await send(rig, "token", "erin"))
 
-    refused = {who: await errors(world, who) for who in ("alice", "carol", "dan", "erin")}
+    refused = {who: await errors(rig, who) for who in ("alice", "carol", "dan", "erin")}
     assert {who: [error["why"] for error in found] for who, found in refused.items()} == {
         "alice": ["malformed"],
         "carol": ["stranger"],
@@ -99,8 +99,8 @@ async def test_whoever_asks_in_vain_is_told_why(world: World) -> None:
         "erin": ["idle"],
     }
     assert refused["alice"][0]["signal"] == "explode"
-    check(await told(world, *refused))
+    check(await told(rig, *refused))
 
 
-async def errors(world: World, user_id: str) -> list[Mapping[str, str]]:
-    return [notice for notice in await world.stream(world.keys.notify(user_id)) if notice["type"] == "error"]
+async def errors(rig: Rig, user_id: str) -> list[Mapping[str, str]]:
+    return [notice for notice in await rig.stream(rig.keys.notify(user_id)) if notice["type"] == "error"]

@@ -14,33 +14,33 @@ from sandbox.people import Person
 from tests import manifests
 from tests.support.gateways import send
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 
-async def test_everybody_gets_the_place_they_are_due(world: World) -> None:
+async def test_everybody_gets_the_place_they_are_due(rig: Rig) -> None:
     """Who never connected stands before those who came later; who had a call, or skipped, behind all who wait."""
     places = dict(
         zip(
             ("never-1", "skipper", "talker-1", "talker-2", "undone-1", "undone-2", "waiter"),
-            await world.enqueue("never-1", "skipper", "talker-1", "talker-2", "undone-1", "undone-2", "waiter"),
+            await rig.enqueue("never-1", "skipper", "talker-1", "talker-2", "undone-1", "undone-2", "waiter"),
             strict=True,
         )
     )
     never, undone, (call, _) = await asyncio.gather(
-        world.ready("never-1", "skipper", name="never"),
-        world.ready("undone-1", "undone-2", name="undone", timeouts={"connectSeconds": 60}, room=_LONG),
-        world.active("talker-1", "talker-2", name="call"),
+        rig.ready("never-1", "skipper", name="never"),
+        rig.ready("undone-1", "undone-2", name="undone", timeouts={"connectSeconds": 60}, room=_LONG),
+        rig.active("talker-1", "talker-2", name="call"),
     )
-    (late,) = await world.enqueue("late")
-    await send(world, "skip", "skipper", match=never.metadata.uid)
-    await send(world, "skip", "talker-2", match=call.metadata.uid)
+    (late,) = await rig.enqueue("late")
+    await send(rig, "skip", "skipper", match=never.metadata.uid)
+    await send(rig, "skip", "talker-2", match=call.metadata.uid)
     for name in ("never", "call"):
-        await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
-    await world.delete(undone.metadata.name)
-    (last,) = await world.enqueue("last")
+        await rig.kube.match_until(lambda found: is_true(found, "Finished"), name)
+    await rig.delete(undone.metadata.name)
+    (last,) = await rig.enqueue("last")
 
-    queue = await world.queue()
+    queue = await rig.queue()
     order = list(queue)
     assert order[:5] == ["never-1", "undone-1", "undone-2", "waiter", "late"]
     assert sorted(order[5:8]) == ["skipper", "talker-1", "talker-2"]
@@ -52,53 +52,53 @@ async def test_everybody_gets_the_place_they_are_due(world: World) -> None:
     }
 
 
-async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(world: World) -> None:
+async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(rig: Rig) -> None:
     """Skipped by one after the other before they met: never behind somebody who came later."""
-    (place, *_) = await world.enqueue("patient", "hasty-1", "hasty-2", "hasty-3")
+    (place, *_) = await rig.enqueue("patient", "hasty-1", "hasty-2", "hasty-3")
     for number in (1, 2, 3):
         name = f"match-{number}"
-        await world.ready("patient", f"hasty-{number}", name=name, admission="Queued")
-        await world.kube.patch("Match", name, manifests.termination("Skip", f"hasty-{number}"))
-        await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
-        assert (await world.user("patient")).queued_at_ms == place
-    queue = await world.queue()
+        await rig.ready("patient", f"hasty-{number}", name=name, admission="Queued")
+        await rig.kube.patch("Match", name, manifests.termination("Skip", f"hasty-{number}"))
+        await rig.kube.match_until(lambda found: is_true(found, "Finished"), name)
+        assert (await rig.user("patient")).queued_at_ms == place
+    queue = await rig.queue()
     assert list(queue) == ["patient", "hasty-1", "hasty-2", "hasty-3"]
     assert queue["patient"] == place
 
 
-async def test_whoever_came_from_nowhere_is_not_put_into_the_queue(world: World) -> None:
+async def test_a_user_who_was_not_in_the_queue_is_not_put_into_it(rig: Rig) -> None:
     """Half of the pair waited, the other was invited: a skip makes only the first wait again."""
-    await world.enqueue("alice")
-    match, _ = await world.active()
-    await send(world, "skip", "bob", match=match.metadata.uid)
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    await rig.enqueue("alice")
+    match, _ = await rig.active()
+    await send(rig, "skip", "bob", match=match.metadata.uid)
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.end is not None
     assert [(one.identity, one.state) for one in over.status.end.outcomes] == [("alice", "Waiting"), ("bob", "Idle")]
-    assert list(await world.queue()) == ["alice"]
-    await world.expect_states(alice="WAITING", bob="IDLE")
+    assert list(await rig.queue()) == ["alice"]
+    await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time(world: World) -> None:
+async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time(rig: Rig) -> None:
     """Taken the moment they wait: the one before is still being closed, and must not put them back once more."""
-    await world.enqueue("alice", "bob")
+    await rig.enqueue("alice", "bob")
     rounds = 6
     for number in range(rounds):
-        await world.kube.create(manifests.match(name=f"match-{number}", admission="Queued"))
-        await eventually(functools.partial(_is_connecting, world, f"match-{number}"))
-        match = await world.kube.match(f"match-{number}")
-        async with world.redis.pipeline(transaction=True) as both:
+        await rig.kube.create(manifests.match(name=f"match-{number}", admission="Queued"))
+        await eventually(functools.partial(_is_connecting, rig, f"match-{number}"))
+        match = await rig.kube.match(f"match-{number}")
+        async with rig.redis.pipeline(transaction=True) as both:
             for user in ("alice", "bob"):
-                both.xadd(world.keys.signals(), {"type": "skip", "user": user, "match": match.metadata.uid})
+                both.xadd(rig.keys.signals(), {"type": "skip", "user": user, "match": match.metadata.uid})
             await both.execute()
-        await world.expect_states(alice="WAITING", bob="WAITING")
-        assert sorted(await world.queue()) == ["alice", "bob"]
+        await rig.expect_states(alice="WAITING", bob="WAITING")
+        assert sorted(await rig.queue()) == ["alice", "bob"]
     for number in range(rounds):
-        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), f"match-{number}")
+        over = await rig.kube.match_until(lambda found: is_true(found, "Finished"), f"match-{number}")
         assert over.status.reason == "Skipped"
     # Once into the queue, and of each match CONNECTING, DISCONNECTING, WAITING.
     for user in ("alice", "bob"):
-        assert (await world.hash(world.keys.user(user)))["epoch"] == str(1 + 3 * rounds)
-    assert sorted(await world.queue()) == ["alice", "bob"]
+        assert (await rig.hash(rig.keys.user(user)))["epoch"] == str(1 + 3 * rounds)
+    assert sorted(await rig.queue()) == ["alice", "bob"]
 
 
 # Where the spec says who goes back to the queue
@@ -109,36 +109,36 @@ class Wish:
     """What the spec says, whether they met, how it ended, and where both are then: (state, place)."""
 
     requeue: dict[str, str]
-    ends: Callable[[World, Match, tuple[Person, ...]], Awaitable[None]]
+    ends: Callable[[Rig, Match, tuple[Person, ...]], Awaitable[None]]
     first: tuple[str, str | None]
     second: tuple[str, str | None]
     had_call: bool = True
     timeouts: dict[str, int] = field(default_factory=dict)
 
 
-async def _by_itself(_world: World, _match: Match, _people: tuple[Person, ...]) -> None:
+async def _by_itself(_rig: Rig, _match: Match, _people: tuple[Person, ...]) -> None:
     """Time decides."""
 
 
-async def _second_leaves(_world: World, _match: Match, people: tuple[Person, ...]) -> None:
+async def _second_leaves(_rig: Rig, _match: Match, people: tuple[Person, ...]) -> None:
     await people[1].leave()
 
 
-async def _first_skips(world: World, match: Match, _people: tuple[Person, ...]) -> None:
-    await send(world, "skip", match.spec.identities[0], match=match.metadata.uid)
+async def _first_skips(rig: Rig, match: Match, _people: tuple[Person, ...]) -> None:
+    await send(rig, "skip", match.spec.identities[0], match=match.metadata.uid)
 
 
-async def _second_is_removed(world: World, match: Match, _people: tuple[Person, ...]) -> None:
+async def _second_is_removed(rig: Rig, match: Match, _people: tuple[Person, ...]) -> None:
     wish = manifests.termination("Disconnect", match.spec.identities[1])
-    await world.kube.patch("Match", match.metadata.name, wish)
+    await rig.kube.patch("Match", match.metadata.name, wish)
 
 
-async def _room_is_deleted(world: World, match: Match, _people: tuple[Person, ...]) -> None:
-    await world.kube.delete("Room", room_name(match.metadata.uid))
+async def _room_is_deleted(rig: Rig, match: Match, _people: tuple[Person, ...]) -> None:
+    await rig.kube.delete("Room", room_name(match.metadata.uid))
 
 
-async def _match_is_deleted(world: World, match: Match, _people: tuple[Person, ...]) -> None:
-    await world.delete(match.metadata.name)
+async def _match_is_deleted(rig: Rig, match: Match, _people: tuple[Person, ...]) -> None:
+    await rig.delete(match.metadata.name)
 
 
 NOW, ORIGINAL, IDLE = ("WAITING", "Now"), ("WAITING", "Original"), ("IDLE", None)
@@ -159,23 +159,23 @@ WISHES = {
 }
 
 
-async def test_the_spec_decides_who_goes_back_to_the_queue(world: World) -> None:
+async def test_the_spec_decides_who_goes_back_to_the_queue(rig: Rig) -> None:
     """For each reason by itself, and the place is the same as ever."""
 
     async def plays(name: str, wish: Wish) -> None:
         pair = (f"{name}-1", f"{name}-2")
-        before = dict(zip(pair, await world.enqueue(*pair), strict=True))
+        before = dict(zip(pair, await rig.enqueue(*pair), strict=True))
         spec: dict[str, Any] = {"name": name, "requeue": wish.requeue, "timeouts": wish.timeouts}
         if wish.had_call:
-            match, people = await world.active(*pair, **spec)
+            match, people = await rig.active(*pair, **spec)
         else:
-            match, people = await world.ready(*pair, **spec), ()
-        await wish.ends(world, match, people)
+            match, people = await rig.ready(*pair, **spec), ()
+        await wish.ends(rig, match, people)
         if wish.ends is not _match_is_deleted:
-            await world.kube.match_until(lambda found: is_true(found, "Finished"), name)
-        queue = await world.queue()
+            await rig.kube.match_until(lambda found: is_true(found, "Finished"), name)
+        queue = await rig.queue()
         for who, (state, place) in zip(pair, (wish.first, wish.second), strict=True):
-            assert (await world.user(who)).state == state, (name, who)
+            assert (await rig.user(who)).state == state, (name, who)
             assert (who in queue) == (state == "WAITING"), (name, who)
             if place is not None:
                 assert (queue[who] == before[who]) == (place == "Original"), (name, who)
@@ -186,7 +186,7 @@ async def test_the_spec_decides_who_goes_back_to_the_queue(world: World) -> None
 _LONG = {"emptyTimeoutSeconds": 65}
 
 
-async def _is_connecting(world: World, name: str) -> None:
-    match = await world.kube.match(name)
-    user = await world.user("alice")
+async def _is_connecting(rig: Rig, name: str) -> None:
+    match = await rig.kube.match(name)
+    user = await rig.user("alice")
     assert (user.state, user.match) == ("CONNECTING", match.metadata.uid)

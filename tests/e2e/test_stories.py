@@ -1,4 +1,4 @@
-"""Whoever reads only `kubectl describe match` of a call that is over knows who did what, when, and where each went."""
+"""`kubectl describe match` of a call that is over says who did what, when, and where each user went."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ import pytest
 
 from tests import manifests
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
-_CONNECT_SECONDS = 6
+_CONNECT_SECONDS = 15
 _STEP = re.compile(r" Message: +(.+)\n +Phase: +(\w+)\n +Reason: +(\w+)\n +Time: +(\S+)\n")
 
 
 # What happens
 
 
-async def _alice_skips(world: World) -> None:
-    await world.active()
-    await world.kube.patch("Match", "match", manifests.termination("Skip", "alice", "next one"))
+async def _alice_skips(rig: Rig) -> None:
+    await rig.active()
+    await rig.kube.patch("Match", "match", manifests.termination("Skip", "alice", "next one"))
 
 
-async def _bob_closes_the_page(world: World) -> None:
-    _, (_, bob) = await world.active(timeouts={"leaveSeconds": 1})
+async def _bob_closes_the_page(rig: Rig) -> None:
+    _, (_, bob) = await rig.active(timeouts={"leaveSeconds": 1})
     await bob.leave()
 
 
-async def _bob_does_not_come(world: World) -> None:
-    match = await world.ready(timeouts={"connectSeconds": _CONNECT_SECONDS})
-    await world.people("alice", (await world.tokens(match))["alice"]["token"]).join()
+async def _bob_does_not_come(rig: Rig) -> None:
+    match = await rig.ready(timeouts={"connectSeconds": _CONNECT_SECONDS})
+    await rig.people("alice", (await rig.tokens(match))["alice"]["token"]).join()
 
 
-async def _bob_is_removed(world: World) -> None:
-    await world.active()
-    await world.kube.patch("Match", "match", manifests.termination("Disconnect", "bob", "spam"))
+async def _bob_is_removed(rig: Rig) -> None:
+    await rig.active()
+    await rig.kube.patch("Match", "match", manifests.termination("Disconnect", "bob", "spam"))
 
 
-async def _bob_moves_on_before_they_met(world: World) -> None:
-    await world.ready()
-    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
+async def _bob_moves_on_before_they_met(rig: Rig) -> None:
+    await rig.ready()
+    await rig.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
 
 
 # What is told
@@ -56,7 +56,7 @@ Step = tuple[str, str, str]
 _JOINING = ("Connecting", "Connecting", r"people are joining; \d+ s to connect")
 _MET = ("Active", "Active", r"both are in the room: alice \(\w+\), bob \(\w+\)")
 _BOB_IS_AWAY = ("Reconnecting", "Left", r"bob: CLIENT_INITIATED, seen by \w+")
-_ANEW = {"Place": "Now", "State": "Waiting"}
+_NEW_PLACE = {"Place": "Now", "State": "Waiting"}
 _AS_BEFORE = {"Place": "Original", "State": "Waiting"}
 
 
@@ -64,7 +64,7 @@ _AS_BEFORE = {"Place": "Original", "State": "Waiting"}
 class Story:
     """What happens; and why it ended, by whom, what became of alice and of bob, and how it came to that."""
 
-    happens: Callable[[World], Awaitable[None]]
+    happens: Callable[[Rig], Awaitable[None]]
     reason: str
     initiator: str | None
     message: str
@@ -79,8 +79,8 @@ STORIES = {
         "Skipped",
         "alice",
         "alice skipped to the next person: next one",
-        _ANEW,
-        _ANEW,
+        _NEW_PLACE,
+        _NEW_PLACE,
         (_JOINING, _MET),
     ),
     "skipped before they met": Story(
@@ -89,7 +89,7 @@ STORIES = {
         "bob",
         "bob skipped to the next person",
         _AS_BEFORE,
-        _ANEW,
+        _NEW_PLACE,
         (_JOINING,),
     ),
     "left": Story(
@@ -97,7 +97,7 @@ STORIES = {
         "Left",
         None,
         "bob left and .* 1 s",
-        _ANEW,
+        _NEW_PLACE,
         {"Detail": "CLIENT_INITIATED", "State": "Idle"},
         (_JOINING, _MET, _BOB_IS_AWAY),
     ),
@@ -106,7 +106,7 @@ STORIES = {
         "NoShow",
         None,
         f"bob did not join within {_CONNECT_SECONDS} s",
-        _ANEW,
+        _NEW_PLACE,
         {"Detail": "NeverSeen", "State": "Idle"},
         (_JOINING,),
     ),
@@ -115,7 +115,7 @@ STORIES = {
         "Disconnected",
         "moderator",
         "bob was disconnected: spam",
-        _ANEW,
+        _NEW_PLACE,
         {"State": "Idle"},
         (_JOINING, _MET),
     ),
@@ -123,13 +123,13 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
-async def test_the_description_of_a_call_that_is_over_tells_the_whole_of_it(world: World, story: Story) -> None:
-    await world.enqueue("alice", "bob")
-    await story.happens(world)
-    await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_the_description_of_a_call_that_is_over_tells_the_whole_of_it(rig: Rig, story: Story) -> None:
+    await rig.enqueue("alice", "bob")
+    await story.happens(rig)
+    await rig.kube.match_until(lambda found: is_true(found, "Finished"))
 
     async def told() -> str:
-        text = await world.kube.ask("describe", "match", "match")
+        text = await rig.kube.ask("describe", "match", "match")
         # The Event comes beside the work.
         assert re.search(rf"Normal +{story.reason} .* {story.message}\n", text), text
         return text

@@ -12,21 +12,21 @@ from controller.api.match import Match
 from controller.api.names import token_secret_name
 from tests import manifests
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 _TTL_SECONDS = 10
 
 
-async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_one(world: World) -> None:
-    """They are made anew at two thirds of their time, again and again, and nobody in the call notices."""
-    match, (_, bob) = await world.active(
+async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_one(rig: Rig) -> None:
+    """The operator makes new ones at two thirds of their time, again and again, and the call does not notice."""
+    match, (_, bob) = await rig.active(
         tokens={"delivery": "Both", "ttlSeconds": _TTL_SECONDS}, timeouts={"leaveSeconds": 20}
     )
-    first = await _times(world, match)
+    first = await _times(rig, match)
 
     async def outlives(previous: tuple[int, int]) -> tuple[int, int]:
-        times = await _times(world, match)
+        times = await _times(rig, match)
         assert times > previous
         return times
 
@@ -36,38 +36,38 @@ async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_o
         # Late enough to be rare, and before the one that it replaces has run out.
         assert before + _TTL_SECONDS * 0.6 <= made < until
     assert third[0] >= first[1]
-    after = await world.kube.match_until(lambda found: _until(found) == third[1])
+    after = await rig.kube.match_until(lambda found: _until(found) == third[1])
     assert (after.status.phase, after.status.connected, is_true(after, "Ready")) == ("Active", "2/2", True)
     assert [step.phase for step in after.status.history][-1] == "Active"
     assert after.status.connected_at == match.status.connected_at
     assert not bob.seen("disconnected", "reconnecting")
 
-    token = (await world.tokens(match))["bob"]["token"]
+    token = (await rig.tokens(match))["bob"]["token"]
     await bob.leave()
-    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
-    await world.people("bob", token).join()
-    await world.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Active", "2/2"))
+    await rig.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+    await rig.people("bob", token).join()
+    await rig.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Active", "2/2"))
 
 
-async def test_tokens_are_nowhere_once_the_call_is_over(world: World) -> None:
+async def test_tokens_are_nowhere_once_the_call_is_over(rig: Rig) -> None:
     """Though they would be good for long, and the Match is there to be read."""
-    match, _ = await world.active(tokens={"delivery": "Both", "ttlSeconds": 3600})
-    assert await world.redis.exists(world.keys.tokens(match.metadata.uid))
-    await world.kube.patch("Match", "match", manifests.termination("End", "bob"))
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    match, _ = await rig.active(tokens={"delivery": "Both", "ttlSeconds": 3600})
+    assert await rig.redis.exists(rig.keys.tokens(match.metadata.uid))
+    await rig.kube.patch("Match", "match", manifests.termination("End", "bob"))
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert over.status.tokens is None
-    assert await world.kube.get("Secret", token_secret_name(match.metadata.uid)) is None
-    assert not await world.redis.exists(world.keys.tokens(match.metadata.uid))
+    assert await rig.kube.get("Secret", token_secret_name(match.metadata.uid)) is None
+    assert not await rig.redis.exists(rig.keys.tokens(match.metadata.uid))
 
 
-async def _times(world: World, match: Match) -> tuple[int, int]:
+async def _times(rig: Rig, match: Match) -> tuple[int, int]:
     """From when to when the tokens are good that are there now: the same in both places, and for both people."""
 
     async def agree() -> tuple[int, int]:
-        hashed = await world.hash(world.keys.tokens(match.metadata.uid))
+        hashed = await rig.hash(rig.keys.tokens(match.metadata.uid))
         entries = {who: json.loads(text) for who, text in hashed.items()}
-        assert entries == await world.tokens(match)
-        claims = [_claims(world, entry["token"]) for entry in entries.values()]
+        assert entries == await rig.tokens(match)
+        claims = [_claims(rig, entry["token"]) for entry in entries.values()]
         (times,) = {(one["nbf"], one["exp"]) for one in claims}
         assert {entry["expiresAt"] for entry in entries.values()} == {
             datetime.fromtimestamp(times[1], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -77,10 +77,10 @@ async def _times(world: World, match: Match) -> tuple[int, int]:
     return await eventually(agree)
 
 
-def _claims(world: World, token: str) -> dict[str, Any]:
+def _claims(rig: Rig, token: str) -> dict[str, Any]:
     """Without a look at our own clock, which is not the one that it was made by."""
     options: Any = {"verify_nbf": False, "verify_exp": False}
-    claims: dict[str, Any] = jwt.decode(token, world.where.livekit_api_secret, algorithms=["HS256"], options=options)
+    claims: dict[str, Any] = jwt.decode(token, rig.where.livekit_api_secret, algorithms=["HS256"], options=options)
     return claims
 
 

@@ -15,8 +15,8 @@ from livekit import api
 from sandbox.endpoints import Endpoints
 from tests.support.forgery import joined, signature
 from tests.support.metrics import read_metrics
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 Headers = dict[str, str]
 
@@ -70,61 +70,61 @@ async def _post(url: str, body: bytes, headers: Headers) -> int:
         return answer.status
 
 
-async def _only_room(world: World) -> api.Room:
-    (room,) = (await world.livekit_rooms()).values()
+async def _only_room(rig: Rig) -> api.Room:
+    (room,) = (await rig.livekit_rooms()).values()
     return room
 
 
-async def _everything(world: World) -> dict[str, Any]:
+async def _everything(rig: Rig) -> dict[str, Any]:
     """All that a webhook could change."""
-    redis = world.redis
-    keys = [key async for key in redis.scan_iter(f"{world.keys.prefix}*")]
+    redis = rig.redis
+    keys = [key async for key in redis.scan_iter(f"{rig.keys.prefix}*")]
     values = {key: await redis.dump(key) for key in keys if await redis.type(key) != "string"}
-    objects = {kind: await world.kube.list(kind) for kind in ("Match", "Room", "Event")}
+    objects = {kind: await rig.kube.list(kind) for kind in ("Match", "Room", "Event")}
     return {"redis": values, **objects}
 
 
-async def test_a_signed_webhook_counts_at_once(world: World) -> None:
+async def test_a_signed_webhook_counts_at_once(rig: Rig) -> None:
     """The control for the refusals below: the same event, rightly signed, does change something."""
-    await world.ready()
-    body = joined(await _only_room(world), "alice")
-    assert await _post(world.where.webhook_url, body, {"Authorization": signature(world.where, body)}) == 200
-    match = await world.kube.match_until(lambda found: found.status.connected == "1/2")
+    await rig.ready()
+    body = joined(await _only_room(rig), "alice")
+    assert await _post(rig.where.webhook_url, body, {"Authorization": signature(rig.where, body)}) == 200
+    match = await rig.kube.match_until(lambda found: found.status.connected == "1/2")
     assert match.status.participants[0].evidence == "webhook"
 
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-async def test_a_webhook_is_refused(world: World, forgery: Forgery) -> None:
-    await world.ready()
-    body, headers = forgery.make(world.where, joined(await _only_room(world), "alice"))
+async def test_a_webhook_is_refused(rig: Rig, forgery: Forgery) -> None:
+    await rig.ready()
+    body, headers = forgery.make(rig.where, joined(await _only_room(rig), "alice"))
     counted = ("roomkeeper_webhooks_total", forgery.counted_as)
-    before = await _everything(world)
-    count = (await read_metrics(world.where.metrics_url))(counted[0], result=counted[1])
-    assert await _post(world.where.webhook_url, body, headers) == forgery.status
-    assert (await read_metrics(world.where.metrics_url))(counted[0], result=counted[1]) > count
-    assert await _everything(world) == before
+    before = await _everything(rig)
+    count = (await read_metrics(rig.where.metrics_url))(counted[0], result=counted[1])
+    assert await _post(rig.where.webhook_url, body, headers) == forgery.status
+    assert (await read_metrics(rig.where.metrics_url))(counted[0], result=counted[1]) > count
+    assert await _everything(rig) == before
 
 
-async def test_a_room_that_is_not_ours_concerns_nobody(world: World) -> None:
-    await world.ready()
-    room = await _only_room(world)
-    metadata = room.metadata.replace(world.where.cluster_id, "another-cluster")
+async def test_a_room_that_is_not_ours_concerns_nobody(rig: Rig) -> None:
+    await rig.ready()
+    room = await _only_room(rig)
+    metadata = room.metadata.replace(rig.where.cluster_id, "another-cluster")
     body = joined(api.Room(name=room.name, sid=room.sid, metadata=metadata), "alice")
-    before = await _everything(world)
-    assert await _post(world.where.webhook_url, body, {"Authorization": signature(world.where, body)}) == 200
-    assert await _everything(world) == before
+    before = await _everything(rig)
+    assert await _post(rig.where.webhook_url, body, {"Authorization": signature(rig.where, body)}) == 200
+    assert await _everything(rig) == before
 
 
-async def test_livekits_own_webhooks_are_written_to_the_stream(world: World) -> None:
-    before = (await read_metrics(world.where.metrics_url))("roomkeeper_webhooks_total", result="accepted")
-    match, _ = await world.active()
+async def test_livekits_own_webhooks_are_written_to_the_stream(rig: Rig) -> None:
+    before = (await read_metrics(rig.where.metrics_url))("roomkeeper_webhooks_total", result="accepted")
+    match, _ = await rig.active()
 
     async def both_are_in_the_stream() -> None:
-        entries = await world.stream(world.keys.webhooks(0))
+        entries = await rig.stream(rig.keys.webhooks(0))
         joined = [entry for entry in entries if entry["event"] == "participant_joined"]
         assert {entry["identity"] for entry in joined} == {"alice", "bob"}
         assert {entry["match"] for entry in joined} == {match.metadata.uid}
 
     await eventually(both_are_in_the_stream)
-    metrics = await read_metrics(world.where.metrics_url)
+    metrics = await read_metrics(rig.where.metrics_url)
     assert metrics("roomkeeper_webhooks_total", result="accepted") >= before + 2

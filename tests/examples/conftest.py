@@ -1,4 +1,4 @@
-"""A Valkey for the tests without a cluster, and the world of the whole stack for those with one."""
+"""A Valkey for the tests without a cluster; the rig of the whole stack for those with one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import redis as redis_py
 
 from examples.matchmaker.pool import Pool
-from tests.e2e.conftest import world
+from tests.e2e.conftest import rig
 from tests.redis.servers import Server, programs, running
 
-__all__ = ["world"]
+__all__ = ["rig"]
 
 _numbers = itertools.count()
 

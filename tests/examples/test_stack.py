@@ -21,34 +21,34 @@ from sandbox.source import ROOT
 from tests import manifests
 from tests.examples.support import Body, Process
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 MANIFEST = ROOT / "examples" / "matchmaker" / "deployment.yaml"
 
 
 @pytest.fixture
-def manifest(world: World) -> str:
+def manifest(rig: Rig) -> str:
     """deployment.yaml for the test's namespace."""
-    return MANIFEST.read_text(encoding="utf-8").replace("calls", world.kube.namespace)
+    return MANIFEST.read_text(encoding="utf-8").replace("calls", rig.kube.namespace)
 
 
 @pytest.fixture
-async def kubeconfig(world: World, manifest: str, tmp_path: Path) -> Path:
+async def kubeconfig(rig: Rig, manifest: str, tmp_path: Path) -> Path:
     """Lets its owner do what the ServiceAccount of deployment.yaml may do."""
-    await world.kube.ask("apply", "-f", "-", input=manifest)
-    token = (await world.kube.ask("create", "token", "matchmaker")).strip()
-    return write_kubeconfig(tmp_path / "kubeconfig", world, world.where.server, token)
+    await rig.kube.ask("apply", "-f", "-", input=manifest)
+    token = (await rig.kube.ask("create", "token", "matchmaker")).strip()
+    return write_kubeconfig(tmp_path / "kubeconfig", rig, rig.where.server, token)
 
 
-def write_kubeconfig(path: Path, world: World, server: str, token: str) -> Path:
-    ca = base64.b64encode(world.where.ca.encode()).decode()
+def write_kubeconfig(path: Path, rig: Rig, server: str, token: str) -> Path:
+    ca = base64.b64encode(rig.where.ca.encode()).decode()
     path.write_text(kubeconfig_text(server=server, ca_base64=ca, user="matchmaker", token=token))
     return path
 
 
 @pytest.fixture
-def start(world: World, manifest: str, kubeconfig: Path, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def start(rig: Rig, manifest: str, kubeconfig: Path, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts a matchmaker with the arguments of deployment.yaml, and more; at the end of the test they are gone."""
     *_, deployment = yaml.safe_load_all(manifest)
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -58,8 +58,8 @@ def start(world: World, manifest: str, kubeconfig: Path, tmp_path: Path) -> Iter
         started.append(
             Process(
                 module,
-                [*arguments, "--cluster-id", world.where.cluster_id, *more],
-                {"REDIS_URL": world.where.redis_url, "KUBECONFIG": str(config)},
+                [*arguments, "--cluster-id", rig.where.cluster_id, *more],
+                {"REDIS_URL": rig.where.redis_url, "KUBECONFIG": str(config)},
                 tmp_path / f"process-{len(started)}.log",
             )
         )
@@ -70,27 +70,27 @@ def start(world: World, manifest: str, kubeconfig: Path, tmp_path: Path) -> Iter
         process.end(signal.SIGKILL)
 
 
-async def ready_matches(world: World, count: int) -> list[Match]:
+async def ready_matches(rig: Rig, count: int) -> list[Match]:
     """So many Matches, all Ready."""
 
     async def are_ready() -> list[Match]:
-        matches = [Match.model_validate(body) for body in await world.kube.list("Match")]
+        matches = [Match.model_validate(body) for body in await rig.kube.list("Match")]
         assert [is_true(match, "Ready") for match in matches] == [True] * count
         return matches
 
     return await eventually(are_ready)
 
 
-async def pairs(world: World) -> list[set[str]]:
+async def pairs(rig: Rig) -> list[set[str]]:
     """Who is to talk to whom, or was."""
-    return [set(Match.model_validate(body).spec.identities) for body in await world.kube.list("Match")]
+    return [set(Match.model_validate(body).spec.identities) for body in await rig.kube.list("Match")]
 
 
-async def meets(world: World, who: str) -> set[str]:
+async def meets(rig: Rig, who: str) -> set[str]:
     """The first pair with this person."""
 
     async def is_paired() -> set[str]:
-        found = [pair for pair in await pairs(world) if who in pair]
+        found = [pair for pair in await pairs(rig) if who in pair]
         assert len(found) == 1, f"{who} is in {found}"
         return found[0]
 
@@ -108,29 +108,29 @@ async def told(process: Process, what: str, times: int = 1) -> None:
 
 
 async def test_two_matchmakers_at_once_give_everybody_one_match_and_a_token(
-    world: World, start: Callable[..., Process]
+    rig: Rig, start: Callable[..., Process]
 ) -> None:
     people = [f"user-{number}" for number in range(10)]
     matchmakers = [start("--interval", "0.05") for _ in range(2)]
     for one in matchmakers:
         await told(one, "ready")
     gateway = start(*people, module="examples.matchmaker.gateway")
-    matches = await ready_matches(world, 5)
+    matches = await ready_matches(rig, 5)
     assert sorted(identity for match in matches for identity in match.spec.identities) == people
     assert {match.spec.admission for match in matches} == {"Queued"}
 
     # As docs/redis.md has it for gateways: HGET tokens:<uid> <id>.
     for match in matches:
         for identity in match.spec.identities:
-            assert (await world.user(identity)).match == match.metadata.uid
-            text = await world.redis.hget(world.keys.tokens(match.metadata.uid), identity)
+            assert (await rig.user(identity)).match == match.metadata.uid
+            text = await rig.redis.hget(rig.keys.tokens(match.metadata.uid), identity)
             assert text is not None
             entry = json.loads(text)
-            assert (entry["url"], entry["room"]) == (world.where.livekit_url, await world.livekit_name(match))
-        assert await world.kube.get("Secret", token_secret_name(match.metadata.uid)) is None
+            assert (entry["url"], entry["room"]) == (rig.where.livekit_url, await rig.livekit_name(match))
+        assert await rig.kube.get("Secret", token_secret_name(match.metadata.uid)) is None
     await told(gateway, "may join rk-", times=10)
     assert entry["token"] not in gateway.log
-    joined = await world.people(identity, entry["token"], entry["url"]).join()
+    joined = await rig.people(identity, entry["token"], entry["url"]).join()
     assert joined["identity"] == identity
 
     assert gateway.end(signal.SIGINT) == 0, gateway.log
@@ -138,7 +138,7 @@ async def test_two_matchmakers_at_once_give_everybody_one_match_and_a_token(
         assert one.end() == 0, one.log
         assert "stopped" in one.log
         assert "WARNING" not in one.log
-    assert len(await world.kube.list("Match")) == 5
+    assert len(await rig.kube.list("Match")) == 5
 
 
 class HeldAtCreate:
@@ -163,84 +163,84 @@ class HeldAtCreate:
 
 
 @pytest.fixture
-async def held(world: World, tmp_path: Path) -> AsyncIterator[tuple[HeldAtCreate, Path]]:
+async def held(rig: Rig, tmp_path: Path) -> AsyncIterator[tuple[HeldAtCreate, Path]]:
     """It, and a kubeconfig for it."""
     server = HeldAtCreate()
     app = web.Application()
-    path = f"/apis/roomkeeper.dev/v1alpha1/namespaces/{world.kube.namespace}/matches"
+    path = f"/apis/roomkeeper.dev/v1alpha1/namespaces/{rig.kube.namespace}/matches"
     app.add_routes([web.get(path, server.list), web.post(path, server.create)])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0]
-    yield server, write_kubeconfig(tmp_path / "held.kubeconfig", world, f"http://{host}:{port}", "none")
+    yield server, write_kubeconfig(tmp_path / "held.kubeconfig", rig, f"http://{host}:{port}", "none")
     server.over.set()
     await runner.cleanup()
 
 
 async def test_what_a_killed_matchmaker_had_reserved_the_next_one_creates(
-    world: World, start: Callable[..., Process], held: tuple[HeldAtCreate, Path]
+    rig: Rig, start: Callable[..., Process], held: tuple[HeldAtCreate, Path]
 ) -> None:
     server, config = held
-    places = await world.enqueue("alice", "bob")
+    places = await rig.enqueue("alice", "bob")
     first = start(config=config)
     async with asyncio.timeout(20):
         wanted = await server.asked
     first.end(signal.SIGKILL)
     name = wanted["metadata"]["name"]
     assert name == match_name(list(zip(("alice", "bob"), places, strict=True)))
-    assert await world.hash(world.keys.reservations()) == {
+    assert await rig.hash(rig.keys.reservations()) == {
         "alice": f"{places[0]} {name}",
         "bob": f"{places[1]} {name}",
     }
-    assert await world.kube.list("Match") == []
+    assert await rig.kube.list("Match") == []
 
     second = start("--heal-after", "0.5", "--interval", "0.1")
-    (match,) = await ready_matches(world, 1)
+    (match,) = await ready_matches(rig, 1)
     assert match.metadata.name == name
     assert sorted(match.spec.identities) == ["alice", "bob"]
-    assert (await world.user("alice")).queued_at_ms == places[0]
+    assert (await rig.user("alice")).queued_at_ms == places[0]
     await told(second, "1 finished for others")
     assert second.end() == 0
-    assert len(await world.kube.list("Match")) == 1
+    assert len(await rig.kube.list("Match")) == 1
 
 
-async def test_who_just_met_are_not_paired_again_while_others_wait(world: World, start: Callable[..., Process]) -> None:
+async def test_who_just_met_are_not_paired_again_while_others_wait(rig: Rig, start: Callable[..., Process]) -> None:
     matchmaker = start("--interval", "0.1")
-    await world.enqueue("alice", "bob")
-    (first,) = await ready_matches(world, 1)
-    await world.enqueue("carol")
-    await world.kube.patch("Match", first.metadata.name, manifests.termination("Skip", "alice"))
+    await rig.enqueue("alice", "bob")
+    (first,) = await ready_matches(rig, 1)
+    await rig.enqueue("carol")
+    await rig.kube.patch("Match", first.metadata.name, manifests.termination("Skip", "alice"))
 
-    taken = await meets(world, "carol")
-    await world.enqueue("dave")
-    assert await meets(world, "dave") == {"dave", "alice", "bob"} - taken
-    assert len(await pairs(world)) == 3, "alice and bob met twice"
+    taken = await meets(rig, "carol")
+    await rig.enqueue("dave")
+    assert await meets(rig, "dave") == {"dave", "alice", "bob"} - taken
+    assert len(await pairs(rig)) == 3, "alice and bob met twice"
     await told(matchmaker, f"{first.metadata.name} Skipped: alice skipped")
     assert matchmaker.end() == 0
     assert "'Skipped': 1" in matchmaker.log
 
 
-async def test_a_dry_run_changes_nothing_and_once_is_one_tick(world: World, start: Callable[..., Process]) -> None:
-    places = await world.enqueue("alice", "bob")
+async def test_a_dry_run_changes_nothing_and_once_is_one_tick(rig: Rig, start: Callable[..., Process]) -> None:
+    places = await rig.enqueue("alice", "bob")
     dry = start("--dry-run")
     assert dry.wait() == 0, dry.log
     name = match_name(list(zip(("alice", "bob"), places, strict=True)))
     assert dry.log.split() == [name, "alice", "bob"]
-    assert list(await world.queue()) == ["alice", "bob"]
-    assert await world.kube.list("Match") == []
+    assert list(await rig.queue()) == ["alice", "bob"]
+    assert await rig.kube.list("Match") == []
 
     once = start("--once", "--tokens", "Both")
     assert once.wait() == 0, once.log
-    (match,) = await ready_matches(world, 1)
+    (match,) = await ready_matches(rig, 1)
     assert match.metadata.name == name
-    assert set(await world.tokens(match)) == {"alice", "bob"}
+    assert set(await rig.tokens(match)) == {"alice", "bob"}
 
 
-async def test_the_manifest_grants_what_is_needed_and_no_more(world: World, kubeconfig: Path) -> None:
-    account = f"--as=system:serviceaccount:{world.kube.namespace}:matchmaker"
+async def test_the_manifest_grants_what_is_needed_and_no_more(rig: Rig, kubeconfig: Path) -> None:
+    account = f"--as=system:serviceaccount:{rig.kube.namespace}:matchmaker"
     for verb in ("create", "get", "list", "watch"):
-        assert await world.kube.ask("auth", "can-i", verb, "matches.roomkeeper.dev", account) == "yes\n"
+        assert await rig.kube.ask("auth", "can-i", verb, "matches.roomkeeper.dev", account) == "yes\n"
     for verb, what in (
         ("delete", "matches.roomkeeper.dev"),
         ("patch", "matches.roomkeeper.dev"),
@@ -248,4 +248,4 @@ async def test_the_manifest_grants_what_is_needed_and_no_more(world: World, kube
         ("get", "secrets"),
         ("list", "pods"),
     ):
-        assert await world.kube.ask("auth", "can-i", verb, what, account, status=1) == "no\n"
+        assert await rig.kube.ask("auth", "can-i", verb, what, account, status=1) == "no\n"

@@ -10,9 +10,10 @@ import pytest
 
 from controller.api.names import API_VERSION, FINALIZER
 from controller.loop.replay import replay
+from sandbox.administrator import Refused
 from sandbox.endpoints import Endpoints
 from tests.loop.bells import BELL, CRD, WITH_BELLS
-from tests.support.kube import Kube, Refused
+from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.waiting import eventually
 
@@ -27,18 +28,18 @@ def where(bare: Endpoints) -> Endpoints:
 @pytest.fixture
 async def bells(kube: Kube) -> AsyncIterator[str]:
     """The API server serves Bells; the path of those in the test's namespace."""
-    await kube.call("POST", _CRDS, json=CRD)
+    await kube.admin.call("POST", _CRDS, CRD)
     path = f"/apis/{API_VERSION}/namespaces/{kube.namespace}/{BELL.plural}"
 
     async def served() -> None:
         try:
-            await kube.call("GET", path)
+            await kube.admin.call("GET", path)
         except Refused as refused:
             raise AssertionError(str(refused)) from None
 
     await eventually(served)
     yield path
-    await kube.call("DELETE", f"{_CRDS}/{BELL.crd}")
+    await kube.admin.call("DELETE", f"{_CRDS}/{BELL.crd}")
 
 
 def bell(name: str, rings: int) -> dict[str, Any]:
@@ -50,28 +51,27 @@ async def test_a_third_kind_is_listed_watched_reconciled_recorded_and_replayed(
     kube: Kube, bells: str, operators: Operators, where: Endpoints, tmp_path: Path
 ) -> None:
     async def rang(name: str, times: int) -> None:
-        found = await kube.call("GET", f"{bells}/{name}")
+        found = await kube.admin.call("GET", f"{bells}/{name}")
         assert found.get("status") == {"rung": times}
         assert found["metadata"]["finalizers"] == [FINALIZER]
 
     async def gone(name: str) -> None:
-        names = [item["metadata"]["name"] for item in (await kube.call("GET", bells))["items"]]
+        names = [item["metadata"]["name"] for item in (await kube.admin.call("GET", bells))["items"]]
         assert name not in names
 
     records = tmp_path / "record"
-    await kube.call("POST", bells, json=bell("listed", 3))
+    await kube.admin.call("POST", bells, bell("listed", 3))
     operator = operators.make(program="tests.loop.bells", record_dir=str(records))
     # The ServiceAccount of the operator has no rights on Bells.
     operator.environment["KUBECONFIG"] = str(where.kubeconfig)
     await operator.start()
     await eventually(lambda: rang("listed", 3))
 
-    await kube.call("POST", bells, json=bell("watched", 1))
+    await kube.admin.call("POST", bells, bell("watched", 1))
     await eventually(lambda: rang("watched", 1))
-    headers = {"Content-Type": "application/merge-patch+json"}
-    await kube.call("PATCH", f"{bells}/watched", json={"spec": {"rings": 2}}, headers=headers)
+    await kube.admin.call("PATCH", f"{bells}/watched", {"spec": {"rings": 2}})
     await eventually(lambda: rang("watched", 2))
-    await kube.call("DELETE", f"{bells}/watched")
+    await kube.admin.call("DELETE", f"{bells}/watched")
     await eventually(lambda: gone("watched"))
 
     metrics = await operator.metrics()
@@ -83,5 +83,5 @@ async def test_a_third_kind_is_listed_watched_reconciled_recorded_and_replayed(
     assert len(decisions) >= 4
     assert all(replayed.is_same for replayed in decisions)
 
-    await kube.call("DELETE", f"{bells}/listed")
+    await kube.admin.call("DELETE", f"{bells}/listed")
     await eventually(lambda: gone("listed"))

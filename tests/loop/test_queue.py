@@ -84,7 +84,7 @@ def test_a_trigger_that_says_nothing_needs_a_read() -> None:
     assert queue.pop() == A
 
 
-def test_whoever_needs_a_read_is_not_covered_for_another_who_does_not() -> None:
+def test_a_wake_that_needs_a_read_is_not_covered_by_one_that_does_not() -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()

@@ -40,7 +40,7 @@ CLAIM = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim)
 CREATE = only(plan_match(b.a_match(), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom)
 
 
-class Bench:
+class Rig:
     """A reconciler whose planner says what a test wants, one plan after another; the last is repeated."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *plans: Plan, match: Match | None = None) -> None:
@@ -116,73 +116,73 @@ class Bench:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
-    return lambda *plans, **options: Bench(monkeypatch, *plans, **options)
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
+    return lambda *plans, **options: Rig(monkeypatch, *plans, **options)
 
 
 REST = Plan(deadline=b.at(26), waits_for="people")
-Make = Callable[..., Bench]
+Make = Callable[..., Rig]
 
 
 async def test_an_object_that_is_gone_is_nothing_to_do(make: Make) -> None:
-    bench = make(REST)
-    bench.match = cast("Match", None)
-    assert await bench.run() == Result()
+    rig = make(REST)
+    rig.match = cast("Match", None)
+    assert await rig.run() == Result()
 
 
 async def test_at_rest_nothing_is_written_and_the_deadline_is_kept(make: Make) -> None:
-    bench = make(REST)
-    assert await bench.run() == Result(b.at(26))
-    assert (bench.done, bench.writes, bench.asked) == ([], [], [True])
+    rig = make(REST)
+    assert await rig.run() == Result(b.at(26))
+    assert (rig.done, rig.writes, rig.asked) == ([], [], [True])
 
 
 async def test_the_planner_is_asked_again_after_each_round_and_the_status_written_once(make: Make) -> None:
-    bench = make(Plan((CLAIM,)), Plan((CREATE,)), REST)
-    bench.phase = MatchPhase.ACTIVE
-    assert await bench.run() == Result(b.at(26))
-    assert bench.done == ["Claim", "CreateRoom"]
-    assert bench.writes == [{"phase": "Active", "quiet": True}]
+    rig = make(Plan((CLAIM,)), Plan((CREATE,)), REST)
+    rig.phase = MatchPhase.ACTIVE
+    assert await rig.run() == Result(b.at(26))
+    assert rig.done == ["Claim", "CreateRoom"]
+    assert rig.writes == [{"phase": "Active", "quiet": True}]
 
 
 async def test_what_an_answer_told_is_not_read_again(make: Make) -> None:
-    bench = make(Plan((CLAIM,)), REST)
-    bench.effects = [Effect(ledger=b.ledger("Creating"))]
-    await bench.run()
-    first, second = bench.learned
+    rig = make(Plan((CLAIM,)), REST)
+    rig.effects = [Effect(ledger=b.ledger("Creating"))]
+    await rig.run()
+    first, second = rig.learned
     assert first == Learned()
     assert second.ledger == Present(b.ledger("Creating"), b.at(5))
-    assert bench.asked == [True, False]
+    assert rig.asked == [True, False]
 
 
 async def test_a_wake_up_is_covered_only_by_a_round_that_really_reads(make: Make) -> None:
-    bench = make(Plan((CREATE,)), Plan((CREATE,)), REST)
-    bench.effects = [None, READ_AGAIN]
-    await bench.run()
-    assert bench.asked == [True, False, True]
+    rig = make(Plan((CREATE,)), Plan((CREATE,)), REST)
+    rig.effects = [None, READ_AGAIN]
+    await rig.run()
+    assert rig.asked == [True, False, True]
 
 
 async def test_a_refusal_is_shown_to_the_planner_in_the_same_reconcile(make: Make) -> None:
     busy = Refusal("UserBusy", "bob", "calls/other")
-    bench = make(Plan((CLAIM,)), REST)
-    bench.effects = [Effect(refusal=busy, must_read=True)]
-    await bench.run()
-    assert [learned.refusal for learned in bench.learned] == [None, busy]
+    rig = make(Plan((CLAIM,)), REST)
+    rig.effects = [Effect(refusal=busy, must_read=True)]
+    await rig.run()
+    assert [learned.refusal for learned in rig.learned] == [None, busy]
 
 
 async def test_after_an_error_it_is_looked_at_once_more_and_said_in_the_status(make: Make) -> None:
-    bench = make(Plan((CLAIM,)), Plan((CREATE,), b.at(26)))
-    bench.error = AWAY
-    result = await bench.run()
-    assert (result.error, result.deadline, bench.done) == (AWAY, b.at(26), ["Claim"])
-    assert bench.writes[0]["lastError"]["message"] == "Redis: no answer"
+    rig = make(Plan((CLAIM,)), Plan((CREATE,), b.at(26)))
+    rig.error = AWAY
+    result = await rig.run()
+    assert (result.error, result.deadline, rig.done) == (AWAY, b.at(26), ["Claim"])
+    assert rig.writes[0]["lastError"]["message"] == "Redis: no answer"
 
 
 async def test_a_conflict_is_nobodys_error(make: Make) -> None:
-    bench = make(Plan((CLAIM,)), REST)
-    bench.error = Conflict(Backend.KUBERNETES, "patch", "moved on")
-    result = await bench.run()
-    assert result.error is bench.error
-    assert bench.writes == []
+    rig = make(Plan((CLAIM,)), REST)
+    rig.error = Conflict(Backend.KUBERNETES, "patch", "moved on")
+    result = await rig.run()
+    assert result.error is rig.error
+    assert rig.writes == []
 
 
 async def test_steps_that_undo_each_other_are_found_out(make: Make) -> None:
@@ -191,42 +191,42 @@ async def test_steps_that_undo_each_other_are_found_out(make: Make) -> None:
 
 
 async def test_a_frozen_object_gets_no_status(make: Make) -> None:
-    bench = make(Plan(frozen=True, waits_for="the annotation"))
-    bench.phase = MatchPhase.ACTIVE
-    assert await bench.run() == Result()
-    assert bench.writes == []
+    rig = make(Plan(frozen=True, waits_for="the annotation"))
+    rig.phase = MatchPhase.ACTIVE
+    assert await rig.run() == Result()
+    assert rig.writes == []
 
 
 async def test_what_could_not_be_read_brings_the_key_back(make: Make) -> None:
-    bench = make(Plan(waits_for="no answer", blocked_by=Backend.REDIS))
-    result = await bench.run()
+    rig = make(Plan(waits_for="no answer", blocked_by=Backend.REDIS))
+    result = await rig.run()
     assert isinstance(result.error, BackendUnavailable)
     assert result.error.sentence == "Redis: no answer"
-    assert "lastError" in bench.writes[0]
+    assert "lastError" in rig.writes[0]
 
 
 async def test_a_status_that_cannot_be_written_is_the_error_of_the_reconcile(make: Make) -> None:
-    bench = make(REST)
-    bench.phase = MatchPhase.ACTIVE
-    bench.write_error = Conflict(Backend.KUBERNETES, "patch", "moved on")
-    assert await bench.run() == Result(b.at(26), cast("Any", bench.write_error))
+    rig = make(REST)
+    rig.phase = MatchPhase.ACTIVE
+    rig.write_error = Conflict(Backend.KUBERNETES, "patch", "moved on")
+    assert await rig.run() == Result(b.at(26), cast("Any", rig.write_error))
 
 
 @pytest.mark.parametrize("where", ["actions", "status"])
 async def test_without_the_lease_nothing_is_written(make: Make, where: str) -> None:
-    bench = make(Plan((CLAIM,)) if where == "actions" else REST)
-    bench.phase = MatchPhase.ACTIVE
-    bench.is_leader = False
-    bench.error = LeadershipLost("somebody else") if where == "actions" else None
+    rig = make(Plan((CLAIM,)) if where == "actions" else REST)
+    rig.phase = MatchPhase.ACTIVE
+    rig.is_leader = False
+    rig.error = LeadershipLost("somebody else") if where == "actions" else None
     with pytest.raises(LeadershipLost):
-        await bench.run()
-    assert bench.writes == []
+        await rig.run()
+    assert rig.writes == []
 
 
 async def test_after_a_write_the_planner_says_at_once_what_follows_from_it(make: Make) -> None:
-    bench = make(Plan(waits_for="LiveKit"), REST)
-    bench.phase = MatchPhase.ACTIVE
-    assert await bench.run() == Result(b.at(26))
+    rig = make(Plan(waits_for="LiveKit"), REST)
+    rig.phase = MatchPhase.ACTIVE
+    assert await rig.run() == Result(b.at(26))
     more = make(Plan(), Plan((CREATE,)))
     more.phase = MatchPhase.ACTIVE
     assert await more.run() == Result(b.at(5))
@@ -234,55 +234,55 @@ async def test_after_a_write_the_planner_says_at_once_what_follows_from_it(make:
 
 
 async def test_a_phase_that_will_soon_be_left_is_held_back_for_a_moment(make: Make) -> None:
-    bench = make(REST, match=b.a_match())
-    bench.phase = MatchPhase.CREATING
+    rig = make(REST, match=b.a_match())
+    rig.phase = MatchPhase.CREATING
     due = b.at(5) + timedelta(milliseconds=200)
-    assert await bench.run() == Result(due)
-    bench.seconds += 0.1
-    assert await bench.run() == Result(due)
-    assert bench.writes == []
-    bench.seconds += 0.1
-    assert await bench.run() == Result(b.at(26))
-    assert [patch["phase"] for patch in bench.writes] == ["Creating"]
+    assert await rig.run() == Result(due)
+    rig.seconds += 0.1
+    assert await rig.run() == Result(due)
+    assert rig.writes == []
+    rig.seconds += 0.1
+    assert await rig.run() == Result(b.at(26))
+    assert [patch["phase"] for patch in rig.writes] == ["Creating"]
 
 
 async def test_a_phase_that_stays_is_not_held_back(make: Make) -> None:
-    bench = make(REST, match=b.a_match())
-    bench.phase = MatchPhase.CREATING
-    await bench.run()
-    bench.phase = MatchPhase.CONNECTING
-    assert await bench.run() == Result(b.at(26))
-    assert [patch["phase"] for patch in bench.writes] == ["Connecting"]
+    rig = make(REST, match=b.a_match())
+    rig.phase = MatchPhase.CREATING
+    await rig.run()
+    rig.phase = MatchPhase.CONNECTING
+    assert await rig.run() == Result(b.at(26))
+    assert [patch["phase"] for patch in rig.writes] == ["Connecting"]
 
 
 async def test_an_error_is_told_at_once_also_in_a_passing_phase(make: Make) -> None:
-    bench = make(Plan((CLAIM,)), REST, match=b.a_match())
-    bench.phase, bench.error = MatchPhase.CREATING, AWAY
-    await bench.run()
-    assert len(bench.writes) == 1
+    rig = make(Plan((CLAIM,)), REST, match=b.a_match())
+    rig.phase, rig.error = MatchPhase.CREATING, AWAY
+    await rig.run()
+    assert len(rig.writes) == 1
 
 
 async def test_what_is_deleted_and_free_gets_no_status_any_more(make: Make) -> None:
-    bench = make(REST, match=b.connecting(deleted=True, finalizers=()))
-    bench.phase = MatchPhase.ENDED
-    await bench.run()
-    assert bench.writes == []
+    rig = make(REST, match=b.connecting(deleted=True, finalizers=()))
+    rig.phase = MatchPhase.ENDED
+    await rig.run()
+    assert rig.writes == []
 
 
 async def test_what_is_deleted_and_still_held_gets_its_status(make: Make) -> None:
-    bench = make(REST, match=b.connecting(deleted=True))
-    bench.phase = MatchPhase.ENDED
-    await bench.run()
-    assert len(bench.writes) == 1
+    rig = make(REST, match=b.connecting(deleted=True))
+    rig.phase = MatchPhase.ENDED
+    await rig.run()
+    assert len(rig.writes) == 1
 
 
 async def test_only_actions_that_succeeded_are_announced(make: Make) -> None:
-    bench = make(Plan((CREATE,)), REST, match=b.a_match())
-    await bench.run()
-    assert bench.acted == [(CREATE,)]
-    bench.error, bench.plans = AWAY, [Plan((CREATE,)), REST]
-    await bench.run()
-    assert bench.acted[1:] == [()]
+    rig = make(Plan((CREATE,)), REST, match=b.a_match())
+    await rig.run()
+    assert rig.acted == [(CREATE,)]
+    rig.error, rig.plans = AWAY, [Plan((CREATE,)), REST]
+    await rig.run()
+    assert rig.acted[1:] == [()]
 
 
 def test_what_a_round_has_seen_is_where_the_next_one_starts() -> None:
@@ -295,12 +295,12 @@ def test_what_a_round_has_seen_is_where_the_next_one_starts() -> None:
 
 
 async def test_forgetting_an_object_forgets_what_was_held_back(make: Make) -> None:
-    bench = make(REST, match=b.a_match())
-    bench.phase = MatchPhase.CREATING
-    await bench.run()
-    bench.reconciler.forget(bench.match)
-    bench.seconds += 0.15
-    assert await bench.run() == Result(b.at(5.15) + timedelta(milliseconds=200))
+    rig = make(REST, match=b.a_match())
+    rig.phase = MatchPhase.CREATING
+    await rig.run()
+    rig.reconciler.forget(rig.match)
+    rig.seconds += 0.15
+    assert await rig.run() == Result(b.at(5.15) + timedelta(milliseconds=200))
 
 
 @pytest.mark.parametrize(

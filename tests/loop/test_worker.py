@@ -27,7 +27,7 @@ MOVED_ON = Conflict(Backend.KUBERNETES, "patch", "moved on")
 Answer = Result | BaseException | Callable[[], Coroutine[Any, Any, Result]]
 
 
-class Bench:
+class Rig:
     """A worker whose reconciles answer as a test wants: the last answer of a key is repeated for ever."""
 
     def __init__(self, time: VirtualTime, *, concurrency: int = 4, timeout_seconds: float = 30.0) -> None:
@@ -74,39 +74,39 @@ def takes(seconds: float, result: Result | None = None) -> Callable[[], Coroutin
     return answer
 
 
-def in_virtual_time(scenario: Callable[[Bench], Coroutine[Any, Any, None]], **options: Any) -> Bench:
-    """Run a scenario; the bench that is left."""
+def in_virtual_time(scenario: Callable[[Rig], Coroutine[Any, Any, None]], **options: Any) -> Rig:
+    """Run a scenario; the rig that is left."""
 
-    async def main(time: VirtualTime) -> Bench:
-        bench = Bench(time, **options)
-        await scenario(bench)
-        return bench
+    async def main(time: VirtualTime) -> Rig:
+        rig = Rig(time, **options)
+        await scenario(rig)
+        return rig
 
     return run(main)
 
 
 def test_triggers_of_a_key_that_waits_run_it_once() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[B] = [takes(1)]
-        bench.queue.enqueue(B, Wake.SIGNAL)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[B] = [takes(1)]
+        rig.queue.enqueue(B, Wake.SIGNAL)
         for _ in range(5):
-            bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(10)
+            rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
 
-    bench = in_virtual_time(scenario, concurrency=1)
-    assert bench.runs == {B: [0.0], A: [1.0]}
-    assert bench.worker.is_idle()
+    rig = in_virtual_time(scenario, concurrency=1)
+    assert rig.runs == {B: [0.0], A: [1.0]}
+    assert rig.worker.is_idle()
 
 
 def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [takes(2.0), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(1)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [takes(2.0), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
         for _ in range(5):
-            bench.queue.enqueue(A, Wake.SIGNAL)
-        assert not bench.worker.is_idle()
-        await bench.after(10)
+            rig.queue.enqueue(A, Wake.SIGNAL)
+        assert not rig.worker.is_idle()
+        await rig.after(10)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 2.0]}
 
@@ -121,18 +121,18 @@ def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() 
     ],
 )
 def test_what_woke_a_key_before_it_looked_needs_no_other_run(wake: Wake, reads: bool, runs: list[float]) -> None:
-    async def scenario(bench: Bench) -> None:
+    async def scenario(rig: Rig) -> None:
         async def looks_late() -> Result:
             await asyncio.sleep(1)
-            bench.queue.observing(A, reads=reads)
+            rig.queue.observing(A, reads=reads)
             await asyncio.sleep(1)
             return Result()
 
-        bench.answers[A] = [looks_late, Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(0.5)
-        bench.queue.enqueue(A, wake)
-        await bench.after(10)
+        rig.answers[A] = [looks_late, Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(0.5)
+        rig.queue.enqueue(A, wake)
+        await rig.after(10)
 
     assert in_virtual_time(scenario).runs == {A: runs}
 
@@ -140,70 +140,70 @@ def test_what_woke_a_key_before_it_looked_needs_no_other_run(wake: Wake, reads: 
 def test_no_more_than_concurrency_run_at_once_and_the_rest_waits_its_turn() -> None:
     keys = [Key(names.MATCH, "calls", str(number)) for number in range(6)]
 
-    async def scenario(bench: Bench) -> None:
+    async def scenario(rig: Rig) -> None:
         for each in keys:
-            bench.answers[each] = [takes(1.0)]
-            bench.queue.enqueue(each, Wake.SIGNAL)
-        await bench.after(10)
+            rig.answers[each] = [takes(1.0)]
+            rig.queue.enqueue(each, Wake.SIGNAL)
+        await rig.after(10)
 
-    bench = in_virtual_time(scenario, concurrency=2)
-    assert [bench.runs[each] for each in keys] == [[0.0], [0.0], [1.0], [1.0], [2.0], [2.0]]
+    rig = in_virtual_time(scenario, concurrency=2)
+    assert [rig.runs[each] for each in keys] == [[0.0], [0.0], [1.0], [1.0], [2.0], [2.0]]
 
 
 def test_a_room_that_was_lost_is_taken_before_all_that_waits() -> None:
     room = Key(names.ROOM, "calls", "rk-1")
 
-    async def scenario(bench: Bench) -> None:
+    async def scenario(rig: Rig) -> None:
         for number in range(20):
             key = Key(names.MATCH, "calls", str(number))
-            bench.answers[key] = [takes(1)]
-            bench.queue.enqueue(key, Wake.LIVEKIT)
-        bench.queue.enqueue(room, Wake.LOST)
-        await bench.after(30)
+            rig.answers[key] = [takes(1)]
+            rig.queue.enqueue(key, Wake.LIVEKIT)
+        rig.queue.enqueue(room, Wake.LOST)
+        await rig.after(30)
 
-    bench = in_virtual_time(scenario, concurrency=4)
-    assert bench.runs[room] == [1.0]
+    rig = in_virtual_time(scenario, concurrency=4)
+    assert rig.runs[room] == [1.0]
 
 
 def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [bench.deadline(7), Result()]
-        bench.answers[B] = [bench.deadline(3), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        bench.queue.enqueue(B, Wake.SIGNAL)
-        await bench.after(20)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [rig.deadline(7), Result()]
+        rig.answers[B] = [rig.deadline(3), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        rig.queue.enqueue(B, Wake.SIGNAL)
+        await rig.after(20)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
 
 
 def test_the_latest_reconcile_sets_the_deadline_anew() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [bench.deadline(5), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(1)
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(20)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [rig.deadline(5), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(20)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 1.0]}
 
 
 def test_a_deadline_that_has_passed_runs_at_once() -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.after(5)
-        bench.answers[A] = [bench.deadline(1), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(0.01)
+    async def scenario(rig: Rig) -> None:
+        await rig.after(5)
+        rig.answers[A] = [rig.deadline(1), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(0.01)
 
     assert in_virtual_time(scenario).runs == {A: [5.0, 5.0]}
 
 
 @pytest.mark.parametrize("answer", [Result(error=AWAY), ValueError("a bug")], ids=["error", "bug"])
 def test_failures_are_repeated_less_and_less_often(answer: Result | ValueError) -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [answer]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(60)
-        assert bench.worker.failures(A) == len(bench.runs[A])
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [answer]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(60)
+        assert rig.worker.failures(A) == len(rig.runs[A])
 
     runs = in_virtual_time(scenario).runs[A]
     pauses = [later - earlier for earlier, later in itertools.pairwise(runs)]
@@ -214,30 +214,30 @@ def test_failures_are_repeated_less_and_less_often(answer: Result | ValueError) 
 
 
 def test_a_success_forgets_the_failures() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [Result(error=AWAY), Result(error=AWAY), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(10)
-        assert bench.worker.failures(A) == 0
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=AWAY), Result(error=AWAY), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
+        assert rig.worker.failures(A) == 0
 
     assert len(in_virtual_time(scenario).runs[A]) == 3
 
 
 def test_a_conflict_is_looked_at_again_almost_at_once() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [Result(error=MOVED_ON), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(10)
-        assert bench.worker.failures(A) == 0
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=MOVED_ON), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
+        assert rig.worker.failures(A) == 0
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 0.02]}
 
 
 def test_a_conflict_that_does_not_pass_is_repeated_less_and_less_often() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [Result(error=MOVED_ON)]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(60)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=MOVED_ON)]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(60)
 
     runs = in_virtual_time(scenario).runs[A]
     assert runs[:4] == [0.0, 0.02, 0.04, 0.06]
@@ -246,20 +246,20 @@ def test_a_conflict_that_does_not_pass_is_repeated_less_and_less_often() -> None
 
 
 def test_a_refusal_that_is_no_conflict_is_repeated_after_a_backoff() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [Result(error=NotFound(Backend.KUBERNETES, "get", "no such thing")), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(10)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=NotFound(Backend.KUBERNETES, "get", "no such thing")), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
 
     runs = in_virtual_time(scenario).runs[A]
     assert 0.05 <= runs[1] <= 0.1
 
 
 def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [takes(1000), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(10)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [takes(1000), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
 
     runs = in_virtual_time(scenario, timeout_seconds=5.0).runs[A]
     assert runs[0] == 0.0
@@ -267,11 +267,11 @@ def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
 
 
 def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [LeadershipLost("too little of it is left"), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(60)
-        assert bench.worker.failures(A) == 0
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [LeadershipLost("too little of it is left"), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(60)
+        assert rig.worker.failures(A) == 0
 
     assert len(in_virtual_time(scenario).runs[A]) == 2
 
@@ -279,25 +279,25 @@ def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
 def test_one_poisoned_key_delays_no_other() -> None:
     others = [Key(names.MATCH, "calls", str(number)) for number in range(20)]
 
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [RuntimeError("poison")]
-        bench.answers[B] = [takes(1000)]
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [RuntimeError("poison")]
+        rig.answers[B] = [takes(1000)]
         for each in (A, B, *others):
-            bench.queue.enqueue(each, Wake.SIGNAL)
-        await bench.after(1)
+            rig.queue.enqueue(each, Wake.SIGNAL)
+        await rig.after(1)
 
-    bench = in_virtual_time(scenario, concurrency=4)
-    assert all(bench.runs[each] == [0.0] for each in others)
-    assert "reconcile failed unexpectedly" in [entry["event"] for entry in bench.time.logs]
+    rig = in_virtual_time(scenario, concurrency=4)
+    assert all(rig.runs[each] == [0.0] for each in others)
+    assert "reconcile failed unexpectedly" in [entry["event"] for entry in rig.time.logs]
 
 
 def test_before_start_and_after_stop_nothing_is_taken() -> None:
     async def main(time: VirtualTime) -> list[float]:
-        bench = Bench(time)
-        await bench.worker.stop(grace_seconds=0)
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(5)
-        return bench.runs[A]
+        rig = Rig(time)
+        await rig.worker.stop(grace_seconds=0)
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(5)
+        return rig.runs[A]
 
     assert run(main) == []
 
@@ -310,56 +310,56 @@ def test_stop_lets_those_in_hand_finish_and_forgets_the_rest() -> None:
         finished.append(A)
         return Result()
 
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [slow]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        bench.queue.enqueue(B, Wake.SIGNAL)
-        await bench.after(1)
-        await bench.worker.stop(grace_seconds=30)
-        assert bench.time.seconds == pytest.approx(2)
-        await bench.after(60)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [slow]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        rig.queue.enqueue(B, Wake.SIGNAL)
+        await rig.after(1)
+        await rig.worker.stop(grace_seconds=30)
+        assert rig.time.seconds == pytest.approx(2)
+        await rig.after(60)
 
-    bench = in_virtual_time(scenario, concurrency=1)
-    assert (finished, bench.runs[B]) == ([A], [])
-    assert bench.worker.is_idle()
+    rig = in_virtual_time(scenario, concurrency=1)
+    assert (finished, rig.runs[B]) == ([A], [])
+    assert rig.worker.is_idle()
 
 
 def test_stop_cancels_what_does_not_finish_in_time() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [takes(1000)]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(1)
-        await bench.worker.stop(grace_seconds=3)
-        assert bench.time.seconds == pytest.approx(4)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [takes(1000)]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        await rig.worker.stop(grace_seconds=3)
+        assert rig.time.seconds == pytest.approx(4)
 
-    bench = in_virtual_time(scenario)
-    assert bench.worker.is_idle()
-    assert bench.in_hand[A] == 0
+    rig = in_virtual_time(scenario)
+    assert rig.worker.is_idle()
+    assert rig.in_hand[A] == 0
 
 
 def test_stop_forgets_deadlines_and_a_new_start_begins_afresh() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [bench.deadline(5), Result()]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(1)
-        await bench.worker.stop(grace_seconds=0)
-        await bench.after(10)
-        assert bench.runs[A] == [0.0]
-        bench.worker.start()
-        bench.queue.enqueue(A, Wake.START)
-        await bench.after(1)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [rig.deadline(5), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        await rig.worker.stop(grace_seconds=0)
+        await rig.after(10)
+        assert rig.runs[A] == [0.0]
+        rig.worker.start()
+        rig.queue.enqueue(A, Wake.START)
+        await rig.after(1)
 
     assert in_virtual_time(scenario).runs == {A: [0.0, 11.0]}
 
 
 def test_a_reconcile_that_ends_after_stop_sets_no_deadline() -> None:
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [takes(2, bench.deadline(5))]
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(1)
-        await bench.worker.stop(grace_seconds=30)
-        bench.worker.start()
-        await bench.after(60)
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [takes(2, rig.deadline(5))]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        await rig.worker.stop(grace_seconds=30)
+        rig.worker.start()
+        await rig.after(60)
 
     assert in_virtual_time(scenario).runs == {A: [0.0]}
 
@@ -379,20 +379,20 @@ def test_every_outcome_is_counted_by_its_name(outcome: str, answer: Answer) -> N
     def count() -> float:
         return REGISTRY.get_sample_value("roomkeeper_reconciles_total", {"kind": "Match", "result": outcome}) or 0.0
 
-    async def scenario(bench: Bench) -> None:
-        bench.answers[A] = [answer, Result()]
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [answer, Result()]
         before = count()
-        bench.queue.enqueue(A, Wake.SIGNAL)
-        await bench.after(40)
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(40)
         assert count() - before == 1.0
 
-    bench = in_virtual_time(scenario)
+    rig = in_virtual_time(scenario)
     told = {
         "timeout": "reconcile took too long",
         "bug": "reconcile failed unexpectedly",
         "not-leader": "reconcile given up",
     }
-    assert outcome not in told or told[outcome] in [entry["event"] for entry in bench.time.logs]
+    assert outcome not in told or told[outcome] in [entry["event"] for entry in rig.time.logs]
 
 
 def test_a_worker_that_was_never_started_takes_nothing() -> None:

@@ -32,7 +32,7 @@ API_AWAY = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
 GONE = NotFound(Backend.KUBERNETES, "get", "no such room")
 
 
-class Bench:
+class Rig:
     """Backends in memory: what they answer, and a list of what was read."""
 
     def __init__(self) -> None:
@@ -88,8 +88,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def rig() -> Rig:
+    return Rig()
 
 
 # The ledger
@@ -103,16 +103,16 @@ def bench() -> Bench:
         (AWAY, Unknown(b.at(9), "Redis: no answer")),
     ],
 )
-async def test_the_ledger_is_there_not_there_or_unknown(bench: Bench, answer: Any, expected: Any) -> None:
-    bench.answers["ledger"] = answer
-    assert (await bench.match(b.connecting())).ledger == expected
+async def test_the_ledger_is_there_not_there_or_unknown(rig: Rig, answer: Any, expected: Any) -> None:
+    rig.answers["ledger"] = answer
+    assert (await rig.match(b.connecting())).ledger == expected
 
 
-async def test_what_was_learned_is_not_read_again_and_as_old_as_it_is(bench: Bench) -> None:
+async def test_what_was_learned_is_not_read_again_and_as_old_as_it_is(rig: Rig) -> None:
     learned = Learned(ledger=Present(b.ledger("Active"), b.at(3)), refusal=Refusal("UserBusy", "bob"))
-    bench.rooms.offer(b.a_room().manifest())
-    seen = await bench.match(b.connecting(), learned)
-    assert (seen.ledger, seen.refusal, bench.reads) == (learned.ledger, learned.refusal, [])
+    rig.rooms.offer(b.a_room().manifest())
+    seen = await rig.match(b.connecting(), learned)
+    assert (seen.ledger, seen.refusal, rig.reads) == (learned.ledger, learned.refusal, [])
 
 
 @pytest.mark.parametrize(
@@ -127,24 +127,24 @@ async def test_what_was_learned_is_not_read_again_and_as_old_as_it_is(bench: Ben
     ],
 )
 async def test_a_match_that_is_new_needs_no_reading(
-    bench: Bench, case: str, match: Match, seconds: float, must_read: bool, reads: list[str]
+    rig: Rig, case: str, match: Match, seconds: float, must_read: bool, reads: list[str]
 ) -> None:
-    bench.seconds = seconds
-    seen = await bench.match(match, Learned(must_read=must_read))
-    assert (seen.ledger, bench.reads) == (Absent(b.at(seconds)), reads), case
+    rig.seconds = seconds
+    seen = await rig.match(match, Learned(must_read=must_read))
+    assert (seen.ledger, rig.reads) == (Absent(b.at(seconds)), reads), case
 
 
 # The Room
 
 
-async def test_a_room_in_the_cache_is_there_under_its_name_on_livekit(bench: Bench) -> None:
-    bench.rooms.offer(b.a_room().manifest())
-    bench.view.saw_room(b.a_livekit_room(), b.at(5))
-    seen = await bench.match(b.connecting())
+async def test_a_room_in_the_cache_is_there_under_its_name_on_livekit(rig: Rig) -> None:
+    rig.rooms.offer(b.a_room().manifest())
+    rig.view.saw_room(b.a_livekit_room(), b.at(5))
+    seen = await rig.match(b.connecting())
     assert isinstance(seen.room, Present)
     assert (seen.room.at, seen.livekit_name) == (b.at(9), b.LIVEKIT_NAME)
     assert seen.livekit_room == Present(b.a_livekit_room(), b.at(5))
-    assert "room" not in bench.reads
+    assert "room" not in rig.reads
 
 
 @pytest.mark.parametrize(
@@ -158,38 +158,38 @@ async def test_a_room_in_the_cache_is_there_under_its_name_on_livekit(bench: Ben
     ],
 )
 async def test_an_absence_that_matters_is_confirmed_by_the_server(
-    bench: Bench, case: str, match: Match, ledger: Any, asks: bool
+    rig: Rig, case: str, match: Match, ledger: Any, asks: bool
 ) -> None:
-    bench.answers["ledger"] = ledger
-    seen = await bench.match(match)
-    assert (seen.room, "room" in bench.reads) == (Absent(b.at(9)), asks), case
+    rig.answers["ledger"] = ledger
+    seen = await rig.match(match)
+    assert (seen.room, "room" in rig.reads) == (Absent(b.at(9)), asks), case
     assert (seen.livekit_name, seen.livekit_room) == ("", Absent(b.at(9)))
 
 
-async def test_a_room_whose_deletion_was_seen_is_absent_without_asking(bench: Bench) -> None:
+async def test_a_room_whose_deletion_was_seen_is_absent_without_asking(rig: Rig) -> None:
     room = b.a_room()
-    bench.rooms.offer(room.manifest())
-    bench.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
-    seen = await bench.match(b.connecting())
-    assert (seen.room, "room" in bench.reads) == (Absent(b.at(9)), False)
+    rig.rooms.offer(room.manifest())
+    rig.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
+    seen = await rig.match(b.connecting())
+    assert (seen.room, "room" in rig.reads) == (Absent(b.at(9)), False)
 
 
-async def test_a_room_that_the_server_knows_better_is_there(bench: Bench) -> None:
-    bench.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
-    seen = await bench.match(b.connecting())
+async def test_a_room_that_the_server_knows_better_is_there(rig: Rig) -> None:
+    rig.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
+    seen = await rig.match(b.connecting())
     assert isinstance(seen.room, Present)
-    assert bench.rooms.get(b.NAMESPACE, b.ROOM_NAME) is not None
+    assert rig.rooms.get(b.NAMESPACE, b.ROOM_NAME) is not None
 
 
-async def test_a_room_that_the_server_still_shows_and_we_know_to_be_dead_is_absent(bench: Bench) -> None:
-    bench.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
-    bench.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
-    assert (await bench.match(b.connecting())).room == Absent(b.at(9))
+async def test_a_room_that_the_server_still_shows_and_we_know_to_be_dead_is_absent(rig: Rig) -> None:
+    rig.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
+    rig.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
+    assert (await rig.match(b.connecting())).room == Absent(b.at(9))
 
 
-async def test_a_server_that_does_not_answer_leaves_the_room_unknown(bench: Bench) -> None:
-    bench.answers |= {"ledger": b.ledger("Connecting"), "room": API_AWAY}
-    assert (await bench.match(b.connecting())).room == Unknown(b.at(9), "Kubernetes: no answer")
+async def test_a_server_that_does_not_answer_leaves_the_room_unknown(rig: Rig) -> None:
+    rig.answers |= {"ledger": b.ledger("Connecting"), "room": API_AWAY}
+    assert (await rig.match(b.connecting())).room == Unknown(b.at(9), "Kubernetes: no answer")
 
 
 # People
@@ -207,35 +207,35 @@ async def test_a_server_that_does_not_answer_leaves_the_room_unknown(bench: Benc
     ],
 )
 async def test_people_are_asked_for_again_once_a_deadline_has_passed(
-    bench: Bench, case: str, match: Match, now: float, read_at: float | None, asks: bool
+    rig: Rig, case: str, match: Match, now: float, read_at: float | None, asks: bool
 ) -> None:
-    bench.rooms.offer(b.a_room().manifest())
-    bench.answers["people"] = ALICE
+    rig.rooms.offer(b.a_room().manifest())
+    rig.answers["people"] = ALICE
     if read_at is not None:
-        bench.view.saw_people(b.LIVEKIT_NAME, (), b.at(read_at))
-    bench.seconds = now
-    seen = await bench.match(match)
-    assert ("people" in bench.reads) is asks, case
+        rig.view.saw_people(b.LIVEKIT_NAME, (), b.at(read_at))
+    rig.seconds = now
+    seen = await rig.match(match)
+    assert ("people" in rig.reads) is asks, case
     if asks:
-        assert seen.people == Present(ALICE, b.at(now)) == bench.view.people(b.LIVEKIT_NAME, b.at(now))
+        assert seen.people == Present(ALICE, b.at(now)) == rig.view.people(b.LIVEKIT_NAME, b.at(now))
 
 
-async def test_people_who_cannot_be_listed_after_the_deadline_are_unknown(bench: Bench) -> None:
-    bench.rooms.offer(b.a_room().manifest())
-    bench.view.saw_people(b.LIVEKIT_NAME, (), b.at(5))
-    bench.answers["people"] = BackendUnavailable(Backend.LIVEKIT, "ListParticipants", "no answer")
-    bench.seconds = 27
-    assert (await bench.match(b.connecting())).people == Unknown(b.at(27), "LiveKit: no answer")
+async def test_people_who_cannot_be_listed_after_the_deadline_are_unknown(rig: Rig) -> None:
+    rig.rooms.offer(b.a_room().manifest())
+    rig.view.saw_people(b.LIVEKIT_NAME, (), b.at(5))
+    rig.answers["people"] = BackendUnavailable(Backend.LIVEKIT, "ListParticipants", "no answer")
+    rig.seconds = 27
+    assert (await rig.match(b.connecting())).people == Unknown(b.at(27), "LiveKit: no answer")
 
 
 # Tokens
 
 
-async def test_tokens_that_this_process_delivered_are_remembered(bench: Bench) -> None:
-    bench.tokens.delivered(b.MATCH_UID, b.tokens(), b.at(3))
-    assert (await bench.match(b.a_match())).tokens == Present(b.tokens(), b.at(3))
-    bench.tokens.revoked(b.MATCH_UID, b.at(5))
-    assert (await bench.match(b.connecting())).tokens == Absent(b.at(5))
+async def test_tokens_that_this_process_delivered_are_remembered(rig: Rig) -> None:
+    rig.tokens.delivered(b.MATCH_UID, b.tokens(), b.at(3))
+    assert (await rig.match(b.a_match())).tokens == Present(b.tokens(), b.at(3))
+    rig.tokens.revoked(b.MATCH_UID, b.at(5))
+    assert (await rig.match(b.connecting())).tokens == Absent(b.at(5))
 
 
 STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "livekit_name": b.LIVEKIT_NAME}}
@@ -253,28 +253,28 @@ STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "li
     ],
 )  # fmt: skip
 async def test_after_a_restart_tokens_are_known_from_the_status_or_unknown(
-    bench: Bench, case: str, match: Match, ledger: Any, expected: Any
+    rig: Rig, case: str, match: Match, ledger: Any, expected: Any
 ) -> None:
-    bench.answers["ledger"] = ledger
-    found = (await bench.match(match)).tokens
+    rig.answers["ledger"] = ledger
+    found = (await rig.match(match)).tokens
     assert isinstance(found, Unknown) if expected is Unknown else found == expected, case
 
 
-async def test_the_server_is_named_and_so_is_its_trouble(bench: Bench) -> None:
-    bench.view.failed(b.at(8), "LiveKit: no answer")
-    server = (await bench.match(b.connecting())).server
+async def test_the_server_is_named_and_so_is_its_trouble(rig: Rig) -> None:
+    rig.view.failed(b.at(8), "LiveKit: no answer")
+    server = (await rig.match(b.connecting())).server
     assert (server.name, server.url, server.trouble) == ("default", b.URL, "LiveKit: no answer")
     assert server.silent_since == b.at(8)
 
 
-async def test_a_match_that_is_over_and_one_too_many_is_surplus(bench: Bench) -> None:
+async def test_a_match_that_is_over_and_one_too_many_is_surplus(rig: Rig) -> None:
     oldest, newest = (
         b.a_match(status={"phase": "Ended", "ended_at": b.at(second)}, uid=uid, name=uid)
         for uid, second in (("one", 4), ("two", 5))
     )
     for match in (newest, oldest):
-        bench.finished.kept(match)
-    assert [(await bench.match(match)).is_surplus for match in (oldest, newest)] == [True, False]
+        rig.finished.kept(match)
+    assert [(await rig.match(match)).is_surplus for match in (oldest, newest)] == [True, False]
 
 
 # Rooms
@@ -289,9 +289,9 @@ async def test_a_match_that_is_over_and_one_too_many_is_surplus(bench: Bench) ->
         (AWAY, Unknown(b.at(9), "Redis: no answer")),
     ],
 )
-async def test_the_record_is_there_not_there_or_unknown(bench: Bench, answer: Any, expected: Any) -> None:
-    bench.answers["record"] = answer
-    assert (await bench.room(b.an_active_room())).record == expected
+async def test_the_record_is_there_not_there_or_unknown(rig: Rig, answer: Any, expected: Any) -> None:
+    rig.answers["record"] = answer
+    assert (await rig.room(b.an_active_room())).record == expected
 
 
 @pytest.mark.parametrize(
@@ -305,18 +305,18 @@ async def test_the_record_is_there_not_there_or_unknown(bench: Bench, answer: An
     ],
 )
 async def test_a_record_is_read_only_where_it_is_not_known(
-    bench: Bench, case: str, room: Room, learned: Learned, reads: list[str]
+    rig: Rig, case: str, room: Room, learned: Learned, reads: list[str]
 ) -> None:
-    bench.matches.offer(b.a_match().manifest())
-    seen = await bench.room(room, learned)
-    assert bench.reads == reads, case
+    rig.matches.offer(b.a_match().manifest())
+    seen = await rig.room(room, learned)
+    assert rig.reads == reads, case
     assert seen.record == (Present(b.a_record(), b.at(9)) if learned.record else Absent(b.at(9)))
 
 
-async def test_the_owner_of_a_room_is_its_match(bench: Bench) -> None:
-    bench.matches.offer(b.a_match(session_id="s-9").manifest())
-    assert (await bench.room(b.a_room())).owner == OwnerFacts(b.MATCH_UID, b.NAME, b.PEOPLE, "s-9")
-    assert (await bench.room(b.a_room(owned=False))).owner is None
+async def test_the_owner_of_a_room_is_its_match(rig: Rig) -> None:
+    rig.matches.offer(b.a_match(session_id="s-9").manifest())
+    assert (await rig.room(b.a_room())).owner == OwnerFacts(b.MATCH_UID, b.NAME, b.PEOPLE, "s-9")
+    assert (await rig.room(b.a_room(owned=False))).owner is None
 
 
 SUCCESSOR = b.a_match(uid="of the next one").manifest()
@@ -333,33 +333,33 @@ SUCCESSOR = b.a_match(uid="of the next one").manifest()
     ],
 )
 async def test_an_owner_that_is_not_in_the_cache_is_the_root_and_gone_only_if_the_server_says_so(
-    bench: Bench, case: str, cached: Any, answer: Any, is_gone: bool
+    rig: Rig, case: str, cached: Any, answer: Any, is_gone: bool
 ) -> None:
     if cached is not None:
-        bench.matches.offer(cached)
-    bench.answers["match"] = answer
-    owner = (await bench.room(b.a_room(allowed_identities=["p-91", "bob", "carol"]))).owner
+        rig.matches.offer(cached)
+    rig.answers["match"] = answer
+    owner = (await rig.room(b.a_room(allowed_identities=["p-91", "bob", "carol"]))).owner
     assert owner == OwnerFacts(b.MATCH_UID, b.NAME, (), "", is_gone), case
 
 
-async def test_a_record_that_lacks_the_call_is_due_once_its_match_is_known(bench: Bench) -> None:
-    bench.answers["record"] = {"status": "active", "lastUpdated": "1500"}
-    assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
-    bench.matches.offer(b.a_match().manifest())
-    assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 0), b.at(9))
-    bench.answers["record"]["sessionID"] = "s-1"
-    assert (await bench.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
+async def test_a_record_that_lacks_the_call_is_due_once_its_match_is_known(rig: Rig) -> None:
+    rig.answers["record"] = {"status": "active", "lastUpdated": "1500"}
+    assert (await rig.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
+    rig.matches.offer(b.a_match().manifest())
+    assert (await rig.room(b.an_active_room())).record == Present(RecordFacts("active", 0), b.at(9))
+    rig.answers["record"]["sessionID"] = "s-1"
+    assert (await rig.room(b.an_active_room())).record == Present(RecordFacts("active", 1500), b.at(9))
 
 
-async def test_nobody_asks_after_the_match_of_a_room_that_is_being_deleted(bench: Bench) -> None:
-    owner = (await bench.room(b.a_room(deleted=True))).owner
+async def test_the_match_of_a_room_that_is_being_deleted_is_not_read(rig: Rig) -> None:
+    owner = (await rig.room(b.a_room(deleted=True))).owner
     assert owner is not None
-    assert (owner.is_gone, "match" in bench.reads) == (False, False)
+    assert (owner.is_gone, "match" in rig.reads) == (False, False)
 
 
-async def test_a_room_is_gone_for_certain_only_if_two_reads_agree(bench: Bench) -> None:
-    bench.view.snapshot([], b.at(5))
-    assert not (await bench.room(b.an_active_room())).is_certainly_gone
-    bench.view.saw_gone(b.LIVEKIT_NAME, b.at(6))
-    seen = await bench.room(b.an_active_room())
+async def test_a_room_is_gone_for_certain_only_if_two_reads_agree(rig: Rig) -> None:
+    rig.view.snapshot([], b.at(5))
+    assert not (await rig.room(b.an_active_room())).is_certainly_gone
+    rig.view.saw_gone(b.LIVEKIT_NAME, b.at(6))
+    seen = await rig.room(b.an_active_room())
     assert (seen.is_certainly_gone, seen.livekit_room) == (True, Absent(b.at(6)))

@@ -56,7 +56,7 @@ class Pools:
         return tuple(world.keys.namespace for world in self.worlds)
 
 
-class Bench:
+class Rig:
     """What triggers are made of, over these worlds."""
 
     def __init__(self, *worlds: World) -> None:
@@ -119,30 +119,30 @@ async def other(world: World) -> World:
 
 async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(world: World) -> None:
     """Alice's flag is read; before it is noted her call ends, and the flag with it; and the next call takes her."""
-    bench = Bench(world)
+    rig = Rig(world)
     await world.claim("m1", "alice", "bob")
-    bench.a_call(world, "m1", "alice", "bob")
+    rig.a_call(world, "m1", "alice", "bob")
     await world.raw("SET", world.keys.pre_skip("alice"), "1")
 
     async def the_next_call() -> None:
         await world.settle("m1", dict.fromkeys(("alice", "bob"), BACK))
         await world.claim("m2", "alice", "carol")
 
-    bench.pools.before_get = the_next_call
-    await FlagPoller(bench.backends, bench.router)._tick()
+    rig.pools.before_get = the_next_call
+    await FlagPoller(rig.backends, rig.router)._tick()
     assert (await world.ledger("m2")).wish is None
-    assert bench.woken == []
+    assert rig.woken == []
 
 
 async def test_a_flag_that_cannot_be_noted_holds_up_none_that_come_after_it(world: World) -> None:
-    bench = Bench(world)
+    rig = Rig(world)
     await world.claim("m1", "alice", "bob")
-    bench.a_call(world, "m0", "poisoned", "zoe")
-    bench.a_call(world, "m1", "alice", "bob")
+    rig.a_call(world, "m0", "poisoned", "zoe")
+    rig.a_call(world, "m1", "alice", "bob")
     for who in ("poisoned", "alice"):
         await world.raw("SET", world.keys.pre_skip(who), "1")
     await world.raw("SET", world.keys.user("poisoned"), "a string")
-    poller = FlagPoller(bench.backends, bench.router)
+    poller = FlagPoller(rig.backends, rig.router)
     with capture_logs() as logs:
         for _ in range(3):
             await poller._tick()
@@ -159,14 +159,14 @@ async def test_a_flag_that_cannot_be_noted_holds_up_none_that_come_after_it(worl
 
 
 async def test_a_signal_about_a_key_that_is_not_ours_holds_up_no_other(world: World, other: World) -> None:
-    bench = Bench(world, other)
+    rig = Rig(world, other)
     await world.raw("SET", world.keys.user("poisoned"), "a string")
     for pool in (world, other):
         await pool.claim("m1", "alice", "bob")
         await send(pool, type="skip", user="poisoned")
         last = await send(pool, type="skip", user="alice", match="m1")
     with capture_logs() as logs:
-        await bench.read_signals()
+        await rig.read_signals()
     for pool in (world, other):
         assert (await pool.ledger("m1")).wish is not None
     assert await Inbox(other.pool).signals_done() == last
@@ -175,12 +175,12 @@ async def test_a_signal_about_a_key_that_is_not_ours_holds_up_no_other(world: Wo
 
 
 async def test_a_stream_that_is_none_holds_up_no_other(world: World, other: World) -> None:
-    bench = Bench(world, other)
+    rig = Rig(world, other)
     await world.raw("SET", world.keys.signals(), "a string")
     await other.claim("m1", "alice", "bob")
     await send(other, type="skip", user="alice", match="m1")
     with capture_logs() as logs:
-        await bench.read_signals()
+        await rig.read_signals()
     assert (await other.ledger("m1")).wish is not None
     assert [entry["stream"] for entry in logs if entry["log_level"] == "warning"] == [world.keys.signals()]
 
@@ -196,38 +196,38 @@ async def last_beats(world: World, **seconds_ago: float) -> None:
 
 
 async def test_when_many_thousands_fall_silent_at_once_nobody_leaves_the_queue(world: World) -> None:
-    bench = Bench(world)
+    rig = Rig(world)
     there = {f"there-{n}": 1.0 for n in range(4000)}
     gone = {f"gone-{n}": 95 + n / 100 for n in range(1500)}
     await last_beats(world, **there, **gone)
     await world.enqueue("gone-1400")
-    await bench.read_heartbeats(times=3)
+    await rig.read_heartbeats(times=3)
     assert list(await world.queue()) == ["gone-1400"]
-    assert bench.backends.heartbeats.silent(world.keys.namespace) == {}
+    assert rig.backends.heartbeats.silent(world.keys.namespace) == {}
 
 
 async def test_a_thousand_who_are_silent_in_calls_hide_nobody_who_waits(world: World) -> None:
-    bench = Bench(world)
+    rig = Rig(world)
     talking = [f"talking-{n}" for n in range(1200)]
     for number in range(0, len(talking), 2):
-        bench.a_call(world, f"m{number}", *talking[number : number + 2])
+        rig.a_call(world, f"m{number}", *talking[number : number + 2])
     there = {f"there-{n}": 1.0 for n in range(6000)}
     await last_beats(world, **there, **{who: 7000 + n for n, who in enumerate(talking)})
     await world.enqueue("alice")
     await last_beats(world, alice=100)
-    await bench.read_heartbeats(times=3)
+    await rig.read_heartbeats(times=3)
     assert await world.queue() == {}
     assert (await world.user("alice")).reason == "Silent"
 
 
 async def test_somebody_silent_who_cannot_leave_the_queue_keeps_nobody_in_it(world: World) -> None:
-    bench = Bench(world)
+    rig = Rig(world)
     for who in ("alice", "bob"):
         await world.enqueue(who)
     await last_beats(world, alice=100, bob=100)
     await world.raw("SET", world.keys.user("alice"), "a string")
     with capture_logs() as logs:
-        await bench.read_heartbeats(times=3)
+        await rig.read_heartbeats(times=3)
     assert list(await world.queue()) == ["alice"]
     assert [entry["identity"] for entry in logs if entry["log_level"] == "warning"] == ["alice"]
 
@@ -238,7 +238,7 @@ async def test_somebody_silent_who_cannot_leave_the_queue_keeps_nobody_in_it(wor
 async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World, monkeypatch: Any) -> None:
     monkeypatch.setattr(audit, "_KEYS_AT_ONCE", 10)
     monkeypatch.setattr(audit, "_PAUSE_SECONDS", 0)
-    bench = Bench(world)
+    rig = Rig(world)
     name = world.keys.namespace
     waiting, beating, empty = [await World.new(world.redis, f"{name}-{what}") for what in ("waits", "beats", "empty")]
     await waiting.enqueue("alice")
@@ -248,8 +248,8 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-somebody-else", 1, "alice")
-    await Auditor(bench.backends, bench.router, 2.0, ()).search()
-    found = {opened for opened in bench.pools.opened if opened.startswith(name)}
+    await Auditor(rig.backends, rig.router, 2.0, ()).search()
+    found = {opened for opened in rig.pools.opened if opened.startswith(name)}
     assert found == {f"{name}-waits", f"{name}-beats"}
 
 
@@ -257,8 +257,8 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
 async def test_only_who_serves_the_whole_cluster_looks_for_pools(
     world: World, monkeypatch: Any, namespaces: tuple[str, ...], searches: int
 ) -> None:
-    bench = Bench(world)
-    auditor = Auditor(bench.backends, bench.router, 2.0, namespaces)
+    rig = Rig(world)
+    auditor = Auditor(rig.backends, rig.router, 2.0, namespaces)
     seen: list[str] = []
 
     async def note(what: str) -> None:

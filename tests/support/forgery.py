@@ -16,12 +16,12 @@ from sandbox.endpoints import Endpoints
 
 
 def joined(room: api.Room, identity: str) -> bytes:
-    """The event that somebody is in the room."""
+    """The event that a participant is in the room."""
     return _event("participant_joined", room, identity, state="ACTIVE")
 
 
 def aborted(room: api.Room, identity: str) -> bytes:
-    """The event that somebody got no media: LiveKit itself takes a minute to say so."""
+    """The event that a participant got no media: LiveKit itself takes a minute to say so."""
     return _event(
         "participant_connection_aborted", room, identity, state="DISCONNECTED", disconnectReason="JOIN_FAILURE"
     )

@@ -12,37 +12,37 @@ from typing import Any, Self, cast
 
 from controller.clients.redis.gateway import Gateway
 from controller.errors import BackendError
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 _FLAG_SECONDS = 60
 
 
-async def send(world: World, type: str, user: str, *, match: str = "", at_ms: int | None = None, **more: str) -> str:
+async def send(rig: Rig, type: str, user: str, *, match: str = "", at_ms: int | None = None, **more: str) -> str:
     """Add a signal to the stream; its id. `at_ms` dates it back, which works only before there are younger ones."""
     fields = {"type": type, "user": user, "match": match, **more}
     written = {name: value for name, value in fields.items() if value}
     entry_id = "*" if at_ms is None else f"{at_ms}-0"
-    return cast("str", await world.redis.xadd(world.keys.signals(), cast("dict[Any, Any]", written), id=entry_id))
+    return cast("str", await rig.redis.xadd(rig.keys.signals(), cast("dict[Any, Any]", written), id=entry_id))
 
 
-async def heard(world: World, entry_id: str) -> None:
+async def heard(rig: Rig, entry_id: str) -> None:
     """The operator has dealt with the stream up to this entry."""
 
     async def is_heard() -> None:
-        done = cast("str", await world.redis.get(world.keys.signals_done()) or "0-0")
+        done = cast("str", await rig.redis.get(rig.keys.signals_done()) or "0-0")
         assert _order(done) >= _order(entry_id), f"signals are dealt with up to {done}, and not to {entry_id}"
 
     await eventually(is_heard)
 
 
-async def raise_flag(world: World, name: str, user: str, value: str = "1") -> None:
+async def raise_flag(rig: Rig, name: str, user: str, value: str = "1") -> None:
     """Set a flag as older clients do it."""
-    await world.redis.set(world.keys.flag(name, user), value, ex=_FLAG_SECONDS)
+    await rig.redis.set(rig.keys.flag(name, user), value, ex=_FLAG_SECONDS)
 
 
 class Beats:
-    """A gateway that beats for its users until they are gone: `async with Beats(world.gateway, "alice", "bob")`.
+    """A gateway that beats for its users until they are gone: `async with Beats(rig.gateway, "alice", "bob")`.
 
     Each beats once in `every_seconds`, and their beats are spread over it, as those of real clients are.
     """
@@ -70,7 +70,7 @@ class Beats:
             raise RuntimeError("a gateway failed") from failures[0]
 
     def stop(self, *users: str) -> None:
-        """These are heard of no more; without names, the whole gateway is down."""
+        """These users no longer beat; without names, the whole gateway is down."""
         for user in users or self._users:
             self._tasks[user].cancel()
 

@@ -15,25 +15,25 @@ from controller.api.match import Match
 from controller.api.phases import MATCH_PHASES
 from controller.api.states import USER_STATES
 from controller.clients.redis.requests import UserState
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 _TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}")
 _FREE = {UserState.IDLE, UserState.WAITING}
 
 
-async def assert_clean(world: World) -> None:
+async def assert_clean(rig: Rig) -> None:
     """Nothing of any Match or Room of the namespace is left, but what carries a TTL and what users are.
 
     Tokens do not wait for theirs: they go with the call.
     """
-    kube = world.kube
+    kube = rig.kube
     for kind in ("Match", "Room", "Secret"):
         names = [body["metadata"]["name"] for body in await kube.list(kind)]
         assert not names, f"{kind} left behind: {names}"
-    assert not await world.livekit_rooms(), "rooms left on LiveKit"
-    await assert_users_are_free(world)
-    keys = world.keys
+    assert not await rig.livekit_rooms(), "rooms left on LiveKit"
+    await assert_users_are_free(rig)
+    keys = rig.keys
     allowed = {
         keys.signals_done(),
         keys.queue(),
@@ -43,44 +43,44 @@ async def assert_clean(world: World) -> None:
         keys.webhooks(0),
     }
     streams = {keys.signals(), keys.disconnects(), keys.events(), keys.errors()}
-    waiting = {keys.user(identity) for identity in await world.queue()}
-    tokens = [key async for key in world.redis.scan_iter(keys.tokens("*"))]
+    waiting = {keys.user(identity) for identity in await rig.queue()}
+    tokens = [key async for key in rig.redis.scan_iter(keys.tokens("*"))]
     assert not tokens, f"tokens of calls that are over: {tokens}"
-    lasting = {key async for key in world.redis.scan_iter(f"{keys.prefix}*") if await world.redis.ttl(key) == -1}
+    lasting = {key async for key in rig.redis.scan_iter(f"{keys.prefix}*") if await rig.redis.ttl(key) == -1}
     assert not lasting - allowed - streams - waiting, "keys in Redis that never go"
 
 
-async def assert_users_are_free(world: World) -> None:
-    """S2 where no Match is left: everybody waits, in the queue exactly once, or is idle."""
-    queue = await world.queue()
-    prefix = world.keys.user("")
-    async for key in world.redis.scan_iter(f"{prefix}*"):
-        user = await world.user(key.removeprefix(prefix))
+async def assert_users_are_free(rig: Rig) -> None:
+    """S2 where no Match is left: each user waits, in the queue exactly once, or is idle."""
+    queue = await rig.queue()
+    prefix = rig.keys.user("")
+    async for key in rig.redis.scan_iter(f"{prefix}*"):
+        user = await rig.user(key.removeprefix(prefix))
         assert user.state in _FREE, f"{user} is held by nobody"
         assert (user.state is UserState.WAITING) == (user.id in queue), f"{user}, and the queue is {queue}"
         assert not user.match, f"{user} is free and names a match"
         assert not user.room, f"{user} is free and names a room"
-    assert not await world.redis.zrange(world.keys.live(), 0, -1), "matches that hold users and are gone"
+    assert not await rig.redis.zrange(rig.keys.live(), 0, -1), "matches that hold users and are gone"
 
 
-async def assert_one_match_per_user(world: World) -> None:
-    """S1 and S2 while there are Matches: whoever is held is held by exactly one that lives."""
+async def assert_one_match_per_user(rig: Rig) -> None:
+    """S1 and S2 while there are Matches: a user who is held is held by exactly one live Match."""
     holders: Counter[str] = Counter()
-    for body in await world.kube.list("Match"):
+    for body in await rig.kube.list("Match"):
         match = Match.model_validate(body)
         if match.status.phase is not None and MATCH_PHASES[match.status.phase].terminal:
             continue
-        ledger = await world.hash(world.keys.match(match.metadata.uid))
+        ledger = await rig.hash(rig.keys.match(match.metadata.uid))
         if ledger.get("claimed") and not ledger.get("settled"):
             holders.update(match.spec.identities)
     assert all(count == 1 for count in holders.values()), f"held more than once: {holders}"
 
 
-async def assert_transitions_are_legal(world: World) -> None:
+async def assert_transitions_are_legal(rig: Rig) -> None:
     """S3, by the events that were told: each user's states follow each other as the table says."""
     legal = {(stage.name, way.to) for stage in USER_STATES.values() for way in stage.exits}
     states: dict[str, str] = {}
-    for entry in await world.stream(world.keys.events()):
+    for entry in await rig.stream(rig.keys.events()):
         event = json.loads(entry["event"])
         data = event["data"]
         told = [data] if event["subject"].startswith("user/") else data.get("users", ())
@@ -92,12 +92,12 @@ async def assert_transitions_are_legal(world: World) -> None:
             states[one["user"]] = state
 
 
-async def assert_no_secret(world: World) -> None:
+async def assert_no_secret(rig: Rig) -> None:
     """S7: neither the API secret nor a participant's token is in any object or Event, nor in a log or a metric."""
     for kind in ("Match", "Room", "Event"):
-        for body in await world.kube.list(kind):
-            _without_secret(world, f"{kind} {body['metadata']['name']}", json.dumps(body))
-    _without_secret(world, "the log of an operator", world.operators.logs)
+        for body in await rig.kube.list(kind):
+            _without_secret(rig, f"{kind} {body['metadata']['name']}", json.dumps(body))
+    _without_secret(rig, "the log of an operator", rig.operators.logs)
 
 
 def assert_log_is_good(lines: Iterable[str], namespace: str) -> None:
@@ -108,18 +108,18 @@ def assert_log_is_good(lines: Iterable[str], namespace: str) -> None:
             assert "Traceback" not in line, line
 
 
-async def tidy(world: World) -> None:
+async def tidy(rig: Rig) -> None:
     """The end of a test: check what there is, delete it, and check that nothing is left."""
-    await assert_one_match_per_user(world)
-    await assert_transitions_are_legal(world)
-    await assert_no_secret(world)
+    await assert_one_match_per_user(rig)
+    await assert_transitions_are_legal(rig)
+    await assert_no_secret(rig)
     for kind in ("Match", "Room"):
-        for body in await world.kube.list(kind):
-            await world.kube.delete(kind, body["metadata"]["name"])
-    await eventually(lambda: assert_clean(world))
+        for body in await rig.kube.list(kind):
+            await rig.kube.delete(kind, body["metadata"]["name"])
+    await eventually(lambda: assert_clean(rig))
 
 
-def _without_secret(world: World, what: str, text: str) -> None:
-    assert world.where.livekit_api_secret not in text, f"the API secret is in {what}"
+def _without_secret(rig: Rig, what: str, text: str) -> None:
+    assert rig.where.livekit_api_secret not in text, f"the API secret is in {what}"
     found = _TOKEN.search(text)
     assert found is None, f"a token is in {what}"

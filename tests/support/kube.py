@@ -1,4 +1,7 @@
-"""An administrator's access to one namespace of a real API server: kubectl as people use it, and plain calls."""
+"""The administrator in one namespace of a real API server: kubectl as people use it, and typed calls.
+
+The calls themselves are those of `sandbox.administrator`.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,19 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, TypeVar
 
-import aiohttp
 import yaml
 
 from controller.api.match import Match
 from controller.api.meta import Condition
 from controller.api.names import API_VERSION, KINDS
 from controller.api.room import Room
+from sandbox.administrator import Administrator, Answer, Refused
 from sandbox.endpoints import Endpoints
 from sandbox.parts import locate
-from sandbox.trust import ssl_context
-from tests.support.waiting import TIMEOUT_SECONDS, eventually
+from tests.support.waiting import eventually, patience
 
 Body = dict[str, Any]
 R = TypeVar("R", Match, Room)
@@ -33,33 +34,13 @@ _PATHS = {kind.kind: f"/apis/{API_VERSION}/namespaces/{{}}/{kind.plural}" for ki
 }
 
 
-class Refused(Exception):
-    """The API server said no."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}")
-        self.status = status
-
-
 @dataclass(frozen=True)
 class Kube:
-    """The administrator in `namespace`. `session` is the caller's."""
+    """The administrator in `namespace`. The caller closes `admin`."""
 
     where: Endpoints
     namespace: str
-    session: aiohttp.ClientSession
-
-    @property
-    def server(self) -> str:
-        return self.where.server
-
-    @property
-    def token(self) -> str:
-        return self.where.admin_token
-
-    @property
-    def ca_path(self) -> Path:
-        return self.where.directory / "data" / "kubernetes" / "apiserver.crt"
+    admin: Administrator
 
     # ---- kubectl
 
@@ -71,7 +52,7 @@ class Kube:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=patience(90),
             env={**os.environ, "KUBECONFIG": str(self.where.kubeconfig)},
         )
 
@@ -81,6 +62,14 @@ class Kube:
         assert done.returncode == status, f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    async def wait(self, condition: str, name: str = "match") -> str:
+        """What `kubectl wait` prints once a condition of a Match holds."""
+        return await self.ask("wait", f"--for=condition={condition}", f"match/{name}", f"--timeout={patience():g}s")
+
+    async def remove(self, *args: str) -> None:
+        """`kubectl delete`, which waits until everything is gone."""
+        await self.ask("delete", *args, f"--timeout={patience():g}s")
+
     async def apply(self, *manifests: Body, options: tuple[str, ...] = ()) -> str:
         """`kubectl apply -f -`."""
         return await self.ask("apply", *options, "-f", "-", input=yaml.safe_dump_all(manifests))
@@ -88,40 +77,44 @@ class Kube:
     # ---- plain calls
 
     async def create(self, manifest: Body, *, dry_run: bool = False) -> Body:
-        query = "?dryRun=All" if dry_run else ""
-        return await self.call("POST", self._path(manifest["kind"]) + query, json=manifest)
+        """POST the manifest into our namespace; the object. Raises Refused."""
+        return await self.admin.call("POST", self._path_of_new(manifest, dry_run=dry_run), manifest)
+
+    async def try_to_create(self, manifest: Body, *, dry_run: bool = False) -> Answer:
+        """The same, for tests about what the server answers."""
+        return await self.admin.answer("POST", self._path_of_new(manifest, dry_run=dry_run), manifest)
 
     async def get(self, kind: str, name: str) -> Body | None:
+        """The object, or None if there is none."""
         try:
-            return await self.call("GET", self._path(kind, name))
+            return await self.admin.call("GET", self._path(kind, name))
         except Refused as refused:
             if refused.status == 404:
                 return None
             raise
 
     async def list(self, kind: str) -> list[Body]:
-        items: list[Body] = (await self.call("GET", self._path(kind)))["items"]
+        """All objects of a kind in our namespace."""
+        items: list[Body] = (await self.admin.call("GET", self._path(kind)))["items"]
         return items
 
-    async def patch(self, kind: str, name: str, patch: Body) -> Body:
-        headers = {"Content-Type": "application/merge-patch+json"}
-        return await self.call("PATCH", self._path(kind, name), json=patch, headers=headers)
+    async def patch(self, kind: str, name: str, patch: Body, *, subresource: str = "") -> Body:
+        """Send a merge patch; the object. Raises Refused."""
+        return await self.admin.call("PATCH", self._path(kind, name, subresource), patch)
+
+    async def try_to_patch(
+        self, kind: str, name: str, patch: Body, *, subresource: str = "", dry_run: bool = False
+    ) -> Answer:
+        """The same, for tests about what the server answers."""
+        return await self.admin.answer("PATCH", self._path(kind, name, subresource) + _query(dry_run=dry_run), patch)
 
     async def delete(self, kind: str, name: str, *, propagation: str = "Background") -> None:
-        """Ask for the deletion; what is not there is fine."""
+        """Ask for the deletion. An object that is not there is no error."""
         try:
-            await self.call("DELETE", self._path(kind, name), json={"propagationPolicy": propagation})
+            await self.admin.call("DELETE", self._path(kind, name), {"propagationPolicy": propagation})
         except Refused as refused:
             if refused.status != 404:
                 raise
-
-    async def call(self, method: str, path: str, **options: Any) -> Body:
-        """One call as administrator; Refused unless it is answered with 2xx."""
-        async with self.session.request(method, self.server + path, **options) as answer:
-            body: Body = await answer.json(content_type=None)
-            if answer.status >= 400:
-                raise Refused(answer.status, str(body.get("message")))
-            return body
 
     # ---- our kinds, typed
 
@@ -134,51 +127,42 @@ class Kube:
         return await self._read(Room, name)
 
     async def match_until(
-        self, condition: Callable[[Match], bool], name: str = "match", timeout_seconds: float = TIMEOUT_SECONDS
+        self, condition: Callable[[Match], bool], name: str = "match", at_least_seconds: float = 0.0
     ) -> Match:
         """The Match once `condition` holds for it."""
-        return await self._until(Match, condition, name, timeout_seconds)
+        return await self._until(Match, condition, name, at_least_seconds)
 
-    async def room_until(
-        self, condition: Callable[[Room], bool], name: str, timeout_seconds: float = TIMEOUT_SECONDS
-    ) -> Room:
+    async def room_until(self, condition: Callable[[Room], bool], name: str, at_least_seconds: float = 0.0) -> Room:
         """The Room once `condition` holds for it."""
-        return await self._until(Room, condition, name, timeout_seconds)
+        return await self._until(Room, condition, name, at_least_seconds)
 
-    async def gone(self, kind: str, name: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        """Return when there is no such object any more."""
+    async def gone(self, kind: str, name: str, at_least_seconds: float = 0.0) -> None:
+        """Return once there is no such object."""
 
         async def is_gone() -> None:
             body = await self.get(kind, name)
             assert body is None, f"{kind} {name} is still there:\n{yaml.safe_dump(_brief(body))}"
 
-        await eventually(is_gone, timeout_seconds)
+        await eventually(is_gone, at_least_seconds)
 
-    async def _until(self, model: type[R], condition: Callable[[R], bool], name: str, timeout_seconds: float) -> R:
+    async def _until(self, model: type[R], condition: Callable[[R], bool], name: str, at_least_seconds: float) -> R:
         async def holds() -> R:
             found = await self._read(model, name)
             assert condition(found), f"it is not there yet:\n{yaml.safe_dump(_brief(found.manifest()))}"
             return found
 
-        return await eventually(holds, timeout_seconds)
+        return await eventually(holds, at_least_seconds)
 
     async def _read(self, model: type[R], name: str) -> R:
         body = await self.get(model.__name__, name)
         assert body is not None, f"there is no {model.__name__} {name}"
         return model.model_validate(body)
 
-    def _path(self, kind: str, name: str = "") -> str:
-        path = _PATHS[kind].format(self.namespace)
-        return f"{path}/{name}" if name else path
+    def _path(self, kind: str, *names: str) -> str:
+        return "/".join((_PATHS[kind].format(self.namespace), *filter(None, names)))
 
-
-def administrator(where: Endpoints) -> aiohttp.ClientSession:
-    """A session of the administrator; close it."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=ssl_context(where.ca)),
-        headers={"Authorization": f"Bearer {where.admin_token}"},
-        timeout=aiohttp.ClientTimeout(total=20),
-    )
+    def _path_of_new(self, manifest: Body, *, dry_run: bool) -> str:
+        return self._path(manifest["kind"]) + _query(dry_run=dry_run)
 
 
 def condition(found: Match | Room, type: str) -> Condition:
@@ -195,3 +179,7 @@ def is_true(found: Match | Room, type: str) -> bool:
 
 def _brief(body: Body) -> Body:
     return {key: body[key] for key in ("metadata", "spec", "status") if key in body}
+
+
+def _query(*, dry_run: bool) -> str:
+    return "?dryRun=All" if dry_run else ""

@@ -20,9 +20,9 @@ from sandbox.ports import PortLocks
 from sandbox.recipes import bare_environment
 from sandbox.source import ROOT
 from tests.support.metrics import Metrics, read_metrics
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience
 
-_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=1)
+_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
 class Operator:
@@ -69,15 +69,16 @@ class Operator:
         """SIGKILL; returns when it is gone, and with it whatever it was about to do."""
         await self.end(signal.SIGKILL)
 
-    async def end(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 20.0) -> int:
-        """Send a signal and wait for the end; the exit status. SIGKILL follows for one that stays."""
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit status. SIGKILL follows if the operator stays."""
         assert self._process is not None, f"operator {self.name} was never started"
         self.send(number)
+        seconds = patience()
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(seconds):
                 return await self._process.wait()
         except TimeoutError:
-            told = f"{self.name} is still there {timeout_seconds:g} s after {number.name}"
+            told = f"{self.name} is still there {seconds:g} s after {number.name}"
             raise AssertionError(f"{told}:\n{self.log[-3000:]}") from None
         finally:
             self.send(signal.SIGKILL)

@@ -1,8 +1,8 @@
 """One stack for all pytest-xdist workers of a session, started by the first of them that needs it.
 
 Every user holds a shared lock. The worker that started the stack stops it when it gets the lock for itself alone, so it
-waits for the others; whoever comes while it stops starts another one. The kernel ends the programs with the worker that
-started them, so an interrupted or killed session leaves nothing behind either.
+waits for the others. A worker that comes while it stops starts another one. The kernel ends the programs with the
+worker that started them, so an interrupted or killed session leaves nothing behind either.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def session_directory(factory: pytest.TempPathFactory, config: pytest.Config) ->
 
 @asynccontextmanager
 async def shared_stack(directory: Path, options: StackOptions) -> AsyncIterator[Endpoints]:
-    """The stack in `directory`, whoever started it."""
+    """The stack in `directory`, whichever worker started it."""
     stack: Stack | None = None
     with _lock_file(directory, "starting") as starting, _lock_file(directory, "users") as users:
         await _lock(starting, fcntl.LOCK_EX)

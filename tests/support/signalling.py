@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from sandbox.endpoints import Endpoints
+from tests.support.waiting import patience
 
 
 @contextlib.asynccontextmanager
@@ -18,6 +19,6 @@ async def only_signalling(where: Endpoints, token: str) -> AsyncIterator[None]:
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{where.livekit_url}/rtc", params=query) as socket,
     ):
-        welcome = await socket.receive(timeout=10)
+        welcome = await socket.receive(timeout=patience())
         assert welcome.type is aiohttp.WSMsgType.BINARY, welcome
         yield

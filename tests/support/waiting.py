@@ -1,27 +1,42 @@
-"""Waiting for a state instead of sleeping: `eventually` and `consistently`, on conditions that assert."""
+"""Waiting for a state instead of sleeping: `eventually` and `consistently`, on conditions that assert.
+
+No test has a limit of its own that a loaded machine could break: each limit is `patience(…)`, and a slow machine sets
+ROOMKEEPER_TEST_PATIENCE to a larger factor. A limit costs time only where a test fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
+_FACTOR = float(os.environ.get("ROOMKEEPER_TEST_PATIENCE", "1"))
 _POLL_SECONDS = 0.03
 
 
-async def eventually(condition: Callable[[], Awaitable[T]], timeout_seconds: float = TIMEOUT_SECONDS) -> T:
-    """What `condition` returns once its assertions hold; the last one that failed tells what was wrong to the end."""
-    deadline = time.monotonic() + timeout_seconds
+def patience(at_least_seconds: float = 0.0) -> float:
+    """How many seconds to wait for what needs `at_least_seconds` on an idle machine."""
+    return (PATIENCE_SECONDS + at_least_seconds) * _FACTOR
+
+
+async def eventually(condition: Callable[[], Awaitable[T]], at_least_seconds: float = 0.0) -> T:
+    """What `condition` returns once its assertions hold. The last failed assertion says what was wrong to the end.
+
+    `at_least_seconds` is what the state needs on an idle machine, where that is long.
+    """
+    seconds = patience(at_least_seconds)
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return await condition()
         except AssertionError as failure:
             if time.monotonic() > deadline:
-                failure.add_note(f"still so after {timeout_seconds:g} s")
+                failure.add_note(f"still so after {seconds:g} s")
                 raise
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -74,7 +74,7 @@ class WebhookProxy:
         await self._session.close()
 
     async def arrived(self) -> None:
-        """Return once nothing is on the way any more."""
+        """Return once no webhook is on its way."""
         while self._on_the_way:
             await asyncio.wait(self._on_the_way)
 

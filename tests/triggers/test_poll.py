@@ -88,7 +88,7 @@ def test_a_round_reads_all_rooms_at_once_and_people_only_where_there_are_some() 
     in_virtual_time(scenario)
 
 
-def test_the_first_round_reads_empty_rooms_too_for_who_left_while_nobody_looked() -> None:
+def test_the_first_round_also_reads_empty_rooms_for_users_who_left_during_a_restart() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.rooms = [a_room("empty")]
         await livekit.poller.poll()

@@ -19,7 +19,7 @@ MATCH, ROOM = Key(names.MATCH, b.NAMESPACE, b.NAME), Key(names.ROOM, b.NAMESPACE
 LOBBY = Key(names.ROOM, b.NAMESPACE, "lobby")
 
 
-class Bench:
+class Rig:
     """A router, and whom it woke up."""
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def rig() -> Rig:
+    return Rig()
 
 
-def test_a_match_concerns_itself(bench: Bench) -> None:
-    assert bench.woken_after(lambda: bench.router.match_changed(b.a_match())) == [MATCH]
+def test_a_match_concerns_itself(rig: Rig) -> None:
+    assert rig.woken_after(lambda: rig.router.match_changed(b.a_match())) == [MATCH]
 
 
 @pytest.mark.parametrize(
@@ -57,51 +57,51 @@ def test_a_match_concerns_itself(bench: Bench) -> None:
         ("standing and over", b.a_room(owned=False, deleted=True), [LOBBY]),
     ],
 )
-def test_a_room_concerns_its_match_when_it_ends(bench: Bench, case: str, room: Room, woken: list[Key]) -> None:
-    assert bench.woken_after(lambda: bench.router.room_changed(room)) == woken, case
+def test_a_room_concerns_its_match_when_it_ends(rig: Rig, case: str, room: Room, woken: list[Key]) -> None:
+    assert rig.woken_after(lambda: rig.router.room_changed(room)) == woken, case
 
 
-def test_rooms_that_livekit_lost_come_before_the_matches_of_all_of_them(bench: Bench) -> None:
+def test_rooms_that_livekit_lost_come_before_the_matches_of_all_of_them(rig: Rig) -> None:
     other = b.a_room(owned=False, uid="other")
-    bench.router.room_changed(b.a_room())
-    bench.router.room_changed(other)
-    bench.woken.clear()
-    bench.router.rooms_lost([b.LIVEKIT_NAME, "nobody's", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
-    assert bench.woken == [(ROOM, Wake.LOST), (LOBBY, Wake.LOST), (MATCH, Wake.LIVEKIT)]
+    rig.router.room_changed(b.a_room())
+    rig.router.room_changed(other)
+    rig.woken.clear()
+    rig.router.rooms_lost([b.LIVEKIT_NAME, "nobody's", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
+    assert rig.woken == [(ROOM, Wake.LOST), (LOBBY, Wake.LOST), (MATCH, Wake.LIVEKIT)]
 
 
-def test_a_match_that_is_gone_concerns_the_room_that_it_left_behind(bench: Bench) -> None:
+def test_a_match_that_is_gone_concerns_the_room_that_it_left_behind(rig: Rig) -> None:
     gone = b.a_match()
-    assert bench.woken_after(lambda: bench.router.match_gone(gone)) == [MATCH]
-    bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.match_gone(gone)) == [MATCH, ROOM]
+    assert rig.woken_after(lambda: rig.router.match_gone(gone)) == [MATCH]
+    rig.router.room_changed(b.a_room())
+    assert rig.woken_after(lambda: rig.router.match_gone(gone)) == [MATCH, ROOM]
 
 
-def test_a_match_over_the_limit_concerns_itself(bench: Bench) -> None:
-    assert bench.woken_after(lambda: bench.router.match_over_limit(b.NAMESPACE, b.NAME)) == [MATCH]
+def test_a_match_over_the_limit_concerns_itself(rig: Rig) -> None:
+    assert rig.woken_after(lambda: rig.router.match_over_limit(b.NAMESPACE, b.NAME)) == [MATCH]
 
 
-def test_a_room_that_is_gone_concerns_whoever_waits_for_that(bench: Bench) -> None:
+def test_a_room_that_is_gone_concerns_the_match_that_waits_for_it(rig: Rig) -> None:
     room = b.a_room()
-    assert bench.woken_after(lambda: bench.router.room_changed(room), lambda: bench.router.room_gone(room)) == [
+    assert rig.woken_after(lambda: rig.router.room_changed(room), lambda: rig.router.room_gone(room)) == [
         ROOM,
         MATCH,
     ]
-    assert bench.woken_after(lambda: bench.router.room_gone(room)) == [ROOM]
-    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == []
+    assert rig.woken_after(lambda: rig.router.room_gone(room)) == [ROOM]
+    assert rig.woken_after(lambda: rig.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == []
 
 
-def test_livekit_concerns_the_room_and_its_match(bench: Bench) -> None:
-    bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == [ROOM, MATCH]
-    assert bench.woken[0][1] is Wake.LIVEKIT
-    assert bench.counted == []
+def test_livekit_concerns_the_room_and_its_match(rig: Rig) -> None:
+    rig.router.room_changed(b.a_room())
+    assert rig.woken_after(lambda: rig.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == [ROOM, MATCH]
+    assert rig.woken[0][1] is Wake.LIVEKIT
+    assert rig.counted == []
 
 
-def test_people_in_a_room_concern_the_same_and_are_counted_again(bench: Bench) -> None:
-    bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]
-    assert bench.counted == [b.LIVEKIT_NAME]
+def test_people_in_a_room_concern_the_same_and_are_counted_again(rig: Rig) -> None:
+    rig.router.room_changed(b.a_room())
+    assert rig.woken_after(lambda: rig.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]
+    assert rig.counted == [b.LIVEKIT_NAME]
 
 
 @pytest.mark.parametrize(
@@ -115,75 +115,75 @@ def test_people_in_a_room_concern_the_same_and_are_counted_again(bench: Bench) -
         ("track_published", 0, 0),
     ],
 )
-def test_a_webhook_wakes_whom_it_tells_something_new(bench: Bench, event: str, woken: int, counted: int) -> None:
-    bench.router.room_changed(b.a_room())
-    keys = bench.woken_after(lambda: bench.router.webhook_came(b.LIVEKIT_NAME, event, Wake.WEBHOOK))
-    assert (len(keys), len(bench.counted)) == (woken, counted)
+def test_a_webhook_wakes_whom_it_tells_something_new(rig: Rig, event: str, woken: int, counted: int) -> None:
+    rig.router.room_changed(b.a_room())
+    keys = rig.woken_after(lambda: rig.router.webhook_came(b.LIVEKIT_NAME, event, Wake.WEBHOOK))
+    assert (len(keys), len(rig.counted)) == (woken, counted)
 
 
 @pytest.mark.parametrize("changes", [{"controller": None}, {"kind": "Deployment"}])
-def test_an_owner_that_is_no_controlling_match_concerns_nobody(bench: Bench, changes: dict[str, str | None]) -> None:
+def test_an_owner_that_is_no_controlling_match_concerns_nobody(rig: Rig, changes: dict[str, str | None]) -> None:
     room = b.a_room(deleted=True)
     owner = room.metadata.owner_references[0].model_copy(update=changes)
     room = room.model_copy(update={"metadata": room.metadata.model_copy(update={"owner_references": (owner,)})})
-    assert bench.woken_after(lambda: bench.router.room_changed(room)) == [ROOM]
+    assert rig.woken_after(lambda: rig.router.room_changed(room)) == [ROOM]
 
 
-def test_rooms_that_are_not_ours_concern_nobody(bench: Bench) -> None:
-    bench.router.room_changed(b.a_room())
-    assert bench.woken_after(lambda: bench.router.livekit_changed("somebody-elses", Wake.LIVEKIT)) == []
-    assert bench.woken_after(lambda: bench.router.people_changed("somebody-elses", Wake.WEBHOOK)) == []
-    assert bench.counted == []
+def test_rooms_that_are_not_ours_concern_nobody(rig: Rig) -> None:
+    rig.router.room_changed(b.a_room())
+    assert rig.woken_after(lambda: rig.router.livekit_changed("somebody-elses", Wake.LIVEKIT)) == []
+    assert rig.woken_after(lambda: rig.router.people_changed("somebody-elses", Wake.WEBHOOK)) == []
+    assert rig.counted == []
 
 
-def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(bench: Bench) -> None:
-    bench.router.room_changed(b.a_room())
-    bench.router.room_changed(b.a_room(owned=False, uid="other"))
-    bench.router.match_suspected(b.NAMESPACE, b.NAME)
-    assert bench.counted == [b.LIVEKIT_NAME]
-    bench.router.match_suspected(b.NAMESPACE, "another")
-    assert bench.counted == [b.LIVEKIT_NAME]
+def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(rig: Rig) -> None:
+    rig.router.room_changed(b.a_room())
+    rig.router.room_changed(b.a_room(owned=False, uid="other"))
+    rig.router.match_suspected(b.NAMESPACE, b.NAME)
+    assert rig.counted == [b.LIVEKIT_NAME]
+    rig.router.match_suspected(b.NAMESPACE, "another")
+    assert rig.counted == [b.LIVEKIT_NAME]
 
 
-def test_of_a_room_that_is_gone_nobody_is_counted_and_nothing_is_kept(bench: Bench) -> None:
+def test_the_people_of_a_room_that_is_gone_are_not_counted_and_nothing_is_kept(rig: Rig) -> None:
     first, second = b.a_room(), b.a_room(uid="made-again")
-    bench.router.room_changed(first)
-    bench.router.room_changed(second)
-    bench.router.room_gone(first)
-    bench.router.match_suspected(b.NAMESPACE, b.NAME)
-    assert bench.counted == [livekit_room_name(b.CLUSTER, b.NAMESPACE, "made-again")]
-    bench.router.room_gone(second)
-    bench.router.match_suspected(b.NAMESPACE, b.NAME)
-    assert len(bench.counted) == 1
-    assert bench.router._names == {}
+    rig.router.room_changed(first)
+    rig.router.room_changed(second)
+    rig.router.room_gone(first)
+    rig.router.match_suspected(b.NAMESPACE, b.NAME)
+    assert rig.counted == [livekit_room_name(b.CLUSTER, b.NAMESPACE, "made-again")]
+    rig.router.room_gone(second)
+    rig.router.match_suspected(b.NAMESPACE, b.NAME)
+    assert len(rig.counted) == 1
+    assert rig.router._names == {}
 
 
-def test_whom_a_signal_concerns_is_not_looked_for_among_all_rooms(bench: Bench) -> None:
+def test_whom_a_signal_concerns_is_not_looked_for_among_all_rooms(rig: Rig) -> None:
     for number in range(3):
-        bench.router.room_changed(b.a_room(uid=f"room-{number}"))
+        rig.router.room_changed(b.a_room(uid=f"room-{number}"))
 
     class Unsearchable(dict[Any, Any]):
         def items(self) -> Any:
             raise AssertionError("all rooms are looked through")
 
-    bench.router._rooms, bench.router._matches = Unsearchable(bench.router._rooms), Unsearchable(bench.router._matches)
-    bench.router.match_suspected(b.NAMESPACE, b.NAME)
-    assert bench.counted == sorted(livekit_room_name(b.CLUSTER, b.NAMESPACE, f"room-{n}") for n in range(3))
+    rig.router._rooms, rig.router._matches = Unsearchable(rig.router._rooms), Unsearchable(rig.router._matches)
+    rig.router.match_suspected(b.NAMESPACE, b.NAME)
+    assert rig.counted == sorted(livekit_room_name(b.CLUSTER, b.NAMESPACE, f"room-{n}") for n in range(3))
 
 
-def test_a_standing_room_concerns_itself_alone(bench: Bench) -> None:
-    bench.router.room_changed(b.a_room(owned=False))
-    assert bench.woken_after(lambda: bench.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == [LOBBY]
+def test_a_standing_room_concerns_itself_alone(rig: Rig) -> None:
+    rig.router.room_changed(b.a_room(owned=False))
+    assert rig.woken_after(lambda: rig.router.livekit_changed(b.LIVEKIT_NAME, Wake.LIVEKIT)) == [LOBBY]
 
 
-def test_a_mark_is_ours_by_its_cluster(bench: Bench) -> None:
-    assert bench.router.knows(b.a_mark())
-    assert not bench.router.knows(b.a_mark(cluster="another"))
+def test_a_mark_is_ours_by_its_cluster(rig: Rig) -> None:
+    assert rig.router.knows(b.a_mark())
+    assert not rig.router.knows(b.a_mark(cluster="another"))
 
 
-def test_a_room_on_a_server_that_is_not_configured_is_counted_nowhere(bench: Bench) -> None:
+def test_a_room_on_a_server_that_is_not_configured_is_counted_nowhere(rig: Rig) -> None:
     room = b.an_active_room(status={"server": "another"})
-    assert bench.woken_after(lambda: bench.router.room_changed(room)) == [ROOM]
-    assert bench.woken_after(lambda: bench.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]
-    assert bench.counted == []
-    assert bench.woken_after(lambda: bench.router.room_gone(room)) == [ROOM, MATCH]
+    assert rig.woken_after(lambda: rig.router.room_changed(room)) == [ROOM]
+    assert rig.woken_after(lambda: rig.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]
+    assert rig.counted == []
+    assert rig.woken_after(lambda: rig.router.room_gone(room)) == [ROOM, MATCH]

@@ -73,7 +73,7 @@ class Streams:
             raise self.failures[namespace, where].pop()
 
 
-def test_what_was_written_while_nobody_listened_is_taken_in_order() -> None:
+def test_what_was_written_before_the_reader_started_is_taken_in_order() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2")

@@ -28,7 +28,7 @@ NOW_SECONDS = b.ms(9) // 1000
 Client = TestClient[web.Request, web.Application]
 
 
-class Bench:
+class Rig:
     """The endpoint, over pools that remember what they were told."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Bench:
         self.app = web.Application(client_max_size=MAX_BODY_BYTES)
         add_webhooks(self.app, WebhookHandler({KEY: SECRET}, cast("Pools", self), router, clock, "replica-1"))
 
-    def unbound(self, namespace: str) -> Bench:
+    def unbound(self, namespace: str) -> Rig:
         """It is its own pool."""
         self._namespace = namespace
         return self
@@ -56,13 +56,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def rig() -> Rig:
+    return Rig()
 
 
 @pytest.fixture
-async def client(bench: Bench) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(bench.app)) as client:
+async def client(rig: Rig) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(rig.app)) as client:
         yield client
 
 
@@ -131,82 +131,80 @@ DEEP = b'{"x":' * 5000 + b"1" + b"}" * 5000
     ("body", "authorization", "status", "words"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
 async def test_what_is_not_livekits_is_refused_and_changes_nothing(
-    client: Client, bench: Bench, body: bytes, authorization: str | None, status: int, words: str
+    client: Client, rig: Rig, body: bytes, authorization: str | None, status: int, words: str
 ) -> None:
     answered, text = await post(client, body, authorization)
     assert (answered, words in text) == (status, True), text
-    assert (bench.witnessed, bench.woken) == ([], [])
+    assert (rig.witnessed, rig.woken) == ([], [])
     assert authorization is None or authorization not in text or len(authorization) < 10
 
 
-async def test_json_of_any_depth_breaks_nothing(client: Client, bench: Bench) -> None:
+async def test_json_of_any_depth_breaks_nothing(client: Client, rig: Rig) -> None:
     status, _ = await post(client, DEEP, signature(DEEP))
     assert status in {200, 400}
-    assert bench.witnessed == []
+    assert rig.witnessed == []
 
 
-async def test_an_event_is_stored_before_it_is_answered_and_then_wakes_room_and_match(
-    client: Client, bench: Bench
-) -> None:
+async def test_an_event_is_stored_before_it_is_answered_and_then_wakes_room_and_match(client: Client, rig: Rig) -> None:
     assert await post(client, BODY, signature(BODY)) == (200, "ok\n")
-    ((namespace, seen),) = bench.witnessed
+    ((namespace, seen),) = rig.witnessed
     assert (namespace, seen.event, seen.match_uid, seen.identity) == (
         b.NAMESPACE, "participant_joined", b.MATCH_UID, "alice",
     )  # fmt: skip
     assert (seen.sid, seen.joined_at_ms, seen.reason) == ("PA_1", b.ms(3), "")
-    assert [str(key.kind) for key, _ in bench.woken] == ["Room", "Match"]
+    assert [str(key.kind) for key, _ in rig.woken] == ["Room", "Match"]
 
 
-async def test_only_named_fields_are_passed_on(client: Client, bench: Bench) -> None:
+async def test_only_named_fields_are_passed_on(client: Client, rig: Rig) -> None:
     body = an_event("participant_left", reason="CLIENT_INITIATED")
     await post(client, body, "Bearer " + signature(body))
-    entry = dict(bench.witnessed[0][1].entry)
+    entry = dict(rig.witnessed[0][1].entry)
     assert entry == {
         "id": "EV_1", "event": "participant_left", "room": b.LIVEKIT_NAME, "roomSid": "RM_1", "roomUID": b.ROOM_UID,
         "match": b.MATCH_UID, "identity": "alice", "participantSid": "PA_1", "reason": "CLIENT_INITIATED",
         "at": str(b.ms(4) + 999), "replica": "replica-1",
     }  # fmt: skip
-    assert "s3cret" not in str(bench.witnessed)
+    assert "s3cret" not in str(rig.witnessed)
 
 
 async def test_the_time_of_an_event_is_the_end_of_its_second_and_not_after_we_heard_of_it(
-    client: Client, bench: Bench
+    client: Client, rig: Rig
 ) -> None:
     for created in (b.ms(4) // 1000, b.ms(9) // 1000, 0):
         body = an_event(createdAt=str(created))
         await post(client, body, signature(body))
-    assert [seen.at_ms for _, seen in bench.witnessed] == [b.ms(4) + 999, b.ms(9), b.ms(9)]
+    assert [seen.at_ms for _, seen in rig.witnessed] == [b.ms(4) + 999, b.ms(9), b.ms(9)]
 
 
-async def test_events_about_a_room_name_no_participant(client: Client, bench: Bench) -> None:
+async def test_events_about_a_room_name_no_participant(client: Client, rig: Rig) -> None:
     body = an_event("room_finished")
     await post(client, body, signature(body))
-    assert bench.witnessed[0][1].identity == ""
+    assert rig.witnessed[0][1].identity == ""
 
 
-async def test_events_of_a_standing_room_name_no_match(client: Client, bench: Bench) -> None:
+async def test_events_of_a_standing_room_name_no_match(client: Client, rig: Rig) -> None:
     body = an_event(mark=b.a_mark(root_uid=b.ROOM_UID).to_json())
     await post(client, body, signature(body))
-    assert bench.witnessed[0][1].match_uid == ""
+    assert rig.witnessed[0][1].match_uid == ""
 
 
 @pytest.mark.parametrize("mark", [b.a_mark(cluster="another").to_json(), {"cluster": "default"}, "text", 7, [], {}])
-async def test_rooms_that_are_not_ours_are_answered_and_left_alone(client: Client, bench: Bench, mark: Any) -> None:
+async def test_rooms_that_are_not_ours_are_answered_and_left_alone(client: Client, rig: Rig, mark: Any) -> None:
     body = an_event(mark=mark)
     assert (await post(client, body, signature(body)))[0] == 200
-    assert (bench.witnessed, bench.woken) == ([], [])
+    assert (rig.witnessed, rig.woken) == ([], [])
 
 
-async def test_a_redis_that_is_away_makes_livekit_send_it_again(client: Client, bench: Bench) -> None:
-    bench.redis_is_down = True
+async def test_a_redis_that_is_away_makes_livekit_send_it_again(client: Client, rig: Rig) -> None:
+    rig.redis_is_down = True
     assert (await post(client, BODY, signature(BODY)))[0] == 503
-    assert bench.woken == []
+    assert rig.woken == []
 
 
 @pytest.mark.parametrize("claims", [{"exp": NOW_SECONDS - 30}, {"nbf": NOW_SECONDS + 30}, {"iat": NOW_SECONDS + 7200}])
-async def test_a_little_difference_of_clocks_is_forgiven(client: Client, bench: Bench, claims: dict[str, Any]) -> None:
+async def test_a_little_difference_of_clocks_is_forgiven(client: Client, rig: Rig, claims: dict[str, Any]) -> None:
     assert (await post(client, BODY, signature(BODY, **claims)))[0] == 200
-    assert len(bench.witnessed) == 1
+    assert len(rig.witnessed) == 1
 
 
 async def test_fields_of_a_newer_livekit_are_ignored(client: Client) -> None:

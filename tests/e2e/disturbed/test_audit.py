@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from tests.support.world import World
 
 _NOBODYS: dict[Any, Any] = {
     "state": "IDLE",
@@ -14,43 +14,43 @@ _NOBODYS: dict[Any, Any] = {
 }
 
 
-async def test_a_redis_that_lost_everything_is_noticed_though_nothing_happens(world: World) -> None:
-    await world.operators.start()
-    places = dict(zip(("alice", "bob"), await world.enqueue("alice", "bob"), strict=True))
-    match, _ = await world.active()
-    await world.redis.delete(*[key async for key in world.redis.scan_iter(f"{world.keys.prefix}*")])
-    await world.expect_states(alice="IN_CALL", bob="IN_CALL")
-    user = await world.user("alice")
+async def test_a_redis_that_lost_everything_is_noticed_though_nothing_happens(rig: Rig) -> None:
+    await rig.operators.start()
+    places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
+    match, _ = await rig.active()
+    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(f"{rig.keys.prefix}*")])
+    await rig.expect_states(alice="IN_CALL", bob="IN_CALL")
+    user = await rig.user("alice")
     assert (user.match, user.queued_at_ms) == (match.metadata.uid, places["alice"])
-    assert (await world.kube.match()).status.phase == "Active"
+    assert (await rig.kube.match()).status.phase == "Active"
 
 
-async def test_a_call_whose_user_is_taken_away_in_redis_is_over(world: World) -> None:
-    await world.operators.start()
-    await world.enqueue("alice", "bob")
-    await world.active()
-    await world.redis.hset(world.keys.user("bob"), mapping=_NOBODYS)
-    await world.redis.expire(world.keys.user("bob"), 600)
-    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_a_call_whose_user_is_taken_away_in_redis_is_over(rig: Rig) -> None:
+    await rig.operators.start()
+    await rig.enqueue("alice", "bob")
+    await rig.active()
+    await rig.redis.hset(rig.keys.user("bob"), mapping=_NOBODYS)
+    await rig.redis.expire(rig.keys.user("bob"), 600)
+    match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (match.status.phase, match.status.reason) == ("Ended", "UserTakenAway")
     assert match.status.end is not None
     assert match.status.end.reason == "Disconnected"
-    await world.expect_states(alice="WAITING", bob="IDLE")
+    await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_a_call_whose_room_somebody_buried_is_over(world: World) -> None:
-    await world.operators.start()
-    await world.enqueue("alice", "bob")
-    match, people = await world.active()
-    await world.redis.set(world.keys.room_deleted(await world.livekit_name(match)), "1", ex=600)
-    match = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+async def test_a_call_whose_room_somebody_buried_is_over(rig: Rig) -> None:
+    await rig.operators.start()
+    await rig.enqueue("alice", "bob")
+    match, people = await rig.active()
+    await rig.redis.set(rig.keys.room_deleted(await rig.livekit_name(match)), "1", ex=600)
+    match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert match.status.end is not None
     assert match.status.end.reason == "RoomLost"
     assert "tombstone" in (match.status.end.message or "")
-    await world.expect_states(alice="WAITING", bob="WAITING")
+    await rig.expect_states(alice="WAITING", bob="WAITING")
 
     async def closed() -> None:
         assert all(person.seen("disconnected") for person in people)
-        assert await world.livekit_rooms() == {}
+        assert await rig.livekit_rooms() == {}
 
     await eventually(closed)

@@ -19,8 +19,8 @@ from tests import manifests
 from tests.support.date_proxy import DateProxy
 from tests.support.kube import is_true
 from tests.support.operators import Operator
+from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
-from tests.support.world import World
 
 _PATIENT: dict[str, Any] = {
     "timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60},
@@ -29,26 +29,26 @@ _PATIENT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("off_seconds", [600, -600])
-async def test_a_call_goes_its_way_whatever_the_machines_clock_says(world: World, off_seconds: int) -> None:
-    operator = world.operators.make(poll_seconds="60")
+async def test_a_call_goes_its_way_whatever_the_machines_clock_says(rig: Rig, off_seconds: int) -> None:
+    operator = rig.operators.make(poll_seconds="60")
     operator.clock_off_seconds = off_seconds
     await operator.start()
-    await world.enqueue("alice", "bob")
-    match, (alice, bob) = await world.active(**_PATIENT)
+    await rig.enqueue("alice", "bob")
+    match, (alice, bob) = await rig.active(**_PATIENT)
     await eventually(partial(_is_off, operator, match, off_seconds))
 
     operator.send(signal.SIGUSR1)
     await bob.leave()
-    gone = await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+    gone = await rig.kube.match_until(lambda found: found.status.phase == "Reconnecting")
     await eventually(partial(_is_off, operator, gone, -off_seconds))
-    await world.people("bob", (await world.tokens(match))["bob"]["token"]).join()
-    back = await world.kube.match_until(lambda found: found.status.phase == "Active")
+    await rig.people("bob", (await rig.tokens(match))["bob"]["token"]).join()
+    back = await rig.kube.match_until(lambda found: found.status.phase == "Active")
     assert {person.evidence for person in back.status.participants} == {"webhook"}
 
-    await world.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
-    over = await world.kube.match_until(lambda found: is_true(found, "Finished"))
+    await rig.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    await world.expect_states(alice="WAITING", bob="WAITING")
+    await rig.expect_states(alice="WAITING", bob="WAITING")
     created = over.metadata.creation_timestamp
     assert created is not None
     assert all(timedelta(seconds=-1) <= step.time - created < timedelta(minutes=2) for step in over.status.history)
@@ -67,34 +67,34 @@ async def _is_off(operator: Operator, match: Match, off_seconds: float) -> None:
 
 @pytest.mark.parametrize("step_seconds", [600, -600])
 async def test_a_call_outlives_that_the_api_servers_clock_is_set_and_set_right_again(
-    world: World, tmp_path: Path, step_seconds: int
+    rig: Rig, tmp_path: Path, step_seconds: int
 ) -> None:
     """Who is away meanwhile has their whole time to come back; nothing ends because a clock was set."""
-    operator, ports = world.operators.make(poll_seconds="1"), PortLocks()
+    operator, ports = rig.operators.make(poll_seconds="1"), PortLocks()
     async with DateProxy(Path(operator.environment["KUBECONFIG"]), ports.take()) as proxy:
         operator.environment["KUBECONFIG"] = proxy.kubeconfig(tmp_path / "kubeconfig")
         await operator.start()
-        await world.enqueue("alice", "bob")
-        match, (alice, bob) = await world.active(timeouts={"leaveSeconds": 20, "soloSeconds": 25})
-        token = (await world.tokens(match))["bob"]["token"]
+        await rig.enqueue("alice", "bob")
+        match, (alice, bob) = await rig.active(timeouts={"leaveSeconds": 20, "soloSeconds": 25})
+        token = (await rig.tokens(match))["bob"]["token"]
         await bob.leave()
-        await world.kube.match_until(lambda found: found.status.phase == "Reconnecting")
+        await rig.kube.match_until(lambda found: found.status.phase == "Reconnecting")
 
         for count, off_seconds in enumerate((step_seconds, 0), start=1):
             proxy.off_seconds = off_seconds
             await eventually(partial(_was_noticed, operator, count))
-            await consistently(lambda: _is_reconnecting(world), 1.5)
-        await world.people("bob", token).join()
-        back = await world.kube.match_until(lambda found: found.status.phase == "Active")
+            await consistently(lambda: _is_reconnecting(rig), 1.5)
+        await rig.people("bob", token).join()
+        back = await rig.kube.match_until(lambda found: found.status.phase == "Active")
         assert back.status.connected_at == match.status.connected_at
 
-        name = await world.livekit_name(match)
-        await world.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
-        await world.kube.room_until(lambda room: room.status.restores == 1, room_name(match.metadata.uid))
-        await world.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
-        await world.kube.match_until(lambda found: is_true(found, "Finished"))
+        name = await rig.livekit_name(match)
+        await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+        await rig.kube.room_until(lambda room: room.status.restores == 1, room_name(match.metadata.uid))
+        await rig.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
+        await rig.kube.match_until(lambda found: is_true(found, "Finished"))
         assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-        await world.expect_states(alice="WAITING", bob="WAITING")
+        await rig.expect_states(alice="WAITING", bob="WAITING")
         await operator.end()
     ports.release()
 
@@ -103,5 +103,5 @@ async def _was_noticed(operator: Operator, times: int) -> None:
     assert operator.log.count("clock was set") == times
 
 
-async def _is_reconnecting(world: World) -> None:
-    assert (await world.kube.match()).status.phase == "Reconnecting"
+async def _is_reconnecting(rig: Rig) -> None:
+    assert (await rig.kube.match()).status.phase == "Reconnecting"

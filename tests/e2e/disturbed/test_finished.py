@@ -4,43 +4,43 @@ from __future__ import annotations
 
 from tests import manifests
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
-from tests.support.world import World
 
 
-async def _ended(world: World, name: str) -> None:
-    await world.ready(f"{name}-a", f"{name}-b", name=name)
-    await world.kube.patch("Match", name, manifests.termination("End", f"{name}-a"))
+async def _ended(rig: Rig, name: str) -> None:
+    await rig.ready(f"{name}-a", f"{name}-b", name=name)
+    await rig.kube.patch("Match", name, manifests.termination("End", f"{name}-a"))
 
     async def over_or_gone() -> None:
-        found = await world.kube.get("Match", name)
+        found = await rig.kube.get("Match", name)
         assert found is None or found["status"].get("endedAt")
 
     await eventually(over_or_gone)
 
 
-async def _names(world: World) -> list[str]:
-    return sorted(body["metadata"]["name"] for body in await world.kube.list("Match"))
+async def _names(rig: Rig) -> list[str]:
+    return sorted(body["metadata"]["name"] for body in await rig.kube.list("Match"))
 
 
-async def test_the_oldest_beyond_the_limit_are_deleted_before_their_ttl(world: World) -> None:
-    operator = await world.operators.start(max_finished_per_namespace="3")
-    await world.ready("alice", "bob", name="going-on")
+async def test_the_oldest_beyond_the_limit_are_deleted_before_their_ttl(rig: Rig) -> None:
+    operator = await rig.operators.start(max_finished_per_namespace="3")
+    await rig.ready("alice", "bob", name="going-on")
     for number in range(6):
-        await _ended(world, f"m{number}")
+        await _ended(rig, f"m{number}")
 
     async def three_are_left() -> None:
-        assert await _names(world) == ["going-on", "m3", "m4", "m5"]
+        assert await _names(rig) == ["going-on", "m3", "m4", "m5"]
 
     await eventually(three_are_left)
     await consistently(three_are_left, 1)
-    assert is_true(await world.kube.match("going-on"), "Ready")
+    assert is_true(await rig.kube.match("going-on"), "Ready")
 
     # A lower limit holds for those that are there already.
     assert await operator.end() == 0
-    await world.operators.start(max_finished_per_namespace="1")
+    await rig.operators.start(max_finished_per_namespace="1")
 
     async def one_is_left() -> None:
-        assert await _names(world) == ["going-on", "m5"]
+        assert await _names(rig) == ["going-on", "m5"]
 
     await eventually(one_is_left)

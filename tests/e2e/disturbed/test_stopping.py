@@ -13,33 +13,33 @@ from sandbox.source import ROOT
 from tests import manifests
 from tests.support.kube import is_true
 from tests.support.operators import Operator
-from tests.support.waiting import eventually
-from tests.support.world import World
+from tests.support.rig import Rig
+from tests.support.waiting import eventually, patience
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_stops_it_with_status_0_and_calls_go_on(world: World, number: signal.Signals) -> None:
-    operator = await world.operators.start()
-    match, people = await world.active()
+async def test_a_signal_stops_it_with_status_0_and_calls_go_on(rig: Rig, number: signal.Signals) -> None:
+    operator = await rig.operators.start()
+    match, people = await rig.active()
     assert await operator.end(number) == 0
     assert "stopped" in operator.log
-    assert await world.livekit_people(await world.livekit_name(match)) == {"alice", "bob"}
+    assert await rig.livekit_people(await rig.livekit_name(match)) == {"alice", "bob"}
     assert not any(person.seen("disconnected") for person in people)
-    assert await world.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
-    lease = await world.kube.call(
+    assert await rig.states("alice", "bob") == {"alice": "IN_CALL", "bob": "IN_CALL"}
+    lease = await rig.kube.admin.call(
         "GET", "/apis/coordination.k8s.io/v1/namespaces/roomkeeper-system/leases/roomkeeper-shard-0"
     )
     assert not lease["spec"].get("holderIdentity")
 
 
-async def test_a_stop_finishes_what_is_in_hand(world: World) -> None:
-    operator = await world.operators.start()
+async def test_a_stop_finishes_what_is_in_hand(rig: Rig) -> None:
+    operator = await rig.operators.start()
     for number in range(6):
-        await world.kube.create(manifests.match(f"a-{number}", f"b-{number}", name=f"match-{number}"))
+        await rig.kube.create(manifests.match(f"a-{number}", f"b-{number}", name=f"match-{number}"))
     assert await operator.end() == 0
-    again = await world.operators.start()
+    again = await rig.operators.start()
     for number in range(6):
-        await world.kube.match_until(lambda match: is_true(match, "Ready"), f"match-{number}")
+        await rig.kube.match_until(lambda match: is_true(match, "Ready"), f"match-{number}")
     assert again.running
 
 
@@ -50,7 +50,7 @@ def _roomkeeper(*arguments: str, environment: dict[str, str] | None = None) -> s
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(30),
         check=False,
     )
 
@@ -63,8 +63,8 @@ def _complaints(operator: Operator) -> list[str]:
     return done.stderr.strip().splitlines()
 
 
-async def test_wrong_and_unknown_settings_stop_it_with_a_line_for_each(world: World) -> None:
-    wrong = world.operators.make(
+async def test_wrong_and_unknown_settings_stop_it_with_a_line_for_each(rig: Rig) -> None:
+    wrong = rig.operators.make(
         redis_url="localhost:6379",
         poll_seconds="often",
         livekit_api_secret="too-short-a-secret",
@@ -83,22 +83,22 @@ async def test_wrong_and_unknown_settings_stop_it_with_a_line_for_each(world: Wo
     assert "too-short-a-secret" not in "".join(lines)
 
 
-async def test_a_missing_setting_is_named_alone(world: World) -> None:
-    missing = world.operators.make()
+async def test_a_missing_setting_is_named_alone(rig: Rig) -> None:
+    missing = rig.operators.make()
     del missing.environment["ROOMKEEPER_LIVEKIT_API_KEY"]
     head, line = _complaints(missing)
     assert head == "roomkeeper operator: a setting is wrong"
     assert line.split()[:4] == ["ROOMKEEPER_LIVEKIT_API_KEY", "is", "not", "set;"]
 
 
-async def test_recorded_decisions_are_the_same_when_asked_again(world: World, tmp_path: Path) -> None:
+async def test_recorded_decisions_are_the_same_when_asked_again(rig: Rig, tmp_path: Path) -> None:
     dumps = tmp_path / "dumps"
-    await world.operators.start(record_dir=str(dumps))
-    await world.enqueue("alice", "bob")
-    await world.active()
-    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
-    await world.kube.match_until(lambda match: is_true(match, "Finished"))
-    await world.delete()
+    await rig.operators.start(record_dir=str(dumps))
+    await rig.enqueue("alice", "bob")
+    await rig.active()
+    await rig.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
+    await rig.kube.match_until(lambda match: is_true(match, "Finished"))
+    await rig.delete()
     files = sorted(file.name.split("-")[0] for file in dumps.iterdir())
     assert files == ["Match", "Room"]
     done = _roomkeeper("replay", str(dumps))
@@ -107,22 +107,22 @@ async def test_recorded_decisions_are_the_same_when_asked_again(world: World, tm
     assert decisions > 8
     assert f"{decisions} decisions replayed: {decisions} the same, 0 different" in done.stdout
     text = "".join(file.read_text() for file in dumps.iterdir())
-    assert world.where.livekit_api_secret not in text
+    assert rig.where.livekit_api_secret not in text
     assert "eyJ" not in text
 
 
-async def test_no_right_is_missing_on_the_whole_way(world: World) -> None:
+async def test_no_right_is_missing_on_the_whole_way(rig: Rig) -> None:
     """The ServiceAccount of manifests/ suffices for everything that a Match and a Room need."""
-    operator = await world.operators.start()
-    await world.enqueue("alice", "bob")
-    await world.active(tokens={"delivery": "Both"})
-    await world.kube.create(manifests.room())
-    await world.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
-    await world.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
-    await world.kube.match_until(lambda match: is_true(match, "Finished"))
-    await world.delete()
-    await world.kube.delete("Room", "lobby")
-    await world.kube.gone("Room", "lobby")
+    operator = await rig.operators.start()
+    await rig.enqueue("alice", "bob")
+    await rig.active(tokens={"delivery": "Both"})
+    await rig.kube.create(manifests.room())
+    await rig.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
+    await rig.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
+    await rig.kube.match_until(lambda match: is_true(match, "Finished"))
+    await rig.delete()
+    await rig.kube.delete("Room", "lobby")
+    await rig.kube.gone("Room", "lobby")
 
     async def events_are_posted() -> None:
         assert (await operator.metrics())("roomkeeper_events_posted_total", result="ok") >= 2

@@ -9,9 +9,9 @@ import pytest
 from controller.api.match import Match
 from tests import manifests
 from tests.support.kube import is_true
+from tests.support.rig import Rig
 from tests.support.waiting import consistently
 from tests.support.webhook_proxy import LINES, WebhookProxy, half_a_minute_late
-from tests.support.world import World
 
 _PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
 _SHORT = {"timeouts": {"leaveSeconds": 2, "reconnectSeconds": 2}}
@@ -20,25 +20,25 @@ _CHANGES = "9"
 
 
 @pytest.mark.parametrize("line", LINES)
-async def test_calls_go_the_same_way_over_a_bad_line(world: World, line: str) -> None:
+async def test_calls_go_the_same_way_over_a_bad_line(rig: Rig, line: str) -> None:
     """A page is reloaded, a skip, and the same two in the next call, which one of them leaves for good."""
-    first = world.operators.make()
-    operator = await world.operators.start(poll_seconds="1")
-    await world.enqueue("alice", "bob")
+    first = rig.operators.make()
+    operator = await rig.operators.start(poll_seconds="1")
+    await rig.enqueue("alice", "bob")
     async with WebhookProxy(first.webhook_url, operator.webhook_url, LINES[line]) as proxy:
-        await _call_with_a_reload(world)
+        await _call_with_a_reload(rig)
         await proxy.arrived()
-        await consistently(lambda: _is_up(world, "first", reconnected=1), 1.5)
-        await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
-        await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
-        await world.expect_states(alice="WAITING", bob="WAITING")
+        await consistently(lambda: _is_up(rig, "first", reconnected=1), 1.5)
+        await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
+        await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+        await rig.expect_states(alice="WAITING", bob="WAITING")
 
         # What the first call has left on the way arrives in the second one.
-        _, (alice, bob) = await world.active(name="second", admission="Queued", **_SHORT)
+        _, (alice, bob) = await rig.active(name="second", admission="Queued", **_SHORT)
         await proxy.arrived()
-        await consistently(lambda: _is_up(world, "second", reconnected=0), 1.5)
+        await consistently(lambda: _is_up(rig, "second", reconnected=0), 1.5)
         await bob.leave()
-        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), "second")
+        over = await rig.kube.match_until(lambda found: is_true(found, "Finished"), "second")
         await proxy.arrived()
         assert set(proxy.answers) <= {200}
 
@@ -52,53 +52,53 @@ async def test_calls_go_the_same_way_over_a_bad_line(world: World, line: str) ->
         ("bob", "Idle", None),
     ]
     assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    assert list(await world.queue()) == ["alice"]
+    assert list(await rig.queue()) == ["alice"]
     for user in ("alice", "bob"):
-        assert (await world.hash(world.keys.user(user)))["epoch"] == _CHANGES
-    await world.expect_states(alice="WAITING", bob="IDLE")
+        assert (await rig.hash(rig.keys.user(user)))["epoch"] == _CHANGES
+    await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_none_that_is_over(world: World) -> None:
+async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_none_that_is_over(rig: Rig) -> None:
     """What looking finds must do; what is told at last is about a room, or a connection, of before."""
-    first = world.operators.make()
-    operator = await world.operators.start(poll_seconds="1")
+    first = rig.operators.make()
+    operator = await rig.operators.start(poll_seconds="1")
     async with WebhookProxy(first.webhook_url, operator.webhook_url, half_a_minute_late) as proxy:
-        await _call_with_a_reload(world)
-        await world.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
-        await world.kube.match_until(lambda found: is_true(found, "Finished"), "first")
-        story = await _story(world, "first")
+        await _call_with_a_reload(rig)
+        await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
+        await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
+        story = await _story(rig, "first")
 
         # All that was told of the first call, and of how the second began, arrives while that goes on.
-        _, (_, bob) = await world.active(name="second", **_SHORT)
+        _, (_, bob) = await rig.active(name="second", **_SHORT)
         await proxy.arrived()
         assert set(proxy.answers) == {200}
-        await consistently(lambda: _is_up(world, "second", reconnected=0), 1.5)
-        assert await _story(world, "first") == story
+        await consistently(lambda: _is_up(rig, "second", reconnected=0), 1.5)
+        assert await _story(rig, "first") == story
 
         await bob.leave()
-        over = await world.kube.match_until(lambda found: is_true(found, "Finished"), "second")
-        await world.expect_states(alice="IDLE", bob="IDLE")
-        await world.enqueue("alice")
+        over = await rig.kube.match_until(lambda found: is_true(found, "Finished"), "second")
+        await rig.expect_states(alice="IDLE", bob="IDLE")
+        await rig.enqueue("alice")
         await proxy.arrived()
-        await world.expect_states(alice="WAITING", bob="IDLE")
-        assert await _story(world, "second") == over.status.manifest()
+        await rig.expect_states(alice="WAITING", bob="IDLE")
+        assert await _story(rig, "second") == over.status.manifest()
 
 
-async def _call_with_a_reload(world: World) -> None:
+async def _call_with_a_reload(rig: Rig) -> None:
     """The first call, in which bob's page is reloaded."""
-    match, (_, bob) = await world.active(name="first", **_PATIENT)
-    token = (await world.tokens(match))["bob"]["token"]
+    match, (_, bob) = await rig.active(name="first", **_PATIENT)
+    token = (await rig.tokens(match))["bob"]["token"]
     await bob.leave()
-    await world.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
-    await world.people("bob", token).join()
-    await world.kube.match_until(lambda found: found.status.phase == "Active", "first")
+    await rig.kube.match_until(lambda found: found.status.phase == "Reconnecting", "first")
+    await rig.people("bob", token).join()
+    await rig.kube.match_until(lambda found: found.status.phase == "Active", "first")
 
 
-async def _story(world: World, name: str) -> dict[str, Any]:
-    return (await world.kube.match(name)).status.manifest()
+async def _story(rig: Rig, name: str) -> dict[str, Any]:
+    return (await rig.kube.match(name)).status.manifest()
 
 
-async def _is_up(world: World, name: str, *, reconnected: int) -> None:
-    match: Match = await world.kube.match(name)
+async def _is_up(rig: Rig, name: str, *, reconnected: int) -> None:
+    match: Match = await rig.kube.match(name)
     assert (match.status.phase, match.status.connected) == ("Active", "2/2")
     assert [step.phase for step in match.status.history].count("Reconnecting") == reconnected  # type: ignore[arg-type]

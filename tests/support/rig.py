@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)
-class World:
+class Rig:
     """What tests look at, and the steps that many of them share."""
 
     where: Endpoints
