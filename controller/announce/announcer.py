@@ -1,7 +1,7 @@
-"""What is worth telling when a status was written: metrics of the way from created to over, and Kubernetes Events.
+"""Announces what a written status changed: metrics of the way from created to over, and Kubernetes Events.
 
 Events are API writes, so there are few: Normal ones when a call is up and when it is over, Warnings for what went
-wrong. Readiness costs none. Neighbours: `loop.reconcile` calls this, `announce.events` posts.
+wrong. A Match that becomes Ready costs none. Neighbors: `loop.reconcile` calls this, `announce.events` posts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any
 import structlog
 
 from controller.announce.events import EventPoster, Subject
+from controller.api.conditions import ConditionType
+from controller.api.endings import EndReason
+from controller.api.event_reasons import EVENT_REASONS, EventReason, error_reason
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MatchPhase, RoomPhase
@@ -23,36 +26,34 @@ log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
-
-
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
 
 class Progress:
-    """Hears of every status that was written."""
+    """Called for each status that was written."""
 
     def __init__(self, events: EventPoster, clock: Clock) -> None:
         self._events = events
         self._clock = clock
 
     def status_written(self, before: Match | Room, status: Any, first_seen: datetime) -> None:
-        """`before` is the object with the status that was replaced; `first_seen` is when it was first reconciled."""
+        """A status was written. `before` is the object with the old status; `first_seen` its first reconcile."""
         if isinstance(before, Match) and isinstance(status, MatchStatus):
             self._match(before, status, first_seen)
         elif isinstance(before, Room) and isinstance(status, RoomStatus):
             self._room(before, status)
 
     def released(self, match: Match, reason: str) -> None:
-        """A Match that was not over yet was deleted, and everything of it has been put in order."""
+        """A Match was deleted before it was over, and everything that belonged to it is cleaned up."""
         log.info("match", phase="gone", was=match.status.phase, reason=reason)
         metrics.matches_finished.labels(reason).inc()
 
     def strangers_removed(self, room: Room) -> None:
-        """People not in allowedIdentities were removed. Always the same words: it is one Event with a count."""
+        """Participants not in allowedIdentities were removed. The message never changes, so one Event counts them."""
         self._events.warning(
             Subject.of(ROOM, room),
-            RoomIssue.UNEXPECTED_PARTICIPANT.value,
-            "removed somebody who is not in allowedIdentities",
+            RoomIssue.UNEXPECTED_PARTICIPANT,
+            "removed a participant who is not in allowedIdentities",
         )
 
     def _match(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
@@ -64,19 +65,19 @@ class Progress:
             metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
-            self._events.normal(subject, "Connected", "both people are in the room")
+            self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._count_witnesses(before, status)
         if status.last_error is not None and status.last_error != before.last_error:
-            self._events.warning(subject, f"{status.last_error.type}Error", status.last_error.message)
+            self._events.warning(subject, error_reason(status.last_error.type), status.last_error.message)
         if status.ended_at is not None and before.ended_at is None:
             self._over(subject, status)
 
     def _count_witnesses(self, before: MatchStatus, status: MatchStatus) -> None:
-        """How fast each witness was; and what LiveKit sends a webhook for, and polling was the first to see."""
+        """Count how fast each witness was, and what polling saw first though LiveKit sends a webhook for it."""
         known = {person.identity: person.state for person in before.participants}
         now = self._clock.now()
         for person in status.participants:
-            # What else may be named there has told of the end, and not of the moment at which somebody went.
+            # The other witnesses say why the call ended, not when the participant came or went.
             if person.evidence not in _SEES_PEOPLE or known.get(person.identity) is person.state:
                 continue
             metrics.detection_seconds.labels(person.evidence.value).observe(
@@ -86,7 +87,7 @@ class Progress:
                 metrics.webhooks_missed.inc()
 
     def _over(self, subject: Subject, status: MatchStatus) -> None:
-        reason = status.reason or "Ended"
+        reason = status.reason or EndReason.ENDED.value
         metrics.matches_finished.labels(reason).inc()
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
         if status.phase is MatchPhase.FAILED:
@@ -97,20 +98,20 @@ class Progress:
     def _room(self, room: Room, status: RoomStatus) -> None:
         subject = Subject.of(ROOM, room)
         if status.phase is not room.status.phase:
-            # The Match tells the story of its own Room; standing rooms have nobody else.
+            # The Match logs the story of its own Room; only standing rooms need their own.
             tell = log.debug if room.metadata.owner_references else log.info
             tell("room", phase=status.phase, was=room.status.phase, reason=status.reason)
         new_issues = [issue for issue in status.issues if issue not in room.status.issues and issue not in _NO_EVENT]
         if new_issues:
-            self._events.warning(subject, new_issues[0].value, _sentence(status, "Healthy"))
+            self._events.warning(subject, new_issues[0], _sentence(status, ConditionType.HEALTHY))
         if status.restores and status.restores != room.status.restores:
-            self._events.warning(subject, "Restored", "LiveKit lost the room; it was made again under the same name")
+            self._events.warning(subject, EventReason.RESTORED, EVENT_REASONS[EventReason.RESTORED])
         if status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
-            self._events.warning(subject, str(status.reason), _sentence(status, "Ready"))
+            self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
 
 
-def _sentence(status: RoomStatus, type_: str) -> str:
-    """What the condition of this type says."""
+def _sentence(status: RoomStatus, type_: ConditionType) -> str:
+    """The message of the condition of this type."""
     return next((condition.message for condition in status.conditions if condition.type == type_), "")

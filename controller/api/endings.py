@@ -1,14 +1,14 @@
-"""The one table of endings: every reason for which a Match ends, and what follows from it.
+"""The table of endings: each reason for which a Match ends, and what follows from it.
 
-The planner, the enums of the CRDs, the reference in docs/ and the tests are made from `ENDINGS`. The first
-cause wins, deletion included; it becomes durable when the users are settled.
+The planner, the enums of the CRDs, the pages in docs/ and the tests all read `ENDINGS`. The first cause wins, deletion
+included; it becomes durable when it is stored in the ledger. `END_CODES` and `RELEASE_DETAILS` hold the finer words.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class EndReason(StrEnum):
@@ -28,8 +28,24 @@ class EndReason(StrEnum):
     DRAINED = "Drained"
 
 
+class EndCode(StrEnum):
+    """A finer word than the reason, for endings that have one: conditions, `status.reason` and history show it."""
+
+    USER_BUSY = "UserBusy"
+    USER_RESERVED = "UserReserved"
+    USER_NOT_QUEUED = "UserNotQueued"
+    USER_BLOCKED = "UserBlocked"
+    TOO_LATE = "TooLate"
+    HEARTBEATS_STOPPED = "HeartbeatsStopped"
+    USER_TAKEN_AWAY = "UserTakenAway"
+
+
+EndWord: TypeAlias = EndReason | EndCode
+"""The one word for an end: its code where it has one, else its reason."""
+
+
 class RequeuePolicy(StrEnum):
-    """Who goes back to the queue. Whoever does not, or never came from it, becomes idle."""
+    """Which users go back to the queue. The others, and users who never came from it, become idle."""
 
     ALL = "All"
     OTHERS = "Others"
@@ -37,28 +53,29 @@ class RequeuePolicy(StrEnum):
     NONE = "None"
 
 
-class NoShowKind(StrEnum):
-    """What was seen of somebody who did not get into the call."""
+class ReleaseDetail(StrEnum):
+    """What `status.end.outcomes[].detail` can say, beside the reasons that LiveKit gives for a departure."""
 
     NEVER_SEEN = "NeverSeen"
     SIGNAL_ONLY = "SignalOnly"
     MEDIA_FAILED = "MediaFailed"
+    HEARTBEATS_STOPPED = "HeartbeatsStopped"
+    BLOCKED = "Blocked"
 
 
 class Subject(StrEnum):
-    """Whom an ending goes back to: the one whom `Others` leaves out. Without a subject, `Others` means
-    everybody."""
+    """The user who caused an ending: `Others` leaves this user out. Without a subject, `Others` means every user."""
 
     NOBODY = "nobody"
     INITIATOR = "the initiator"
     TARGET = "the target"
-    LEAVER = "whoever left"
-    LOST = "whoever was lost"
-    ABSENT = "whoever was not in the room"
+    LEAVER = "the one who left"
+    LOST = "the one who was lost"
+    ABSENT = "those who were not in the room"
 
 
 class Rollback(StrEnum):
-    """Whether an ending undoes the Match: everybody exactly where they were, place in the queue included."""
+    """Whether an ending undoes the Match: each user is put back exactly where they were, place included."""
 
     NEVER = "never"
     BEFORE_READY = "before Ready"
@@ -69,9 +86,9 @@ class Rollback(StrEnum):
 class Ending:
     """One row: a reason, its cause, and what follows from it.
 
-    `message` (for `status.end.message`) is a template; `{who}` stands for the subject, `{seconds}` for the window that
-    ran out. `notice` is for the people in the call; the subject is told `own_notice` instead, where there is one.
-    `superseded_by` are reasons that replace this one as long as the users are not settled.
+    `message` (for `status.end.message`) is a template: `{who}` stands for the subject, `{seconds}` for the window that
+    ran out. `notice` is a sentence for the people in the call; the subject gets `own_notice` instead, where there is
+    one. `superseded_by` names the reasons that replace this one until the users are settled.
     """
 
     reason: EndReason
@@ -90,8 +107,8 @@ class Ending:
         return f"on_{self.reason.name.lower()}"
 
     def sentence(self, *, who: str = "", seconds: float = 0, detail: str = "") -> str:
-        """The message with its gaps filled, and with the particulars of this case if there are any."""
-        text = self.message.format(who=who or "somebody", seconds=f"{seconds:g}")
+        """The message with its gaps filled, and with the details of this case if there are any."""
+        text = self.message.format(who=who or "a user", seconds=f"{seconds:g}")
         return f"{text}: {detail}" if detail else text
 
 
@@ -114,7 +131,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.LEFT,
-        "the client said goodbye to LiveKit, without a signal, and was not back after leaveSeconds",
+        "the client said goodbye to LiveKit, without a signal, and did not come back within leaveSeconds",
         RequeuePolicy.OTHERS,
         "{who} left and did not come back within {seconds} s",
         "The other person left the call.",
@@ -125,7 +142,7 @@ _ROWS: Final = (
     Ending(
         EndReason.DISCONNECTED,
         "termination Disconnect; a disconnect signal; the force-disconnect flag of older clients; or another "
-        "service took the user's record away",
+        "service took the user away from the Match in Redis",
         RequeuePolicy.OTHERS,
         "{who} was disconnected",
         "The call was closed.",
@@ -133,7 +150,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.NO_SHOW,
-        "not everybody was in the room connectSeconds after Ready",
+        "a participant was not in the room connectSeconds after Ready",
         RequeuePolicy.PRESENT,
         "{who} did not join within {seconds} s",
         "The other person did not join.",
@@ -142,8 +159,8 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.NETWORK_LOST,
-        "the connection was lost and not back after reconnectSeconds; or heartbeats stopped and LiveKit does "
-        "not contradict",
+        "the connection was lost and did not come back within reconnectSeconds; or heartbeats stopped and LiveKit "
+        "does not contradict",
         RequeuePolicy.OTHERS,
         "{who} lost the connection and did not come back within {seconds} s",
         "The other person lost the connection.",
@@ -161,7 +178,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.MAX_DURATION,
-        "maxDurationSeconds since both were connected are over",
+        "the call reached maxDurationSeconds, counted from when both were connected",
         RequeuePolicy.NONE,
         "the call reached its longest duration of {seconds} s",
         "The call reached its time limit.",
@@ -176,8 +193,8 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.ROOM_LOST,
-        "the room was gone and could not be restored in time; it was closed on LiveKit in the middle of the call, and "
-        "who was in it did not come back; or the Match's own Room was deleted by hand",
+        "LiveKit lost the room, and it could not be restored in time; or the room was closed on LiveKit in the middle "
+        "of the call, and the people in it did not come back; or the Match's Room was deleted by hand",
         RequeuePolicy.ALL,
         "the room was lost",
         "The call was interrupted by a technical problem.",
@@ -186,7 +203,7 @@ _ROWS: Final = (
         EndReason.FAILED,
         "the Match cannot be made",
         RequeuePolicy.ALL,
-        "the Match could not be made, and everybody is where they were before",
+        "the Match could not be made, and both users are where they were before",
         "The call could not be set up.",
         rollback=Rollback.ALWAYS,
     ),
@@ -200,4 +217,46 @@ _ROWS: Final = (
 )
 
 ENDINGS: Final[Mapping[EndReason, Ending]] = MappingProxyType({row.reason: row for row in _ROWS})
-"""Every reason exactly once."""
+"""Each reason exactly once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndCodeRow:
+    """One row: a finer word for an end, the reason that it belongs to, and what it means."""
+
+    code: EndCode
+    reason: EndReason
+    meaning: str
+
+
+_CODE_ROWS: Final = (
+    EndCodeRow(EndCode.USER_BUSY, EndReason.FAILED, "another Match holds a user"),
+    EndCodeRow(EndCode.USER_RESERVED, EndReason.FAILED, "a user is reserved for another Match"),
+    EndCodeRow(
+        EndCode.USER_NOT_QUEUED,
+        EndReason.FAILED,
+        "admission is Queued, and a user neither waits in the queue nor is reserved for this Match",
+    ),
+    EndCodeRow(EndCode.USER_BLOCKED, EndReason.FAILED, "a user is blocked"),
+    EndCodeRow(EndCode.TOO_LATE, EndReason.FAILED, "the Match was not Ready within readySeconds"),
+    EndCodeRow(EndCode.HEARTBEATS_STOPPED, EndReason.NETWORK_LOST, "the heartbeats of a client stopped"),
+    EndCodeRow(
+        EndCode.USER_TAKEN_AWAY,
+        EndReason.DISCONNECTED,
+        "the record of a user in Redis no longer names this Match: another service changed it",
+    ),
+)
+
+END_CODES: Final[Mapping[EndCode, EndCodeRow]] = MappingProxyType({row.code: row for row in _CODE_ROWS})
+"""Each code exactly once."""
+
+RELEASE_DETAILS: Final[Mapping[ReleaseDetail, str]] = MappingProxyType(
+    {
+        ReleaseDetail.NEVER_SEEN: "LiveKit never saw the user",
+        ReleaseDetail.SIGNAL_ONLY: "LiveKit knows the client, but no media came up",
+        ReleaseDetail.MEDIA_FAILED: "LiveKit reported that the client could not make a media connection",
+        ReleaseDetail.HEARTBEATS_STOPPED: END_CODES[EndCode.HEARTBEATS_STOPPED].meaning,
+        ReleaseDetail.BLOCKED: "the user is blocked, so they do not go back to the queue (the script `settle` says so)",
+    }
+)
+"""What each detail means."""

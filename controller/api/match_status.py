@@ -36,7 +36,7 @@ class Evidence(StrEnum):
 
 
 class OutcomeState(StrEnum):
-    """What became of a user."""
+    """Where a user is after the end, as the status spells it."""
 
     WAITING = "Waiting"
     IDLE = "Idle"
@@ -44,10 +44,23 @@ class OutcomeState(StrEnum):
 
 
 class QueuePlace(StrEnum):
-    """Which place in the queue a user got."""
+    """Which place in the queue a user gets: the one from before the Match, or the end of the queue."""
 
     ORIGINAL = "Original"
     NOW = "Now"
+
+    @property
+    def record(self) -> str:
+        """How the scripts and the ledger in Redis spell the place: ORIG or NOW."""
+        return "ORIG" if self is QueuePlace.ORIGINAL else "NOW"
+
+    @classmethod
+    def of_record(cls, text: str) -> "QueuePlace":
+        """The inverse of `record`. Raises ValueError."""
+        try:
+            return {place.record: place for place in cls}[text]
+        except KeyError:
+            raise ValueError(f"{text!r} is no place in the queue: ORIG or NOW") from None
 
 
 class RoomReference(ApiModel):
@@ -110,7 +123,7 @@ class ParticipantStatus(ApiModel):
     """When the participant was first connected."""
 
 
-class Outcome(ApiModel):
+class OutcomeStatus(ApiModel):
     """What became of one user at the end."""
 
     identity: str
@@ -139,7 +152,7 @@ class EndStatus(ApiModel):
     """Why it ended, as a sentence."""
 
     outcomes: Annotated[
-        tuple[Outcome, ...],
+        tuple[OutcomeStatus, ...],
         Field(json_schema_extra=keyed_by("identity")),
     ] = ()
     """What became of each user."""

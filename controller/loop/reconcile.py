@@ -42,6 +42,8 @@ from controller.plan.actions import ReleaseFinalizer, RemoveStranger, Target
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.plan.step import Plan, earliest
+from controller.rules.match_case import MatchCase
+from controller.rules.room_case import RoomCase
 from controller.status.errors import last_error
 from controller.status.match import match_status
 from controller.status.patch import merge_patch
@@ -58,6 +60,7 @@ _WAKES_THE_OWNER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
 M = TypeVar("M", Match, Room)
 S = TypeVar("S", MatchSeen, RoomSeen)
+C = TypeVar("C", MatchCase, RoomCase)
 
 
 class OnObserve(Protocol):
@@ -67,14 +70,15 @@ class OnObserve(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe(Generic[M, S]):
-    """How one kind is observed, planned and described."""
+class Recipe(Generic[M, S, C]):
+    """How one kind is observed, judged, planned and described. `case` joins the object, what was seen, and now."""
 
     kind: ResourceKind
     cache: ObjectCache[M]
     observe: Callable[[M, Learned], Awaitable[S]]
-    plan: Callable[[M, S, datetime], Plan]
-    status: Callable[[M, S, datetime, LastError | None], Any]
+    case: Callable[[M, S, datetime], C]
+    plan: Callable[[C], Plan]
+    status: Callable[[C, LastError | None], Any]
     is_transitional: Callable[[M, Any], bool]
 
 
@@ -89,18 +93,20 @@ class Reconciler:
         self.on_observe: OnObserve = _nobody_asks
         self._held_back: dict[str, datetime] = {}
         self._first_seen: dict[str, datetime] = {}
-        self._matches: Recipe[Match, MatchSeen] = Recipe(
+        self._matches: Recipe[Match, MatchSeen, MatchCase] = Recipe(
             MATCH,
             backends.matches,
             lambda match, learned: observe_match(match, backends, learned),
+            MatchCase,
             plan_match,
             match_status,
             _is_transitional,
         )
-        self._rooms: Recipe[Room, RoomSeen] = Recipe(
+        self._rooms: Recipe[Room, RoomSeen, RoomCase] = Recipe(
             ROOM,
             backends.rooms,
             lambda room, learned: observe_room(room, backends, learned),
+            RoomCase,
             plan_room,
             room_status,
             _is_just_restored,
@@ -118,7 +124,7 @@ class Reconciler:
         self._held_back.pop(uid, None)
         self._first_seen.pop(uid, None)
 
-    async def _run(self, key: Key, recipe: Recipe[M, S]) -> Result:
+    async def _run(self, key: Key, recipe: Recipe[M, S, C]) -> Result:
         learned, uid = Learned(), ""
         error: BackendError | None = None
         for _ in range(_MAX_ROUNDS):
@@ -132,11 +138,12 @@ class Reconciler:
             seen = await recipe.observe(found, learned)
             now = self._backends.clock.now()
             self._first_seen.setdefault(found.metadata.uid, now)
-            plan = recipe.plan(found, seen, now)
+            case = recipe.case(found, seen, now)
+            plan = recipe.plan(case)
             if self._recorder is not None:
                 self._recorder.record(key, found, seen, now, plan)
             if not plan.actions or error is not None:
-                return await self._conclude(key, recipe, found, seen, plan, now, error)
+                return await self._conclude(key, recipe, found, seen, case, plan, now, error)
             results = await execute(plan.actions, self._backends)
             self._tell(found, results)
             error = next((result.error for result in results if result.error is not None), None)
@@ -155,9 +162,10 @@ class Reconciler:
     async def _conclude(
         self,
         key: Key,
-        recipe: Recipe[M, S],
+        recipe: Recipe[M, S, C],
         found: M,
         seen: S,
+        case: C,
         plan: Plan,
         now: datetime,
         error: BackendError | None,
@@ -168,7 +176,7 @@ class Reconciler:
         if plan.blocked_by is not None and error is None:
             error = BackendUnavailable(plan.blocked_by, "read", plan.waits_for)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
-        status = recipe.status(found, seen, now, reported)
+        status = recipe.status(case, reported)
         patch = merge_patch(found.status.manifest(), status.manifest())
         uid = found.metadata.uid
         if not patch or _cannot_be_written(found):
@@ -190,7 +198,7 @@ class Reconciler:
         if written is None or error is not None:
             return Result(plan.deadline, error)
         # Deadlines hang on what has just been written (readyAt, endedAt): ask the planner once more, nothing is read.
-        then = recipe.plan(written, seen, now)
+        then = recipe.plan(recipe.case(written, seen, now))
         return Result(now if then.actions else then.deadline)
 
 

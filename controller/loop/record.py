@@ -26,6 +26,8 @@ from controller.loop.key import Key, Kind
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.plan.step import Plan
+from controller.rules.match_case import MatchCase
+from controller.rules.room_case import RoomCase
 
 log = structlog.get_logger(__name__)
 
@@ -108,9 +110,13 @@ def _replay_line(source: str, line: bytes) -> Replayed:
         dump = orjson.loads(line)
         now = datetime.fromisoformat(dump["now"])
         if dump["kind"] == Kind.MATCH:
-            plan = plan_match(Match.model_validate(dump["desired"]), _MATCH_SEEN.validate_python(dump["observed"]), now)
+            plan = plan_match(
+                MatchCase(Match.model_validate(dump["desired"]), _MATCH_SEEN.validate_python(dump["observed"]), now)
+            )
         else:
-            plan = plan_room(Room.model_validate(dump["desired"]), _ROOM_SEEN.validate_python(dump["observed"]), now)
+            plan = plan_room(
+                RoomCase(Room.model_validate(dump["desired"]), _ROOM_SEEN.validate_python(dump["observed"]), now)
+            )
         return Replayed(source, dump["key"], dump["now"], dump["plan"], plan_as_json(plan))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise RoomkeeperError(f"{source}: is not a dump of this version: {error}") from error

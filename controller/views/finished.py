@@ -27,20 +27,20 @@ class _Namespace:
 
 
 class FinishedMatches:
-    """At most `limit` per namespace are kept; `on_surplus` hears namespace and name of each that is one too many."""
+    """At most `limit` per namespace are kept; `on_over_limit` hears namespace and name of each that is one too many."""
 
-    def __init__(self, limit: int, on_surplus: Callable[[str, str], None]) -> None:
+    def __init__(self, limit: int, on_over_limit: Callable[[str, str], None]) -> None:
         self._limit = limit
-        self._on_surplus = on_surplus
+        self._on_over_limit = on_over_limit
         self._namespaces: dict[str, _Namespace] = {}
-        self._surplus: set[str] = set()
+        self._over_limit: set[str] = set()
 
     def kept(self, match: Match) -> None:
         """The cache has a newer version of a Match."""
         metadata, ended_at = match.metadata, match.status.ended_at
         if metadata.deletion_timestamp is not None:
             self._forget(metadata.namespace, metadata.uid)
-        elif ended_at is not None and metadata.uid not in self._surplus:
+        elif ended_at is not None and metadata.uid not in self._over_limit:
             namespace = self._namespaces.setdefault(metadata.namespace, _Namespace())
             if metadata.uid not in namespace.kept:
                 namespace.kept[metadata.uid] = metadata.name
@@ -50,19 +50,19 @@ class FinishedMatches:
     def gone(self, match: Match) -> None:
         """A Match is not there any more."""
         self._forget(match.metadata.namespace, match.metadata.uid)
-        self._surplus.discard(match.metadata.uid)
+        self._over_limit.discard(match.metadata.uid)
 
-    def is_surplus(self, uid: str) -> bool:
+    def is_over_limit(self, uid: str) -> bool:
         """Whether this Match is over, and one of the oldest of too many."""
-        return uid in self._surplus
+        return uid in self._over_limit
 
     def _trim(self, name: str, namespace: _Namespace) -> None:
         while len(namespace.kept) > self._limit:
             _, uid = heapq.heappop(namespace.by_end)
-            surplus = namespace.kept.pop(uid, None)
-            if surplus is not None:
-                self._surplus.add(uid)
-                self._on_surplus(name, surplus)
+            dropped = namespace.kept.pop(uid, None)
+            if dropped is not None:
+                self._over_limit.add(uid)
+                self._on_over_limit(name, dropped)
         if len(namespace.by_end) > 2 * len(namespace.kept) + _DEAD_ENTRIES:
             namespace.by_end = [entry for entry in namespace.by_end if entry[1] in namespace.kept]
             heapq.heapify(namespace.by_end)

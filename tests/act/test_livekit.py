@@ -14,6 +14,7 @@ from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.room import plan_room
+from controller.rules.room_case import RoomCase
 from controller.views.livekit import LiveKitView
 from tests import values as b
 from tests.plan.world import only
@@ -21,7 +22,7 @@ from tests.plan.world import only
 UNKNOWN = NotFound(Backend.LIVEKIT, "DeleteRoom", "room or participant does not exist")
 GHOST = Overloaded(Backend.LIVEKIT, "DeleteRoom", "HTTP 503 (unavailable)", may_have_run=True)
 METADATA = {"topic": "go"}
-CREATE = only(plan_room(b.a_room(metadata=METADATA), b.room_seen(), b.at(2)), a.CreateLiveKitRoom)
+CREATE = only(plan_room(RoomCase(b.a_room(metadata=METADATA), b.room_seen(), b.at(2))), a.CreateLiveKitRoom)
 OURS, OTHERS = b.a_livekit_room(), b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
 OF_A_CLIENT = b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 BOTH = (b.person("alice"), b.person("bob"))

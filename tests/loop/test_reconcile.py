@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from controller.act.execute import ActionResult
+from controller.api.endings import EndCode
 from controller.api.match import Match, MatchStatus
 from controller.api.meta import ApiModel
 from controller.api.names import MATCH
@@ -30,14 +31,19 @@ from controller.loop.worker import Result
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.step import Plan
+from controller.rules import match_case
+from controller.rules.end_cause import EndCause
+from controller.rules.endings import cause_of_end
+from controller.rules.match_case import MatchCase
+from controller.status.match import match_status
 from controller.views.cache import ObjectCache
 from tests import values as b
 from tests.plan.world import only
 
 KEY = Key(Kind.MATCH, b.NAMESPACE, b.NAME)
 AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
-CLAIM = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim)
-CREATE = only(plan_match(b.a_match(), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom)
+CLAIM = only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim)
+CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
 
 
 class Bench:
@@ -57,6 +63,8 @@ class Bench:
         self.phase: MatchPhase | None = MatchPhase.CONNECTING
         self.match = match or b.connecting()
         self.released: list[str] = []
+        self.cases: list[MatchCase] = []
+        self.described: list[MatchCase] = []
         self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match)
         backends = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
@@ -71,7 +79,13 @@ class Bench:
         self.reconciler = Reconciler(cast("Backends", backends), cast("Any", progress), None)
         self.reconciler.on_observe = self._on_observe
         self.reconciler._matches = Recipe(
-            MATCH, cast("ObjectCache[Match]", self.cache), self._observe, self._plan, self._status, _is_transitional
+            MATCH,
+            cast("ObjectCache[Match]", self.cache),
+            self._observe,
+            MatchCase,
+            self._plan,
+            self._status,
+            _is_transitional,
         )
         monkeypatch.setattr(reconcile_module, "execute", self._execute)
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
@@ -91,11 +105,13 @@ class Bench:
         self.learned.append(learned)
         return b.all_made(self.seconds, refusal=learned.refusal)
 
-    def _plan(self, _match: Match, _seen: MatchSeen, _now: Any) -> Plan:
+    def _plan(self, case: MatchCase) -> Plan:
+        self.cases.append(case)
         return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
 
-    def _status(self, match: Match, _seen: MatchSeen, _now: Any, error: Any) -> ApiModel:
-        return match.status.model_copy(update={"phase": self.phase, "last_error": error})
+    def _status(self, case: MatchCase, error: Any) -> ApiModel:
+        self.described.append(case)
+        return case.match.status.model_copy(update={"phase": self.phase, "last_error": error})
 
     async def _execute(self, actions: tuple[a.AnyAction, ...], _backends: Backends) -> tuple[ActionResult, ...]:
         if isinstance(self.error, LeadershipLost):
@@ -133,6 +149,29 @@ async def test_at_rest_nothing_is_written_and_the_deadline_is_kept(make: Make) -
     assert (bench.done, bench.writes, bench.asked) == ([], [], [True])
 
 
+async def test_plan_and_status_read_the_same_case_of_a_round(make: Make) -> None:
+    bench = make(Plan((CLAIM,)), REST)
+    await bench.run()
+    assert len(bench.cases) == 2
+    assert bench.described == bench.cases[1:]
+    assert bench.described[0] is bench.cases[1]
+
+
+@pytest.mark.parametrize("match", [b.active(), b.active(deleted=True)], ids=["going on", "ending"])
+def test_the_cause_of_an_end_is_worked_out_once_per_round(match: Match, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[MatchCase] = []
+
+    def counted(case: MatchCase) -> EndCause | None:
+        asked.append(case)
+        return cause_of_end(case)
+
+    monkeypatch.setattr(match_case, "cause_of_end", counted)
+    case = MatchCase(match, b.both_in(ledger=b.ledger("Active")), b.at(9))
+    plan_match(case)
+    match_status(case, None)
+    assert asked == [case]
+
+
 async def test_the_planner_is_asked_again_after_each_round_and_the_status_written_once(make: Make) -> None:
     bench = make(Plan((CLAIM,)), Plan((CREATE,)), REST)
     bench.phase = MatchPhase.ACTIVE
@@ -159,7 +198,7 @@ async def test_a_wake_up_is_covered_only_by_a_round_that_really_reads(make: Make
 
 
 async def test_a_refusal_is_shown_to_the_planner_in_the_same_reconcile(make: Make) -> None:
-    busy = Refusal("UserBusy", "bob", "calls/other")
+    busy = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
     bench = make(Plan((CLAIM,)), REST)
     bench.effects = [Effect(refusal=busy, must_read=True)]
     await bench.run()
@@ -273,7 +312,7 @@ async def test_what_is_deleted_and_still_held_gets_its_status(make: Make) -> Non
     assert len(bench.writes) == 1
 
 
-RELEASE = only(plan_match(b.active(deleted=True), b.all_gone(), b.at(9)), a.ReleaseFinalizer)
+RELEASE = only(plan_match(MatchCase(b.active(deleted=True), b.all_gone(), b.at(9))), a.ReleaseFinalizer)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +386,7 @@ def test_what_is_said_of_a_restored_room_can_wait(case: str, restores: int, phas
 
 
 def test_a_refusal_and_a_record_are_remembered_from_round_to_round() -> None:
-    busy = Refusal("UserBusy", "bob", "calls/other")
+    busy = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
     known = Learned(refusal=busy, record=b.a_record()).after([Effect(), None], b.at(9))
     assert (known.refusal, known.record) == (busy, b.a_record())
     newer = known.after([Effect(record=b.a_record("terminated"))], b.at(9))

@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.api.endings import EndReason
+from controller.api.endings import EndCode, EndReason
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.facts.match import Refusal
 from controller.plan.room import plan_room
+from controller.rules.room_case import RoomCase
 from tests import values as b
 from tests.plan.world import Killed, World, names
 
@@ -231,7 +232,7 @@ def test_before_ready_everybody_gets_exactly_their_place_back(writes: int, end: 
 
 
 def test_a_user_who_is_held_by_a_match_that_ends_is_waited_for() -> None:
-    world = World(held_by=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True))
+    world = World(held_by=Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True))
     world.until_rest()
     assert world.phase() == MatchPhase.PENDING
     world.held_by = None
@@ -240,7 +241,7 @@ def test_a_user_who_is_held_by_a_match_that_ends_is_waited_for() -> None:
 
 
 def test_a_user_who_is_never_let_go_fails_the_match_and_nobody_is_touched() -> None:
-    world = World(held_by=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True))
+    world = World(held_by=Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True))
     world.pass_time(40)
     assert world.match is not None
     assert world.match.status.phase is MatchPhase.FAILED
@@ -251,7 +252,7 @@ def test_a_user_who_is_never_let_go_fails_the_match_and_nobody_is_touched() -> N
 
 
 def test_a_user_who_is_busy_fails_the_match_at_once_and_says_why() -> None:
-    world = World(held_by=Refusal("UserBusy", "bob", "calls/other"))
+    world = World(held_by=Refusal(EndCode.USER_BUSY, "bob", "calls/other"))
     world.until_rest()
     assert world.match is not None
     status = world.match.status
@@ -297,7 +298,7 @@ def test_a_room_that_livekit_closed_before_its_match_decided_is_made_again() -> 
     world.now = 35
     world.lose_livekit_room()
     assert world.room is not None
-    plan = plan_room(world.room, world.seen_of_room(), b.at(35))
+    plan = plan_room(RoomCase(world.room, world.seen_of_room(), b.at(35)))
     assert names(plan) == ["CreateLiveKitRoom", "WriteRoomRecord"]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.replies import (
     ClaimBlocked,
     ClaimBusy,
@@ -17,10 +18,16 @@ from controller.clients.redis.replies import (
     Settled,
     Stale,
 )
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, Decision, Place, UserState
+from controller.clients.redis.requests import (
+    Claimant,
+    ClaimMode,
+    ClaimRequest,
+    UserState,
+)
+from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 
-BACK = (Decision.BACK, Place.ORIG)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
 
 async def test_a_claim_takes_all_users_out_of_the_queue_and_tells_their_places(world: World) -> None:

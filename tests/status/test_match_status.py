@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 
+from controller.api.endings import EndCode
 from controller.api.failures import ErrorType, LastError, Recovery, Severity
-from controller.api.match import MAX_HISTORY, Evidence, Match, MatchStatus
+from controller.api.match import MAX_HISTORY, Evidence, Match, MatchStatus, TerminationAction
 from controller.api.names import token_secret_name
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.facts.ledger import Cause, End, Ledger, Wish
 from controller.facts.match import MatchSeen, Refusal
+from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
 from controller.status.patch import merge_patch
 from tests import values as b
 
 END = {"action": "End", "initiator": "alice"}
-BUSY = Refusal("UserBusy", "bob", "calls/other")
-ENDING = Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)
+BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
+ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
 ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
 ALICE = (b.person("alice"),)
 OUTAGE = LastError(
@@ -29,7 +31,7 @@ OUTAGE = LastError(
 
 def status_of(match: Match, seen: MatchSeen, seconds: float = 4, error: LastError | None = None) -> MatchStatus:
     """The status at that second."""
-    return match_status(match, seen, b.at(seconds), error)
+    return match_status(MatchCase(match, seen, b.at(seconds)), error)
 
 
 def condition(status: MatchStatus, type_: str) -> tuple[str, str, str]:
@@ -156,22 +158,22 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
         "NotWanted",
         "its own",
     ),
-    ("tokens, ending", b.active(termination=END), b.both_in(), "TokensIssued", F, "Ended", "taken away"),
-    ("not ready", b.a_match(), b.all_made(livekit_room=None), "Ready", F, "NotReady", "being made"),
-    ("ready", b.a_match(), b.all_made(), "Ready", T, "TokensDelivered", b.ROOM_NAME),
+    ("tokens, ending", b.active(termination=END), b.both_in(), "TokensIssued", F, "Ended", "deleted"),
+    ("not ready", b.a_match(), b.all_made(livekit_room=None), "Ready", F, "Provisioning", "being made"),
+    ("ready", b.a_match(), b.all_made(), "Ready", T, "Provisioned", b.ROOM_NAME),
     ("ready and lost", b.active(), b.both_in(livekit_room=None), "Ready", F, "RoomMissing", "restored"),
     ("no longer ready", b.active(termination=END), b.both_in(), "Ready", F, "Ended", "alice ended the call"),
     ("nobody came", b.connecting(), b.all_made(), "Connected", F, "WaitingForPeople", "waiting for alice and bob"),
     ("one came", b.connecting(), b.all_made(people=ALICE), "Connected", F, "WaitingForPeople", "waiting for bob"),
     ("both came", b.connecting(), b.both_in(), "Connected", T, "BothConnected", "alice and bob"),
-    ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "NetworkLoss", "bob dropped out"),
+    ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "ConnectionLost", "bob dropped out"),
     (
         "one dropped, Redis away",
         b.active(),
         b.both_in(ledger=b.unknown(), people=ALICE),
         "Connected",
         F,
-        "Left",
+        "ConnectionLost",
         "bob dropped out",
     ),
     ("call over", b.active(termination=END), b.both_in(), "Connected", F, "Ended", "over"),
@@ -278,7 +280,7 @@ def test_nobody_has_met_in_a_room_that_is_not_ready() -> None:
 
 
 def test_moments_are_cut_to_milliseconds_so_that_they_read_back_the_same() -> None:
-    status = match_status(b.a_match(), b.all_made(), b.at(4.1234567), None)
+    status = match_status(MatchCase(b.a_match(), b.all_made(), b.at(4.1234567)), None)
     assert MatchStatus.model_validate(status.manifest()) == status
     assert status.ready_at == b.at(4.123)
 
@@ -290,7 +292,7 @@ def test_moments_are_cut_to_milliseconds_so_that_they_read_back_the_same() -> No
         (b.active(termination=END), b.both_in(), "Ended"),
         (b.a_match(), b.seen(refusal=BUSY), "UserBusy"),
         (b.a_match(status={"phase": "Pending"}), b.seen(30), "TooLate"),
-        (b.active(), b.both_in(people=ALICE), "NetworkLoss"),
+        (b.active(), b.both_in(people=ALICE), "ConnectionLost"),
         (
             b.active(),
             b.both_in(
@@ -446,7 +448,7 @@ def test_history_says_why_it_ends() -> None:
 def test_history_says_who_dropped_and_who_saw_it() -> None:
     status = status_of(b.active(), b.both_in(9, people=ALICE))
     assert "bob: not listed any more, seen by poll" in (status.history[-1].message or "")
-    assert status.history[-1].reason == "NetworkLoss"
+    assert status.history[-1].reason == "ConnectionLost"
 
 
 @pytest.mark.parametrize(
@@ -521,7 +523,9 @@ def test_the_session_has_an_id_even_if_nobody_named_one() -> None:
     assert status_of(b.a_match(session_id="s-9"), b.seen()).session_id == "s-9"
 
 
-@pytest.mark.parametrize(("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal("UserBlocked", "bob"))])
+@pytest.mark.parametrize(
+    ("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal(EndCode.USER_BLOCKED, "bob"))]
+)
 def test_why_a_match_was_not_accepted_is_still_said_once_it_is_settled(reason: str, refusal: Refusal) -> None:
     waiting = b.a_match()
     told = waiting.model_copy(update={"status": status_of(waiting, b.seen(refusal=refusal), 1)})
@@ -615,7 +619,8 @@ def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
 
 
 @pytest.mark.parametrize(
-    ("bob", "reason", "until"), [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "NetworkLoss", "10:00:12")]
+    ("bob", "reason", "until"),
+    [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "ConnectionLost", "10:00:12")],
 )
 def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
     status = status_of(b.active(), both_gone(9, "CLIENT_INITIATED", bob), 9)
@@ -657,7 +662,7 @@ def test_an_outcome_about_which_there_is_nothing_to_say_has_no_detail() -> None:
     assert [(outcome.identity, outcome.detail) for outcome in end.outcomes] == [("bob", None)]
 
 
-WISH = Wish("skip", "bob", via="signal", at_ms=b.ms(4))
+WISH = Wish(TerminationAction.SKIP, "bob", via="signal", at_ms=b.ms(4))
 
 
 @pytest.mark.parametrize(
@@ -696,7 +701,7 @@ def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
 
 
 def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
-    refusal = Refusal("UserBlocked", "bob")
+    refusal = Refusal(EndCode.USER_BLOCKED, "bob")
     match = b.a_match()
     over = status_of(match, b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=refusal), 2)
     told = {condition.type: condition.message for condition in over.conditions}
@@ -708,5 +713,5 @@ def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
 
 
 def test_whoever_is_refused_is_told_that_nobody_was_taken() -> None:
-    told = status_of(b.a_match(), b.seen(refusal=Refusal("UserBlocked", "bob")), 2)
-    assert condition(told, "Accepted")[2].endswith("Nobody was taken, and everybody is where they were")
+    told = status_of(b.a_match(), b.seen(refusal=Refusal(EndCode.USER_BLOCKED, "bob")), 2)
+    assert condition(told, "Accepted")[2].endswith("No user was claimed, and both are where they were before")

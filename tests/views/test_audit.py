@@ -6,7 +6,7 @@ from controller.facts.match import AuditFacts
 from controller.views.audit import AuditView
 
 FINE = AuditFacts()
-STRAY = AuditFacts(strays=frozenset({"bob"}))
+STRAY = AuditFacts(taken_away=frozenset({"bob"}))
 
 
 def test_one_round_alone_proves_nothing() -> None:

@@ -32,7 +32,7 @@ class Bench:
 
     def surplus(self, *matches: Match) -> list[str]:
         """Those of these that are too many."""
-        return [match.metadata.name for match in matches if self.index.is_surplus(match.metadata.uid)]
+        return [match.metadata.name for match in matches if self.index.is_over_limit(match.metadata.uid)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from controller.errors import Backend, BackendRefused
-from controller.facts.ledger import Cause, End, Outcome, SettledUser
+from controller.facts.ledger import Cause, Destination, End, SettledUser
 
 Raw = Sequence[str]
 
@@ -195,7 +195,7 @@ def parse_settle(raw: Raw) -> SettleReply:
 def parse_outcome(user_id: str, text: str, detail: str) -> SettledUser:
     """An outcome as the ledger spells it: `WAITING:<score>`, `IDLE` or `LOST`."""
     name, _, score = text.partition(":")
-    return SettledUser(user_id, Outcome(name), milliseconds(score), detail)
+    return SettledUser(user_id, Destination(name), milliseconds(score), detail)
 
 
 # signal, silent, expire, notify
