@@ -180,12 +180,12 @@ def a_livekit_room(
 def person(
     identity: str, *, state: str = "ACTIVE", sid: str = "", kind: str = "STANDARD", takes_seat: bool = True
 ) -> LiveKitParticipant:
-    """Somebody whom LiveKit lists."""
+    """A participant whom LiveKit lists."""
     return LiveKitParticipant(identity, sid or f"PA_{identity}", state, kind, ms(2), takes_seat)
 
 
 def event(name: str, seconds: float, *, sid: str = "", reason: str = "") -> LastEvent:
-    """The last webhook about somebody: `event("joined", 3)`."""
+    """The last webhook about a participant: `event("joined", 3)`."""
     return LastEvent(f"participant_{name}", reason, sid, ms(seconds), 0)
 
 

@@ -1,5 +1,4 @@
-"""Kinds of errors as they appear in the status of a resource: what failed, how bad it is, what is done
-about it."""
+"""Errors as the status of a resource shows them: what failed, how bad it is, what is done about it."""
 
 from enum import StrEnum
 
@@ -43,8 +42,7 @@ class Recovery(StrEnum):
 
 
 class LastError(ApiModel):
-    """The error that stands in the way at present, or did last. It is rewritten only when its type
-    changes."""
+    """The error that blocks progress now, or did last. It is rewritten only when its type changes."""
 
     type: ErrorType
     """Where the error comes from."""

@@ -1,6 +1,6 @@
 """State machines as tables: what each stage means, and every way out of it.
 
-`phases` and `states` hold the tables; the pages in docs/ draw them, and the tests walk them.
+`api.phases` and `api.states` hold the tables; `generate.lifecycle_page` draws them, and tests walk them.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class Exit(Generic[S]):
-    """A way out of a stage. `by` names the script in Redis that takes it, for what is kept there."""
+    """A way out of a stage. `by` names the script in Redis that takes it, for states that Redis keeps."""
 
     when: str
     to: S
@@ -23,7 +23,7 @@ class Exit(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[S]):
-    """What a stage means, and every way out of it. `afterwards` says what becomes of a terminal one."""
+    """What a stage means, and every way out of it. `afterwards` says what happens after a terminal one."""
 
     name: S
     meaning: str

@@ -1,4 +1,4 @@
-"""The status of a Match: what has become of it. Written by the operator alone, never because time passed."""
+"""The status of a Match. Only the operator writes it (`status.match`), and never because time passed."""
 
 from enum import StrEnum
 from typing import Annotated, Final
@@ -25,7 +25,7 @@ class ParticipantState(StrEnum):
 
 
 class Evidence(StrEnum):
-    """Which witness it was: of where somebody is, or of the end that goes back to them."""
+    """The witness: of where a participant is, or of the end that the participant caused."""
 
     WEBHOOK = "webhook"
     POLL = "poll"
@@ -106,15 +106,15 @@ class ParticipantStatus(ApiModel):
     """Since when, by the time of the evidence."""
 
     evidence: Evidence | None = None
-    """Which witness told: of where the person is (webhook, poll), or of the end that goes back to them (heartbeat,
-    signal, flag, userState)."""
+    """The witness: of where the participant is (webhook, poll), or of the end that the participant caused
+    (heartbeat, signal, flag, userState)."""
 
     detail: str | None = None
     """What the witness said, for example CONNECTION_TIMEOUT."""
 
     queued_at: Timestamp | None = None
-    """When the user entered the queue; absent for whoever did not come from there. It gives the place
-    back."""
+    """When the user entered the queue; absent for a user who did not come from there. It gives the
+    place back."""
 
     participant_sid: str | None = None
     """Id that LiveKit gave to this connection."""
@@ -124,19 +124,19 @@ class ParticipantStatus(ApiModel):
 
 
 class OutcomeStatus(ApiModel):
-    """What became of one user at the end."""
+    """Where one user went at the end."""
 
     identity: str
     """The user's id."""
 
     state: OutcomeState
-    """Waiting (back in the queue), Idle, or Lost (the user's record was not there any more)."""
+    """Waiting (back in the queue), Idle, or Lost (the user's record no longer named the Match)."""
 
     place: QueuePlace | None = None
-    """For whoever is Waiting: Original (the place from before the Match) or Now (the end of the queue)."""
+    """For a user who is Waiting: Original (the place from before the Match) or Now (the end of the queue)."""
 
     detail: str | None = None
-    """What else there is to say, for example NeverSeen or Blocked."""
+    """More about this user: a word such as NeverSeen or Blocked, or the reason that LiveKit gave."""
 
 
 class EndStatus(ApiModel):
@@ -146,7 +146,7 @@ class EndStatus(ApiModel):
     """Why it ended; the first cause wins."""
 
     initiator: str | None = None
-    """Whose doing it was: a participant's identity, or what `termination.initiator` says."""
+    """Who ended it: a participant's identity, or what `termination.initiator` says."""
 
     message: str | None = None
     """Why it ended, as a sentence."""
@@ -155,11 +155,11 @@ class EndStatus(ApiModel):
         tuple[OutcomeStatus, ...],
         Field(json_schema_extra=keyed_by("identity")),
     ] = ()
-    """What became of each user."""
+    """Where each user went."""
 
 
 class HistoryEntry(ApiModel):
-    """One step on the way."""
+    """One step of the Match."""
 
     phase: MatchPhase
     """The phase that was entered."""
@@ -175,15 +175,15 @@ class HistoryEntry(ApiModel):
 
 
 class MatchStatus(ApiModel):
-    """What has become of the Match."""
+    """How the Match is."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     observed_generation: int | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
 
     phase: MatchPhase | None = None
-    """Where the Match is on its way: Pending, Creating, Connecting, Active, Reconnecting, Terminating, and
+    """Where the Match is: Pending, Creating, Connecting, Active, Reconnecting, Terminating, and
     at last Ended or Failed."""
 
     reason: str | None = None
@@ -198,7 +198,7 @@ class MatchStatus(ApiModel):
         Field(json_schema_extra=keyed_by("type")),
     ] = ()
     """Accepted, RoomReady, TokensIssued, Ready (room there and tokens delivered), Connected (both in the
-    room), Degraded (a backend cannot be asked) and Finished (it is over, whichever way)."""
+    room), Degraded (a backend cannot be asked) and Finished (it is over, whatever the reason)."""
 
     room: RoomReference | None = None
     """The room of the Match."""
@@ -240,4 +240,4 @@ class MatchStatus(ApiModel):
     """The latest 16 steps, the oldest first."""
 
     last_error: LastError | None = None
-    """The error that stands in the way at present, or did last."""
+    """The error that blocks progress now, or did last."""

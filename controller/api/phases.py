@@ -1,5 +1,7 @@
-"""The phases of a Match and of a Room: what each means and what it leaves on. Enums, docs and tests come
-from it."""
+"""The phases of a Match and of a Room: what each means, and every way out of it.
+
+The enums of the CRDs, the page on the life of a call and the tests are made from these tables.
+"""
 
 from enum import StrEnum
 from typing import Final
@@ -8,7 +10,7 @@ from controller.api.machine import Exit, Machine, Stage, machine
 
 
 class MatchPhase(StrEnum):
-    """Where a Match is on its way."""
+    """Where a Match is between its creation and its end."""
 
     PENDING = "Pending"
     CREATING = "Creating"
@@ -21,7 +23,7 @@ class MatchPhase(StrEnum):
 
 
 class RoomPhase(StrEnum):
-    """Where a Room is on its way."""
+    """Where a Room is between its creation and its end."""
 
     PENDING = "Pending"
     CREATING = "Creating"
@@ -43,8 +45,8 @@ MATCH_PHASES: Final[Machine[MatchPhase]] = machine(
         "accepted by the API; the users are not claimed yet",
         (
             Exit("the users are claimed", _M.CREATING),
-            Exit("the users are not to be had", _M.FAILED),
-            Exit("readySeconds since creation are over (TooLate)", _M.FAILED),
+            Exit("the users cannot be claimed", _M.FAILED),
+            Exit("it is not Ready within readySeconds of its creation (TooLate)", _M.FAILED),
             Exit("it is terminated or deleted", _M.TERMINATING),
         ),
     ),
@@ -53,7 +55,7 @@ MATCH_PHASES: Final[Machine[MatchPhase]] = machine(
         "the users are CONNECTING; room and tokens are being made",
         (
             Exit("room and tokens are there", _M.CONNECTING),
-            Exit("they cannot be made in time: everything is rolled back", _M.FAILED),
+            Exit("room and tokens cannot be made in time: everything is rolled back", _M.FAILED),
             Exit("it is terminated or deleted", _M.TERMINATING),
         ),
     ),
@@ -62,7 +64,7 @@ MATCH_PHASES: Final[Machine[MatchPhase]] = machine(
         "Ready; people are joining",
         (
             Exit("both are in the room", _M.ACTIVE),
-            Exit("connectSeconds since readyAt are over (NoShow)", _M.TERMINATING),
+            Exit("a participant has not come within connectSeconds of readyAt (NoShow)", _M.TERMINATING),
             Exit("any other ending", _M.TERMINATING),
         ),
     ),
@@ -70,28 +72,28 @@ MATCH_PHASES: Final[Machine[MatchPhase]] = machine(
         _M.ACTIVE,
         "both are in the room; the users are IN_CALL",
         (
-            Exit("somebody drops out", _M.RECONNECTING),
+            Exit("a participant drops out", _M.RECONNECTING),
             Exit("any ending", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.RECONNECTING,
-        "somebody dropped out, perhaps for a moment",
+        "a participant dropped out, perhaps for a moment",
         (
-            Exit("everybody is back", _M.ACTIVE),
+            Exit("both are back", _M.ACTIVE),
             Exit("the window is over, or any other ending", _M.TERMINATING),
         ),
     ),
     Stage(
         _M.TERMINATING,
-        "the users are DISCONNECTING: they are told, the room is closed, the tokens go, all is settled",
+        "the users are DISCONNECTING: clients are told, the users are settled, room and tokens are deleted",
         (
             Exit("the users are settled and the room is gone", _M.ENDED),
-            Exit("as before, where the Match never came to be", _M.FAILED),
+            Exit("the same, for a Match that could not be made", _M.FAILED),
         ),
     ),
     Stage(_M.ENDED, "it is over", afterwards="deleted after ttlSecondsAfterFinished"),
-    Stage(_M.FAILED, "it never came to be", afterwards="deleted after ttlSecondsAfterFinished"),
+    Stage(_M.FAILED, "it could not be made", afterwards="deleted after ttlSecondsAfterFinished"),
 )
 
 _R = RoomPhase
@@ -119,8 +121,8 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
         "the LiveKit room is there; if LiveKit loses it, it is restored under the same name",
         (
             Exit("it is terminated or deleted, or maxAgeSeconds are over", _R.TERMINATING),
-            Exit("LiveKit closed a standing room by its own timeout, with nobody in it (Empty)", _R.TERMINATED),
-            Exit("LiveKit has lost it: it is being restored", _R.CREATING),
+            Exit("LiveKit closed a standing room that was empty, by its own timeout (Empty)", _R.TERMINATED),
+            Exit("LiveKit lost it: it is being restored", _R.CREATING),
             Exit("it is lost and cannot be restored", _R.FAILED),
         ),
     ),
@@ -129,6 +131,6 @@ ROOM_PHASES: Final[Machine[RoomPhase]] = machine(
         "the LiveKit room is being deleted",
         (Exit("LiveKit no longer has the room", _R.TERMINATED),),
     ),
-    Stage(_R.TERMINATED, "the LiveKit room is gone", afterwards="stays gone, whoever revives it"),
-    Stage(_R.FAILED, "the LiveKit room cannot be had", afterwards="nothing of ours is left on LiveKit"),
+    Stage(_R.TERMINATED, "the LiveKit room is gone", afterwards="deleted again if a client revives it"),
+    Stage(_R.FAILED, "LiveKit cannot make the room, or it was given up", afterwards="nothing of ours stays on LiveKit"),
 )

@@ -1,4 +1,4 @@
-"""The states of a user in Redis, and of a participant in the status of a Match: what each means, and what it leaves on.
+"""The states of a user in Redis, and of a participant in the status of a Match: what each means, and every way out.
 
 The scripts in `controller/clients/redis/scripts` move users; `rules.presence` tells where participants are.
 """
@@ -31,7 +31,7 @@ _U = UserState
 USER_STATES: Final[Machine[UserState]] = machine(
     Stage(
         _U.IDLE,
-        "neither waiting nor in a Match; so is everybody whom Redis does not know",
+        "neither waiting nor in a Match; a user whom Redis does not know is IDLE too",
         (
             Exit("the user enters the queue", _U.WAITING, by="enqueue"),
             Exit("a Match takes the user, with admission Any", _U.CONNECTING, by="claim"),
@@ -53,17 +53,17 @@ USER_STATES: Final[Machine[UserState]] = machine(
             Exit("both are in the room", _U.IN_CALL, by="advance"),
             Exit("the Match ends", _U.DISCONNECTING, by="advance"),
             Exit("undone: the place from before", _U.WAITING, by="settle"),
-            Exit("undone, for whoever did not wait", _U.IDLE, by="settle"),
+            Exit("undone, for a user who did not wait before", _U.IDLE, by="settle"),
         ),
     ),
     Stage(
         _U.IN_CALL,
-        "held by a Match: both have met. Whoever drops out remains IN_CALL, and so does the other one",
+        "held by a Match: both have met. A user who drops out stays IN_CALL, and so does the other one",
         (Exit("the Match ends", _U.DISCONNECTING, by="advance"),),
     ),
     Stage(
         _U.DISCONNECTING,
-        "held by a Match that is ending: it is recorded why, and clients are to hang up",
+        "held by a Match that is ending: the cause is stored, and clients hang up",
         (
             Exit("settled: back into the queue", _U.WAITING, by="settle"),
             Exit("settled: not requeued", _U.IDLE, by="settle"),
@@ -95,7 +95,7 @@ PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
         _P.CONNECTED,
         "in the room: media is up",
         (
-            Exit("connects anew", _P.JOINING),
+            Exit("connects again", _P.JOINING),
             Exit("gone, in a call", _P.RECONNECTING),
             Exit("gone", _P.LEFT),
         ),
