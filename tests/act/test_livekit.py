@@ -99,7 +99,7 @@ async def test_an_unknown_room_in_which_people_may_be_is_taken_over_and_then_del
     assert bench.asked == ["delete", "create", "delete"]
 
 
-async def test_an_unknown_room_in_which_nobody_is_is_gone_if_it_is_not_listed() -> None:
+async def test_an_unknown_and_empty_room_is_gone_if_it_is_not_listed() -> None:
     bench = Bench(UNKNOWN)
     assert await bench.delete()
     assert bench.asked == ["delete", "list"]
@@ -123,7 +123,7 @@ async def test_a_room_of_which_livekit_contradicts_itself_is_not_gone(
 
 
 async def test_a_room_that_is_alive_and_that_livekit_cannot_find_is_deleted_as_soon_as_it_can() -> None:
-    """As a LiveKit whose Redis came back empty answers, until somebody in the room comes or goes."""
+    """As a LiveKit whose Redis came back empty answers, until a participant comes or goes."""
     bench = Bench(UNKNOWN, UNKNOWN, UNKNOWN, None)
     with pytest.raises(BackendUnavailable, match="makes room"):
         await bench.delete(may_have_people=True)

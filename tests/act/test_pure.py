@@ -100,7 +100,7 @@ def test_the_alias_is_the_identity_and_the_user_id_stays_with_us() -> None:
     assert "alice" not in str(claims)
 
 
-def test_who_somebody_is_to_the_others_is_in_the_token() -> None:
+def test_the_token_says_who_a_participant_is_to_the_others() -> None:
     claims = claims_of(b.a_match(participants=participants(name="Alice", metadata="m", attributes={"lang": "de"})))
     assert (claims["name"], claims["metadata"], claims["attributes"]) == ("Alice", "m", {"lang": "de"})
 

@@ -29,7 +29,7 @@ ONLY_ALICE = b.an_active_room(allowed_identities=["alice"])
 STANDING = b.an_active_room(owned=False)
 EMPTY = b.an_active_room(owned=False, status={"phase": "Terminated", "reason": "Empty", "terminated_at": b.at(30)})
 OVER_FOR_LONG = b.an_active_room(termination_reason="maintenance", status={"terminated_at": b.at(3)})
-# Somebody was in, and the last one left half a second after the room was made.
+# A participant was in, and the last one left half a second after the room was made.
 LEFT_EMPTY = {"empty_since": b.at(1.5)}
 RECORD = b.a_record()
 CREATE, SHUT = ["CreateLiveKitRoom", "WriteRoomRecord"], ["DeleteLiveKitRoom", "EndRoomRecord"]
@@ -88,7 +88,7 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["WriteRoomRecord"],
     ),
     (
-        "lost with somebody in it: made again",
+        "lost with a participant in it: made again",
         b.an_active_room(status={"num_participants": 1, "empty_since": None}),
         b.room_seen(60, record=RECORD),
         60,
@@ -267,14 +267,14 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["DeleteLiveKitRoom"],
     ),
     (
-        "deleted, somebody else's room: let go without touching it",
+        "deleted, another Room's room: released without touching it",
         DELETED,
         b.room_seen(livekit_room=OTHERS, record=b.a_record("terminated")),
         2,
         ["ReleaseFinalizer"],
     ),
     (
-        "deleted, orphaned, somebody else's: let go",
+        "deleted, orphaned, another Room's: released",
         ORPHANED,
         b.room_seen(livekit_room=OTHERS, record=b.a_record("terminated")),
         2,
@@ -340,7 +340,7 @@ DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
         None,
     ),
     ("record to be written: nothing to renew", b.an_active_room(), b.room_seen(livekit_room=THERE), 2, None),
-    ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, b.at(32)),
+    ("another Room's room: now and then", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, b.at(32)),
     (
         "its Match is not known yet: soon",
         b.an_active_room(),
@@ -550,10 +550,10 @@ def test_the_record_says_where_the_room_is_on_its_way(room: Room, seen: RoomSeen
 @pytest.mark.parametrize(
     ("case", "room", "seen", "may_have_people"),
     [
-        ("somebody was in when it was last seen", b.an_active_room(deleted=True, status={"empty_since": None}),
+        ("a participant was in when it was last seen", b.an_active_room(deleted=True, status={"empty_since": None}),
          b.room_seen(), True),
         ("nobody was, and who came since is not known", DELETED, b.room_seen(people=b.unknown()), True),
-        ("nobody was, and somebody is", DELETED, b.room_seen(livekit_room=THERE, people=BOTH), True),
+        ("it was empty, and is not", DELETED, b.room_seen(livekit_room=THERE, people=BOTH), True),
         ("nobody was, nobody is", DELETED, b.room_seen(), False),
         ("closed by itself", EMPTY, b.room_seen(people=b.unknown(), owned=False), False),
         ("never seen", b.a_room(deleted=True), b.room_seen(), True),

@@ -79,7 +79,7 @@ class World:
         self.remembers_tokens = False
 
     def join(self, identity: str, *, webhook: bool = True) -> None:
-        """Somebody with a token opens the link. Without a room on LiveKit nobody gets in."""
+        """A user with a token opens the link. Without a room on LiveKit no client gets in."""
         wants_tokens = self.match is None or self.match.spec.tokens.delivery.value != "None"
         if self.livekit is None or (wants_tokens and self.tokens is None):
             return
@@ -88,7 +88,7 @@ class World:
             self._witness(identity, "participant_joined", "")
 
     def leave(self, identity: str, *, webhook: bool = True, reason: str = "CLIENT_INITIATED") -> None:
-        """Somebody is gone from the room."""
+        """A participant is gone from the room."""
         if self.people.pop(identity, None) is not None and webhook:
             self._witness(identity, "participant_left", reason)
 
@@ -108,7 +108,7 @@ class World:
             self._touch_match(deletion_timestamp=b.at(self.now))
 
     def delete_room(self) -> None:
-        """Somebody deletes the Match's Room by hand, or the garbage collector does."""
+        """The Match's Room is deleted by hand, or by the garbage collector."""
         if self.room is not None and self.room.metadata.deletion_timestamp is None:
             self._touch_room(deletion_timestamp=b.at(self.now))
 
@@ -390,7 +390,7 @@ def _next_version(found: Match | Room, changes: dict[str, Any]) -> Any:
 
 
 def check_plan(plan: Plan) -> None:
-    """No plan contradicts itself, whoever made it."""
+    """No plan contradicts itself."""
     kinds = {type(action) for action in plan.actions}
     for pair in _NEVER_TOGETHER:
         assert not pair <= kinds, f"{pair} in one plan"

@@ -380,7 +380,7 @@ def test_an_override_counts_for_its_own_reason_alone(reason: EndReason) -> None:
 @pytest.mark.parametrize(
     ("case", "match", "seen", "cause", "places"),
     [
-        ("both had a call: anew", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["Now", "Now"]),
+        ("both had a call: at the end", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["Now", "Now"]),
         (
             "nobody was ever in: the old place, but for the skipper",
             b.connecting(),
@@ -389,14 +389,14 @@ def test_an_override_counts_for_its_own_reason_alone(reason: EndReason) -> None:
             ["Now", "Original"],
         ),
         (
-            "one was in: anew, the other keeps the place",
+            "one was in: at the end, the other keeps the place",
             b.connecting(),
             b.all_made(people=ALICE),
             ending(EndReason.DELETED),
             ["Now", "Original"],
         ),
         (
-            "was in once and is gone: anew",
+            "was in once and is gone: at the end",
             b.active(),
             b.both_in(people=()),
             ending(EndReason.ROOM_LOST),
@@ -415,7 +415,7 @@ def test_the_place_in_the_queue(case: str, match: Match, seen: MatchSeen, cause:
     assert [outcome.place for outcome in b.releases(match, seen, cause)] == places, case
 
 
-def test_whoever_did_not_come_is_idle_and_marked_as_never_seen() -> None:
+def test_a_user_who_did_not_come_is_idle_and_marked_as_never_seen() -> None:
     result = b.releases(b.connecting(), b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
     assert result == (
         Release("alice", Destination.WAITING, QueuePlace.NOW),
@@ -423,13 +423,13 @@ def test_whoever_did_not_come_is_idle_and_marked_as_never_seen() -> None:
     )
 
 
-def test_whoever_came_is_not_marked_even_if_nobody_is_requeued() -> None:
+def test_a_user_who_came_is_not_marked_even_if_no_user_is_requeued() -> None:
     match = b.connecting(requeue={"on_no_show": "None"})
     result = b.releases(match, b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
     assert [(o.to, o.detail) for o in result] == [("IDLE", ""), ("IDLE", "NeverSeen")]
 
 
-def test_of_whoever_was_missing_the_detail_says_what_was_seen_of_them() -> None:
+def test_the_detail_of_a_missing_user_says_what_was_seen_of_them() -> None:
     result = b.releases(b.active(), b.both_in(people=()), ending(EndReason.ABANDONED, "bob"))
     assert [outcome.detail for outcome in result] == ["", "not listed any more"]
 
@@ -715,7 +715,7 @@ def test_each_of_the_two_is_told_what_concerns_them() -> None:
     }
 
 
-def test_whoever_was_seen_and_never_connected_keeps_their_place() -> None:
+def test_a_user_who_was_seen_and_never_connected_keeps_their_place() -> None:
     people = [{"identity": who, "state": "Joining", "since": b.at(2)} for who in b.PEOPLE]
     match = b.connecting(status={"participants": people})
     signalling = tuple(b.person(who, state="JOINED") for who in b.PEOPLE)
@@ -728,7 +728,7 @@ def test_only_a_no_show_marks_people_as_never_seen() -> None:
     assert [one.detail for one in result] == ["", ""]
 
 
-def test_of_whoever_fell_silent_the_detail_says_so() -> None:
+def test_the_detail_of_a_silent_user_says_so() -> None:
     cause = replace(ending(EndReason.NETWORK_LOST, "bob"), code=EndCode.HEARTBEATS_STOPPED)
     result = b.releases(b.active(), b.both_in(people=ALICE), cause)
     assert [one.detail for one in result] == ["", "HeartbeatsStopped"]

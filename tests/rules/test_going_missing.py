@@ -1,4 +1,4 @@
-"""Somebody drops out of a call: on purpose or not, back in time or not."""
+"""A participant drops out of a call: on purpose or not, back in time or not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, froz
         ("ROOM_CLOSED", 24.9, None),
     ],
 )
-def test_whoever_is_not_back_in_time_ends_the_match(detail: str, seconds: float, reason: EndReason | None) -> None:
+def test_a_participant_who_is_not_back_in_time_ends_the_match(
+    detail: str, seconds: float, reason: EndReason | None
+) -> None:
     expected = None if reason is None else (reason, frozenset({"bob"}))
     assert cause(dropped(detail), gone(seconds, detail), b.at(seconds)) == expected
 
@@ -84,14 +86,14 @@ def test_both_are_told_who_is_missing_and_until_when_as_it_will_be(detail: str, 
     assert deadline == b.at(until)
 
 
-def test_nobody_is_missing_once_both_are_back() -> None:
+def test_no_participant_is_missing_once_both_are_back() -> None:
     seen = b.both_in(12, ledger=replace(b.ledger("Reconnecting"), alone=AloneTime(0, b.ms(LEFT_AT))))
     (advance,) = plan_match(MatchCase(b.active(timeouts=TIMEOUTS), seen, b.at(12))).actions
     assert isinstance(advance, Advance)
     assert (advance.phase, advance.missing) == ("Active", ())
 
 
-def test_whoever_is_back_in_time_goes_on() -> None:
+def test_the_call_goes_on_with_a_participant_who_is_back_in_time() -> None:
     match = dropped("CONNECTION_TIMEOUT")
     assert cause(match, b.both_in(30), b.at(30)) is None
 
@@ -129,7 +131,7 @@ def test_the_condition_says_who_dropped_out_and_until_when_they_are_waited_for(d
     assert f"bob dropped out (webhook: {detail}); the match ends at {until} UTC unless bob is back" in connected.message
 
 
-def test_nothing_is_written_while_somebody_is_waited_for() -> None:
+def test_nothing_is_written_while_the_call_waits_for_a_participant() -> None:
     match = dropped("CONNECTION_TIMEOUT")
     later = match_status(MatchCase(match, gone(20, "CONNECTION_TIMEOUT"), b.at(20)), None)
     assert later.manifest() == match.status.manifest()
@@ -235,21 +237,21 @@ def test_a_suspicion_opens_the_window_if_it_is_at_most_as_old_as_livekit_is_slow
     assert return_deadline(b.active().spec.timeouts, bob, None, b.both_in().server, since) == b.at(until)
 
 
-def test_of_several_times_that_somebody_dropped_out_the_last_one_was_noticed_last() -> None:
+def test_a_second_drop_out_counts_from_its_own_notice() -> None:
     steps = [("Active", 3), ("Reconnecting", 10), ("Active", 12), ("Reconnecting", 40), ("Terminating", 60)]
     history = tuple(HistoryEntry(phase=MatchPhase(phase), time=b.at(seconds)) for phase, seconds in steps)
     assert noticed_at(history) == b.at(40)
     assert noticed_at(history[:1]) is None
 
 
-def test_whoever_is_on_the_way_back_has_no_moment_until_which_they_are_waited_for() -> None:
+def test_a_participant_who_is_on_the_way_back_has_no_deadline() -> None:
     people = (b.person("alice"), b.person("bob", state="JOINED"))
     (advance,) = plan_match(MatchCase(b.active(timeouts=TIMEOUTS), b.both_in(11, people=people), b.at(11))).actions
     assert isinstance(advance, Advance)
     assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", None),))
 
 
-def test_of_two_who_are_late_the_first_to_go_decides_whoever_comes_first_in_the_spec() -> None:
+def test_of_two_who_are_late_the_first_to_go_decides_in_any_order_of_the_spec() -> None:
     match = b.active(timeouts=TIMEOUTS)
     people = tuple(
         person.model_copy(update={"state": ParticipantState.RECONNECTING, "since": b.at(since), "detail": detail})

@@ -62,7 +62,7 @@ BOB_IS_JOINED = (*ALICE, b.person("bob", state="JOINED"))
             replace(b.both_in(trouble="no answer"), heartbeats=silent("bob", alone=True)),
             True,
         ),
-        ("somebody else is silent", replace(b.both_in(people=ALICE), heartbeats=silent("alice")), False),
+        ("the other one is silent", replace(b.both_in(people=ALICE), heartbeats=silent("alice")), False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -186,7 +186,7 @@ def test_a_gateway_that_suspected_it_first_has_opened_the_window() -> None:
     assert deadline(10) == b.at(55)  # too long ago: that was something else
 
 
-def test_whoever_is_taken_away_in_redis_ends_the_call() -> None:
+def test_a_user_who_is_taken_away_in_redis_ends_the_call() -> None:
     seen = replace(b.both_in(), audit=AuditFacts(taken_away=frozenset({"bob"})))
     cause = MatchCase(b.active(), seen, b.at(9)).cause
     assert cause is not None
@@ -216,7 +216,7 @@ def test_two_who_are_taken_away_or_fall_silent_are_both_named() -> None:
 
 
 @pytest.mark.parametrize("people", [(), (*ALICE, b.person("bob"))], ids=["nobody", "both"])
-def test_nobody_is_alone_where_nobody_is_or_both_are(people: tuple[LiveKitParticipant, ...]) -> None:
+def test_no_participant_is_alone_in_an_empty_room_or_with_both_in_it(people: tuple[LiveKitParticipant, ...]) -> None:
     # The ledger has not heard of it yet.
     match, seen = alone(40, since=10)
     assert isinstance(seen.people, Present)

@@ -22,7 +22,7 @@ SKIP = Wish(TerminationAction.SKIP, "alice", via="signal", reason="next")
 
 
 def wished(wish: Wish | None, *, phase: str = "Active", **ledger: Any) -> MatchSeen:
-    """A call in which somebody has said this."""
+    """A call with this wish in its ledger."""
     return b.both_in(ledger=replace(b.ledger(phase, **ledger), wish=wish))
 
 
@@ -94,7 +94,7 @@ def test_the_termination_in_the_spec_outranks_a_signal() -> None:
 
 
 @pytest.mark.parametrize("wish", [SKIP, Wish(TerminationAction.END, "bob")])
-def test_a_skip_or_an_end_that_comes_late_replaces_that_somebody_left(wish: Wish) -> None:
+def test_a_skip_or_an_end_that_comes_late_replaces_a_departure(wish: Wish) -> None:
     seen = wished(wish, phase="Terminating", recorded="Left", message="bob left")
     action = only(plan_match(MatchCase(b.active(), seen, b.at(9))), a.RecordEnd)
     assert (action.reason, action.replaces) == ({"Skip": "Skipped", "End": "Ended"}[wish.action], "Left")
@@ -119,14 +119,14 @@ def test_nothing_else_replaces_the_first_cause(recorded: str, wish: Wish) -> Non
     assert action.reason == recorded
 
 
-def test_once_the_users_are_settled_nobody_has_the_last_word_any_more() -> None:
+def test_once_the_users_are_settled_no_wish_counts() -> None:
     seen = replace(b.all_gone(), ledger=wished(SKIP, phase="Terminating", settled="Left").ledger)
     cause = MatchCase(b.active(), seen, b.at(9)).cause
     assert cause is not None
     assert cause.reason is EndReason.LEFT
 
 
-def test_somebody_who_asks_for_a_token_gets_a_young_one() -> None:
+def test_a_client_that_asks_for_a_token_gets_a_young_one() -> None:
     def seen(asked: float) -> MatchSeen:
         ledger = replace(b.ledger("Active"), tokens_asked_at_ms=b.ms(asked))
         return b.both_in(ledger=ledger, tokens=b.tokens(900))
@@ -135,14 +135,14 @@ def test_somebody_who_asks_for_a_token_gets_a_young_one() -> None:
     only(plan_match(MatchCase(b.active(), seen(6), b.at(9))), a.IssueTokens)
 
 
-def test_whoever_does_not_want_our_tokens_gets_none_by_asking() -> None:
+def test_a_match_without_our_tokens_gets_none_by_asking() -> None:
     match = b.active(tokens={"delivery": "None"})
     ledger = replace(b.ledger("Active"), tokens_asked_at_ms=b.ms(6))
     assert plan_match(MatchCase(match, b.both_in(ledger=ledger, tokens=None), b.at(9))).actions == ()
 
 
 @pytest.mark.parametrize(
-    ("phase", "noticed", "asked", "issued", "anew"),
+    ("phase", "noticed", "asked", "issued", "again"),
     [
         ("Reconnecting", 10, None, 0, True),
         ("Reconnecting", 10, None, 5, True),
@@ -152,10 +152,10 @@ def test_whoever_does_not_want_our_tokens_gets_none_by_asking() -> None:
         ("Active", 10, None, 0, False),
     ],
 )
-def test_whoever_drops_out_gets_a_young_token_to_come_back_with(
-    phase: str, noticed: float, asked: float | None, issued: float, anew: bool
+def test_a_participant_who_drops_out_gets_a_young_token_to_come_back_with(
+    phase: str, noticed: float, asked: float | None, issued: float, again: bool
 ) -> None:
     match = b.active(status={"phase": phase, "history": [{"phase": "Reconnecting", "time": b.at(noticed)}]})
     ledger = replace(b.ledger("Active"), tokens_asked_at_ms=None if asked is None else b.ms(asked))
     plan = plan_match(MatchCase(match, b.both_in(11, ledger=ledger, tokens=b.tokens(issued + 900)), b.at(11)))
-    assert ("IssueTokens" in names(plan)) is anew
+    assert ("IssueTokens" in names(plan)) is again

@@ -273,7 +273,7 @@ def test_a_match_that_is_ending_does_not_become_ready_or_connected() -> None:
     assert status_of(b.connecting(termination=END), b.both_in()).connected_at is None
 
 
-def test_nobody_has_met_in_a_room_that_is_not_ready() -> None:
+def test_the_two_have_not_met_in_a_room_that_is_not_ready() -> None:
     status = status_of(b.a_match(), b.both_in(tokens=None))
     assert (status.ready_at, status.connected_at) == (None, None)
     assert condition(status, "Connected")[:2] == ("False", "WaitingForPeople")
@@ -314,7 +314,7 @@ def test_how_many_are_in(seen: MatchSeen, connected: str) -> None:
     assert status_of(b.connecting(), seen).connected == connected
 
 
-def test_nobody_is_in_a_match_that_is_over() -> None:
+def test_no_participant_is_in_a_match_that_is_over() -> None:
     seen = b.all_gone(people=b.both_in().people)
     assert status_of(b.active(termination=END), seen).connected == "0/2"
 
@@ -333,14 +333,14 @@ def test_since_moves_only_with_the_state() -> None:
     assert (alice.since, alice.connected_at) == (b.at(3), b.at(3))
 
 
-def test_whoever_drops_out_of_a_call_is_reconnecting_and_of_an_ended_one_left() -> None:
+def test_a_participant_who_drops_out_is_reconnecting_in_a_call_and_left_in_an_ended_one() -> None:
     dropped = b.both_in(9, people=ALICE)
     assert status_of(b.active(), dropped).participants[1].connected_at == b.at(3)
     assert status_of(b.active(), dropped).participants[1].state == "Reconnecting"
     assert status_of(b.active(termination=END), dropped).participants[1].state == "Left"
 
 
-def test_whoever_leaves_before_both_met_has_left() -> None:
+def test_a_participant_who_leaves_before_both_met_has_left() -> None:
     seen = b.all_made(ledger=b.ledger("Connecting", last={"alice": b.event("left", 3)}))
     assert status_of(b.connecting(), seen).participants[0].state == "Left"
 
@@ -400,7 +400,7 @@ def test_the_end_tells_where_everybody_went(outcome: str, score: int | None, exp
     assert (str(alice.state), alice.place and str(alice.place), alice.detail) == (*expected, "why")
 
 
-def test_an_end_that_nobody_brought_about_has_no_initiator() -> None:
+def test_an_end_that_no_user_caused_has_no_initiator() -> None:
     end = status_of(b.active(), b.all_gone(ledger=b.ledger("Terminating", settled="RoomLost"))).end
     assert end is not None
     assert (end.initiator, end.outcomes) == (None, ())
@@ -518,7 +518,7 @@ def test_the_summary_of_the_participants_fits_a_column(identities: tuple[str, st
     assert len(found) <= 60
 
 
-def test_the_session_has_an_id_even_if_nobody_named_one() -> None:
+def test_the_session_has_an_id_even_if_the_spec_names_none() -> None:
     assert status_of(b.a_match(), b.seen()).session_id == b.MATCH_UID
     assert status_of(b.a_match(session_id="s-9"), b.seen()).session_id == "s-9"
 
@@ -629,7 +629,7 @@ def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str,
     assert status.history[-1].message == f"alice: CLIENT_INITIATED, seen by webhook; bob: {bob}, seen by webhook"
 
 
-def test_whoever_is_on_the_way_back_is_said_to_have_left() -> None:
+def test_history_says_that_a_participant_on_the_way_back_has_left() -> None:
     people = (*ALICE, b.person("bob", state="JOINED"))
     assert status_of(b.active(), b.both_in(9, people=people), 9).history[-1].message == "bob: left, seen by poll"
 
@@ -644,7 +644,7 @@ def test_a_late_notice_moves_the_stated_moment_once_and_for_all() -> None:
         match = match.model_copy(update={"status": status})
 
 
-def test_whoever_left_before_the_end_is_told_as_they_left() -> None:
+def test_a_participant_who_left_before_the_end_stays_as_they_left() -> None:
     ledger = b.ledger(
         "Terminating", settled="Ended", last={"bob": b.event("left", 9, sid="PA_bob", reason="SIGNAL_CLOSE")}
     )
@@ -700,7 +700,7 @@ def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
     assert status_of(match, b.all_gone(ledger=None), 70).manifest() == ended.manifest()
 
 
-def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
+def test_a_match_that_claimed_no_user_does_not_speak_of_a_room_or_tokens() -> None:
     refusal = Refusal(EndCode.USER_BLOCKED, "bob")
     match = b.a_match()
     over = status_of(match, b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=refusal), 2)
@@ -712,6 +712,6 @@ def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
     )
 
 
-def test_whoever_is_refused_is_told_that_nobody_was_taken() -> None:
+def test_a_refusal_says_that_no_user_was_claimed() -> None:
     told = status_of(b.a_match(), b.seen(refusal=Refusal(EndCode.USER_BLOCKED, "bob")), 2)
     assert condition(told, "Accepted")[2].endswith("No user was claimed, and both are where they were before")

@@ -50,7 +50,7 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("made by a client", b.a_room(), b.room_seen(livekit_room=REVIVED), "Active", None, ["Unowned"]),
     ("lost, made by a client", b.a_lost_room(), b.room_seen(livekit_room=REVIVED), "Active", None, ["Unowned"]),
     ("deleted, made by a client", DELETED, b.room_seen(livekit_room=REVIVED), "Terminating", "Deleted", []),
-    ("somebody else's", b.a_room(), b.room_seen(livekit_room=OTHERS), "Failed", None, ["ForeignMark"]),
+    ("another Room's", b.a_room(), b.room_seen(livekit_room=OTHERS), "Failed", None, ["ForeignMark"]),
     ("ours, written over", b.an_active_room(), b.room_seen(livekit_room=UNMARKED), "Active", None, ["Unowned"]),
     ("its Match is gone", b.an_active_room(), b.room_seen(livekit_room=THERE, ownerless=True), "Active", None,
      ["Unowned"]),
@@ -227,10 +227,10 @@ IN_USE = b.an_active_room(status={"num_participants": 2, "empty_since": None})
     [
         ("just made", b.a_room(), b.room_seen(livekit_room=THERE), b.at(9)),
         ("empty from the beginning", b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(1)),
-        ("somebody came", b.an_active_room(), b.room_seen(livekit_room=THERE, people=BOTH), None),
+        ("a participant came", b.an_active_room(), b.room_seen(livekit_room=THERE, people=BOTH), None),
         ("the last one left", IN_USE, b.room_seen(livekit_room=THERE), b.at(9)),
         (
-            "restored: LiveKit counts anew",
+            "restored: LiveKit counts from zero",
             b.an_active_room(),
             b.room_seen(livekit_room=b.a_livekit_room(sid="RM_2")),
             b.at(9),
@@ -240,7 +240,7 @@ IN_USE = b.an_active_room(status={"num_participants": 2, "empty_since": None})
         ("unknown with people in it", IN_USE, b.room_seen(livekit_room=b.unknown(), people=b.unknown()), None),
     ],
 )
-def test_since_when_nobody_is_in(case: str, room: Room, seen: RoomSeen, since: datetime | None) -> None:
+def test_since_when_the_room_is_empty(case: str, room: Room, seen: RoomSeen, since: datetime | None) -> None:
     assert status_of(room, seen, 9).empty_since == since, case
 
 
@@ -335,7 +335,7 @@ def test_the_status_says_of_which_generation_and_on_which_server_it_speaks() -> 
     assert (status.observed_generation, status.server) == (1, "default")
 
 
-def test_somebody_elses_room_is_no_restored_one_and_its_people_are_none_of_ours() -> None:
+def test_the_room_of_another_room_object_is_not_restored_and_its_people_are_not_ours() -> None:
     theirs = b.a_livekit_room(sid="RM_theirs", mark=b.a_mark(room_uid="of-another-room"))
     status = status_of(b.an_active_room(allowed_identities=["bob"]), b.room_seen(livekit_room=theirs, people=BOTH))
     assert (status.restores, status.restored_at, status.sid) == (None, (), "RM_1")
@@ -347,7 +347,7 @@ def test_a_room_that_is_lost_and_wanted_is_not_terminated_however_certain_that_i
     assert (status.phase, status.terminated_at) == ("Creating", None)
 
 
-def test_of_a_room_that_is_over_nobody_asks_since_when_it_is_lost() -> None:
+def test_a_room_that_is_over_has_no_moment_since_when_it_is_lost() -> None:
     assert status_of(DELETED, b.room_seen(3), 4).lost_at is None
 
 
