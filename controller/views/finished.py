@@ -1,8 +1,8 @@
-"""The Matches that are over, by the moment of their end: which of them are more than a namespace keeps.
+"""The Matches that are over, by the moment of their end: which of them are over the limit of their namespace.
 
-Fed with every version that the cache takes in, so that no pass over all Matches is ever made. Whatever is surplus is
-told once and stays so until it is gone: its own key deletes it (`plan.match`). Neighbours: `views.cache` feeds this,
-`observe.match` asks.
+The cache feeds it with each new version, so there is never a pass over all Matches. A Match over the limit is announced
+once and stays over the limit until it is gone: its own key deletes it (`plan.match`). Neighbors: `views.cache` feeds
+this, `observe.match` asks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Namespace:
 
 
 class FinishedMatches:
-    """At most `limit` per namespace are kept; `on_over_limit` hears namespace and name of each that is one too many."""
+    """At most `limit` per namespace are kept; `on_over_limit` is called with namespace and name of each beyond that."""
 
     def __init__(self, limit: int, on_over_limit: Callable[[str, str], None]) -> None:
         self._limit = limit
