@@ -177,7 +177,7 @@ def test_wait_sees_a_condition(kube: Kube) -> None:
         ("match.spec.timeouts", ["Seconds from Ready until both people must be in the room. Default: 25."]),
         ("match.spec.participants", ["Redis keeps the user's state under it", "Default: `identity`."]),
         ("match.spec.requeue", ["After Skipped: termination Skip", "Default: All."]),
-        ("match.status.end", ["What became of each user."]),
+        ("match.status.end", ["Where each user went."]),
         ("room.spec", ["Empty (the default): anybody with a token."]),
         ("livekitserver.spec.drain", ["`emergency` ends them at once"]),
     ],
