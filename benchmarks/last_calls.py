@@ -18,8 +18,8 @@ from controller.api.names import MATCH, ROOM, token_secret_name
 from controller.api.phases import MatchPhase
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.operator import AdvanceOk, SettleOk
-from controller.clients.redis.requests import AdvanceRequest, Decision, Settlement, SettleRequest, UserState
-from controller.facts.ledger import Cause
+from controller.clients.redis.requests import AdvanceRequest, SettleRequest, UserState
+from controller.facts.ledger import Cause, Destination, Release
 
 _NO_FINALIZERS: Body = {"metadata": {"finalizers": None}}
 
@@ -43,7 +43,7 @@ class LastCalls:
         moved = await self._pool.advance(
             AdvanceRequest(uid, leaving, phase=MatchPhase.TERMINATING.value, session_id=uid), now_ms=now_ms
         )
-        users = tuple(Settlement(identity, Decision.WAITING) for identity in identities)
+        users = tuple(Release(identity, Destination.WAITING) for identity in identities)
         cause = Cause("Skipped", identities[0], f"{identities[0]} skipped to the next person", "")
         settled = await self._pool.settle(SettleRequest(uid, uid, users, cause), now_ms=now_ms)
         if not isinstance(moved, AdvanceOk) or not isinstance(settled, SettleOk):

@@ -24,9 +24,9 @@ def room_status(livekit: RoomMessage) -> Body:
         "phase": "Active",
         "occupancy": "Available",
         "conditions": [
-            _condition("Ready", "True", "RoomCreated", f"room {livekit.name} is on default", now),
+            _condition("Ready", "True", "Provisioned", f"room {livekit.name} is on default", now),
             _condition("Healthy", "True", "AsExpected", "the room is as it should be", now),
-            _condition("Degraded", "False", "LiveKitAnswers", "default answers", now),
+            _condition("Degraded", "False", "AllBackendsAnswer", "default answers", now),
             _condition("Finished", "False", "InProgress", "the room is not over", now),
         ],
         "liveKitName": livekit.name,
@@ -47,10 +47,12 @@ def match_status(access: Access, match: Body, livekit: RoomMessage) -> Body:
         "phase": "Connecting",
         "sessionID": uid,
         "conditions": [
-            _condition("Accepted", "True", "UsersClaimed", f"{names} are held by this Match", now),
+            _condition("Accepted", "True", "UsersClaimed", f"this Match holds {names}", now),
             _condition("RoomReady", "True", "RoomCreated", f"room {livekit.name} is on default", now),
-            _condition("TokensIssued", "True", "TokensDelivered", f"tokens are in secret {room}-tokens", now),
-            _condition("Ready", "True", "TokensDelivered", f"room {room} on default, tokens as asked", now),
+            _condition("TokensIssued", "True", "TokensDelivered", f"the tokens are in secret {room}-tokens", now),
+            _condition(
+                "Ready", "True", "Provisioned", f"room {room} is on default, and the tokens are as the spec asks", now
+            ),
             _condition("Connected", "False", "WaitingForPeople", f"waiting for {names}", now),
             _condition("Degraded", "False", "AllBackendsAnswer", "Kubernetes, LiveKit and Redis answer", now),
             _condition("Finished", "False", "InProgress", "the Match is not over", now),

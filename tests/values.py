@@ -16,12 +16,15 @@ from controller.api.names import API_VERSION, FINALIZER, livekit_room_name, room
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.backends.servers import Server, Servers
-from controller.facts.ledger import Cause, End, LastEvent, Ledger, Outcome, SettledUser
+from controller.facts.ledger import Cause, Destination, End, LastEvent, Ledger, Release, SettledUser
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark
 from controller.facts.match import MatchSeen, Refusal, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.time import milliseconds
+from controller.rules.end_cause import EndCause
+from controller.rules.match_case import MatchCase
+from controller.rules.outcomes import releases as decide_releases
 from controller.views.livekit import LiveKitView
 
 T0 = datetime(2026, 1, 31, 10, 0, 0, tzinfo=UTC)
@@ -179,12 +182,12 @@ def a_livekit_room(
 def person(
     identity: str, *, state: str = "ACTIVE", sid: str = "", kind: str = "STANDARD", takes_seat: bool = True
 ) -> LiveKitParticipant:
-    """Somebody whom LiveKit lists."""
+    """A participant whom LiveKit lists."""
     return LiveKitParticipant(identity, sid or f"PA_{identity}", state, kind, ms(2), takes_seat)
 
 
 def event(name: str, seconds: float, *, sid: str = "", reason: str = "") -> LastEvent:
-    """The last webhook about somebody: `event("joined", 3)`."""
+    """The last webhook about a participant: `event("joined", 3)`."""
     return LastEvent(f"participant_{name}", reason, sid, ms(seconds), 0)
 
 
@@ -220,7 +223,12 @@ def ledger(
 
 def settled_user(identity: str, outcome: str = "WAITING", score_ms: int | None = None, detail: str = "") -> SettledUser:
     """What the ledger says became of a user."""
-    return SettledUser(identity, Outcome(outcome), score_ms, detail)
+    return SettledUser(identity, Destination(outcome), score_ms, detail)
+
+
+def releases(match: Match, seen: MatchSeen, cause: EndCause) -> tuple[Release, ...]:
+    """Where the users go when the Match ends for this cause."""
+    return decide_releases(MatchCase(match, seen, T0), cause)
 
 
 # Observations

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from controller.api.endings import EndCode
 from controller.api.match import Admission, Match
 from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
+from controller.api.states import UserState
 from controller.backends.bundle import Backends
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.operator import (
@@ -29,11 +31,7 @@ from controller.clients.redis.requests import (
     Claimant,
     ClaimMode,
     ClaimRequest,
-    Decision,
-    Place,
-    Settlement,
     SettleRequest,
-    UserState,
 )
 from controller.errors import Backend, BackendRefused
 from controller.facts.learned import READ_AGAIN, Effect
@@ -71,16 +69,15 @@ async def advance(action: Advance, backends: Backends) -> Effect:
     """Move both users to their next state, and publish the room and its address to them."""
     namespace = action.target.namespace
     pool = await backends.pools.get(namespace)
-    state = UserState(action.state)
     request = AdvanceRequest(
         uid=action.target.uid,
-        users=tuple((identity, state) for identity in action.identities),
+        users=tuple((identity, action.state) for identity in action.identities),
         phase=action.phase,
         room=action.livekit_name,
         url=action.url,
         session_id=action.session_id,
-        alone=action.alone if state is UserState.IN_CALL else None,
-        flag_seconds=_FLAG_SECONDS if backends.serves_flags and state is UserState.DISCONNECTING else 0,
+        alone=action.alone if action.state is UserState.IN_CALL else None,
+        flag_seconds=_FLAG_SECONDS if backends.serves_flags and action.state is UserState.DISCONNECTING else 0,
         missing=action.missing,
     )
     now_ms = milliseconds(backends.clock.now())
@@ -93,7 +90,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
             known,
             phase=action.phase,
             room=action.livekit_name or known.room,
-            solo=known.solo.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.solo,
+            alone=known.alone.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.alone,
         )
     )
 
@@ -118,7 +115,7 @@ async def settle(action: Settle, backends: Backends) -> Effect:
     request = SettleRequest(
         uid=action.target.uid,
         session_id=action.session_id,
-        users=tuple(Settlement(o.identity, Decision(o.to), Place(o.place), o.detail) for o in action.outcomes),
+        users=action.releases,
         cause=Cause(action.reason, action.initiator, action.message, action.evidence),
         match_name=action.target.name,
     )
@@ -192,15 +189,15 @@ def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
         holder = backends.matches.by_uid(reply.holder_uid)
         if holder is None:
             # The Match that holds the user no longer exists, so the user will soon be released.
-            return Refusal("UserBusy", reply.id, f"UID {reply.holder_uid}", holder_is_ending=True)
+            return Refusal(EndCode.USER_BUSY, reply.id, f"UID {reply.holder_uid}", holder_is_ending=True)
         name = f"{holder.metadata.namespace}/{holder.metadata.name}"
-        return Refusal("UserBusy", reply.id, name, holder_is_ending=_is_ending(holder))
+        return Refusal(EndCode.USER_BUSY, reply.id, name, holder_is_ending=_is_ending(holder))
     if isinstance(reply, ClaimReserved):
-        return Refusal("UserReserved", reply.id, reply.match_name)
+        return Refusal(EndCode.USER_RESERVED, reply.id, reply.match_name)
     if isinstance(reply, ClaimNotQueued):
-        return Refusal("UserNotQueued", reply.id)
+        return Refusal(EndCode.USER_NOT_QUEUED, reply.id)
     if isinstance(reply, ClaimBlocked):
-        return Refusal("UserBlocked", reply.id)
+        return Refusal(EndCode.USER_BLOCKED, reply.id)
     return None
 
 

@@ -1,7 +1,7 @@
-"""What is worth telling when a status was written: metrics of the way from created to over, and Kubernetes Events.
+"""Announces what a written status changed: metrics of the way from created to over, and Kubernetes Events.
 
 Events are API writes, so there are few: Normal ones when a call is up and when it is over, Warnings for what went
-wrong. Readiness costs none. Neighbours: `loop.reconcile` calls this, `announce.events` posts.
+wrong. A Match that becomes Ready costs none. Neighbors: `loop.reconcile` calls this, `announce.events` posts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from datetime import datetime
 import structlog
 
 from controller.announce.events import EventPoster, Subject
+from controller.api.conditions import ConditionType
 from controller.api.endings import EndReason
+from controller.api.event_reasons import EVENT_REASONS, EventReason, error_reason
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MatchPhase, RoomPhase
@@ -24,13 +26,11 @@ log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
-
-
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
 
 class Announcer:
-    """Gets every status that was written, and every action that no status will show. One pair of methods per kind."""
+    """Announces every status that was written, and every action that no status shows. One pair of methods per kind."""
 
     def __init__(self, events: EventPoster, clock: Clock) -> None:
         self._events = events
@@ -40,7 +40,7 @@ class Announcer:
         """These actions of a Match succeeded. No status will say that a deleted Match, not over yet, is gone."""
         released = any(isinstance(action, ReleaseFinalizer) for action in actions)
         if released and match.status.ended_at is None:
-            reason = match.status.reason or EndReason.DELETED.value
+            reason = match.status.reason or EndReason.DELETED
             log.info("match", phase="gone", was=match.status.phase, reason=reason)
             metrics.matches_finished.labels(reason).inc()
 
@@ -52,8 +52,8 @@ class Announcer:
         if any(isinstance(action, RemoveStranger) for action in actions):
             self._events.warning(
                 Subject.of(ROOM, room),
-                RoomIssue.UNEXPECTED_PARTICIPANT.value,
-                "removed somebody who is not in allowedIdentities",
+                RoomIssue.UNEXPECTED_PARTICIPANT,
+                "removed a participant who is not in allowedIdentities",
             )
 
     def match_written(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
@@ -66,19 +66,19 @@ class Announcer:
             metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
-            self._events.normal(subject, "Connected", "both people are in the room")
+            self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._count_witnesses(before, status)
         if status.last_error is not None and status.last_error != before.last_error:
-            self._events.warning(subject, f"{status.last_error.type}Error", status.last_error.message)
+            self._events.warning(subject, error_reason(status.last_error.type), status.last_error.message)
         if status.ended_at is not None and before.ended_at is None:
             self._over(subject, status)
 
     def _count_witnesses(self, before: MatchStatus, status: MatchStatus) -> None:
-        """How fast each witness was; and what LiveKit sends a webhook for, and polling was the first to see."""
+        """Count how fast each witness was, and what polling saw first though LiveKit sends a webhook for it."""
         known = {person.identity: person.state for person in before.participants}
         now = self._clock.now()
         for person in status.participants:
-            # What else may be named there has told of the end, and not of the moment at which somebody went.
+            # The other witnesses say why the call ended, not when the participant came or went.
             if person.evidence not in _SEES_PEOPLE or known.get(person.identity) is person.state:
                 continue
             metrics.detection_seconds.labels(person.evidence.value).observe(
@@ -88,7 +88,7 @@ class Announcer:
                 metrics.webhooks_missed.inc()
 
     def _over(self, subject: Subject, status: MatchStatus) -> None:
-        reason = status.reason or "Ended"
+        reason = status.reason or EndReason.ENDED.value
         metrics.matches_finished.labels(reason).inc()
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
         if status.phase is MatchPhase.FAILED:
@@ -100,20 +100,20 @@ class Announcer:
         """A status of a Room was written. `room` has the status before."""
         subject = Subject.of(ROOM, room)
         if status.phase is not room.status.phase:
-            # The Match tells the story of its own Room; standing rooms have nobody else.
+            # The Match logs the story of its own Room; only standing rooms need their own.
             tell = log.debug if room.metadata.owner_references else log.info
             tell("room", phase=status.phase, was=room.status.phase, reason=status.reason)
         new_issues = [issue for issue in status.issues if issue not in room.status.issues and issue not in _NO_EVENT]
         if new_issues:
-            self._events.warning(subject, new_issues[0].value, _sentence(status, "Healthy"))
+            self._events.warning(subject, new_issues[0], _sentence(status, ConditionType.HEALTHY))
         if status.restores and status.restores != room.status.restores:
-            self._events.warning(subject, "Restored", "LiveKit lost the room; it was made again under the same name")
+            self._events.warning(subject, EventReason.RESTORED, EVENT_REASONS[EventReason.RESTORED])
         if status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
-            self._events.warning(subject, str(status.reason), _sentence(status, "Ready"))
+            self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
 
 
-def _sentence(status: RoomStatus, type_: str) -> str:
-    """What the condition of this type says."""
+def _sentence(status: RoomStatus, type_: ConditionType) -> str:
+    """The message of the condition of this type."""
     return next((condition.message for condition in status.conditions if condition.type == type_), "")

@@ -1,4 +1,4 @@
-"""The one table of endings: every reason for which a Match ends, and what follows from it.
+"""The table of endings: each reason for which a Match ends, and what follows from it.
 
 The planner, the enums of the CRDs, the reference in docs/ and the tests follow from `ENDINGS`. The first cause wins,
 even over a deletion; it becomes durable when the users are settled.
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class EndReason(StrEnum):
@@ -28,6 +28,22 @@ class EndReason(StrEnum):
     DRAINED = "Drained"
 
 
+class EndCode(StrEnum):
+    """A finer word than the reason, for endings that have one: conditions, `status.reason` and history show it."""
+
+    USER_BUSY = "UserBusy"
+    USER_RESERVED = "UserReserved"
+    USER_NOT_QUEUED = "UserNotQueued"
+    USER_BLOCKED = "UserBlocked"
+    TOO_LATE = "TooLate"
+    HEARTBEATS_STOPPED = "HeartbeatsStopped"
+    USER_TAKEN_AWAY = "UserTakenAway"
+
+
+EndWord: TypeAlias = EndReason | EndCode
+"""The one word for an end: its code where it has one, else its reason."""
+
+
 class RequeuePolicy(StrEnum):
     """Which users return to the queue. A user who does not return, or did not come from the queue, becomes idle."""
 
@@ -37,12 +53,14 @@ class RequeuePolicy(StrEnum):
     NONE = "None"
 
 
-class NoShowKind(StrEnum):
-    """What was seen of a participant who did not get into the call."""
+class ReleaseDetail(StrEnum):
+    """What `status.end.outcomes[].detail` can say, beside the reasons that LiveKit gives for a departure."""
 
     NEVER_SEEN = "NeverSeen"
     SIGNAL_ONLY = "SignalOnly"
     MEDIA_FAILED = "MediaFailed"
+    HEARTBEATS_STOPPED = "HeartbeatsStopped"
+    BLOCKED = "Blocked"
 
 
 class Subject(StrEnum):
@@ -201,4 +219,46 @@ _ROWS: Final = (
 )
 
 ENDINGS: Final[Mapping[EndReason, Ending]] = MappingProxyType({row.reason: row for row in _ROWS})
-"""Every reason exactly once."""
+"""Each reason exactly once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndCodeRow:
+    """One row: a finer word for an end, the reason that it belongs to, and what it means."""
+
+    code: EndCode
+    reason: EndReason
+    meaning: str
+
+
+_CODE_ROWS: Final = (
+    EndCodeRow(EndCode.USER_BUSY, EndReason.FAILED, "another Match holds a user"),
+    EndCodeRow(EndCode.USER_RESERVED, EndReason.FAILED, "a user is reserved for another Match"),
+    EndCodeRow(
+        EndCode.USER_NOT_QUEUED,
+        EndReason.FAILED,
+        "admission is Queued, and a user neither waits in the queue nor is reserved for this Match",
+    ),
+    EndCodeRow(EndCode.USER_BLOCKED, EndReason.FAILED, "a user is blocked"),
+    EndCodeRow(EndCode.TOO_LATE, EndReason.FAILED, "the Match was not Ready within readySeconds"),
+    EndCodeRow(EndCode.HEARTBEATS_STOPPED, EndReason.NETWORK_LOST, "the heartbeats of a client stopped"),
+    EndCodeRow(
+        EndCode.USER_TAKEN_AWAY,
+        EndReason.DISCONNECTED,
+        "the record of a user in Redis no longer names this Match: another service changed it",
+    ),
+)
+
+END_CODES: Final[Mapping[EndCode, EndCodeRow]] = MappingProxyType({row.code: row for row in _CODE_ROWS})
+"""Each code exactly once."""
+
+RELEASE_DETAILS: Final[Mapping[ReleaseDetail, str]] = MappingProxyType(
+    {
+        ReleaseDetail.NEVER_SEEN: "LiveKit never saw the user",
+        ReleaseDetail.SIGNAL_ONLY: "LiveKit knows the client, but no media came up",
+        ReleaseDetail.MEDIA_FAILED: "LiveKit reported that the client could not make a media connection",
+        ReleaseDetail.HEARTBEATS_STOPPED: END_CODES[EndCode.HEARTBEATS_STOPPED].meaning,
+        ReleaseDetail.BLOCKED: "the user is blocked, so they do not go back to the queue (the script `settle` says so)",
+    }
+)
+"""What each detail means."""

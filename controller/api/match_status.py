@@ -49,6 +49,19 @@ class QueuePlace(StrEnum):
     ORIGINAL = "Original"
     NOW = "Now"
 
+    @property
+    def record(self) -> str:
+        """How the scripts and the ledger in Redis spell the place: ORIG or NOW."""
+        return "ORIG" if self is QueuePlace.ORIGINAL else "NOW"
+
+    @classmethod
+    def of_record(cls, text: str) -> "QueuePlace":
+        """The inverse of `record`. Raises ValueError."""
+        try:
+            return {place.record: place for place in cls}[text]
+        except KeyError:
+            raise ValueError(f"{text!r} is no place in the queue: ORIG or NOW") from None
+
 
 class RoomReference(ApiModel):
     """The room of the Match."""
@@ -111,7 +124,7 @@ class ParticipantStatus(ApiModel):
     """When the participant was connected for the first time."""
 
 
-class Outcome(ApiModel):
+class OutcomeStatus(ApiModel):
     """The state of one user after the end."""
 
     identity: str
@@ -142,7 +155,7 @@ class EndStatus(ApiModel):
     """Why the Match ended, as a sentence."""
 
     outcomes: Annotated[
-        tuple[Outcome, ...],
+        tuple[OutcomeStatus, ...],
         Field(json_schema_extra=keyed_by("identity")),
     ] = ()
     """The state of each user after the end."""

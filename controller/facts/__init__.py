@@ -1,1 +1,1 @@
-"""Facts: the frozen values that clients bring, `observe` gathers, `plan` and `status` decide on. No I/O, no rules."""
+"""Facts: frozen values that clients read, `observe` gathers, and `rules`, `plan` and `status` use. No I/O, no rules."""

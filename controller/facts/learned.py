@@ -1,7 +1,7 @@
-"""What the answers to our own calls tell: as good as reading again, and cheaper.
+"""What we learn from the answers to our own requests: as good as a read, and cheaper.
 
-An executor returns an `Effect`; `loop.reconcile` folds the effects of a round into `Learned`, and `observe` takes from
-there what it need not read. Where an answer does not tell for certain (a replay, an error), it is read again.
+An executor returns an `Effect`. `loop.reconcile` folds the effects of a round into `Learned`, and `observe` takes from
+it what it need not read. Where an answer leaves a doubt (a replay, an error), `observe` reads again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from controller.facts.room import RecordFacts
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one call changed for certain: the whole ledger, or what is different in it."""
+    """What one request certainly changed: the whole ledger, or a part of it."""
 
     refusal: Refusal | None = None
     ledger: Ledger | None = None
@@ -32,9 +32,9 @@ READ_AGAIN = Effect(must_read=True)
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What is known within one reconcile without reading; None is not known.
+    """What one reconcile knows without a read; None means not known.
 
-    `must_read` tells that an answer left something open: then nothing may be taken for granted.
+    `must_read`: an answer left a doubt, so `observe` reads everything.
     """
 
     refusal: Refusal | None = None
@@ -43,9 +43,10 @@ class Learned:
     must_read: bool = False
 
     def after(self, effects: Iterable[Effect | None], now: datetime) -> Learned:
-        """What is known once a round of calls, planned at `now`, has been answered.
+        """What is known after the answers to a round of requests that was planned at `now`.
 
-        A ledger that was changed keeps the moment at which it was read: of what others write it knows no more.
+        A ledger that was changed keeps the moment at which it was read: it does not include what others have written
+        since.
         """
         known = self
         for effect in effects:

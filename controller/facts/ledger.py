@@ -1,6 +1,6 @@
-"""The ledger of a Match as a value: whom it claimed, from where, what became of them, and why it ended.
+"""The ledger of a Match as a value: which users it claimed and from where, where they went, and why it ended.
 
-Redis keeps it under `match:<uid>`; `clients.redis.ledger` reads it, `plan` decides on it. It is the commit point of an
+Redis keeps it under `match:<uid>`. `clients.redis.ledger` reads it, `rules` judge it. It is the commit point of an
 ending: the first cause that is stored stays.
 """
 
@@ -12,12 +12,19 @@ from enum import StrEnum
 
 import orjson
 
+from controller.api.match import QueuePlace, TerminationAction
+
+VIA_SIGNAL = "signal"
+"""`Wish.via` of a wish that a gateway sent; any other value names the flag of an older client."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a Match ended. Stored by the first settle that names a reason; later ones cannot replace it.
+    """Why a Match ended, as the ledger stores it. The first settle that names a reason stores it; later ones cannot
+    replace it.
 
-    `evidence` is free text for people and machines (JSON, say): what was seen, and by which witness.
+    `reason` is a value of `EndReason`, or a word of another version of Roomkeeper: `rules.end_cause` reads it.
+    `evidence` is text for people and machines (JSON, for example): what was seen, and by which witness.
     """
 
     reason: str = ""
@@ -26,21 +33,36 @@ class Cause:
     evidence: str = ""
 
 
-class Outcome(StrEnum):
-    """Where a user went when the Match let go of them."""
+class Destination(StrEnum):
+    """Where a user goes, or went, when the Match releases them."""
 
     WAITING = "WAITING"
+    """Into the queue. A user who never came from it becomes idle."""
     IDLE = "IDLE"
+    BACK = "BACK"
+    """Only as a decision: the rollback, exactly where the user was before the claim."""
     LOST = "LOST"
-    """The Match did not hold this user."""
+    """Only as a result: the Match did not hold this user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The decision about one user at the end. `place` counts only with WAITING; `detail` is kept with the result."""
+
+    id: str
+    to: Destination
+    place: QueuePlace = QueuePlace.ORIGINAL
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SettledUser:
-    """`score_ms` is the place in the queue of who is WAITING; `detail` is what the settle said about them."""
+    """Where one user went. `score_ms` is the place in the queue of a user who is WAITING; `detail` is that of the
+    `Release`, or what the script found instead.
+    """
 
     id: str
-    outcome: Outcome
+    outcome: Destination
     score_ms: int | None = None
     detail: str = ""
 
@@ -55,7 +77,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """The last LiveKit event about a participant; times are 0 where LiveKit did not say."""
+    """The last LiveKit event about a participant; times are 0 where LiveKit did not give them."""
 
     event: str
     reason: str
@@ -77,11 +99,13 @@ class LastEvent:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """That the call be over, as a gateway's signal or an older client's flag said it: `action` is skip, end or
-    disconnect. `user` is who skips or ends, or who is to be disconnected; `by` is who says so, where that is told.
+    """A request to end the call, from a gateway's signal or an older client's flag.
+
+    `user` is the one who skips or ends, or the one to be disconnected; `by` is the one who asks for it, where that is
+    known.
     """
 
-    action: str
+    action: TerminationAction
     user: str
     by: str = ""
     reason: str = ""
@@ -90,27 +114,27 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Solo:
-    """How long one was alone in the call: in all before, and since when now (None: nobody is)."""
+class AloneTime:
+    """How long one participant was alone in the call: in total before, and since when now (None: nobody is alone)."""
 
     before_ms: int = 0
     since_ms: int | None = None
 
-    def after(self, *, alone: bool, now_ms: int) -> Solo:
-        """The same when somebody has become, or has ceased to be, alone."""
+    def after(self, *, alone: bool, now_ms: int) -> AloneTime:
+        """The same after a participant has become, or is no longer, alone."""
         if alone == (self.since_ms is not None):
             return self
         if self.since_ms is None:
-            return Solo(self.before_ms, now_ms)
-        return Solo(self.before_ms + max(0, now_ms - self.since_ms))
+            return AloneTime(self.before_ms, now_ms)
+        return AloneTime(self.before_ms + max(0, now_ms - self.since_ms))
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """`queued_at_ms` has every user of the Match: their place in the queue before, None if they had none.
 
-    `outcomes` has those who are settled; `last` those about whom LiveKit sent an event; `suspected_at_ms` those whose
-    gateway has lost them. `taken_at_ms` is the claim by the clock of Redis, for comparisons with beats.
+    `outcomes` has the users who are settled; `last` those about whom LiveKit sent an event; `suspected_at_ms` those
+    whose gateway has lost them. `taken_at_ms` is the claim by the clock of Redis, for comparisons with beats.
     """
 
     uid: str
@@ -127,7 +151,7 @@ class Ledger:
     end: End | None = None
     last: Mapping[str, LastEvent] = field(default_factory=dict)
     wish: Wish | None = None
-    solo: Solo = Solo()
+    alone: AloneTime = AloneTime()
     suspected_at_ms: Mapping[str, int] = field(default_factory=dict)
     tokens_asked_at_ms: int | None = None
     taken_at_ms: int = 0

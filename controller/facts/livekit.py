@@ -1,4 +1,4 @@
-"""What is known of a LiveKit room and of the people in it, and our mark that says whose room it is.
+"""What is known about a LiveKit room and the people in it, and our mark that says which Room it belongs to.
 
 `clients.livekit` makes these values, `views.livekit` keeps them, `plan` decides on them.
 """
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Whose room it is: written into LiveKit's metadata under `roomkeeper.dev`, read back before we mutate anything."""
+    """Which Room it belongs to: in LiveKit's metadata under `roomkeeper.dev`, and read before we change anything."""
 
     cluster: str
     namespace: str
@@ -68,7 +68,7 @@ class LiveKitParticipant:
 
 
 def seats_taken(people: Iterable[LiveKitParticipant]) -> int:
-    """How many of `people` LiveKit counts."""
+    """How many of `people` LiveKit counts as participants."""
     return sum(person.takes_seat for person in people)
 
 
@@ -85,12 +85,12 @@ class RoomRequest:
 
     @property
     def marked_metadata(self) -> dict[str, object]:
-        """What LiveKit is to keep: the user's map, and our mark."""
+        """The metadata that LiveKit keeps: the user's map, and our mark."""
         return {**self.metadata, MARK_KEY: self.mark.to_json()}
 
 
 def parse_mark(metadata: str) -> Mark | None:
-    """Our mark in a room's metadata, or None if there is none that reads like one."""
+    """Our mark in a room's metadata, or None if there is no valid one."""
     if MARK_KEY not in metadata:
         return None
     try:
@@ -98,7 +98,7 @@ def parse_mark(metadata: str) -> Mark | None:
         fields = [value[key] for key in ("cluster", "namespace", "name", "rootUID", "roomUID")]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    # Whoever has an API key of that LiveKit may write what they like there: it must be able to name things of ours.
+    # Every client with an API key of that LiveKit can write there, so accept only what can be a name of ours.
     if not all(isinstance(field, str) and _NAME.fullmatch(field) for field in fields):
         return None
     return Mark(*fields)

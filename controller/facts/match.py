@@ -1,10 +1,11 @@
-"""Everything that was seen of one Match at one moment: the input of its plan and of its status."""
+"""Everything that was seen of one Match at one moment: `observe.match` makes it, plan and status are made from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from controller.api.endings import EndCode
 from controller.api.room import Room
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
@@ -13,13 +14,13 @@ from controller.facts.observation import Observation
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the users could not be claimed just now: what the claim script answered, with the holder looked up.
+    """Why the users could not be claimed: the answer of the claim script, with the holder looked up.
 
-    `code` is UserBusy, UserReserved, UserNotQueued or UserBlocked; `holder` is the name of the Match that has the user
-    (its UID where the name is not known), or the name for which the user is reserved.
+    `code` is one of the `USER_…` codes. `holder` is the name of the Match that holds the user (its UID where the name
+    is not known), or the name of the Match for which the user is reserved.
     """
 
-    code: str
+    code: EndCode
     identity: str
     holder: str = ""
     holder_is_ending: bool = False
@@ -27,7 +28,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class TokensFacts:
-    """Tokens that were delivered: for which LiveKit room and until when they are good."""
+    """Tokens that were delivered: for which LiveKit room, and until when they are valid."""
 
     livekit_name: str
     expires_at: datetime
@@ -35,11 +36,11 @@ class TokensFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The LiveKit server that the Match's room is on. `url` is what people connect to.
+    """The LiveKit server that the Match's room is on. `url` is the address that clients connect to.
 
-    `answers_since` is the first answer after an outage of the server, or after our own start: windows begin anew there,
-    since nobody could come back (or be seen to) before. `silent_since` is the last answer before an outage that still
-    goes on.
+    `answers_since` is the first answer after an outage of the server, or after our own start. Windows restart there:
+    before it, no client could come back, or be seen to. `silent_since` is the last answer before an outage that still
+    lasts.
     """
 
     name: str
@@ -51,9 +52,9 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatFacts:
-    """Who of the Match has beaten since the claim, and not for `after_seconds` (identities in Redis).
+    """The users (identities in Redis) whose clients sent heartbeats after the claim, and then none for `after_seconds`.
 
-    `decide_alone` tells that their silence ends a call whatever LiveKit says.
+    With `decide_alone`, their silence ends the call whatever LiveKit says.
     """
 
     silent: frozenset[str] = frozenset()
@@ -63,20 +64,22 @@ class HeartbeatFacts:
 
 @dataclass(frozen=True, slots=True)
 class AuditFacts:
-    """What somebody else did to the records of a call that is up: `strays` are users whose record no longer says that
-    this Match holds them; `room_is_buried` that its LiveKit room has a tombstone.
+    """What other services did to the records of a call that is up.
+
+    `taken_away` are users whose record no longer says that this Match holds them. `room_has_tombstone`: Redis has a
+    tombstone under the name of its LiveKit room.
     """
 
-    strays: frozenset[str] = frozenset()
-    room_is_buried: bool = False
+    taken_away: frozenset[str] = frozenset()
+    room_has_tombstone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MatchSeen:
-    """Observations of one Match; no decisions in it.
+    """Observations of one Match, without decisions.
 
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
-    `is_surplus` tells that it is over, and one of the oldest of more than a namespace keeps.
+    `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
     """
 
     ledger: Observation[Ledger]
@@ -89,4 +92,4 @@ class MatchSeen:
     server: ServerFacts
     heartbeats: HeartbeatFacts = HeartbeatFacts()
     audit: AuditFacts = AuditFacts()
-    is_surplus: bool = False
+    is_over_limit: bool = False

@@ -1,7 +1,7 @@
 """Present, Absent or Unknown, with the moment at which it was seen.
 
 "Could not read" is Unknown, and nothing destructive follows from Unknown. A deadline fires only on an observation made
-after it, so each carries its moment. Everything in `facts`, `plan` and `status` is built on these three.
+after it, so each observation carries its moment. `facts`, `rules`, `plan` and `status` are built on these three.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Present(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """It was looked for at `at`, and is not there."""
+    """It was looked for at `at`, and it is not there."""
 
     at: datetime
 

@@ -1,4 +1,4 @@
-"""Everything that was seen of one Room at one moment: the input of its plan and of its status."""
+"""Everything that was seen of one Room at one moment: `observe.room` makes it, plan and status are made from it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class RecordFacts:
 
 @dataclass(frozen=True, slots=True)
 class RoomSeen:
-    """Observations of one Room; no decisions in it.
+    """Observations of one Room, without decisions.
 
-    `is_certainly_gone` tells that two different reads agree on the room's absence: for a deletion one is not enough.
-    `sid_since` is when its sid was first seen: the moment at which it was made, if it was made (again) by us.
-    `is_miscounted` tells that LiveKit's count and its list of people have disagreed for longer than the count lags.
+    `is_certainly_gone`: two different reads agree that the room is absent; one is not enough for a deletion.
+    `sid_since` is when its sid was first seen: for a room that we made, the moment at which we made it.
+    `is_miscounted`: LiveKit's count and its list of people have disagreed for longer than the count usually lags.
     """
 
     livekit_name: str

@@ -1,4 +1,4 @@
-"""Moments as Redis and LiveKit write them. Pure: what time it is, is `controller.clock`'s business."""
+"""Moments as Redis and LiveKit write them. Pure: `controller.clock` tells the time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`python -m controller.generate [--check]`: write every file that is made from the code, or name the stale ones.
 
-It writes the CRDs, the manifest that installs everything, the reference pages of the API, the settings and the metrics,
-the page on the life of a call, and the page and the JSON Schema of the events. Each page has a module of its own beside
-this one; `generate.files` compares and writes.
+It writes the CRDs, the manifest that installs everything, the reference pages of the API, the conditions, the settings
+and the metrics, the page on the life of a call, and the page and the JSON Schema of the events. Each page has a module
+of its own beside this one; `generate.files` compares and writes.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from controller.generate.api_page import reference
+from controller.generate.conditions_page import conditions_page
 from controller.generate.crds import DEFINITIONS, crd
 from controller.generate.events_page import TEMPLATE as EVENTS_TEMPLATE
 from controller.generate.events_page import page as events_page
@@ -32,6 +33,7 @@ def generated(root: Path) -> dict[str, str]:
         **{path: _YAML_HEADER + text for path, text in crds.items()},
         "manifests/install.yaml": _YAML_HEADER + "---\n".join(parts),
         "docs/reference/api.md": reference(_header("controller/api")),
+        "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),
         "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
         "docs/events.schema.json": schema_text(),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from controller.api.endings import ENDINGS, Ending, EndReason, RequeuePolicy, Rollback, Subject
+from controller.api.endings import ENDINGS, RELEASE_DETAILS, Ending, EndReason, RequeuePolicy, Rollback, Subject
 from controller.api.names import MATCH, ROOM
 from controller.api.phases import MATCH_PHASES, ROOM_PHASES
 from controller.api.states import PARTICIPANT_STATES, USER_STATES
@@ -64,6 +64,7 @@ def _contents() -> dict[str, str]:
         "endings": _endings(),
         "sentences": _sentences(),
         "superseded": _superseded(),
+        "details": table(("detail", "meaning"), ((f"`{word}`", meaning) for word, meaning in RELEASE_DETAILS.items())),
         "timeouts": _timeouts(),
         **{path.rpartition(".")[2]: str(field["default"]) for kind, path, field in _times() if kind == MATCH.kind},
     }

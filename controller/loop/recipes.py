@@ -31,11 +31,14 @@ from controller.plan.actions import AnyAction
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.plan.step import Plan
+from controller.rules.match_case import MatchCase
+from controller.rules.room_case import RoomCase
 from controller.status.match import match_status
 from controller.status.room import room_status
 
 D = TypeVar("D", bound=Resource)
 S = TypeVar("S")
+C = TypeVar("C")
 St = TypeVar("St", bound=ApiModel)
 
 
@@ -56,10 +59,11 @@ def _silent(*_: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe(Generic[D, S, St]):
+class Recipe(Generic[D, S, C, St]):
     """How one kind is observed, planned, described and announced.
 
-    `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it).
+    `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it). `case` puts
+    object, observation and time together, once per round, so that plan and status share every judgement.
     `known` tells what the next round of the same reconcile need not read again.
     `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
     `is_quiet(status)` tells whether our own write of it concerns no other key.
@@ -71,8 +75,9 @@ class Recipe(Generic[D, S, St]):
     model: type[D]
     seen: type[S]
     observe: Callable[[D, Backends, Learned], Awaitable[S]]
-    plan: Callable[[D, S, datetime], Plan]
-    status: Callable[[D, S, datetime, LastError | None], St]
+    case: Callable[[D, S, datetime], C]
+    plan: Callable[[C], Plan]
+    status: Callable[[C, LastError | None], St]
     known: Callable[[S, Learned], Learned] = _nothing_known
     is_held_back: Callable[[D, St], bool] = _never
     is_quiet: Callable[[St], bool] = _always
@@ -80,7 +85,7 @@ class Recipe(Generic[D, S, St]):
     announce: Callable[[Announcer, D, St, datetime], None] = _silent
 
 
-Recipes = Mapping[ResourceKind, Recipe[Any, Any, Any]]
+Recipes = Mapping[ResourceKind, Recipe[Any, Any, Any, Any]]
 
 
 def _match_known(seen: MatchSeen, learned: Learned) -> Learned:
@@ -108,11 +113,12 @@ def _room_concerns_its_own_key_only(status: RoomStatus) -> bool:
     return status.phase not in {RoomPhase.TERMINATED, RoomPhase.FAILED}
 
 
-ROOMS: Recipe[Room, RoomSeen, RoomStatus] = Recipe(
+ROOMS: Recipe[Room, RoomSeen, RoomCase, RoomStatus] = Recipe(
     kind=ROOM,
     model=Room,
     seen=RoomSeen,
     observe=observe_room,
+    case=RoomCase,
     plan=plan_room,
     status=room_status,
     known=_room_known,
@@ -122,11 +128,12 @@ ROOMS: Recipe[Room, RoomSeen, RoomStatus] = Recipe(
     announce=Announcer.room_written,
 )
 
-MATCHES: Recipe[Match, MatchSeen, MatchStatus] = Recipe(
+MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     kind=MATCH,
     model=Match,
     seen=MatchSeen,
     observe=observe_match,
+    case=MatchCase,
     plan=plan_match,
     status=match_status,
     known=_match_known,

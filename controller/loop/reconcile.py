@@ -69,7 +69,7 @@ class Reconciler:
         self._held_back.pop(found.metadata.uid, None)
         self._first_seen.pop(found.metadata.uid, None)
 
-    async def _run(self, key: Key, recipe: Recipe[Any, Any, Any]) -> Result:
+    async def _run(self, key: Key, recipe: Recipe[Any, Any, Any, Any]) -> Result:
         cache = self._backends.caches[key.kind]
         learned, uid = Learned(), ""
         error: BackendError | None = None
@@ -87,11 +87,12 @@ class Reconciler:
                 return Result(error=failure)
             now = self._backends.clock.now()
             self._first_seen.setdefault(uid, now)
-            plan = recipe.plan(found, seen, now)
+            case = recipe.case(found, seen, now)
+            plan = recipe.plan(case)
             if self._recorder is not None:
                 self._recorder.record(key, found, seen, now, plan)
             if not plan.actions or error is not None:
-                return await self._conclude(key, recipe, found, seen, plan, now, error)
+                return await self._conclude(key, recipe, found, seen, case, plan, now, error)
             results = await execute(plan.actions, self._backends)
             recipe.acted(self._announcer, found, _done(results))
             error = next((result.error for result in results if result.error is not None), None)
@@ -101,9 +102,10 @@ class Reconciler:
     async def _conclude(
         self,
         key: Key,
-        recipe: Recipe[Any, Any, Any],
+        recipe: Recipe[Any, Any, Any, Any],
         found: Any,
         seen: Any,
+        case: Any,
         plan: Plan,
         now: datetime,
         error: BackendError | None,
@@ -114,7 +116,7 @@ class Reconciler:
         if plan.blocked_by is not None and error is None:
             error = BackendUnavailable(plan.blocked_by, "read", plan.waits_for)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
-        status = recipe.status(found, seen, now, reported)
+        status = recipe.status(case, reported)
         patch = merge_patch(found.status.manifest(), status.manifest())
         uid = found.metadata.uid
         if not patch or _cannot_be_written(found):
@@ -136,7 +138,7 @@ class Reconciler:
         if written is None or error is not None:
             return Result(plan.deadline, error)
         # Deadlines hang on what has just been written (readyAt, endedAt): ask the planner once more, nothing is read.
-        then = recipe.plan(written, seen, now)
+        then = recipe.plan(recipe.case(written, seen, now))
         return Result(now if then.actions else then.deadline)
 
 

@@ -64,7 +64,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 
 @functools.cache
-def adapter(recipe: Recipe[Any, Any, Any]) -> TypeAdapter[Any]:
+def adapter(recipe: Recipe[Any, Any, Any, Any]) -> TypeAdapter[Any]:
     """Writes and reads what is seen of one kind."""
     return TypeAdapter(recipe.seen)
 

@@ -59,7 +59,8 @@ def _replay_line(source: str, line: bytes, recipes: Recipes) -> Replayed:
         now = datetime.fromisoformat(dump["now"])
         recipe = by_name[dump["kind"]]
         desired = recipe.model.model_validate(dump["desired"])
-        plan = recipe.plan(desired, adapter(recipe).validate_python(dump["observed"]), now)
+        case = recipe.case(desired, adapter(recipe).validate_python(dump["observed"]), now)
+        plan = recipe.plan(case)
         return Replayed(source, dump["key"], dump["now"], dump["plan"], plan_as_json(plan))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise RoomkeeperError(f"{source}: is not a dump of this version: {error}") from error

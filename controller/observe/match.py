@@ -20,7 +20,7 @@ from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import HeartbeatFacts, MatchSeen, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
-from controller.rules.deadlines import connect_deadline, ready_deadline, return_deadlines, solo_deadline
+from controller.rules.deadlines import alone_deadline, connect_deadline, ready_deadline, return_deadlines
 
 
 async def observe_match(match: Match, backends: Backends, learned: Learned) -> MatchSeen:
@@ -50,7 +50,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         server=facts,
         heartbeats=_heartbeats(match, value_of(ledger), backends),
         audit=backends.audit.facts(match.metadata.uid),
-        is_surplus=backends.finished.is_surplus(match.metadata.uid),
+        is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
     )
 
 
@@ -110,7 +110,7 @@ async def _people(
     known = view.people(name, now)
     deadlines = [*return_deadlines(match, ledger, facts).values(), connect_deadline(match, facts)]
     if ledger is not None:
-        deadlines.append(solo_deadline(match, ledger.solo, facts))
+        deadlines.append(alone_deadline(match, ledger.alone, facts))
     passed = max((deadline for deadline in deadlines if deadline is not None and deadline <= now), default=None)
     if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
         return known

@@ -1,8 +1,8 @@
-"""Actions are values: what is to be done, on which backend, under which guard, and where the effect will be seen.
+"""Actions are values: what to do, on which backend, under which guard, and where the effect will be seen.
 
-A plan is a set of them without order: whatever must wait for another's effect is planned once that effect was
-observed. Every action is idempotent under its `idempotency_key`: sent twice, or sent with the reply lost, it leaves
-the same state. `ALL_ACTIONS` is what crash tests enumerate, and `act` has one executor for each.
+A plan is a set of actions without order: an action that needs the effect of another one is planned after that effect
+was observed. Each action is idempotent under its `idempotency_key`: sent twice, or sent with the reply lost, it leaves
+the same state. Crash tests walk `ALL_ACTIONS`, and `act` has one executor for each.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
+from controller.api.endings import EndReason
 from controller.api.match import MatchSpec
 from controller.api.names import ResourceKind
+from controller.api.phases import MatchPhase
+from controller.api.states import UserState
 from controller.errors import Backend
+from controller.facts.ledger import Release
 from controller.facts.livekit import RoomRequest
-from controller.rules.end_cause import UserOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The Kubernetes object that an action belongs to, in the version that was planned for."""
+    """The Kubernetes object that an action belongs to, in the version for which it was planned."""
 
     kind: ResourceKind
     namespace: str
@@ -33,8 +36,8 @@ class Target:
 class Action:
     """What every action declares.
 
-    `guard` is what must still hold when it runs, enforced by the backend itself; `seen_in` is the observation that
-    shows its effect.
+    `guard` is what must still hold when it runs; the backend itself enforces it. `seen_in` is the observation that
+    shows the effect.
     """
 
     backend: ClassVar[Backend]
@@ -51,7 +54,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class AddFinalizer(Action):
-    """Put our finalizer on the object, so that it cannot go before what belongs to it has gone."""
+    """Put our finalizer on the object, so that it cannot go before the things that belong to it."""
 
     backend = Backend.KUBERNETES
     guard = "resourceVersion"
@@ -60,7 +63,7 @@ class AddFinalizer(Action):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFinalizer(Action):
-    """Take our finalizer off: nothing is left to be put in order. Nobody else's is touched."""
+    """Take our finalizer off: nothing is left to clean up. Other finalizers stay."""
 
     backend = Backend.KUBERNETES
     guard = "the finalizer is still in its place (JSON patch test), and so is the uid"
@@ -69,7 +72,7 @@ class ReleaseFinalizer(Action):
 
 @dataclass(frozen=True, slots=True)
 class DeleteObject(Action):
-    """Delete the object itself: it is finished and has been shown for long enough."""
+    """Delete the object itself: it is over, and has been kept for long enough."""
 
     backend = Backend.KUBERNETES
     guard = "preconditions.uid"
@@ -92,7 +95,8 @@ class Claim(Action):
 class Advance(Action):
     """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them.
 
-    `missing` names those who dropped out of the call, and until when they may be back (in ms, where that is known).
+    `missing` names the participants who dropped out of the call, and until when they may come back (in ms; None if that
+    is not known). `alone`: exactly one of them is in the room.
     """
 
     backend = Backend.REDIS
@@ -100,8 +104,8 @@ class Advance(Action):
     seen_in = "ledger.phase"
 
     identities: tuple[str, ...]
-    state: str
-    phase: str
+    state: UserState
+    phase: MatchPhase
     livekit_name: str
     url: str
     session_id: str
@@ -111,15 +115,15 @@ class Advance(Action):
 
 @dataclass(frozen=True, slots=True)
 class RecordEnd(Action):
-    """Make the cause of the end durable, before anything is taken apart. The first cause that is stored stays, unless
-    its reason is the one that this `replaces`.
+    """Make the cause of the end durable, before anything is taken down. The first cause that is stored stays, unless
+    its reason is the word that this action `replaces`.
     """
 
     backend = Backend.REDIS
     guard = "epoch, incarnation, no cause is stored yet, or only the one that this replaces"
     seen_in = "ledger.end"
 
-    reason: str
+    reason: EndReason
     initiator: str
     message: str
     evidence: str
@@ -129,14 +133,14 @@ class RecordEnd(Action):
 
 @dataclass(frozen=True, slots=True)
 class Settle(Action):
-    """Let the users go, each exactly once: the commit point of the ending."""
+    """Release the users, each exactly once: the commit point of the ending."""
 
     backend = Backend.REDIS
     guard = "epoch, incarnation, the ledger of this UID"
     seen_in = "ledger.settled"
 
-    outcomes: tuple[UserOutcome, ...]
-    reason: str
+    releases: tuple[Release, ...]
+    reason: EndReason
     initiator: str
     message: str
     evidence: str
@@ -198,7 +202,7 @@ class RevokeTokens(Action):
 
 @dataclass(frozen=True, slots=True)
 class CreateLiveKitRoom(Action):
-    """Create the room on LiveKit, or adopt ours that is there already; one that carries no mark gets ours."""
+    """Create the room on LiveKit, or adopt the one that is there; a room without a mark gets ours."""
 
     backend = Backend.LIVEKIT
     guard = "the lease outlasts the call; the answer carries our mark, or none under our own name"
@@ -211,8 +215,8 @@ class CreateLiveKitRoom(Action):
 class DeleteLiveKitRoom(Action):
     """Close the room on LiveKit, with everybody in it.
 
-    `may_have_people`: nobody knows for certain that all are gone, so a room that LiveKit does not know any more may
-    still be alive.
+    `may_have_people`: it is not certain that all people are gone, so a room that LiveKit does not list may still be
+    alive.
     """
 
     backend = Backend.LIVEKIT
@@ -225,7 +229,7 @@ class DeleteLiveKitRoom(Action):
 
 @dataclass(frozen=True, slots=True)
 class OrphanLiveKitRoom(Action):
-    """Leave the room to itself: take our mark off, so that no sweep ever takes it for a leftover."""
+    """Leave the room alone: take our mark off, so that no sweep treats it as a leftover."""
 
     backend = Backend.LIVEKIT
     guard = "the lease outlasts the call; the room carries our mark"
@@ -237,7 +241,7 @@ class OrphanLiveKitRoom(Action):
 
 @dataclass(frozen=True, slots=True)
 class RemoveStranger(Action):
-    """Remove a person who is not in the Room's allowedIdentities."""
+    """Remove a participant who is not in the Room's allowedIdentities."""
 
     backend = Backend.LIVEKIT
     guard = "the lease outlasts the call; the room carries our mark"
@@ -255,13 +259,13 @@ class RemoveStranger(Action):
 
 @dataclass(frozen=True, slots=True)
 class WriteRoomRecord(Action):
-    """Write or renew the room's record in Redis: it is being made, or is there.
+    """Write or renew the room's record in Redis: the room is being made, or is there.
 
-    Unless one `knows_call`, what the record says of session and users stays as it is.
+    Without `knows_call`, the record keeps what it says about session and users.
     """
 
     backend = Backend.REDIS
-    guard = "a record that is being closed, or is over, stays so"
+    guard = "a record that says terminating, terminated or failed stays as it is"
     seen_in = "record"
 
     livekit_name: str
@@ -280,13 +284,13 @@ class WriteRoomRecord(Action):
 
 @dataclass(frozen=True, slots=True)
 class EndRoomRecord(Action):
-    """Tell in the record that the room is being closed (`terminating`), or that it is over (`terminated`, `failed`).
+    """Write into the record that the room is being closed (`terminating`), or is over (`terminated`, `failed`).
 
-    Once it is over, a tombstone under the LiveKit name says so as well, also where there is no record.
+    For a room that is over, a tombstone under the LiveKit name says so as well, also where there is no record.
     """
 
     backend = Backend.REDIS
-    guard = "only an existing record is changed; the first last word stays"
+    guard = "only an existing record is changed; the first final status stays"
     seen_in = "record"
 
     livekit_name: str

@@ -1,4 +1,4 @@
-"""What a planner returns: actions without order, and the moment to look again if nothing happens."""
+"""What a planner returns: actions without order, and the moment at which to reconcile again if nothing happens."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from controller.plan.actions import AnyAction
 class Plan:
     """The next step towards the desired state.
 
-    The actions are independent of each other and run side by side; what depends on their effects is planned after they
-    were observed. `waits_for` says in a few words what an empty or unfinished plan is waiting for.
-    A frozen one (the object is paused) writes no status either. `blocked_by` is the backend that could not be read and
-    has to be: the key comes back after a backoff.
+    The actions are independent of each other and run side by side; what depends on their effects is planned after the
+    effects were observed. `waits_for` says in a few words what an empty or unfinished plan waits for. A `frozen` plan
+    (the object is paused) writes no status either. `blocked_by` is the backend that has to be read and could not be:
+    the key comes back after a backoff.
     """
 
     actions: tuple[AnyAction, ...] = ()

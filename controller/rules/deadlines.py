@@ -1,4 +1,4 @@
-"""When the windows of a Match run out: plain arithmetic on its spec and status. `plan` decides what follows."""
+"""When the windows of a Match run out: arithmetic on its spec and status. `rules.timeouts` says what follows. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from controller.api.match import HistoryEntry, Match, ParticipantState, ParticipantStatus, Timeouts
 from controller.api.phases import MatchPhase
-from controller.facts.ledger import Ledger, Solo
+from controller.facts.ledger import AloneTime, Ledger
 from controller.facts.match import ServerFacts
 from controller.facts.time import from_milliseconds
 
 _LEAST_AFTER_NOTICE = timedelta(seconds=5)
-# LiveKit notices within 21 s that a client has vanished: what a gateway suspected earlier was something else.
+# LiveKit notices within 21 s that a client has vanished, so an earlier suspicion of the gateway was about something
+# else.
 _SUSPICION = timedelta(seconds=25)
 _GOODBYES = frozenset(
     {
@@ -24,7 +25,7 @@ _GOODBYES = frozenset(
         "AGENT_ERROR",
     }
 )
-# Nobody's doing: while the Match lives its room is made again, and there is a place to come back to.
+# No participant did this. While the Match goes on its room is made again, so there is a place to come back to.
 _WENT_WITH_THE_ROOM = frozenset({"ROOM_DELETED", "ROOM_CLOSED"})
 
 
@@ -34,7 +35,7 @@ def ready_deadline(match: Match) -> datetime:
 
 
 def connect_deadline(match: Match, server: ServerFacts) -> datetime | None:
-    """Until when both must be in; None before Ready and once both were in."""
+    """Until when both must be in the room; None before Ready, and after both were in."""
     if match.status.ready_at is None or match.status.connected_at is not None:
         return None
     window = timedelta(seconds=match.spec.timeouts.connect_seconds)
@@ -42,7 +43,7 @@ def connect_deadline(match: Match, server: ServerFacts) -> datetime | None:
 
 
 def duration_deadline(match: Match) -> datetime | None:
-    """Until when the call may last; None without a limit or before both were in."""
+    """Until when the call may last; None without a limit, and before both were in the room."""
     limit_seconds = match.spec.timeouts.max_duration_seconds
     if match.status.connected_at is None or limit_seconds == 0:
         return None
@@ -56,10 +57,10 @@ def return_deadline(
     server: ServerFacts,
     suspected: datetime | None = None,
 ) -> datetime | None:
-    """Until when somebody who dropped out may be back; None for whoever did not.
+    """Until when a participant who dropped out may come back; None for one who did not.
 
-    The window counts from the evidence's own time, or from when the gateway `suspected` it, and stays open for a few
-    seconds after it was `noticed`.
+    The window counts from the time of the evidence, or from when the gateway `suspected` it, and stays open for at
+    least a few seconds after the operator `noticed`.
     """
     if person.state is not ParticipantState.RECONNECTING:
         return None
@@ -71,22 +72,22 @@ def return_deadline(
     return deadline if noticed is None else max(deadline, noticed + min(window, _LEAST_AFTER_NOTICE))
 
 
-def solo_deadline(match: Match, solo: Solo, server: ServerFacts) -> datetime | None:
-    """Until when one may be alone, counting what they have been alone before; None while nobody is."""
-    if solo.since_ms is None or match.status.connected_at is None:
+def alone_deadline(match: Match, alone: AloneTime, server: ServerFacts) -> datetime | None:
+    """Until when one participant may be alone, less the time they were alone before; None while nobody is."""
+    if alone.since_ms is None or match.status.connected_at is None:
         return None
     window = timedelta(seconds=match.spec.timeouts.solo_seconds)
-    left = max(timedelta(0), window - timedelta(milliseconds=solo.before_ms))
-    return _not_before(from_milliseconds(solo.since_ms) + left, server, window)
+    left = max(timedelta(0), window - timedelta(milliseconds=alone.before_ms))
+    return _not_before(from_milliseconds(alone.since_ms) + left, server, window)
 
 
 def noticed_at(history: Sequence[HistoryEntry]) -> datetime | None:
-    """When it was last noticed that somebody had dropped out."""
+    """When the operator last noticed that a participant had dropped out."""
     return next((step.time for step in reversed(history) if step.phase is MatchPhase.RECONNECTING), None)
 
 
 def return_deadlines(match: Match, ledger: Ledger | None, server: ServerFacts) -> Mapping[str, datetime]:
-    """The deadlines of all who dropped out, by identity, as the status has it."""
+    """The deadlines of the participants who dropped out, by identity, as the status has it."""
     status = match.status
     return windows(match.spec.timeouts, status.participants, noticed_at(status.history), ledger, server)
 
@@ -98,7 +99,7 @@ def windows(
     ledger: Ledger | None,
     server: ServerFacts,
 ) -> Mapping[str, datetime]:
-    """The deadlines of all of `people` who dropped out, by identity."""
+    """The deadlines of those of `people` who dropped out, by identity."""
     suspected = ledger.suspected_at_ms if ledger is not None else {}
     found = {
         person.identity: return_deadline(
@@ -114,17 +115,17 @@ def windows(
 
 
 def said_goodbye(reason: str | None) -> bool:
-    """Whether a LiveKit DisconnectReason means that the client left on purpose, or was taken out; else it was lost."""
+    """Whether a LiveKit DisconnectReason means that the client left on purpose, or was removed; else it was lost."""
     return reason in _GOODBYES
 
 
 def went_with_the_room(reason: str | None) -> bool:
-    """Whether a LiveKit DisconnectReason means that the room was closed under somebody who was in it."""
+    """Whether a LiveKit DisconnectReason means that the room was closed while the participant was in it."""
     return reason in _WENT_WITH_THE_ROOM
 
 
 def _not_before(deadline: datetime, server: ServerFacts, window: timedelta) -> datetime:
-    """Whoever was down (LiveKit, or we) does not end calls by having slept: the window begins anew with the answers."""
+    """Our own downtime, or LiveKit's, must not end calls: the window restarts with the first answer."""
     return deadline if server.answers_since is None else max(deadline, server.answers_since + window)
 
 

@@ -1,66 +1,69 @@
-"""Where each user goes when a Match ends: the policy of the ending, the user's part in it, and the rules of place.
+"""Where each user goes when a Match ends: policy, the user's part in the ending, rules of place. Pure.
 
-Requeued means WAITING, and only for whoever came from the queue (the script sees to that). Whoever was never connected
-keeps the original place; who had a call, and whoever skipped, starts anew. A rollback puts everybody exactly where they
-were. Pure.
+A requeued user is WAITING, but only one who came from the queue (the script `settle` sees to that). A user who was
+never connected keeps the original place; one who was in the call, or who skipped, goes to the end of the queue. A
+rollback puts each user exactly where they were. `rules.match_case` asks once per look.
 """
 
 from __future__ import annotations
 
-from controller.api.endings import EndReason, NoShowKind, RequeuePolicy
-from controller.api.match import Match, ParticipantState
-from controller.facts.match import MatchSeen
-from controller.rules.end_cause import EndCause, UserOutcome
-from controller.rules.presence import Presence, presences
+from controller.api.endings import EndCode, EndReason, ReleaseDetail, RequeuePolicy
+from controller.api.match import ParticipantState, QueuePlace
+from controller.facts.ledger import Destination, Release
+from controller.rules.end_cause import EndCause
+from controller.rules.match_look import MatchLook
+from controller.rules.presence import Presence
+
+_MEDIA_FAILURES = frozenset({"JOIN_FAILURE", "MEDIA_FAILURE"})
 
 
-def outcomes(match: Match, seen: MatchSeen, cause: EndCause) -> tuple[UserOutcome, ...]:
-    """One outcome per participant, in the order of the spec; as it was recorded, if it was."""
-    if [one.identity for one in cause.outcomes] == list(match.spec.identities):
-        return cause.outcomes
+def releases(look: MatchLook, cause: EndCause) -> tuple[Release, ...]:
+    """One decision per participant, in the order of the spec; the stored ones, if they are stored with the cause."""
+    match = look.match
+    if [one.id for one in cause.releases] == list(match.spec.identities):
+        return cause.releases
     if cause.is_rollback:
-        return tuple(UserOutcome(identity, "BACK", "ORIG") for identity in match.spec.identities)
+        return tuple(Release(identity, Destination.BACK) for identity in match.spec.identities)
     ever = {status.identity for status in match.status.participants if status.connected_at is not None}
     policy = match.spec.requeue.policy_for(cause.reason)
     return tuple(
-        _outcome(person, policy, cause, had_call=person.is_in or person.identity in ever)
-        for person in presences(match, seen)
+        _release(person, policy, cause, had_call=person.is_in or person.identity in ever) for person in look.presences
     )
 
 
-def _outcome(person: Presence, policy: RequeuePolicy, cause: EndCause, *, had_call: bool) -> UserOutcome:
+def _release(person: Presence, policy: RequeuePolicy, cause: EndCause, *, had_call: bool) -> Release:
     is_subject = person.identity in cause.subject
-    kind = no_show_kind(person) if cause.reason is EndReason.NO_SHOW else None
+    kind = no_show_detail(person) if cause.reason is EndReason.NO_SHOW else None
     requeued = {
         RequeuePolicy.ALL: True,
         RequeuePolicy.OTHERS: not is_subject,
-        # Whoever tried and got no media is not to blame.
-        RequeuePolicy.PRESENT: person.is_in or kind is NoShowKind.MEDIA_FAILED,
+        # A user who tried to join and got no media is not to blame.
+        RequeuePolicy.PRESENT: person.is_in or kind is ReleaseDetail.MEDIA_FAILED,
         RequeuePolicy.NONE: False,
     }[policy]
     detail = kind.value if kind is not None else _detail(person, cause, is_subject=is_subject)
     if not requeued:
-        return UserOutcome(person.identity, "IDLE", "NOW", detail)
+        return Release(person.identity, Destination.IDLE, QueuePlace.NOW, detail)
     skipped = cause.reason is EndReason.SKIPPED and is_subject
-    return UserOutcome(person.identity, "WAITING", "NOW" if had_call or skipped else "ORIG", detail)
+    place = QueuePlace.NOW if had_call or skipped else QueuePlace.ORIGINAL
+    return Release(person.identity, Destination.WAITING, place, detail)
 
 
-def no_show_kind(person: Presence) -> NoShowKind | None:
-    """What was seen of somebody who is not in the call by its deadline; None for who is, or who came and left."""
+def no_show_detail(person: Presence) -> ReleaseDetail | None:
+    """What was seen of a user who is not in the call by its deadline; None for one who is, or who came and left."""
     if person.is_in:
         return None
     if person.state is ParticipantState.INVITED:
-        return NoShowKind.NEVER_SEEN
+        return ReleaseDetail.NEVER_SEEN
     if person.detail in _MEDIA_FAILURES:
-        return NoShowKind.MEDIA_FAILED
-    return NoShowKind.SIGNAL_ONLY if person.state is ParticipantState.JOINING else None
+        return ReleaseDetail.MEDIA_FAILED
+    return ReleaseDetail.SIGNAL_ONLY if person.state is ParticipantState.JOINING else None
 
 
 def _detail(person: Presence, cause: EndCause, *, is_subject: bool) -> str:
-    """What was seen of this person: the reason that LiveKit gave for their leaving."""
+    """What was seen of this user: the reason that LiveKit gave for the departure."""
     if not is_subject:
         return ""
-    return cause.code if cause.code == "HeartbeatsStopped" else person.detail or ""
-
-
-_MEDIA_FAILURES = frozenset({"JOIN_FAILURE", "MEDIA_FAILURE"})
+    if cause.code is EndCode.HEARTBEATS_STOPPED:
+        return ReleaseDetail.HEARTBEATS_STOPPED.value
+    return person.detail or ""

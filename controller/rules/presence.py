@@ -1,8 +1,8 @@
-"""One verdict per participant from several witnesses: LiveKit's webhooks and the lists that we read.
+"""One verdict per participant from several witnesses: LiveKit's webhooks and the lists that we read. Pure.
 
-The newer evidence wins. `participant_joined` is sent only once media is up; whoever has merely opened the signalling
-connection is listed as JOINED. A duplicate identity is not a leave: the new session's event follows. Pure; used by the
-planner and by the status alike.
+The newer evidence wins. LiveKit sends `participant_joined` only when media is up; it lists a client that has only
+opened the signalling connection as JOINED. A duplicate identity is not a departure: the new session's event follows.
+`rules.match_look` asks once per look.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LIST_MARGIN = timedelta(milliseconds=250)
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Where one participant is, who says so, and since when."""
+    """Where one participant is, which witness says so, and since when."""
 
     identity: str
     state: ParticipantState
@@ -65,7 +65,7 @@ def _presence(
     if isinstance(seen.people, Present):
         listed = next((p for p in seen.people.value if p.identity == person.livekit_identity), None)
         newer = event is None or seen.people.at - _LIST_MARGIN > from_milliseconds(event.at_ms)
-        # What is told of another session of the person says nothing about the one that is listed.
+        # An event about another session of the participant says nothing about the session that is listed.
         other = listed is not None and event is not None and event.event in LEFT_EVENTS and event.sid != listed.sid
         if (newer or other) and (listed is not None or was_seen):
             return _from_list(person.identity, before, event, listed, seen.people.at)
@@ -84,7 +84,7 @@ def _presence(
 
 
 def _is_of_before(event: LastEvent, before: ParticipantStatus | None) -> bool:
-    """Whether the event tells of an earlier session than the one that the status knows already."""
+    """Whether the event is about an earlier session than the one that the status knows."""
     if before is None or before.participant_sid in {None, event.sid}:
         return False
     return from_milliseconds(event.at_ms) < before.since

@@ -1,6 +1,7 @@
-"""Whether a Match has what Ready means: a room on LiveKit, its address published to the users, tokens as asked. Pure.
+"""Whether a Match has what Ready means: a room on LiveKit, its address published to the users, and the tokens. Pure.
 
-`plan.match` makes what is missing, `rules.endings` gives up only while something is, `status.match` reports it.
+`plan.match` makes what is missing, `rules.timeouts` gives up only while something is missing, `status.match` reports
+it.
 """
 
 from __future__ import annotations
@@ -9,37 +10,38 @@ from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.phases import MatchPhase
-from controller.facts.match import MatchSeen, TokensFacts
-from controller.facts.observation import Present, value_of
+from controller.facts.match import TokensFacts
 from controller.facts.time import from_milliseconds
 from controller.rules.deadlines import noticed_at
+from controller.rules.match_look import MatchLook
 
-# Tokens so young are as good as new: whoever asks in a loop does not make us sign in one.
+# Tokens younger than this are as good as new, so a client that asks in a loop does not make us sign in a loop.
 _FRESH = timedelta(seconds=5)
 
 
-def is_ready(match: Match, seen: MatchSeen, now: datetime) -> bool:
-    """Whether room and tokens are there, as asked."""
-    return tokens_are_there(match, seen, now) and isinstance(seen.livekit_room, Present) and is_published(seen)
+def is_ready(look: MatchLook) -> bool:
+    """Whether room and tokens are there, as the spec asks."""
+    return tokens_are_there(look) and look.livekit_room is not None and is_published(look)
 
 
 def wants_tokens(match: Match) -> bool:
-    """Whether tokens are to be delivered at all."""
+    """Whether Roomkeeper delivers tokens for this Match."""
     delivery = match.spec.tokens.delivery
     return delivery.to_secret or delivery.to_redis
 
 
-def tokens_are_there(match: Match, seen: MatchSeen, now: datetime) -> bool:
-    """Whether tokens for the present room are delivered and not due for renewal."""
-    if not wants_tokens(match):
+def tokens_are_there(look: MatchLook) -> bool:
+    """Whether tokens for the present room are delivered, and not due for renewal."""
+    if not wants_tokens(look.match):
         return True
-    tokens = value_of(seen.tokens)
-    return tokens is not None and tokens.livekit_name == seen.livekit_name and now < renewal_at(match, tokens)
+    tokens = look.tokens
+    current = tokens is not None and tokens.livekit_name == look.seen.livekit_name
+    return tokens is not None and current and look.now < renewal_at(look.match, tokens)
 
 
-def tokens_are_wanted_anew(match: Match, seen: MatchSeen) -> bool:
-    """Whether somebody needs a younger token: their client asked for one, or they dropped out and may come back."""
-    tokens, ledger = value_of(seen.tokens), value_of(seen.ledger)
+def younger_tokens_are_wanted(look: MatchLook) -> bool:
+    """Whether a user needs a younger token: the client asked for one, or dropped out of the call and may come back."""
+    match, tokens, ledger = look.match, look.tokens, look.ledger
     if tokens is None or not wants_tokens(match):
         return False
     asked_ms = ledger.tokens_asked_at_ms if ledger is not None else None
@@ -51,11 +53,13 @@ def tokens_are_wanted_anew(match: Match, seen: MatchSeen) -> bool:
 
 
 def renewal_at(match: Match, tokens: TokensFacts) -> datetime:
-    """Tokens are issued anew at two thirds of their time, so that a page reloaded late still gets in."""
+    """When tokens are issued again: after two thirds of their lifetime, so that a page reloaded late still gets in."""
     return tokens.expires_at - timedelta(seconds=match.spec.tokens.ttl_seconds / 3)
 
 
-def is_published(seen: MatchSeen) -> bool:
+def is_published(look: MatchLook) -> bool:
     """Whether the users' records name the present room."""
-    ledger = value_of(seen.ledger)
-    return ledger is not None and ledger.phase not in {"", MatchPhase.CREATING} and ledger.room == seen.livekit_name
+    ledger = look.ledger
+    if ledger is None or ledger.phase in {"", MatchPhase.CREATING}:
+        return False
+    return ledger.room == look.seen.livekit_name

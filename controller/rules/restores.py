@@ -1,8 +1,8 @@
-"""When a room that LiveKit lost is made again, and when that is given up. Pure.
+"""When a room that LiveKit lost is made again, and when it is given up. Pure.
 
-The first time at once, since clients that lost their room give up after 13 s; then after pauses that double, so that a
-LiveKit that loses its rooms again and again is not kept busy by it. All of that follows from the times in
-`status.restoredAt`, so it is the same after a restart. Neighbour: `plan.room`, which asks.
+The first time at once, since clients that lost their room give up after 13 s; then after pauses that double, so that we
+do not keep a LiveKit busy that loses its rooms again and again. All of it follows from the times in
+`status.restoredAt`, so a restart changes nothing. Neighbor: `rules.room_case`, which asks.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from controller.facts.room import RoomSeen
 
 WINDOW = timedelta(minutes=10)
 _FIRST_PAUSE = timedelta(seconds=1)
-# Nobody who was in the room is still trying to get back into it.
+# After this time no client is still trying to get back into the room.
 IN_TIME = timedelta(seconds=30)
 
 
 def is_lost(room: Room, seen: RoomSeen) -> bool:
-    """Whether LiveKit had the room, and has it no more."""
+    """Whether LiveKit had the room, and no longer has it."""
     return room.status.created_at is not None and isinstance(seen.livekit_room, Absent)
 
 
 def next_restore_at(room: Room, now: datetime) -> datetime | None:
-    """The moment from which on a lost room may be made again; None is at once."""
+    """From when on a lost room may be made again; None means at once."""
     times = _recent(room, now)
     return times[-1] + _FIRST_PAUSE * 2 ** (len(times) - 1) if times else None
 
 
 def is_given_up(room: Room, seen: RoomSeen, now: datetime) -> bool:
-    """Whether a lost room is not made again (any more).
+    """Whether a lost room is no longer made again.
 
-    The room of a call has to be there in time; a standing one is tried for as long as it takes. Only what was looked
-    for after the last restore, or after it was lost, counts as lost.
+    The room of a call has to be there in time; a standing room is tried for as long as it takes. A room counts as lost
+    only if we looked for it after the last restore, or after it was lost.
     """
     livekit_room, times = seen.livekit_room, _recent(room, now)
     if not isinstance(livekit_room, Absent) or not is_lost(room, seen):
@@ -48,7 +48,7 @@ def is_given_up(room: Room, seen: RoomSeen, now: datetime) -> bool:
 
 
 def was_lost_too_often(room: Room) -> bool:
-    """Of a room that was given up: whether that was for being lost too often, and not for taking too long."""
+    """Whether a room that was given up was lost too often; else it took too long to make it again."""
     times = room.status.restored_at
     return len(times) == MAX_RESTORES and times[-1] - times[0] < WINDOW
 

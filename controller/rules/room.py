@@ -1,4 +1,7 @@
-"""What is true of a Room: whose it is, who may be in it, why it should not exist. Pure."""
+"""What is true of a Room: whose it is, who may be in it, why it should not exist. Pure.
+
+`rules.room_case` asks each of these once per look.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,15 @@ from controller.facts.observation import Absent, value_of
 from controller.facts.room import RoomSeen
 from controller.rules.restores import is_given_up
 
-# LiveKit's timeouts are precise to 0.4 s, and we hear of a departure with some delay.
+# LiveKit's timeouts are precise to 0.4 s, and we learn of a departure with some delay.
 _TIMEOUT_TOLERANCE = timedelta(seconds=1)
-
 
 # Participants of these kinds belong to the infrastructure and are never strangers.
 _SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE"})
 
 
 def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | None:
-    """Why the room should not exist (any more), or None as long as it should."""
+    """Why the room should not exist, or None as long as it should."""
     if room.status.reason is not None:
         return room.status.reason
     if room.metadata.deletion_timestamp is not None:
@@ -42,19 +44,19 @@ def mark_of(room: Room, seen: RoomSeen) -> Mark:
 
 
 def is_foreign(room: Room, seen: RoomSeen) -> bool:
-    """Whether the room of this name carries the mark of somebody else.
+    """Whether the room of this name carries the mark of another Room.
 
-    One without any mark is ours: its name is made from our UID and never used again, so it was made by us, or with a
-    token of ours.
+    A room without any mark is ours: its name is made from our UID and never used again, so it was made by us, or with
+    a token of ours.
     """
     livekit = value_of(seen.livekit_room)
     return livekit is not None and livekit.mark is not None and livekit.mark.room_uid != room.metadata.uid
 
 
 def is_revived(room: Room, seen: RoomSeen) -> bool:
-    """Whether a client has made the room (again) before us: it has no mark, and is not the one that we know.
+    """Whether a client has made the room before us: it has no mark, and it is not the room that we know by its sid.
 
-    The very one that we know has had its metadata written over, by somebody who may need what they wrote.
+    If the room that we know has no mark, another client has overwritten its metadata, and may need what it wrote.
     """
     livekit = value_of(seen.livekit_room)
     return livekit is not None and livekit.mark is None and livekit.sid != room.status.sid
@@ -63,8 +65,7 @@ def is_revived(room: Room, seen: RoomSeen) -> bool:
 def was_closed_empty(room: Room, seen: RoomSeen) -> bool:
     """Whether LiveKit closed an empty room at its own timeout.
 
-    Where nobody has been in since the room was made (again), the timeout counts from then; else from when the last one
-    left.
+    The timeout counts from when the last participant left, or from when the room was made if nobody has come since.
     """
     empty_since = room.status.empty_since
     if empty_since is None or not isinstance(seen.livekit_room, Absent):
@@ -85,7 +86,7 @@ def strangers(room: Room, seen: RoomSeen) -> tuple[LiveKitParticipant, ...]:
 
 
 def _is_held(seen: RoomSeen) -> bool:
-    """Whether a Match has the Room: it decides when it is over, also if it does so later than LiveKit's timeouts."""
+    """Whether a Match has the Room: the Match decides when it is over, even later than LiveKit's timeouts."""
     return seen.owner is not None and not seen.owner.is_gone
 
 

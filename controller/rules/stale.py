@@ -1,11 +1,11 @@
-"""When what is known of a LiveKit server's rooms is too old to be believed. Pure."""
+"""When the last answer of a LiveKit server is too old to be believed. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 STALE_AFTER = timedelta(seconds=10)
-"""A LiveKit server may be silent for this long before what is known of its rooms counts as stale."""
+"""A LiveKit server may be silent for this long before its last answer counts as stale."""
 
 
 def is_stale(silent_since: datetime | None, now: datetime) -> bool:

@@ -1,145 +1,138 @@
-"""Endings that time decides: too late, nobody came, gone too long, silent, alone too long, talked too long. Pure.
+"""Endings that time decides: too late, no show, gone too long, silent, alone too long, call too long. Pure.
 
-A deadline counts only for observations made after it, and facts outrank deadlines. `rules.endings` asks these after
-whatever somebody wanted.
+A deadline counts only for observations made after it: facts outrank deadlines. `rules.endings` asks these functions
+last, after every wish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 
-from controller.api.endings import ENDINGS, EndReason
-from controller.api.match import Match
-from controller.facts.match import MatchSeen
-from controller.facts.observation import Present, value_of
-from controller.rules.deadlines import (
-    connect_deadline,
-    duration_deadline,
-    ready_deadline,
-    return_deadlines,
-    said_goodbye,
-    solo_deadline,
-    went_with_the_room,
-)
+from controller.api.conditions import ConditionType
+from controller.api.endings import ENDINGS, EndCode, EndReason
+from controller.facts.observation import Present
+from controller.rules.deadlines import said_goodbye, went_with_the_room
 from controller.rules.end_cause import EndCause, failed, make_cause
-from controller.rules.presence import Presence, presences
+from controller.rules.match_look import MatchLook
+from controller.rules.presence import Presence
 from controller.rules.readiness import is_ready
 
 
-def too_late(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:
-    """Not Ready in time: everything is rolled back."""
-    if match.status.ready_at is not None or now < ready_deadline(match) or is_ready(match, seen, now):
+def too_late(look: MatchLook) -> EndCause | None:
+    """The Match is not Ready in time: everything is rolled back."""
+    match = look.match
+    if match.status.ready_at is not None or look.now < look.ready_deadline or is_ready(look):
         return None
     return failed(
-        "TooLate",
-        f"not Ready within {match.spec.timeouts.ready_seconds} s of its creation ({_obstacle(match, seen)}); "
-        "everybody is where they were before",
+        EndCode.TOO_LATE,
+        f"not Ready within {match.spec.timeouts.ready_seconds} s of its creation ({_obstacle(look)}); "
+        "both users are where they were before",
     )
 
 
-def no_show(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:
-    """Not everybody came."""
-    deadline = connect_deadline(match, seen.server)
-    if deadline is None or now < deadline or not _looked_after(seen, deadline):
+def no_show(look: MatchLook) -> EndCause | None:
+    """A participant did not come in time."""
+    deadline = look.connect_deadline
+    if deadline is None or look.now < deadline or not look.was_asked_after(deadline) or not look.missing:
         return None
-    missing = [person for person in presences(match, seen) if not person.is_in]
-    if not missing:
-        return None
-    names = " and ".join(person.identity for person in missing)
-    message = ENDINGS[EndReason.NO_SHOW].sentence(who=names, seconds=match.spec.timeouts.connect_seconds)
-    return make_cause(match, EndReason.NO_SHOW, message, subject=frozenset(person.identity for person in missing))
+    missing = frozenset(person.identity for person in look.missing)
+    seconds = look.match.spec.timeouts.connect_seconds
+    message = ENDINGS[EndReason.NO_SHOW].sentence(
+        who=_names(person.identity for person in look.missing), seconds=seconds
+    )
+    return make_cause(look.match, EndReason.NO_SHOW, message, subject=missing)
 
 
-def gone_too_long(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:
-    """Somebody dropped out and was not back in time: on purpose (Left), or the network took them (NetworkLost)."""
-    deadlines = return_deadlines(match, value_of(seen.ledger), seen.server)
-    missing = {person.identity: person for person in presences(match, seen) if not person.is_in}
+def gone_too_long(look: MatchLook) -> EndCause | None:
+    """A participant dropped out and did not come back in time: on purpose (Left), or by the network (NetworkLost)."""
+    missing = {person.identity: person for person in look.missing}
     late = sorted(
-        (at, who) for who, at in deadlines.items() if who in missing and now >= at and _looked_after(seen, at)
+        (at, who)
+        for who, at in look.return_deadlines.items()
+        if who in missing and look.now >= at and look.was_asked_after(at)
     )
     if not late:
         return None
-    timeouts, first = match.spec.timeouts, missing[late[0][1]]
+    timeouts, first = look.match.spec.timeouts, missing[late[0][1]]
     if went_with_the_room(first.detail):
-        return _room_was_closed(match, missing)
+        return _room_was_closed(look, missing)
     left = said_goodbye(first.detail)
     reason = EndReason.LEFT if left else EndReason.NETWORK_LOST
     seconds = timeouts.leave_seconds if left else timeouts.reconnect_seconds
-    # A goodbye is one, also where it may be taken back for another moment: nobody waits who has just gone.
+    # A goodbye also counts while its own window is still open: the user who said it is not waiting for the other one.
     gone = {who for _, who in late} | {who for who, person in missing.items() if said_goodbye(person.detail)}
     subject = frozenset(who for who in gone if not went_with_the_room(missing[who].detail))
-    message = ENDINGS[reason].sentence(who=" and ".join(sorted(subject)), seconds=seconds)
-    return make_cause(match, reason, message, subject=subject)
+    message = ENDINGS[reason].sentence(who=_names(sorted(subject)), seconds=seconds)
+    return make_cause(look.match, reason, message, subject=subject)
 
 
-def _room_was_closed(match: Match, missing: Mapping[str, Presence]) -> EndCause:
-    """Somebody closed the room on LiveKit in the middle of the call: none of those who were in it is to blame."""
-    names = " and ".join(sorted(missing))
-    detail = f"it was closed on LiveKit, and {names} did not come back within {match.spec.timeouts.reconnect_seconds} s"
-    return make_cause(match, EndReason.ROOM_LOST, ENDINGS[EndReason.ROOM_LOST].sentence(detail=detail))
+def _room_was_closed(look: MatchLook, missing: Mapping[str, Presence]) -> EndCause:
+    """The room was closed on LiveKit in the middle of the call: no participant is to blame."""
+    names, seconds = _names(sorted(missing)), look.match.spec.timeouts.reconnect_seconds
+    detail = f"it was closed on LiveKit, and {names} did not come back within {seconds} s"
+    return make_cause(look.match, EndReason.ROOM_LOST, ENDINGS[EndReason.ROOM_LOST].sentence(detail=detail))
 
 
-def silent(match: Match, seen: MatchSeen, _now: datetime) -> EndCause | None:
-    """The client of somebody in the call beats no more, and LiveKit does not contradict.
+def silent(look: MatchLook) -> EndCause | None:
+    """The client of a participant no longer sends heartbeats, and LiveKit does not contradict.
 
     Where LiveKit says that media is up, the gateway is in trouble and not the call, unless heartbeats decide alone.
     """
-    beats = seen.heartbeats
-    if match.status.connected_at is None or not beats.silent:
+    beats = look.seen.heartbeats
+    if look.match.status.connected_at is None or not beats.silent:
         return None
-    if not (beats.decide_alone or isinstance(seen.people, Present)):
+    if not (beats.decide_alone or isinstance(look.seen.people, Present)):
         return None  # LiveKit has not been asked yet: it could contradict
     lost = {
         person.identity
-        for person in presences(match, seen)
+        for person in look.presences
         if person.identity in beats.silent and (beats.decide_alone or not person.is_in)
     }
-    if not lost or (seen.server.trouble and not beats.decide_alone):
+    if not lost or (look.seen.server.trouble and not beats.decide_alone):
         return None
-    who = " and ".join(sorted(lost))
     message = ENDINGS[EndReason.NETWORK_LOST].sentence(
-        who=who, seconds=beats.after_seconds, detail="the heartbeats of the client stopped"
+        who=_names(sorted(lost)), seconds=beats.after_seconds, detail="the heartbeats of the client stopped"
     )
-    return make_cause(match, EndReason.NETWORK_LOST, message, subject=frozenset(lost), code="HeartbeatsStopped")
+    code = EndCode.HEARTBEATS_STOPPED
+    return make_cause(look.match, EndReason.NETWORK_LOST, message, subject=frozenset(lost), code=code)
 
 
-def abandoned(match: Match, seen: MatchSeen, now: datetime) -> EndCause | None:
-    """One was alone for too long in all."""
-    ledger = value_of(seen.ledger)
-    deadline = solo_deadline(match, ledger.solo, seen.server) if ledger is not None else None
-    if deadline is None or now < deadline or not _looked_after(seen, deadline):
+def abandoned(look: MatchLook) -> EndCause | None:
+    """One participant was alone for too long in total."""
+    deadline = look.alone_deadline
+    if deadline is None or look.now < deadline or not look.was_asked_after(deadline):
         return None
-    missing = [person.identity for person in presences(match, seen) if not person.is_in]
-    if len(missing) != 1:
+    if len(look.missing) != 1:
         return None
-    message = ENDINGS[EndReason.ABANDONED].sentence(who=missing[0], seconds=match.spec.timeouts.solo_seconds)
-    return make_cause(match, EndReason.ABANDONED, message, subject=frozenset(missing))
+    missing, seconds = look.missing[0].identity, look.match.spec.timeouts.solo_seconds
+    message = ENDINGS[EndReason.ABANDONED].sentence(who=missing, seconds=seconds)
+    return make_cause(look.match, EndReason.ABANDONED, message, subject=frozenset({missing}))
 
 
-def max_duration(match: Match, _seen: MatchSeen, now: datetime) -> EndCause | None:
+def max_duration(look: MatchLook) -> EndCause | None:
     """The call has reached its longest duration."""
-    deadline = duration_deadline(match)
-    if deadline is None or now < deadline:
+    deadline = look.duration_deadline
+    if deadline is None or look.now < deadline:
         return None
-    message = ENDINGS[EndReason.MAX_DURATION].sentence(seconds=match.spec.timeouts.max_duration_seconds)
-    return make_cause(match, EndReason.MAX_DURATION, message)
+    message = ENDINGS[EndReason.MAX_DURATION].sentence(seconds=look.match.spec.timeouts.max_duration_seconds)
+    return make_cause(look.match, EndReason.MAX_DURATION, message)
 
 
-def _looked_after(seen: MatchSeen, deadline: datetime) -> bool:
-    """Whether both witnesses were asked after the deadline: facts outrank deadlines."""
-    listed = isinstance(seen.people, Present) and seen.people.at >= deadline
-    return listed and isinstance(seen.ledger, Present) and seen.ledger.at >= deadline
-
-
-def _obstacle(match: Match, seen: MatchSeen) -> str:
+def _obstacle(look: MatchLook) -> str:
+    """What has kept the Match from becoming Ready."""
+    seen, status = look.seen, look.match.status
     if seen.refusal is not None:
         return f"{seen.refusal.identity} was still in match {seen.refusal.holder}"
     if seen.server.trouble:
         return seen.server.trouble
-    if match.status.last_error is not None:
-        return match.status.last_error.message
-    if isinstance(seen.room, Present) and not isinstance(seen.livekit_room, Present):
+    if status.last_error is not None:
+        return status.last_error.message
+    if isinstance(seen.room, Present) and look.livekit_room is None:
         return "LiveKit has not made the room yet"
-    waiting = next((c.message for c in match.status.conditions if c.type == "Accepted" and c.reason == "UserBusy"), "")
-    return waiting or "the operator did not get to it in time"
+    accepted = next((c for c in status.conditions if c.type == ConditionType.ACCEPTED), None)
+    waiting = accepted is not None and accepted.reason == EndCode.USER_BUSY
+    return accepted.message if waiting and accepted is not None else "the operator did not get to it in time"
+
+
+def _names(identities: Iterable[str]) -> str:
+    return " and ".join(identities)

@@ -1,7 +1,8 @@
-"""One pure setter for conditions: the transition time moves only with the status, whatever else changes.
+"""The one setter for conditions: the transition time moves only when the status changes. Pure.
 
-After the Kubernetes API conventions; `observedGeneration` is rewritten in every condition when the spec changes, since
-`kubectl wait` believes none that is older.
+It follows the Kubernetes API conventions. `observedGeneration` is rewritten in each condition when the spec changes,
+since `kubectl wait` believes no condition that is older. `status.match_conditions` and `status.room_conditions` make
+the verdicts; `api.conditions` is the table of what they can say.
 """
 
 from __future__ import annotations
@@ -10,33 +11,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from controller.api.conditions import ConditionType, Reason
 from controller.api.meta import Condition, ConditionStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a condition says now, before it is compared with what it said."""
+    """What a condition says now, before it is compared with what it said before."""
 
-    type: str
+    type: ConditionType
     status: ConditionStatus
-    reason: str
+    reason: Reason
     message: str
 
 
-def true(type_: str, reason: str, message: str) -> Verdict:
-    """It holds."""
+def true(type_: ConditionType, reason: Reason, message: str) -> Verdict:
+    """The condition holds."""
     return Verdict(type_, ConditionStatus.TRUE, reason, message)
 
 
-def false(type_: str, reason: str, message: str) -> Verdict:
-    """It does not hold."""
+def false(type_: ConditionType, reason: Reason, message: str) -> Verdict:
+    """The condition does not hold."""
     return Verdict(type_, ConditionStatus.FALSE, reason, message)
 
 
 def merge(
     before: Iterable[Condition], verdicts: Iterable[Verdict], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """The conditions after `verdicts`, in their order; types that they do not name are dropped."""
+    """The conditions after `verdicts`, in the order of the verdicts; types without a verdict are dropped."""
     known = {condition.type: condition for condition in before}
     whole_second = now.replace(microsecond=0)
     return tuple(_condition(known.get(v.type), v, generation, whole_second) for v in verdicts)
@@ -45,9 +47,9 @@ def merge(
 def _condition(before: Condition | None, verdict: Verdict, generation: int, now: datetime) -> Condition:
     moved = before is None or before.status is not verdict.status
     return Condition(
-        type=verdict.type,
+        type=verdict.type.value,
         status=verdict.status,
-        reason=verdict.reason,
+        reason=verdict.reason.value,
         message=verdict.message,
         last_transition_time=now if moved or before is None else before.last_transition_time,
         observed_generation=generation,

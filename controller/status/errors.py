@@ -1,4 +1,4 @@
-"""What an error of a backend looks like in a status: type, severity, recovery and a sentence. Pure."""
+"""How a status shows the error of a backend: type, severity, recovery and a sentence. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smallest merge patch from one status to another (RFC 7386); nothing is sent where nothing changed."""
+"""The smallest merge patch from one status to another (RFC 7386); an empty one is not sent. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What a merge patch must say to turn `before` into `after`: changed fields, and null for those that went."""
+    """The merge patch that turns `before` into `after`: the changed fields, and null for those that are gone."""
     patch: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
         old = before.get(key)

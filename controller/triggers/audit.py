@@ -130,6 +130,6 @@ class Auditor:
 
 async def _audit_call(pool: Pool, call: Call) -> AuditFacts:
     holders = await asyncio.gather(*(pool.holder(identity) for identity in call.identities))
-    strays = {identity for identity, holder in zip(call.identities, holders, strict=True) if holder != call.uid}
-    is_buried = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)
-    return AuditFacts(frozenset(strays), is_buried)
+    taken_away = {identity for identity, holder in zip(call.identities, holders, strict=True) if holder != call.uid}
+    has_tombstone = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)
+    return AuditFacts(frozenset(taken_away), has_tombstone)

@@ -33,14 +33,14 @@ class FinishedMatches:
         self._limit = limit
         self._on_over_limit = on_over_limit
         self._namespaces: dict[str, _Namespace] = {}
-        self._surplus: set[str] = set()
+        self._over_limit: set[str] = set()
 
     def kept(self, match: Match) -> None:
         """Take in a newer version of a Match."""
         metadata, ended_at = match.metadata, match.status.ended_at
         if metadata.deletion_timestamp is not None:
             self._forget(metadata.namespace, metadata.uid)
-        elif ended_at is not None and metadata.uid not in self._surplus:
+        elif ended_at is not None and metadata.uid not in self._over_limit:
             namespace = self._namespaces.setdefault(metadata.namespace, _Namespace())
             if metadata.uid not in namespace.kept:
                 namespace.kept[metadata.uid] = metadata.name
@@ -50,19 +50,19 @@ class FinishedMatches:
     def gone(self, match: Match) -> None:
         """Drop a Match that was deleted."""
         self._forget(match.metadata.namespace, match.metadata.uid)
-        self._surplus.discard(match.metadata.uid)
+        self._over_limit.discard(match.metadata.uid)
 
-    def is_surplus(self, uid: str) -> bool:
+    def is_over_limit(self, uid: str) -> bool:
         """Whether this Match is over, and one of the oldest of too many."""
-        return uid in self._surplus
+        return uid in self._over_limit
 
     def _trim(self, name: str, namespace: _Namespace) -> None:
         while len(namespace.kept) > self._limit:
             _, uid = heapq.heappop(namespace.by_end)
-            surplus = namespace.kept.pop(uid, None)
-            if surplus is not None:
-                self._surplus.add(uid)
-                self._on_over_limit(name, surplus)
+            dropped = namespace.kept.pop(uid, None)
+            if dropped is not None:
+                self._over_limit.add(uid)
+                self._on_over_limit(name, dropped)
         if len(namespace.by_end) > 2 * len(namespace.kept) + _DEAD_ENTRIES:
             namespace.by_end = [entry for entry in namespace.by_end if entry[1] in namespace.kept]
             heapq.heapify(namespace.by_end)

@@ -14,6 +14,7 @@ from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.room import plan_room
+from controller.rules.room_case import RoomCase
 from controller.views.livekit import LiveKitView
 from tests import values as b
 from tests.plan.world import only
@@ -21,7 +22,7 @@ from tests.plan.world import only
 UNKNOWN = NotFound(Backend.LIVEKIT, "DeleteRoom", "room or participant does not exist")
 GHOST = Overloaded(Backend.LIVEKIT, "DeleteRoom", "HTTP 503 (unavailable)", may_have_run=True)
 METADATA = {"topic": "go"}
-CREATE = only(plan_room(b.a_room(metadata=METADATA), b.room_seen(), b.at(2)), a.CreateLiveKitRoom)
+CREATE = only(plan_room(RoomCase(b.a_room(metadata=METADATA), b.room_seen(), b.at(2))), a.CreateLiveKitRoom)
 OURS, OTHERS = b.a_livekit_room(), b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
 OF_A_CLIENT = b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 BOTH = (b.person("alice"), b.person("bob"))
@@ -99,7 +100,7 @@ async def test_an_unknown_room_in_which_people_may_be_is_taken_over_and_then_del
     assert rig.asked == ["delete", "create", "delete"]
 
 
-async def test_an_unknown_room_in_which_nobody_is_is_gone_if_it_is_not_listed() -> None:
+async def test_an_unknown_and_empty_room_is_gone_if_it_is_not_listed() -> None:
     rig = Rig(UNKNOWN)
     assert await rig.delete()
     assert rig.asked == ["delete", "list"]
@@ -123,7 +124,7 @@ async def test_a_room_of_which_livekit_contradicts_itself_is_not_gone(
 
 
 async def test_a_room_that_is_alive_and_that_livekit_cannot_find_is_deleted_as_soon_as_it_can() -> None:
-    """As a LiveKit whose Redis came back empty answers, until somebody in the room comes or goes."""
+    """As a LiveKit whose Redis came back empty answers, until a participant comes or goes."""
     rig = Rig(UNKNOWN, UNKNOWN, UNKNOWN, None)
     with pytest.raises(BackendUnavailable, match="makes room"):
         await rig.delete(may_have_people=True)

@@ -19,6 +19,7 @@ from controller.backends.servers import Server
 from controller.errors import Backend
 from controller.plan import actions as a
 from controller.plan.match import plan_match
+from controller.rules.match_case import MatchCase
 from tests import values as b
 from tests.plan.world import only
 
@@ -44,16 +45,17 @@ def test_every_action_says_where_it_goes_what_must_hold_and_where_it_shows(actio
 
 
 def test_actions_are_the_same_if_their_effect_is() -> None:
-    claim = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim)
-    again = only(plan_match(b.a_match(generation=2), b.seen(), b.at(2)), a.Claim)
+    claim = only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim)
+    again = only(plan_match(MatchCase(b.a_match(generation=2), b.seen(), b.at(2))), a.Claim)
     assert claim.idempotency_key == again.idempotency_key == f"Claim:{b.MATCH_UID}"
 
 
 def test_tokens_of_another_room_are_another_effect() -> None:
     made = b.seen(ledger=b.ledger(), room=b.a_room())
-    first = only(plan_match(b.a_match(), made, b.at(1)), a.IssueTokens)
+    first = only(plan_match(MatchCase(b.a_match(), made, b.at(1))), a.IssueTokens)
     other = only(
-        plan_match(b.a_match(), b.seen(ledger=b.ledger(), room=b.a_room(), livekit_name="x"), b.at(1)), a.IssueTokens
+        plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger(), room=b.a_room(), livekit_name="x"), b.at(1))),
+        a.IssueTokens,
     )
     assert first.idempotency_key != other.idempotency_key
 
@@ -98,7 +100,7 @@ def test_the_alias_is_the_identity_and_the_user_id_stays_with_us() -> None:
     assert "alice" not in str(claims)
 
 
-def test_who_somebody_is_to_the_others_is_in_the_token() -> None:
+def test_the_token_says_who_a_participant_is_to_the_others() -> None:
     claims = claims_of(b.a_match(participants=participants(name="Alice", metadata="m", attributes={"lang": "de"})))
     assert (claims["name"], claims["metadata"], claims["attributes"]) == ("Alice", "m", {"lang": "de"})
 
@@ -134,7 +136,9 @@ def test_the_secret_is_not_shown_with_the_server() -> None:
 
 def manifest(**spec: Any) -> dict[str, Any]:
     """The Room that is created for a Match."""
-    return room_manifest(only(plan_match(b.a_match(**spec), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom))
+    return room_manifest(
+        only(plan_match(MatchCase(b.a_match(**spec), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
+    )
 
 
 def test_the_room_of_a_match_is_named_after_it_owned_by_it_and_secured_from_the_beginning() -> None:
@@ -165,5 +169,5 @@ def test_the_room_is_as_the_match_wants_it() -> None:
 
 
 def test_a_secret_does_not_hold_up_the_deletion_of_its_match() -> None:
-    target = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim).target
+    target = only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim).target
     assert owner_reference(target, block_deletion=False)["blockOwnerDeletion"] is False

@@ -14,6 +14,7 @@ from controller.facts.learned import Effect
 from controller.facts.room import RecordFacts
 from controller.plan import actions as a
 from controller.plan.room import plan_room
+from controller.rules.room_case import RoomCase
 from tests import values as b
 from tests.plan.world import only
 
@@ -49,7 +50,7 @@ class Rig:
         return self._reply
 
 
-CREATING = only(plan_room(b.a_room(), b.room_seen(), b.at(2)), a.WriteRoomRecord)
+CREATING = only(plan_room(RoomCase(b.a_room(), b.room_seen(), b.at(2))), a.WriteRoomRecord)
 
 
 @pytest.mark.parametrize(("reply", "status"), [(Written(), "creating"), (RoomOver(), "terminated")])

@@ -11,11 +11,12 @@ from controller.announce.announcer import Announcer
 from controller.api.match import Match
 from controller.plan import actions as a
 from controller.plan.match import plan_match
+from controller.rules.match_case import MatchCase
 from tests import values as b
 from tests.plan.world import only
 
-RELEASE = only(plan_match(b.active(deleted=True), b.all_gone(), b.at(9)), a.ReleaseFinalizer)
-CREATE = only(plan_match(b.a_match(), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom)
+RELEASE = only(plan_match(MatchCase(b.active(deleted=True), b.all_gone(), b.at(9))), a.ReleaseFinalizer)
+CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
 
 
 def finished(reason: str) -> float:

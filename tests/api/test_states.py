@@ -16,6 +16,7 @@ from controller.facts.ledger import LastEvent
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Observation
+from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
 from tests import values as b
 from tests.redis.test_states import FREEING, UPWARD
@@ -108,5 +109,5 @@ def a_match_with(state: ParticipantState, met: bool, is_ending: bool) -> Match:
 
 def state_of_alice(match: Match, seen: MatchSeen) -> ParticipantState:
     """Where the status says that alice is now."""
-    status = match_status(match, seen, b.at(NOW), None)
+    status = match_status(MatchCase(match, seen, b.at(NOW)), None)
     return next(person.state for person in status.participants if person.identity == "alice")

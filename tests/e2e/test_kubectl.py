@@ -75,7 +75,7 @@ async def test_describe_tells_the_story_in_sentences(rig: Rig) -> None:
     text = await eventually(told)
     for sentence in (
         "Session ID: s-81f2",
-        "alice and bob are held by this Match",
+        "this Match holds alice and bob",
         f"room {match.status.room.livekit_name} is on default",
         f"tokens are in secret {match.status.room.name}-tokens",
         "alice and bob are in the room",

@@ -172,7 +172,7 @@ async def test_a_user_who_vanishes_is_waited_for(rig: Rig) -> None:
         match, (_, bob) = await rig.active("a2", "b2", name="in-time", **spec)
         await bob.kill()
         gone = await rig.kube.match_until(lambda found: found.status.phase == "Reconnecting", "in-time", 40)
-        assert (gone.status.connected, gone.status.reason) == ("1/2", "NetworkLoss")
+        assert (gone.status.connected, gone.status.reason) == ("1/2", "ConnectionLost")
         assert "the match ends at" in condition(gone, "Connected").message
         token = (await rig.tokens(match))["b2"]["token"]
         await rig.people("b2", token).join()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.api.endings import ENDINGS, EndReason, NoShowKind, RequeuePolicy, Rollback
+from controller.api.endings import ENDINGS, EndReason, ReleaseDetail, RequeuePolicy, Rollback
 from controller.api.machine import Exit, Machine, Stage, machine
 from controller.api.match import Match, OutcomeState, ParticipantState, QueuePlace, Requeue, Timeouts
 from controller.api.phases import MATCH_PHASES, ROOM_PHASES, MatchPhase, RoomPhase
@@ -17,7 +17,6 @@ from controller.generate.command import GENERATOR
 from controller.generate.lifecycle_page import fill, place
 from controller.generate.markdown import diagram
 from controller.rules.end_cause import make_cause
-from controller.rules.outcomes import outcomes
 from tests import values as b
 
 PAGE = (GENERATOR.root / "docs/lifecycle.md").read_text(encoding="utf-8")
@@ -32,7 +31,7 @@ def test_every_phase_state_and_ending_has_a_row(word: str) -> None:
     assert f"\n| `{word}` | " in PAGE
 
 
-@pytest.mark.parametrize("word", [*RequeuePolicy, *NoShowKind, *QueuePlace, *OutcomeState, "Blocked"])
+@pytest.mark.parametrize("word", [*RequeuePolicy, *ReleaseDetail, *QueuePlace, *OutcomeState])
 def test_every_word_of_an_outcome_is_explained(word: str) -> None:
     assert f"`{word}`" in PAGE
 
@@ -77,11 +76,11 @@ SITUATIONS: dict[str, tuple[Match, MatchSeen]] = {
     "in a call": (b.active(), b.both_in()),
 }
 PLACES = {
-    "as usual": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
-    "as usual, if requeued": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
-    "the initiator at the end, the other as usual": ("NOW ORIG", "NOW ORIG", "NOW NOW"),
-    "as before": ("ORIG ORIG", "ORIG ORIG", "ORIG ORIG"),
-    "as before; once Ready, as usual": ("ORIG ORIG", "ORIG ORIG", "NOW NOW"),
+    "as usual": ("Original Original", "Original Original", "Now Now"),
+    "as usual, if requeued": ("Original Original", "Original Original", "Now Now"),
+    "the initiator at the end, the other as usual": ("Now Original", "Now Original", "Now Now"),
+    "as before": ("Original Original", "Original Original", "Original Original"),
+    "as before; once Ready, as usual": ("Original Original", "Original Original", "Now Now"),
 }
 
 
@@ -92,7 +91,7 @@ def test_the_place_in_the_queue_is_the_one_that_the_planner_gives(reason: EndRea
         requeue = Requeue.model_validate({ending.requeue_field: "All"})
         spec = match.spec.model_copy(update={"requeue": requeue})
         cause = make_cause(match, reason, "", initiator="alice")
-        users = outcomes(match.model_copy(update={"spec": spec}), seen, cause)
+        users = b.releases(match.model_copy(update={"spec": spec}), seen, cause)
         undone = ending.rollback is Rollback.ALWAYS or (
             ending.rollback is Rollback.BEFORE_READY and name == "not Ready"
         )

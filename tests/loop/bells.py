@@ -92,9 +92,18 @@ async def observe_bell(bell: Bell, backends: Backends, _learned: Learned) -> Bel
     return BellSeen(sum(other.metadata.uid != bell.metadata.uid for other in known))
 
 
-def plan_bell(bell: Bell, _seen: BellSeen, _now: datetime) -> Plan:
+@dataclass(frozen=True, slots=True)
+class BellCase:
+    """A Bell, what was seen of it, and when: what plan and status decide on."""
+
+    bell: Bell
+    seen: BellSeen
+    now: datetime
+
+
+def plan_bell(case: BellCase) -> Plan:
     """Hold the object with our finalizer until it is deleted."""
-    metadata = bell.metadata
+    metadata = case.bell.metadata
     target = Target(BELL, metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)
     if metadata.deletion_timestamp is not None:
         return Plan((ReleaseFinalizer(target),)) if FINALIZER in metadata.finalizers else Plan()
@@ -103,9 +112,9 @@ def plan_bell(bell: Bell, _seen: BellSeen, _now: datetime) -> Plan:
     return Plan(waits_for="its end")
 
 
-def bell_status(bell: Bell, _seen: BellSeen, _now: datetime, _error: LastError | None) -> BellStatus:
+def bell_status(case: BellCase, _error: LastError | None) -> BellStatus:
     """It has rung as often as it should."""
-    return BellStatus(rung=bell.spec.rings)
+    return BellStatus(rung=case.bell.spec.rings)
 
 
 def announce_bell(_announcer: Announcer, bell: Bell, status: BellStatus, _first_seen: datetime) -> None:
@@ -125,6 +134,7 @@ WITH_BELLS: Recipes = {
         model=Bell,
         seen=BellSeen,
         observe=observe_bell,
+        case=BellCase,
         plan=plan_bell,
         status=bell_status,
         acted=bell_acted,

@@ -15,6 +15,7 @@ import pytest
 
 from controller.act.execute import ActionResult
 from controller.api import names
+from controller.api.endings import EndCode
 from controller.api.match import Match, MatchStatus
 from controller.api.phases import MatchPhase
 from controller.api.room import RoomStatus
@@ -31,13 +32,18 @@ from controller.loop.worker import Result
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.step import Plan
+from controller.rules import match_case
+from controller.rules.end_cause import EndCause
+from controller.rules.endings import cause_of_end
+from controller.rules.match_case import MatchCase
+from controller.status.match import match_status
 from tests import values as b
 from tests.plan.world import only
 
 KEY = Key(names.MATCH, b.NAMESPACE, b.NAME)
 AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
-CLAIM = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim)
-CREATE = only(plan_match(b.a_match(), b.seen(ledger=b.ledger()), b.at(1)), a.CreateRoom)
+CLAIM = only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim)
+CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
 
 
 class Rig:
@@ -58,6 +64,8 @@ class Rig:
         self.match = match or b.connecting()
         self.acted: list[tuple[a.AnyAction, ...]] = []
         self.announced: list[Any] = []
+        self.cases: list[MatchCase] = []
+        self.described: list[MatchCase] = []
         self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match)
         backends = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
@@ -94,11 +102,13 @@ class Rig:
         self.learned.append(learned)
         return b.all_made(self.seconds, refusal=learned.refusal)
 
-    def _plan(self, _match: Match, _seen: MatchSeen, _now: Any) -> Plan:
+    def _plan(self, case: MatchCase) -> Plan:
+        self.cases.append(case)
         return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
 
-    def _status(self, match: Match, _seen: MatchSeen, _now: Any, error: Any) -> MatchStatus:
-        return match.status.model_copy(update={"phase": self.phase, "last_error": error})
+    def _status(self, case: MatchCase, error: Any) -> MatchStatus:
+        self.described.append(case)
+        return case.match.status.model_copy(update={"phase": self.phase, "last_error": error})
 
     async def _execute(self, actions: tuple[a.AnyAction, ...], _backends: Backends) -> tuple[ActionResult, ...]:
         if isinstance(self.error, LeadershipLost):
@@ -136,6 +146,29 @@ async def test_at_rest_nothing_is_written_and_the_deadline_is_kept(make: Make) -
     assert (rig.done, rig.writes, rig.asked) == ([], [], [True])
 
 
+async def test_plan_and_status_read_the_same_case_of_a_round(make: Make) -> None:
+    rig = make(Plan((CLAIM,)), REST)
+    await rig.run()
+    assert len(rig.cases) == 2
+    assert rig.described == rig.cases[1:]
+    assert rig.described[0] is rig.cases[1]
+
+
+@pytest.mark.parametrize("match", [b.active(), b.active(deleted=True)], ids=["going on", "ending"])
+def test_the_cause_of_an_end_is_worked_out_once_per_round(match: Match, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[MatchCase] = []
+
+    def counted(case: MatchCase) -> EndCause | None:
+        asked.append(case)
+        return cause_of_end(case)
+
+    monkeypatch.setattr(match_case, "cause_of_end", counted)
+    case = MatchCase(match, b.both_in(ledger=b.ledger("Active")), b.at(9))
+    plan_match(case)
+    match_status(case, None)
+    assert asked == [case]
+
+
 async def test_the_planner_is_asked_again_after_each_round_and_the_status_written_once(make: Make) -> None:
     rig = make(Plan((CLAIM,)), Plan((CREATE,)), REST)
     rig.phase = MatchPhase.ACTIVE
@@ -162,7 +195,7 @@ async def test_a_wake_up_is_covered_only_by_a_round_that_really_reads(make: Make
 
 
 async def test_a_refusal_is_shown_to_the_planner_in_the_same_reconcile(make: Make) -> None:
-    busy = Refusal("UserBusy", "bob", "calls/other")
+    busy = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
     rig = make(Plan((CLAIM,)), REST)
     rig.effects = [Effect(refusal=busy, must_read=True)]
     await rig.run()
@@ -338,7 +371,7 @@ def test_what_is_said_of_a_restored_room_can_wait(case: str, restores: int, phas
 
 
 def test_a_refusal_and_a_record_are_remembered_from_round_to_round() -> None:
-    busy = Refusal("UserBusy", "bob", "calls/other")
+    busy = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
     known = Learned(refusal=busy, record=b.a_record()).after([Effect(), None], b.at(9))
     assert (known.refusal, known.record) == (busy, b.a_record())
     newer = known.after([Effect(record=b.a_record("terminated"))], b.at(9))

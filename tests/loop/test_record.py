@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from controller.api import names
+from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.api.room import Room
 from controller.errors import RoomkeeperError
@@ -20,10 +21,12 @@ from controller.loop.record import Recorder
 from controller.loop.replay import replay
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
+from controller.rules.match_case import MatchCase
+from controller.rules.room_case import RoomCase
 from tests import values as b
 
 MATCH, ROOM = Key(names.MATCH, b.NAMESPACE, b.NAME), Key(names.ROOM, b.NAMESPACE, b.ROOM_NAME)
-BUSY = Refusal("UserBusy", "bob", "calls/other")
+BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
 JOINED = b.ledger(last={"alice": b.event("joined", 3, sid="PA_1")}, queued={"alice": b.ms(-20), "bob": None})
 DONE = b.ledger(settled="Ended", initiator="alice", outcomes=[b.settled_user("alice", score_ms=b.ms(-20))])
 
@@ -54,7 +57,7 @@ ROOMS: list[tuple[str, Room, RoomSeen]] = [
 
 @pytest.mark.parametrize(("match", "seen"), [case[1:] for case in MATCHES], ids=[case[0] for case in MATCHES])
 def test_a_recorded_decision_about_a_match_is_replayed_the_same(match: Match, seen: MatchSeen, tmp_path: Path) -> None:
-    plan = plan_match(match, seen, b.at(4))
+    plan = plan_match(MatchCase(match, seen, b.at(4)))
     Recorder(tmp_path, RECIPES).record(MATCH, match, seen, b.at(4), plan)
     (result,) = replay(tmp_path)
     assert result.is_same
@@ -64,7 +67,7 @@ def test_a_recorded_decision_about_a_match_is_replayed_the_same(match: Match, se
 
 @pytest.mark.parametrize(("room", "seen"), [case[1:] for case in ROOMS], ids=[case[0] for case in ROOMS])
 def test_a_recorded_decision_about_a_room_is_replayed_the_same(room: Room, seen: RoomSeen, tmp_path: Path) -> None:
-    plan = plan_room(room, seen, b.at(4))
+    plan = plan_room(RoomCase(room, seen, b.at(4)))
     Recorder(tmp_path, RECIPES).record(ROOM, room, seen, b.at(4), plan)
     (result,) = replay(tmp_path)
     assert result.is_same
@@ -73,7 +76,7 @@ def test_a_recorded_decision_about_a_room_is_replayed_the_same(room: Room, seen:
 def recorded(directory: Path) -> dict[str, Any]:
     """One dump, as JSON."""
     Recorder(directory, RECIPES).record(
-        MATCH, b.active(), b.both_in(), b.at(4), plan_match(b.active(), b.both_in(), b.at(4))
+        MATCH, b.active(), b.both_in(), b.at(4), plan_match(MatchCase(b.active(), b.both_in(), b.at(4)))
     )
     (file,) = directory.glob("*.jsonl")
     dump: dict[str, Any] = orjson.loads(file.read_bytes())
@@ -101,8 +104,8 @@ def test_the_planner_of_today_may_decide_otherwise(tmp_path: Path) -> None:
 def test_decisions_are_appended_one_file_per_object_and_uid(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "new" / "directory", RECIPES)
     for _ in range(3):
-        recorder.record(MATCH, b.a_match(), b.seen(), b.at(1), plan_match(b.a_match(), b.seen(), b.at(1)))
-    recorder.record(ROOM, b.a_room(), b.room_seen(), b.at(1), plan_room(b.a_room(), b.room_seen(), b.at(1)))
+        recorder.record(MATCH, b.a_match(), b.seen(), b.at(1), plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))))
+    recorder.record(ROOM, b.a_room(), b.room_seen(), b.at(1), plan_room(RoomCase(b.a_room(), b.room_seen(), b.at(1))))
     files = sorted((tmp_path / "new" / "directory").iterdir())
     assert [len(file.read_bytes().splitlines()) for file in files] == [3, 1]
     assert all(file.suffix == ".jsonl" for file in files)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.api.room import Room
 from controller.backends.bundle import MATCHES, Backends
@@ -109,7 +110,7 @@ async def test_the_ledger_is_there_not_there_or_unknown(rig: Rig, answer: Any, e
 
 
 async def test_what_was_learned_is_not_read_again_and_as_old_as_it_is(rig: Rig) -> None:
-    learned = Learned(ledger=Present(b.ledger("Active"), b.at(3)), refusal=Refusal("UserBusy", "bob"))
+    learned = Learned(ledger=Present(b.ledger("Active"), b.at(3)), refusal=Refusal(EndCode.USER_BUSY, "bob"))
     rig.rooms.offer(b.a_room().manifest())
     seen = await rig.match(b.connecting(), learned)
     assert (seen.ledger, seen.refusal, rig.reads) == (learned.ledger, learned.refusal, [])
@@ -267,14 +268,14 @@ async def test_the_server_is_named_and_so_is_its_trouble(rig: Rig) -> None:
     assert server.silent_since == b.at(8)
 
 
-async def test_a_match_that_is_over_and_one_too_many_is_surplus(rig: Rig) -> None:
+async def test_a_match_that_is_over_and_one_too_many_is_over_limit(rig: Rig) -> None:
     oldest, newest = (
         b.a_match(status={"phase": "Ended", "ended_at": b.at(second)}, uid=uid, name=uid)
         for uid, second in (("one", 4), ("two", 5))
     )
     for match in (newest, oldest):
         rig.finished.kept(match)
-    assert [(await rig.match(match)).is_surplus for match in (oldest, newest)] == [True, False]
+    assert [(await rig.match(match)).is_over_limit for match in (oldest, newest)] == [True, False]
 
 
 # Rooms

@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.api.endings import EndReason
+from controller.api.endings import EndCode, EndReason
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.facts.match import Refusal
 from controller.plan.room import plan_room
+from controller.rules.room_case import RoomCase
 from tests import values as b
 from tests.plan.world import Killed, World, names
 
@@ -112,7 +113,7 @@ def test_a_call_that_is_up_ends_for_every_reason(ending: Ending, reason: EndReas
 
 
 @pytest.mark.parametrize("joined", [(), ("alice",), ("bob",)])
-def test_a_call_to_which_somebody_does_not_come_ends_as_no_show(joined: tuple[str, ...]) -> None:
+def test_a_call_without_one_of_its_participants_ends_as_no_show(joined: tuple[str, ...]) -> None:
     world = World()
     world.until_rest()
     for identity in joined:
@@ -231,7 +232,7 @@ def test_before_ready_everybody_gets_exactly_their_place_back(writes: int, end: 
 
 
 def test_a_user_who_is_held_by_a_match_that_ends_is_waited_for() -> None:
-    world = World(held_by=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True))
+    world = World(held_by=Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True))
     world.until_rest()
     assert world.phase() == MatchPhase.PENDING
     world.held_by = None
@@ -239,8 +240,8 @@ def test_a_user_who_is_held_by_a_match_that_ends_is_waited_for() -> None:
     assert world.phase() == MatchPhase.CONNECTING
 
 
-def test_a_user_who_is_never_let_go_fails_the_match_and_nobody_is_touched() -> None:
-    world = World(held_by=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True))
+def test_a_user_who_is_never_released_fails_the_match_and_both_users_stay_as_they_were() -> None:
+    world = World(held_by=Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True))
     world.pass_time(40)
     assert world.match is not None
     assert world.match.status.phase is MatchPhase.FAILED
@@ -251,7 +252,7 @@ def test_a_user_who_is_never_let_go_fails_the_match_and_nobody_is_touched() -> N
 
 
 def test_a_user_who_is_busy_fails_the_match_at_once_and_says_why() -> None:
-    world = World(held_by=Refusal("UserBusy", "bob", "calls/other"))
+    world = World(held_by=Refusal(EndCode.USER_BUSY, "bob", "calls/other"))
     world.until_rest()
     assert world.match is not None
     status = world.match.status
@@ -297,7 +298,7 @@ def test_a_room_that_livekit_closed_before_its_match_decided_is_made_again() -> 
     world.now = 35
     world.lose_livekit_room()
     assert world.room is not None
-    plan = plan_room(world.room, world.seen_of_room(), b.at(35))
+    plan = plan_room(RoomCase(world.room, world.seen_of_room(), b.at(35)))
     assert names(plan) == ["CreateLiveKitRoom", "WriteRoomRecord"]
 
 
@@ -331,12 +332,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(identity=st.sampled_from(b.PEOPLE), webhook=st.booleans())
     def join(self, identity: str, webhook: bool) -> None:
-        """Somebody comes."""
+        """A participant comes."""
         self.world.join(identity, webhook=webhook)
 
     @rule(identity=st.sampled_from(b.PEOPLE), webhook=st.booleans())
     def leave(self, identity: str, webhook: bool) -> None:
-        """Somebody goes."""
+        """A participant goes."""
         self.world.leave(identity, webhook=webhook)
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 26.0]))
@@ -351,13 +352,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def a_client_makes_the_room(self) -> None:
-        """LiveKit creates rooms for whoever has a token."""
+        """LiveKit creates a room for any client with a token."""
         self.world.revive_livekit_room()
 
     @precondition(lambda self: self.world.now > 1)
     @rule(action=st.sampled_from([end_by("Skip", initiator="alice"), World.delete_match, World.delete_room]))
     def end(self, action: Ending) -> None:
-        """Somebody has enough."""
+        """A participant wants to end the call."""
         action(self.world)
 
     @invariant()

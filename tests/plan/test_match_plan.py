@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
+from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.errors import Backend
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.rules.match import is_over
-from controller.rules.readiness import is_ready
+from controller.rules.match_case import MatchCase
 from tests import values as b
 from tests.plan.world import check_plan, names, only
 
-BUSY = Refusal("UserBusy", "bob", "calls/other")
-ENDING = Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)
+BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
+ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
 DYING_ROOM = b.an_active_room(deleted=True)
 END = {"action": "End", "initiator": "alice"}
 ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
@@ -198,7 +198,7 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
 def test_the_next_step_follows_from_what_is_seen(
     match: Match, seen: MatchSeen, seconds: float, expected: list[str]
 ) -> None:
-    plan = plan_match(match, seen, b.at(seconds))
+    plan = plan_match(MatchCase(match, seen, b.at(seconds)))
     assert names(plan) == expected
     check_plan(plan)
 
@@ -206,13 +206,17 @@ def test_the_next_step_follows_from_what_is_seen(
 @pytest.mark.parametrize("case", STEPS, ids=[c[0] for c in STEPS])
 def test_an_empty_plan_says_what_it_waits_for(case: tuple[Any, ...]) -> None:
     _, match, seen, seconds, expected = case
-    assert expected or plan_match(match, seen, b.at(seconds)).waits_for or match.metadata.deletion_timestamp is not None
+    assert (
+        expected
+        or plan_match(MatchCase(match, seen, b.at(seconds))).waits_for
+        or match.metadata.deletion_timestamp is not None
+    )
 
 
 @pytest.mark.parametrize("case", STEPS, ids=[c[0] for c in STEPS])
 def test_the_same_state_gives_the_same_plan(case: tuple[Any, ...]) -> None:
     _, match, seen, seconds, _ = case
-    assert plan_match(match, seen, b.at(seconds)) == plan_match(match, seen, b.at(seconds))
+    assert plan_match(MatchCase(match, seen, b.at(seconds))) == plan_match(MatchCase(match, seen, b.at(seconds)))
 
 
 DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
@@ -246,7 +250,7 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
 def test_a_plan_that_waits_says_until_when(
     match: Match, seen: MatchSeen, seconds: float, deadline: datetime | None
 ) -> None:
-    assert plan_match(match, seen, b.at(seconds)).deadline == deadline
+    assert plan_match(MatchCase(match, seen, b.at(seconds))).deadline == deadline
 
 
 @pytest.mark.parametrize(
@@ -263,14 +267,14 @@ def test_a_plan_that_waits_says_until_when(
 def test_a_plan_that_is_held_up_names_the_backend_that_must_answer_first(
     case: str, match: Match, seen: MatchSeen, blocked_by: Backend | None
 ) -> None:
-    plan = plan_match(match, seen, b.at(9))
+    plan = plan_match(MatchCase(match, seen, b.at(9)))
     assert (plan.blocked_by, plan.frozen) == (blocked_by, case == "paused")
 
 
 def test_a_deadline_of_this_very_moment_is_not_waited_for_in_a_tight_loop() -> None:
     # All are in, by what was seen at this moment; the status will say so.
     seen = b.both_in(26, ledger=b.ledger("Active"))
-    assert plan_match(b.connecting(), seen, b.at(26)).deadline == b.at(27)
+    assert plan_match(MatchCase(b.connecting(), seen, b.at(26))).deadline == b.at(27)
 
 
 @pytest.mark.parametrize(
@@ -286,12 +290,12 @@ def test_a_match_that_is_over_and_surplus_is_deleted_before_its_ttl(
     case: str, match: Match, expected: list[str]
 ) -> None:
     seen = b.both_in() if match.status.ended_at is None else b.all_gone()
-    assert names(plan_match(match, replace(seen, is_surplus=True), b.at(61))) == expected, case
+    assert names(plan_match(MatchCase(match, replace(seen, is_over_limit=True), b.at(61)))) == expected, case
 
 
 def test_ttl_zero_deletes_a_finished_match_at_once() -> None:
     match = b.active(status=ENDED, ttl_seconds_after_finished=0)
-    assert names(plan_match(match, b.all_gone(), b.at(60))) == ["DeleteObject"]
+    assert names(plan_match(MatchCase(match, b.all_gone(), b.at(60)))) == ["DeleteObject"]
 
 
 @pytest.mark.parametrize(
@@ -310,13 +314,13 @@ def test_ttl_zero_deletes_a_finished_match_at_once() -> None:
 def test_nothing_destructive_follows_from_unknown(what: str, seen: MatchSeen, seconds: float, match: Match) -> None:
     del what
     harmless = {"IssueTokens", "Advance"}
-    plan = plan_match(match, seen, b.at(seconds))
+    plan = plan_match(MatchCase(match, seen, b.at(seconds)))
     assert set(names(plan)) <= harmless
     assert all(action.state != "DISCONNECTING" for action in plan.actions if isinstance(action, a.Advance))
 
 
 def test_an_advance_carries_room_and_address() -> None:
-    plan = plan_match(b.a_match(session_id="s-9"), b.all_made(ledger=b.ledger()), b.at(1))
+    plan = plan_match(MatchCase(b.a_match(session_id="s-9"), b.all_made(ledger=b.ledger()), b.at(1)))
     advance = only(plan, a.Advance)
     assert (advance.identities, advance.state, advance.phase) == (b.PEOPLE, "CONNECTING", "Connecting")
     assert (advance.livekit_name, advance.url, advance.session_id) == (b.LIVEKIT_NAME, b.URL, "s-9")
@@ -330,25 +334,27 @@ def test_an_advance_carries_room_and_address() -> None:
     ],
 )
 def test_states_move_with_the_phase(match: Match, seen: MatchSeen, state: str, phase: str) -> None:
-    advance = only(plan_match(match, seen, b.at(9)), a.Advance)
+    advance = only(plan_match(MatchCase(match, seen, b.at(9))), a.Advance)
     assert (advance.state, advance.phase) == (state, phase)
 
 
 def test_without_a_room_nothing_is_published() -> None:
     match = b.connecting(termination=END)
-    advance = only(plan_match(match, b.seen(ledger=b.ledger("Connecting", recorded="Ended")), b.at(9)), a.Advance)
+    advance = only(
+        plan_match(MatchCase(match, b.seen(ledger=b.ledger("Connecting", recorded="Ended")), b.at(9))), a.Advance
+    )
     assert (advance.livekit_name, advance.url) == ("", "")
 
 
 def test_the_target_is_the_version_that_was_planned_for() -> None:
-    target = only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim).target
+    target = only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim).target
     assert (target.kind.kind, target.namespace, target.name) == ("Match", b.NAMESPACE, b.NAME)
     assert (target.uid, target.resource_version) == (b.MATCH_UID, "100")
 
 
 def test_the_session_is_the_uid_unless_the_matchmaker_named_one() -> None:
-    assert only(plan_match(b.a_match(), b.seen(), b.at(1)), a.Claim).session_id == b.MATCH_UID
-    assert only(plan_match(b.a_match(session_id="s-9"), b.seen(), b.at(1)), a.Claim).session_id == "s-9"
+    assert only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim).session_id == b.MATCH_UID
+    assert only(plan_match(MatchCase(b.a_match(session_id="s-9"), b.seen(), b.at(1))), a.Claim).session_id == "s-9"
 
 
 @pytest.mark.parametrize(
@@ -357,12 +363,12 @@ def test_the_session_is_the_uid_unless_the_matchmaker_named_one() -> None:
 )
 def test_tokens_are_taken_away_from_where_they_were_put(delivery: str, from_secret: bool, from_redis: bool) -> None:
     match = b.active(tokens={"delivery": delivery})
-    revoke = only(plan_match(match, b.all_gone(tokens=b.tokens()), b.at(9)), a.RevokeTokens)
+    revoke = only(plan_match(MatchCase(match, b.all_gone(tokens=b.tokens()), b.at(9))), a.RevokeTokens)
     assert (revoke.from_secret, revoke.from_redis) == (from_secret, from_redis)
 
 
 def test_the_room_that_is_deleted_is_the_one_that_was_seen() -> None:
-    delete = only(plan_match(b.active(), b.all_gone(room=b.an_active_room()), b.at(9)), a.DeleteRoom)
+    delete = only(plan_match(MatchCase(b.active(), b.all_gone(room=b.an_active_room()), b.at(9))), a.DeleteRoom)
     assert (delete.room_name, delete.room_uid) == (b.ROOM_NAME, b.ROOM_UID)
 
 
@@ -380,7 +386,7 @@ READY: list[tuple[str, Match, MatchSeen, bool]] = [
 
 @pytest.mark.parametrize(("match", "seen", "ready"), [case[1:] for case in READY], ids=[c[0] for c in READY])
 def test_ready_means_room_and_tokens_as_asked(match: Match, seen: MatchSeen, ready: bool) -> None:
-    assert is_ready(match, seen, b.at(2)) is ready
+    assert MatchCase(match, seen, b.at(2)).is_ready is ready
 
 
 OVER: list[tuple[str, Match, MatchSeen, bool]] = [
@@ -398,23 +404,23 @@ OVER: list[tuple[str, Match, MatchSeen, bool]] = [
 
 @pytest.mark.parametrize(("match", "seen", "over"), [case[1:] for case in OVER], ids=[c[0] for c in OVER])
 def test_over_means_that_nothing_of_the_call_is_left(match: Match, seen: MatchSeen, over: bool) -> None:
-    assert is_over(match, seen) is over
+    assert MatchCase(match, seen, b.T0).is_over is over
 
 
 def test_a_room_deleted_before_ready_is_made_anew_and_its_new_address_is_published() -> None:
     # The Room of the same name has another UID by now, so its LiveKit room has another name.
     published = b.all_made(ledger=b.ledger("Connecting", room="rk-old"), tokens=b.tokens(livekit_name="rk-old"))
-    plan = plan_match(b.a_match(), replace(published, livekit_name="rk-new"), b.at(2))
+    plan = plan_match(MatchCase(b.a_match(), replace(published, livekit_name="rk-new"), b.at(2)))
     assert names(plan) == ["IssueTokens", "Advance"]
 
 
 def test_facts_outrank_deadlines_a_match_that_has_everything_is_not_too_late() -> None:
     # All was made in time and only the status was not written: the operator was down meanwhile.
-    assert names(plan_match(b.a_match(), b.all_made(40), b.at(40))) == []
+    assert names(plan_match(MatchCase(b.a_match(), b.all_made(40), b.at(40)))) == []
 
 
 def test_a_cause_that_is_recorded_stays_whatever_comes_later() -> None:
     wished = b.active(deleted=True, termination=END)
     stored = b.both_in(ledger=b.ledger("Terminating", recorded="MaxDuration", message="7200 s"))
-    settle = only(plan_match(wished, stored, b.at(9)), a.Settle)
+    settle = only(plan_match(MatchCase(wished, stored, b.at(9))), a.Settle)
     assert (settle.reason, settle.message) == ("MaxDuration", "7200 s")

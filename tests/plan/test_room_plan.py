@@ -14,6 +14,7 @@ from controller.facts.room import OwnerFacts, RoomSeen
 from controller.plan import actions as a
 from controller.plan.room import plan_room
 from controller.rules.room import end_reason, mark_of, strangers
+from controller.rules.room_case import RoomCase
 from tests import values as b
 from tests.plan.world import check_plan, names, only
 
@@ -28,7 +29,7 @@ ONLY_ALICE = b.an_active_room(allowed_identities=["alice"])
 STANDING = b.an_active_room(owned=False)
 EMPTY = b.an_active_room(owned=False, status={"phase": "Terminated", "reason": "Empty", "terminated_at": b.at(30)})
 OVER_FOR_LONG = b.an_active_room(termination_reason="maintenance", status={"terminated_at": b.at(3)})
-# Somebody was in, and the last one left half a second after the room was made.
+# A participant was in, and the last one left half a second after the room was made.
 LEFT_EMPTY = {"empty_since": b.at(1.5)}
 RECORD = b.a_record()
 CREATE, SHUT = ["CreateLiveKitRoom", "WriteRoomRecord"], ["DeleteLiveKitRoom", "EndRoomRecord"]
@@ -87,7 +88,7 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["WriteRoomRecord"],
     ),
     (
-        "lost with somebody in it: made again",
+        "lost with a participant in it: made again",
         b.an_active_room(status={"num_participants": 1, "empty_since": None}),
         b.room_seen(60, record=RECORD),
         60,
@@ -266,14 +267,14 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["DeleteLiveKitRoom"],
     ),
     (
-        "deleted, somebody else's room: let go without touching it",
+        "deleted, another Room's room: released without touching it",
         DELETED,
         b.room_seen(livekit_room=OTHERS, record=b.a_record("terminated")),
         2,
         ["ReleaseFinalizer"],
     ),
     (
-        "deleted, orphaned, somebody else's: let go",
+        "deleted, orphaned, another Room's: released",
         ORPHANED,
         b.room_seen(livekit_room=OTHERS, record=b.a_record("terminated")),
         2,
@@ -322,7 +323,7 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
 def test_the_next_step_follows_from_what_is_seen(
     room: Room, seen: RoomSeen, seconds: float, expected: list[str]
 ) -> None:
-    plan = plan_room(room, seen, b.at(seconds))
+    plan = plan_room(RoomCase(room, seen, b.at(seconds)))
     assert names(plan) == expected
     assert expected or plan.waits_for
     check_plan(plan)
@@ -339,7 +340,7 @@ DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
         None,
     ),
     ("record to be written: nothing to renew", b.an_active_room(), b.room_seen(livekit_room=THERE), 2, None),
-    ("somebody else's room: now and then", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, b.at(32)),
+    ("another Room's room: now and then", b.a_room(), b.room_seen(livekit_room=OTHERS), 2, b.at(32)),
     (
         "its Match is not known yet: soon",
         b.an_active_room(),
@@ -354,7 +355,7 @@ DEADLINES: list[tuple[str, Room, RoomSeen, float, datetime | None]] = [
 
 @pytest.mark.parametrize(("room", "seen", "seconds", "at"), [c[1:] for c in DEADLINES], ids=[c[0] for c in DEADLINES])
 def test_a_plan_that_waits_says_until_when(room: Room, seen: RoomSeen, seconds: float, at: datetime | None) -> None:
-    assert plan_room(room, seen, b.at(seconds)).deadline == at
+    assert plan_room(RoomCase(room, seen, b.at(seconds))).deadline == at
 
 
 # A case each: a name, what is known, what follows.
@@ -454,10 +455,12 @@ def test_who_belongs_to_the_infrastructure_is_no_stranger(kind: str, is_stranger
 
 def test_a_stranger_is_removed_by_identity_once_per_session() -> None:
     seen = b.room_seen(livekit_room=THERE, record=RECORD, people=BOTH)
-    removal = only(plan_room(ONLY_ALICE, seen, b.at(2)), a.RemoveStranger)
+    removal = only(plan_room(RoomCase(ONLY_ALICE, seen, b.at(2))), a.RemoveStranger)
     assert (removal.livekit_name, removal.identity, removal.participant_sid) == (b.LIVEKIT_NAME, "bob", "PA_bob")
     again = plan_room(
-        ONLY_ALICE, b.room_seen(livekit_room=THERE, record=RECORD, people=(b.person("bob", sid="PA_9"),)), b.at(2)
+        RoomCase(
+            ONLY_ALICE, b.room_seen(livekit_room=THERE, record=RECORD, people=(b.person("bob", sid="PA_9"),)), b.at(2)
+        )
     )
     assert only(again, a.RemoveStranger).idempotency_key != removal.idempotency_key
 
@@ -466,7 +469,7 @@ def test_the_room_is_asked_for_as_the_spec_says_and_carries_our_mark() -> None:
     room = b.a_room(
         max_participants=3, empty_timeout_seconds=40, departure_timeout_seconds=50, metadata={"topic": "go"}
     )
-    request = only(plan_room(room, b.room_seen(), b.at(2)), a.CreateLiveKitRoom).request
+    request = only(plan_room(RoomCase(room, b.room_seen(), b.at(2))), a.CreateLiveKitRoom).request
     assert (request.name, request.max_participants) == (b.LIVEKIT_NAME, 3)
     assert (request.empty_timeout_seconds, request.departure_timeout_seconds) == (40, 50)
     assert (request.metadata, request.mark) == ({"topic": "go"}, b.a_mark())
@@ -486,12 +489,14 @@ def test_the_room_is_asked_for_as_the_spec_says_and_carries_our_mark() -> None:
 def test_a_plan_that_is_held_up_names_the_backend_that_must_answer_first(
     case: str, room: Room, seen: RoomSeen, blocked_by: Backend | None
 ) -> None:
-    plan = plan_room(room, seen, b.at(9))
+    plan = plan_room(RoomCase(room, seen, b.at(9)))
     assert (plan.blocked_by, plan.frozen) == (blocked_by, case == "paused")
 
 
 def test_a_room_that_is_listed_again_after_it_was_gone_for_certain_is_deleted_again() -> None:
-    assert names(plan_room(EMPTY, b.room_seen(30, livekit_room=THERE, gone=True), b.at(30))) == ["DeleteLiveKitRoom"]
+    assert names(plan_room(RoomCase(EMPTY, b.room_seen(30, livekit_room=THERE, gone=True), b.at(30)))) == [
+        "DeleteLiveKitRoom"
+    ]
 
 
 def test_the_root_of_a_standing_room_is_the_room_itself() -> None:
@@ -499,23 +504,25 @@ def test_the_root_of_a_standing_room_is_the_room_itself() -> None:
 
 
 def test_the_record_of_a_call_names_its_session_and_its_users() -> None:
-    record = only(plan_room(b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(2)), a.WriteRoomRecord)
+    record = only(plan_room(RoomCase(b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(2))), a.WriteRoomRecord)
     assert (record.session_id, record.users) == ("s-1", b.PEOPLE)
     assert (record.created_at, record.max_participants) == (b.at(1), 2)
 
 
 def test_the_record_of_a_standing_room_names_no_session_and_no_users() -> None:
     room = b.a_room(owned=False, allowed_identities=["carol", "dave", "eve"])
-    record = only(plan_room(room, b.room_seen(livekit_room=THERE, owned=False), b.at(2)), a.WriteRoomRecord)
+    record = only(plan_room(RoomCase(room, b.room_seen(livekit_room=THERE, owned=False), b.at(2))), a.WriteRoomRecord)
     assert (record.session_id, record.users, record.created_at) == ("", (), b.at(2))
     assert record.knows_call
 
 
 def test_the_record_of_a_room_whose_match_is_not_known_yet_leaves_session_and_users_as_they_are() -> None:
     seen = replace(b.room_seen(livekit_room=THERE), owner=NOT_SEEN_YET)
-    record = only(plan_room(b.an_active_room(allowed_identities=["p-91", "bob"]), seen, b.at(2)), a.WriteRoomRecord)
+    record = only(
+        plan_room(RoomCase(b.an_active_room(allowed_identities=["p-91", "bob"]), seen, b.at(2))), a.WriteRoomRecord
+    )
     assert (record.knows_call, record.users, record.session_id) == (False, (), "")
-    known = only(plan_room(b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(2)), a.WriteRoomRecord)
+    known = only(plan_room(RoomCase(b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(2))), a.WriteRoomRecord)
     assert known.knows_call
 
 
@@ -536,17 +543,17 @@ def test_the_record_of_a_room_whose_match_is_not_known_yet_leaves_session_and_us
     ],
 )
 def test_the_record_says_where_the_room_is_on_its_way(room: Room, seen: RoomSeen, statuses: list[str]) -> None:
-    actions = plan_room(room, seen, b.at(3)).actions
+    actions = plan_room(RoomCase(room, seen, b.at(3))).actions
     assert [one.status for one in actions if isinstance(one, a.WriteRoomRecord | a.EndRoomRecord)] == statuses
 
 
 @pytest.mark.parametrize(
     ("case", "room", "seen", "may_have_people"),
     [
-        ("somebody was in when it was last seen", b.an_active_room(deleted=True, status={"empty_since": None}),
+        ("a participant was in when it was last seen", b.an_active_room(deleted=True, status={"empty_since": None}),
          b.room_seen(), True),
         ("nobody was, and who came since is not known", DELETED, b.room_seen(people=b.unknown()), True),
-        ("nobody was, and somebody is", DELETED, b.room_seen(livekit_room=THERE, people=BOTH), True),
+        ("it was empty, and is not", DELETED, b.room_seen(livekit_room=THERE, people=BOTH), True),
         ("nobody was, nobody is", DELETED, b.room_seen(), False),
         ("closed by itself", EMPTY, b.room_seen(people=b.unknown(), owned=False), False),
         ("never seen", b.a_room(deleted=True), b.room_seen(), True),
@@ -555,12 +562,12 @@ def test_the_record_says_where_the_room_is_on_its_way(room: Room, seen: RoomSeen
 def test_a_room_that_is_deleted_may_have_people_in_it_unless_all_are_known_to_be_gone(
     case: str, room: Room, seen: RoomSeen, may_have_people: bool
 ) -> None:
-    assert only(plan_room(room, seen, b.at(9)), a.DeleteLiveKitRoom).may_have_people is may_have_people, case
+    assert only(plan_room(RoomCase(room, seen, b.at(9))), a.DeleteLiveKitRoom).may_have_people is may_have_people, case
 
 
 def test_an_orphan_keeps_the_metadata_of_its_owner_and_loses_ours() -> None:
     room = b.an_active_room(deleted=True, deletion_policy="Orphan", metadata={"b": "2", "a": "1"})
-    assert only(plan_room(room, b.room_seen(livekit_room=THERE), b.at(2)), a.OrphanLiveKitRoom).metadata == (
+    assert only(plan_room(RoomCase(room, b.room_seen(livekit_room=THERE), b.at(2))), a.OrphanLiveKitRoom).metadata == (
         ("a", "1"),
         ("b", "2"),
     )
@@ -569,4 +576,4 @@ def test_an_orphan_keeps_the_metadata_of_its_owner_and_loses_ours() -> None:
 def test_a_record_that_is_over_is_not_written_again_and_again() -> None:
     # The script never opens a closed record; to plan it at every round would be a loop without end.
     seen: Any = b.room_seen(livekit_room=THERE, record=b.a_record("terminated"))
-    assert names(plan_room(b.an_active_room(), seen, b.at(2))) == []
+    assert names(plan_room(RoomCase(b.an_active_room(), seen, b.at(2)))) == []

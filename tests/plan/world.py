@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from controller.api.match import Match
+from controller.api.match import Match, QueuePlace
 from controller.api.names import FINALIZER, MATCH
 from controller.api.phases import MatchPhase
 from controller.api.room import Room
-from controller.facts.ledger import LastEvent, Ledger
+from controller.facts.ledger import Destination, LastEvent, Ledger, Release
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import MatchSeen, Refusal, TokensFacts
 from controller.facts.room import RecordFacts, RoomSeen
@@ -24,8 +24,9 @@ from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.plan.step import Plan, earliest
-from controller.rules.end_cause import UserOutcome
+from controller.rules.match_case import MatchCase
 from controller.rules.room import end_reason
+from controller.rules.room_case import RoomCase
 from controller.status.match import match_status
 from controller.status.room import room_status
 from tests import values as b
@@ -78,7 +79,7 @@ class World:
         self.remembers_tokens = False
 
     def join(self, identity: str, *, webhook: bool = True) -> None:
-        """Somebody with a token opens the link. Without a room on LiveKit nobody gets in."""
+        """A user with a token opens the link. Without a room on LiveKit no client gets in."""
         wants_tokens = self.match is None or self.match.spec.tokens.delivery.value != "None"
         if self.livekit is None or (wants_tokens and self.tokens is None):
             return
@@ -87,7 +88,7 @@ class World:
             self._witness(identity, "participant_joined", "")
 
     def leave(self, identity: str, *, webhook: bool = True, reason: str = "CLIENT_INITIATED") -> None:
-        """Somebody is gone from the room."""
+        """A participant is gone from the room."""
         if self.people.pop(identity, None) is not None and webhook:
             self._witness(identity, "participant_left", reason)
 
@@ -107,7 +108,7 @@ class World:
             self._touch_match(deletion_timestamp=b.at(self.now))
 
     def delete_room(self) -> None:
-        """Somebody deletes the Match's Room by hand, or the garbage collector does."""
+        """The Match's Room is deleted by hand, or by the garbage collector."""
         if self.room is not None and self.room.metadata.deletion_timestamp is None:
             self._touch_room(deletion_timestamp=b.at(self.now))
 
@@ -151,15 +152,15 @@ class World:
             if self.match is None:
                 return None
             seen = self.seen_of_match(refusal)
-            plan = plan_match(self.match, seen, b.at(self.now))
+            plan = plan_match(MatchCase(self.match, seen, b.at(self.now)))
             check_plan(plan)
             if not plan.actions:
-                status = match_status(self.match, seen, b.at(self.now), None)
+                status = match_status(MatchCase(self.match, seen, b.at(self.now)), None)
                 if status.manifest() != self.match.status.manifest() and self._can_be_written(self.match):
                     self._write("status")
                     self.match = self.match.model_copy(update={"status": status})
                     self._touch_match()
-                    plan = plan_match(self.match, seen, b.at(self.now))
+                    plan = plan_match(MatchCase(self.match, seen, b.at(self.now)))
                 return b.at(self.now) if plan.actions else plan.deadline
             for action in plan.actions:
                 refusal = self._carry_out(action) or refusal
@@ -170,15 +171,15 @@ class World:
             if self.room is None:
                 return None
             seen = self.seen_of_room()
-            plan = plan_room(self.room, seen, b.at(self.now))
+            plan = plan_room(RoomCase(self.room, seen, b.at(self.now)))
             check_plan(plan)
             if not plan.actions:
-                status = room_status(self.room, seen, b.at(self.now), None)
+                status = room_status(RoomCase(self.room, seen, b.at(self.now)), None)
                 if status.manifest() != self.room.status.manifest() and self._can_be_written(self.room):
                     self._write("room status")
                     self.room = self.room.model_copy(update={"status": status})
                     self._touch_room()
-                    plan = plan_room(self.room, seen, b.at(self.now))
+                    plan = plan_room(RoomCase(self.room, seen, b.at(self.now)))
                 return b.at(self.now) if plan.actions else plan.deadline
             for action in plan.actions:
                 self._carry_out(action)
@@ -269,11 +270,11 @@ class World:
         assert self.ledger is not None
         if self.ledger.settled:
             return
-        solo = self.ledger.solo
+        solo = self.ledger.alone
         if action.state == "IN_CALL":
             solo = solo.after(alone=action.alone, now_ms=b.ms(self.now))
         room = action.livekit_name or self.ledger.room
-        self.ledger = replace(self.ledger, phase=action.phase, room=room, solo=solo)
+        self.ledger = replace(self.ledger, phase=action.phase, room=room, alone=solo)
         for user in action.identities:
             if _RANK[action.state] > _RANK.get(self.users[user], 0):
                 self.users[user] = action.state
@@ -288,21 +289,21 @@ class World:
         if held.settled:
             return
         done = {}
-        for outcome in action.outcomes:
+        for release in action.releases:
             if held.claimed:
-                assert self.users[outcome.identity] in _RANK, "a user is freed once"
-                self.freed.append(outcome.identity)
-                done[outcome.identity] = self._let_go(outcome, held.queued_at_ms[outcome.identity])
+                assert self.users[release.id] in _RANK, "a user is freed once"
+                self.freed.append(release.id)
+                done[release.id] = self._release_user(release, held.queued_at_ms[release.id])
         self.ledger = replace(held, settled=True, outcomes=done, end=held.end or _end(action))
 
-    def _let_go(self, outcome: UserOutcome, original: int | None) -> Any:
-        if outcome.to == "IDLE" or original is None:
-            self.users[outcome.identity] = "IDLE"
-            return b.settled_user(outcome.identity, "IDLE", detail=outcome.detail)
-        score = b.ms(self.now) if outcome.to == "WAITING" and outcome.place == "NOW" else original
-        self.users[outcome.identity] = "WAITING"
-        self.queue[outcome.identity] = score
-        return b.settled_user(outcome.identity, "WAITING", score, outcome.detail)
+    def _release_user(self, release: Release, original: int | None) -> Any:
+        if release.to is Destination.IDLE or original is None:
+            self.users[release.id] = "IDLE"
+            return b.settled_user(release.id, "IDLE", detail=release.detail)
+        score = b.ms(self.now) if release.to is Destination.WAITING and release.place is QueuePlace.NOW else original
+        self.users[release.id] = "WAITING"
+        self.queue[release.id] = score
+        return b.settled_user(release.id, "WAITING", score, release.detail)
 
     def _create_room(self, action: a.CreateRoom) -> None:
         assert self.ledger is not None
@@ -389,7 +390,7 @@ def _next_version(found: Match | Room, changes: dict[str, Any]) -> Any:
 
 
 def check_plan(plan: Plan) -> None:
-    """No plan contradicts itself, whoever made it."""
+    """No plan contradicts itself."""
     kinds = {type(action) for action in plan.actions}
     for pair in _NEVER_TOGETHER:
         assert not pair <= kinds, f"{pair} in one plan"

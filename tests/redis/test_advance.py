@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.replies.operator import AdvanceOk, Step
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
-from controller.clients.redis.requests import AdvanceRequest, Decision, Place, UserState
-from controller.facts.ledger import Solo
+from controller.clients.redis.requests import AdvanceRequest, UserState
+from controller.facts.ledger import AloneTime, Destination
 from tests.redis.world import NOW, World
 
-BACK = (Decision.BACK, Place.ORIG)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 BOTH = ("alice", "bob")
 
 
@@ -117,35 +118,35 @@ async def test_an_owner_that_is_out_of_date_advances_nobody(world: World) -> Non
 # How long one was alone
 
 
-async def alone(world: World, is_alone: bool | None, seconds: float) -> Solo:
+async def alone(world: World, is_alone: bool | None, seconds: float) -> AloneTime:
     """What the ledger says after it was told, `seconds` after the beginning, whether one is alone."""
     phase = {True: "Reconnecting", False: "Active", None: ""}[is_alone]
     await world.pool.advance(
         request(UserState.IN_CALL, phase=phase, alone=is_alone), now_ms=NOW + round(seconds * 1000)
     )
-    return (await world.ledger("m1")).solo
+    return (await world.ledger("m1")).alone
 
 
 async def test_being_alone_is_counted_from_its_first_moment(world: World) -> None:
     await world.claim("m1", *BOTH)
-    assert await alone(world, False, 0) == Solo(0, None)
+    assert await alone(world, False, 0) == AloneTime(0, None)
     for seconds in (10, 12):
-        assert await alone(world, True, seconds) == Solo(0, NOW + 10_000)
+        assert await alone(world, True, seconds) == AloneTime(0, NOW + 10_000)
 
 
 async def test_what_one_was_alone_before_counts_if_they_were_together_for_a_moment_only(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
-    assert await alone(world, False, 14) == Solo(4000, None)
-    assert await alone(world, True, 18.999) == Solo(4000, NOW + 18_999)
-    assert await alone(world, False, 20.999) == Solo(6000, None)
+    assert await alone(world, False, 14) == AloneTime(4000, None)
+    assert await alone(world, True, 18.999) == AloneTime(4000, NOW + 18_999)
+    assert await alone(world, False, 20.999) == AloneTime(6000, None)
 
 
 async def test_after_five_seconds_together_it_begins_anew(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
     await alone(world, False, 14)
-    assert await alone(world, True, 19) == Solo(0, NOW + 19_000)
+    assert await alone(world, True, 19) == AloneTime(0, NOW + 19_000)
 
 
 async def test_together_is_counted_from_its_first_moment(world: World) -> None:
@@ -153,30 +154,30 @@ async def test_together_is_counted_from_its_first_moment(world: World) -> None:
     await alone(world, True, 10)
     await alone(world, False, 11)
     await alone(world, False, 15)
-    assert await alone(world, True, 16) == Solo(0, NOW + 16_000)
+    assert await alone(world, True, 16) == AloneTime(0, NOW + 16_000)
 
 
-async def nobody(world: World, seconds: float) -> Solo:
+async def nobody(world: World, seconds: float) -> AloneTime:
     """What the ledger says after it was told that nobody is there."""
     told = request(UserState.IN_CALL, phase="Reconnecting", alone=False)
     await world.pool.advance(told, now_ms=NOW + round(seconds * 1000))
-    return (await world.ledger("m1")).solo
+    return (await world.ledger("m1")).alone
 
 
 async def test_that_nobody_is_there_is_not_being_together(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, False, 0)
     await alone(world, True, 10)
-    assert await nobody(world, 50) == Solo(40_000, None)
-    assert await alone(world, True, 60) == Solo(40_000, NOW + 60_000)
+    assert await nobody(world, 50) == AloneTime(40_000, None)
+    assert await alone(world, True, 60) == AloneTime(40_000, NOW + 60_000)
 
 
 async def test_being_together_ends_when_both_go_at_once(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
     await alone(world, False, 14)
-    assert await nobody(world, 16) == Solo(4000, None)
-    assert await alone(world, True, 60) == Solo(4000, NOW + 60_000)
+    assert await nobody(world, 16) == AloneTime(4000, None)
+    assert await alone(world, True, 60) == AloneTime(4000, NOW + 60_000)
 
 
 async def test_after_five_seconds_together_it_begins_anew_also_when_both_go_at_once(world: World) -> None:
@@ -184,7 +185,7 @@ async def test_after_five_seconds_together_it_begins_anew_also_when_both_go_at_o
     await alone(world, True, 10)
     await alone(world, False, 14)
     await nobody(world, 19)
-    assert await alone(world, True, 20) == Solo(0, NOW + 20_000)
+    assert await alone(world, True, 20) == AloneTime(0, NOW + 20_000)
 
 
 async def test_two_who_come_back_at_once_are_together_from_then_on(world: World) -> None:
@@ -192,22 +193,22 @@ async def test_two_who_come_back_at_once_are_together_from_then_on(world: World)
     await alone(world, True, 10)
     await nobody(world, 14)
     await alone(world, False, 30)
-    assert await alone(world, True, 34.999) == Solo(4000, NOW + 34_999)
+    assert await alone(world, True, 34.999) == AloneTime(4000, NOW + 34_999)
     await nobody(world, 35.999)
     await alone(world, False, 40)
-    assert await alone(world, True, 45) == Solo(0, NOW + 45_000)
+    assert await alone(world, True, 45) == AloneTime(0, NOW + 45_000)
 
 
 async def test_whoever_does_not_know_who_is_there_changes_nothing(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
-    assert await alone(world, None, 30) == Solo(0, NOW + 10_000)
+    assert await alone(world, None, 30) == AloneTime(0, NOW + 10_000)
 
 
 async def test_a_clock_that_went_back_takes_nothing_off(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
-    assert await alone(world, False, 8) == Solo(0, None)
+    assert await alone(world, False, 8) == AloneTime(0, None)
 
 
 # The flag for clients that poll

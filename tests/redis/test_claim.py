@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.replies.operator import (
     ClaimBlocked,
     ClaimBusy,
@@ -15,10 +16,11 @@ from controller.clients.redis.replies.operator import (
     ClaimReserved,
 )
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, Decision, Place, UserState
+from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, UserState
+from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 
-BACK = (Decision.BACK, Place.ORIG)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
 
 async def test_a_claim_takes_all_users_out_of_the_queue_and_tells_their_places(world: World) -> None:

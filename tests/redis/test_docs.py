@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis import lua
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
-from controller.clients.redis.requests import AdvanceRequest, Decision, Place, Signal, SignalKind, UserState
+from controller.clients.redis.requests import (
+    AdvanceRequest,
+    Signal,
+    SignalKind,
+    UserState,
+)
+from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -71,7 +78,7 @@ async def test_the_contract_lists_the_fields_of_users_and_ledgers(world: World) 
         both = (("alice", UserState.IN_CALL), ("bob", UserState.IN_CALL))
         await world.pool.advance(AdvanceRequest("m1", both, alone=alone, room="r", url="u"), now_ms=NOW)
         seen = merged(seen, (await world.snapshot()).values)
-    await world.settle("m1", dict.fromkeys(("alice", "bob"), (Decision.WAITING, Place.NOW)))
+    await world.settle("m1", dict.fromkeys(("alice", "bob"), (Destination.WAITING, QueuePlace.NOW)))
     seen = merged(seen, (await world.snapshot()).values)
     for field in (*seen["user:alice"], *seen["match:m1"]):
         assert f"`{field.partition(':')[0]}" in CONTRACT, f"docs/redis.md does not explain {field}"

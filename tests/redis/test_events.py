@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis import lua
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.operator import Incarnation
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, SettleRequest, UserState
-from controller.facts.ledger import Cause
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest, UserState
+from controller.facts.ledger import Cause, Destination
 from tests.redis.world import NOW, World
 
-IDLE = (Decision.IDLE, Place.NOW)
-AGAIN = (Decision.WAITING, Place.NOW)
+IDLE = (Destination.IDLE, QueuePlace.NOW)
+AGAIN = (Destination.WAITING, QueuePlace.NOW)
 BOTH = ("alice", "bob")
 LEFT = Cause("Left", "bob", "bob left and was not back after 3 s", '{"code": "Left", "subject": ["bob"]}')
 

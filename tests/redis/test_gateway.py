@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis import lua
 from controller.clients.redis.gateway import (
     Beat,
@@ -20,12 +21,13 @@ from controller.clients.redis.gateway import (
     Unknown,
 )
 from controller.clients.redis.replies.operator import ClaimOk
-from controller.clients.redis.requests import Decision, Place, UserState
+from controller.clients.redis.requests import UserState
 from controller.errors import Invalid
+from controller.facts.ledger import Destination
 from tests.redis.world import World
 
-AGAIN = (Decision.WAITING, Place.NOW)
-IDLE = (Decision.IDLE, Place.ORIG)
+AGAIN = (Destination.WAITING, QueuePlace.NOW)
+IDLE = (Destination.IDLE, QueuePlace.ORIGINAL)
 
 
 # enqueue

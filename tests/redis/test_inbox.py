@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from controller.api.match import QueuePlace, TerminationAction
 from controller.clients.redis.inbox import Flag, Inbox
 from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, Silence
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import Decision, Place, Signal, SignalKind, UserState
-from controller.facts.ledger import Wish
+from controller.clients.redis.requests import Signal, SignalKind, UserState
+from controller.facts.ledger import Destination, Wish
 from tests.redis.world import NOW, World
 
-BACK = (Decision.BACK, Place.ORIG)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 BOTH = ("alice", "bob")
 SKIP = Signal("m1", "alice", SignalKind.SKIP, by="alice", reason="next")
 PRE_SKIP = Signal("m1", "alice", SignalKind.SKIP, via="pre-skip", flag_value="1")
@@ -45,7 +46,9 @@ async def test_a_wish_is_in_the_ledger_with_everything_that_was_said(world: Worl
     await world.claim("m1", *BOTH)
     reply = await Inbox(world.pool).signal(replace(SKIP, kind=kind), now_ms=NOW + 5)
     assert reply == Noted("name-m1", replay=False)
-    assert (await world.ledger("m1")).wish == Wish(kind, "alice", "alice", "next", "signal", NOW + 5)
+    assert (await world.ledger("m1")).wish == Wish(
+        TerminationAction(kind.capitalize()), "alice", "alice", "next", "signal", NOW + 5
+    )
 
 
 async def test_of_several_wishes_the_first_stays(world: World) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.replies.operator import AdvanceOk, ClaimOk, ClaimReply, Incarnation, SettleOk
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, UserState
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, UserState
+from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 
-AGAIN = (Decision.WAITING, Place.NOW)
+AGAIN = (Destination.WAITING, QueuePlace.NOW)
 
 
 async def restore(world: World) -> ClaimReply:
@@ -72,7 +74,7 @@ async def test_a_restored_pool_goes_on_where_it_was(world: World) -> None:
     owner = world.other_owner(incarnation=finished.value)
     both = (("alice", UserState.DISCONNECTING), ("bob", UserState.DISCONNECTING))
     assert isinstance(await owner.pool.advance(AdvanceRequest("m1", both), now_ms=NOW), AdvanceOk)
-    reply = await owner.settle("m1", {"alice": (Decision.BACK, Place.ORIG), "bob": AGAIN})
+    reply = await owner.settle("m1", {"alice": (Destination.BACK, QueuePlace.ORIGINAL), "bob": AGAIN})
     assert isinstance(reply, SettleOk)
     assert await world.queue() == {"alice": 1000}
     assert await restore(restorer) == Lost()

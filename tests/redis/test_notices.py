@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
 from controller.clients.redis.replies.operator import ClaimOk, Incarnation, SettleOk, Told
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Decision, Place, SettleRequest, UserState
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest, UserState
 from controller.errors import BackendRefused
-from controller.facts.ledger import Cause
+from controller.facts.ledger import Cause, Destination
 from tests.redis.world import NOW, World
 
-BACK = (Decision.BACK, Place.ORIG)
-IDLE = (Decision.IDLE, Place.NOW)
-AGAIN = (Decision.WAITING, Place.NOW)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
+IDLE = (Destination.IDLE, QueuePlace.NOW)
+AGAIN = (Destination.WAITING, QueuePlace.NOW)
 BOTH = ("alice", "bob")
 LEFT = Cause("Left", "bob", "bob left and was not back after 3 s", '{"code": "Left", "subject": ["bob"]}')
 FAILED = Cause("Failed", "", "not Ready within 30 s", '{"code": "TooLate", "subject": []}')

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.operator import RoomAbsent, RoomOver, Written
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
-from controller.clients.redis.requests import Decision, Place
+from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 
-IDLE = (Decision.IDLE, Place.ORIG)
+IDLE = (Destination.IDLE, QueuePlace.ORIGINAL)
 RECORD = RoomRecord(
     livekit_name="rk-1",
     room_name="rk-1b2c",

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.replies.operator import ClaimOk, Incomplete, SettleOk
 from controller.clients.redis.replies.refusals import Lost, Stale, Unclaimed
-from controller.clients.redis.requests import AdvanceRequest, Decision, Place, Settlement, SettleRequest, UserState
-from controller.facts.ledger import Cause, End, Outcome, SettledUser
+from controller.clients.redis.requests import AdvanceRequest, SettleRequest, UserState
+from controller.facts.ledger import Cause, Destination, End, Release, SettledUser
 from tests.redis.world import NOW, World
 
-BACK = (Decision.BACK, Place.ORIG)
-BACK_NOW = (Decision.BACK, Place.NOW)
-IDLE = (Decision.IDLE, Place.ORIG)
-ORIG = (Decision.WAITING, Place.ORIG)
-AGAIN = (Decision.WAITING, Place.NOW)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
+BACK_NOW = (Destination.BACK, QueuePlace.NOW)
+IDLE = (Destination.IDLE, QueuePlace.ORIGINAL)
+ORIG = (Destination.WAITING, QueuePlace.ORIGINAL)
+AGAIN = (Destination.WAITING, QueuePlace.NOW)
 SKIPPED = Cause("Skipped", "alice", "alice skipped", "{}")
 
 
@@ -28,10 +29,12 @@ async def call(world: World) -> None:
 
 
 @pytest.mark.parametrize("choice", [BACK, BACK_NOW, ORIG])
-async def test_who_had_no_call_gets_the_original_place_back(world: World, choice: tuple[Decision, Place]) -> None:
+async def test_who_had_no_call_gets_the_original_place_back(
+    world: World, choice: tuple[Destination, QueuePlace]
+) -> None:
     await call(world)
     outcomes = await world.settled("m1", {"alice": choice, "bob": choice})
-    assert outcomes["alice"] == SettledUser("alice", Outcome.WAITING, 1000)
+    assert outcomes["alice"] == SettledUser("alice", Destination.WAITING, 1000)
     assert await world.queue() == {"alice": 1000, "bob": 2000}
 
 
@@ -48,10 +51,10 @@ async def test_who_starts_anew_goes_to_the_end_of_the_queue_by_the_servers_clock
 
 
 @pytest.mark.parametrize("choice", [BACK, ORIG, AGAIN, IDLE])
-async def test_who_never_came_from_the_queue_becomes_idle(world: World, choice: tuple[Decision, Place]) -> None:
+async def test_who_never_came_from_the_queue_becomes_idle(world: World, choice: tuple[Destination, QueuePlace]) -> None:
     await world.claim("m1", "alice", "bob")
     outcomes = await world.settled("m1", {"alice": choice, "bob": choice})
-    assert outcomes == {user_id: SettledUser(user_id, Outcome.IDLE) for user_id in ("alice", "bob")}
+    assert outcomes == {user_id: SettledUser(user_id, Destination.IDLE) for user_id in ("alice", "bob")}
     assert await world.queue() == {}
 
 
@@ -70,7 +73,7 @@ async def test_a_banned_user_is_never_requeued(world: World) -> None:
     await call(world)
     await world.raw("SET", world.keys.blocked("alice"), "abuse")
     outcomes = await world.settled("m1", {"alice": AGAIN, "bob": BACK})
-    assert outcomes["alice"] == SettledUser("alice", Outcome.IDLE, None, "Blocked")
+    assert outcomes["alice"] == SettledUser("alice", Destination.IDLE, None, "Blocked")
     assert outcomes["bob"].detail == ""
     assert await world.queue() == {"bob": 2000}
 
@@ -140,7 +143,7 @@ async def test_a_partial_settle_lets_go_of_one_and_the_match_lives_on(world: Wor
     await call(world)
     nobody = Cause()
     reply = await world.settle("m1", {"alice": ORIG}, final=False, cause=nobody)
-    assert reply == SettleOk((SettledUser("alice", Outcome.WAITING, 1000),), None, replay=False)
+    assert reply == SettleOk((SettledUser("alice", Destination.WAITING, 1000),), None, replay=False)
     assert isinstance(await world.settle("m1", {"alice": IDLE}, final=False, cause=nobody), SettleOk)
     assert (await world.user("bob")).match == "m1"
     ledger = await world.ledger("m1")
@@ -157,7 +160,7 @@ async def test_who_was_let_go_by_a_partial_settle_may_enter_another_match_and_st
     await world.settle("m1", {"alice": ORIG}, final=False)
     await world.claim("m2", "alice", "carol")
     outcomes = await world.settled("m1", {"alice": AGAIN, "bob": BACK})
-    assert outcomes["alice"] == SettledUser("alice", Outcome.WAITING, 1000)
+    assert outcomes["alice"] == SettledUser("alice", Destination.WAITING, 1000)
     assert (await world.user("alice")).match == "m2"
     assert await world.queue() == {"bob": 2000}
 
@@ -173,7 +176,7 @@ async def test_a_final_settle_need_not_name_who_is_settled_already(world: World)
     await call(world)
     await world.settle("m1", {"alice": BACK}, final=False)
     outcomes = await world.settled("m1", {"bob": BACK})
-    assert outcomes == {"bob": SettledUser("bob", Outcome.WAITING, 2000)}
+    assert outcomes == {"bob": SettledUser("bob", Destination.WAITING, 2000)}
     assert (await world.ledger("m1")).settled
 
 
@@ -231,7 +234,7 @@ async def test_once_everybody_is_let_go_no_cause_is_replaced(world: World) -> No
 async def test_a_settle_that_replaces_the_cause_lets_go_with_the_new_one(world: World) -> None:
     await call(world)
     await world.pool.settle(record(Cause("Left", "bob", "bob left", "{}")), now_ms=NOW + 1)
-    both = tuple(Settlement(who, Decision.WAITING, Place.NOW) for who in ("alice", "bob"))
+    both = tuple(Release(who, Destination.WAITING, QueuePlace.NOW) for who in ("alice", "bob"))
     request = SettleRequest("m1", "session-m1", both, SKIPPED, replaces="Left")
     await world.pool.settle(request, now_ms=NOW + 2)
     assert {(await world.user(who)).reason for who in ("alice", "bob")} == {"Skipped"}
@@ -248,8 +251,8 @@ async def test_a_partial_settle_without_a_reason_leaves_the_cause_open(world: Wo
 async def test_details_are_kept_with_the_outcomes(world: World) -> None:
     await call(world)
     users = (
-        Settlement("alice", Decision.WAITING, Place.ORIG),
-        Settlement("bob", Decision.IDLE, detail="NeverSeen"),
+        Release("alice", Destination.WAITING, QueuePlace.ORIGINAL),
+        Release("bob", Destination.IDLE, detail="NeverSeen"),
     )
     request = SettleRequest("m1", "session-m1", users, Cause("NoShow"))
     for _ in range(2):
@@ -264,7 +267,7 @@ async def test_a_user_whom_another_match_holds_is_lost_to_this_one(world: World)
     await world.raw("HSET", world.keys.user("alice"), "match", "m2")
     before = await world.user("alice")
     outcomes = await world.settled("m1", {"alice": AGAIN, "bob": BACK})
-    assert outcomes["alice"] == SettledUser("alice", Outcome.LOST)
+    assert outcomes["alice"] == SettledUser("alice", Destination.LOST)
     assert await world.user("alice") == before
     assert await world.queue() == {"bob": 2000}
 
@@ -272,7 +275,7 @@ async def test_a_user_whom_another_match_holds_is_lost_to_this_one(world: World)
 async def test_somebody_who_is_no_user_of_the_match_is_lost_and_not_written_down(world: World) -> None:
     await call(world)
     outcomes = await world.settled("m1", {"alice": BACK, "bob": BACK, "zed": AGAIN})
-    assert outcomes["zed"] == SettledUser("zed", Outcome.LOST)
+    assert outcomes["zed"] == SettledUser("zed", Destination.LOST)
     assert set((await world.ledger("m1")).outcomes) == {"alice", "bob"}
     assert "user:zed" not in (await world.snapshot()).values
 
@@ -287,7 +290,7 @@ async def test_a_final_settle_of_a_match_that_claimed_nobody_leaves_a_tombstone(
     await world.enqueue_at("alice", 1000)
     users = await world.snapshot()
     reply = await world.settle("m1", {"alice": AGAIN, "bob": IDLE})
-    lost = (SettledUser("alice", Outcome.LOST), SettledUser("bob", Outcome.LOST))
+    lost = (SettledUser("alice", Destination.LOST), SettledUser("bob", Destination.LOST))
     assert reply == SettleOk(lost, End(SKIPPED, NOW), replay=False)
     again = await world.settle("m1", {"alice": AGAIN, "bob": IDLE}, cause=Cause("Deleted"))
     assert again == SettleOk(lost, End(SKIPPED, NOW), replay=True)

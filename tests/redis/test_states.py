@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair
 from controller.clients.redis.inbox import Inbox
@@ -44,14 +45,12 @@ from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import (
     AdvanceRequest,
     ClaimMode,
-    Decision,
-    Place,
     Signal,
     SignalKind,
     UserState,
     Witnessed,
 )
-from controller.facts.ledger import Cause
+from controller.facts.ledger import Cause, Destination
 from tests.redis.expected import expected, heard
 from tests.redis.servers import Server
 from tests.redis.world import NOW, Snapshot, World, claim_request
@@ -86,7 +85,9 @@ users = st.sampled_from(USERS)
 uids = st.sampled_from(sorted(MATCHES))
 mostly = st.sampled_from([True, True, True, False])
 owners = st.sampled_from(["owner"] * 9 + ["successor", "stale", "stranger"])
-decisions = st.tuples(st.sampled_from(Decision), st.sampled_from(Place))
+decisions = st.tuples(
+    st.sampled_from((Destination.WAITING, Destination.IDLE, Destination.BACK)), st.sampled_from(QueuePlace)
+)
 phases = st.sampled_from(["", "Connecting", "Active", "Active", "Reconnecting", "Terminating"])
 reasons = st.sampled_from(["Ended", "Skipped", "Failed", ""])
 
@@ -444,7 +445,7 @@ class Calls(RuleBasedStateMachine):
         uid: str,
         is_live: bool,
         kind: str,
-        wishes: tuple[tuple[Decision, Place], tuple[Decision, Place]],
+        wishes: tuple[tuple[Destination, QueuePlace], tuple[Destination, QueuePlace]],
         final: bool,
         who: set[str],
         reason: str,
@@ -466,7 +467,7 @@ class Calls(RuleBasedStateMachine):
             lambda world: world.settle(uid, named, final=final, cause=Cause(reason or ("Ended" if final else ""))),
             edges=FREEING,
             may_change=tuple(user_id for user_id in named if holders[user_id] == uid),
-            rolled_back=frozenset(user_id for user_id, (decision, _) in named.items() if decision is Decision.BACK),
+            rolled_back=frozenset(user_id for user_id, (decision, _) in named.items() if decision is Destination.BACK),
         )
         if not isinstance(reply, SettleOk):
             return
@@ -478,14 +479,14 @@ class Calls(RuleBasedStateMachine):
             elif holders[user.id] == uid:
                 place = ledger[f"q:{user.id}"]
                 decision, where = named[user.id]
-                waits = place and decision is not Decision.IDLE and not self.blocked(user.id)
+                waits = place and decision is not Destination.IDLE and not self.blocked(user.id)
                 assert user.outcome == ("WAITING" if waits else "IDLE")
-                if waits and decision is Decision.WAITING and where is Place.NOW:
+                if waits and decision is Destination.WAITING and where is QueuePlace.NOW:
                     assert user.score_ms is not None
                     assert earliest <= user.score_ms <= latest
                 elif waits:
                     assert str(user.score_ms) == place
-                assert (f"recent:{user.id}" in self.now.values) >= (decision is not Decision.BACK)
+                assert (f"recent:{user.id}" in self.now.values) >= (decision is not Destination.BACK)
         assert (self.key(f"match:{uid}").get("settled") == "1") == (final or ledger.get("settled") == "1")
         assert before.values.get("incarnation") == self.now.values.get("incarnation")
 

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from controller.api.cloudevents import EVENTS
+from controller.api.match import QueuePlace
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Row
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
@@ -17,19 +18,16 @@ from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.inbox import Ignored
 from controller.clients.redis.requests import (
     AdvanceRequest,
-    Decision,
-    Place,
-    Settlement,
     SettleRequest,
     UserState,
 )
-from controller.facts.ledger import Cause
+from controller.facts.ledger import Cause, Destination, Release
 from controller.generate.events_schema import entry_example, event_example
 from tests.redis.promised import check, titles
 from tests.redis.world import NOW, World
 
 BOTH = ("alice", "bob")
-BACK = (Decision.BACK, Place.ORIG)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 LEFT = Cause("Left", "bob", "bob left and was not back after 3 s", '{"code": "Left", "subject": ["bob"]}')
 FAILED = Cause("Failed", "", "not Ready within 30 s", '{"code": "TooLate", "subject": []}')
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text(encoding="utf-8"))
@@ -73,7 +71,7 @@ async def have_a_call(world: World) -> None:
     await world.pool.settle(SettleRequest("m1", "session-m1", (), LEFT, final=False), now_ms=NOW)
     disconnecting = tuple((who, UserState.DISCONNECTING) for who in BOTH)
     await world.pool.advance(AdvanceRequest("m1", disconnecting, phase="Terminating"), now_ms=NOW)
-    freed = (Settlement("alice", Decision.WAITING), Settlement("bob", Decision.IDLE, detail="NeverSeen"))
+    freed = (Release("alice", Destination.WAITING), Release("bob", Destination.IDLE, detail="NeverSeen"))
     await world.pool.settle(SettleRequest("m1", "session-m1", freed, LEFT), now_ms=NOW)
 
 

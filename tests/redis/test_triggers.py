@@ -10,11 +10,12 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from controller.api.match import QueuePlace
 from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.requests import Decision, Place
+from controller.facts.ledger import Destination
 from controller.loop.key import Key
 from controller.triggers import audit
 from controller.triggers.audit import Auditor
@@ -28,7 +29,7 @@ from controller.views.heartbeats import HeartbeatView
 from tests import values as b
 from tests.redis.world import World
 
-BACK = (Decision.BACK, Place.ORIG)
+BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
 
 @dataclass

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.pool import Retention
 from controller.clients.redis.replies.operator import Verdict
-from controller.clients.redis.requests import Decision, Place, Witnessed
-from controller.facts.ledger import LastEvent
+from controller.clients.redis.requests import Witnessed
+from controller.facts.ledger import Destination, LastEvent
 from tests.redis.world import World
 
-IDLE = (Decision.IDLE, Place.ORIG)
+IDLE = (Destination.IDLE, QueuePlace.ORIGINAL)
 JOINED = Witnessed(
     event="participant_joined",
     entry=(("id", "EV_1"), ("event", "participant_joined")),

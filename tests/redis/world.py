@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from controller.api.match import QueuePlace
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway, Queued
 from controller.clients.redis.keys import Keys
@@ -17,12 +18,9 @@ from controller.clients.redis.requests import (
     Claimant,
     ClaimMode,
     ClaimRequest,
-    Decision,
-    Place,
-    Settlement,
     SettleRequest,
 )
-from controller.facts.ledger import Cause, Ledger, SettledUser
+from controller.facts.ledger import Cause, Destination, Ledger, Release, SettledUser
 
 NOW = 1_700_000_000_000
 
@@ -110,19 +108,19 @@ class World:
     async def settle(
         self,
         uid: str,
-        users: Mapping[str, tuple[Decision, Place]],
+        users: Mapping[str, tuple[Destination, QueuePlace]],
         *,
         final: bool = True,
         cause: Cause = Cause("Skipped", "alice", "alice skipped", "{}"),  # noqa: B008 (a frozen value)
         now_ms: int = NOW,
     ) -> SettleReply:
         """Settle users of a Match that `claim` made."""
-        settlements = tuple(Settlement(user_id, decision, place) for user_id, (decision, place) in users.items())
+        settlements = tuple(Release(user_id, decision, place) for user_id, (decision, place) in users.items())
         request = SettleRequest(uid, f"session-{uid}", settlements, cause, final, match_name=f"name-{uid}")
         return await self.pool.settle(request, now_ms=now_ms)
 
     async def settled(
-        self, uid: str, users: Mapping[str, tuple[Decision, Place]], **more: Any
+        self, uid: str, users: Mapping[str, tuple[Destination, QueuePlace]], **more: Any
     ) -> dict[str, SettledUser]:
         """The outcomes of a settle that must succeed."""
         reply = await self.settle(uid, users, **more)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback, Subject
-from controller.api.match import Match
-from controller.facts.ledger import Cause, End, Solo, Wish
+from controller.api.endings import ENDINGS, EndCode, EndReason, RequeuePolicy, Rollback, Subject
+from controller.api.match import Match, QueuePlace, TerminationAction
+from controller.facts.ledger import AloneTime, Cause, Destination, End, Release, Wish
 from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.rules.end_cause import EndCause, UserOutcome
-from controller.rules.endings import cause_of_end
-from controller.rules.outcomes import outcomes
+from controller.rules.end_cause import EndCause
+from controller.rules.match_case import MatchCase
+from controller.status.match import match_status
 from tests import values as b
 from tests.plan.world import only
 
@@ -24,7 +24,7 @@ ALICE = (b.person("alice"),)
 DYING_ROOM = b.an_active_room(deleted=True)
 OVER_ROOM = b.an_active_room(status={"phase": "Terminated", "reason": "Empty"})
 GIVEN_UP_ROOM = b.an_active_room(status={"phase": "Failed", "reason": "Lost"})
-BUSY = Refusal("UserBusy", "bob", "calls/other")
+BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
 
 
 def wish(action: str, **more: str) -> dict[str, str]:
@@ -109,7 +109,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     (
         "reserved",
         b.a_match(),
-        b.seen(refusal=Refusal("UserReserved", "bob", "match-9")),
+        b.seen(refusal=Refusal(EndCode.USER_RESERVED, "bob", "match-9")),
         1,
         EndReason.FAILED,
         "UserReserved",
@@ -119,7 +119,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     (
         "not queued",
         b.a_match(),
-        b.seen(refusal=Refusal("UserNotQueued", "bob")),
+        b.seen(refusal=Refusal(EndCode.USER_NOT_QUEUED, "bob")),
         1,
         EndReason.FAILED,
         "UserNotQueued",
@@ -129,7 +129,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     (
         "blocked",
         b.a_match(),
-        b.seen(refusal=Refusal("UserBlocked", "bob")),
+        b.seen(refusal=Refusal(EndCode.USER_BLOCKED, "bob")),
         1,
         EndReason.FAILED,
         "UserBlocked",
@@ -139,7 +139,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     (
         "busy, but that one is ending",
         b.a_match(),
-        b.seen(refusal=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)),
+        b.seen(refusal=Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)),
         1,
         None,
         "",
@@ -171,7 +171,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     (
         "too late, since bob was held",
         b.a_match(),
-        b.seen(30, refusal=Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)),
+        b.seen(30, refusal=Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)),
         31,
         EndReason.FAILED,
         "TooLate",
@@ -315,7 +315,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
 @pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
 def test_a_match_ends_for_the_first_cause_and_says_which(case: tuple[Any, ...]) -> None:
     _, match, seen, seconds, reason, code, words, subject = case
-    cause = cause_of_end(match, seen, b.at(seconds))
+    cause = MatchCase(match, seen, b.at(seconds)).cause
     if reason is None:
         assert cause is None
         return
@@ -330,7 +330,7 @@ def test_a_match_ends_for_the_first_cause_and_says_which(case: tuple[Any, ...]) 
 def test_rollback_follows_the_table_of_endings(reason: EndReason, ready: bool) -> None:
     match = b.connecting() if ready else b.a_match()
     recorded = b.seen(ledger=b.ledger("Terminating", settled=reason.value))
-    cause = cause_of_end(match, recorded, b.at(2))
+    cause = MatchCase(match, recorded, b.at(2)).cause
     assert cause is not None
     rule = ENDINGS[reason].rollback
     assert cause.is_rollback is (rule is Rollback.ALWAYS or (rule is Rollback.BEFORE_READY and not ready))
@@ -338,14 +338,14 @@ def test_rollback_follows_the_table_of_endings(reason: EndReason, ready: bool) -
 
 def ending(reason: EndReason, *subject: str, rollback: bool = False) -> EndCause:
     """A cause as the planner finds it."""
-    return EndCause(reason, reason.value, "why", subject=frozenset(subject), is_rollback=rollback)
+    return EndCause(reason, reason, "why", subject=frozenset(subject), is_rollback=rollback)
 
 
 @pytest.mark.parametrize("reason", EndReason)
 def test_a_rollback_puts_everybody_where_they_were_whatever_the_policy(reason: EndReason) -> None:
     match = b.active(requeue={ENDINGS[reason].requeue_field: "None"})
-    result = outcomes(match, b.both_in(), ending(reason, "alice", rollback=True))
-    assert result == tuple(UserOutcome(identity, "BACK", "ORIG") for identity in b.PEOPLE)
+    result = b.releases(match, b.both_in(), ending(reason, "alice", rollback=True))
+    assert result == tuple(Release(identity, Destination.BACK, QueuePlace.ORIGINAL) for identity in b.PEOPLE)
 
 
 @pytest.mark.parametrize("policy", RequeuePolicy)
@@ -360,74 +360,77 @@ def test_who_is_requeued_follows_the_policy(reason: EndReason, policy: RequeuePo
         RequeuePolicy.PRESENT: ["IDLE", "WAITING"],
         RequeuePolicy.NONE: ["IDLE", "IDLE"],
     }[policy]
-    assert [outcome.to for outcome in outcomes(match, seen, ending(reason, "alice"))] == expected
+    assert [outcome.to for outcome in b.releases(match, seen, ending(reason, "alice"))] == expected
 
 
 @pytest.mark.parametrize("reason", EndReason)
 def test_without_an_override_the_table_of_endings_decides(reason: EndReason) -> None:
-    default = [o.to for o in outcomes(b.active(), b.both_in(), ending(reason, "alice"))]
+    default = [o.to for o in b.releases(b.active(), b.both_in(), ending(reason, "alice"))]
     explicit = b.active(requeue={ENDINGS[reason].requeue_field: ENDINGS[reason].requeue})
-    assert default == [o.to for o in outcomes(explicit, b.both_in(), ending(reason, "alice"))]
+    assert default == [o.to for o in b.releases(explicit, b.both_in(), ending(reason, "alice"))]
 
 
 @pytest.mark.parametrize("reason", EndReason)
 def test_an_override_counts_for_its_own_reason_alone(reason: EndReason) -> None:
     other = next(r for r in EndReason if r is not reason)
     match = b.active(requeue={ENDINGS[other].requeue_field: "None"})
-    assert outcomes(match, b.both_in(), ending(reason)) == outcomes(b.active(), b.both_in(), ending(reason))
+    assert b.releases(match, b.both_in(), ending(reason)) == b.releases(b.active(), b.both_in(), ending(reason))
 
 
 @pytest.mark.parametrize(
     ("case", "match", "seen", "cause", "places"),
     [
-        ("both had a call: anew", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["NOW", "NOW"]),
+        ("both had a call: at the end", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["Now", "Now"]),
         (
             "nobody was ever in: the old place, but for the skipper",
             b.connecting(),
             b.all_made(),
             ending(EndReason.SKIPPED, "alice"),
-            ["NOW", "ORIG"],
+            ["Now", "Original"],
         ),
         (
-            "one was in: anew, the other keeps the place",
+            "one was in: at the end, the other keeps the place",
             b.connecting(),
             b.all_made(people=ALICE),
             ending(EndReason.DELETED),
-            ["NOW", "ORIG"],
+            ["Now", "Original"],
         ),
         (
-            "was in once and is gone: anew",
+            "was in once and is gone: at the end",
             b.active(),
             b.both_in(people=()),
             ending(EndReason.ROOM_LOST),
-            ["NOW", "NOW"],
+            ["Now", "Now"],
         ),
         (
             "the initiator of another ending keeps the place",
             b.connecting(requeue={"on_ended": "All"}),
             b.all_made(),
             ending(EndReason.ENDED, "alice"),
-            ["ORIG", "ORIG"],
+            ["Original", "Original"],
         ),
     ],
 )
 def test_the_place_in_the_queue(case: str, match: Match, seen: MatchSeen, cause: EndCause, places: list[str]) -> None:
-    assert [outcome.place for outcome in outcomes(match, seen, cause)] == places, case
+    assert [outcome.place for outcome in b.releases(match, seen, cause)] == places, case
 
 
-def test_whoever_did_not_come_is_idle_and_marked_as_never_seen() -> None:
-    result = outcomes(b.connecting(), b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
-    assert result == (UserOutcome("alice", "WAITING", "NOW"), UserOutcome("bob", "IDLE", "NOW", "NeverSeen"))
+def test_a_user_who_did_not_come_is_idle_and_marked_as_never_seen() -> None:
+    result = b.releases(b.connecting(), b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
+    assert result == (
+        Release("alice", Destination.WAITING, QueuePlace.NOW),
+        Release("bob", Destination.IDLE, QueuePlace.NOW, "NeverSeen"),
+    )
 
 
-def test_whoever_came_is_not_marked_even_if_nobody_is_requeued() -> None:
+def test_a_user_who_came_is_not_marked_even_if_no_user_is_requeued() -> None:
     match = b.connecting(requeue={"on_no_show": "None"})
-    result = outcomes(match, b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
+    result = b.releases(match, b.all_made(people=ALICE), ending(EndReason.NO_SHOW, "bob"))
     assert [(o.to, o.detail) for o in result] == [("IDLE", ""), ("IDLE", "NeverSeen")]
 
 
-def test_of_whoever_was_missing_the_detail_says_what_was_seen_of_them() -> None:
-    result = outcomes(b.active(), b.both_in(people=()), ending(EndReason.ABANDONED, "bob"))
+def test_the_detail_of_a_missing_user_says_what_was_seen_of_them() -> None:
+    result = b.releases(b.active(), b.both_in(people=()), ending(EndReason.ABANDONED, "bob"))
     assert [outcome.detail for outcome in result] == ["", "not listed any more"]
 
 
@@ -440,14 +443,14 @@ def settle_after(match: Match, record: a.RecordEnd) -> a.Settle:
         message=record.message,
         evidence=record.evidence,
     )
-    settle: a.Settle = only(plan_match(match, b.both_in(ledger=stored), b.at(9)), a.Settle)
+    settle: a.Settle = only(plan_match(MatchCase(match, b.both_in(ledger=stored), b.at(9))), a.Settle)
     return settle
 
 
 @pytest.mark.parametrize("evidence", ["", "no JSON", "[]", "{}", '{"code": "X"}', '{"code": "X", "subject": null}'])
 def test_a_cause_whose_evidence_cannot_be_read_counts_all_the_same(evidence: str) -> None:
     stored = b.both_in(ledger=b.ledger("Terminating", recorded="Ended", initiator="alice", evidence=evidence))
-    cause = cause_of_end(b.active(), stored, b.at(9))
+    cause = MatchCase(b.active(), stored, b.at(9)).cause
     assert cause is not None
     assert (cause.reason, cause.subject) == (EndReason.ENDED, frozenset({"alice"}))
 
@@ -455,10 +458,10 @@ def test_a_cause_whose_evidence_cannot_be_read_counts_all_the_same(evidence: str
 @pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
 def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...]) -> None:
     _, match, seen, seconds, *_ = case
-    cause = cause_of_end(match, seen, b.at(seconds))
+    cause = MatchCase(match, seen, b.at(seconds)).cause
     if cause is None:
         return
-    decided = outcomes(match, seen, cause)
+    decided = b.releases(match, seen, cause)
     stored = b.ledger(
         "Terminating",
         recorded=cause.reason,
@@ -466,23 +469,23 @@ def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...
         message=cause.message,
         evidence=cause.evidence(decided),
     )
-    found = cause_of_end(match, b.both_in(ledger=stored), b.at(9))
-    assert found == replace(cause, outcomes=decided)
+    found = MatchCase(match, b.both_in(ledger=stored), b.at(9)).cause
+    assert found == replace(cause, releases=decided)
 
 
 @pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
 def test_where_everybody_goes_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
     """Clients are told to hang up before their users are settled: in between, everybody has gone."""
     _, match, seen, seconds, *_ = case
-    cause = cause_of_end(match, seen, b.at(seconds))
+    cause = MatchCase(match, seen, b.at(seconds)).cause
     if cause is None or cause.is_rollback:
         return
-    decided = outcomes(match, seen, cause)
+    decided = b.releases(match, seen, cause)
     stored = b.ledger("Terminating", recorded=cause.reason, evidence=cause.evidence(decided))
     afterwards = b.all_made(seconds + 1, ledger=stored, people=())
-    (settle,) = plan_match(match, afterwards, b.at(seconds + 1)).actions
+    (settle,) = plan_match(MatchCase(match, afterwards, b.at(seconds + 1))).actions
     assert isinstance(settle, a.Settle)
-    assert settle.outcomes == decided
+    assert settle.releases == decided
 
 
 @pytest.mark.parametrize(
@@ -490,40 +493,64 @@ def test_where_everybody_goes_is_decided_with_the_cause_whatever_they_do_afterwa
 )
 def test_what_is_not_recorded_is_decided_when_the_users_are_settled(evidence: str) -> None:
     stored = b.ledger("Terminating", recorded="NoShow", evidence=evidence)
-    (settle,) = plan_match(b.connecting(), b.all_made(30, ledger=stored, people=(b.person("alice"),)), b.at(30)).actions
+    (settle,) = plan_match(
+        MatchCase(b.connecting(), b.all_made(30, ledger=stored, people=(b.person("alice"),)), b.at(30))
+    ).actions
     assert isinstance(settle, a.Settle)
-    assert [(one.identity, one.to) for one in settle.outcomes] == [("alice", "WAITING"), ("bob", "IDLE")]
+    assert [(one.id, one.to) for one in settle.releases] == [("alice", "WAITING"), ("bob", "IDLE")]
+
+
+@pytest.mark.parametrize("message", ["", "moved to another planet"])
+def test_a_stored_reason_of_another_version_counts_as_an_end_and_is_kept(message: str) -> None:
+    evidence = '{"code": "Teleported", "subject": ["bob"], "outcomes": [["alice", "WAITING", "ORIG", ""], '
+    evidence += '["bob", "IDLE", "NOW", "beamed"]]}'
+    stored = b.ledger("Terminating", recorded="Teleported", message=message, evidence=evidence)
+    match = b.active(termination={"action": "Skip", "initiator": "alice"})
+    case = MatchCase(match, b.both_in(ledger=stored), b.at(9))
+    settle = only(plan_match(case), a.Settle)
+    assert [(one.id, one.to, one.detail) for one in settle.releases] == [
+        ("alice", Destination.WAITING, ""),
+        ("bob", Destination.IDLE, "beamed"),
+    ]
+    status = match_status(case, None)
+    assert (status.phase, status.reason) == ("Terminating", "Ended")
+    over = MatchCase(match, b.all_gone(ledger=replace(stored, settled=True)), b.at(60))
+    end = match_status(over, None).end
+    assert end is not None
+    assert (end.reason, end.message) == (EndReason.ENDED, message or "the match ended (Teleported)")
 
 
 def test_an_end_that_only_the_status_remembers_counts_with_its_code() -> None:
     bare = b.active(status={"end": {"reason": "RoomLost"}})
     coded = b.active(status={"end": {"reason": "Failed", "message": "why"}, "reason": "UserBusy"})
-    assert cause_of_end(bare, b.seen(), b.at(9)) == EndCause(EndReason.ROOM_LOST, "RoomLost", "")
-    assert cause_of_end(coded, b.seen(), b.at(9)) == EndCause(EndReason.FAILED, "UserBusy", "why", is_rollback=True)
+    assert MatchCase(bare, b.seen(), b.at(9)).cause == EndCause(EndReason.ROOM_LOST, EndReason.ROOM_LOST, "")
+    assert MatchCase(coded, b.seen(), b.at(9)).cause == EndCause(
+        EndReason.FAILED, EndCode.USER_BUSY, "why", is_rollback=True
+    )
 
 
 def test_too_late_names_the_error_that_stood_in_the_way() -> None:
     error = {"type": "Redis", "severity": "Medium", "recovery": "Retry", "message": "Redis: no answer", "at": b.at(2)}
-    cause = cause_of_end(b.a_match(status={"last_error": error}), b.seen(30), b.at(30))
+    cause = MatchCase(b.a_match(status={"last_error": error}), b.seen(30), b.at(30)).cause
     assert cause is not None
     assert "(Redis: no answer)" in cause.message
 
 
 def test_settle_carries_the_cause_and_one_outcome_per_user() -> None:
     match = b.active(termination={"action": "Skip", "initiator": "alice", "reason": "next"}, session_id="s-9")
-    record = only(plan_match(match, b.both_in(), b.at(9)), a.RecordEnd)
+    record = only(plan_match(MatchCase(match, b.both_in(), b.at(9))), a.RecordEnd)
     assert (record.reason, record.initiator, record.session_id) == ("Skipped", "alice", "s-9")
     assert record.message == "alice skipped to the next person: next"
     settle = settle_after(match, record)
     assert (settle.reason, settle.initiator, settle.message) == (record.reason, record.initiator, record.message)
-    assert [outcome.identity for outcome in settle.outcomes] == ["alice", "bob"]
+    assert [outcome.id for outcome in settle.releases] == ["alice", "bob"]
 
 
 def test_disconnect_leaves_out_the_target_and_names_who_wanted_it() -> None:
     match = b.active(termination={"action": "Disconnect", "initiator": "moderator", "target": "bob"})
-    settle = settle_after(match, only(plan_match(match, b.both_in(), b.at(9)), a.RecordEnd))
+    settle = settle_after(match, only(plan_match(MatchCase(match, b.both_in(), b.at(9))), a.RecordEnd))
     assert settle.initiator == "moderator"
-    assert [(o.identity, o.to) for o in settle.outcomes] == [("alice", "WAITING"), ("bob", "IDLE")]
+    assert [(o.id, o.to) for o in settle.releases] == [("alice", "WAITING"), ("bob", "IDLE")]
 
 
 @pytest.mark.parametrize("reason", EndReason)
@@ -533,8 +560,8 @@ def test_every_ending_has_a_sentence_without_gaps(reason: EndReason) -> None:
     assert sentence.endswith(": details")
 
 
-SKIP_SIGNAL = Wish("skip", "alice", via="signal")
-BOB_IS_STRAY = AuditFacts(strays=frozenset({"bob"}))
+SKIP_SIGNAL = Wish(TerminationAction.SKIP, "alice", via="signal")
+BOB_IS_STRAY = AuditFacts(taken_away=frozenset({"bob"}))
 BOB_IS_SILENT = HeartbeatFacts(frozenset({"bob"}), 90.0)
 # Bob said goodbye at second 10, and alice is alone since then.
 BOB_IS_GONE = b.ledger("Reconnecting", last={"bob": b.event("left", 10, sid="PA_bob", reason="CLIENT_INITIATED")})
@@ -552,7 +579,7 @@ BOB_RECONNECTS = b.active(
 
 def bob_is_gone(seconds: float, *, alone: bool = False, silent: bool = False) -> MatchSeen:
     """Alice alone in the room; whether that counts as being alone, and whether bob beats no more."""
-    ledger = replace(BOB_IS_GONE, solo=Solo(0, b.ms(10) if alone else None))
+    ledger = replace(BOB_IS_GONE, alone=AloneTime(0, b.ms(10) if alone else None))
     seen = b.both_in(seconds, ledger=ledger, people=ALICE)
     return replace(seen, heartbeats=BOB_IS_SILENT) if silent else seen
 
@@ -612,17 +639,17 @@ ORDER: list[tuple[str, Match, MatchSeen, float, str]] = [
     ("match", "seen", "seconds", "code"), [case[1:] for case in ORDER], ids=[case[0] for case in ORDER]
 )
 def test_of_two_causes_the_first_in_the_list_counts(match: Match, seen: MatchSeen, seconds: float, code: str) -> None:
-    cause = cause_of_end(match, seen, b.at(seconds))
+    cause = MatchCase(match, seen, b.at(seconds)).cause
     assert cause is not None
     assert cause.code == code
 
 
 def test_an_end_in_the_ledger_without_a_reason_decides_nothing() -> None:
     nameless = replace(b.ledger("Active"), end=End(Cause(), b.ms(5)))
-    assert cause_of_end(b.active(), b.both_in(ledger=nameless), b.at(9)) is None
+    assert MatchCase(b.active(), b.both_in(ledger=nameless), b.at(9)).cause is None
 
 
-def test_a_sentence_speaks_of_somebody_where_nobody_says_who() -> None:
+def test_a_sentence_speaks_of_a_user_where_the_user_is_not_known() -> None:
     assert ENDINGS[EndReason.DISCONNECTED].sentence() == "a participant was disconnected"
 
 
@@ -641,7 +668,7 @@ def test_too_late_names_the_holder_whom_an_earlier_look_has_told_of(
         for type_, reason in conditions
     ]
     stamped = [{**condition, "last_transition_time": b.at(2)} for condition in known]
-    cause = cause_of_end(b.a_match(status={"conditions": stamped}), b.seen(30), b.at(30))
+    cause = MatchCase(b.a_match(status={"conditions": stamped}), b.seen(30), b.at(30)).cause
     assert cause is not None
     assert words in cause.message
 
@@ -671,7 +698,7 @@ SUBJECTS: dict[EndReason, tuple[Subject, Match, MatchSeen, float]] = {
 @pytest.mark.parametrize("reason", SUBJECTS)
 def test_an_ending_goes_back_to_whom_the_table_says(reason: EndReason) -> None:
     subject, match, seen, seconds = SUBJECTS[reason]
-    cause = cause_of_end(match, seen, b.at(seconds))
+    cause = MatchCase(match, seen, b.at(seconds)).cause
     assert cause is not None
     assert (cause.reason, ENDINGS[reason].subject) == (reason, subject)
     who = {Subject.NOBODY: set(), Subject.INITIATOR: {"alice"}}.get(subject, {"bob"})
@@ -688,20 +715,20 @@ def test_each_of_the_two_is_told_what_concerns_them() -> None:
     }
 
 
-def test_whoever_was_seen_and_never_connected_keeps_their_place() -> None:
+def test_a_user_who_was_seen_and_never_connected_keeps_their_place() -> None:
     people = [{"identity": who, "state": "Joining", "since": b.at(2)} for who in b.PEOPLE]
     match = b.connecting(status={"participants": people})
     signalling = tuple(b.person(who, state="JOINED") for who in b.PEOPLE)
-    result = outcomes(match, b.all_made(people=signalling), ending(EndReason.DELETED))
-    assert [(one.to, one.place) for one in result] == [("WAITING", "ORIG"), ("WAITING", "ORIG")]
+    result = b.releases(match, b.all_made(people=signalling), ending(EndReason.DELETED))
+    assert [(one.to, one.place) for one in result] == [("WAITING", "Original"), ("WAITING", "Original")]
 
 
 def test_only_a_no_show_marks_people_as_never_seen() -> None:
-    result = outcomes(b.connecting(), b.all_made(), ending(EndReason.SKIPPED, "alice"))
+    result = b.releases(b.connecting(), b.all_made(), ending(EndReason.SKIPPED, "alice"))
     assert [one.detail for one in result] == ["", ""]
 
 
-def test_of_whoever_fell_silent_the_detail_says_so() -> None:
-    cause = replace(ending(EndReason.NETWORK_LOST, "bob"), code="HeartbeatsStopped")
-    result = outcomes(b.active(), b.both_in(people=ALICE), cause)
+def test_the_detail_of_a_silent_user_says_so() -> None:
+    cause = replace(ending(EndReason.NETWORK_LOST, "bob"), code=EndCode.HEARTBEATS_STOPPED)
+    result = b.releases(b.active(), b.both_in(people=ALICE), cause)
     assert [one.detail for one in result] == ["", "HeartbeatsStopped"]

@@ -1,4 +1,4 @@
-"""Somebody drops out of a call: on purpose or not, back in time or not."""
+"""A participant drops out of a call: on purpose or not, back in time or not."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from livekit.protocol.models import DisconnectReason
 from controller.api.endings import EndReason
 from controller.api.match import HistoryEntry, Match, MatchStatus, ParticipantState
 from controller.api.phases import MatchPhase
-from controller.facts.ledger import Solo
+from controller.facts.ledger import AloneTime
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present
 from controller.plan.actions import Advance
 from controller.plan.match import plan_match
 from controller.rules.deadlines import noticed_at, return_deadline, said_goodbye
-from controller.rules.endings import cause_of_end
-from controller.rules.outcomes import outcomes
+from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
 from tests import values as b
 
@@ -30,7 +29,7 @@ TIMEOUTS = {"leaveSeconds": 3, "reconnectSeconds": 15}
 def dropped(detail: str, **overrides: Any) -> Match:
     """A Match in which bob dropped out at second 10, noticed at once."""
     match = b.active(timeouts=TIMEOUTS, **overrides)
-    status = match_status(match, gone(LEFT_AT + 0.5, detail), b.at(LEFT_AT + 0.5), None)
+    status = match_status(MatchCase(match, gone(LEFT_AT + 0.5, detail), b.at(LEFT_AT + 0.5)), None)
     return match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
 
 
@@ -40,12 +39,12 @@ def gone(seconds: float, detail: str, *, noticed: float = LEFT_AT + 0.5) -> Matc
         "alice": b.event("joined", 3, sid="PA_alice"),
         "bob": b.event("left", LEFT_AT, sid="PA_bob", reason=detail),
     }
-    ledger = replace(b.ledger("Reconnecting", last=last), solo=Solo(0, b.ms(noticed)))
+    ledger = replace(b.ledger("Reconnecting", last=last), alone=AloneTime(0, b.ms(noticed)))
     return b.both_in(seconds, ledger=ledger, people=(b.person("alice"),), tokens=b.tokens(LEFT_AT + 900))
 
 
 def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, frozenset[str]] | None:
-    found = cause_of_end(match, seen, now)
+    found = MatchCase(match, seen, now).cause
     return None if found is None else (found.reason, found.subject)
 
 
@@ -63,13 +62,15 @@ def cause(match: Match, seen: MatchSeen, now: datetime) -> tuple[EndReason, froz
         ("ROOM_CLOSED", 24.9, None),
     ],
 )
-def test_whoever_is_not_back_in_time_ends_the_match(detail: str, seconds: float, reason: EndReason | None) -> None:
+def test_a_participant_who_is_not_back_in_time_ends_the_match(
+    detail: str, seconds: float, reason: EndReason | None
+) -> None:
     expected = None if reason is None else (reason, frozenset({"bob"}))
     assert cause(dropped(detail), gone(seconds, detail), b.at(seconds)) == expected
 
 
 def test_the_deadline_is_planned_for_and_not_slept_through() -> None:
-    plan = plan_match(dropped("CLIENT_INITIATED"), gone(11, "CLIENT_INITIATED"), b.at(11))
+    plan = plan_match(MatchCase(dropped("CLIENT_INITIATED"), gone(11, "CLIENT_INITIATED"), b.at(11)))
     assert (plan.actions, plan.deadline) == ((), b.at(13.5))
 
 
@@ -78,21 +79,21 @@ def test_both_are_told_who_is_missing_and_until_when_as_it_will_be(detail: str, 
     match, seen = b.active(timeouts=TIMEOUTS), gone(LEFT_AT + 0.5, detail)
     assert isinstance(seen.ledger, Present)
     noticing = replace(seen, ledger=replace(seen.ledger, value=replace(seen.ledger.value, phase="Active")))
-    (advance,) = plan_match(match, noticing, b.at(LEFT_AT + 0.5)).actions
+    (advance,) = plan_match(MatchCase(match, noticing, b.at(LEFT_AT + 0.5))).actions
     assert isinstance(advance, Advance)
     assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", b.ms(until)),))
-    deadline = plan_match(dropped(detail), seen, b.at(LEFT_AT + 1)).deadline
+    deadline = plan_match(MatchCase(dropped(detail), seen, b.at(LEFT_AT + 1))).deadline
     assert deadline == b.at(until)
 
 
-def test_nobody_is_missing_once_both_are_back() -> None:
-    seen = b.both_in(12, ledger=replace(b.ledger("Reconnecting"), solo=Solo(0, b.ms(LEFT_AT))))
-    (advance,) = plan_match(b.active(timeouts=TIMEOUTS), seen, b.at(12)).actions
+def test_no_participant_is_missing_once_both_are_back() -> None:
+    seen = b.both_in(12, ledger=replace(b.ledger("Reconnecting"), alone=AloneTime(0, b.ms(LEFT_AT))))
+    (advance,) = plan_match(MatchCase(b.active(timeouts=TIMEOUTS), seen, b.at(12))).actions
     assert isinstance(advance, Advance)
     assert (advance.phase, advance.missing) == ("Active", ())
 
 
-def test_whoever_is_back_in_time_goes_on() -> None:
+def test_the_call_goes_on_with_a_participant_who_is_back_in_time() -> None:
     match = dropped("CONNECTION_TIMEOUT")
     assert cause(match, b.both_in(30), b.at(30)) is None
 
@@ -105,7 +106,7 @@ def test_a_deadline_counts_only_for_what_was_seen_after_it() -> None:
 def test_who_was_noticed_late_still_gets_a_few_seconds() -> None:
     # The operator was away: bob was lost at second 10, and that was noticed at second 60.
     match = b.active(timeouts=TIMEOUTS)
-    status = match_status(match, gone(60, "CONNECTION_TIMEOUT", noticed=60), b.at(60), None)
+    status = match_status(MatchCase(match, gone(60, "CONNECTION_TIMEOUT", noticed=60), b.at(60)), None)
     match = match.model_copy(update={"status": status})
     assert cause(match, gone(64.9, "CONNECTION_TIMEOUT", noticed=60), b.at(64.9)) is None
     assert cause(match, gone(65.1, "CONNECTION_TIMEOUT", noticed=60), b.at(65.1)) is not None
@@ -113,15 +114,15 @@ def test_who_was_noticed_late_still_gets_a_few_seconds() -> None:
 
 def test_the_one_who_stayed_is_queued_again_at_the_end_of_the_queue() -> None:
     match, seen = dropped("CLIENT_INITIATED"), gone(14, "CLIENT_INITIATED")
-    found = cause_of_end(match, seen, b.at(14))
+    found = MatchCase(match, seen, b.at(14)).cause
     assert found is not None
-    assert [(o.identity, o.to, o.place) for o in outcomes(match, seen, found)] == [
-        ("alice", "WAITING", "NOW"),
-        ("bob", "IDLE", "NOW"),
+    assert [(o.id, o.to, o.place) for o in b.releases(match, seen, found)] == [
+        ("alice", "WAITING", "Now"),
+        ("bob", "IDLE", "Now"),
     ]
 
 
-@pytest.mark.parametrize(("detail", "word"), [("CLIENT_INITIATED", "Left"), ("CONNECTION_TIMEOUT", "NetworkLoss")])
+@pytest.mark.parametrize(("detail", "word"), [("CLIENT_INITIATED", "Left"), ("CONNECTION_TIMEOUT", "ConnectionLost")])
 def test_the_condition_says_who_dropped_out_and_until_when_they_are_waited_for(detail: str, word: str) -> None:
     status = dropped(detail).status
     connected = next(condition for condition in status.conditions if condition.type == "Connected")
@@ -130,9 +131,9 @@ def test_the_condition_says_who_dropped_out_and_until_when_they_are_waited_for(d
     assert f"bob dropped out (webhook: {detail}); the match ends at {until} UTC unless bob is back" in connected.message
 
 
-def test_nothing_is_written_while_somebody_is_waited_for() -> None:
+def test_nothing_is_written_while_the_call_waits_for_a_participant() -> None:
     match = dropped("CONNECTION_TIMEOUT")
-    later = match_status(match, gone(20, "CONNECTION_TIMEOUT"), b.at(20), None)
+    later = match_status(MatchCase(match, gone(20, "CONNECTION_TIMEOUT"), b.at(20)), None)
     assert later.manifest() == match.status.manifest()
 
 
@@ -155,11 +156,11 @@ def test_who_could_not_join_in_an_outage_gets_the_time_again() -> None:
 @pytest.mark.parametrize("detail", ["ROOM_DELETED", "ROOM_CLOSED"])
 def test_a_room_that_is_closed_under_people_is_nobodys_fault(detail: str) -> None:
     match, seen = both_dropped(detail, detail), both_gone(26, detail, detail)
-    found = cause_of_end(match, seen, b.at(26))
+    found = MatchCase(match, seen, b.at(26)).cause
     assert found is not None
     assert (found.reason, found.subject) == (EndReason.ROOM_LOST, frozenset())
     assert "closed on LiveKit, and alice and bob did not come back within 15 s" in found.message
-    assert [one.to for one in outcomes(match, seen, found)] == ["WAITING", "WAITING"]
+    assert [one.to for one in b.releases(match, seen, found)] == ["WAITING", "WAITING"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def both_dropped(alice: str, bob: str) -> Match:
     """Alice dropped out at second 10, and bob 0.6 s later."""
     match = b.active(timeouts=TIMEOUTS)
     for seconds in (LEFT_AT + 0.1, LEFT_AT + 0.7):
-        status = match_status(match, both_gone(seconds, alice, bob), b.at(seconds), None)
+        status = match_status(MatchCase(match, both_gone(seconds, alice, bob), b.at(seconds)), None)
         match = match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
     return match
 
@@ -206,7 +207,7 @@ def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
     ],
 )
 def test_the_end_says_who_is_missing_and_for_how_long_they_were_waited_for(detail: str, message: str) -> None:
-    found = cause_of_end(dropped(detail), gone(30, detail), b.at(30))
+    found = MatchCase(dropped(detail), gone(30, detail), b.at(30)).cause
     assert found is not None
     assert found.message == message
 
@@ -236,21 +237,21 @@ def test_a_suspicion_opens_the_window_if_it_is_at_most_as_old_as_livekit_is_slow
     assert return_deadline(b.active().spec.timeouts, bob, None, b.both_in().server, since) == b.at(until)
 
 
-def test_of_several_times_that_somebody_dropped_out_the_last_one_was_noticed_last() -> None:
+def test_a_second_drop_out_counts_from_its_own_notice() -> None:
     steps = [("Active", 3), ("Reconnecting", 10), ("Active", 12), ("Reconnecting", 40), ("Terminating", 60)]
     history = tuple(HistoryEntry(phase=MatchPhase(phase), time=b.at(seconds)) for phase, seconds in steps)
     assert noticed_at(history) == b.at(40)
     assert noticed_at(history[:1]) is None
 
 
-def test_whoever_is_on_the_way_back_has_no_moment_until_which_they_are_waited_for() -> None:
+def test_a_participant_who_is_on_the_way_back_has_no_deadline() -> None:
     people = (b.person("alice"), b.person("bob", state="JOINED"))
-    (advance,) = plan_match(b.active(timeouts=TIMEOUTS), b.both_in(11, people=people), b.at(11)).actions
+    (advance,) = plan_match(MatchCase(b.active(timeouts=TIMEOUTS), b.both_in(11, people=people), b.at(11))).actions
     assert isinstance(advance, Advance)
     assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", None),))
 
 
-def test_of_two_who_are_late_the_first_to_go_decides_whoever_comes_first_in_the_spec() -> None:
+def test_of_two_who_are_late_the_first_to_go_decides_in_any_order_of_the_spec() -> None:
     match = b.active(timeouts=TIMEOUTS)
     people = tuple(
         person.model_copy(update={"state": ParticipantState.RECONNECTING, "since": b.at(since), "detail": detail})
@@ -259,14 +260,14 @@ def test_of_two_who_are_late_the_first_to_go_decides_whoever_comes_first_in_the_
         )
     )
     match = match.model_copy(update={"status": match.status.model_copy(update={"participants": people})})
-    found = cause_of_end(match, both_gone(40, "CONNECTION_TIMEOUT", "CLIENT_INITIATED"), b.at(40))
+    found = MatchCase(match, both_gone(40, "CONNECTION_TIMEOUT", "CLIENT_INITIATED"), b.at(40)).cause
     assert found is not None
     assert found.message == "alice and bob left and did not come back within 3 s"
 
 
 def test_a_room_that_was_closed_under_people_is_said_to_be_lost_for_that() -> None:
-    found = cause_of_end(
+    found = MatchCase(
         both_dropped("ROOM_DELETED", "ROOM_DELETED"), both_gone(26, "ROOM_DELETED", "ROOM_DELETED"), b.at(26)
-    )
+    ).cause
     assert found is not None
     assert found.message.startswith("the room was lost: it was closed on LiveKit, and alice and bob did not come back")

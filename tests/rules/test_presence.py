@@ -232,7 +232,7 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         4,
     ),
     (
-        "joined anew after the list was asked for",
+        "joined again after the list was asked for",
         {"before": CONNECTED, "event": b.event("joined", 9, sid="PA_2"), "listed": IN, "read": 8},
         "Connected",
         "webhook",
@@ -293,7 +293,7 @@ def test_the_same_evidence_again_changes_nothing(case: tuple[Any, ...]) -> None:
     assert verdict(**{**known, "before": before}) == first
 
 
-def test_whoever_is_only_signalling_is_not_in() -> None:
+def test_a_client_that_is_only_signalling_is_not_in() -> None:
     states = {state: Presence("alice", state, None, None, None, None).is_in for state in ParticipantState}
     assert [state for state, is_in in states.items() if is_in] == ["Connected"]
 
@@ -306,7 +306,7 @@ def test_aliases_are_who_livekit_knows() -> None:
     assert not bob.is_in
 
 
-def test_verdicts_come_in_the_order_of_the_spec_and_depend_on_nobody_else() -> None:
+def test_verdicts_come_in_the_order_of_the_spec_and_are_independent() -> None:
     people = (b.person("stranger"), b.person("bob"))
     alice, bob = presences(b.connecting(), b.all_made(people=people))
     assert (alice.identity, alice.is_in, bob.identity, bob.is_in) == ("alice", False, "bob", True)
@@ -333,7 +333,7 @@ def test_a_goodbye_of_an_older_session_says_nothing_of_how_the_newer_one_went() 
 
 
 @pytest.mark.parametrize("name", ["left", "joined"])
-def test_news_of_an_older_session_do_not_count_while_nobody_was_read(name: str) -> None:
+def test_news_of_an_older_session_do_not_count_while_no_list_was_read(name: str) -> None:
     before = {**CONNECTED, "participant_sid": "PA_2", "since": b.at(20), "evidence": "poll"}
     result = verdict(before=before, event=b.event(name, 9, sid="PA_1", reason="CLIENT_INITIATED"), read=None)
     assert (result.state, result.participant_sid, result.since) == ("Connected", "PA_2", b.at(20))
@@ -347,10 +347,10 @@ def test_a_session_that_came_and_went_unseen_counts_as_the_webhook_tells_it() ->
     assert (result.state, result.detail, result.since) == ("Left", "CLIENT_INITIATED", b.at(9))
 
 
-def test_whoever_joined_and_is_not_listed_later_is_not_in_though_no_status_told_of_it() -> None:
+def test_a_participant_who_joined_and_is_not_listed_later_is_not_in() -> None:
     result = verdict(event=b.event("joined", 3, sid="PA_1"), listed=None, read=60)
     assert (result.state, result.evidence) == ("Left", "poll")
 
 
-def test_whoever_is_not_listed_any_more_is_known_by_the_last_session() -> None:
+def test_a_participant_who_is_no_longer_listed_is_known_by_the_last_session() -> None:
     assert verdict(before=CONNECTED, read=9).participant_sid == "PA_1"

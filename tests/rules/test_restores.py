@@ -58,7 +58,7 @@ OFTEN = (50.0, 52.0, 55.0, 60.0, 69.0)
         ("one that was never made is not lost", b.a_room(), b.room_seen(999), 999, False),
     ],
 )
-def test_a_lost_room_is_given_up_after_many_restores_or_when_nobody_can_be_waiting(
+def test_a_lost_room_is_given_up_after_many_restores_or_when_no_client_can_be_waiting(
     case: str, room: Room, seen: RoomSeen, now: float, expected: bool
 ) -> None:
     assert is_given_up(room, seen, b.at(now)) is expected, case

@@ -8,14 +8,13 @@ import pytest
 
 from controller.api.endings import EndReason
 from controller.api.match import Match, ParticipantState
-from controller.facts.ledger import LastEvent, Solo
+from controller.facts.ledger import AloneTime, LastEvent
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import AuditFacts, HeartbeatFacts, MatchSeen
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
-from controller.rules.endings import cause_of_end
-from controller.rules.outcomes import outcomes
+from controller.rules.match_case import MatchCase
 from tests import values as b
 from tests.plan.world import only
 
@@ -63,12 +62,12 @@ BOB_IS_JOINED = (*ALICE, b.person("bob", state="JOINED"))
             replace(b.both_in(trouble="no answer"), heartbeats=silent("bob", alone=True)),
             True,
         ),
-        ("somebody else is silent", replace(b.both_in(people=ALICE), heartbeats=silent("alice")), False),
+        ("the other one is silent", replace(b.both_in(people=ALICE), heartbeats=silent("alice")), False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_silence_ends_the_call_unless_livekit_contradicts(case: str, seen: MatchSeen, ends: bool) -> None:
-    cause = cause_of_end(b.active(timeouts=PATIENT), seen, b.at(9))
+    cause = MatchCase(b.active(timeouts=PATIENT), seen, b.at(9)).cause
     assert (cause is not None) == ends, case
     if cause is not None:
         assert (cause.reason, cause.code) == (EndReason.NETWORK_LOST, "HeartbeatsStopped")
@@ -78,12 +77,12 @@ def test_silence_ends_the_call_unless_livekit_contradicts(case: str, seen: Match
 
 def test_silence_before_the_call_is_up_ends_nothing() -> None:
     seen = replace(b.all_made(people=ALICE), heartbeats=silent("bob"))
-    assert cause_of_end(b.connecting(), seen, b.at(9)) is None
+    assert MatchCase(b.connecting(), seen, b.at(9)).cause is None
 
 
 def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, MatchSeen]:
     """Alice is alone since then, and was alone for some time before."""
-    ledger = replace(b.ledger("Reconnecting"), solo=Solo(round(before * 1000), b.ms(since)))
+    ledger = replace(b.ledger("Reconnecting"), alone=AloneTime(round(before * 1000), b.ms(since)))
     return b.active(timeouts=PATIENT), b.both_in(seconds, ledger=ledger, people=ALICE)
 
 
@@ -93,41 +92,41 @@ def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, Ma
 )
 def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, seconds: float, ends: bool) -> None:
     match, seen = alone(seconds, since=since, before=before)
-    cause = cause_of_end(match, seen, b.at(seconds))
+    cause = MatchCase(match, seen, b.at(seconds)).cause
     assert (cause is not None) == ends
     if cause is not None:
         assert cause.reason is EndReason.ABANDONED
         assert cause.message == "bob was missing for 20 s in total"
         assert cause.subject == {"bob"}
-        assert [(o.to, o.place) for o in outcomes(match, seen, cause)] == [("WAITING", "NOW"), ("IDLE", "NOW")]
+        assert [(o.to, o.place) for o in b.releases(match, seen, cause)] == [("WAITING", "Now"), ("IDLE", "Now")]
 
 
 def test_being_alone_counts_only_for_what_was_seen_after_the_deadline() -> None:
     match, _ = alone(40, since=10)
     _, seen = alone(29, since=10)
-    assert cause_of_end(match, seen, b.at(40)) is None
+    assert MatchCase(match, seen, b.at(40)).cause is None
 
 
 def test_the_deadline_of_being_alone_is_planned_for() -> None:
     match, seen = alone(11, since=10, before=5)
-    assert plan_match(match, seen, b.at(11)).deadline == b.at(25)
+    assert plan_match(MatchCase(match, seen, b.at(11))).deadline == b.at(25)
 
 
 @pytest.mark.parametrize(
     ("phase", "solo", "people", "expected"),
     [
-        ("Active", Solo(), ALICE, ("Reconnecting", True)),
-        ("Active", Solo(), (), ("Reconnecting", False)),
-        ("Reconnecting", Solo(0, b.ms(5)), (), ("Reconnecting", False)),
-        ("Reconnecting", Solo(0, b.ms(5)), (*ALICE, b.person("bob")), ("Active", False)),
-        ("Reconnecting", Solo(0, b.ms(5)), ALICE, None),
+        ("Active", AloneTime(), ALICE, ("Reconnecting", True)),
+        ("Active", AloneTime(), (), ("Reconnecting", False)),
+        ("Reconnecting", AloneTime(0, b.ms(5)), (), ("Reconnecting", False)),
+        ("Reconnecting", AloneTime(0, b.ms(5)), (*ALICE, b.person("bob")), ("Active", False)),
+        ("Reconnecting", AloneTime(0, b.ms(5)), ALICE, None),
     ],
 )
 def test_the_ledger_follows_who_is_there(
-    phase: str, solo: Solo, people: tuple[LiveKitParticipant, ...], expected: tuple[str, bool] | None
+    phase: str, solo: AloneTime, people: tuple[LiveKitParticipant, ...], expected: tuple[str, bool] | None
 ) -> None:
-    seen = b.both_in(ledger=replace(b.ledger(phase), solo=solo), people=people)
-    plan = plan_match(b.active(timeouts=PATIENT), seen, b.at(9))
+    seen = b.both_in(ledger=replace(b.ledger(phase), alone=solo), people=people)
+    plan = plan_match(MatchCase(b.active(timeouts=PATIENT), seen, b.at(9)))
     if expected is None:
         assert plan.actions == ()
     else:
@@ -150,13 +149,13 @@ def test_a_no_show_says_what_was_seen_and_does_not_punish_who_tried(
 ) -> None:
     seen = b.all_made(30, ledger=b.ledger("Connecting", last=last), people=people)
     match = b.connecting()
-    cause = cause_of_end(match, seen, b.at(30))
+    cause = MatchCase(match, seen, b.at(30)).cause
     assert cause is not None
     assert cause.reason is EndReason.NO_SHOW
-    outcome = {o.identity: o for o in outcomes(match, seen, cause)}["bob"]
+    outcome = {o.id: o for o in b.releases(match, seen, cause)}["bob"]
     assert (outcome.to, outcome.detail) == (to, detail)
     if detail == "MediaFailed":
-        assert outcome.place == "ORIG"
+        assert outcome.place == "Original"
 
 
 def test_a_gateway_that_suspected_it_first_has_opened_the_window() -> None:
@@ -176,20 +175,20 @@ def test_a_gateway_that_suspected_it_first_has_opened_the_window() -> None:
         known = {} if suspected is None else {"bob": b.ms(suspected)}
         seen = b.both_in(
             41,
-            ledger=replace(ledger, suspected_at_ms=known, solo=Solo(0, b.ms(40.5))),
+            ledger=replace(ledger, suspected_at_ms=known, alone=AloneTime(0, b.ms(40.5))),
             people=ALICE,
             tokens=b.tokens(960),
         )
-        return plan_match(match, seen, b.at(41)).deadline
+        return plan_match(MatchCase(match, seen, b.at(41))).deadline
 
     assert deadline(None) == b.at(55)
     assert deadline(30) == b.at(45)
     assert deadline(10) == b.at(55)  # too long ago: that was something else
 
 
-def test_whoever_is_taken_away_in_redis_ends_the_call() -> None:
-    seen = replace(b.both_in(), audit=AuditFacts(strays=frozenset({"bob"})))
-    cause = cause_of_end(b.active(), seen, b.at(9))
+def test_a_user_who_is_taken_away_in_redis_ends_the_call() -> None:
+    seen = replace(b.both_in(), audit=AuditFacts(taken_away=frozenset({"bob"})))
+    cause = MatchCase(b.active(), seen, b.at(9)).cause
     assert cause is not None
     assert (cause.reason, cause.code) == (EndReason.DISCONNECTED, "UserTakenAway")
     assert "bob was disconnected: their record in Redis" in cause.message
@@ -197,19 +196,19 @@ def test_whoever_is_taken_away_in_redis_ends_the_call() -> None:
 
 
 def test_a_tombstone_for_the_room_ends_the_call() -> None:
-    seen = replace(b.both_in(), audit=AuditFacts(room_is_buried=True))
-    cause = cause_of_end(b.active(), seen, b.at(9))
+    seen = replace(b.both_in(), audit=AuditFacts(room_has_tombstone=True))
+    cause = MatchCase(b.active(), seen, b.at(9)).cause
     assert cause is not None
     assert cause.reason is EndReason.ROOM_LOST
-    assert cause.message == "the room was lost: somebody left a tombstone for it in Redis"
+    assert cause.message == "the room was lost: another service left a tombstone for it in Redis"
 
 
 def test_two_who_are_taken_away_or_fall_silent_are_both_named() -> None:
     both = frozenset(b.PEOPLE)
-    taken = cause_of_end(b.active(), replace(b.both_in(), audit=AuditFacts(strays=both)), b.at(9))
-    lost = cause_of_end(b.active(), replace(b.both_in(), heartbeats=silent(*both, alone=True)), b.at(9))
+    taken = MatchCase(b.active(), replace(b.both_in(), audit=AuditFacts(taken_away=both)), b.at(9)).cause
+    lost = MatchCase(b.active(), replace(b.both_in(), heartbeats=silent(*both, alone=True)), b.at(9)).cause
     assert taken is not None
-    assert taken.message == "alice and bob was disconnected: their record in Redis names this match no more"
+    assert taken.message == "alice and bob was disconnected: their record in Redis no longer names this match"
     assert lost is not None
     assert lost.message == (
         "alice and bob lost the connection and did not come back within 90 s: the heartbeats of the client stopped"
@@ -217,19 +216,19 @@ def test_two_who_are_taken_away_or_fall_silent_are_both_named() -> None:
 
 
 @pytest.mark.parametrize("people", [(), (*ALICE, b.person("bob"))], ids=["nobody", "both"])
-def test_nobody_is_alone_where_nobody_is_or_both_are(people: tuple[LiveKitParticipant, ...]) -> None:
+def test_no_participant_is_alone_in_an_empty_room_or_with_both_in_it(people: tuple[LiveKitParticipant, ...]) -> None:
     # The ledger has not heard of it yet.
     match, seen = alone(40, since=10)
     assert isinstance(seen.people, Present)
-    assert cause_of_end(match, replace(seen, people=Present(people, b.at(40))), b.at(40)) is None
+    assert MatchCase(match, replace(seen, people=Present(people, b.at(40))), b.at(40)).cause is None
 
 
 def test_the_time_alone_adds_up_and_an_unchanged_one_stays() -> None:
-    solo = Solo().after(alone=True, now_ms=1000)
-    assert solo == Solo(0, 1000)
+    solo = AloneTime().after(alone=True, now_ms=1000)
+    assert solo == AloneTime(0, 1000)
     assert solo.after(alone=True, now_ms=5000) == solo
     again = solo.after(alone=False, now_ms=3000)
-    assert again == Solo(2000)
+    assert again == AloneTime(2000)
     assert again.after(alone=False, now_ms=9000) == again
-    assert again.after(alone=True, now_ms=10_000).after(alone=False, now_ms=10_500) == Solo(2500)
-    assert Solo(7, 1000).after(alone=False, now_ms=900) == Solo(7), "the clock was set back meanwhile"
+    assert again.after(alone=True, now_ms=10_000).after(alone=False, now_ms=10_500) == AloneTime(2500)
+    assert AloneTime(7, 1000).after(alone=False, now_ms=900) == AloneTime(7), "the clock was set back meanwhile"

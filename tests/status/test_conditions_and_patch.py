@@ -8,25 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.api.conditions import ConditionReason, ConditionType
 from controller.api.meta import Condition, ConditionStatus
 from controller.status.conditions import Verdict, false, merge, true
 from controller.status.patch import merge_patch
 from tests import values as b
 
+_C, _T = ConditionReason, ConditionType
 BEFORE = (
-    Condition(type="Ready", status=ConditionStatus.TRUE, reason="Made", message="there", last_transition_time=b.at(1)),
+    Condition(
+        type="Ready", status=ConditionStatus.TRUE, reason="RoomCreated", message="there", last_transition_time=b.at(1)
+    ),
 )
 
 
 @pytest.mark.parametrize(
     ("verdict", "moved"),
     [
-        (true("Ready", "Made", "there"), False),
-        (true("Ready", "Other", "there"), False),
-        (true("Ready", "Made", "another sentence"), False),
-        (false("Ready", "Made", "there"), True),
-        (Verdict("Ready", ConditionStatus.UNKNOWN, "Made", "there"), True),
-        (true("Healthy", "Made", "there"), True),
+        (true(_T.READY, _C.ROOM_CREATED, "there"), False),
+        (true(_T.READY, _C.PROVISIONED, "there"), False),
+        (true(_T.READY, _C.ROOM_CREATED, "another sentence"), False),
+        (false(_T.READY, _C.ROOM_CREATED, "there"), True),
+        (Verdict(_T.READY, ConditionStatus.UNKNOWN, _C.ROOM_CREATED, "there"), True),
+        (true(_T.HEALTHY, _C.ROOM_CREATED, "there"), True),
     ],
 )
 def test_the_transition_time_moves_only_with_the_status(verdict: Verdict, moved: bool) -> None:
@@ -36,17 +40,19 @@ def test_the_transition_time_moves_only_with_the_status(verdict: Verdict, moved:
 
 
 def test_the_generation_is_rewritten_in_every_condition() -> None:
-    conditions = merge(BEFORE, [true("Ready", "Made", "there"), false("Done", "No", "")], 7, b.at(9))
+    conditions = merge(
+        BEFORE, [true(_T.READY, _C.ROOM_CREATED, "there"), false(_T.FINISHED, _C.NO_ROOM, "")], 7, b.at(9)
+    )
     assert [condition.observed_generation for condition in conditions] == [7, 7]
 
 
 def test_conditions_follow_the_verdicts_and_drop_what_they_do_not_name() -> None:
-    conditions = merge(BEFORE, [false("B", "No", ""), true("A", "Yes", "")], 1, b.at(9))
-    assert [condition.type for condition in conditions] == ["B", "A"]
+    conditions = merge(BEFORE, [false(_T.DEGRADED, _C.NO_ROOM, ""), true(_T.ACCEPTED, _C.AS_EXPECTED, "")], 1, b.at(9))
+    assert [condition.type for condition in conditions] == ["Degraded", "Accepted"]
 
 
 def test_transition_times_are_whole_seconds() -> None:
-    (condition,) = merge((), [true("Ready", "Made", "")], 1, b.at(9.75))
+    (condition,) = merge((), [true(_T.READY, _C.ROOM_CREATED, "")], 1, b.at(9.75))
     assert condition.last_transition_time == b.at(9)
 
 

@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 
+from controller.api.endings import EndCode
 from controller.api.failures import ErrorType, LastError, Recovery, Severity
-from controller.api.match import MAX_HISTORY, Evidence, Match, MatchStatus
+from controller.api.match import MAX_HISTORY, Evidence, Match, MatchStatus, TerminationAction
 from controller.api.names import token_secret_name
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.facts.ledger import Cause, End, Ledger, Wish
 from controller.facts.match import MatchSeen, Refusal
+from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
 from controller.status.patch import merge_patch
 from tests import values as b
 
 END = {"action": "End", "initiator": "alice"}
-BUSY = Refusal("UserBusy", "bob", "calls/other")
-ENDING = Refusal("UserBusy", "bob", "calls/other", holder_is_ending=True)
+BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
+ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
 ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
 ALICE = (b.person("alice"),)
 OUTAGE = LastError(
@@ -29,7 +31,7 @@ OUTAGE = LastError(
 
 def status_of(match: Match, seen: MatchSeen, seconds: float = 4, error: LastError | None = None) -> MatchStatus:
     """The status at that second."""
-    return match_status(match, seen, b.at(seconds), error)
+    return match_status(MatchCase(match, seen, b.at(seconds)), error)
 
 
 def condition(status: MatchStatus, type_: str) -> tuple[str, str, str]:
@@ -156,22 +158,22 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
         "NotWanted",
         "its own",
     ),
-    ("tokens, ending", b.active(termination=END), b.both_in(), "TokensIssued", F, "Ended", "taken away"),
-    ("not ready", b.a_match(), b.all_made(livekit_room=None), "Ready", F, "NotReady", "being made"),
-    ("ready", b.a_match(), b.all_made(), "Ready", T, "TokensDelivered", b.ROOM_NAME),
+    ("tokens, ending", b.active(termination=END), b.both_in(), "TokensIssued", F, "Ended", "deleted"),
+    ("not ready", b.a_match(), b.all_made(livekit_room=None), "Ready", F, "Provisioning", "being made"),
+    ("ready", b.a_match(), b.all_made(), "Ready", T, "Provisioned", b.ROOM_NAME),
     ("ready and lost", b.active(), b.both_in(livekit_room=None), "Ready", F, "RoomMissing", "restored"),
     ("no longer ready", b.active(termination=END), b.both_in(), "Ready", F, "Ended", "alice ended the call"),
     ("nobody came", b.connecting(), b.all_made(), "Connected", F, "WaitingForPeople", "waiting for alice and bob"),
     ("one came", b.connecting(), b.all_made(people=ALICE), "Connected", F, "WaitingForPeople", "waiting for bob"),
     ("both came", b.connecting(), b.both_in(), "Connected", T, "BothConnected", "alice and bob"),
-    ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "NetworkLoss", "bob dropped out"),
+    ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "ConnectionLost", "bob dropped out"),
     (
         "one dropped, Redis away",
         b.active(),
         b.both_in(ledger=b.unknown(), people=ALICE),
         "Connected",
         F,
-        "Left",
+        "ConnectionLost",
         "bob dropped out",
     ),
     ("call over", b.active(termination=END), b.both_in(), "Connected", F, "Ended", "over"),
@@ -271,14 +273,14 @@ def test_a_match_that_is_ending_does_not_become_ready_or_connected() -> None:
     assert status_of(b.connecting(termination=END), b.both_in()).connected_at is None
 
 
-def test_nobody_has_met_in_a_room_that_is_not_ready() -> None:
+def test_the_two_have_not_met_in_a_room_that_is_not_ready() -> None:
     status = status_of(b.a_match(), b.both_in(tokens=None))
     assert (status.ready_at, status.connected_at) == (None, None)
     assert condition(status, "Connected")[:2] == ("False", "WaitingForPeople")
 
 
 def test_moments_are_cut_to_milliseconds_so_that_they_read_back_the_same() -> None:
-    status = match_status(b.a_match(), b.all_made(), b.at(4.1234567), None)
+    status = match_status(MatchCase(b.a_match(), b.all_made(), b.at(4.1234567)), None)
     assert MatchStatus.model_validate(status.manifest()) == status
     assert status.ready_at == b.at(4.123)
 
@@ -290,7 +292,7 @@ def test_moments_are_cut_to_milliseconds_so_that_they_read_back_the_same() -> No
         (b.active(termination=END), b.both_in(), "Ended"),
         (b.a_match(), b.seen(refusal=BUSY), "UserBusy"),
         (b.a_match(status={"phase": "Pending"}), b.seen(30), "TooLate"),
-        (b.active(), b.both_in(people=ALICE), "NetworkLoss"),
+        (b.active(), b.both_in(people=ALICE), "ConnectionLost"),
         (
             b.active(),
             b.both_in(
@@ -312,7 +314,7 @@ def test_how_many_are_in(seen: MatchSeen, connected: str) -> None:
     assert status_of(b.connecting(), seen).connected == connected
 
 
-def test_nobody_is_in_a_match_that_is_over() -> None:
+def test_no_participant_is_in_a_match_that_is_over() -> None:
     seen = b.all_gone(people=b.both_in().people)
     assert status_of(b.active(termination=END), seen).connected == "0/2"
 
@@ -331,14 +333,14 @@ def test_since_moves_only_with_the_state() -> None:
     assert (alice.since, alice.connected_at) == (b.at(3), b.at(3))
 
 
-def test_whoever_drops_out_of_a_call_is_reconnecting_and_of_an_ended_one_left() -> None:
+def test_a_participant_who_drops_out_is_reconnecting_in_a_call_and_left_in_an_ended_one() -> None:
     dropped = b.both_in(9, people=ALICE)
     assert status_of(b.active(), dropped).participants[1].connected_at == b.at(3)
     assert status_of(b.active(), dropped).participants[1].state == "Reconnecting"
     assert status_of(b.active(termination=END), dropped).participants[1].state == "Left"
 
 
-def test_whoever_leaves_before_both_met_has_left() -> None:
+def test_a_participant_who_leaves_before_both_met_has_left() -> None:
     seen = b.all_made(ledger=b.ledger("Connecting", last={"alice": b.event("left", 3)}))
     assert status_of(b.connecting(), seen).participants[0].state == "Left"
 
@@ -398,7 +400,7 @@ def test_the_end_tells_where_everybody_went(outcome: str, score: int | None, exp
     assert (str(alice.state), alice.place and str(alice.place), alice.detail) == (*expected, "why")
 
 
-def test_an_end_that_nobody_brought_about_has_no_initiator() -> None:
+def test_an_end_that_no_user_caused_has_no_initiator() -> None:
     end = status_of(b.active(), b.all_gone(ledger=b.ledger("Terminating", settled="RoomLost"))).end
     assert end is not None
     assert (end.initiator, end.outcomes) == (None, ())
@@ -446,7 +448,7 @@ def test_history_says_why_it_ends() -> None:
 def test_history_says_who_dropped_and_who_saw_it() -> None:
     status = status_of(b.active(), b.both_in(9, people=ALICE))
     assert "bob: not listed any more, seen by poll" in (status.history[-1].message or "")
-    assert status.history[-1].reason == "NetworkLoss"
+    assert status.history[-1].reason == "ConnectionLost"
 
 
 @pytest.mark.parametrize(
@@ -516,12 +518,14 @@ def test_the_summary_of_the_participants_fits_a_column(identities: tuple[str, st
     assert len(found) <= 60
 
 
-def test_the_session_has_an_id_even_if_nobody_named_one() -> None:
+def test_the_session_has_an_id_even_if_the_spec_names_none() -> None:
     assert status_of(b.a_match(), b.seen()).session_id == b.MATCH_UID
     assert status_of(b.a_match(session_id="s-9"), b.seen()).session_id == "s-9"
 
 
-@pytest.mark.parametrize(("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal("UserBlocked", "bob"))])
+@pytest.mark.parametrize(
+    ("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal(EndCode.USER_BLOCKED, "bob"))]
+)
 def test_why_a_match_was_not_accepted_is_still_said_once_it_is_settled(reason: str, refusal: Refusal) -> None:
     waiting = b.a_match()
     told = waiting.model_copy(update={"status": status_of(waiting, b.seen(refusal=refusal), 1)})
@@ -615,7 +619,8 @@ def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
 
 
 @pytest.mark.parametrize(
-    ("bob", "reason", "until"), [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "NetworkLoss", "10:00:12")]
+    ("bob", "reason", "until"),
+    [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "ConnectionLost", "10:00:12")],
 )
 def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
     status = status_of(b.active(), both_gone(9, "CLIENT_INITIATED", bob), 9)
@@ -624,7 +629,7 @@ def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str,
     assert status.history[-1].message == f"alice: CLIENT_INITIATED, seen by webhook; bob: {bob}, seen by webhook"
 
 
-def test_whoever_is_on_the_way_back_is_said_to_have_left() -> None:
+def test_history_says_that_a_participant_on_the_way_back_has_left() -> None:
     people = (*ALICE, b.person("bob", state="JOINED"))
     assert status_of(b.active(), b.both_in(9, people=people), 9).history[-1].message == "bob: left, seen by poll"
 
@@ -639,7 +644,7 @@ def test_a_late_notice_moves_the_stated_moment_once_and_for_all() -> None:
         match = match.model_copy(update={"status": status})
 
 
-def test_whoever_left_before_the_end_is_told_as_they_left() -> None:
+def test_a_participant_who_left_before_the_end_stays_as_they_left() -> None:
     ledger = b.ledger(
         "Terminating", settled="Ended", last={"bob": b.event("left", 9, sid="PA_bob", reason="SIGNAL_CLOSE")}
     )
@@ -657,7 +662,7 @@ def test_an_outcome_about_which_there_is_nothing_to_say_has_no_detail() -> None:
     assert [(outcome.identity, outcome.detail) for outcome in end.outcomes] == [("bob", None)]
 
 
-WISH = Wish("skip", "bob", via="signal", at_ms=b.ms(4))
+WISH = Wish(TerminationAction.SKIP, "bob", via="signal", at_ms=b.ms(4))
 
 
 @pytest.mark.parametrize(
@@ -695,8 +700,8 @@ def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
     assert status_of(match, b.all_gone(ledger=None), 70).manifest() == ended.manifest()
 
 
-def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
-    refusal = Refusal("UserBlocked", "bob")
+def test_a_match_that_claimed_no_user_does_not_speak_of_a_room_or_tokens() -> None:
+    refusal = Refusal(EndCode.USER_BLOCKED, "bob")
     match = b.a_match()
     over = status_of(match, b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=refusal), 2)
     told = {condition.type: condition.message for condition in over.conditions}
@@ -707,6 +712,6 @@ def test_of_a_match_that_took_nobody_nothing_is_said_that_never_was() -> None:
     )
 
 
-def test_whoever_is_refused_is_told_that_nobody_was_taken() -> None:
-    told = status_of(b.a_match(), b.seen(refusal=Refusal("UserBlocked", "bob")), 2)
-    assert condition(told, "Accepted")[2].endswith("Nobody was taken, and everybody is where they were")
+def test_a_refusal_says_that_no_user_was_claimed() -> None:
+    told = status_of(b.a_match(), b.seen(refusal=Refusal(EndCode.USER_BLOCKED, "bob")), 2)
+    assert condition(told, "Accepted")[2].endswith("No user was claimed, and both are where they were before")

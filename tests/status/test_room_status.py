@@ -12,6 +12,7 @@ from controller.api.failures import ErrorType, LastError, Recovery, Severity
 from controller.api.phases import ROOM_PHASES, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.facts.room import RoomSeen
+from controller.rules.room_case import RoomCase
 from controller.status.patch import merge_patch
 from controller.status.room import room_status
 from tests import values as b
@@ -30,7 +31,7 @@ OUTAGE = LastError(
 
 def status_of(room: Room, seen: RoomSeen, seconds: float = 4, error: LastError | None = None) -> RoomStatus:
     """The status at that second."""
-    return room_status(room, seen, b.at(seconds), error)
+    return room_status(RoomCase(room, seen, b.at(seconds)), error)
 
 
 def condition(status: RoomStatus, type_: str) -> tuple[str, str, str]:
@@ -49,7 +50,7 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("made by a client", b.a_room(), b.room_seen(livekit_room=REVIVED), "Active", None, ["Unowned"]),
     ("lost, made by a client", b.a_lost_room(), b.room_seen(livekit_room=REVIVED), "Active", None, ["Unowned"]),
     ("deleted, made by a client", DELETED, b.room_seen(livekit_room=REVIVED), "Terminating", "Deleted", []),
-    ("somebody else's", b.a_room(), b.room_seen(livekit_room=OTHERS), "Failed", None, ["ForeignMark"]),
+    ("another Room's", b.a_room(), b.room_seen(livekit_room=OTHERS), "Failed", None, ["ForeignMark"]),
     ("ours, written over", b.an_active_room(), b.room_seen(livekit_room=UNMARKED), "Active", None, ["Unowned"]),
     ("its Match is gone", b.an_active_room(), b.room_seen(livekit_room=THERE, ownerless=True), "Active", None,
      ["Unowned"]),
@@ -89,16 +90,19 @@ def test_phase_reason_and_issues_follow_from_what_is_seen(case: tuple[Any, ...])
 
 T, F = "True", "False"
 CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
-    ("made", b.a_room(), b.room_seen(livekit_room=THERE), "Ready", T, "RoomCreated", b.LIVEKIT_NAME),
-    ("being made", b.a_room(), b.room_seen(), "Ready", F, "RoomMissing", "is being made on default"),
-    ("server away", b.a_room(), b.room_seen(livekit_room=b.unknown(), trouble="no answer"), "Ready", F, "RoomMissing",
+    ("made", b.a_room(), b.room_seen(livekit_room=THERE), "Ready", T, "Provisioned", b.LIVEKIT_NAME),
+    ("being made", b.a_room(), b.room_seen(), "Ready", F, "Provisioning", "is being made on default"),
+    ("server away", b.a_room(), b.room_seen(livekit_room=b.unknown(), trouble="no answer"), "Ready", F, "Provisioning",
      "no answer"),
     ("of another Room", b.a_room(), b.room_seen(livekit_room=OTHERS), "Ready", F, "ForeignMark", "left alone"),
     ("lost too often", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4), "Ready", F, "Lost",
      "restored 5 times within 10 minutes"),
     ("lost for too long", b.a_lost_room(lost_at=-30), b.room_seen(4), "Ready", F, "Lost", "within 30 s"),
+    ("lost", b.an_active_room(), b.room_seen(), "Ready", F, "RoomMissing", "it is being restored"),
+    ("out of sight", b.an_active_room(status={"phase": "Creating"}), b.room_seen(livekit_room=b.unknown()), "Ready",
+     F, "RoomMissing", "no answer in time"),
     ("deleted", DELETED, b.room_seen(livekit_room=THERE), "Ready", F, "Deleted", "the Room was deleted"),
-    ("empty", TERMINATED, b.room_seen(gone=True), "Ready", F, "Empty", "nobody was in it"),
+    ("empty", TERMINATED, b.room_seen(gone=True), "Ready", F, "Empty", "the room was empty"),
     ("aged", b.an_active_room(max_age_seconds=3), b.room_seen(livekit_room=THERE), "Ready", F, "Expired", "(3 s)"),
     ("closed", b.a_room(termination_reason="works"), b.room_seen(livekit_room=THERE), "Ready", F, "Terminated",
      "works"),
@@ -124,9 +128,9 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
      "UnexpectedParticipant", "a, b, c and 2 more"),
     ("two issues", b.an_active_room(max_participants=1), b.room_seen(livekit_room=UNMARKED, people=BOTH), "Healthy", F,
      "Unowned", "as ours; 2 people"),
-    ("given up", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4, gone=True), "Finished", T, "Lost", "see to LiveKit"),
-    ("answers", b.a_room(), b.room_seen(), "Degraded", F, "LiveKitAnswers", "default answers"),
-    ("away", b.a_room(), b.room_seen(trouble="no answer"), "Degraded", T, "LiveKitUnreachable", "no answer; nothing"),
+    ("given up", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4, gone=True), "Finished", T, "Lost", "check LiveKit"),
+    ("answers", b.a_room(), b.room_seen(), "Degraded", F, "AllBackendsAnswer", "default answers"),
+    ("away", b.a_room(), b.room_seen(trouble="no answer"), "Degraded", T, "BackendUnreachable", "no answer; nothing"),
     ("going on", b.a_room(), b.room_seen(), "Finished", F, "InProgress", "not over"),
     ("ending", DELETED, b.room_seen(livekit_room=THERE), "Finished", F, "InProgress", "not over"),
     ("over", DELETED, b.room_seen(gone=True), "Finished", T, "Deleted", "the Room was deleted"),
@@ -223,10 +227,10 @@ IN_USE = b.an_active_room(status={"num_participants": 2, "empty_since": None})
     [
         ("just made", b.a_room(), b.room_seen(livekit_room=THERE), b.at(9)),
         ("empty from the beginning", b.an_active_room(), b.room_seen(livekit_room=THERE), b.at(1)),
-        ("somebody came", b.an_active_room(), b.room_seen(livekit_room=THERE, people=BOTH), None),
+        ("a participant came", b.an_active_room(), b.room_seen(livekit_room=THERE, people=BOTH), None),
         ("the last one left", IN_USE, b.room_seen(livekit_room=THERE), b.at(9)),
         (
-            "restored: LiveKit counts anew",
+            "restored: LiveKit counts from zero",
             b.an_active_room(),
             b.room_seen(livekit_room=b.a_livekit_room(sid="RM_2")),
             b.at(9),
@@ -236,7 +240,7 @@ IN_USE = b.an_active_room(status={"num_participants": 2, "empty_since": None})
         ("unknown with people in it", IN_USE, b.room_seen(livekit_room=b.unknown(), people=b.unknown()), None),
     ],
 )
-def test_since_when_nobody_is_in(case: str, room: Room, seen: RoomSeen, since: datetime | None) -> None:
+def test_since_when_the_room_is_empty(case: str, room: Room, seen: RoomSeen, since: datetime | None) -> None:
     assert status_of(room, seen, 9).empty_since == since, case
 
 
@@ -293,7 +297,7 @@ def test_nothing_is_written_because_time_passed(case: tuple[Any, ...]) -> None:
 
 
 def test_a_status_reads_back_the_same() -> None:
-    status = room_status(b.a_room(), b.room_seen(livekit_room=THERE, people=BOTH), b.at(4.1234567), OUTAGE)
+    status = room_status(RoomCase(b.a_room(), b.room_seen(livekit_room=THERE, people=BOTH), b.at(4.1234567)), OUTAGE)
     assert RoomStatus.model_validate(status.manifest()) == status
 
 
@@ -331,7 +335,7 @@ def test_the_status_says_of_which_generation_and_on_which_server_it_speaks() -> 
     assert (status.observed_generation, status.server) == (1, "default")
 
 
-def test_somebody_elses_room_is_no_restored_one_and_its_people_are_none_of_ours() -> None:
+def test_the_room_of_another_room_object_is_not_restored_and_its_people_are_not_ours() -> None:
     theirs = b.a_livekit_room(sid="RM_theirs", mark=b.a_mark(room_uid="of-another-room"))
     status = status_of(b.an_active_room(allowed_identities=["bob"]), b.room_seen(livekit_room=theirs, people=BOTH))
     assert (status.restores, status.restored_at, status.sid) == (None, (), "RM_1")
@@ -343,7 +347,7 @@ def test_a_room_that_is_lost_and_wanted_is_not_terminated_however_certain_that_i
     assert (status.phase, status.terminated_at) == ("Creating", None)
 
 
-def test_of_a_room_that_is_over_nobody_asks_since_when_it_is_lost() -> None:
+def test_a_room_that_is_over_has_no_moment_since_when_it_is_lost() -> None:
     assert status_of(DELETED, b.room_seen(3), 4).lost_at is None
 
 

@@ -7,7 +7,7 @@ from controller.views.audit import AuditView
 from tests import values as b
 
 FINE = AuditFacts()
-STRAY = AuditFacts(strays=frozenset({"bob"}))
+STRAY = AuditFacts(taken_away=frozenset({"bob"}))
 
 
 def test_one_round_alone_proves_nothing() -> None:

@@ -32,7 +32,7 @@ class Rig:
 
     def surplus(self, *matches: Match) -> list[str]:
         """The names of those among `matches` that exceed the limit."""
-        return [match.metadata.name for match in matches if self.index.is_surplus(match.metadata.uid)]
+        return [match.metadata.name for match in matches if self.index.is_over_limit(match.metadata.uid)]
 
 
 @pytest.fixture

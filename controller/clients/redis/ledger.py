@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 import orjson
 
+from controller.api.match import TerminationAction
 from controller.clients.redis.replies.operator import parse_outcome
 from controller.clients.redis.replies.table import milliseconds
-from controller.facts.ledger import Cause, End, LastEvent, Ledger, Solo, Wish
+from controller.facts.ledger import AloneTime, Cause, End, LastEvent, Ledger, Wish
 
 
 def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
@@ -38,7 +39,7 @@ def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
         end=_end(fields),
         last={user_id: event for user_id, event in last.items() if event is not None},
         wish=_wish(fields.get("wish", "")),
-        solo=Solo(milliseconds(fields.get("aloneMs", "")) or 0, milliseconds(fields.get("aloneSince", ""))),
+        alone=AloneTime(milliseconds(fields.get("aloneMs", "")) or 0, milliseconds(fields.get("aloneSince", ""))),
         suspected_at_ms={user_id: int(float(at)) for user_id, at in _of(fields, "suspect:")},
         tokens_asked_at_ms=milliseconds(fields.get("tokensAskedAt", "")),
         taken_at_ms=milliseconds(fields.get("takenAt", "")) or 0,
@@ -64,7 +65,7 @@ def _wish(text: str) -> Wish | None:
     try:
         value = orjson.loads(text)
         action, user, by, reason, via = (str(value[name]) for name in ("action", "user", "by", "reason", "via"))
-        return Wish(action, user, by, reason, via, int(value["at"]))
+        return Wish(TerminationAction(action.capitalize()), user, by, reason, via, int(value["at"]))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 

@@ -174,7 +174,7 @@ class Pool:
                 keys.notify(user.id),
                 *self._flags(user.id),
             ]
-            args += [user.id, user.decision, user.place, user.detail]
+            args += [user.id, user.to, user.place.record, user.detail]
         return parse_settle(await self.redis.run(lua.SETTLE, names, args))
 
     async def ledger(self, uid: str) -> Ledger | None:

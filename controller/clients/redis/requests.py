@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from controller.api.phases import MatchPhase
 from controller.api.states import HELD_STATES
 from controller.api.states import UserState as UserState  # noqa: PLC0414 (they are part of what is asked)
-from controller.facts.ledger import Cause
+from controller.facts.ledger import Cause, Release
 
 _NO_CAUSE = Cause()
 
@@ -26,25 +27,6 @@ class ClaimMode(StrEnum):
     """Who waits in the queue, or is reserved for this Match."""
     RESTORE = "Restore"
     """As Any, with the queue times that the Match's status kept; for rebuilding what Redis lost."""
-
-
-class Decision(StrEnum):
-    """Where a user goes when a Match lets go of them."""
-
-    WAITING = "WAITING"
-    """Into the queue; a user who did not come from it becomes idle."""
-    IDLE = "IDLE"
-    BACK = "BACK"
-    """Rollback: exactly where they were before the claim."""
-
-
-class Place(StrEnum):
-    """The place in the queue of a user who becomes WAITING."""
-
-    ORIG = "ORIG"
-    """The original place, for a user who never was in the call."""
-    NOW = "NOW"
-    """The end of the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +51,7 @@ class ClaimRequest:
     users: tuple[Claimant, ...]
     mode: ClaimMode = ClaimMode.ANY
     state: UserState = UserState.CONNECTING
-    phase: str = "Creating"
+    phase: str = MatchPhase.CREATING
     room: str = ""
     url: str = ""
 
@@ -104,16 +86,6 @@ class AdvanceRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What becomes of one user. `place` counts for WAITING only; `detail` is kept with the outcome."""
-
-    id: str
-    decision: Decision
-    place: Place = Place.ORIG
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SettleRequest:
     """Let go of `users`. `final` ends the Match: it must name every user who is not settled yet.
 
@@ -123,7 +95,7 @@ class SettleRequest:
 
     uid: str
     session_id: str
-    users: tuple[Settlement, ...]
+    users: tuple[Release, ...]
     cause: Cause = _NO_CAUSE
     final: bool = True
     replaces: str = ""

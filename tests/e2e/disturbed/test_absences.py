@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from controller.api.endings import EndReason
-from controller.api.match import Match
+from controller.api.match import Match, QueuePlace
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.requests import SettleRequest
-from controller.facts.ledger import Cause
-from controller.rules.end_cause import EndCause, UserOutcome
+from controller.clients.redis.requests import (
+    SettleRequest,
+)
+from controller.facts.ledger import Cause, Destination, Release
+from controller.rules.end_cause import EndCause
 from tests import manifests
 from tests.support.gateways import Beats, raise_flag, send
 from tests.support.kube import is_true
@@ -130,8 +132,11 @@ async def test_a_user_who_hangs_up_as_told_is_not_taken_for_one_who_never_came(r
     await alice.join()
     await rig.kube.match_until(lambda found: found.status.connected == "1/2")
     await operator.kill()
-    found = EndCause(EndReason.NO_SHOW, "NoShow", "bob did not join within 25 s", subject=frozenset({"bob"}))
-    decided = (UserOutcome("alice", "WAITING", "NOW"), UserOutcome("bob", "IDLE", "NOW", "NeverSeen"))
+    found = EndCause(EndReason.NO_SHOW, EndReason.NO_SHOW, "bob did not join within 25 s", subject=frozenset({"bob"}))
+    decided = (
+        Release("alice", Destination.WAITING, QueuePlace.NOW),
+        Release("bob", Destination.IDLE, QueuePlace.NOW, "NeverSeen"),
+    )
     await _record_end(rig, operator, match, found.reason, found.message, found.evidence(decided))
     await alice.leave()
     await operator.start()

@@ -62,7 +62,7 @@ async def test_a_room_whose_metadata_was_written_over_is_unowned_and_goes_on(rig
     room = str(match.status.room.name)
     await rig.livekit.room.update_room_metadata(api.UpdateRoomMetadataRequest(room=name, metadata="mine"))
     unowned = await rig.kube.room_until(lambda found: found.status.issues == ("Unowned",), room)
-    assert "written over its metadata" in condition(unowned, "Healthy").message
+    assert "overwritten its metadata" in condition(unowned, "Healthy").message
     assert (unowned.status.phase, unowned.status.occupancy) == ("Active", "Occupied")
     assert (await rig.kube.match()).status.phase == "Active"
     await rig.delete()

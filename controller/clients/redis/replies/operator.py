@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed, invalid
 from controller.clients.redis.replies.table import Raw, ReplyTable, is_replay, milliseconds, pairs
-from controller.facts.ledger import Cause, End, Outcome, SettledUser
+from controller.facts.ledger import Cause, Destination, End, SettledUser
 
 # claim
 
@@ -147,7 +147,7 @@ SettleReply: TypeAlias = SettleOk | Incomplete | Unclaimed | Stale | Lost
 def parse_outcome(user_id: str, text: str, detail: str) -> SettledUser:
     """Read an outcome as the ledger spells it: `WAITING:<score>`, `IDLE` or `LOST`."""
     name, _, score = text.partition(":")
-    return SettledUser(user_id, Outcome(name), milliseconds(score), detail)
+    return SettledUser(user_id, Destination(name), milliseconds(score), detail)
 
 
 def _settled(kind: str, reason: str, initiator: str, message: str, evidence: str, at_ms: str, *rest: str) -> SettleOk:

@@ -1,0 +1,288 @@
+"""The table of conditions: for each kind and type, when it holds, and each reason with its meaning.
+
+`status.*` sets conditions from these enums only, docs/reference/conditions.md is made from `CONDITIONS`, and tests hold
+every status against it. Where an ending is the reason, the table points at `api.endings` instead of repeating it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from controller.api.endings import ENDINGS, EndCode, EndReason
+from controller.api.meta import ConditionStatus
+from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM, ResourceKind
+from controller.api.room import RoomEndReason, RoomIssue
+
+
+class ConditionType(StrEnum):
+    """The types of conditions, of all kinds."""
+
+    ACCEPTED = "Accepted"
+    ROOM_READY = "RoomReady"
+    TOKENS_ISSUED = "TokensIssued"
+    READY = "Ready"
+    CONNECTED = "Connected"
+    HEALTHY = "Healthy"
+    DEGRADED = "Degraded"
+    FINISHED = "Finished"
+    DRAINED = "Drained"
+
+
+class ConditionReason(StrEnum):
+    """Reasons that are no ending, no interruption and no issue of a Room."""
+
+    USERS_CLAIMED = "UsersClaimed"
+    NOT_CLAIMED = "NotClaimed"
+    NO_ROOM = "NoRoom"
+    ROOM_CREATED = "RoomCreated"
+    ROOM_MISSING = "RoomMissing"
+    NOT_WANTED = "NotWanted"
+    NOT_ISSUED = "NotIssued"
+    TOKENS_DELIVERED = "TokensDelivered"
+    TOKENS_DUE = "TokensDue"
+    PROVISIONED = "Provisioned"
+    PROVISIONING = "Provisioning"
+    BOTH_CONNECTED = "BothConnected"
+    WAITING_FOR_PEOPLE = "WaitingForPeople"
+    ALL_BACKENDS_ANSWER = "AllBackendsAnswer"
+    BACKEND_UNREACHABLE = "BackendUnreachable"
+    AS_EXPECTED = "AsExpected"
+    IN_PROGRESS = "InProgress"
+
+
+class Interruption(StrEnum):
+    """Why a call is interrupted. `status.reason` shows it while the phase is Reconnecting."""
+
+    LEFT = "Left"
+    CONNECTION_LOST = "ConnectionLost"
+
+
+Reason: TypeAlias = ConditionReason | Interruption | EndReason | EndCode | RoomEndReason | RoomIssue
+"""What can be the reason of a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """One reason of a condition: the status that it explains, and what it means."""
+
+    status: ConditionStatus
+    reason: Reason
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Reasons that are endings: the status that they explain, and the name of the table that says what they mean."""
+
+    status: ConditionStatus
+    reasons: tuple[Reason, ...]
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionRow:
+    """One type of condition of one kind. `true` and `false` say what each status means; `served` is False for what the
+    API shows and no code sets yet.
+    """
+
+    kind: ResourceKind
+    type: ConditionType
+    true: str
+    false: str
+    because: tuple[Because, ...] = ()
+    endings: Endings | None = None
+    served: bool = True
+
+    def allows(self, status: ConditionStatus, reason: str) -> bool:
+        """Whether this reason can stand beside this status."""
+        if any(row.status is status and row.reason == reason for row in self.because):
+            return True
+        return self.endings is not None and self.endings.status is status and reason in self.endings.reasons
+
+
+_C, _T = ConditionReason, ConditionType
+_TRUE, _FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
+MATCH_ENDINGS: Final = "the endings of a Match"
+ROOM_ENDINGS_TABLE: Final = "the endings of a Room"
+NOT_ACCEPTED: Final = frozenset(
+    {
+        EndCode.USER_BUSY,
+        EndCode.USER_RESERVED,
+        EndCode.USER_NOT_QUEUED,
+        EndCode.USER_BLOCKED,
+        EndCode.USER_TAKEN_AWAY,
+    }
+)
+"""The codes of endings that are about the claim: with them, Accepted is False."""
+
+_ENDED_MATCH: Final = Endings(_FALSE, (*EndReason, *EndCode), MATCH_ENDINGS)
+_ENDED_ROOM: Final = Endings(_FALSE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE)
+
+_PROVISIONED: Final = Because(_TRUE, _C.PROVISIONED, "all that the spec asks for is there")
+_PROVISIONING: Final = Because(_FALSE, _C.PROVISIONING, "it is being made for the first time")
+_LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it is being restored")
+_DEGRADED: Final = (
+    Because(_TRUE, _C.BACKEND_UNREACHABLE, "LiveKit or Redis does not answer; nothing is decided until it does"),
+    Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
+)
+_IN_PROGRESS: Final = Because(_FALSE, _C.IN_PROGRESS, "it is not over")
+
+ROOM_ISSUES: Final[Mapping[RoomIssue, str]] = MappingProxyType(
+    {
+        RoomIssue.MISSING: "LiveKit lost the room, or closed it while it was empty",
+        RoomIssue.STALE: "LiveKit has not answered for long: the status says what was seen last",
+        RoomIssue.UNOWNED: "the room on LiveKit does not carry our mark, or the Match of the Room is gone",
+        RoomIssue.FOREIGN_MARK: "a room of this name on LiveKit carries the mark of another Room; it is left alone",
+        RoomIssue.WRONG_PARTICIPANT_COUNT: "more people than maxParticipants, or LiveKit's count is not its list",
+        RoomIssue.UNEXPECTED_PARTICIPANT: "a participant is not in allowedIdentities; Roomkeeper removes them",
+    }
+)
+"""What each issue of a Room means."""
+
+ROOM_ENDINGS: Final[Mapping[RoomEndReason, str]] = MappingProxyType(
+    {
+        RoomEndReason.EMPTY: "a standing room was empty, and LiveKit closed it at its timeout",
+        RoomEndReason.EXPIRED: "the room reached maxAgeSeconds",
+        RoomEndReason.TERMINATED: "terminationReason was set",
+        RoomEndReason.DELETED: "the Room was deleted",
+        RoomEndReason.LOST: "LiveKit lost the room too often, or could not make it again in time",
+        RoomEndReason.DRAINED: "the LiveKit server was drained (not served yet)",
+        RoomEndReason.FAILED: "the room cannot be made (not served yet)",
+    }
+)
+"""What each ending of a Room means."""
+
+INTERRUPTIONS: Final[Mapping[Interruption, str]] = MappingProxyType(
+    {
+        Interruption.LEFT: "each participant who is missing said goodbye, and may come back within leaveSeconds",
+        Interruption.CONNECTION_LOST: "a participant lost the connection, and may come back within reconnectSeconds",
+    }
+)
+"""What each interruption of a call means."""
+
+_ROWS: Final = (
+    ConditionRow(
+        MATCH,
+        _T.ACCEPTED,
+        "this Match holds both users",
+        "the users are not claimed yet, or cannot be",
+        (
+            Because(_TRUE, _C.USERS_CLAIMED, "both users are claimed"),
+            Because(
+                _FALSE, _C.NOT_CLAIMED, "the users are not claimed yet; the message names an error, if one occurred"
+            ),
+        ),
+        Endings(_FALSE, tuple(code for code in EndCode if code in NOT_ACCEPTED), MATCH_ENDINGS),
+    ),
+    ConditionRow(
+        MATCH,
+        _T.ROOM_READY,
+        "LiveKit has the room",
+        "LiveKit does not have the room, or the Match is ending",
+        (
+            Because(_TRUE, _C.ROOM_CREATED, "LiveKit has the room"),
+            Because(_FALSE, _C.NO_ROOM, "the Match has no Room yet"),
+            Because(_FALSE, _C.ROOM_MISSING, "the Room is there, and LiveKit does not have the room yet, or lost it"),
+        ),
+        _ENDED_MATCH,
+    ),
+    ConditionRow(
+        MATCH,
+        _T.TOKENS_ISSUED,
+        "the tokens are where tokens.delivery puts them",
+        "the tokens are not there yet, or the Match is ending",
+        (
+            Because(_TRUE, _C.TOKENS_DELIVERED, "the tokens are delivered"),
+            Because(_TRUE, _C.NOT_WANTED, "tokens.delivery is None"),
+            Because(_FALSE, _C.NOT_ISSUED, "no tokens are issued yet"),
+        ),
+        _ENDED_MATCH,
+    ),
+    ConditionRow(
+        MATCH,
+        _T.READY,
+        "the room is there and the tokens are delivered: clients can join",
+        "clients cannot join yet, cannot join at the moment, or the Match is ending",
+        (
+            _PROVISIONED,
+            _PROVISIONING,
+            _LOST,
+            Because(_FALSE, _C.TOKENS_DUE, "the room is there, and its tokens are being issued again"),
+        ),
+        _ENDED_MATCH,
+    ),
+    ConditionRow(
+        MATCH,
+        _T.CONNECTED,
+        "both participants are in the room",
+        "a participant is missing, or the Match is ending",
+        (
+            Because(_TRUE, _C.BOTH_CONNECTED, "both participants are in the room"),
+            Because(_FALSE, _C.WAITING_FOR_PEOPLE, "the call has not begun: a participant has not come yet"),
+            *(Because(_FALSE, interruption, meaning) for interruption, meaning in INTERRUPTIONS.items()),
+        ),
+        _ENDED_MATCH,
+    ),
+    ConditionRow(MATCH, _T.DEGRADED, "a backend does not answer", "all backends answer", _DEGRADED),
+    ConditionRow(
+        MATCH,
+        _T.FINISHED,
+        "the Match is over: the users are settled, room and tokens are gone",
+        "the Match is not over; it may be ending",
+        (_IN_PROGRESS,),
+        Endings(_TRUE, tuple(ENDINGS), MATCH_ENDINGS),
+    ),
+    ConditionRow(
+        ROOM,
+        _T.READY,
+        "LiveKit has the room",
+        "LiveKit does not have the room, or the Room is ending",
+        (
+            _PROVISIONED,
+            _PROVISIONING,
+            _LOST,
+            Because(_FALSE, RoomIssue.FOREIGN_MARK, ROOM_ISSUES[RoomIssue.FOREIGN_MARK]),
+        ),
+        _ENDED_ROOM,
+    ),
+    ConditionRow(
+        ROOM,
+        _T.HEALTHY,
+        "the room is as it should be",
+        "something is wrong with the room; `status.issues` lists what",
+        (
+            Because(_TRUE, _C.AS_EXPECTED, "nothing is wrong"),
+            *(Because(_FALSE, issue, meaning) for issue, meaning in ROOM_ISSUES.items()),
+        ),
+    ),
+    ConditionRow(ROOM, _T.DEGRADED, "LiveKit does not answer", "LiveKit answers", _DEGRADED),
+    ConditionRow(
+        ROOM,
+        _T.FINISHED,
+        "the Room is over: the room is gone from LiveKit, or was given up",
+        "the Room is not over; it may be ending",
+        (_IN_PROGRESS,),
+        Endings(_TRUE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE),
+    ),
+    ConditionRow(
+        LIVEKIT_SERVER,
+        _T.READY,
+        "the server answers and accepts the credentials",
+        "the server does not answer, or refuses the credentials",
+        served=False,
+    ),
+    ConditionRow(
+        LIVEKIT_SERVER,
+        _T.DRAINED,
+        "no call of ours is left on the server",
+        "calls of ours are on the server",
+        served=False,
+    ),
+)
+
+CONDITIONS: Final[Mapping[tuple[ResourceKind, ConditionType], ConditionRow]] = MappingProxyType(
+    {(row.kind, row.type): row for row in _ROWS}
+)
+"""Each condition by its kind and its type, in the order in which a status has them."""

@@ -1,0 +1,32 @@
+"""The reasons of Kubernetes Events that no other table holds.
+
+The others are endings (`api.endings`, `api.room`) and issues of a Room. `announce.announcer` posts them.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from controller.api.failures import ErrorType
+
+
+class EventReason(StrEnum):
+    """Reasons of Events about what is no ending and no issue."""
+
+    CONNECTED = "Connected"
+    RESTORED = "Restored"
+
+
+EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
+    {
+        EventReason.CONNECTED: "both people are in the room",
+        EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",
+    }
+)
+"""The message of each."""
+
+
+def error_reason(type_: ErrorType) -> str:
+    """The reason of the Event about an error: `RedisError`, for example."""
+    return f"{type_}Error"
