@@ -1,6 +1,6 @@
 """What Redis tells others of a call: notices to one user's client, and disconnects. Every type with its fields.
 
-The Lua scripts write them together with what they tell of (`clients/redis/scripts/common.lua`). The tables here and in
+The Lua scripts write them together with what they tell of (`contract/common.lua`). The tables here and in
 `api.cloudevents` are what is promised: docs/events.md and its JSON Schema are made from them
 (`generate.events_page`), and tests hold real entries against them.
 """

@@ -1,6 +1,7 @@
 """The states of a user in Redis, and of a participant in the status of a Match: what each means, and what it leaves on.
 
-The scripts in `controller/clients/redis/scripts` move users; `rules.presence` tells where participants are.
+The scripts in `contract` and `controller/clients/redis/scripts` move users; `rules.presence` tells where participants
+are.
 """
 
 from enum import StrEnum

@@ -34,7 +34,7 @@ def generated(root: Path) -> dict[str, str]:
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
-        "docs/events.schema.json": schema_text(),
+        "contract/events.schema.json": schema_text(),
         "docs/reference/settings.md": settings_page(_header("controller/settings.py")),
         "docs/reference/metrics.md": metrics_page(_header("controller/telemetry/metrics.py")),
     }

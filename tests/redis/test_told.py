@@ -32,7 +32,7 @@ BOTH = ("alice", "bob")
 BACK = (Decision.BACK, Place.ORIG)
 LEFT = Cause("Left", "bob", "bob left and was not back after 3 s", '{"code": "Left", "subject": ["bob"]}')
 FAILED = Cause("Failed", "", "not Ready within 30 s", '{"code": "TooLate", "subject": []}')
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[2] / "contract" / "events.schema.json").read_text(encoding="utf-8"))
 
 
 async def whole_life(world: World) -> None:
