@@ -12,6 +12,11 @@ import json
 from importlib import resources
 from typing import Any, Final
 
+VERSION: Final = "1.0.0"
+"""The version of this contract. Additions raise the second number. Anything that an existing caller would notice, such
+as another argument or another meaning of an answer, raises the first.
+"""
+
 SCRIPTS: Final = ("enqueue", "beat", "leave", "reserve", "release")
 """The names of the published scripts."""
 
@@ -24,6 +29,14 @@ def script(name: str) -> str:
     if name not in SCRIPTS:
         raise ValueError(f"there is no published script {name!r}; use one of {', '.join(SCRIPTS)}")
     return read("common.lua") + read(f"{name}.lua")
+
+
+def library() -> str:
+    """The text of the function library, as `FUNCTION LOAD` takes it (Redis 7 and later, Valkey).
+
+    It has a function `roomkeeper_<name>` for each script. Its one key is the pool's prefix.
+    """
+    return read("library.lua")
 
 
 def events_schema() -> dict[str, Any]:

@@ -1,21 +1,37 @@
 
--- beat: tell that a user's client is there, and learn the user's state: all that a gateway polls.
--- KEYS 1 user, 2 heartbeats, 3 notify · ARGV 1 id, 2 session (may be empty), 3 TAKE (a new connection's first beat) or KEEP
--- OK state match-uid match-name room reason seq · UNKNOWN · REPLACED · INVALID sentence
+-- beat: report that a user's client is connected, and read the user's state. A gateway polls with this one call.
+--
+-- KEYS
+--   1 user:<id>
+--   2 heartbeats
+--   3 notify:<id>
+-- ARGV
+--   1 id       the user
+--   2 session  the connection that calls; may be empty
+--   3 mode     TAKE for the first beat of a new connection, which speaks for the user from now on; else KEEP
+-- ANSWERS
+--   OK <state> <match UID> <match name> <room> <reason> <seq>  the user's state; a field without a value is empty
+--   UNKNOWN             Redis knows nothing of the user: to wait, they enter the queue again
+--   REPLACED            another connection speaks for the user: close this one
+--   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+-- REDIS 6.2
 
 local user, heartbeats, notices = KEYS[1], KEYS[2], KEYS[3]
-local id, session, claim = ARGV[1], ARGV[2], ARGV[3]
+local id, session, mode = ARGV[1], ARGV[2], ARGV[3]
 
-if #KEYS ~= 3 or #ARGV ~= 3 or id == '' or (claim ~= 'TAKE' and claim ~= 'KEEP') then
-  return {'INVALID', 'expected 3 keys (user, heartbeats, notify) and 3 arguments (id, session, TAKE or KEEP)'}
+if #KEYS ~= 3 or #ARGV ~= 3 then
+  return {'INVALID', 'expected 3 keys (user, heartbeats, notify) and 3 arguments (id, session, mode)'}
+end
+if id == '' or (mode ~= 'TAKE' and mode ~= 'KEEP') then
+  return {'INVALID', 'expected an id that is not empty, and TAKE or KEEP as the third argument'}
 end
 local known = redis.call('HMGET', user, 'state', 'match', 'matchName', 'room', 'reason', 'seq', 'session')
 if not known[1] then
   return {'UNKNOWN'}
 end
 local speaker = text(known[7])
--- A connection that was replaced must not make its successor look alive.
-if session ~= '' and speaker ~= '' and session ~= speaker and claim == 'KEEP' then
+-- A replaced connection must not make its successor look alive.
+if session ~= '' and speaker ~= '' and session ~= speaker and mode == 'KEEP' then
   return {'REPLACED'}
 end
 
@@ -23,7 +39,7 @@ if session ~= '' and session ~= speaker then
   redis.call('HSET', user, 'session', session)
   known[6] = whole(redis.call('HINCRBY', user, 'seq', 1))
 end
--- Whoever is idle is looked for by nobody, and an entry here would outlive their record.
+-- The operator does not watch idle users, and this entry would outlive their record.
 if known[1] ~= 'IDLE' then
   redis.call('ZADD', heartbeats, whole(server_ms()), id)
 end
