@@ -91,7 +91,7 @@ class PoolStory:
         require(any("type='ended'" in text for text in told), "notify:alice to tell that the call has ended", told)
         for person in self.people:
             await person.stop()
-        shown = "\n".join(["$ redis-cli.main XREVRANGE notify:alice + - COUNT 2", *told])
+        shown = "\n".join(["$ redis-cli XREVRANGE notify:alice + - COUNT 2", *told])
         return Told("alice WAITING, bob IDLE", at - began, (shown,))
 
     async def delete(self) -> Told:

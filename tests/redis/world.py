@@ -61,9 +61,9 @@ class World:
     gateway: Gateway
 
     @classmethod
-    async def new(cls, redis: Redis, namespace: str) -> World:
+    async def new(cls, redis: Redis, namespace: str, *, cluster_id: str = "test") -> World:
         """An empty pool. Nothing is flushed: each has a namespace of its own."""
-        keys = Keys("test", namespace)
+        keys = Keys(cluster_id, namespace)
         pool = Pool(redis, keys, shard=0, epoch=1)
         world = cls(redis, keys, pool.at(await pool.ensure_incarnation()), Gateway(redis, keys))
         # The fence rises also where a script refuses: so that "nothing changed" can be compared, it stands already.
