@@ -1,4 +1,7 @@
-"""Real servers for the tests of this directory: one process each, on a Unix socket, gone at the end."""
+"""Real servers for the tests of this directory: one process each, on a Unix socket.
+
+A server ends with the test run that started it, also when that is killed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from pathlib import Path
 
 import redis as redis_py
 
-_START_SECONDS = 10.0
+from sandbox.launch import launched
+
+_START_SECONDS = 60.0
 
 
 def programs() -> dict[str, Path]:
@@ -26,7 +31,7 @@ def programs() -> dict[str, Path]:
 
 
 class Server:
-    """A running server. `url` reaches it; `stop` and `start` let it be away for a while."""
+    """A running server, reached by `url`. `stop` and `start` take it away for a while."""
 
     def __init__(self, program: Path, folder: Path) -> None:
         self.url = f"unix://{folder / 'redis.sock'}"
@@ -39,13 +44,13 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process, to be stopped and continued by tests."""
+        """The server process, which tests may stop and continue."""
         assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(launched(self._command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
         with redis_py.Redis.from_url(self.url) as client:
             while True:
