@@ -1,6 +1,6 @@
 """What Roomkeeper publishes in Redis about a call: notices for one user's client, and disconnects, with all fields.
 
-The Lua scripts write each entry together with the change that it reports (`clients/redis/scripts/common.lua`). The
+The Lua scripts write each entry together with the change that it reports (`contract/common.lua`). The
 tables here and in `api.cloudevents` are the contract with other services: `generate.events_page` makes docs/events.md
 and its JSON Schema from them, and the tests compare real entries with them.
 """

@@ -1,6 +1,7 @@
 """The states of a user in Redis, and of a participant in the status of a Match: what each means, and what ends it.
 
-The scripts in `controller/clients/redis/scripts` move users; `rules.presence` decides in which state a participant is.
+The scripts in `contract` and `controller/clients/redis/scripts` move users; `rules.presence` decides the state of a
+participant.
 """
 
 from enum import StrEnum

@@ -1,4 +1,7 @@
-"""docs/events.schema.json: JSON Schemas of the entries of the streams, and an example per type."""
+"""contract/events.schema.json: the JSON Schema of notices, disconnects and events, made from the tables.
+
+It also makes an example of each type, for the page and for tests.
+"""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""`python -m examples.matchmaker`, or under the name of whatever package this folder has become."""
+"""`python -m examples.matchmaker`, or the name that you give this package."""
 
 from .matchmaker import main
 

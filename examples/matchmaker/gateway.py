@@ -1,8 +1,8 @@
-"""A stand-in for gateways: lets people wait, beats for them, and tells what they get to see.
+"""A stand-in for gateways: it puts users into the queue, sends their beats, and prints what changes for them.
 
     python -m examples.matchmaker.gateway --redis-url … alice bob
 
-A real gateway does the same for every client that is connected to it. Ctrl-C lets everybody leave.
+A real gateway does the same for each client that is connected to it. Ctrl-C takes all users out of the queue.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import contextlib
 import json
 import os
 import time
-from pathlib import Path
 
-from .pool import SCRIPTS, Pool
+from .pool import Pool
 
 _BEAT_SECONDS = 1.0
 
@@ -30,11 +29,11 @@ class Person:
         self._has_token = False
 
     def enter(self) -> None:
-        """Wait, from now on or still."""
+        """Enter the queue, or keep the place in it."""
         self._tell(" ".join(self._pool.enqueue(self._id)))
 
     def beat(self) -> None:
-        """Poll once; tell what is new."""
+        """Poll once, and print what is new."""
         answer = self._pool.beat(self._id)
         if answer[0] == "UNKNOWN":  # Redis lost its data, or they were idle for long
             self.enter()
@@ -47,11 +46,11 @@ class Person:
             self._match_uid, self._has_token = match_uid, False
         if room and not self._has_token and (text := self._pool.token(match_uid, self._id)):
             self._has_token = True
-            entry = json.loads(text)  # and entry["token"], which goes to the client and into no log
+            entry = json.loads(text)  # entry["token"] goes to the client, and into no log
             self._tell(f"may join {entry['room']} at {entry['url']} until {entry['expiresAt']}")
 
     def leave(self) -> None:
-        """Wait no more; refused during a Match."""
+        """Leave the queue. Refused during a Match."""
         self._tell(" ".join(self._pool.leave(self._id)))
 
     def _tell(self, what: str) -> None:
@@ -64,10 +63,9 @@ def main() -> None:
     parser.add_argument("--namespace", default="default")
     parser.add_argument("--redis-url", default=os.environ.get("REDIS_URL", "redis://localhost:6379/0"))
     parser.add_argument("--cluster-id", default="default")
-    parser.add_argument("--scripts", type=Path, default=SCRIPTS)
     parser.add_argument("ids", nargs="+", metavar="id")
     options = parser.parse_args()
-    pool = Pool(options.redis_url, cluster_id=options.cluster_id, namespace=options.namespace, scripts=options.scripts)
+    pool = Pool(options.redis_url, cluster_id=options.cluster_id, namespace=options.namespace)
     people = [Person(pool, user_id) for user_id in options.ids]
     for person in people:
         person.enter()

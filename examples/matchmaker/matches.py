@@ -1,6 +1,6 @@
-"""The Matches in Kubernetes: what is asked for, and creating it so that doing it twice does no harm.
+"""The Matches in Kubernetes: their manifest, and creating them so that a second attempt does no harm.
 
-`manifest` is the place for what your product wants of a call; docs/reference/api.md has every field.
+Put what your product wants of a call into `manifest`; docs/reference/api.md has every field.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _TIMEOUT_SECONDS = 5.0
 _CONFLICT = 409
 _INVALID = (400, 422)
 
-# What a call to the API server may end with: its refusals, and no answer at all.
+# What a request to the API server may raise: for a refusal, and for no answer.
 API_ERRORS: Final = (client.ApiException, urllib3.exceptions.HTTPError)
 
 
 class Creation(Enum):
-    """What became of a wish to create a Match."""
+    """What came of creating a Match."""
 
     MADE = "made"
     THERE = "there before"
@@ -43,14 +43,14 @@ class Creation(Enum):
 
 
 def connect() -> client.CustomObjectsApi:
-    """The API server of the pod that this runs in, or of the current context of the kubeconfig."""
+    """A client for the cluster that this pod runs in, or for the current context of the kubeconfig."""
     configuration = client.Configuration()
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(configuration)
     else:
         config.load_kube_config(client_configuration=configuration)
     configuration.connection_pool_maxsize = THREADS + 1  # and one for the watch
-    # Whoever calls tries again, and knows better when.
+    # The caller tries again, and knows better when.
     configuration.retries = 0
     api_client = client.ApiClient(configuration)
     api_client.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _ssl_context(configuration)
@@ -58,7 +58,7 @@ def connect() -> client.CustomObjectsApi:
 
 
 def _ssl_context(configuration: client.Configuration) -> ssl.SSLContext:
-    """Verifies as the configuration says, except for what Python 3.13 asks of certificates and many clusters lack."""
+    """Verifies as the configuration says, but without the strict checks of Python 3.13, which many clusters fail."""
     verify = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=verify)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -68,11 +68,11 @@ def _ssl_context(configuration: client.Configuration) -> ssl.SSLContext:
 
 
 def manifest(name: str, ids: tuple[str, str], *, tokens: str) -> Body:
-    """The Match of two people who wait in the queue."""
+    """The Match of two users who wait in the queue."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Match",
-        # With the finalizer given, the operator need not add it: one write less per Match.
+        # The operator need not add a finalizer that is there: one write less for each Match.
         "metadata": {"name": name, "labels": MADE_BY, "finalizers": [f"{GROUP}/cleanup"]},
         "spec": {
             "participants": [{"identity": user_id} for user_id in ids],
@@ -91,7 +91,7 @@ class Matches:
         self._tokens = tokens
 
     def create(self, name: str, ids: tuple[str, str]) -> Creation:
-        """Make sure that the Match is there. One of this name with other people counts as one that is over."""
+        """Make sure that the Match is there. A Match of this name with other users counts as over."""
         body = manifest(name, ids, tokens=self._tokens)
         try:
             self.api.create_namespaced_custom_object(**self.where, body=body, _request_timeout=_TIMEOUT_SECONDS)
@@ -112,7 +112,7 @@ class Matches:
 
 
 def is_over(match: Body) -> bool:
-    """Whether nothing will come of the Match any more."""
+    """Whether the Match has ended, or is being deleted."""
     return "end" in match.get("status", {}) or "deletionTimestamp" in match["metadata"]
 
 

@@ -1,7 +1,8 @@
 """The matchmaker: a loop of bounded ticks over one pool, and its command line.
 
-A tick releases what ran out, finishes what another matchmaker has left half done, and pairs the front of the queue.
-Its work depends on `--pairs`, not on how many wait. Any number of matchmakers may run at once.
+A tick releases expired reservations, creates Matches that another matchmaker has reserved but not created, and pairs
+the front of the queue. Its work depends on `--pairs`, not on how many users wait. Any number of matchmakers may run at
+once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import redis
@@ -27,7 +27,7 @@ import redis
 from .matches import API_ERRORS, THREADS, Creation, Matches, brief, connect
 from .outcomes import Outcomes
 from .pairing import Pair, is_match_name, match_name, pairs
-from .pool import SCRIPTS, Pool
+from .pool import Pool
 
 log = logging.getLogger("matchmaker")
 
@@ -42,9 +42,9 @@ class Limits:
     pairs: int = 50
     repeat_after_seconds: float = 30.0
     reserve_seconds: float = 30.0
-    """How long a pair is kept for its Match. The same for all matchmakers of a pool."""
+    """How long a pair is reserved for its Match. Use the same for all matchmakers of a pool."""
     heal_after_seconds: float = 2.0
-    """When somebody else's reservation without a Match is no longer just on its way."""
+    """The age at which the Match of another matchmaker's reservation should exist."""
 
     @property
     def reserve_ms(self) -> int:
@@ -76,7 +76,7 @@ class Matchmaker:
         self._is_behind = False
 
     def run(self, stop: threading.Event, interval_seconds: float) -> None:
-        """Tick until `stop`: at once while the queue is long, and ever more slowly while nothing works."""
+        """Tick until `stop`: without pauses while the queue is long, and with growing pauses while ticks fail."""
         failures = 0
         wait_seconds = 0.0
         while not stop.wait(wait_seconds):
@@ -90,7 +90,7 @@ class Matchmaker:
                 wait_seconds = min(interval_seconds * 2 ** min(failures, 10), _LONGEST_BACKOFF_SECONDS)
             else:
                 wait_seconds = 0 if tick.is_full else interval_seconds
-            wait_seconds *= random.uniform(0.5, 1)  # so that matchmakers do not go in step
+            wait_seconds *= random.uniform(0.5, 1)  # so that several matchmakers do not tick at the same moments
 
     def tick(self) -> Tick:
         """One round of bounded work."""
@@ -98,7 +98,7 @@ class Matchmaker:
         released = len(self._pool.release(2 * self._limits.pairs))
         healed, failed = self._heal()
         made, is_full = 0, False
-        # No more people are taken out of the queue than Matches can be created for.
+        # Take no more users out of the queue than Matches can be created for.
         if not failed:
             made, failed, is_full = self._pair()
         self._is_behind = failed > 0
@@ -111,7 +111,7 @@ class Matchmaker:
         return tick
 
     def choose(self) -> tuple[list[tuple[Pair, str]], bool]:
-        """Whom to pair now, with the names of their Matches; and whether more people wait than were looked at."""
+        """The pairs to match now with the names of their Matches, and whether more users wait than were read."""
         front = self._pool.front(2 * self._limits.pairs)
         chosen = pairs(
             front.waiting,
@@ -126,13 +126,13 @@ class Matchmaker:
         if not chosen:
             return 0, 0, False
         answers = self._pool.reserve(chosen, ttl_ms=self._limits.reserve_ms)
-        # A pair that is reserved already is another matchmaker's to finish; see _heal.
+        # A pair that is reserved already is left to the matchmaker that reserved it; see _heal.
         ours = [(name, pair.ids) for (pair, name), answer in zip(chosen, answers, strict=True) if answer == "new"]
         made, failed = self._create(ours)
         return made, failed, is_full and bool(ours)
 
     def _heal(self) -> tuple[int, int]:
-        """Create what is reserved and not there: it failed here, or whoever reserved it a while ago is gone."""
+        """Create Matches that are reserved but missing: creating them failed, or the reserving matchmaker died."""
         left = self._pool.reservations(
             ttl_ms=self._limits.reserve_ms,
             older_than_ms=0 if self._is_behind else round(self._limits.heal_after_seconds * 1000),
@@ -148,7 +148,7 @@ class Matchmaker:
         )
 
     def _create(self, wanted: Sequence[tuple[str, tuple[str, str]]]) -> tuple[int, int]:
-        """Create Matches side by side; how many were made, and how many are still to be."""
+        """Create Matches in parallel. Returns how many were made, and how many must be tried again."""
         unreachable = threading.Event()
 
         def create(one: tuple[str, tuple[str, str]]) -> Creation | None:
@@ -168,7 +168,7 @@ class Matchmaker:
     def _created(self, name: str, ids: tuple[str, str]) -> Creation:
         creation = self._matches.create(name, ids)
         if creation is Creation.OVER:
-            # They go back to their places at the deadline, and get the next name.
+            # The users go back to their places at the deadline, and get the next name.
             self._outcomes.note_over(name)
         else:
             self._done.append(name)
@@ -190,7 +190,7 @@ def main() -> None:
 
 def _run(options: argparse.Namespace) -> int:
     limits = Limits(options.pairs, options.repeat_after, options.reserve, options.heal_after)
-    pool = Pool(options.redis_url, cluster_id=options.cluster_id, namespace=options.namespace, scripts=options.scripts)
+    pool = Pool(options.redis_url, cluster_id=options.cluster_id, namespace=options.namespace)
     matches = Matches(connect(), options.namespace, tokens=options.tokens)
     outcomes = Outcomes(matches)
     matchmaker = Matchmaker(pool, matches, outcomes, limits)
@@ -216,7 +216,7 @@ def _serve(matchmaker: Matchmaker, outcomes: Outcomes, interval_seconds: float) 
         try:
             outcomes.follow(stop)
         finally:
-            stop.set()  # half a matchmaker is none: let it be started again
+            stop.set()  # a matchmaker without its watch does not work: exit, to be started again
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
@@ -237,17 +237,21 @@ def _parser() -> argparse.ArgumentParser:
         "--redis-url", default=os.environ.get("REDIS_URL", "redis://localhost:6379/0"), help="REDIS_URL"
     )
     parser.add_argument("--cluster-id", default="default", help="the operator's ROOMKEEPER_CLUSTER_ID")
-    parser.add_argument("--scripts", type=Path, default=SCRIPTS, help="where the Lua scripts of docs/redis.md are")
-    parser.add_argument("--tokens", choices=["Redis", "Secret", "Both", "None"], default="Redis", help="where to")
+    parser.add_argument(
+        "--tokens", choices=["Redis", "Secret", "Both", "None"], default="Redis", help="where the tokens go"
+    )
     parser.add_argument("--once", action="store_true", help="one tick")
-    parser.add_argument("--dry-run", action="store_true", help="say who would be paired now, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print who would be paired now, and change nothing")
     parser.add_argument("--pairs", type=int, default=limits.pairs, help="how many a tick makes at most")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between ticks that find little to do")
     parser.add_argument(
         "--repeat-after", type=float, default=limits.repeat_after_seconds, help="seconds until two may meet again"
     )
-    parser.add_argument("--reserve", type=float, default=limits.reserve_seconds, help="seconds a pair is kept")
+    parser.add_argument("--reserve", type=float, default=limits.reserve_seconds, help="seconds a pair is reserved")
     parser.add_argument(
-        "--heal-after", type=float, default=limits.heal_after_seconds, help="seconds until others finish a pair"
+        "--heal-after",
+        type=float,
+        default=limits.heal_after_seconds,
+        help="seconds until other matchmakers create a reserved Match",
     )
     return parser

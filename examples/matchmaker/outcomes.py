@@ -1,7 +1,7 @@
-"""What became of the Matches: a watch for a thread of its own, which counts each end and tells it once.
+"""How Matches ended: a watch in its own thread that counts each end and logs it once.
 
-A product would keep statistics here, or learn from them whom to pair. `matchmaker` asks it for names that are taken by
-Matches that are over: users of a Match that failed are back in their very places, and would be given its name again.
+A product would keep statistics here, or use them to choose pairs. `matchmaker` asks it which names belong to Matches
+that are over: the users of a failed Match are back in the same places, and would get the same name again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GONE: Final = 410
 
 
 class Outcomes:
-    """The Matches that are over, for as long as they are there; and how many ended for which reason."""
+    """The Matches that are over and not yet deleted, and how many Matches ended for each reason."""
 
     def __init__(self, matches: Matches) -> None:
         self.counts: Counter[str] = Counter()
@@ -36,17 +36,17 @@ class Outcomes:
         self._is_first = True
 
     def is_over(self, name: str) -> bool:
-        """Whether a Match of this name is there, and over."""
+        """Whether a Match of this name exists and is over."""
         return name in self._over
 
     def note_over(self, name: str) -> None:
-        """Somebody saw it before the watch did."""
+        """Remember a Match that is over and that the watch has not shown yet."""
         self._over.setdefault(name, "")
 
     def read(self) -> str:
-        """Look at all Matches that there are; the version that a watch goes on from.
+        """List all Matches. Returns the version from which a watch continues.
 
-        What has ended before the first look is not told: another matchmaker, or our predecessor, did that.
+        Ends from before the first list are not logged: another matchmaker, or an earlier run of this one, did so.
         """
         matches: list[Body] = []
         page = ""
@@ -66,7 +66,7 @@ class Outcomes:
         return str(answer["metadata"]["resourceVersion"])
 
     def follow(self, stop: threading.Event) -> None:
-        """Keep up with every change until `stop`, whatever the API server does meanwhile."""
+        """Follow every change until `stop`, also over failures of the API server."""
         while not stop.is_set():
             try:
                 version = self.read()
@@ -74,7 +74,7 @@ class Outcomes:
                     version = self._watch(version)
             except API_ERRORS as error:
                 if isinstance(error, client.ApiException) and error.status == _GONE:
-                    continue  # the version is too old to go on from
+                    continue  # the version is too old to continue from
                 log.warning("cannot watch the Matches, trying again: %s", brief(error))
                 stop.wait(_AGAIN_SECONDS)
 
@@ -85,7 +85,7 @@ class Outcomes:
         return cast("Body", answer)
 
     def _watch(self, version: str) -> str:
-        """Take in the changes since `version` for a while; the version to go on from."""
+        """Follow the changes since `version` for a while. Returns the version to continue from."""
         watcher = watch.Watch()
         changes = watcher.stream(
             self._matches.api.list_namespaced_custom_object,
@@ -94,7 +94,7 @@ class Outcomes:
             resource_version=version,
             allow_watch_bookmarks=True,
             timeout_seconds=_WATCH_SECONDS,
-            # A connection that died without a word is noticed, too.
+            # This also notices a connection that died silently.
             _request_timeout=_WATCH_SECONDS + _LIST_SECONDS,
         )
         for change in changes:

@@ -1,6 +1,6 @@
-"""Who meets whom, and the name of their Match. Pure: `matchmaker` hands in who waits, and reserves what comes out.
+"""The rules for pairs, and the names of their Matches. Pure: `matchmaker` passes in who waits, and reserves the pairs.
 
-This is the module to change for a product of your own: languages, levels, blocks between users.
+Change this module for your own product: languages, levels, blocks between users.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Somebody in the queue. `since_ms` is their place, `met` are the ids of those whom they met a short while ago."""
+    """A user in the queue. `since_ms` is their place; `met` has the ids of users they met lately."""
 
     id: str
     since_ms: int
@@ -21,7 +21,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two people who are to meet; `first` waits longer."""
+    """Two users who are to meet; `first` has waited longer."""
 
     first: Waiting
     second: Waiting
@@ -32,10 +32,10 @@ class Pair:
 
 
 def pairs(waiting: Sequence[Waiting], *, now_ms: int, repeat_after_ms: int, is_everybody: bool) -> list[Pair]:
-    """Pairs among `waiting`, who are the longest waiting first; those who wait longest choose first.
+    """Pairs among `waiting`, which has the longest waiting first. The longest waiting user chooses first.
 
-    Two who just met are paired again only if nobody new is left for either of them, and both have waited longer than
-    `repeat_after_ms` or nobody else waits at all (`is_everybody`: there is nobody in the queue but `waiting`).
+    Two users who met lately are paired again only if neither has a new partner left, and both have waited longer than
+    `repeat_after_ms` or no other user waits (`is_everybody`: the queue holds no users but `waiting`).
     """
     found, left = _matched(waiting, _is_new)
     alone = is_everybody and len(waiting) == 2
@@ -49,19 +49,19 @@ def pairs(waiting: Sequence[Waiting], *, now_ms: int, repeat_after_ms: int, is_e
 
 
 def match_name(users: Sequence[tuple[str, int]], attempt: int = 0) -> str:
-    """The name of the Match of these users in these places (id, milliseconds), in whatever order they are given.
+    """The name of the Match of these users in these places (id, milliseconds). The order of `users` does not matter.
 
-    Whoever chooses the same pair chooses the same name, and the same two get another one once they have queued anew.
-    `attempt` tells Matches apart whose users were put back into the very places that they had come from.
+    Two matchmakers that choose the same pair get the same name. The same users get another name when they have entered
+    the queue again. `attempt` tells Matches apart whose users were put back in the places that they came from.
     """
     parts = (f"{user_id}\0{since_ms}" for user_id, since_ms in sorted(users))
-    # NUL cannot occur in an id, so that no two pairs read the same.
+    # NUL cannot occur in an id, so two different pairs never give the same text.
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     return f"mm-{digest}-{attempt}"
 
 
 def is_match_name(name: str, users: Sequence[tuple[str, int]]) -> bool:
-    """Whether a Match of these users in these places gets this name from us, at some attempt."""
+    """Whether `match_name` gives this name to these users in these places, at any attempt."""
     number = name.rpartition("-")[2]
     return number.isdecimal() and name == match_name(users, int(number))
 
@@ -73,7 +73,7 @@ def _is_new(one: Waiting, other: Waiting) -> bool:
 def _matched(
     waiting: Sequence[Waiting], may_meet: Callable[[Waiting, Waiting], bool]
 ) -> tuple[list[Pair], list[Waiting]]:
-    """Each in turn gets the first of those behind them whom they may meet; the pairs, and who is left."""
+    """Pair each user in turn with the first one behind them whom they may meet. Returns the pairs, and who is left."""
     found, left, open_ = [], [], list(waiting)
     while open_:
         one = open_.pop(0)

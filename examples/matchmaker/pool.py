@@ -1,6 +1,6 @@
 """One pool in Redis: the published scripts and keys of docs/redis.md, for matchmakers and for gateways.
 
-The scripts are read as plain files, `common.lua` first: their text is the contract, in any language.
+The texts of the scripts come from the package `contract`, which needs nothing else of Roomkeeper.
 """
 
 from __future__ import annotations
@@ -9,28 +9,26 @@ import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import redis
 from redis.client import Pipeline
 
-from .pairing import Pair, Waiting
+import contract
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "controller" / "clients" / "redis" / "scripts"
+from .pairing import Pair, Waiting
 
 _TIMEOUT_SECONDS = 5.0
 _RECENT_SECONDS = 600
-_NAMES = ("release", "reserve", "enqueue", "beat", "leave")
 
 
 class PoolError(Exception):
-    """A script refused what it was called with: a mistake here, not a state of the queue."""
+    """A script answered INVALID: the call is wrong, whatever the state of the queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The front of the queue. `is_everybody`: nobody else waits. `now_ms` is the time of the Redis server."""
+    """The front of the queue. `is_everybody`: no other user waits. `now_ms` is the time of the Redis server."""
 
     waiting: tuple[Waiting, ...]
     is_everybody: bool
@@ -39,7 +37,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Users (id, place) who are reserved for the Match `name`."""
+    """The users (id, place) who are reserved for the Match `name`."""
 
     name: str
     users: tuple[tuple[str, int], ...]
@@ -48,38 +46,34 @@ class Reservation:
 class Pool:
     """The pool of `namespace` below the operator's cluster id."""
 
-    def __init__(self, url: str, *, cluster_id: str, namespace: str, scripts: Path = SCRIPTS) -> None:
+    def __init__(self, url: str, *, cluster_id: str, namespace: str) -> None:
         self.prefix = f"rk:{{{cluster_id}:{namespace}}}:"
         self._redis = redis.Redis.from_url(
             url, decode_responses=True, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
         )
-        common = (scripts / "common.lua").read_text(encoding="utf-8")
-        # redis-py calls them by digest, and loads those that the server does not know (any more).
-        self._scripts = {
-            name: self._redis.register_script(common + (scripts / f"{name}.lua").read_text(encoding="utf-8"))
-            for name in _NAMES
-        }
+        # redis-py calls a script by its digest, and loads it if the server does not know it.
+        self._scripts = {name: self._redis.register_script(contract.script(name)) for name in contract.SCRIPTS}
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._redis.close()
 
     # ---- for matchmakers
 
     def release(self, at_most: int) -> list[str]:
-        """Put users whose reservation ran out back to their places; who they were."""
+        """Put users whose reservation has run out back in their places. Returns their ids."""
         return self._run("release", self._keys("queue", "reserved", "reservations"), at_most)[1:]
 
     def front(self, wanted: int, *, most_pages: int = 5) -> Front:
-        """The `wanted` longest waiting, or fewer if so many cannot be found within `most_pages` of that length.
+        """The `wanted` users who have waited longest, or fewer if `most_pages` pages of that length hold fewer.
 
-        Banned people stay in the queue until they leave. They are passed over, or they would fill its front; so are
-        ids that no Match can carry.
+        Banned users stay in the queue until they leave. This skips them, since they would fill its front, and also ids
+        that no Match can carry.
         """
-        # By id: whoever comes back to the front between two pages moves others to the next one.
+        # By id: a user who comes back to the front between two pages moves others to the next page.
         found: dict[str, Waiting] = {}
         is_everybody, now_ms = False, 0
-        page = wanted + 1  # one more tells whether anybody else is there
+        page = wanted + 1  # one more tells whether any other user waits
         for start in range(0, page * most_pages, page):
             with self._pipeline() as pipe:
                 pipe.time()
@@ -93,7 +87,7 @@ class Pool:
         return Front(tuple(found.values())[:wanted], is_everybody and len(found) <= wanted, now_ms)
 
     def _free(self, rows: Sequence[tuple[str, int]]) -> Iterator[Waiting]:
-        """Those of the rows who may be in a Match, with whom they met: all in one round trip."""
+        """The users among `rows` who may be in a Match, with the users they met lately. One round trip for all."""
         met_since_ms = round((time.time() - _RECENT_SECONDS) * 1000)
         with self._pipeline() as pipe:
             for user_id, _ in rows:
@@ -105,9 +99,9 @@ class Pool:
                 yield Waiting(user_id, since_ms, frozenset(met))
 
     def reserve(self, wanted: Sequence[tuple[Pair, str]], *, ttl_ms: int) -> list[str]:
-        """Take each pair out of the queue for the Match of that name; what was answered for each.
+        """Take each pair out of the queue for the Match of that name. Returns one answer for each.
 
-        `new`, `replay` (somebody has reserved just this before), or why it was refused: `RESERVED` and the like.
+        The answer is `new`, `replay` (the same reservation was there before), or the refusal, such as `RESERVED`.
         """
         with self._pipeline() as pipe:
             for pair, name in wanted:
@@ -118,7 +112,7 @@ class Pool:
         return [reply[1] if reply[0] == "OK" else reply[0] for reply in replies]
 
     def reservations(self, *, ttl_ms: int, older_than_ms: int, at_most: int) -> list[Reservation]:
-        """What was reserved (for `ttl_ms`) so long ago, and still is: a Match should have come of it by now."""
+        """Reservations (for `ttl_ms`) that are older than `older_than_ms`: their Match should exist by now."""
         now_ms = _milliseconds(self._redis.time())
         until_ms = now_ms + ttl_ms - older_than_ms
         ids = cast(
@@ -138,23 +132,23 @@ class Pool:
     # ---- for gateways
 
     def enqueue(self, user_id: str, session: str = "") -> list[str]:
-        """Let the user wait; the script's answer."""
+        """Let the user wait. Returns the script's answer."""
         user = (f"user:{user_id}", f"blocked:{user_id}", f"notify:{user_id}")
         return self._run("enqueue", self._keys("queue", "reservations", *user, "events"), user_id, session)
 
     def beat(self, user_id: str, session: str = "", *, take: bool = False) -> list[str]:
-        """Tell that the user's client is there, and learn the user's state; the script's answer."""
+        """Report that the user's client is connected. Returns the script's answer: the user's state."""
         keys = self._keys(f"user:{user_id}", "heartbeats", f"notify:{user_id}")
         return self._run("beat", keys, user_id, session, "TAKE" if take else "KEEP")
 
     def leave(self, user_id: str, session: str = "", *, forget_after_seconds: int = 3600) -> list[str]:
-        """Let the user wait no more; the script's answer."""
+        """Take the user out of the queue. Returns the script's answer."""
         user = (f"user:{user_id}", f"notify:{user_id}")
         keys = self._keys("queue", "reserved", "reservations", "heartbeats", *user, "events")
         return self._run("leave", keys, user_id, session, forget_after_seconds * 1000)
 
     def token(self, match_uid: str, user_id: str) -> str | None:
-        """What the user's client joins with, as JSON; None if it is not there (yet)."""
+        """The JSON with the token that the user's client joins with; None if it is not there (yet)."""
         return cast("str | None", self._redis.hget(self._key(f"tokens:{match_uid}"), user_id))
 
     def _run(self, name: str, keys: Sequence[str], *args: str | int) -> list[str]:

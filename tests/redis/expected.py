@@ -1,4 +1,4 @@
-"""What must have been told of a change, worked out from the hashes before and after it: nothing more, nothing less."""
+"""The notices and events that a change must have written, computed from the hashes before and after it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def expected(
     rolled_back: frozenset[str] = frozenset(),
     is_restore: bool = False,
 ) -> Counter[Line]:
-    """What is to be told. `rolled_back` are those whom a settle put back; a restoring is not told of."""
+    """The entries to expect. `rolled_back` are the users whom a settle put back; a restore writes no entries."""
     if is_restore:
         return Counter()
     lines = [line for uid in _uids(before, after) for line in _of_match(uid, before, after)]
@@ -85,7 +85,7 @@ def _of_freed(who: str, uid: str, new: Mapping[str, str], after: Snapshot) -> It
 
 
 def _of_held(who: str, before: Snapshot, after: Snapshot) -> Iterator[Line]:
-    """What somebody in a Match hears of its course."""
+    """The notices of a user in a Match."""
     old, new = _hash(before, f"user:{who}"), _hash(after, f"user:{who}")
     phase = _phase(new["match"], after)
     begins = phase != _phase(new["match"], before)

@@ -1,4 +1,7 @@
-"""Real servers for the tests of this directory: one process each, on a Unix socket, gone at the end."""
+"""Real servers for the tests of this directory: one process each, on a Unix socket.
+
+A server ends with the test run that started it, also when that is killed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import redis as redis_py
 
 from sandbox.launch import launched
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 def programs() -> dict[str, Path]:
@@ -28,7 +31,7 @@ def programs() -> dict[str, Path]:
 
 
 class Server:
-    """A running server. `url` reaches it; `stop` and `start` let it be away for a while."""
+    """A running server, reached by `url`. `stop` and `start` take it away for a while."""
 
     def __init__(self, program: Path, folder: Path) -> None:
         self.url = f"unix://{folder / 'redis.sock'}"
@@ -41,7 +44,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process, to be stopped and continued by tests."""
+        """The server process, which tests may stop and continue."""
         assert self._process is not None
         return self._process.pid
 

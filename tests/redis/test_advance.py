@@ -55,7 +55,7 @@ async def test_a_repeated_advance_changes_nothing(world: World) -> None:
         (UserState.IN_CALL, UserState.IDLE),
     ],
 )
-async def test_nobody_moves_down(world: World, current: UserState, asked: UserState) -> None:
+async def test_no_user_moves_down(world: World, current: UserState, asked: UserState) -> None:
     await world.claim("m1", *BOTH, state=current)
     before = await world.snapshot()
     assert await world.pool.advance(request(asked), now_ms=NOW + 1) == steps(Step.SAME)
@@ -91,14 +91,14 @@ async def test_a_user_whom_the_match_no_longer_holds_is_lost_and_left_alone(worl
     assert await world.user("alice") == before
 
 
-async def test_a_match_that_claimed_nobody_advances_nobody(world: World) -> None:
+async def test_a_match_without_a_claim_advances_no_user(world: World) -> None:
     await world.enqueue("alice")
     before = await world.snapshot()
     assert await world.pool.advance(request(UserState.IN_CALL, phase="Active"), now_ms=NOW) == Unclaimed()
     assert await world.snapshot() == before
 
 
-async def test_a_settled_match_advances_nobody(world: World) -> None:
+async def test_a_settled_match_advances_no_user(world: World) -> None:
     await world.claim("m1", *BOTH)
     await world.settle("m1", dict.fromkeys(BOTH, BACK))
     before = await world.snapshot()
@@ -106,7 +106,7 @@ async def test_a_settled_match_advances_nobody(world: World) -> None:
     assert await world.snapshot() == before
 
 
-async def test_an_owner_that_is_out_of_date_advances_nobody(world: World) -> None:
+async def test_an_owner_that_is_out_of_date_advances_no_user(world: World) -> None:
     await world.claim("m1", *BOTH)
     before = await world.snapshot()
     asked = request(UserState.IN_CALL, phase="Active", room="r")
@@ -142,7 +142,7 @@ async def test_what_one_was_alone_before_counts_if_they_were_together_for_a_mome
     assert await alone(world, False, 20.999) == AloneTime(6000, None)
 
 
-async def test_after_five_seconds_together_it_begins_anew(world: World) -> None:
+async def test_after_five_seconds_together_the_count_restarts(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
     await alone(world, False, 14)
@@ -157,18 +157,18 @@ async def test_together_is_counted_from_its_first_moment(world: World) -> None:
     assert await alone(world, True, 16) == AloneTime(0, NOW + 16_000)
 
 
-async def nobody(world: World, seconds: float) -> AloneTime:
-    """What the ledger says after it was told that nobody is there."""
+async def empty_room(world: World, seconds: float) -> AloneTime:
+    """What the ledger says after an advance with an empty room."""
     told = request(UserState.IN_CALL, phase="Reconnecting", alone=False)
     await world.pool.advance(told, now_ms=NOW + round(seconds * 1000))
     return (await world.ledger("m1")).alone
 
 
-async def test_that_nobody_is_there_is_not_being_together(world: World) -> None:
+async def test_an_empty_room_is_not_being_together(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, False, 0)
     await alone(world, True, 10)
-    assert await nobody(world, 50) == AloneTime(40_000, None)
+    assert await empty_room(world, 50) == AloneTime(40_000, None)
     assert await alone(world, True, 60) == AloneTime(40_000, NOW + 60_000)
 
 
@@ -176,30 +176,30 @@ async def test_being_together_ends_when_both_go_at_once(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
     await alone(world, False, 14)
-    assert await nobody(world, 16) == AloneTime(4000, None)
+    assert await empty_room(world, 16) == AloneTime(4000, None)
     assert await alone(world, True, 60) == AloneTime(4000, NOW + 60_000)
 
 
-async def test_after_five_seconds_together_it_begins_anew_also_when_both_go_at_once(world: World) -> None:
+async def test_after_five_seconds_together_the_count_restarts_also_when_both_go_at_once(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
     await alone(world, False, 14)
-    await nobody(world, 19)
+    await empty_room(world, 19)
     assert await alone(world, True, 20) == AloneTime(0, NOW + 20_000)
 
 
 async def test_two_who_come_back_at_once_are_together_from_then_on(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
-    await nobody(world, 14)
+    await empty_room(world, 14)
     await alone(world, False, 30)
     assert await alone(world, True, 34.999) == AloneTime(4000, NOW + 34_999)
-    await nobody(world, 35.999)
+    await empty_room(world, 35.999)
     await alone(world, False, 40)
     assert await alone(world, True, 45) == AloneTime(0, NOW + 45_000)
 
 
-async def test_whoever_does_not_know_who_is_there_changes_nothing(world: World) -> None:
+async def test_a_caller_that_does_not_know_who_is_there_changes_nothing(world: World) -> None:
     await world.claim("m1", *BOTH)
     await alone(world, True, 10)
     assert await alone(world, None, 30) == AloneTime(0, NOW + 10_000)
@@ -242,7 +242,7 @@ async def test_no_flag_is_written_before_the_end_or_where_none_is_wanted(
     assert not [key for key in (await world.snapshot()).values if key.startswith("force-disconnect:")]
 
 
-async def test_whoever_the_match_no_longer_holds_gets_no_flag(world: World) -> None:
+async def test_a_user_whom_the_match_no_longer_holds_gets_no_flag(world: World) -> None:
     await world.claim("m1", *BOTH)
     await world.settle("m1", {"alice": BACK}, final=False)
     await world.pool.advance(request(UserState.DISCONNECTING, flag_seconds=30), now_ms=NOW)

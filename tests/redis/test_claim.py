@@ -87,7 +87,7 @@ async def test_a_replayed_claim_does_not_take_back_whom_a_partial_settle_let_go(
     assert await world.queue() == {"alice": 1000}
 
 
-async def test_a_user_of_another_match_is_busy_and_nobody_is_taken(world: World) -> None:
+async def test_a_user_of_another_match_is_busy_and_no_user_is_taken(world: World) -> None:
     await world.claim("m1", "alice", "bob")
     await world.enqueue_at("carol", 3000)
     before = await world.snapshot()
@@ -95,7 +95,7 @@ async def test_a_user_of_another_match_is_busy_and_nobody_is_taken(world: World)
     assert await world.snapshot() == before
 
 
-async def test_queued_wants_everybody_to_wait(world: World) -> None:
+async def test_queued_wants_all_users_to_wait(world: World) -> None:
     await world.enqueue("alice")
     before = await world.snapshot()
     assert await world.claim("m1", "alice", "bob", mode=ClaimMode.QUEUED) == ClaimNotQueued("bob")
@@ -110,7 +110,7 @@ async def test_a_ban_outranks_that_the_other_one_is_busy(world: World) -> None:
     assert await world.snapshot() == before
 
 
-async def test_a_settled_match_claims_nobody_again(world: World) -> None:
+async def test_a_settled_match_claims_no_user_again(world: World) -> None:
     await world.claim("m1", "alice", "bob")
     await world.settle("m1", {"alice": BACK, "bob": BACK})
     assert await world.claim("m1", "alice", "bob") == Settled()
@@ -169,7 +169,7 @@ async def test_a_reservation_for_another_match_is_respected(world: World, mode: 
     assert await world.snapshot() == before
 
 
-async def test_an_expired_reservation_for_another_match_holds_nobody(world: World) -> None:
+async def test_an_expired_reservation_for_another_match_holds_no_user(world: World) -> None:
     await world.enqueue_at("alice", 1000)
     await world.gateway.reserve("other", ("alice",), ttl_seconds=60)
     await world.raw("ZADD", world.keys.reserved(), 1, "alice")
@@ -210,7 +210,7 @@ async def test_restore_rebuilds_what_the_status_remembers(world: World) -> None:
     assert (await world.ledger("m1")).phase == "Active"
 
 
-async def test_restore_takes_back_who_entered_the_queue_after_the_loss(world: World) -> None:
+async def test_restore_takes_back_a_user_who_entered_the_queue_after_the_loss(world: World) -> None:
     await world.enqueue("alice")
     await world.gateway.reserve("other", ("alice",), ttl_seconds=60)
     await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, places={"alice": 1000})
@@ -218,7 +218,7 @@ async def test_restore_takes_back_who_entered_the_queue_after_the_loss(world: Wo
     assert "reserved" not in (await world.snapshot()).values
 
 
-async def test_restore_keeps_the_place_of_who_never_came_from_the_queue_but_waits_now(world: World) -> None:
+async def test_restore_keeps_the_place_of_a_user_who_first_entered_the_queue_after_the_loss(world: World) -> None:
     place = await world.enqueue("alice")
     await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE)
     assert (await world.ledger("m1")).queued_at_ms["alice"] == place

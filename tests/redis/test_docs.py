@@ -1,39 +1,41 @@
-"""docs/redis.md names every key and every script that other services may call, with the keys that it takes."""
+"""docs/redis.md names every key and every field, and its examples do what they show; so do those of docs/events.md."""
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
-from collections.abc import Mapping
+import shlex
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.api.match import QueuePlace
-from controller.clients.redis import lua
+from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
-from controller.clients.redis.requests import (
-    AdvanceRequest,
-    Signal,
-    SignalKind,
-    UserState,
-)
+from controller.clients.redis.requests import AdvanceRequest, Signal, SignalKind, UserState
 from controller.facts.ledger import Destination
+from tests.redis import redis_cli
+from tests.redis.servers import Server
 from tests.redis.world import NOW, World
 
-DOCS = Path(__file__).parents[2] / "docs"
-CONTRACT = (DOCS / "redis.md").read_text(encoding="utf-8")
-EVENTS = (DOCS / "events.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+CONTRACT = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
+EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 # `flag` is the common form of three that have names of their own.
 KEYS = [
     name
     for name, member in vars(Keys).items()
     if inspect.isfunction(member) and not name.startswith("_") and name != "flag"
 ]
-PUBLISHED = (lua.ENQUEUE, lua.LEAVE, lua.BEAT, lua.RESERVE, lua.RELEASE)
+UID, NAME, ROOM = "6f1c…", "match-7f3a", "rk-1b2c…"
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -43,29 +45,6 @@ def test_every_key_is_in_the_contract(name: str) -> None:
     arguments = ["X"] * len(inspect.signature(method).parameters)
     stem = method(*arguments).removeprefix(keys.prefix).removesuffix("X")
     assert re.search(rf"`{re.escape(stem)}[<`]", CONTRACT), f"docs/redis.md does not name {stem}"
-
-
-@pytest.mark.parametrize("script", PUBLISHED, ids=lambda script: script.name)
-def test_every_published_script_is_in_the_contract_with_its_keys_in_order(script: lua.Script) -> None:
-    row = re.search(rf"^\| `{script.name}` \| (.*?) \|", CONTRACT, re.MULTILINE)
-    assert row, f"docs/redis.md has no row for {script.name}"
-    header = re.search(r"^-- KEYS (.*?)(?: · ARGV|$)", script.text, re.MULTILINE)
-    assert header
-    documented = re.findall(r"`([a-z]+)(?::<id>)?`", row[1])
-    assert documented == re.findall(r"(?:\d |then )([a-z]+)", header[1])
-
-
-@pytest.mark.parametrize("script", PUBLISHED, ids=lambda script: script.name)
-def test_the_examples_call_the_published_scripts_with_as_many_keys_as_they_take(script: lua.Script) -> None:
-    row = re.search(rf"^\| `{script.name}` \| (.*?) \|", CONTRACT, re.MULTILINE)
-    examples = re.findall(rf"run {script.name} (\d+) ((?:\$\{{P\}}\S+ )+)", CONTRACT + EVENTS)
-    assert row
-    assert examples, f"the docs do not show how {script.name} is called"
-    for count, given in examples:
-        names = [name.removeprefix("${P}").partition(":")[0] for name in given.split()]
-        assert int(count) == len(names)
-        documented = re.findall(r"`([a-z]+)", row[1])
-        assert list(dict.fromkeys(names)) == documented
 
 
 async def test_the_contract_lists_the_fields_of_users_and_ledgers(world: World) -> None:
@@ -89,3 +68,147 @@ async def test_the_contract_lists_the_fields_of_users_and_ledgers(world: World) 
 def merged(one: Mapping[str, Mapping[str, str]], other: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
     """The hashes of both, each with the fields of both."""
     return {name: {**one.get(name, {}), **value} for name, value in other.items() if isinstance(value, dict)}
+
+
+# The examples
+
+
+@dataclass
+class Example:
+    """A command line of a page, and the lines that the page shows as its output."""
+
+    command: str
+    output: list[str]
+
+
+def shell_blocks(page: str) -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def examples(page: str) -> Iterator[Example]:
+    """The lines that begin with a prompt."""
+    for block in shell_blocks(page):
+        found: list[Example] = []
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(Example(line[2:], []))
+            elif found:
+                found[-1].output.append(line)
+        yield from found
+
+
+def definitions(page: str) -> str:
+    """The blocks without a prompt: what a reader types once, for all examples."""
+    return "\n".join(block for block in shell_blocks(page) if not block.startswith("$ "))
+
+
+def as_shown(shown: str, printed: str) -> bool:
+    """Whether a printed line is the one of the page, but for times, what the page leaves out, and its remarks."""
+    shown = re.sub(r'(?<=")   +\S.*$', "", shown)
+    pattern = re.escape(shown).replace("…", ".*")
+    return re.fullmatch(re.sub(r"\d{13}", r"\\d{13}", pattern), printed) is not None
+
+
+@dataclass
+class Shell:
+    """Runs command lines as a reader would, in the root of the repository."""
+
+    folder: Path
+    definitions: str
+    socket: str
+
+    def __post_init__(self) -> None:
+        program = shlex.join([sys.executable, "-I", redis_cli.__file__, self.socket])
+        (self.folder / "redis-cli").write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+        (self.folder / "redis-cli").chmod(0o755)
+
+    def run(self, command: str) -> list[str]:
+        """The lines that a command line prints."""
+        done = subprocess.run(
+            ["bash", "-euc", f"{self.definitions}\n{command}"],
+            cwd=ROOT,
+            env={"PATH": f"{self.folder}:{os.environ['PATH']}", "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.splitlines()
+
+
+class Story:
+    """What happens between the examples of docs/redis.md, so that each finds what it is about."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("FCALL roomkeeper_enqueue", self.the_library_is_gone),
+            ("FCALL roomkeeper_beat", self.a_match_takes_alice),
+            ("HGET", self.tokens_are_issued),
+            ("FCALL roomkeeper_leave", self.the_match_ends_and_alice_waits),
+            ("FCALL roomkeeper_release", self.alice_and_bob_wait),
+            ("ZRANGEBYSCORE", self.alice_has_met_carol),
+        ]
+
+    async def before(self, command: str) -> None:
+        """Take the next step of the story, if it comes before this command."""
+        if self._steps and self._steps[0][0] in command:
+            await self._steps.pop(0)[1]()
+
+    @property
+    def is_told(self) -> bool:
+        return not self._steps
+
+    async def the_library_is_gone(self) -> None:
+        await self._world.raw("FUNCTION", "FLUSH")
+
+    async def a_match_takes_alice(self) -> None:
+        await self._world.claim(UID, "alice", "zoe", match_name=NAME, room=ROOM)
+
+    async def tokens_are_issued(self) -> None:
+        token = (
+            '{"token": "eyJ", "url": "wss://example.org", "room": "rk-1b2c", "identity": "alice", '
+            '"expiresAt": "2026-11-23T18:47:14Z"}'
+        )
+        await self._world.pool.put_tokens(UID, {"alice": token}, ttl_seconds=60)
+
+    async def the_match_ends_and_alice_waits(self) -> None:
+        await self._world.settle(UID, dict.fromkeys(("alice", "zoe"), (Destination.IDLE, QueuePlace.NOW)))
+        await self._world.gateway.enqueue("alice", session="tab-1")
+
+    async def alice_and_bob_wait(self) -> None:
+        await self._world.enqueue_at("alice", 1795456034267)
+        await self._world.enqueue_at("bob", 1795456034281)
+
+    async def alice_has_met_carol(self) -> None:
+        await self._world.raw("DEL", self._world.keys.recent("alice"))
+        await self._world.raw("ZADD", self._world.keys.recent("alice"), "9" * 13, "carol")
+
+
+@pytest.fixture
+async def documented(redis: Redis) -> AsyncIterator[World]:
+    """The pool that the pages speak of, empty before and after."""
+    world = await World.new(redis, "calls", cluster_id="default")
+    yield world
+    await world.lose_everything()
+
+
+async def test_the_examples_of_the_docs_print_what_the_docs_show(
+    server: Server, documented: World, tmp_path: Path
+) -> None:
+    shell = Shell(tmp_path, definitions(CONTRACT), server.url.removeprefix("unix://"))
+    story, called = Story(documented), ""
+    for example in (*examples(CONTRACT), *examples(EVENTS)):
+        await story.before(example.command)
+        printed = shell.run(example.command)
+        called += example.command
+        if example.output:
+            assert len(printed) == len(example.output), f"{example.command}: {printed}"
+            for shown, line in zip(example.output, printed, strict=True):
+                assert as_shown(shown, line), f"{example.command}: printed {line}, the page shows {shown}"
+        else:
+            assert printed, example.command
+            assert not printed[0].startswith("(error)"), f"{example.command}: {printed[0]}"
+    assert story.is_told
+    for name in ("enqueue", "beat", "leave", "reserve", "release", "version"):
+        assert f"FCALL roomkeeper_{name}" in called or f"FCALL_RO roomkeeper_{name}" in called

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+import contract
 from controller.api.match import QueuePlace
-from controller.clients.redis import lua
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.operator import Incarnation
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest, UserState
@@ -155,7 +155,7 @@ async def test_times_are_rfc_3339_in_utc_in_every_century(world: World) -> None:
     moments = [datetime.fromisoformat(edge).replace(tzinfo=UTC) for edge in edges]
     moments += [begin + timedelta(milliseconds=dice.randrange(430 * 366 * 86_400_000)) for _ in range(2000)]
     numbers = [(moment - begin) // timedelta(milliseconds=1) for moment in moments]
-    common = lua.RELEASE.text.partition("\n-- release:")[0]
+    common = contract.read("common.lua")
     texts = await world.raw("EVAL", common + _TIMES, 0, *numbers)
     assert texts == [moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") for moment in moments]
 

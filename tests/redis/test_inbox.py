@@ -73,7 +73,7 @@ async def test_a_suspicion_and_a_wish_for_a_token_keep_the_latest_moment_and_wan
     assert ledger.wish is None
 
 
-async def test_a_signal_about_a_match_that_holds_nobody_is_ignored(world: World) -> None:
+async def test_a_signal_about_a_match_that_holds_no_user_is_ignored(world: World) -> None:
     before = await world.snapshot()
     assert await Inbox(world.pool).signal(SKIP, now_ms=NOW) is Ignored.UNKNOWN
     assert await world.snapshot() == before
@@ -87,13 +87,13 @@ async def test_a_signal_that_comes_after_the_end_is_ignored(world: World) -> Non
     assert await world.snapshot() == before
 
 
-async def test_nobody_speaks_for_a_match_that_is_not_theirs(world: World) -> None:
+async def test_no_user_speaks_for_a_match_of_others(world: World) -> None:
     await world.claim("m1", *BOTH)
     assert await Inbox(world.pool).signal(replace(SKIP, user="mallory"), now_ms=NOW) is Ignored.STRANGER
     assert (await world.ledger("m1")).wish is None
 
 
-async def test_whoever_was_let_go_early_ends_the_call_of_the_other_no_more(world: World) -> None:
+async def test_a_user_who_was_released_early_can_no_longer_end_the_call_of_the_other(world: World) -> None:
     await world.claim("m1", *BOTH)
     await world.settle("m1", {"alice": BACK}, final=False)
     assert await Inbox(world.pool).signal(SKIP, now_ms=NOW) is Ignored.ELSEWHERE
@@ -215,7 +215,7 @@ async def test_flags_are_read_for_all_at_once_but_for_our_own(world: World) -> N
 # silent
 
 
-async def test_only_whoever_has_beaten_before_can_be_silent(world: World) -> None:
+async def test_only_a_user_who_has_beaten_before_can_be_silent(world: World) -> None:
     for who in ("alice", "bob", "carol"):
         await world.enqueue(who)
     for who in ("alice", "bob"):
@@ -258,7 +258,7 @@ async def test_people_who_beat_at_the_same_moment_are_read_together(world: World
 
 async def test_a_crowd_is_counted_whole_with_those_who_are_merely_late(world: World) -> None:
     now_ms = await server_ms(world)
-    # Silent for an hour; then twelve a minute and a half ago, seven more since, and somebody who has just beaten.
+    # Silent for an hour; then twelve a minute and a half ago, seven more since, and one user who has just beaten.
     await last_beats(world, old=now_ms - 3_600_000, there=now_ms)
     cursor = ScanCursor(now_ms - 100_000)
     stopped = {f"user-{n}": now_ms - 92_000 + n for n in range(12)}
@@ -266,10 +266,10 @@ async def test_a_crowd_is_counted_whole_with_those_who_are_merely_late(world: Wo
     await last_beats(world, **stopped, **late)
     read = await silent(world, cursor, limit=5)
     assert (len(read.newly_silent), read.stopped_together, read.beating) == (5, 19, 21)
-    assert (await silent(world, (await silent(world)).cursor)).stopped_together == 0, "nobody is new"
+    assert (await silent(world, (await silent(world)).cursor)).stopped_together == 0, "no user is new"
 
 
-async def test_a_clock_that_went_back_makes_the_search_begin_anew(world: World) -> None:
+async def test_a_clock_that_went_back_restarts_the_search(world: World) -> None:
     now_ms = await server_ms(world)
     await last_beats(world, alice=now_ms - 100_000)
     read = await silent(world, ScanCursor(now_ms + 5000, now_ms))
@@ -285,7 +285,7 @@ async def silent_waiter(world: World) -> None:
     await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
 
 
-async def test_whoever_waits_without_a_word_is_idle_and_expires(world: World) -> None:
+async def test_a_waiting_user_who_fell_silent_is_idle_and_expires(world: World) -> None:
     await silent_waiter(world)
     before = await world.user("alice")
     assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.IDLE
@@ -296,14 +296,14 @@ async def test_whoever_waits_without_a_word_is_idle_and_expires(world: World) ->
     assert 0 < await world.raw("PTTL", world.keys.user("alice")) <= IDLE_MS
 
 
-async def test_a_reservation_of_somebody_silent_is_given_up(world: World) -> None:
+async def test_the_reservation_of_a_silent_user_is_given_up(world: World) -> None:
     await silent_waiter(world)
     await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
     assert await Inbox(world.pool).expire("alice", 5000, now_ms=NOW) is Expiry.IDLE
     assert not {"reserved", "reservations"} & set((await world.snapshot()).values)
 
 
-async def test_whoever_has_beaten_meanwhile_stays(world: World) -> None:
+async def test_a_user_who_has_beaten_meanwhile_stays(world: World) -> None:
     await silent_waiter(world)
     await world.gateway.beat("alice")
     before = await world.snapshot()
@@ -311,7 +311,7 @@ async def test_whoever_has_beaten_meanwhile_stays(world: World) -> None:
     assert await world.snapshot() == before
 
 
-async def test_whoever_is_in_a_call_is_not_taken_out_of_it(world: World) -> None:
+async def test_a_silent_user_in_a_call_stays_in_it(world: World) -> None:
     await silent_waiter(world)
     await world.claim("m1", *BOTH)
     before = await world.snapshot()
@@ -319,7 +319,7 @@ async def test_whoever_is_in_a_call_is_not_taken_out_of_it(world: World) -> None
     assert await world.snapshot() == before
 
 
-async def test_a_beat_that_nobody_is_behind_is_forgotten(world: World) -> None:
+async def test_the_beat_of_an_unknown_user_is_removed(world: World) -> None:
     await world.raw("ZADD", world.keys.heartbeats(), 5000, "ghost")
     before = (await world.snapshot()).without("heartbeats")
     assert await Inbox(world.pool).expire("ghost", 5000, now_ms=NOW) is Expiry.UNKNOWN
@@ -334,7 +334,7 @@ async def test_expiring_twice_finds_that_it_is_done(world: World) -> None:
     assert await world.snapshot() == before
 
 
-async def test_an_owner_that_is_out_of_date_lets_everybody_wait(world: World) -> None:
+async def test_an_owner_that_is_out_of_date_takes_no_user_out_of_the_queue(world: World) -> None:
     await silent_waiter(world)
     before = await world.snapshot()
     assert await Inbox(world.other_owner(epoch=0).pool).expire("alice", 5000, now_ms=NOW) == Stale(1)

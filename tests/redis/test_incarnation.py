@@ -13,7 +13,7 @@ AGAIN = (Destination.WAITING, QueuePlace.NOW)
 
 
 async def restore(world: World) -> ClaimReply:
-    """Claim m1 anew from what its status remembers."""
+    """Claim m1 again from what its status remembers."""
     return await world.claim(
         "m1", "alice", "bob", mode=ClaimMode.RESTORE, state=UserState.IN_CALL, places={"alice": 1000}
     )
@@ -80,7 +80,7 @@ async def test_a_restored_pool_goes_on_where_it_was(world: World) -> None:
     assert await restore(restorer) == Lost()
 
 
-async def test_beginning_again_shuts_out_who_did_not_finish(world: World) -> None:
+async def test_beginning_again_shuts_out_an_owner_that_did_not_finish(world: World) -> None:
     await world.lose_everything()
     first = await world.pool.begin_restore()
     second = await world.pool.begin_restore()

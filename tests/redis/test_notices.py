@@ -63,7 +63,7 @@ async def test_both_learn_of_the_match_that_took_them_once(world: World) -> None
         }
 
 
-async def test_a_refused_claim_is_told_to_nobody(world: World) -> None:
+async def test_a_refused_claim_writes_no_notice(world: World) -> None:
     await world.claim("m1", *BOTH)
     await world.hear()
     await world.claim("m2", "carol", "bob")
@@ -101,7 +101,7 @@ async def test_a_new_address_during_the_call_is_told(world: World) -> None:
     assert (await world.notices("bob"))[-1]["url"] == "wss://two.example.org"
 
 
-async def test_nobody_is_called_into_a_room_that_is_being_closed(world: World) -> None:
+async def test_no_user_is_called_into_a_closing_room(world: World) -> None:
     await call(world)
     await advance(world, "Terminating", UserState.DISCONNECTING, room="rk-1", url="wss://example.org")
     assert await told(world, "alice") == []
@@ -183,14 +183,14 @@ async def test_a_cause_that_replaces_the_first_is_what_is_told(world: World) -> 
 
 
 @pytest.mark.parametrize("evidence", ["", "{", "[]", '{"subject": "bob"}', '{"subject": null}', '{"subject": [7]}'])
-async def test_evidence_that_names_nobody_gives_both_the_same_sentence(world: World, evidence: str) -> None:
+async def test_evidence_without_a_user_gives_both_the_same_sentence(world: World, evidence: str) -> None:
     await call(world)
     cause = Cause("Left", "bob", "bob left", evidence)
     assert isinstance(await world.settle("m1", dict.fromkeys(BOTH, IDLE), cause=cause), SettleOk)
     assert {(await world.notices(who))[0]["notice"] for who in BOTH} == {"The other person left the call."}
 
 
-async def test_a_match_that_could_not_be_made_is_an_error_and_disconnects_nobody(world: World) -> None:
+async def test_a_match_that_could_not_be_made_is_an_error_and_disconnects_no_user(world: World) -> None:
     await call(world)
     for _ in range(2):
         await world.settle("m1", dict.fromkeys(BOTH, BACK), cause=FAILED)
@@ -203,7 +203,7 @@ async def test_a_match_that_could_not_be_made_is_an_error_and_disconnects_nobody
     assert (await event_types(world))[-1] == "match.failed"
 
 
-async def test_a_match_deleted_before_it_was_ready_ends_and_disconnects_nobody(world: World) -> None:
+async def test_a_match_deleted_before_it_was_ready_ends_and_disconnects_no_user(world: World) -> None:
     await call(world)
     await world.settle("m1", dict.fromkeys(BOTH, BACK), cause=Cause("Deleted", "", "the Match was deleted", "{}"))
     assert await told(world, "alice") == ["ended", "requeued"]
@@ -222,7 +222,7 @@ async def test_each_user_of_a_match_that_ended_is_a_disconnect(world: World) -> 
     ]
 
 
-async def test_whoever_is_let_go_early_is_told_then_and_not_again(world: World) -> None:
+async def test_a_user_who_is_released_early_is_told_then_and_not_again(world: World) -> None:
     await call(world)
     await world.settle("m1", {"alice": AGAIN}, final=False)
     assert await told(world, "alice") == ["ended", "requeued"]
@@ -233,7 +233,7 @@ async def test_whoever_is_let_go_early_is_told_then_and_not_again(world: World) 
     assert [entry["user"] for entry in await world.disconnects()] == ["alice", "bob"]
 
 
-async def test_whoever_another_match_holds_by_now_is_told_nothing_of_this_one(world: World) -> None:
+async def test_a_user_whom_another_match_holds_gets_no_notice_of_this_one(world: World) -> None:
     await call(world)
     await world.raw("HSET", world.keys.user("alice"), "match", "m2")
     await world.settle("m1", dict.fromkeys(BOTH, AGAIN))
@@ -242,7 +242,7 @@ async def test_whoever_another_match_holds_by_now_is_told_nothing_of_this_one(wo
     assert {user["user"]: user["outcome"] for user in ended["data"]["users"]} == {"alice": "LOST", "bob": "IDLE"}
 
 
-async def test_a_match_that_never_claimed_anybody_is_an_event_and_nothing_else(world: World) -> None:
+async def test_a_match_without_a_claim_is_an_event_and_nothing_else(world: World) -> None:
     await world.enqueue("alice")
     await world.hear()
     for _ in range(2):
@@ -267,7 +267,7 @@ async def test_leaving_the_queue_is_told_once(world: World) -> None:
     assert await event_types(world) == ["user.waiting", "user.idle"]
 
 
-async def test_whoever_was_silent_is_told_that_they_wait_no_more(world: World) -> None:
+async def test_a_silent_user_is_told_that_they_no_longer_wait(world: World) -> None:
     await world.enqueue("alice")
     await world.gateway.beat("alice")
     beat = int((await world.snapshot()).values["heartbeats"]["alice"])
@@ -300,7 +300,7 @@ async def test_a_connection_that_comes_back_after_a_call_replaces_the_one_before
     assert await told(world, "alice") == ["replaced"]
 
 
-async def test_the_first_connection_and_one_without_a_name_replace_nobody(world: World) -> None:
+async def test_the_first_connection_and_one_without_a_name_replace_no_connection(world: World) -> None:
     await world.claim("m1", *BOTH)
     await world.hear()
     await world.gateway.beat("alice", session="first")
@@ -333,7 +333,7 @@ async def test_a_drain_is_told_once_to_each(world: World) -> None:
     assert (notice["type"], notice["drain"], notice["expectedDowntimeSeconds"]) == ("shutdown", "maintenance", "600")
 
 
-async def test_an_owner_that_is_out_of_date_tells_nobody(world: World) -> None:
+async def test_an_owner_that_is_out_of_date_writes_no_notice(world: World) -> None:
     for owner, answer in ((world.other_owner(epoch=0), Stale(1)), (world.other_owner(incarnation="x"), Lost())):
         assert await Outbox(owner.pool).refused("alice", "7-0", "skip", "over", now_ms=NOW) == answer
     assert await world.notices("alice") == []

@@ -154,7 +154,7 @@ async def test_tokens_are_deleted_once_and_for_all(world: World) -> None:
     assert "tokens:m1" not in (await world.snapshot()).values
 
 
-async def test_a_match_that_claimed_nobody_gets_no_tokens(world: World) -> None:
+async def test_a_match_without_a_claim_gets_no_tokens(world: World) -> None:
     before = await world.snapshot()
     assert await world.pool.put_tokens("m1", {"alice": "1"}, ttl_seconds=900) == Unclaimed()
     assert await world.snapshot() == before

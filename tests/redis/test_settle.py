@@ -1,4 +1,4 @@
-"""settle: everybody is let go exactly once, to the right place, and the first cause of the end stays."""
+"""settle: each user is released exactly once, to the right place, and the first cause of the end stays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_who_had_no_call_gets_the_original_place_back(
     assert await world.queue() == {"alice": 1000, "bob": 2000}
 
 
-async def test_who_starts_anew_goes_to_the_end_of_the_queue_by_the_servers_clock(world: World) -> None:
+async def test_a_user_who_waits_again_goes_to_the_end_of_the_queue_by_the_servers_clock(world: World) -> None:
     await call(world)
     earlier = await world.enqueue("carol")
     outcomes = await world.settled("m1", {"alice": AGAIN, "bob": ORIG}, now_ms=NOW)
@@ -78,7 +78,7 @@ async def test_a_banned_user_is_never_requeued(world: World) -> None:
     assert await world.queue() == {"bob": 2000}
 
 
-async def test_a_ban_is_no_detail_of_somebody_who_was_not_to_wait_anyway(world: World) -> None:
+async def test_a_ban_is_no_detail_of_a_user_who_was_to_be_idle_anyway(world: World) -> None:
     await call(world)
     await world.raw("SET", world.keys.blocked("alice"), "abuse")
     assert (await world.settled("m1", {"alice": IDLE, "bob": BACK}))["alice"].detail == ""
@@ -130,7 +130,7 @@ async def test_a_repeated_settle_is_a_replay_whatever_it_says(world: World) -> N
     assert await world.snapshot() == after
 
 
-async def test_a_replay_does_not_touch_who_is_in_the_next_call_by_now(world: World) -> None:
+async def test_a_replay_does_not_touch_a_user_who_is_in_the_next_call(world: World) -> None:
     await call(world)
     await world.settle("m1", {"alice": AGAIN, "bob": IDLE})
     assert isinstance(await world.claim("m2", "alice", "carol"), ClaimOk)
@@ -141,10 +141,10 @@ async def test_a_replay_does_not_touch_who_is_in_the_next_call_by_now(world: Wor
 
 async def test_a_partial_settle_lets_go_of_one_and_the_match_lives_on(world: World) -> None:
     await call(world)
-    nobody = Cause()
-    reply = await world.settle("m1", {"alice": ORIG}, final=False, cause=nobody)
+    no_cause = Cause()
+    reply = await world.settle("m1", {"alice": ORIG}, final=False, cause=no_cause)
     assert reply == SettleOk((SettledUser("alice", Destination.WAITING, 1000),), None, replay=False)
-    assert isinstance(await world.settle("m1", {"alice": IDLE}, final=False, cause=nobody), SettleOk)
+    assert isinstance(await world.settle("m1", {"alice": IDLE}, final=False, cause=no_cause), SettleOk)
     assert (await world.user("bob")).match == "m1"
     ledger = await world.ledger("m1")
     assert not ledger.settled
@@ -165,14 +165,14 @@ async def test_who_was_let_go_by_a_partial_settle_may_enter_another_match_and_st
     assert await world.queue() == {"bob": 2000}
 
 
-async def test_a_final_settle_must_name_everybody_whom_the_match_still_holds(world: World) -> None:
+async def test_a_final_settle_must_name_all_users_whom_the_match_still_holds(world: World) -> None:
     await call(world)
     before = await world.snapshot()
     assert await world.settle("m1", {"alice": BACK}) == Incomplete("bob")
     assert await world.snapshot() == before
 
 
-async def test_a_final_settle_need_not_name_who_is_settled_already(world: World) -> None:
+async def test_a_final_settle_need_not_name_a_settled_user(world: World) -> None:
     await call(world)
     await world.settle("m1", {"alice": BACK}, final=False)
     outcomes = await world.settled("m1", {"bob": BACK})
@@ -191,7 +191,7 @@ async def test_the_first_cause_stays_and_later_ones_learn_it(world: World) -> No
 
 
 def record(cause: Cause, *, replaces: str = "") -> SettleRequest:
-    """The cause of the end, before anybody is let go."""
+    """The cause of the end, before any user is released."""
     return SettleRequest("m1", "session-m1", (), cause, final=False, replaces=replaces)
 
 
@@ -222,7 +222,7 @@ async def test_a_cause_is_stored_also_where_the_one_to_be_replaced_never_came(wo
     assert reply == SettleOk((), End(SKIPPED, NOW + 2), replay=False)
 
 
-async def test_once_everybody_is_let_go_no_cause_is_replaced(world: World) -> None:
+async def test_once_all_users_are_released_no_cause_is_replaced(world: World) -> None:
     await call(world)
     left = Cause("Left", "bob", "bob left", "{}")
     await world.settle("m1", {"alice": AGAIN, "bob": IDLE}, cause=left, now_ms=NOW + 1)
@@ -272,7 +272,7 @@ async def test_a_user_whom_another_match_holds_is_lost_to_this_one(world: World)
     assert await world.queue() == {"bob": 2000}
 
 
-async def test_somebody_who_is_no_user_of_the_match_is_lost_and_not_written_down(world: World) -> None:
+async def test_a_user_of_another_match_is_lost_and_not_written_down(world: World) -> None:
     await call(world)
     outcomes = await world.settled("m1", {"alice": BACK, "bob": BACK, "zed": AGAIN})
     assert outcomes["zed"] == SettledUser("zed", Destination.LOST)
@@ -280,13 +280,13 @@ async def test_somebody_who_is_no_user_of_the_match_is_lost_and_not_written_down
     assert "user:zed" not in (await world.snapshot()).values
 
 
-async def test_only_a_final_settle_may_meet_a_match_that_claimed_nobody(world: World) -> None:
+async def test_only_a_final_settle_may_meet_a_match_without_a_claim(world: World) -> None:
     before = await world.snapshot()
     assert await world.settle("m1", {"alice": BACK}, final=False) == Unclaimed()
     assert await world.snapshot() == before
 
 
-async def test_a_final_settle_of_a_match_that_claimed_nobody_leaves_a_tombstone(world: World) -> None:
+async def test_a_final_settle_of_a_match_without_a_claim_leaves_a_tombstone(world: World) -> None:
     await world.enqueue_at("alice", 1000)
     users = await world.snapshot()
     reply = await world.settle("m1", {"alice": AGAIN, "bob": IDLE})
@@ -335,7 +335,7 @@ async def test_the_last_twenty_partners_are_remembered(world: World) -> None:
     assert set(recent) == {f"partner-{n}" for n in range(1, 20)} | {"bob"}
 
 
-async def test_partners_of_long_ago_go_also_from_somebody_who_talks_all_the_time(world: World) -> None:
+async def test_old_partners_are_removed_also_for_a_user_who_talks_all_the_time(world: World) -> None:
     met = {"long-ago": NOW - 600_001, "a-while-ago": NOW - 599_000}
     await world.raw("ZADD", world.keys.recent("alice"), *(word for who, at in met.items() for word in (at, who)))
     await call(world)
@@ -363,7 +363,7 @@ async def test_a_late_skip_does_not_survive_into_the_next_call(world: World) -> 
     assert "skip-in-progress:alice" not in (await world.snapshot()).values
 
 
-async def test_an_owner_that_is_out_of_date_settles_nobody(world: World) -> None:
+async def test_an_owner_that_is_out_of_date_settles_no_user(world: World) -> None:
     await call(world)
     before = await world.snapshot()
     users = {"alice": AGAIN, "bob": AGAIN}

@@ -1,5 +1,8 @@
-"""S1-S5 under random calls of all sides: every call is sent twice in a row, by owners who may be out of date, over
-losses of all data, and what Redis then holds must make sense as a whole. What changed must have been told once.
+"""S1-S5 under random calls of gateways, matchmakers and the operator.
+
+Each call is sent twice in a row. Owners may be out of date, and Redis may lose all data. After each call the whole of
+what Redis holds must be consistent, and each change must have been told once. Gateways and matchmakers come through
+either door.
 
 ROOMKEEPER_TEST_EXAMPLES and ROOMKEEPER_TEST_STEPS make it longer.
 """
@@ -15,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -51,6 +55,7 @@ from controller.clients.redis.requests import (
     Witnessed,
 )
 from controller.facts.ledger import Cause, Destination
+from tests.redis.doors import Door, opened
 from tests.redis.expected import expected, heard
 from tests.redis.servers import Server
 from tests.redis.world import NOW, Snapshot, World, claim_request
@@ -105,9 +110,9 @@ def replayed(reply: Any) -> Any:
         case ClaimOk() | SettleOk() | Queued() | Left() | ReservedPair():
             return replace(reply, replay=True)
         case tuple():
-            return ()  # released once, and nobody is left to be released
+            return ()  # the first call released them all
         case Expiry():
-            return reply if reply is Expiry.HELD else Expiry.ALIVE  # no beat is left that could be too old
+            return reply if reply is Expiry.HELD else Expiry.ALIVE  # there is no old beat any more
         case _:
             return reply
 
@@ -170,17 +175,17 @@ class Calls(RuleBasedStateMachine):
         rolled_back: frozenset[str] = frozenset(),
         is_restore: bool = False,
     ) -> Any:
-        """Send a call two times and hold everything against it that is true of every call."""
+        """Send a call twice and check all that must hold after every call."""
         before = self.now
         first, middle = self.wait(call()), self.snapshot()
         told = heard(self.wait(self.world.hear()))
         assert told == expected(before, middle, users=USERS, rolled_back=rolled_back, is_restore=is_restore)
         second, after = self.wait(call()), self.snapshot()
-        assert not heard(self.wait(self.world.hear())), "a replay was told of"
+        assert not heard(self.wait(self.world.hear())), "a replay wrote an entry"
         self.now = after
         seen[type(first).__name__] += 1
         assert comparable(second) == comparable(replayed(first))
-        # A beat is noted with its moment, each time anew.
+        # Each beat writes the moment of that beat.
         assert after.without("heartbeats") == middle.without("heartbeats")
         if not isinstance(first, SUCCESSES):
             assert middle.without("fence:0", "fence:1") == before.without("fence:0", "fence:1")
@@ -188,7 +193,7 @@ class Calls(RuleBasedStateMachine):
         return first
 
     def follow_users(self, before: Snapshot, after: Snapshot, edges: Edges, may_change: tuple[str, ...]) -> None:
-        """S3: only the transitions that this call may make; S4, S5: nobody is freed twice by one Match."""
+        """S3: only the transitions that this call may make; S4, S5: no Match frees a user twice."""
         for user_id in USERS:
             old, new = self.user(user_id, before), self.user(user_id, after)
             if old == new:
@@ -220,7 +225,7 @@ class Calls(RuleBasedStateMachine):
         return f"blocked:{user_id}" in self.now.values
 
     def pick(self, uid: str, is_live: bool) -> str:
-        """A Match that lives, if there is one and it is asked for; else one that is over, or the given one."""
+        """A live Match, if `is_live` and there is one; else one that is over, or the given one."""
         if is_live:
             return self.one_of(sorted(self.key("live")), uid)
         return self.one_of(self.settled(), uid) if int(uid[1:]) % 2 else uid
@@ -245,7 +250,7 @@ class Calls(RuleBasedStateMachine):
         return world.other_owner(incarnation="another") if kind == "stranger" else world
 
     def as_owner(self, uid: str, kind: str, call: Callable[[World], Awaitable[Any]], **more: Any) -> Any:
-        """A call of the operator: refused if it is out of date, and only then."""
+        """A call of the operator. It is refused if the operator is out of date, and only then."""
         world = self.owner(uid, kind)
         current = self.epochs[self.shard(uid)]
         fence = int(self.text(f"fence:{self.shard(uid)}") or 0)
@@ -271,7 +276,7 @@ class Calls(RuleBasedStateMachine):
         user_id=users,
         session=st.sampled_from(["", "", "s1", "s2"]),
     )
-    def somebody(self, what: str, user_id: str, session: str) -> None:
+    def gateway(self, what: str, user_id: str, session: str) -> None:
         match what:
             case "enqueue":
                 self.enqueue(user_id, session)
@@ -455,7 +460,7 @@ class Calls(RuleBasedStateMachine):
             return
         if not self.key(f"match:{uid}"):
             final = final and len(who) == 1  # a tombstone now and then: each uses a Match up
-        # Half of the calls name both users, as the operator does; the others somebody or nobody.
+        # Half of the calls name both users, as the operator does; the others name any users, or none.
         named = {
             user_id: wish for user_id, wish in zip(MATCHES[uid], wishes, strict=True) if len(who) % 2 or user_id in who
         }
@@ -546,7 +551,7 @@ class Calls(RuleBasedStateMachine):
             return
         for uid in MATCHES:
             if self.key(f"match:{uid}").get("settled"):
-                self.over.add(uid)  # its status is terminal: nobody asks Redis about it again
+                self.over.add(uid)  # its status is terminal: the operator does not ask Redis about it again
         ledgers = {uid: self.key(f"match:{uid}") for uid in self.key("live")}
         self.remembered = {
             uid: {who: places[who] for who in places if f"s:{who}" not in ledgers[uid]}
@@ -628,9 +633,11 @@ class Calls(RuleBasedStateMachine):
                 assert members == settled
 
 
-def test_s1_to_s5_hold_whatever_is_called_in_whatever_order(server: Server) -> None:
+@pytest.mark.parametrize("door", Door)
+def test_s1_to_s5_hold_after_any_calls_in_any_order(server: Server, door: Door) -> None:
     loop = asyncio.new_event_loop()
-    redis = Redis.from_url(server.url)
+    way_in = opened(server.url, door)
+    redis = loop.run_until_complete(way_in.__aenter__())
     seen.clear()
     try:
         run_state_machine_as_test(
@@ -645,6 +652,6 @@ def test_s1_to_s5_hold_whatever_is_called_in_whatever_order(server: Server) -> N
             ),
         )
     finally:
-        loop.run_until_complete(redis.close())
+        loop.run_until_complete(way_in.__aexit__(None, None, None))
         loop.close()
     assert seen.keys() >= MUST_BE_SEEN, f"never answered: {sorted(MUST_BE_SEEN - seen.keys())}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator
 from controller.api.cloudevents import EVENTS
 from controller.api.match import QueuePlace
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Row
+from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
 from controller.clients.redis.records import RoomRecord
@@ -23,14 +25,23 @@ from controller.clients.redis.requests import (
 )
 from controller.facts.ledger import Cause, Destination, Release
 from controller.generate.events_schema import entry_example, event_example
+from tests.redis.doors import Door, opened
 from tests.redis.promised import check, titles
+from tests.redis.servers import Server
 from tests.redis.world import NOW, World
 
 BOTH = ("alice", "bob")
 BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 LEFT = Cause("Left", "bob", "bob left and was not back after 3 s", '{"code": "Left", "subject": ["bob"]}')
 FAILED = Cause("Failed", "", "not Ready within 30 s", '{"code": "TooLate", "subject": []}')
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[2] / "contract" / "events.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(params=Door)
+async def redis(server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    """A client for each way in."""
+    async with opened(server.url, request.param) as client:
+        yield client
 
 
 async def whole_life(world: World) -> None:

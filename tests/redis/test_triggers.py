@@ -1,4 +1,4 @@
-"""What listens to gateways and older clients, on a real Redis: signals, flags, silence, pools that nobody opened."""
+"""The triggers for gateways and older clients, on a real Redis: signals, flags, silence, and pools not yet opened."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Pools:
         return next(found, Pool(self.worlds[0].redis, Keys("test", namespace), 0, 1))
 
     def check(self, _namespace: str, _reply: object) -> None:
-        """Nobody else leads here."""
+        """No other replica leads here."""
 
     def namespaces(self) -> tuple[str, ...]:
         return tuple(world.keys.namespace for world in self.worlds)
@@ -196,7 +196,7 @@ async def last_beats(world: World, **seconds_ago: float) -> None:
         await world.raw("ZADD", world.keys.heartbeats(), *(word for row in rows[start : start + 1000] for word in row))
 
 
-async def test_when_many_thousands_fall_silent_at_once_nobody_leaves_the_queue(world: World) -> None:
+async def test_when_many_thousands_fall_silent_at_once_no_user_leaves_the_queue(world: World) -> None:
     rig = Rig(world)
     there = {f"there-{n}": 1.0 for n in range(4000)}
     gone = {f"gone-{n}": 95 + n / 100 for n in range(1500)}
@@ -207,7 +207,7 @@ async def test_when_many_thousands_fall_silent_at_once_nobody_leaves_the_queue(w
     assert rig.backends.heartbeats.silent(world.keys.namespace) == {}
 
 
-async def test_a_thousand_who_are_silent_in_calls_hide_nobody_who_waits(world: World) -> None:
+async def test_a_thousand_silent_users_in_calls_do_not_hide_one_who_waits(world: World) -> None:
     rig = Rig(world)
     talking = [f"talking-{n}" for n in range(1200)]
     for number in range(0, len(talking), 2):
@@ -221,7 +221,7 @@ async def test_a_thousand_who_are_silent_in_calls_hide_nobody_who_waits(world: W
     assert (await world.user("alice")).reason == "Silent"
 
 
-async def test_somebody_silent_who_cannot_leave_the_queue_keeps_nobody_in_it(world: World) -> None:
+async def test_a_silent_user_who_cannot_leave_the_queue_keeps_no_other_in_it(world: World) -> None:
     rig = Rig(world)
     for who in ("alice", "bob"):
         await world.enqueue(who)
@@ -248,14 +248,14 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     foreign = World(world.redis, keys := Keys("another", f"{name}-foreign"), world.pool, world.gateway)
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
-    await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-somebody-else", 1, "alice")
+    await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-another-service", 1, "alice")
     await Auditor(rig.backends, rig.router, 2.0, ()).search()
     found = {opened for opened in rig.pools.opened if opened.startswith(name)}
     assert found == {f"{name}-waits", f"{name}-beats"}
 
 
 @pytest.mark.parametrize(("namespaces", "searches"), [((), 1), (("calls",), 0)])
-async def test_only_who_serves_the_whole_cluster_looks_for_pools(
+async def test_only_an_operator_of_the_whole_cluster_looks_for_pools(
     world: World, monkeypatch: Any, namespaces: tuple[str, ...], searches: int
 ) -> None:
     rig = Rig(world)

@@ -82,7 +82,7 @@ async def test_the_story_of_one_session_ends_when_it_left_in_whatever_order_it_i
         (REJOINED, LEFT, Verdict.OLDER),
         (REJOINED, replace(LEFT, at_ms=REJOINED.at_ms + 5000), Verdict.OLDER),
         (LEFT, replace(REJOINED, at_ms=LEFT.at_ms - 5000), Verdict.STORED),
-        # Where LiveKit did not say when somebody joined, the events' own times must do.
+        # If LiveKit did not say when a participant joined, the times of the events decide.
         (REJOINED, replace(LEFT, joined_at_ms=0), Verdict.OLDER),
         (replace(REJOINED, joined_at_ms=0), replace(LEFT, at_ms=40_000), Verdict.STORED),
         (REJOINED, replace(LEFT, joined_at_ms=REJOINED.joined_at_ms), Verdict.OLDER),

@@ -1,4 +1,4 @@
-"""One pool seen from all sides: what tests ask of it, and everything that Redis holds of it at one moment."""
+"""One pool as all sides see it: the calls that tests make, and everything that Redis holds of it at one moment."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Value = str | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Every key of a pool but the streams: its value, and whether it goes by itself."""
+    """Every key of a pool but the streams: its value, and whether it expires."""
 
     values: Mapping[str, Any]
     expiring: frozenset[str]
 
     def without(self, *suffixes: str) -> Snapshot:
-        """The same without some keys, for comparisons that they must not disturb."""
+        """The same without some keys, for comparisons that leave them out."""
         kept = {key: value for key, value in self.values.items() if not key.endswith(suffixes)}
         return Snapshot(kept, self.expiring & frozenset(kept))
 
 
 @dataclass(frozen=True)
 class Told:
-    """Notices with whom they are for, disconnects, and events."""
+    """Notices with the user they are for, disconnects, and events."""
 
     notices: list[tuple[str, dict[str, str]]]
     disconnects: list[dict[str, str]]
@@ -59,9 +59,9 @@ class World:
     gateway: Gateway
 
     @classmethod
-    async def new(cls, redis: Redis, namespace: str) -> World:
+    async def new(cls, redis: Redis, namespace: str, *, cluster_id: str = "test") -> World:
         """An empty pool. Nothing is flushed: each has a namespace of its own."""
-        keys = Keys("test", namespace)
+        keys = Keys(cluster_id, namespace)
         pool = Pool(redis, keys, shard=0, epoch=1)
         world = cls(redis, keys, pool.at(await pool.ensure_incarnation()), Gateway(redis, keys))
         # The fence rises also where a script refuses: so that "nothing changed" can be compared, it stands already.
@@ -75,26 +75,26 @@ class World:
     # People
 
     async def enqueue(self, user_id: str) -> int:
-        """Let somebody wait; their place."""
+        """Put a user into the queue. Returns their place."""
         reply = await self.gateway.enqueue(user_id)
         assert isinstance(reply, Queued)
         return reply.score_ms
 
     async def enqueue_at(self, user_id: str, score_ms: int) -> int:
-        """Let somebody wait since a given moment: only the server's clock gives places otherwise."""
+        """Put a user into the queue at a given place. (The script takes places from the server's clock.)"""
         await self.enqueue(user_id)
         await self.raw("ZADD", self.keys.queue(), score_ms, user_id)
         await self.raw("HSET", self.keys.user(user_id), "queuedAt", score_ms)
         return score_ms
 
     async def user(self, user_id: str) -> User:
-        """Somebody who must be known."""
+        """The record of a user, which must exist."""
         user = await self.pool.user(user_id)
         assert user is not None, f"{user_id} is unknown"
         return user
 
     async def queue(self) -> dict[str, int]:
-        """Who waits, and since when."""
+        """The users who wait, with their places."""
         return dict(await self.gateway.waiting(limit=1000))
 
     # Matches
@@ -140,11 +140,11 @@ class World:
     # What is told
 
     async def notices(self, user_id: str) -> list[dict[str, str]]:
-        """What one user's client was told."""
+        """The notices of one user."""
         return await self._entries(self.keys.notify(user_id))
 
     async def disconnects(self) -> list[dict[str, str]]:
-        """Who was said to be disconnected."""
+        """The entries of `disconnects`."""
         return await self._entries(self.keys.disconnects())
 
     async def events(self) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ class World:
         return [json.loads(entry["event"]) for entry in await self._entries(self.keys.events())]
 
     async def hear(self) -> Told:
-        """Everything that was told since the last time, which is forgotten then."""
+        """Take everything that was told since the last time; the streams are empty then."""
         notices: list[tuple[str, dict[str, str]]] = []
         told = Told(notices, [], [])
         for key, entries in await self.raw("EVAL", _HEAR, 0, self.keys.prefix):

@@ -1,7 +1,7 @@
 """One matchmaking pool as gateways and matchmakers see it: enqueue, leave, beat, reserve.
 
-The operator calls none of this; examples, the sandbox's people and tests do. A service in another language
-sends the same scripts with the same keys and arguments: docs/redis.md. Times are those of the Redis server.
+The operator calls none of this; the sandbox's people and the tests do. A service in another language sends the same
+scripts of the package `contract`, or calls them as functions: docs/redis.md. Times are those of the Redis server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IDLE_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The user waits, since `score_ms`. `replay`: they did before."""
+    """The user waits since `score_ms`. `replay`: they waited before the call."""
 
     score_ms: int
     replay: bool
@@ -31,7 +31,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The user waits no more. `replay`: they did not before."""
+    """The user no longer waits. `replay`: they did not wait before the call."""
 
     replay: bool
 
@@ -52,17 +52,17 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Another connection speaks for the user by now: this one should close."""
+    """Another connection speaks for the user: close this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nothing is known of the user: somebody who wants to wait must enter the queue (again)."""
+    """Redis knows nothing of the user: to wait, they enter the queue again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The user's state. `seq` grows with every change; `match` and `match_name` tell who holds the user."""
+    """The user's state. `seq` grows with every change; `match` and `match_name` name the Match that holds the user."""
 
     state: UserState
     match: str
@@ -74,7 +74,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class ReservedPair:
-    """All users are reserved for the Match; each with their place in the queue."""
+    """All users are reserved for the Match; each has their place in the queue."""
 
     users: tuple[tuple[str, int], ...]
     replay: bool
@@ -144,13 +144,13 @@ RESERVE: Final = ReplyTable[ReserveReply](
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The calls. `session` names the connection that speaks for a user; empty if there is but one."""
+    """The calls. `session` names the connection that speaks for a user; empty: sessions are not checked."""
 
     redis: Redis
     keys: Keys
 
     async def enqueue(self, user_id: str, *, session: str = "") -> EnqueueReply:
-        """Let the user wait. Who waits already keeps their place; the newest session speaks for them.
+        """Let the user wait. A user who waits already keeps their place; the newest session speaks for them.
 
         Raises Invalid for an id that no Match can carry.
         """
@@ -168,7 +168,7 @@ class Gateway:
         return Blocked(user_id) if isinstance(reply, Blocked) else reply
 
     async def leave(self, user_id: str, *, session: str = "", idle_seconds: int = _IDLE_SECONDS) -> LeaveReply:
-        """Let the user wait no more. Refused to a session that another one has replaced."""
+        """Take the user out of the queue. Refused to a session that another one has replaced."""
         keys = self.keys
         names = [
             keys.queue(),
@@ -183,10 +183,9 @@ class Gateway:
         return LEAVE.parse(raw)
 
     async def beat(self, user_id: str, *, session: str = "", take: bool = False) -> BeatReply:
-        """Tell that the user's client is there, and learn the user's state.
+        """Report that the user's client is connected, and read the user's state.
 
-        The first beat of a new connection says `take`: from then on it speaks for the user, and others are
-        `Replaced`.
+        The first beat of a new connection says `take`: from then on it speaks for the user, and others get `Replaced`.
         """
         names = [self.keys.user(user_id), self.keys.heartbeats(), self.keys.notify(user_id)]
         raw = await self.redis.run(lua.BEAT, names, [user_id, session, "TAKE" if take else "KEEP"])
@@ -195,7 +194,7 @@ class Gateway:
     async def reserve(self, match_name: str, user_ids: tuple[str, ...], *, ttl_seconds: float) -> ReserveReply:
         """Take all of the users out of the queue for a Match that is about to be created, or none.
 
-        Unless the Match claims them within the TTL, they go back to their places.
+        Unless the Match claims them within the TTL, `release_expired` puts them back in their places.
         """
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations(), *map(keys.blocked, user_ids)]
@@ -203,21 +202,21 @@ class Gateway:
         return RESERVE.parse(raw)
 
     async def waiting(self, *, limit: int = 100) -> tuple[tuple[str, int], ...]:
-        """The users at the head of the queue and since when they wait, the longest waiting first."""
+        """The users at the head of the queue with their places (ms), the longest waiting first."""
         rows = await self.redis.scored(self.keys.queue(), limit=limit)
         return tuple((user_id, int(score)) for user_id, score in rows)
 
     async def release_expired(self, *, limit: int = 100) -> tuple[str, ...]:
-        """Put users whose reservation ran out back to their place in the queue; who they were."""
+        """Put users whose reservation has run out back in their places. Returns their ids."""
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations()]
         raw = await self.redis.run(lua.RELEASE, names, [limit])
         return parse_release(raw)
 
     async def user(self, user_id: str) -> User | None:
-        """The whole record of a user; None if nothing is known of them."""
+        """The whole record of a user; None if there is none."""
         return parse_user(user_id, await self.redis.hash(self.keys.user(user_id)))
 
     async def tokens(self, match_uid: str, user_id: str) -> str | None:
-        """What the user's client joins with, as JSON: {token, url, room, expiresAt}, or None."""
+        """The JSON that the user's client joins with, {token, url, room, identity, expiresAt}; or None."""
         return await self.redis.field(self.keys.tokens(match_uid), user_id)

@@ -1,7 +1,9 @@
-"""The Lua scripts: their texts, put together from the files in `scripts/`, and their digests.
+"""The Lua scripts that the operator's client sends: their texts and digests.
 
-A script's text is its parts one after the other and nothing else, so `cat common.lua enqueue.lua` is what
-EVALSHA knows by the same digest, in any language. Who may call which, and with what: docs/redis.md.
+The operator's own scripts are in `scripts/`. The published ones, and the `common.lua` that all of them begin with, come
+from the package `contract`. The text of a script is its files one after the other and nothing else, so a gateway in any
+language gets the same digest for EVALSHA from `cat common.lua enqueue.lua`. The header of each file names its keys,
+arguments and answers.
 """
 
 from __future__ import annotations
@@ -10,46 +12,57 @@ import hashlib
 from dataclasses import dataclass, field
 from importlib import resources
 
+import contract
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script by name: its text and the SHA-1 digest that EVALSHA wants."""
+    """A script by name: its text and the SHA-1 digest that EVALSHA takes."""
 
     name: str
     text: str = field(repr=False)
     sha: str
 
 
-def _load(name: str, *preludes: str) -> Script:
-    folder = resources.files(__package__) / "scripts"
-    text = "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*preludes, name))
+def _script(name: str, text: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# The operator's: fenced, bound to an incarnation.
-CLAIM = _load("claim", "common", "operator")
-ADVANCE = _load("advance", "common", "operator")
-SETTLE = _load("settle", "common", "operator")
-ROOM = _load("room", "common", "operator")
-TOKENS = _load("tokens", "common", "operator")
-SIGNAL = _load("signal", "common", "operator")
-EXPIRE = _load("expire", "common", "operator")
-NOTIFY = _load("notify", "common", "operator")
-INCARNATION = _load("incarnation", "common", "operator")
+def _operators(name: str, *preludes: str) -> Script:
+    folder = resources.files(__package__) / "scripts"
+    own = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*preludes, name)]
+    return _script(name, "".join((contract.read("common.lua"), *own)))
 
-# Of any replica: the one that received a webhook, the one that looks at heartbeats.
-SILENT = _load("silent", "common")
-WITNESS = _load("witness", "common")
+
+def _published(name: str) -> Script:
+    return _script(name, contract.script(name))
+
+
+# Only the owner of a shard may run these: they are fenced and bound to an incarnation.
+CLAIM = _operators("claim", "operator")
+ADVANCE = _operators("advance", "operator")
+SETTLE = _operators("settle", "operator")
+ROOM = _operators("room", "operator")
+TOKENS = _operators("tokens", "operator")
+SIGNAL = _operators("signal", "operator")
+EXPIRE = _operators("expire", "operator")
+NOTIFY = _operators("notify", "operator")
+INCARNATION = _operators("incarnation", "operator")
+
+# Any replica may run these: the one that received a webhook, the one that reads heartbeats.
+SILENT = _operators("silent")
+WITNESS = _operators("witness")
 
 # Published, for gateways and matchmakers.
-ENQUEUE = _load("enqueue", "common")
-LEAVE = _load("leave", "common")
-BEAT = _load("beat", "common")
-RESERVE = _load("reserve", "common")
-RELEASE = _load("release", "common")
+ENQUEUE = _published("enqueue")
+LEAVE = _published("leave")
+BEAT = _published("beat")
+RESERVE = _published("reserve")
+RELEASE = _published("release")
 
+PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
     *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, NOTIFY, INCARNATION),
     *(SILENT, WITNESS),
-    *(ENQUEUE, LEAVE, BEAT, RESERVE, RELEASE),
+    *PUBLISHED,
 )

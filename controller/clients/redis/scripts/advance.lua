@@ -1,10 +1,29 @@
 
 -- advance: move users of a Match forward, and publish what is known by now.
--- KEYS 3 match, 4 events, then per user: user, force-disconnect, notify
--- ARGV 3 now (ms), 4 uid, 5 phase, 6 room, 7 url, 8 session id (each may be empty: as it is), 9 whether one is alone
---      (0, 1, empty: as it is), 10 TTL (ms) of the flag that tells polling clients of the end (empty: none),
---      then per user: id, state, until when they may be back if they are missing (ms; 0: not known; empty: they are not)
--- OK (id changed|same|lost)* · SETTLED · UNCLAIMED · STALE epoch · LOST
+--
+-- KEYS
+--   3 match:<uid>
+--   4 events
+--   5+ user:<id>
+--   6+ force-disconnect:<id>
+--   7+ notify:<id>
+-- ARGV
+--   3 now        (ms)
+--   4 uid        of the Match
+--   5 phase      empty: as before
+--   6 room       empty: as before
+--   7 url        empty: as before
+--   8 session    empty: as before
+--   9 alone      1 if exactly one user is in the room, 0 if not; empty: as before
+--   10 flag-ttl  how long clients that poll find the flag that ends the call (ms); empty: no flag
+--   11+ id       a user
+--   12+ state    to move the user to
+--   13+ back-by  until when a missing user may be back (ms, 0 if that is not known); empty: the user is not missing
+-- ANSWERS
+--   OK (<id> changed|same|lost)*  lost: the Match does not hold this user
+--   SETTLED                       the Match is over
+--   UNCLAIMED                     the Match has no ledger
+-- REDIS 6.2
 
 local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 4, 3, 10, 3
 local TOGETHER_AGAIN_MS = 5000
@@ -12,7 +31,7 @@ local match, events = KEYS[3], KEYS[4]
 local now, uid, phase, alone, flag_ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[10]
 local PUBLISHED, published = {'room', 'url', 'sessionID'}, {ARGV[6], ARGV[7], ARGV[8]}
 
--- States only move up, so a late or repeated call never takes somebody back. Reconnecting people stay IN_CALL.
+-- States only move up, so a late or repeated call never takes a user back. Users who reconnect stay IN_CALL.
 local RANK = {CONNECTING = 1, IN_CALL = 2, DISCONNECTING = 3}
 
 local refused = refusal(false)
@@ -38,8 +57,8 @@ end
 if published[1] ~= '' then
   redis.call('HSET', match, 'room', published[1])
 end
--- How long one was alone in all. That both are there for a while makes it begin anew; that nobody is does not, and so
--- not being alone is not enough: in the phase Active all are there.
+-- Counts how long one user was alone in all. The count starts again once both users were there for a while. An empty
+-- room does not restart it, so `not alone` is not enough: in the phase Active both are there.
 local function count_alone()
   local alone_since, together_since = tonumber(ledger[4] or ''), tonumber(ledger[6] or '')
   local is_alone, is_together = alone == '1', alone == '0' and phase == 'Active'
@@ -63,7 +82,7 @@ if alone ~= '' then
   count_alone()
 end
 
--- What a user's record gets, and what of it is new to a client: the state, or where the room is.
+-- Writes the user's record, and notes what is new for the user's client: the state, or the room's address.
 local function move(user, known)
   local is_up = (RANK[user.target] or 0) > (RANK[known[2]] or 0)
   user.state, user.seq, user.room, user.url = is_up and user.target or known[2], known[3], text(known[4]), text(known[5])
@@ -137,7 +156,7 @@ for _, user in ipairs(users) do
   end
 end
 
--- The event of the Match tells the users' states too; without one, each of them has an event of their own.
+-- The event of the Match has the users' states too. Without that event, each user gets one of their own.
 local function particulars()
   if phase == 'Connecting' then
     local user = users[1] or {}

@@ -1,11 +1,40 @@
 
 -- claim: take all users for a Match, or none.
--- KEYS 3 queue, 4 reserved, 5 reservations, 6 live, 7 match, 8 session, 9 events,
---      then per user: user, blocked, notify, force-disconnect, skip-in-progress, pre-skip
--- ARGV 3 now (ms), 4 uid, 5 mode (Any, Queued, Restore), 6 state, 7 phase, 8 match name, 9 session id, 10 room, 11 url,
---      then per user: id, place in the queue known from elsewhere (or empty; for Restore)
--- OK new|replay (id place-or-empty)* · BLOCKED id · BUSY id holder · RESERVED id match-name · NOTQUEUED id · SETTLED
---      · STALE epoch · LOST
+--
+-- KEYS
+--   3 queue
+--   4 reserved
+--   5 reservations
+--   6 live
+--   7 match:<uid>
+--   8 session:<session>
+--   9 events
+--   10+ user:<id>
+--   11+ blocked:<id>
+--   12+ notify:<id>
+--   13+ force-disconnect:<id>
+--   14+ skip-in-progress:<id>
+--   15+ pre-skip:<id>
+-- ARGV
+--   3 now         (ms)
+--   4 uid         of the Match
+--   5 mode        Any; Queued to take only users who wait; Restore to rebuild a lost ledger
+--   6 state       that the users get
+--   7 phase       of the Match
+--   8 match-name
+--   9 session
+--   10 room       may be empty
+--   11 url        may be empty
+--   12+ id        a user
+--   13+ place     their place in the queue as the Match's status remembers it, or empty; for Restore
+-- ANSWERS
+--   OK new|replay (<id> <place>)*  the Match holds all users; a user who did not wait has an empty place
+--   BLOCKED <id>                   this user is banned
+--   BUSY <id> <match UID>          another Match holds this user
+--   RESERVED <id> <match name>     this user is reserved for another Match
+--   NOTQUEUED <id>                 this user does not wait (mode Queued)
+--   SETTLED                        the Match is over
+-- REDIS 6.2
 
 local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 6, 11, 2
 local queue, reserved, reservations, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -28,7 +57,7 @@ for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
   }
 end
 
--- The ledger decides what is a replay, not the users: one whom a partial settle has let go would be taken again.
+-- The ledger decides what is a replay, not the users: a user whom a partial settle has released would be taken again.
 local ledger = redis.call('HMGET', match, 'claimed', 'settled')
 if ledger[2] then
   return {'SETTLED'}
@@ -42,8 +71,8 @@ if ledger[1] then
   return reply
 end
 
--- What lasts is told before what may pass: a ban of the second outranks that the first is busy just now. A call that
--- goes on is restored whoever was banned meanwhile.
+-- A lasting refusal comes before a passing one: BLOCKED for the second user outranks BUSY for the first. A call that
+-- goes on is restored even if a user was banned since.
 for _, user in ipairs(users) do
   if not is_restore and redis.call('EXISTS', user.blocked) == 1 then
     return {'BLOCKED', user.id}
@@ -64,15 +93,15 @@ for _, user in ipairs(users) do
     return {'NOTQUEUED', user.id}
   end
   user.place = text(score)
-  -- Whoever entered the queue again after the loss stands further back than the Match's status remembers.
+  -- A user who entered the queue again after the loss has a later place than the Match's status remembers.
   if is_restore and user.known_place ~= '' then
     user.place = user.known_place
   end
 end
 
--- Nothing refuses from here on.
--- Signals and beats carry times of this server's clock, and are compared with takenAt.
--- Transitions are counted for the ids of events; a restored Match goes on above any number that it may have had.
+-- No refusal from here on.
+-- Signals and beats carry times of this server's clock and are compared with takenAt.
+-- The count of transitions makes the ids of events. A restored Match goes on above any count that it may have had.
 local taken_at = whole(server_ms())
 redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', taken_at, 'phase', phase,
   'matchName', match_name, 'sessionID', session_id, 'room', room, 'transitions', is_restore and taken_at or '1')
@@ -93,7 +122,7 @@ for _, user in ipairs(users) do
   reply[#reply + 1] = user.place
 end
 
--- A restored Match was told of when it was claimed.
+-- A restored Match was announced when it was first claimed.
 if not is_restore then
   local members = {}
   for n, user in ipairs(users) do

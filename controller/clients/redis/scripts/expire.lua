@@ -1,8 +1,22 @@
 
--- expire: let somebody wait no more whose client went without a word.
--- KEYS 3 queue, 4 reserved, 5 reservations, 6 heartbeats, 7 user, 8 notify, 9 events
--- ARGV 3 now (ms), 4 id, 5 the last beat that was seen (ms), 6 TTL of idle users (ms)
--- OK idle|alive|held|unknown · STALE epoch · LOST
+-- expire: take a waiting user out of the queue whose client has fallen silent.
+--
+-- KEYS
+--   3 queue
+--   4 reserved
+--   5 reservations
+--   6 heartbeats
+--   7 user:<id>
+--   8 notify:<id>
+--   9 events
+-- ARGV
+--   3 now        (ms)
+--   4 id         the user
+--   5 last-beat  the last beat that the caller saw (ms)
+--   6 idle-ttl   how long the record of an idle user stays (ms)
+-- ANSWERS
+--   OK idle|alive|held|unknown  the user is idle now; or has beaten since; or a Match holds them; or they did not wait
+-- REDIS 6.2
 
 local queue, reserved, reservations, heartbeats, user = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local notices, events = KEYS[8], KEYS[9]
@@ -12,7 +26,7 @@ local refused = refusal(false)
 if refused then
   return refused
 end
--- Whoever has beaten since then is there.
+-- A user who has beaten since then is there.
 if redis.call('ZSCORE', heartbeats, id) ~= last_beat then
   return {'OK', 'alive'}
 end

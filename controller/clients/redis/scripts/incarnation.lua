@@ -1,7 +1,18 @@
 
--- incarnation: a value that Redis loses together with everything else, so that a loss is noticed.
--- KEYS 1 incarnation, 2 fence of the shard · ARGV 1 value, 2 epoch, 3 ENSURE|BEGIN|FINISH
--- OK current · STALE epoch (not ENSURE) · LOST (FINISH only)
+-- incarnation: a value that Redis loses together with all other data, so that the operator notices a loss.
+--
+-- KEYS
+--   1 incarnation
+--   2 fence:<shard>
+-- ARGV
+--   1 value      to store, or for FINISH the one that BEGIN stored
+--   2 epoch      the epoch of the caller's Lease; ENSURE does not look at it
+--   3 operation  ENSURE, BEGIN or FINISH
+-- ANSWERS
+--   OK <incarnation>  this is stored now
+--   STALE <epoch>     a caller with this higher epoch owns the shard by now; never for ENSURE
+--   LOST              the data was lost again during the restore; for FINISH only
+-- REDIS 6.2
 
 local key, value, operation = KEYS[1], ARGV[1], ARGV[3]
 local current = redis.call('GET', key)
@@ -20,7 +31,7 @@ if refused then
 end
 
 if operation == 'BEGIN' then
-  -- Another restoring that did not finish is taken over: its owner gets LOST from now on.
+  -- An unfinished restore of another owner is taken over: that owner gets LOST from now on.
   if not current or string.find(current, RESTORING) then
     redis.call('SET', key, value)
     current = value

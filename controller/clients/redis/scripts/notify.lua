@@ -1,8 +1,18 @@
 
--- notify: tell users' clients of something that is no transition: a signal that has no effect, a server that goes.
--- KEYS 3 … notify of each user
--- ARGV 3 now (ms), 4 type, 5 what it is about (nobody is told twice about one thing), then field, value …
--- OK how-many-were-told · STALE epoch · LOST
+-- notify: write a notice that belongs to no transition, such as a refused signal or the drain of a server, for users'
+-- clients.
+--
+-- KEYS
+--   3+ notify:<id>
+-- ARGV
+--   3 now     (ms)
+--   4 type    of the notice
+--   5 about   what the notice is about; no user gets two notices of one type about one thing
+--   6+ field  of the notice
+--   7+ value
+-- ANSWERS
+--   OK <count>  so many users got the notice
+-- REDIS 6.2
 
 local now, kind, about = ARGV[3], ARGV[4], ARGV[5]
 

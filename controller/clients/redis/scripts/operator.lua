@@ -1,10 +1,21 @@
 
--- operator.lua: the guard of every script that only the owner of a shard may run.
--- KEYS 1 incarnation, 2 fence of the shard · ARGV 1 the incarnation the caller knows, 2 the epoch of its Lease.
+-- operator.lua: the guard of every script that only the owner of a shard may run. A script that begins with it has its
+-- first keys and arguments, and its answers.
+--
+-- KEYS
+--   1 incarnation
+--   2 fence:<shard>
+-- ARGV
+--   1 incarnation  the incarnation of Redis that the caller knows
+--   2 epoch        the epoch of the caller's Lease
+-- ANSWERS
+--   STALE <epoch>  a caller with this higher epoch owns the shard by now
+--   LOST           Redis has lost its data since, or is being restored
 
 local RESTORING = '^restoring:'
+local DISCONNECTS = 10000
 
--- The epoch is remembered even if the script refuses for another reason: it is true all the same.
+-- Stores a higher epoch even if the script then refuses for another reason: the epoch is true all the same.
 local function stale()
   local seen = tonumber(redis.call('GET', KEYS[2]) or '0')
   local epoch = tonumber(ARGV[2])
@@ -17,8 +28,8 @@ local function stale()
   return nil
 end
 
--- After a loss of data a ledger that is missing proves nothing, and a user could be taken twice: so nothing is done
--- until the ledgers are restored. While they are, only the restoring itself may write.
+-- After a loss of data a missing ledger proves nothing, and a user could be taken twice. So no script writes until the
+-- ledgers are restored; during the restore only the restore itself may write.
 local function refusal(is_restore)
   local current = redis.call('GET', KEYS[1])
   if not current or current ~= ARGV[1] then
@@ -30,8 +41,9 @@ local function refusal(is_restore)
   return stale()
 end
 
--- Flags of older clients: 'match:<uid>' names the call it is about and 'roomkeeper:<uid>' is ours, for clients that
--- poll; any other value is bare. A bare one that outlived its call would end the next, and so would ours.
+-- Flags of older clients: the value 'match:<uid>' names the call that it is about, and 'roomkeeper:<uid>' is our own,
+-- for clients that poll. Any other value is bare. A bare flag that outlives its call would end the next call; so would
+-- ours.
 local function delete_flags(flags, also_ours)
   for n, value in ipairs(redis.call('MGET', unpack(flags))) do
     local is_ours = value and string.find(value, '^roomkeeper:')
@@ -41,7 +53,7 @@ local function delete_flags(flags, also_ours)
   end
 end
 
--- `count` is the number of the Match's transitions, with this one; `more` is the rest of the data as JSON.
+-- `count` is the number of the Match's transitions including this one; `more` is the rest of the data as JSON.
 local function publish_match(events, phase, at, count, uid, name, session_id, more)
   uid, name = escaped(uid), escaped(name)
   local id = 'match/' .. uid .. '/' .. whole(count)

@@ -1,10 +1,23 @@
 
--- room: write or close the record of a LiveKit room. A name is never used again, so what is over stays over; a tombstone
--- says so to whoever comes late, also where there is no record (any more).
--- KEYS 3 room, 4 room-deleted, 5 events
--- ARGV 3 now (ms), 4 TTL (ms), 5 TTL of the tombstone (ms; empty: leave none), 6 status, then field, value … (none: only
--- close a record that is there)
--- OK · OVER · ABSENT (closing only) · STALE epoch · LOST
+-- room: write or close the record of a LiveKit room. The name of a room is never used again, so a closed record stays
+-- closed. The tombstone says so to late callers, also after the record has expired.
+--
+-- KEYS
+--   3 room:<name>
+--   4 room-deleted:<name>
+--   5 events
+-- ARGV
+--   3 now            (ms)
+--   4 ttl            of the record (ms)
+--   5 tombstone-ttl  of the tombstone (ms); empty: write no tombstone
+--   6 status         of the room
+--   7+ field         of the record; without fields the call only closes an existing record
+--   8+ value
+-- ANSWERS
+--   OK      the record says this status
+--   OVER    the record is closed with another status
+--   ABSENT  there is no record to close
+-- REDIS 6.2
 
 local room, tombstone, events = KEYS[3], KEYS[4], KEYS[5]
 local now, ttl, tombstone_ttl, status = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -15,16 +28,16 @@ if refused then
   return refused
 end
 if tombstone_ttl ~= '' then
-  -- It tells when the room was closed first, and lasts from the last time that it was said.
+  -- The value is the moment of the first closing; the TTL begins again with every call.
   redis.call('SET', tombstone, now, 'NX')
   redis.call('PEXPIRE', tombstone, tombstone_ttl)
 end
 local current = redis.call('HGET', room, 'status')
 if current and TERMINAL[current] then
-  -- The same last word again is a replay.
+  -- The same final status again is a replay.
   return {current == status and 'OK' or 'OVER'}
 end
--- A late write must not show a room as open that is being closed.
+-- A late write must not show a closing room as open.
 if current == 'terminating' and not TERMINAL[status] and status ~= 'terminating' then
   return {'OVER'}
 end

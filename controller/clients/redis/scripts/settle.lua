@@ -1,14 +1,48 @@
 
--- settle: let go of users; if final, end the Match. This is the commit point of an ending: the first cause is stored
--- here, whoever asks later is told that one, and each user is let go exactly once.
--- KEYS 3 queue, 4 heartbeats, 5 live, 6 match, 7 session, 8 events, 9 disconnects,
---      then per user: user, blocked, recent, notify, force-disconnect, skip-in-progress, pre-skip
--- ARGV 3 now (ms), 4 uid, 5 final (0, 1), 6 TTL of the ledger (ms), 7 TTL of idle users (ms),
---      8 reason, 9 initiator, 10 message, 11 evidence, 12 a stored reason that this one replaces (or empty),
---      13 match name, 14 session id, 15 what to tell the people, 16 what to tell those whom it goes back to instead,
---      then per user: id, WAITING|IDLE|BACK, ORIG|NOW, detail
--- OK new|replay reason initiator message evidence end-time-or-empty (id WAITING:place|IDLE|LOST detail)*
---      · INCOMPLETE id · UNCLAIMED (never if final) · STALE epoch · LOST
+-- settle: release users from a Match; if final, end the Match. An ending is committed here: the first cause is stored
+-- and stays, every later caller gets that one, and each user is released exactly once.
+--
+-- KEYS
+--   3 queue
+--   4 heartbeats
+--   5 live
+--   6 match:<uid>
+--   7 session:<session>
+--   8 events
+--   9 disconnects
+--   10+ user:<id>
+--   11+ blocked:<id>
+--   12+ recent:<id>
+--   13+ notify:<id>
+--   14+ force-disconnect:<id>
+--   15+ skip-in-progress:<id>
+--   16+ pre-skip:<id>
+-- ARGV
+--   3 now          (ms)
+--   4 uid          of the Match
+--   5 final        1 to end the Match, else 0
+--   6 match-ttl    how long the ledger stays (ms)
+--   7 idle-ttl     how long the record of an idle user stays (ms)
+--   8 reason       of the end
+--   9 initiator    of the end
+--   10 message     about the end
+--   11 evidence    of the end (JSON)
+--   12 replaces    the one stored reason that this cause replaces; may be empty
+--   13 match-name
+--   14 session
+--   15 notice      the sentence for the users
+--   16 own-notice  the sentence for the users who caused the end; empty: the same
+--   17+ id         a user
+--   18+ decision   WAITING, IDLE or BACK
+--   19+ place      ORIG or NOW
+--   20+ detail     kept with the outcome
+-- ANSWERS
+--   OK new|replay <reason> <initiator> <message> <evidence> <end> (<id> WAITING:<place>|IDLE|LOST <detail>)*
+--                    the stored cause and when it was stored (ms; empty if there is none yet), and what became of each
+--                    user
+--   INCOMPLETE <id>  a final call must name every user who is not released yet, also this one
+--   UNCLAIMED        the Match has no ledger; never for a final call
+-- REDIS 6.2
 
 local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 7, 16, 4
 local RECENT_PARTNERS, RECENT_TTL_MS = 20, 600000
@@ -53,8 +87,8 @@ if final and not ledger.settled then
   end
 end
 
--- Where the user goes: a place in the queue, or nil for idle; and what to say if that is not what was asked for.
--- Whoever never came from the queue is not put into it.
+-- The user's next place in the queue, or nil for idle. Sets the detail if that is not what the caller asked for. A user
+-- who did not come from the queue is not put into it.
 local function next_place(user)
   local original = ledger['q:' .. user.id]
   if original == '' or user.decision == 'IDLE' then
@@ -70,7 +104,7 @@ local function next_place(user)
   return original
 end
 
--- Matchmakers avoid pairs that just met, or that one of them declined; a rollback was no meeting.
+-- Matchmakers avoid pairs that just met, and pairs that one user declined. A rollback was no meeting.
 local function remember_partners(user)
   if user.decision == 'BACK' then
     return
@@ -80,16 +114,16 @@ local function remember_partners(user)
       redis.call('ZADD', user.recent, now, id)
     end
   end
-  -- The key of somebody who talks all the time never goes, so its members have to go one by one.
+  -- The key of a user who talks all the time never expires, so its members are removed one by one.
   redis.call('ZREMRANGEBYSCORE', user.recent, '-inf', whole(now - RECENT_TTL_MS))
   redis.call('ZREMRANGEBYRANK', user.recent, 0, -RECENT_PARTNERS - 1)
   redis.call('PEXPIRE', user.recent, RECENT_TTL_MS)
 end
 
-local function let_go(user)
+local function release(user)
   local score = next_place(user)
   if score then
-    -- LT: should there be an entry already, the earlier place wins.
+    -- LT: if there is an entry already, the earlier place wins.
     redis.call('ZADD', queue, 'LT', score, user.id)
     score = redis.call('ZSCORE', queue, user.id)
   end
@@ -107,7 +141,7 @@ local function let_go(user)
   return score and 'WAITING:' .. score or 'IDLE'
 end
 
--- Nothing refuses from here on.
+-- No refusal from here on.
 local kind = 'replay'
 local is_replaced = replaces ~= '' and ledger.endReason == replaces and reason ~= replaces
 if not ledger.settled and ((not ledger.endAt and (final or reason ~= '')) or is_replaced) then
@@ -123,7 +157,7 @@ for _, user in ipairs(users) do
   if ledger['q:' .. user.id] and not ledger[outcome] and not ledger.settled then
     kind = 'new'
     local is_held = redis.call('HGET', user.key, 'match') == uid
-    ledger[outcome] = is_held and let_go(user) or 'LOST'
+    ledger[outcome] = is_held and release(user) or 'LOST'
     ledger['d:' .. user.id] = user.detail
     redis.call('HSET', match, outcome, ledger[outcome], 'd:' .. user.id, user.detail)
     freed[#freed + 1] = is_held and user or nil
@@ -133,7 +167,7 @@ local is_over = final and not ledger.settled
 local transitions = (tonumber(ledger.transitions or '') or 0) + 1
 if is_over then
   kind = 'new'
-  -- For a Match that claimed nobody this makes a tombstone: a claim that is still on its way is refused.
+  -- For a Match that has claimed no user this makes a tombstone: a claim that is still on its way is refused.
   redis.call('HSET', match, 'settled', '1', 'settledAt', now, 'transitions', whole(transitions))
   redis.call('PEXPIRE', match, match_ttl)
   redis.call('ZREM', live, uid)
@@ -146,7 +180,7 @@ end
 match_name, session_id = ledger.matchName or match_name, ledger.sessionID or session_id
 local end_reason, end_initiator = text(ledger.endReason), text(ledger.endInitiator)
 
--- Whom the end goes back to, as the evidence names them: 'you left' and 'the other one left' are two sentences.
+-- The users who caused the end, as the evidence names them: 'you left' and 'the other one left' are two sentences.
 local subjects = {}
 if #freed > 0 and text(ledger.endOwnNotice) ~= '' then
   local is_json, known = pcall(cjson.decode, text(ledger.endEvidence))
@@ -170,17 +204,17 @@ local function tell(user)
   end
 end
 
-local function tell_everybody(user)
+local function publish_outcome(user)
   publish_user(events, now, {id = user.id, state = user.state, epoch = user.epoch, reason = end_reason,
     place = user.score, match = uid, match_name = match_name, detail = user.detail})
-  -- A rollback disconnects nobody: there was no call.
+  -- A rollback disconnects no user: there was no call.
   if user.decision ~= 'BACK' then
     publish(disconnects, DISCONNECTS, 'user', user.id, 'match', uid, 'matchName', match_name, 'reason', end_reason,
       'initiator', end_initiator, 'targetState', user.state, 'at', now)
   end
 end
 
-local function tell_of_the_end()
+local function publish_end()
   local outcomes = {}
   for n, id in ipairs(members) do
     local outcome, score = string.match(ledger['s:' .. id], '^([A-Z]+):?(.*)$')
@@ -194,10 +228,10 @@ end
 
 for _, user in ipairs(freed) do
   tell(user)
-  tell_everybody(user)
+  publish_outcome(user)
 end
 if is_over then
-  tell_of_the_end()
+  publish_end()
 end
 
 local reply = {'OK', kind, end_reason, end_initiator, text(ledger.endMessage),

@@ -1,10 +1,26 @@
 
 -- signal: note in the ledger of a Match what a gateway, or a flag of an older client, said about one of its users.
--- KEYS 3 user, 4 match, 5 the flag, to be deleted once it is noted (only for flags)
--- ARGV 3 now (ms), 4 uid, 5 id, 6 skip|end|disconnect|suspect|token, 7 who says so, 8 reason, 9 via,
---      10 when it was sent, by the clock of this server (ms; empty where the sender named the Match),
---      11 the value of the flag that was read (only for flags)
--- OK new|replay match-name · IGNORED unknown|over|stranger|elsewhere|older · STALE epoch · LOST
+--
+-- KEYS
+--   3 user:<id>
+--   4 match:<uid>
+--   5? <flag>:<id>  deleted once it is noted
+-- ARGV
+--   3 now     (ms)
+--   4 uid     of the Match
+--   5 id      the user
+--   6 kind    skip, end, disconnect, suspect or token
+--   7 by      who says so
+--   8 reason  in their words
+--   9 via     signal, or the name of the flag
+--   10 sent   when it was sent by this server's clock (ms); empty if the sender named the Match
+--   11? flag  the value of the flag as it was read
+-- ANSWERS
+--   OK new|replay <match name>                          noted
+--   IGNORED unknown|over|stranger|elsewhere|older       not noted: there is no such Match, it is over, the user is not
+--                                                       one of its users, another Match holds the user, or the signal
+--                                                       is older than the call
+-- REDIS 6.2
 
 local user, match, flag = KEYS[3], KEYS[4], KEYS[5]
 local now, uid, id, kind, by, reason, via = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
@@ -16,7 +32,7 @@ if refused then
 end
 local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'matchName', 'takenAt', 'wish', 'q:' .. id)
 
--- A late word about one call must never touch the next.
+-- A late signal about one call must never touch the next call.
 local function why_ignored()
   if ledger[2] then
     return 'over'
@@ -40,8 +56,8 @@ local ignored = why_ignored()
 if ignored then
   return {'IGNORED', ignored}
 end
--- A flag was read a moment ago. If it has gone since, so may have the call that it was about: whoever holds the user now
--- is not meant. A wish that is the flag's own tells that this call is a repeated one.
+-- The caller read the flag a moment ago. If the flag has gone since, its call may have gone too, and the Match that
+-- holds the user now is not the one meant. If the stored wish came from this flag, this call is a repeated one.
 if flag and redis.call('GET', flag) ~= flag_value then
   local is_json, wish = pcall(cjson.decode, text(ledger[5]))
   if is_json and type(wish) == 'table' and wish.user == id and wish.via == via then

@@ -1,26 +1,35 @@
 
--- silent: who has beaten before, and not for a while. Two parts, each bounded: those who fell silent since they were last
--- looked for, the longest silent first; and in turn those who were silent then, for whether they still are.
--- KEYS 1 heartbeats
--- ARGV 1 after how long (ms) somebody is silent, 2 after how long late, 3 the last beat up to which the silent are known,
---      4 the last beat up to which the known have had their turn (3 and 4: ms; empty: from the beginning),
---      5 how many at most in each part
--- OK how-many-beat-at-all now crowd known-up-to looked-at-up-to how-many-are-new (id last-beat)*
--- The new ones come first. `crowd` counts all who stopped with the first of them, also those who are merely late yet;
--- looked-at-up-to is empty when the known have all had their turn.
+-- silent: find users who have beaten before but not for a while. The answer has two parts, each of limited length:
+-- first the users who fell silent since the last search, the longest silent first; then, in turn, users known to be
+-- silent, to see whether they still are.
+--
+-- KEYS
+--   1 heartbeats
+-- ARGV
+--   1 silent-after   a user counts as silent this long after their last beat (ms)
+--   2 late-after     a user counts as late this long after their last beat (ms)
+--   3 known-to       users whose last beat is not after this moment are known (ms); empty: no user is known yet
+--   4 looked-at-to   known users up to this last beat have had their turn (ms); empty: begin with the first
+--   5 limit          so many users at most in each part
+-- ANSWERS
+--   OK <beating> <now> <stopped together> <known to> <looked at to> <new> (<id> <last beat>)*
+--       beating counts all users with a beat; stopped together counts the users who stopped at the time of the first
+--       new one, also those who are only late yet; new counts the users of the first part; looked at to is empty when
+--       all known users have had their turn
+-- REDIS 6.2
 
 local heartbeats = KEYS[1]
 local now, limit = server_ms(), tonumber(ARGV[5])
 local silent, late = now - tonumber(ARGV[1]), now - tonumber(ARGV[2])
 local known, looked_at = tonumber(ARGV[3]), tonumber(ARGV[4])
 
--- A clock that went back: who is silent by it may have beaten after what was known, so the search begins anew.
+-- The clock went back: users who are silent by it may have beaten after `known`, so the search starts over.
 if known and known > silent then
   known, looked_at = nil, nil
 end
 
--- The members after one score up to another, and up to which they are all in it. Whoever beat in the same millisecond as
--- the last one is among them, or the next page, which begins after that, would pass them over.
+-- The members with a score above `after` and up to `up_to`, and the score up to which the page is complete. Members
+-- with the same score as the last one are in the page too: the next page begins after that score and would miss them.
 local function page(after, up_to)
   local from = after and '(' .. whole(after) or '-inf'
   local rows = redis.call('ZRANGEBYSCORE', heartbeats, from, whole(up_to), 'WITHSCORES', 'LIMIT', 0, limit)
@@ -42,8 +51,8 @@ local old, old_up_to = {}, nil
 if known then
   old, old_up_to = page(looked_at, known)
 end
--- Beats of one gateway are spread over an interval: when the first of its users counts as silent the others are late
--- already, and when the last one does the first ones have been silent for no longer than that.
+-- The beats of one gateway are spread over an interval. When the first of its users counts as silent, the others are
+-- already late; when the last one does, the first ones have been silent for no longer than an interval.
 local spread = tonumber(ARGV[2]) - tonumber(ARGV[1])
 local crowd = #new > 0 and redis.call('ZCOUNT', heartbeats, whole(new[2] + spread), whole(late)) or 0
 

@@ -1,8 +1,18 @@
 
--- tokens: replace, or delete, the LiveKit tokens of a Match's participants.
--- KEYS 3 match, 4 tokens
--- ARGV 3 TTL (ms), then identity, JSON … (none: delete)
--- OK · SETTLED · UNCLAIMED · STALE epoch · LOST
+-- tokens: replace or delete the LiveKit tokens of a Match's participants.
+--
+-- KEYS
+--   3 match:<uid>
+--   4 tokens:<uid>
+-- ARGV
+--   3 ttl        of the tokens (ms)
+--   4+ identity  without identities the call deletes the tokens
+--   5+ token     (JSON)
+-- ANSWERS
+--   OK         the tokens are written, or deleted
+--   SETTLED    the Match is over
+--   UNCLAIMED  the Match has no ledger
+-- REDIS 6.2
 
 local match, tokens = KEYS[3], KEYS[4]
 
@@ -14,7 +24,7 @@ if #ARGV == 3 then
   redis.call('DEL', tokens)
   return {'OK'}
 end
--- Nobody deletes a token that is written after the end.
+-- A token that is written after the end would never be deleted.
 local ledger = redis.call('HMGET', match, 'claimed', 'settled')
 if ledger[2] then
   return {'SETTLED'}

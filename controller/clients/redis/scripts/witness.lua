@@ -1,23 +1,37 @@
 
--- witness: write a verified LiveKit event to the shard's stream and, if it is about a participant of a Match that
--- lives, to the Match's ledger: so the reason of a disconnect outlives the operator. Creates no ledger.
--- KEYS 1 webhooks, 2 match (only if the event names a participant of one)
--- ARGV 1 cap of the stream, 2 identity, 3 event, 4 participant sid, 5 time of the event (ms), 6 time of joining (ms),
---      7 what the ledger gets (JSON), then field, value … of the stream's entry
--- OK entry-id stored|older|duplicate|settled|absent|unaddressed
+-- witness: write a verified LiveKit event to the shard's stream. If the event is about a participant of a live Match,
+-- also write it to the Match's ledger, so that the reason of a disconnect outlives the operator. This script creates no
+-- ledger.
+--
+-- KEYS
+--   1 webhooks:<shard>
+--   2? match:<uid>  if the event names a participant of a Match
+-- ARGV
+--   1 cap       about so many entries stay in the stream
+--   2 identity  the participant; may be empty
+--   3 event     its type
+--   4 sid       LiveKit's id of the participant
+--   5 at        when it happened (ms)
+--   6 joined    when the participant joined (ms)
+--   7 last      what the ledger gets (JSON)
+--   8+ field    of the stream's entry
+--   9+ value
+-- ANSWERS
+--   OK <entry id> stored|older|duplicate|settled|absent|unaddressed  the entry, and what the ledger made of the event
+-- REDIS 6.2
 
 local match = KEYS[2]
 local identity, event, sid, at, joined = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local FINAL = {participant_left = true, participant_connection_aborted = true}
 
--- Webhooks come late, twice and in any order, and their times have a resolution of one second.
+-- Webhooks arrive late, twice and in any order, and their times have a resolution of one second.
 local function compare(last)
   if last.sid == sid then
-    -- Nobody joins or leaves twice under one sid; the time of a repeated delivery may have been estimated anew.
+    -- No participant joins or leaves twice under one sid; the estimated time may differ between two deliveries.
     if last.event == event and (last.at == at or string.find(event, '^participant_')) then
       return 'duplicate'
     end
-    -- Whoever left comes back under a new sid only.
+    -- A participant who left comes back under a new sid.
     if FINAL[last.event] ~= FINAL[event] then
       return FINAL[event] and 'stored' or 'older'
     end

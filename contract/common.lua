@@ -1,23 +1,25 @@
--- common.lua: the first part of every script. Answers are flat arrays of strings whose first word tells what happened.
--- All checks come before the first write, and a script that refuses has written nothing.
+-- common.lua: the first part of every script, also of the operator's. Each script answers with a flat array of strings;
+-- the first word says what happened. A script makes all its checks before its first write, so a refused call changes
+-- nothing.
 
 -- tostring() would round a number to 14 digits.
 local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Places in the queue come from this clock alone: two clocks in one queue would let some people jump it.
+-- Every place in the queue comes from this clock. With two clocks, some users would jump the queue.
 local function server_ms()
   local now = redis.call('TIME')
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
 
--- HGET and HMGET answer false for what is missing.
+-- HGET and HMGET answer false for a missing field.
 local function text(value)
   return value or ''
 end
 
--- A reservation is '<place in the queue> <name of the Match>': claim, release and leave need both without the user.
+-- A reservation is stored as '<place in the queue> <name of the Match>', so that claim, release and leave need not read
+-- the user for it.
 local function reservation(reservations, id)
   local entry = redis.call('HGET', reservations, id)
   if not entry then
@@ -31,8 +33,8 @@ local function cancel_reservation(reserved, reservations, id)
   redis.call('HDEL', reservations, id)
 end
 
--- Where a user waits: the score, the name of the Match they are reserved for (nil if they are in the queue itself).
--- A reservation whose deadline is over holds nobody, also before release.lua has put the user back.
+-- A waiting user's place, and the name of the Match they are reserved for (nil for a user in the queue itself). A
+-- reservation past its deadline no longer counts, even if release has not put the user back yet.
 local function place(queue, reserved, reservations, id)
   local score = redis.call('ZSCORE', queue, id)
   if score then
@@ -49,19 +51,20 @@ local function place(queue, reserved, reservations, id)
   return kept, name
 end
 
--- What is told to others (docs/events.md). It is written by the script that makes it true, so that it is told once; and
--- last, so that a stream that cannot be written leaves nothing half done: the same call again is a replay.
+-- Notices and events (docs/events.md). The script that makes a change also writes its entries, so each change is told
+-- exactly once. Entries are written last: if a stream cannot be written, the change itself is complete, and the same
+-- call again is a replay.
 
 local NOTICES, NOTICES_TTL_MS = 50, 300000
-local EVENTS, DISCONNECTS, DAY_MS = 100000, 10000, 86400000
+local EVENTS, DAY_MS = 100000, 86400000
 
 local function notify(notices, at, kind, ...)
   redis.call('XADD', notices, 'MAXLEN', NOTICES, '*', 'type', kind, 'at', at, ...)
   redis.call('PEXPIRE', notices, NOTICES_TTL_MS)
 end
 
--- An entry for a stream that everybody follows. The oldest go beyond a number; and after a day, which is looked at one
--- time in ten, because entries that are a day old are rarely there.
+-- Adds an entry to a stream that any service may follow. The stream keeps about `at_most` entries, and none older than
+-- a day. The age is checked for one entry in ten: most of the time nothing is old enough.
 local function publish(stream, at_most, ...)
   local id = redis.call('XADD', stream, 'MAXLEN', '~', at_most, '*', ...)
   if string.sub(id, 13, 13) == '0' then
@@ -69,8 +72,8 @@ local function publish(stream, at_most, ...)
   end
 end
 
--- Text for use between the quotation marks of JSON. (Whole events are not left to cjson: it mixes up their fields, and
--- cannot tell an empty list from an empty object.)
+-- Text as it stands between the quotation marks of JSON. cjson does not write the whole event: it changes the order of
+-- fields and cannot tell an empty list from an empty object.
 local function escaped(value)
   return string.sub(cjson.encode(value), 2, -2)
 end
@@ -79,7 +82,7 @@ local function number(value)
   return value and value ~= '' and value or 'null'
 end
 
--- RFC 3339 in UTC. The year begins in March here, so that the day that comes and goes is the last one.
+-- RFC 3339 in UTC. The computed year begins in March, so that a leap day is its last day.
 local function rfc3339(ms)
   local days = math.floor(ms / DAY_MS)
   local shifted = days + 719468
@@ -94,15 +97,17 @@ local function rfc3339(ms)
     math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60, ms % 1000)
 end
 
--- A CloudEvent. The id follows from what the transition leaves behind; `id` and `subject` are escaped, `data` is JSON.
+-- Writes a CloudEvent. Its id follows from the state after the transition. `id` and `subject` are escaped, `data` is
+-- JSON. The source follows from the name of the stream, which carries the pool's prefix.
 local function publish_event(events, kind, id, subject, at, data)
-  local source = string.gsub(KEYS[1], '^rk:{([^:}]*):([^}]*)}:.*$', '/roomkeeper/%1/%2')
+  local source = string.gsub(events, '^rk:{([^:}]*):([^}]*)}:.*$', '/roomkeeper/%1/%2')
   publish(events, EVENTS, 'event', '{"specversion":"1.0","id":"' .. id .. '","source":"' .. source
     .. '","type":"dev.roomkeeper.' .. kind .. '","subject":"' .. subject .. '","time":"' .. rfc3339(tonumber(at))
     .. '","datacontenttype":"application/json","data":' .. data .. '}')
 end
 
--- `user` has id, state and epoch after the transition; reason, place, match, match_name and detail where they apply.
+-- Writes the event of a user's transition. `user` has id, state and epoch as they are after it, and reason, place,
+-- match, match_name and detail where they apply.
 local function publish_user(events, at, user)
   local id = escaped(user.id)
   local subject = 'user/' .. id

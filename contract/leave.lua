@@ -1,22 +1,41 @@
 
--- leave: let a user wait no more.
--- KEYS 1 queue, 2 reserved, 3 reservations, 4 heartbeats, 5 user, 6 notify, 7 events
--- ARGV 1 id, 2 session (may be empty), 3 TTL (ms)
--- OK new|replay · BUSY match-uid · REPLACED · INVALID sentence
+-- leave: take a user out of the queue.
+--
+-- KEYS
+--   1 queue
+--   2 reserved
+--   3 reservations
+--   4 heartbeats
+--   5 user:<id>
+--   6 notify:<id>
+--   7 events
+-- ARGV
+--   1 id       the user
+--   2 session  the connection that calls; may be empty
+--   3 ttl      how long the record of the idle user stays (ms)
+-- ANSWERS
+--   OK new|replay       the user does not wait; replay if they did not wait before the call
+--   BUSY <match UID>    this Match holds the user
+--   REPLACED            another connection speaks for the user
+--   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+-- REDIS 6.2
 
 local queue, reserved, reservations, heartbeats, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local notices, events = KEYS[6], KEYS[7]
 local id, session, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3] or '')
 
-if #KEYS ~= 7 or #ARGV ~= 3 or id == '' or not ttl or ttl < 1 then
+if #KEYS ~= 7 or #ARGV ~= 3 then
   return {'INVALID', 'expected 7 keys (queue, reserved, reservations, heartbeats, user, notify, events) and 3 arguments '
-    .. '(id, session, milliseconds to remember the user for)'}
+    .. '(id, session, ttl)'}
+end
+if id == '' or not ttl or ttl < 1 then
+  return {'INVALID', 'expected an id that is not empty, and a ttl of 1 ms or more as the third argument'}
 end
 local known = redis.call('HMGET', user, 'state', 'match', 'session')
 if text(known[2]) ~= '' then
   return {'BUSY', known[2]}
 end
--- A page that is reloaded says goodbye for its old connection after the new one has entered.
+-- When a page is reloaded, its old connection leaves after the new one has entered.
 if session ~= '' and text(known[3]) ~= '' and known[3] ~= session then
   return {'REPLACED'}
 end

@@ -1,16 +1,34 @@
 
--- reserve: take users out of the queue for a Match that is about to be created: all of them, or none. Unless the Match
--- of this name claims them before the deadline, they go back to their places.
--- KEYS 1 queue, 2 reserved, 3 reservations, then blocked per user · ARGV 1 match name, 2 TTL (ms), then the ids
--- OK new|replay (id place)* · BLOCKED id · RESERVED id match-name · NOTQUEUED id · INVALID sentence
+-- reserve: take users out of the queue for a Match that is about to be created: all of them, or none. If no Match of
+-- this name claims them before the deadline, release puts them back in their places.
+--
+-- KEYS
+--   1 queue
+--   2 reserved
+--   3 reservations
+--   4+ blocked:<id>
+-- ARGV
+--   1 name  the name of the Match
+--   2 ttl   how long the reservation lasts (ms)
+--   3+ id   a user; each of them once
+-- ANSWERS
+--   OK new|replay (<id> <place>)*  all users are reserved; a replay does not move the deadline
+--   NOTQUEUED <id>                 this user does not wait
+--   RESERVED <id> <match name>     this user is reserved for another Match
+--   BLOCKED <id>                   this user is banned
+--   INVALID <sentence>             the call is wrong, and the sentence says what was expected
+-- REDIS 6.2
 
 local KEYS_BEFORE, ARGV_BEFORE = 3, 2
 local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
 local name, ttl, count = ARGV[1], tonumber(ARGV[2] or ''), #ARGV - ARGV_BEFORE
 
-if count < 1 or #KEYS ~= KEYS_BEFORE + count or name == '' or not ttl or ttl < 1 then
+if count < 1 or #KEYS ~= KEYS_BEFORE + count then
   return {'INVALID', 'expected keys (queue, reserved, reservations, then blocked:<id> for each id) and arguments '
-    .. '(match name, milliseconds to keep the reservation, then the ids)'}
+    .. '(name, ttl, then the ids)'}
+end
+if name == '' or not ttl or ttl < 1 then
+  return {'INVALID', 'expected the name of a Match, and a ttl of 1 ms or more as the second argument'}
 end
 local seen = {}
 for n = 1, count do

@@ -1,7 +1,22 @@
 
--- enqueue: let a user wait. Whoever waits already keeps their place.
--- KEYS 1 queue, 2 reservations, 3 user, 4 blocked, 5 notify, 6 events · ARGV 1 id, 2 session (may be empty)
--- OK new|replay place · BUSY match-uid · BLOCKED · INVALID sentence
+-- enqueue: let a user wait in the queue. A user who waits already keeps their place.
+--
+-- KEYS
+--   1 queue
+--   2 reservations
+--   3 user:<id>
+--   4 blocked:<id>
+--   5 notify:<id>
+--   6 events
+-- ARGV
+--   1 id       the user: 1 to 256 bytes of UTF-8 without control characters
+--   2 session  the connection that speaks for the user from now on; may be empty
+-- ANSWERS
+--   OK new|replay <place>  the user waits; the place is the moment they began to wait (ms)
+--   BUSY <match UID>       this Match holds the user
+--   BLOCKED                the user is banned
+--   INVALID <sentence>     the call is wrong, and the sentence says what was expected
+-- REDIS 6.2
 
 local queue, reservations, user, blocked, notices, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, session = ARGV[1], ARGV[2]
@@ -10,7 +25,7 @@ if #KEYS ~= 6 or #ARGV ~= 2 then
   return {'INVALID', 'expected 6 keys (queue, reservations, user, blocked, notify, events) and 2 arguments (id, '
     .. 'session)'}
 end
--- Whoever no Match can carry would wait for ever, and in the end at the front of the queue. The second pattern is U+0080
+-- A user whom no Match can carry would wait forever, in the end at the front of the queue. The second pattern is U+0080
 -- to U+009F in UTF-8.
 if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]') then
   return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes, without control characters (U+0000 to '
@@ -39,7 +54,7 @@ if kind == 'new' or known[1] ~= 'WAITING' then
   seq = redis.call('HINCRBY', user, 'seq', 1)
   redis.call('PERSIST', user)
 elseif session ~= '' and session ~= text(known[3]) then
-  -- The newest connection speaks for the user; the other one learns it from its next beat.
+  -- The newest connection speaks for the user. The older one learns this from its next beat.
   redis.call('HSET', user, 'session', session)
   seq = redis.call('HINCRBY', user, 'seq', 1)
 end

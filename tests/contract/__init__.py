@@ -1,0 +1,1 @@
+"""The published contract: headers, library, package."""

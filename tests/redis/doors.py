@@ -1,0 +1,46 @@
+"""The two ways to call a published script: by its digest (EVALSHA), and as a function of the library (FCALL)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+import contract
+from controller.clients.redis import lua
+from controller.clients.redis.client import Redis
+
+
+class Door(StrEnum):
+    """A way in."""
+
+    EVALSHA = "EVALSHA"
+    FCALL = "FCALL"
+
+
+class FunctionsRedis(Redis):
+    """Our client, but it calls the published scripts as functions: with the pool's prefix instead of their keys."""
+
+    async def run(self, script: lua.Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+        """Run a script; a published one by its function."""
+        if script not in lua.PUBLISHED:
+            return await super().run(script, keys, args)
+        prefix = keys[0][: keys[0].index("}:") + 2]
+        answer: list[str] = await self._commands.execute("FCALL", f"roomkeeper_{script.name}", 1, prefix, *args)
+        return answer
+
+    async def load(self) -> None:
+        """Load the library, as an administrator does."""
+        await self._commands.execute("FUNCTION", "LOAD", "REPLACE", contract.library())
+
+
+@asynccontextmanager
+async def opened(url: str, door: Door) -> AsyncIterator[Redis]:
+    """A client that goes through this door; closed at the end."""
+    client = FunctionsRedis(url) if door is Door.FCALL else Redis(url)
+    try:
+        if isinstance(client, FunctionsRedis):
+            await client.load()
+        yield client
+    finally:
+        await client.close()

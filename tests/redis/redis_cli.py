@@ -1,0 +1,58 @@
+"""Stands for redis-cli in the examples of the docs: `python redis_cli.py SOCKET [-x] WORD…` prints as redis-cli does.
+
+There is no redis-cli in the wheel that brings Valkey. This is a program of its own and imports nothing of the tests.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import hiredis
+
+
+def ask(path: str, words: tuple[str, ...]) -> Any:
+    """Send one command; its reply."""
+    reader = hiredis.Reader(encoding="utf-8")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(hiredis.pack_command(cast("Any", words)))
+        while (reply := reader.gets()) is False:
+            reader.feed(connection.recv(65536))
+    return reply
+
+
+def lines(reply: Any) -> Iterator[str]:
+    """The reply as redis-cli prints it to a terminal."""
+    match reply:
+        case hiredis.ReplyError():
+            yield f"(error) {reply}"
+        case None:
+            yield "(nil)"
+        case int():
+            yield f"(integer) {reply}"
+        case []:
+            yield "(empty array)"
+        case list():
+            for number, item in enumerate(reply, 1):
+                mark = f"{number}) "
+                for line in lines(item):
+                    yield mark + line
+                    mark = " " * len(mark)
+        case _:
+            escaped = str(reply).replace("\\", "\\\\").replace('"', '\\"')
+            yield f'"{escaped}"'
+
+
+def main() -> None:
+    path, *words = sys.argv[1:]
+    if words[:1] == ["-x"]:
+        words = [*words[1:], sys.stdin.read()]
+    for line in lines(ask(path, tuple(words))):
+        sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main()
