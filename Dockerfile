@@ -55,9 +55,9 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
 
 FROM build AS finish
 COPY --from=sbom /build/roomkeeper.cdx.json /opt/roomkeeper/share/sbom/
-# The sources never change, so Python need not compare them with what is compiled.
+# The sources never change, so Python need not compare them with what is compiled. -f: what pip has run is compiled already.
 RUN find /opt/roomkeeper -name '*.so' -exec strip --strip-unneeded {} + \
- && /opt/roomkeeper/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/roomkeeper/lib \
+ && /opt/roomkeeper/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/roomkeeper/lib \
  && find /opt/roomkeeper -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 
 # ---- the image

@@ -35,9 +35,9 @@ def run(*arguments: str) -> str:
     return output(command(*arguments))
 
 
-def output(words: list[str]) -> str:
+def output(words: list[str], cwd: Path | None = None) -> str:
     """What a command prints, without the line's end; BuildError with its last lines if it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()[-_TAIL_CHARACTERS:]
         raise BuildError(f"{words[0]} ended with status {done.returncode}:\n{said}")

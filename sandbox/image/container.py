@@ -47,14 +47,19 @@ class Container:
         entry_point: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         files: Mapping[str, Path] | None = None,
+        user: tuple[int, int] | None = None,
     ) -> None:
-        """`arguments` and `entry_point` replace the image's own; `files` are mounted read-only: path inside → file."""
+        """`arguments`, `entry_point` and `user` (uid, gid) replace the image's own; `environment` is added to it.
+
+        `files` are mounted read-only: path in the container → file.
+        """
         self._image = image
         self._log = log
         self._arguments = arguments
         self._entry_point = entry_point
         self._environment = dict(environment or {})
         self._files = dict(files or {})
+        self._user = user
         self._name = f"roomkeeper-{os.getpid()}-{secrets.token_hex(4)}"
         self._cleanup = contextlib.ExitStack()
         self._process: asyncio.subprocess.Process | None = None
@@ -122,7 +127,7 @@ class Container:
         """The OCI runtime's description of this container."""
         entry_point = self._entry_point if self._entry_point is not None else image["Entrypoint"]
         arguments = self._arguments if self._arguments is not None else image.get("Cmd") or ()
-        user, group = map(int, image["User"].split(":"))
+        user, group = self._user or map(int, image["User"].split(":"))
         environment = dict(entry.split("=", 1) for entry in image["Env"]) | self._environment
         return {
             "ociVersion": "1.0.2",
@@ -152,15 +157,18 @@ class Container:
                 "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")],
                 "maskedPaths": list(_HIDDEN),
                 "readonlyPaths": list(_READ_ONLY),
-                "seccomp": seccomp(json.loads(SECCOMP_PROFILE.read_text(encoding="utf-8"))),
+                "seccomp": seccomp(json.loads(SECCOMP_PROFILE.read_text(encoding="utf-8")), platform.machine()),
             },
         }
 
 
-def seccomp(profile: Mapping[str, Any]) -> dict[str, Any]:
-    """An engine's seccomp profile as a runtime takes it, for this machine and a container without capabilities."""
-    machine = _ARCHITECTURES[platform.machine()]
-    native = next(entry for entry in profile["archMap"] if entry["architecture"].endswith(platform.machine().upper()))
+def seccomp(profile: Mapping[str, Any], kernel_name: str) -> dict[str, Any]:
+    """An engine's seccomp profile as a runtime takes it, for a container without capabilities.
+
+    `kernel_name` is the machine's architecture as `uname -m` says it.
+    """
+    machine = _ARCHITECTURES[kernel_name]
+    native = next(entry for entry in profile["archMap"] if entry["architecture"].endswith(kernel_name.upper()))
     rules = []
     for rule in profile["syscalls"]:
         only, never = rule.get("includes") or {}, rule.get("excludes") or {}
