@@ -58,6 +58,16 @@ def image_id(name: str) -> str:
     return run("inspect", "--type", "image", "--format", "{{.FromImageID}}", name)
 
 
+def prune(keep: int) -> None:
+    """Remove the layers of earlier builds once there are more than `keep` images; the next build makes its own."""
+    if len(run("images", "--all", "--quiet").splitlines()) > keep:
+        run("rmi", "--prune", "--force")
+
+
+def remove_image(name: str) -> None:
+    run("rmi", "--force", name)
+
+
 def image_of(root: Path, name: str, *settings: str) -> None:
     """Make an image of the files below `root`, with their owners; `settings` are options of `buildah config`."""
     # From a directory buildah takes the files, but not their owners.

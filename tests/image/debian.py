@@ -17,6 +17,9 @@ from sandbox.source import ROOT
 IMAGE: Final = "localhost/roomkeeper:test"
 _PACKAGES: Final = ("buildah", "debootstrap", "dpkg", "golang-github-containers-common", "runc")
 
+# A build leaves about 25 of them, most without a size of their own.
+_KEPT_IMAGES: Final = 200
+
 
 def prepare() -> None:
     """Install the tools that are missing, and make the base images; AssertionError says what is in the way."""
@@ -27,6 +30,7 @@ def prepare() -> None:
             done = subprocess.run(["apt-get", "-qq", *command], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"apt-get {command[0]} failed:\n{done.stderr[-2000:]}"
     assert not missing_tools(), f"not installed: {missing_tools()}"
+    buildah.prune(_KEPT_IMAGES)
     arguments = dockerfile.read().arguments
     bases.ensure(arguments["PYTHON_IMAGE"], arguments["RUNTIME_IMAGE"], Progress())
 
