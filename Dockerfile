@@ -4,9 +4,9 @@
 # to the build by the release (`make image PYTHON_DIGEST=sha256:… RUNTIME_DIGEST=sha256:…`) and recorded in the label
 # org.opencontainers.image.base.digest. Without a digest the tag decides.
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
-ARG PYTHON_DIGEST
+ARG PYTHON_DIGEST=""
 ARG RUNTIME_IMAGE=gcr.io/distroless/python3-debian13:nonroot
-ARG RUNTIME_DIGEST
+ARG RUNTIME_DIGEST=""
 
 # ---- the virtual environment /opt/roomkeeper
 
