@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.errors import BuildError
 from sandbox.image import dockerfile
-from sandbox.image.build import Origin, build_command, pip_secrets
+from sandbox.image.build import Origin, build_command, find_builder, origin, pip_secrets
 from sandbox.image.container import seccomp
 from sandbox.image.install import is_portable
 from sandbox.source import ROOT
@@ -118,6 +118,48 @@ def test_a_release_gives_the_digests_of_the_bases(monkeypatch: pytest.MonkeyPatc
     with build_command(["docker", "build"], "docker", source, "roomkeeper:1.2.3") as command:
         assert "--timestamp" not in command
         assert "SOURCE_DATE_EPOCH=1700000000" in command
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory on PATH: empty."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("IMAGE_BUILDER", raising=False)
+    return tmp_path
+
+
+def _program(file: Path, status: int) -> None:
+    file.write_text(f"#!/bin/sh\nexit {status}\n")
+    file.chmod(0o755)
+
+
+def test_a_docker_client_without_its_server_is_passed_over(programs: Path) -> None:
+    _program(programs / "docker", 1)
+    _program(programs / "buildah", 0)
+    assert find_builder() == "buildah"
+    _program(programs / "podman", 0)
+    assert find_builder() == "podman"
+    _program(programs / "docker", 0)
+    assert find_builder() == "docker"
+
+
+def test_without_a_builder_the_error_names_those_that_were_tried(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BuildError, match=r"no builder of images works here \(tried: docker, podman, buildah\)"):
+        find_builder()
+    monkeypatch.setenv("IMAGE_BUILDER", "kaniko")
+    with pytest.raises(BuildError, match="IMAGE_BUILDER must be one of docker, podman, buildah, not 'kaniko'"):
+        find_builder()
+    monkeypatch.setenv("IMAGE_BUILDER", "podman")
+    with pytest.raises(BuildError, match=r"\(tried: podman\)"):
+        find_builder()
+
+
+def test_a_time_that_is_no_number_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(BuildError, match="SOURCE_DATE_EPOCH must be seconds since 1970, not 'yesterday'"):
+        origin()
 
 
 def test_the_seccomp_profile_allows_nothing_that_needs_a_capability() -> None:

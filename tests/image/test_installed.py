@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.image.build import origin
 from sandbox.image.install import SBOM, install
 from sandbox.recipes import bare_environment
 from sandbox.source import ROOT
@@ -53,7 +54,7 @@ def _python(opt: Path, statement: str) -> str:
 
 def test_it_says_its_version(opt: Path) -> None:
     done = _run(opt, "roomkeeper", "version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "roomkeeper 0.1.0\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"roomkeeper {origin().version}\n", "")
 
 
 def test_help_lists_the_operator_and_no_sandbox(opt: Path) -> None:
@@ -91,7 +92,7 @@ def test_every_package_has_the_version_of_the_constraints(opt: Path) -> None:
         )
     )
     installed = {_normal(name): version for name, version in listed}
-    assert installed.pop("roomkeeper") == "0.1.0"
+    assert installed.pop("roomkeeper") == origin().version
     assert {name: pinned.get(name) for name in installed} == installed
 
 
