@@ -11,10 +11,10 @@ ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo els
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit e2e test check format generate parts venv bench clean
+.PHONY: help demo unit e2e test check format generate parts venv bench image test-image sbom clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED) ## tell the story of one call on real programs, each step verified
 	@$(PY) -m sandbox.demo $(ARGS)
@@ -33,6 +33,7 @@ check: $(INSTALLED) ## format, lint, types, import contracts, generated files
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/hadolint Dockerfile
 	$(PY) -m controller.generate --check
 
 format: $(INSTALLED) ## format the code, and fix what ruff can fix
@@ -47,6 +48,15 @@ parts: $(INSTALLED) ## build or find the real programs, once per user
 
 bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf operator
 	@$(PY) -m benchmarks $(ARGS)
+
+image: $(INSTALLED) ## build the operator's image with docker, podman or buildah (ARGS="TAG")
+	@$(PY) -m sandbox.image build $(ARGS)
+
+test-image: $(INSTALLED) parts ## build and run the real image on Debian, as root; no registry is needed
+	@$(PY) -m pytest -s tests/image/build_and_run.py $(ARGS)
+
+sbom: $(INSTALLED) ## write what the image contains as CycloneDX: build/roomkeeper.cdx.json
+	@$(PY) -m sandbox.image sbom
 
 venv: $(INSTALLED) ## make .venv with the versions of constraints.txt
 
