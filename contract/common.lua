@@ -7,6 +7,13 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- An argument as a number of 1 or more; nil for all else. tonumber() also reads nan, inf and 1e300, which Redis would
+-- refuse in the middle of a script.
+local function at_least_one(argument)
+  local value = tonumber(argument or '')
+  return value and value >= 1 and value < 2 ^ 53 and value or nil
+end
+
 -- Every place in the queue comes from this clock. With two clocks, some users would jump the queue.
 local function server_ms()
   local now = redis.call('TIME')

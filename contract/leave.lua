@@ -22,13 +22,13 @@
 
 local queue, reserved, reservations, heartbeats, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local notices, events = KEYS[6], KEYS[7]
-local id, session, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3] or '')
+local id, session, ttl = ARGV[1], ARGV[2], at_least_one(ARGV[3])
 
 if #KEYS ~= 7 or #ARGV ~= 3 then
   return {'INVALID', 'expected 7 keys (queue, reserved, reservations, heartbeats, user, notify, events) and 3 arguments '
     .. '(id, session, ttl)'}
 end
-if id == '' or not ttl or ttl < 1 then
+if id == '' or not ttl then
   return {'INVALID', 'expected an id that is not empty, and a ttl of 1 ms or more as the third argument'}
 end
 local known = redis.call('HMGET', user, 'state', 'match', 'session')

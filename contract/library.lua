@@ -19,6 +19,13 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- An argument as a number of 1 or more; nil for all else. tonumber() also reads nan, inf and 1e300, which Redis would
+-- refuse in the middle of a script.
+local function at_least_one(argument)
+  local value = tonumber(argument or '')
+  return value and value >= 1 and value < 2 ^ 53 and value or nil
+end
+
 -- Every place in the queue comes from this clock. With two clocks, some users would jump the queue.
 local function server_ms()
   local now = redis.call('TIME')
@@ -309,13 +316,13 @@ end)
 local function leave(KEYS, ARGV)
   local queue, reserved, reservations, heartbeats, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
   local notices, events = KEYS[6], KEYS[7]
-  local id, session, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3] or '')
+  local id, session, ttl = ARGV[1], ARGV[2], at_least_one(ARGV[3])
 
   if #KEYS ~= 7 or #ARGV ~= 3 then
     return {'INVALID', 'expected 7 keys (queue, reserved, reservations, heartbeats, user, notify, events) and 3 arguments '
       .. '(id, session, ttl)'}
   end
-  if id == '' or not ttl or ttl < 1 then
+  if id == '' or not ttl then
     return {'INVALID', 'expected an id that is not empty, and a ttl of 1 ms or more as the third argument'}
   end
   local known = redis.call('HMGET', user, 'state', 'match', 'session')
@@ -377,13 +384,13 @@ end)
 local function reserve(KEYS, ARGV)
   local KEYS_BEFORE, ARGV_BEFORE = 3, 2
   local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
-  local name, ttl, count = ARGV[1], tonumber(ARGV[2] or ''), #ARGV - ARGV_BEFORE
+  local name, ttl, count = ARGV[1], at_least_one(ARGV[2]), #ARGV - ARGV_BEFORE
 
   if count < 1 or #KEYS ~= KEYS_BEFORE + count then
     return {'INVALID', 'expected keys (queue, reserved, reservations, then blocked:<id> for each id) and arguments '
       .. '(name, ttl, then the ids)'}
   end
-  if name == '' or not ttl or ttl < 1 then
+  if name == '' or not ttl then
     return {'INVALID', 'expected the name of a Match, and a ttl of 1 ms or more as the second argument'}
   end
   local seen = {}
@@ -458,12 +465,12 @@ end)
 --   INVALID <sentence>  the call is wrong, and the sentence says what was expected
 local function release(KEYS, ARGV)
   local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
-  local limit = tonumber(ARGV[1] or '')
+  local limit = at_least_one(ARGV[1])
 
   if #KEYS ~= 3 or #ARGV ~= 1 then
     return {'INVALID', 'expected 3 keys (queue, reserved, reservations) and 1 argument (limit)'}
   end
-  if not limit or limit < 1 then
+  if not limit then
     return {'INVALID', 'expected a limit of 1 or more'}
   end
   local now = whole(server_ms())
@@ -492,5 +499,5 @@ end)
 
 -- version: which library is loaded. Answers OK, the version of the contract, and a digest of the library's text.
 redis.register_function{function_name = 'roomkeeper_version', flags = {'no-writes'}, callback = function()
-  return {'OK', '1.0.0', 'f10274e91f3a'}
+  return {'OK', '1.0.0', 'ee0ae06ce1be'}
 end}

@@ -13,12 +13,12 @@
 -- REDIS 6.2
 
 local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
-local limit = tonumber(ARGV[1] or '')
+local limit = at_least_one(ARGV[1])
 
 if #KEYS ~= 3 or #ARGV ~= 1 then
   return {'INVALID', 'expected 3 keys (queue, reserved, reservations) and 1 argument (limit)'}
 end
-if not limit or limit < 1 then
+if not limit then
   return {'INVALID', 'expected a limit of 1 or more'}
 end
 local now = whole(server_ms())

@@ -21,13 +21,13 @@
 
 local KEYS_BEFORE, ARGV_BEFORE = 3, 2
 local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
-local name, ttl, count = ARGV[1], tonumber(ARGV[2] or ''), #ARGV - ARGV_BEFORE
+local name, ttl, count = ARGV[1], at_least_one(ARGV[2]), #ARGV - ARGV_BEFORE
 
 if count < 1 or #KEYS ~= KEYS_BEFORE + count then
   return {'INVALID', 'expected keys (queue, reserved, reservations, then blocked:<id> for each id) and arguments '
     .. '(name, ttl, then the ids)'}
 end
-if name == '' or not ttl or ttl < 1 then
+if name == '' or not ttl then
   return {'INVALID', 'expected the name of a Match, and a ttl of 1 ms or more as the second argument'}
 end
 local seen = {}

@@ -45,18 +45,19 @@ class Servers:
         Raises BackendUnavailable where the Room is on a server that is not configured: its LiveKit room may be alive
         there, so another server's answer says nothing about it.
         """
-        name = _name_of(room)
-        server = self._servers.get(name)
+        server = self.find(room)
         if server is None:
-            sentence = (
-                f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
-            )
-            raise BackendUnavailable(Backend.LIVEKIT, "placement", sentence)
+            raise BackendUnavailable(Backend.LIVEKIT, "placement", self._not_configured(_name_of(room)))
         return server
 
-    def find(self, room: Room) -> Server | None:
+    def find(self, room: Room | None) -> Server | None:
         """The same, but None for a server that is not configured."""
         return self._servers.get(_name_of(room))
+
+    def facts(self, room: Room | None) -> ServerFacts:
+        """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
+        server, name = self.find(room), _name_of(room)
+        return server.facts() if server is not None else ServerFacts(name, "", self._not_configured(name))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +66,9 @@ class Servers:
 
     def __iter__(self) -> Iterator[Server]:
         return iter(self._servers.values())
+
+    def _not_configured(self, name: str) -> str:
+        return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
 
 
 def _name_of(room: Room | None) -> str:

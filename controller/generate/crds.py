@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.api import names
+from controller.api.conditions import ConditionType
 from controller.api.livekitserver import LiveKitServer, LiveKitServerSpec, LiveKitServerStatus
 from controller.api.match import Match, MatchSpec, MatchStatus
 from controller.api.meta import ApiModel, Resource, SpecModel
@@ -13,8 +14,8 @@ from controller.api.names import ResourceKind
 from controller.api.room import Room, RoomSpec, RoomStatus
 from controller.generate.schema import Schema, structural_schema
 
-_READY: Final = '.status.conditions[?(@.type=="Ready")].status'
-_HEALTHY: Final = '.status.conditions[?(@.type=="Healthy")].status'
+_READY: Final = f'.status.conditions[?(@.type=="{ConditionType.READY}")].status'
+_HEALTHY: Final = f'.status.conditions[?(@.type=="{ConditionType.HEALTHY}")].status'
 
 
 @dataclass(frozen=True, slots=True)

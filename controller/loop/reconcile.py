@@ -81,10 +81,7 @@ class Reconciler:
                 # The name has a new object: what was learned of the old one does not concern it.
                 uid, learned = found.metadata.uid, Learned()
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
-            try:
-                seen = await recipe.observe(found, self._backends, learned)
-            except BackendError as failure:
-                return Result(error=failure)
+            seen = await recipe.observe(found, self._backends, learned)
             now = self._backends.clock.now()
             self._first_seen.setdefault(uid, now)
             case = recipe.case(found, seen, now)

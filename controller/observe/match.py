@@ -6,6 +6,7 @@ Neighbors: `loop.reconcile` calls this module before each plan, and `facts.match
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from controller.api.match import Match
@@ -13,38 +14,33 @@ from controller.api.names import livekit_room_name, room_name
 from controller.api.phases import MATCH_PHASES
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
-from controller.backends.servers import Server
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
-from controller.facts.livekit import LiveKitParticipant
-from controller.facts.match import HeartbeatFacts, MatchSeen, TokensFacts
+from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
+from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
 from controller.rules.deadlines import alone_deadline, connect_deadline, ready_deadline, return_deadlines
 
 
 async def observe_match(match: Match, backends: Backends, learned: Learned) -> MatchSeen:
-    """Everything that can be seen of `match` now. What this reconcile has `learned` is not read again.
-
-    Raises BackendUnavailable where its room is on a LiveKit server that is not configured.
-    """
+    """Everything that can be seen of `match` now. What this reconcile has `learned` is not read again."""
     now = backends.clock.now()
     ledger = await _ledger(match, backends, learned, now)
     room = await _room(match, value_of(ledger), backends, now)
     owned = value_of(room)
-    server = backends.servers.of(owned)
+    facts = _server(match, owned, backends)
     name = (
         livekit_room_name(backends.cluster_id, owned.metadata.namespace, owned.metadata.uid)
         if owned is not None
         else ""
     )
-    facts = server.facts()
     return MatchSeen(
         ledger=ledger,
         refusal=learned.refusal,
         room=room,
-        livekit_room=server.view.room(name, now) if name else Absent(now),
-        people=await _people(match, value_of(ledger), name, server, now),
+        livekit_room=_livekit_room(owned, name, facts, backends, now),
+        people=await _people(match, value_of(ledger), owned, name, facts, backends, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
         server=facts,
@@ -102,12 +98,36 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
     return Absent(now) if found is None else Present(found, now)
 
 
+def _server(match: Match, room: Room | None, backends: Backends) -> ServerFacts:
+    """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
+    facts, known = backends.servers.facts(room), match.status.room
+    return facts if facts.url or known is None else replace(facts, url=known.url or "")
+
+
+def _livekit_room(
+    room: Room | None, name: str, facts: ServerFacts, backends: Backends, now: datetime
+) -> Observation[LiveKitRoom]:
+    """The room on LiveKit; Unknown on a server that is not configured, since it may be alive there."""
+    if not name:
+        return Absent(now)
+    server = backends.servers.find(room)
+    return server.view.room(name, now) if server is not None else Unknown(now, facts.trouble)
+
+
 async def _people(
-    match: Match, ledger: Ledger | None, name: str, server: Server, now: datetime
+    match: Match,
+    ledger: Ledger | None,
+    room: Room | None,
+    name: str,
+    facts: ServerFacts,
+    backends: Backends,
+    now: datetime,
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
     """The participants in the room. After a deadline they are read again: it counts only with a later observation."""
-    view, facts = server.view, server.facts()
-    known = view.people(name, now)
+    server = backends.servers.find(room)
+    if server is None:
+        return Unknown(now, facts.trouble)
+    known = server.view.people(name, now)
     deadlines = [*return_deadlines(match, ledger, facts).values(), connect_deadline(match, facts)]
     if ledger is not None:
         deadlines.append(alone_deadline(match, ledger.alone, facts))
@@ -118,7 +138,7 @@ async def _people(
         people = await server.client.list_participants(name)
     except BackendError as error:
         return Unknown(now, error.sentence)
-    view.saw_people(name, people, now)
+    server.view.saw_people(name, people, now)
     return Present(people, now)
 
 

@@ -20,23 +20,24 @@ from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
     """Everything that can be seen of `room` now. What this reconcile has `learned` is not read again.
 
-    Raises BackendUnavailable where it is on a LiveKit server that is not configured.
+    On a server that is not configured, the LiveKit room is Unknown: it may be alive there.
     """
     now = backends.clock.now()
-    server = backends.servers.of(room)
+    server, facts = backends.servers.find(room), backends.servers.facts(room)
+    view = server.view if server is not None else None
     name = livekit_room_name(backends.cluster_id, room.metadata.namespace, room.metadata.uid)
     owner = await _owner(room, backends)
     return RoomSeen(
         livekit_name=name,
-        livekit_room=server.view.room(name, now),
-        people=server.view.people(name, now),
+        livekit_room=view.room(name, now) if view is not None else Unknown(now, facts.trouble),
+        people=view.people(name, now) if view is not None else Unknown(now, facts.trouble),
         record=await _record(room, name, owner, backends, learned, now),
         owner=owner,
         cluster_id=backends.cluster_id,
-        server=server.facts(),
-        is_certainly_gone=server.view.is_gone(name),
-        is_miscounted=server.view.is_miscounted(name),
-        sid_since=server.view.sid_since(name),
+        server=facts,
+        is_certainly_gone=view is not None and view.is_gone(name),
+        is_miscounted=view is not None and view.is_miscounted(name),
+        sid_since=view.sid_since(name) if view is not None else None,
     )
 
 

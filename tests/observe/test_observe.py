@@ -20,12 +20,19 @@ from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
+from controller.plan import actions as a
+from controller.plan.match import plan_match
+from controller.plan.room import plan_room
+from controller.rules.match_case import MatchCase
+from controller.rules.room_case import RoomCase
+from controller.status.room import room_status
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
 from tests import values as b
+from tests.plan.world import only
 
 ALICE = (b.person("alice"),)
 AWAY = BackendUnavailable(Backend.REDIS, "HGETALL", "no answer")
@@ -191,6 +198,42 @@ async def test_a_room_that_the_server_still_shows_and_we_know_to_be_dead_is_abse
 async def test_a_server_that_does_not_answer_leaves_the_room_unknown(rig: Rig) -> None:
     rig.answers |= {"ledger": b.ledger("Connecting"), "room": API_AWAY}
     assert (await rig.match(b.connecting())).room == Unknown(b.at(9), "Kubernetes: no answer")
+
+
+# A LiveKit server that is not configured
+
+NOT_CONFIGURED = "the room is on LiveKit server 'eu-1', which is not configured; known are default"
+
+
+async def test_the_room_of_a_match_is_unknown_on_a_server_that_is_not_configured(rig: Rig) -> None:
+    rig.rooms.offer(b.an_active_room(status={"server": "eu-1"}).manifest())
+    rig.view.snapshot((), b.at(5))
+    rig.answers["ledger"] = b.ledger("Active")
+    rig.seconds = 200
+    seen = await rig.match(b.active(status={"room": {"name": b.ROOM_NAME, "url": b.URL}}))
+    assert (seen.livekit_room, seen.people) == (Unknown(b.at(200), NOT_CONFIGURED), Unknown(b.at(200), NOT_CONFIGURED))
+    # The URL is the one that the clients have.
+    assert (seen.server.name, seen.server.trouble, seen.server.url) == ("eu-1", NOT_CONFIGURED, b.URL)
+
+
+async def test_a_match_on_a_server_that_is_not_configured_still_releases_its_users(rig: Rig) -> None:
+    rig.rooms.offer(b.an_active_room(status={"server": "eu-1"}).manifest())
+    rig.answers["ledger"] = b.ledger("Active")
+    match = b.active(deleted=True)
+    seen = await rig.match(match)
+    only(plan_match(MatchCase(match, seen, b.at(9))), a.RecordEnd)
+
+
+async def test_a_room_on_a_server_that_is_not_configured_is_unknown_and_its_status_says_why(rig: Rig) -> None:
+    rig.view.snapshot((), b.at(5))
+    room = b.an_active_room(status={"server": "eu-1"}, deleted=True)
+    seen = await rig.room(room)
+    case = RoomCase(room, seen, b.at(9))
+    assert (seen.livekit_room, seen.is_certainly_gone) == (Unknown(b.at(9), NOT_CONFIGURED), False)
+    assert (plan_room(case).actions, plan_room(case).waits_for) == ((), NOT_CONFIGURED)
+    status = room_status(case, None)
+    degraded = next(one for one in status.conditions if one.type == "Degraded")
+    assert (status.server, degraded.status, degraded.message.startswith(NOT_CONFIGURED)) == ("eu-1", "True", True)
 
 
 # People
