@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 import contract
+from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway
@@ -28,7 +29,6 @@ from controller.clients.redis.requests import (
     SettleRequest,
     Signal,
     SignalKind,
-    UserState,
     Witnessed,
 )
 from controller.facts.ledger import Cause, Destination, Release

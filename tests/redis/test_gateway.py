@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controller.api.match import QueuePlace
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import (
     Beat,
@@ -21,7 +22,6 @@ from controller.clients.redis.gateway import (
     Unknown,
 )
 from controller.clients.redis.replies.operator import ClaimOk
-from controller.clients.redis.requests import UserState
 from controller.errors import Invalid
 from controller.facts.ledger import Destination
 from tests.redis.doors import Door, opened

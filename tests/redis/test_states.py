@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 )
 
 from controller.api.match import QueuePlace
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair
 from controller.clients.redis.inbox import Inbox
@@ -46,14 +47,7 @@ from controller.clients.redis.replies.operator import (
     Written,
 )
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import (
-    AdvanceRequest,
-    ClaimMode,
-    Signal,
-    SignalKind,
-    UserState,
-    Witnessed,
-)
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Signal, SignalKind, Witnessed
 from controller.facts.ledger import Cause, Destination
 from tests.redis.doors import Door, opened
 from tests.redis.expected import expected, heard

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
@@ -16,7 +17,6 @@ from controller.clients.redis.records import User, parse_user
 from controller.clients.redis.replies.operator import parse_release
 from controller.clients.redis.replies.refusals import invalid
 from controller.clients.redis.replies.table import ReplyTable, is_replay, pairs
-from controller.clients.redis.requests import UserState
 
 _IDLE_SECONDS = 3600
 

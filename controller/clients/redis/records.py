@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.api.states import UserState
 from controller.clients.redis.replies.table import milliseconds
-from controller.clients.redis.requests import UserState
 
 
 @dataclass(frozen=True, slots=True)
