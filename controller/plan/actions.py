@@ -205,7 +205,7 @@ class CreateLiveKitRoom(Action):
     """Create the room on LiveKit, or adopt the one that is there; a room without a mark gets ours."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the answer carries our mark, or none under our own name"
+    guard = "the lease outlasts the request; the answer carries our mark, or none under our own name"
     seen_in = "livekit_room"
 
     request: RoomRequest
@@ -220,7 +220,7 @@ class DeleteLiveKitRoom(Action):
     """
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room, where it is listed, carries our mark, or none under our own name"
+    guard = "the lease outlasts the request; the room, where it is listed, carries our mark, or none under our own name"
     seen_in = "livekit_room"
 
     request: RoomRequest
@@ -232,7 +232,7 @@ class OrphanLiveKitRoom(Action):
     """Leave the room alone: take our mark off, so that no sweep treats it as a leftover."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room carries our mark"
+    guard = "the lease outlasts the request; the room carries our mark"
     seen_in = "livekit_room"
 
     livekit_name: str
@@ -244,7 +244,7 @@ class RemoveStranger(Action):
     """Remove a participant who is not in the Room's allowedIdentities."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room carries our mark"
+    guard = "the lease outlasts the request; the room carries our mark"
     seen_in = "people"
 
     livekit_name: str
