@@ -18,7 +18,7 @@ from controller.api.names import MATCH, ROOM, token_secret_name
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.operator import AdvanceOk, SettleOk
+from controller.clients.redis.replies.match import AdvanceOk, SettleOk
 from controller.clients.redis.requests import AdvanceRequest, SettleRequest
 from controller.facts.ledger import Cause, Destination, Release
 

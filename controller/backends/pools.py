@@ -18,7 +18,8 @@ from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.operator import ClaimOk, Incarnation
+from controller.clients.redis.replies.match import ClaimOk
+from controller.clients.redis.replies.pool import Incarnation
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
 from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest
 from controller.clock import Clock

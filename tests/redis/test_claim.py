@@ -8,7 +8,7 @@ import pytest
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
-from controller.clients.redis.replies.operator import (
+from controller.clients.redis.replies.match import (
     ClaimBlocked,
     ClaimBusy,
     ClaimedUser,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
-from controller.clients.redis.replies.operator import AdvanceOk, ClaimOk, ClaimReply, Incarnation, SettleOk
+from controller.clients.redis.replies.match import AdvanceOk, ClaimOk, ClaimReply, SettleOk
+from controller.clients.redis.replies.pool import Incarnation
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode
 from controller.facts.ledger import Destination

@@ -8,7 +8,7 @@ import pytest
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
-from controller.clients.redis.replies.operator import ClaimOk, Incomplete, SettleOk
+from controller.clients.redis.replies.match import ClaimOk, Incomplete, SettleOk
 from controller.clients.redis.replies.refusals import Lost, Stale, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, SettleRequest
 from controller.facts.ledger import Cause, Destination, End, Release, SettledUser

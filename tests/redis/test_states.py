@@ -36,16 +36,8 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted
-from controller.clients.redis.replies.operator import (
-    AdvanceOk,
-    ClaimOk,
-    Incarnation,
-    SettleOk,
-    Step,
-    Verdict,
-    WitnessReply,
-    Written,
-)
+from controller.clients.redis.replies.match import AdvanceOk, ClaimOk, SettleOk, Step, Verdict, WitnessReply
+from controller.clients.redis.replies.pool import Incarnation, Written
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Signal, SignalKind, Witnessed
 from controller.facts.ledger import Cause, Destination
