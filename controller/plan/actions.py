@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 from controller.api.endings import EndReason
 from controller.api.match import MatchSpec
@@ -302,26 +302,6 @@ class EndRoomRecord(Action):
         return f"EndRoomRecord:{self.target.uid}:{self.status}"
 
 
-ALL_ACTIONS: tuple[type[Action], ...] = (
-    AddFinalizer,
-    ReleaseFinalizer,
-    DeleteObject,
-    Claim,
-    Advance,
-    RecordEnd,
-    Settle,
-    CreateRoom,
-    DeleteRoom,
-    IssueTokens,
-    RevokeTokens,
-    CreateLiveKitRoom,
-    DeleteLiveKitRoom,
-    OrphanLiveKitRoom,
-    RemoveStranger,
-    WriteRoomRecord,
-    EndRoomRecord,
-)
-
 AnyAction: TypeAlias = (
     AddFinalizer
     | ReleaseFinalizer
@@ -341,3 +321,6 @@ AnyAction: TypeAlias = (
     | WriteRoomRecord
     | EndRoomRecord
 )
+"""All actions. A plan holds no other ones."""
+
+ALL_ACTIONS: tuple[type[Action], ...] = get_args(AnyAction)
