@@ -34,7 +34,7 @@ from controller.api.names import (
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.operator import ClaimOk
+from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.requests import Claimant, ClaimRequest
 
 MERGE = "application/merge-patch+json"

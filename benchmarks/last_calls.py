@@ -16,9 +16,10 @@ from benchmarks.calls import MERGE, RoomService, write_status
 from benchmarks.statuses import ended_status
 from controller.api.names import MATCH, ROOM, token_secret_name
 from controller.api.phases import MatchPhase
+from controller.api.states import UserState
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.operator import AdvanceOk, SettleOk
-from controller.clients.redis.requests import AdvanceRequest, SettleRequest, UserState
+from controller.clients.redis.replies.match import AdvanceOk, SettleOk
+from controller.clients.redis.requests import AdvanceRequest, SettleRequest
 from controller.facts.ledger import Cause, Destination, Release
 
 _NO_FINALIZERS: Body = {"metadata": {"finalizers": None}}

@@ -35,7 +35,7 @@ _PROBE: Manifest = {
     "metadata": {"name": "probe"},
     "spec": {"participants": [{"identity": "probe-a"}, {"identity": "probe-b"}]},
 }
-_CALL_TIMEOUT_SECONDS = 15.0
+_REQUEST_TIMEOUT_SECONDS = 15.0
 _CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 # Repeats all other manifests in one file, for `kubectl apply -f`.
 _COLLECTION = "install.yaml"
@@ -182,7 +182,7 @@ class Cluster:
     def _connected(self) -> Administrator:
         if self._administrator is None:
             ca = self._ca_file.read_text()
-            self._administrator = Administrator(self._server, ca, self._token, timeout_seconds=_CALL_TIMEOUT_SECONDS)
+            self._administrator = Administrator(self._server, ca, self._token, timeout_seconds=_REQUEST_TIMEOUT_SECONDS)
         return self._administrator
 
 

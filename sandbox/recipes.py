@@ -25,7 +25,7 @@ from sandbox.ports import PortLocks
 from sandbox.program import Recipe
 from sandbox.source import ROOT
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 
@@ -61,7 +61,7 @@ class Wiring:
 
     @property
     def server(self) -> str:
-        return f"https://{_HOST}:{self.ports.kubernetes}"
+        return f"https://{HOST}:{self.ports.kubernetes}"
 
     @property
     def ca_file(self) -> Path:
@@ -69,19 +69,19 @@ class Wiring:
 
     @property
     def livekit_url(self) -> str:
-        return f"ws://{_HOST}:{self.ports.livekit}"
+        return f"ws://{HOST}:{self.ports.livekit}"
 
     @property
     def redis_url(self) -> str:
-        return f"redis://{_HOST}:{self.ports.redis}/0"
+        return f"redis://{HOST}:{self.ports.redis}/0"
 
     @property
     def webhook_url(self) -> str:
-        return f"http://{_HOST}:{self.ports.webhook}/livekit/webhook"
+        return f"http://{HOST}:{self.ports.webhook}/livekit/webhook"
 
     @property
     def operator_url(self) -> str:
-        return f"http://{_HOST}:{self.ports.metrics}"
+        return f"http://{HOST}:{self.ports.metrics}"
 
     def data(self, program: str) -> Path:
         return self.directory.path / "data" / program
@@ -114,8 +114,8 @@ def bare_environment() -> dict[str, str]:
 
 
 def etcd(wiring: Wiring) -> Recipe:
-    client = f"http://{_HOST}:{wiring.ports.etcd}"
-    peer = f"http://{_HOST}:{wiring.ports.etcd_peer}"
+    client = f"http://{HOST}:{wiring.ports.etcd}"
+    peer = f"http://{HOST}:{wiring.ports.etcd_peer}"
     arguments = (
         f"--data-dir={wiring.data('etcd')}",
         f"--listen-client-urls={client}",
@@ -134,10 +134,10 @@ def kube_apiserver(wiring: Wiring, cluster: Cluster) -> Recipe:
     tokens = wiring.directory.write_secret("config/tokens.csv", f'{wiring.admin_token},admin,admin,"system:masters"\n')
     key = wiring.directory.write_secret("config/service-accounts.pem", signing_key_pem())
     arguments = (
-        f"--etcd-servers=http://{_HOST}:{wiring.ports.etcd}",
+        f"--etcd-servers=http://{HOST}:{wiring.ports.etcd}",
         f"--secure-port={wiring.ports.kubernetes}",
-        f"--bind-address={_HOST}",
-        f"--advertise-address={_HOST}",
+        f"--bind-address={HOST}",
+        f"--advertise-address={HOST}",
         f"--cert-dir={wiring.data('kubernetes')}",
         f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}",
@@ -168,7 +168,7 @@ def redis(wiring: Wiring) -> Recipe:
     folder = wiring.data("redis")
     folder.mkdir(exist_ok=True)
     arguments = (
-        *("--bind", _HOST, "--port", str(wiring.ports.redis)),
+        *("--bind", HOST, "--port", str(wiring.ports.redis)),
         *("--dir", str(folder), "--save", "", "--appendonly", "no"),
         *("--maxmemory-policy", "noeviction", "--loglevel", "notice"),
     )
@@ -180,12 +180,12 @@ def livekit(wiring: Wiring) -> Recipe:
     ports = wiring.ports
     settings = {
         "port": ports.livekit,
-        "bind_addresses": [_HOST],
+        "bind_addresses": [HOST],
         "rtc": {
             "tcp_port": ports.livekit_tcp,
             "udp_port": ports.livekit_udp,
             "use_external_ip": False,
-            "node_ip": _HOST,
+            "node_ip": HOST,
             "enable_loopback_candidate": True,
         },
         "keys": {wiring.livekit_api_key: wiring.livekit_api_secret},
@@ -196,7 +196,7 @@ def livekit(wiring: Wiring) -> Recipe:
     }
     file = wiring.directory.write_secret("config/livekit.yaml", yaml.safe_dump(settings, sort_keys=False))
     # After SIGTERM it runs on while people are in a room, so its grace period is short.
-    ready = _answers(f"http://{_HOST}:{ports.livekit}/")
+    ready = _answers(f"http://{HOST}:{ports.livekit}/")
     return wiring.recipe("livekit-server", ("--config", str(file)), ready, wiring.livekit_url)
 
 
@@ -249,7 +249,7 @@ def _answers_ping(port: int) -> Callable[[], Awaitable[bool]]:
 
     async def ready() -> bool:
         try:
-            reader, writer = await asyncio.open_connection(_HOST, port)
+            reader, writer = await asyncio.open_connection(HOST, port)
         except OSError:
             return False
         try:

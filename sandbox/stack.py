@@ -6,13 +6,13 @@
         await stack.start_program("operator")
 
 Programs: etcd, kube-apiserver, kube-controller-manager, redis-server, livekit-server, operator.
-Neighbors: `recipes` (what is run), `program` (one child), `directory`, `endpoints`, `cluster`.
+Neighbors: `recipes` (what is run), `program` (one child), `files` (what is written for users), `cluster`,
+`directory`, `endpoints`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import shutil
 import signal
 import tempfile
@@ -26,9 +26,9 @@ from typing import Any, Self
 from sandbox import recipes
 from sandbox.cluster import Cluster, read_manifests
 from sandbox.directory import Directory
-from sandbox.endpoints import OPERATOR_ACCOUNT, OPERATOR_NAMESPACE, Endpoints, kubeconfig_text
-from sandbox.envfile import render
+from sandbox.endpoints import OPERATOR_ACCOUNT, OPERATOR_NAMESPACE, Endpoints
 from sandbox.errors import ProgramError
+from sandbox.files import describe, write_endpoints, write_kubeconfig
 from sandbox.parts import STACK_PROGRAMS, locate
 from sandbox.ports import PortLocks
 from sandbox.program import Program, Recipe
@@ -190,7 +190,7 @@ class Stack:
     async def _start_kubernetes(self, wiring: Wiring, cluster: Cluster) -> None:
         await self._start(recipes.etcd(wiring))
         await self._start(recipes.kube_apiserver(wiring, cluster))
-        self._write_kubeconfig(wiring, "kubeconfig", "admin", wiring.admin_token)
+        write_kubeconfig(wiring, "kubeconfig", "admin", wiring.admin_token)
         began = time.monotonic()
         await cluster.install(read_manifests(self.options.manifests))
         self._report("crds/ and manifests/", "installed", began)
@@ -221,53 +221,9 @@ class Stack:
 
     async def _write_files(self, wiring: Wiring, cluster: Cluster) -> None:
         token = await cluster.service_account_token(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT, _TOKEN_SECONDS)
-        self._write_kubeconfig(wiring, "operator.kubeconfig", OPERATOR_ACCOUNT, token)
-        self._endpoints = self._describe(wiring)
-        self.directory.write_secret("env", render(self._endpoints.env()))
-        self.directory.write_secret("operator.env", render(self._endpoints.operator_env))
-        self.directory.write_secret("endpoints.json", self._endpoints.to_json())
-
-    def _write_kubeconfig(self, wiring: Wiring, name: str, user: str, token: str) -> None:
-        text = kubeconfig_text(
-            server=wiring.server,
-            ca_base64=base64.b64encode(wiring.ca_file.read_bytes()).decode(),
-            user=user,
-            token=token,
-        )
-        self.directory.write_secret(name, text)
-
-    def _describe(self, wiring: Wiring) -> Endpoints:
-        safe = self.directory.safe_path
-        host = "127.0.0.1"
-        operator_env = {
-            "KUBECONFIG": str(safe / "operator.kubeconfig"),
-            "ROOMKEEPER_LIVEKIT_URL": wiring.livekit_url,
-            "ROOMKEEPER_LIVEKIT_API_KEY": wiring.livekit_api_key,
-            "ROOMKEEPER_LIVEKIT_API_SECRET": wiring.livekit_api_secret,
-            "ROOMKEEPER_REDIS_URL": wiring.redis_url,
-            "ROOMKEEPER_CLUSTER_ID": self.options.cluster_id,
-            "ROOMKEEPER_NAMESPACE": OPERATOR_NAMESPACE,
-            "ROOMKEEPER_WEBHOOK_HOST": host,
-            "ROOMKEEPER_WEBHOOK_PORT": str(wiring.ports.webhook),
-            "ROOMKEEPER_METRICS_HOST": host,
-            "ROOMKEEPER_METRICS_PORT": str(wiring.ports.metrics),
-            **self.options.operator_settings,
-        }
-        return Endpoints(
-            directory=self.directory.path,
-            kubeconfig=safe / "kubeconfig",
-            server=wiring.server,
-            ca=wiring.ca_file.read_text(),
-            admin_token=wiring.admin_token,
-            livekit_url=wiring.livekit_url,
-            livekit_api_key=wiring.livekit_api_key,
-            livekit_api_secret=wiring.livekit_api_secret,
-            redis_url=wiring.redis_url,
-            webhook_url=wiring.webhook_url,
-            metrics_url=f"{wiring.operator_url}/metrics",
-            cluster_id=self.options.cluster_id,
-            operator_env=operator_env,
-        )
+        write_kubeconfig(wiring, "operator.kubeconfig", OPERATOR_ACCOUNT, token)
+        self._endpoints = describe(wiring, self.options.cluster_id, self.options.operator_settings)
+        write_endpoints(wiring.directory, self._endpoints)
 
     # ---- stop
 

@@ -21,9 +21,9 @@ from benchmarks.access import Access, Body, kubernetes_session
 from benchmarks.child import BenchmarkChild, given_access, say_ready
 from benchmarks.watcher import MatchFailed, watching
 from controller.api.names import MATCH
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
-from controller.clients.redis.requests import UserState
 from sandbox.child import ChildEnded, Message, orders, tell
 
 READY = "Ready"

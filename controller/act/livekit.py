@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
-from controller.clients.livekit import CALL_TIMEOUT_SECONDS
+from controller.clients.request import LIMITS
 from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
 from controller.plan.actions import Action, CreateLiveKitRoom, DeleteLiveKitRoom, OrphanLiveKitRoom, RemoveStranger
 
@@ -18,13 +18,13 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
     CreateRoom returns a room that a client has created, and then ignores the requested metadata. Such a room is
     adopted: a second request writes our mark and the Room's own metadata.
     """
-    backends.leadership.require(CALL_TIMEOUT_SECONDS)
+    _require_lease(backends)
     server, request = _server(action, backends), action.request
     client, view = server.client, server.view
     room = await client.create_room(request)
     adopted = room.mark is None
     if adopted:
-        backends.leadership.require(CALL_TIMEOUT_SECONDS)
+        _require_lease(backends)
         await client.update_metadata(request.name, request.marked_metadata)
         room = replace(room, mark=request.mark)
     # The time of the answer counts, since a list that was requested meanwhile may be older than the room.
@@ -41,7 +41,7 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     ListRooms. If participants may be in the room, only CreateRoom shows it, by returning it. LiveKit stores such a room
     again when a participant joins or leaves, and only then can delete it; until then the deletion is repeated.
     """
-    backends.leadership.require(CALL_TIMEOUT_SECONDS)
+    _require_lease(backends)
     server, name = _server(action, backends), action.request.name
     client = server.client
     try:
@@ -60,7 +60,7 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
 async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -> None:
     server, request = _server(action, backends), action.request
     client = server.client
-    backends.leadership.require(2 * CALL_TIMEOUT_SECONDS)
+    _require_lease(backends, requests=2)
     room = await client.create_room(request)
     if room.mark is not None and room.mark.room_uid != request.mark.room_uid:
         server.view.saw_room(room, backends.clock.now())
@@ -77,7 +77,7 @@ def _contradiction(sentence: str) -> BackendUnavailable:
 
 async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:
     """Remove our mark. From then on, Roomkeeper leaves the room to its participants."""
-    backends.leadership.require(CALL_TIMEOUT_SECONDS)
+    _require_lease(backends)
     server = _server(action, backends)
     with contextlib.suppress(NotFound):  # LiveKit may have closed the room meanwhile
         await server.client.update_metadata(action.livekit_name, dict(action.metadata))
@@ -86,13 +86,18 @@ async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:
 
 async def remove_stranger(action: RemoveStranger, backends: Backends) -> None:
     """Remove a participant who may not be in the room, then list the participants again."""
-    backends.leadership.require(CALL_TIMEOUT_SECONDS)
+    _require_lease(backends)
     server, name = _server(action, backends), action.livekit_name
     client, view = server.client, server.view
     with contextlib.suppress(NotFound):  # the participant may have left meanwhile
         await client.remove_participant(name, action.identity)
     sent_at = backends.clock.now()
     view.saw_people(name, await client.list_participants(name), sent_at)
+
+
+def _require_lease(backends: Backends, requests: int = 1) -> None:
+    """Raise LeadershipLost unless the lease outlasts this many requests, one after the other."""
+    backends.leadership.require(requests * LIMITS[Backend.LIVEKIT].deadline_seconds)
 
 
 def _server(action: Action, backends: Backends) -> Server:

@@ -14,7 +14,7 @@ from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
 from controller.api.states import UserState
 from controller.backends.bundle import Backends
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies.operator import (
+from controller.clients.redis.replies.match import (
     AdvanceOk,
     ClaimBlocked,
     ClaimBusy,
@@ -24,8 +24,8 @@ from controller.clients.redis.replies.operator import (
     ClaimReserved,
     Incomplete,
     SettleOk,
-    Written,
 )
+from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.requests import (
     AdvanceRequest,
     Claimant,

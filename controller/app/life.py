@@ -20,7 +20,8 @@ import structlog
 from controller.app.endpoints import endpoints
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
-from controller.clients.livekit import CALL_TIMEOUT_SECONDS
+from controller.clients.request import LIMITS
+from controller.errors import Backend
 from controller.loop.key import Key
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
@@ -132,7 +133,8 @@ class Operator:
         log.warning("the API server's clock was set; windows begin again", by_seconds=round(by_seconds, 3))
         self._start_over()
         # Answers that are under way carry the time of the old clock. None is under way after this.
-        asyncio.get_running_loop().call_later(CALL_TIMEOUT_SECONDS + 1, self._start_over)
+        longest = LIMITS[Backend.LIVEKIT].deadline_seconds
+        asyncio.get_running_loop().call_later(longest + 1, self._start_over)
 
     def _start_over(self) -> None:
         for server in self._backends.servers:

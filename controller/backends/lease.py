@@ -39,7 +39,7 @@ class LeaseTimes:
     duration_seconds: float = 15.0
     renew_seconds: float = 3.0
     retry_seconds: float = 1.0
-    call_timeout_seconds: float = 4.0
+    request_seconds: float = 4.0
 
 
 class Leadership:
@@ -73,10 +73,9 @@ class Leadership:
         """Whether this replica holds the lease and it has not expired."""
         return self._held is not None and time.monotonic() < self._valid_until
 
-    def require(self, call_timeout_seconds: float = 0.0) -> None:
-        """Raise LeadershipLost unless the lease outlasts a request that starts now and takes up to
-        `call_timeout_seconds`."""
-        if self._held is None or time.monotonic() + call_timeout_seconds >= self._valid_until:
+    def require(self, request_seconds: float = 0.0) -> None:
+        """Raise LeadershipLost unless the lease outlasts a request that starts now and takes `request_seconds`."""
+        if self._held is None or time.monotonic() + request_seconds >= self._valid_until:
             raise LeadershipLost(f"the lease {self._namespace}/{self._name} is not ours for long enough")
 
     async def acquire(self) -> int:
@@ -195,7 +194,7 @@ class Leadership:
             return False
         duration_seconds = float(lease["spec"].get("leaseDurationSeconds") or self._times.duration_seconds)
         # Wait one request timeout longer: by then, the last requests of the old holder have arrived.
-        return now - self._seen[1] > duration_seconds + self._times.call_timeout_seconds
+        return now - self._seen[1] > duration_seconds + self._times.request_seconds
 
     async def _write(self, lease: Body, epoch: int) -> Body:
         body = self._body(lease, epoch)

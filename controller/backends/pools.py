@@ -14,12 +14,14 @@ import structlog
 
 from controller.api.match import Match
 from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.operator import ClaimOk, Incarnation
+from controller.clients.redis.replies.match import ClaimOk
+from controller.clients.redis.replies.pool import Incarnation
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, UserState
+from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest
 from controller.clock import Clock
 from controller.errors import Backend, LeadershipLost, StateLost
 from controller.facts.time import milliseconds

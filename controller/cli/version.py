@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 
 import typer
 
 from controller.cli.commands import LightCommand
+from controller.version import VERSION
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -15,4 +15,4 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(cls=LightCommand)
 def version() -> None:
     """Print the version."""
-    sys.stdout.write(f"roomkeeper {importlib.metadata.version('roomkeeper')}\n")
+    sys.stdout.write(f"roomkeeper {VERSION}\n")

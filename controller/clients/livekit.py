@@ -21,7 +21,7 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
-from controller.clients.request import LIMITS, Code, Limits, Requests
+from controller.clients.request import Code, Limits, Requests
 from controller.clock import Clock
 from controller.errors import (
     Backend,
@@ -35,7 +35,6 @@ from controller.errors import (
 )
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, RoomRequest, parse_mark
 
-CALL_TIMEOUT_SECONDS = LIMITS[Backend.LIVEKIT].deadline_seconds
 _SERVICE_TOKEN_SECONDS = 600.0
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 from controller.api.endings import EndReason
 from controller.api.match import MatchSpec
@@ -205,7 +205,7 @@ class CreateLiveKitRoom(Action):
     """Create the room on LiveKit, or adopt the one that is there; a room without a mark gets ours."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the answer carries our mark, or none under our own name"
+    guard = "the lease outlasts the request; the answer carries our mark, or none under our own name"
     seen_in = "livekit_room"
 
     request: RoomRequest
@@ -220,7 +220,7 @@ class DeleteLiveKitRoom(Action):
     """
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room, where it is listed, carries our mark, or none under our own name"
+    guard = "the lease outlasts the request; the room, where it is listed, carries our mark, or none under our own name"
     seen_in = "livekit_room"
 
     request: RoomRequest
@@ -232,7 +232,7 @@ class OrphanLiveKitRoom(Action):
     """Leave the room alone: take our mark off, so that no sweep treats it as a leftover."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room carries our mark"
+    guard = "the lease outlasts the request; the room carries our mark"
     seen_in = "livekit_room"
 
     livekit_name: str
@@ -244,7 +244,7 @@ class RemoveStranger(Action):
     """Remove a participant who is not in the Room's allowedIdentities."""
 
     backend = Backend.LIVEKIT
-    guard = "the lease outlasts the call; the room carries our mark"
+    guard = "the lease outlasts the request; the room carries our mark"
     seen_in = "people"
 
     livekit_name: str
@@ -302,26 +302,6 @@ class EndRoomRecord(Action):
         return f"EndRoomRecord:{self.target.uid}:{self.status}"
 
 
-ALL_ACTIONS: tuple[type[Action], ...] = (
-    AddFinalizer,
-    ReleaseFinalizer,
-    DeleteObject,
-    Claim,
-    Advance,
-    RecordEnd,
-    Settle,
-    CreateRoom,
-    DeleteRoom,
-    IssueTokens,
-    RevokeTokens,
-    CreateLiveKitRoom,
-    DeleteLiveKitRoom,
-    OrphanLiveKitRoom,
-    RemoveStranger,
-    WriteRoomRecord,
-    EndRoomRecord,
-)
-
 AnyAction: TypeAlias = (
     AddFinalizer
     | ReleaseFinalizer
@@ -341,3 +321,6 @@ AnyAction: TypeAlias = (
     | WriteRoomRecord
     | EndRoomRecord
 )
+"""All actions. A plan holds no other ones."""
+
+ALL_ACTIONS: tuple[type[Action], ...] = get_args(AnyAction)

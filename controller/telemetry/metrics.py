@@ -8,10 +8,11 @@ record here, `telemetry.health` serves the result.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import platform
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+from controller.version import VERSION
 
 # Every counter and histogram would have a second series with the time of its creation. The switch is read when metrics
 # are served, so it also holds for metrics that were made before this line.
@@ -91,7 +92,7 @@ events_posted = Counter("roomkeeper_events_posted_total", "Kubernetes Events wri
 build_info = Gauge(
     "roomkeeper_build_info", "Always 1: the version of Roomkeeper and of Python that serve it.", ["version", "python"]
 )
-build_info.labels(importlib.metadata.version("roomkeeper"), platform.python_version()).set(1)
+build_info.labels(VERSION, platform.python_version()).set(1)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import pytest
 
 from controller.act.users import end_room_record, write_room_record
 from controller.backends.bundle import Backends
-from controller.clients.redis.replies.operator import RoomAbsent, RoomOver, RoomReply, Written
+from controller.clients.redis.replies.pool import RoomAbsent, RoomOver, RoomReply, Written
 from controller.facts.learned import Effect
 from controller.facts.room import RecordFacts
 from controller.plan import actions as a

@@ -15,7 +15,7 @@ from tests.loop.kubernetes import MemoryKubernetes
 from tests.virtual_time import VirtualTime, run
 
 NAME = "shard-0"
-TIMES = LeaseTimes(duration_seconds=15.0, renew_seconds=3.0, retry_seconds=1.0, call_timeout_seconds=4.0)
+TIMES = LeaseTimes(duration_seconds=15.0, renew_seconds=3.0, retry_seconds=1.0, request_seconds=4.0)
 
 
 def identity(pod: str) -> ReplicaIdentity:

@@ -13,7 +13,7 @@ from controller.api.match import Match
 from controller.backends.pools import Pools, restore_request
 from controller.clients.redis.client import Redis
 from controller.clients.redis.lua import Script
-from controller.clients.redis.replies.operator import Written
+from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.errors import LeadershipLost, StateLost
 from tests import values as b

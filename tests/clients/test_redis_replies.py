@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from controller.clients.redis import gateway, lua
-from controller.clients.redis.replies import inbox, operator
+from controller.clients.redis.replies import inbox, match, pool
 from controller.clients.redis.replies.table import ReplyTable
 from controller.errors import BackendRefused
 
 SECRET = "canary-c0ffee"
 TABLES: list[ReplyTable[Any]] = [
-    value for module in (gateway, inbox, operator) for value in vars(module).values() if isinstance(value, ReplyTable)
+    value
+    for module in (gateway, inbox, match, pool)
+    for value in vars(module).values()
+    if isinstance(value, ReplyTable)
 ]
 
 
@@ -34,12 +37,12 @@ def test_an_unknown_reply_is_refused_with_the_script_and_its_first_word(table: R
 @pytest.mark.parametrize(
     ("table", "raw"),
     [
-        (operator.CLAIM, ["BUSY", SECRET]),
-        (operator.CLAIM, ["OK", "new", SECRET]),
-        (operator.CLAIM, ["STALE", SECRET]),
-        (operator.ADVANCE, ["OK", "alice", SECRET]),
-        (operator.SETTLE, ["OK", "new"]),
-        (operator.WITNESS, ["OK", "1-0", SECRET]),
+        (match.CLAIM, ["BUSY", SECRET]),
+        (match.CLAIM, ["OK", "new", SECRET]),
+        (match.CLAIM, ["STALE", SECRET]),
+        (match.ADVANCE, ["OK", "alice", SECRET]),
+        (match.SETTLE, ["OK", "new"]),
+        (match.WITNESS, ["OK", "1-0", SECRET]),
         (inbox.EXPIRE, ["OK", SECRET]),
         (inbox.SILENT, ["OK", "1", "2", SECRET, "", "", "0"]),
         (gateway.BEAT, ["OK", SECRET, "", "", "", "", "1"]),

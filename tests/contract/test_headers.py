@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 import contract
+from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway
@@ -28,7 +29,6 @@ from controller.clients.redis.requests import (
     SettleRequest,
     Signal,
     SignalKind,
-    UserState,
     Witnessed,
 )
 from controller.facts.ledger import Cause, Destination, Release
@@ -96,7 +96,6 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: gateway.reserve("match-1", BOTH, ttl_seconds=30),
         lambda: gateway.reserve("match-1", ("alice",), ttl_seconds=30),
         gateway.release_expired,
-        pool.release_expired,
         lambda: pool.claim(ClaimRequest("m", "match-1", "s", claimants), now_ms=NOW),
         lambda: pool.advance(AdvanceRequest("m", moved), now_ms=NOW),
         lambda: pool.settle(SettleRequest("m", "s", freed, Cause("Ended")), now_ms=NOW),

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from controller.api.names import API_VERSION, FINALIZER, TOKENS_KEY, room_name, token_secret_name
-from controller.clients.redis.requests import UserState
+from controller.api.states import UserState
 from sandbox.errors import JoinError
 from tests import manifests
 from tests.support.kube import condition, is_true

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from controller.api.match import QueuePlace
-from controller.clients.redis.replies.operator import AdvanceOk, Step
+from controller.api.states import UserState
+from controller.clients.redis.replies.match import AdvanceOk, Step
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
-from controller.clients.redis.requests import AdvanceRequest, UserState
+from controller.clients.redis.requests import AdvanceRequest
 from controller.facts.ledger import AloneTime, Destination
 from tests.redis.world import NOW, World
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from controller.api.match import QueuePlace
-from controller.clients.redis.replies.operator import (
+from controller.api.states import UserState
+from controller.clients.redis.replies.match import (
     ClaimBlocked,
     ClaimBusy,
     ClaimedUser,
@@ -16,7 +17,7 @@ from controller.clients.redis.replies.operator import (
     ClaimReserved,
 )
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, UserState
+from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest
 from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 

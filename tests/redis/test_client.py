@@ -19,9 +19,9 @@ from controller.clients.redis.client import Redis, translate
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.lua import Script
-from controller.clients.redis.pool import Retention
 from controller.clients.redis.records import parse_user
-from controller.clients.redis.replies.operator import ClaimOk, parse_claim
+from controller.clients.redis.replies.match import CLAIM, ClaimOk
+from controller.clients.redis.retention import Retention
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 from tests.redis.servers import Server, programs, running
@@ -293,7 +293,7 @@ def test_what_is_not_there_or_not_readable_reads_as_none() -> None:
 
 def test_an_answer_that_is_not_known_is_an_error_that_shows_its_first_word_only() -> None:
     with pytest.raises(BackendRefused, match="'HELLO'") as caught:
-        parse_claim(["HELLO", CANARY])
+        CLAIM.parse(["HELLO", CANARY])
     assert CANARY not in str(caught.value)
 
 

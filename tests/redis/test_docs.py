@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from controller.api.match import QueuePlace
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
-from controller.clients.redis.requests import AdvanceRequest, Signal, SignalKind, UserState
+from controller.clients.redis.requests import AdvanceRequest, Signal, SignalKind
 from controller.facts.ledger import Destination
 from tests.redis import redis_cli
 from tests.redis.servers import Server

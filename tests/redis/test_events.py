@@ -10,9 +10,10 @@ import pytest
 
 import contract
 from controller.api.match import QueuePlace
+from controller.api.states import UserState
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies.operator import Incarnation
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest, UserState
+from controller.clients.redis.replies.pool import Incarnation
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest
 from controller.facts.ledger import Cause, Destination
 from tests.redis.world import NOW, World
 

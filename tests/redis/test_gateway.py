@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controller.api.match import QueuePlace
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import (
     Beat,
@@ -20,8 +21,7 @@ from controller.clients.redis.gateway import (
     ReservedPair,
     Unknown,
 )
-from controller.clients.redis.replies.operator import ClaimOk
-from controller.clients.redis.requests import UserState
+from controller.clients.redis.replies.match import ClaimOk
 from controller.errors import Invalid
 from controller.facts.ledger import Destination
 from tests.redis.doors import Door, opened
@@ -320,8 +320,8 @@ async def test_releasing_is_bounded(world: World) -> None:
     await world.gateway.reserve("m", ids, ttl_seconds=60)
     for user_id in ids:
         await world.raw("ZADD", world.keys.reserved(), 1, user_id)
-    assert len(await world.pool.release_expired(limit=3)) == 3
-    assert len(await world.pool.release_expired(limit=3)) == 2
+    assert len(await world.gateway.release_expired(limit=3)) == 3
+    assert len(await world.gateway.release_expired(limit=3)) == 2
 
 
 async def test_an_expired_reservation_can_be_taken_over_before_it_is_released(world: World) -> None:

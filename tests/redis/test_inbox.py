@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from controller.api.match import QueuePlace, TerminationAction
+from controller.api.states import UserState
 from controller.clients.redis.inbox import Flag, Inbox
 from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, Silence
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import Signal, SignalKind, UserState
+from controller.clients.redis.requests import Signal, SignalKind
 from controller.facts.ledger import Destination, Wish
 from tests.redis.world import NOW, World
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from controller.api.match import QueuePlace
-from controller.clients.redis.replies.operator import AdvanceOk, ClaimOk, ClaimReply, Incarnation, SettleOk
+from controller.api.states import UserState
+from controller.clients.redis.replies.match import AdvanceOk, ClaimOk, ClaimReply, SettleOk
+from controller.clients.redis.replies.pool import Incarnation
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, UserState
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode
 from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from controller.api.match import QueuePlace
+from controller.api.states import UserState
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
-from controller.clients.redis.replies.operator import ClaimOk, Incarnation, SettleOk, Told
+from controller.clients.redis.replies.match import ClaimOk, SettleOk
+from controller.clients.redis.replies.pool import Incarnation, Told
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest, UserState
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest
 from controller.errors import BackendRefused
 from controller.facts.ledger import Cause, Destination
 from tests.redis.world import NOW, World

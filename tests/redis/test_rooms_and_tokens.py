@@ -8,7 +8,7 @@ import pytest
 
 from controller.api.match import QueuePlace
 from controller.clients.redis.records import RoomRecord
-from controller.clients.redis.replies.operator import RoomAbsent, RoomOver, Written
+from controller.clients.redis.replies.pool import RoomAbsent, RoomOver, Written
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
 from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World

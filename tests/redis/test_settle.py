@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from controller.api.match import QueuePlace
-from controller.clients.redis.replies.operator import ClaimOk, Incomplete, SettleOk
+from controller.api.states import UserState
+from controller.clients.redis.replies.match import ClaimOk, Incomplete, SettleOk
 from controller.clients.redis.replies.refusals import Lost, Stale, Unclaimed
-from controller.clients.redis.requests import AdvanceRequest, SettleRequest, UserState
+from controller.clients.redis.requests import AdvanceRequest, SettleRequest
 from controller.facts.ledger import Cause, Destination, End, Release, SettledUser
 from tests.redis.world import NOW, World
 

@@ -13,16 +13,13 @@ from jsonschema import Draft202012Validator
 from controller.api.cloudevents import EVENTS
 from controller.api.match import QueuePlace
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Row
+from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.outbox import Drain, Outbox
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.inbox import Ignored
-from controller.clients.redis.requests import (
-    AdvanceRequest,
-    SettleRequest,
-    UserState,
-)
+from controller.clients.redis.requests import AdvanceRequest, SettleRequest
 from controller.facts.ledger import Cause, Destination, Release
 from controller.generate.events_schema import entry_example, event_example
 from tests.redis.doors import Door, opened

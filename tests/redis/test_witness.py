@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from controller.api.match import QueuePlace
-from controller.clients.redis.pool import Retention
-from controller.clients.redis.replies.operator import Verdict
+from controller.clients.redis.replies.match import Verdict
 from controller.clients.redis.requests import Witnessed
+from controller.clients.redis.retention import Retention
 from controller.facts.ledger import Destination, LastEvent
 from tests.redis.world import World
 

@@ -13,7 +13,7 @@ from controller.clients.redis.gateway import Gateway, Queued
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import User
-from controller.clients.redis.replies.operator import ClaimReply, SettleOk, SettleReply
+from controller.clients.redis.replies.match import ClaimReply, SettleOk, SettleReply
 from controller.clients.redis.requests import (
     Claimant,
     ClaimMode,
@@ -89,7 +89,7 @@ class World:
 
     async def user(self, user_id: str) -> User:
         """The record of a user, which must exist."""
-        user = await self.pool.user(user_id)
+        user = await self.gateway.user(user_id)
         assert user is not None, f"{user_id} is unknown"
         return user
 

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 
 from controller.api.match import Match
 from controller.api.phases import MATCH_PHASES
-from controller.api.states import USER_STATES
-from controller.clients.redis.requests import UserState
+from controller.api.states import USER_STATES, UserState
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 

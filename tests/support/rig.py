@@ -17,10 +17,10 @@ from livekit import api
 
 from controller.api.match import Match
 from controller.api.names import TOKENS_KEY, livekit_room_name, room_name, token_secret_name
+from controller.api.states import UserState
 from controller.clients.redis.gateway import Gateway, Queued
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.records import User
-from controller.clients.redis.requests import UserState
 from controller.facts.livekit import parse_mark
 from sandbox.endpoints import Endpoints
 from sandbox.people import Person

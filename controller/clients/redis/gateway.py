@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.records import User, parse_user
-from controller.clients.redis.replies.operator import parse_release
 from controller.clients.redis.replies.refusals import invalid
 from controller.clients.redis.replies.table import ReplyTable, is_replay, pairs
-from controller.clients.redis.requests import UserState
 
 _IDLE_SECONDS = 3600
 
@@ -117,6 +116,10 @@ def _reserved(kind: str, *rest: str) -> ReservedPair:
     return ReservedPair(tuple((user_id, int(score)) for user_id, score in pairs(rest)), replay=is_replay(kind))
 
 
+def _released(*user_ids: str) -> tuple[str, ...]:
+    return user_ids
+
+
 def _blocked() -> Blocked:
     return Blocked("")  # the script does not repeat the id
 
@@ -130,6 +133,7 @@ LEAVE: Final = ReplyTable[LeaveReply](
 BEAT: Final = ReplyTable[BeatReply](
     "beat", {"OK": _beat, "UNKNOWN": Unknown, "REPLACED": Replaced, "INVALID": invalid("beat")}
 )
+RELEASE: Final = ReplyTable[tuple[str, ...]]("release", {"OK": _released, "INVALID": invalid("release")})
 RESERVE: Final = ReplyTable[ReserveReply](
     "reserve",
     {
@@ -211,7 +215,7 @@ class Gateway:
         keys = self.keys
         names = [keys.queue(), keys.reserved(), keys.reservations()]
         raw = await self.redis.run(lua.RELEASE, names, [limit])
-        return parse_release(raw)
+        return RELEASE.parse(raw)
 
     async def user(self, user_id: str) -> User | None:
         """The whole record of a user; None if there is none."""

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
+from controller.clients.redis.commands import Command
 from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
+    EXPIRE,
+    SIGNAL,
+    SILENT,
     ExpireReply,
     ScanCursor,
     SignalReply,
     Silence,
-    parse_expire,
-    parse_signal,
-    parse_silent,
 )
 from controller.clients.redis.requests import Signal, SignalKind
 
@@ -66,9 +67,8 @@ class Inbox:
     async def signal(self, signal: Signal, *, now_ms: int) -> SignalReply:
         """Note a signal in the ledger of its Match. Of several wishes to end it the first stays."""
         keys = self.pool.keys
-        names = [*self.pool.fence(), keys.user(signal.user), keys.match(signal.uid)]
+        names = [keys.user(signal.user), keys.match(signal.uid)]
         args: list[str | int] = [
-            *self.pool.credentials(),
             now_ms,
             signal.uid,
             signal.user,
@@ -81,7 +81,7 @@ class Inbox:
         if signal.flag_value is not None:
             names.append(keys.flag(signal.via, signal.user))
             args.append(signal.flag_value)
-        return parse_signal(await self.pool.redis.run(lua.SIGNAL, names, args))
+        return await self.pool.run_fenced(Command(lua.SIGNAL, SIGNAL, names, args))
 
     async def signals_done(self) -> str:
         """Return the id of the last handled entry of `signals`; the beginning of the stream if there is none."""
@@ -118,19 +118,18 @@ class Inbox:
             "" if cursor.checked_ms is None else cursor.checked_ms,
             limit,
         ]
-        return parse_silent(await self.pool.redis.run(lua.SILENT, [self.pool.keys.heartbeats()], args))
+        return SILENT.parse(await self.pool.redis.run(lua.SILENT, [self.pool.keys.heartbeats()], args))
 
     async def expire(self, user_id: str, last_beat_ms: int, *, now_ms: int) -> ExpireReply:
         """Remove a waiting user from the queue who has not beaten since `last_beat_ms`."""
         keys = self.pool.keys
         names = [
-            *self.pool.fence(),
             *(keys.queue(), keys.reserved(), keys.reservations(), keys.heartbeats(), keys.user(user_id)),
             *(keys.notify(user_id), keys.events()),
         ]
         idle_ms = self.pool.retention.idle_user_seconds * 1000
-        args: list[str | int] = [*self.pool.credentials(), now_ms, user_id, last_beat_ms, idle_ms]
-        return parse_expire(await self.pool.redis.run(lua.EXPIRE, names, args))
+        args: list[str | int] = [now_ms, user_id, last_beat_ms, idle_ms]
+        return await self.pool.run_fenced(Command(lua.EXPIRE, EXPIRE, names, args))
 
 
 async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, tuple[str, ...]]:

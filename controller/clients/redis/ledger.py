@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import orjson
 
 from controller.api.match import TerminationAction
-from controller.clients.redis.replies.operator import parse_outcome
+from controller.clients.redis.replies.match import parse_outcome
 from controller.clients.redis.replies.table import milliseconds
 from controller.facts.ledger import AloneTime, Cause, End, LastEvent, Ledger, Wish
 

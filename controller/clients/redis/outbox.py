@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from controller.api.notices import REFUSALS
 from controller.clients.redis import lua
+from controller.clients.redis.commands import Command
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.operator import Told, ToldReply, parse_notify
+from controller.clients.redis.replies.pool import NOTIFY, Told, ToldReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,5 @@ class Outbox:
     ) -> ToldReply:
         if not user_ids:
             return Told(0)
-        names = [*self.pool.fence(), *map(self.pool.keys.notify, user_ids)]
-        args = [*self.pool.credentials(), now_ms, kind, about, *fields]
-        return parse_notify(await self.pool.redis.run(lua.NOTIFY, names, args))
+        names = [self.pool.keys.notify(user_id) for user_id in user_ids]
+        return await self.pool.run_fenced(Command(lua.NOTIFY, NOTIFY, names, (now_ms, kind, about, *fields)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.api.states import UserState
 from controller.clients.redis.replies.table import milliseconds
-from controller.clients.redis.requests import UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,15 @@ class RoomRecord:
     user1: str = ""
     user2: str = ""
 
-    def fields(self) -> tuple[tuple[str, str], ...]:
-        """The hash, but for `status` and `lastUpdated`, which the script writes."""
+    def fields(self, *, knows_call: bool = True) -> tuple[tuple[str, str], ...]:
+        """The hash without `status` and `lastUpdated`, which the script writes.
+
+        Unless the caller `knows_call`, session and users are left out.
+        """
+        call = (("sessionID", self.session_id), ("user1", self.user1), ("user2", self.user2)) if knows_call else ()
         return (
             ("roomName", self.room_name),
-            ("sessionID", self.session_id),
-            ("user1", self.user1),
-            ("user2", self.user2),
+            *call,
             ("createdAt", str(self.created_at_ms)),
             ("maxParticipants", str(self.max_participants)),
         )

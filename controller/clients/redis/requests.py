@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controller.api.phases import MatchPhase
-from controller.api.states import HELD_STATES
-from controller.api.states import UserState as UserState  # noqa: PLC0414 (they are part of what is asked)
+from controller.api.states import HELD_STATES, UserState
 from controller.facts.ledger import Cause, Release
 
 _NO_CAUSE = Cause()

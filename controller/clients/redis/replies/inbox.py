@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from controller.clients.redis.replies.refusals import FENCED, Lost, Stale
-from controller.clients.redis.replies.table import Raw, ReplyTable, is_replay, milliseconds, pairs
+from controller.clients.redis.replies.table import ReplyTable, is_replay, milliseconds, pairs
 
 # signal
 
@@ -46,11 +46,6 @@ def _ignored(why: str) -> Ignored:
 
 
 SIGNAL: Final = ReplyTable[SignalReply]("signal", {"OK": _noted, "IGNORED": _ignored, **FENCED})
-
-
-def parse_signal(raw: Raw) -> SignalReply:
-    """Read the reply of `signal`."""
-    return SIGNAL.parse(raw)
 
 
 # silent
@@ -103,11 +98,6 @@ def _silence(
 SILENT: Final = ReplyTable[Silence]("silent", {"OK": _silence})
 
 
-def parse_silent(raw: Raw) -> Silence:
-    """Read the reply of `silent`."""
-    return SILENT.parse(raw)
-
-
 # expire
 
 
@@ -128,8 +118,3 @@ def _expiry(what: str) -> Expiry:
 
 
 EXPIRE: Final = ReplyTable[ExpireReply]("expire", {"OK": _expiry, **FENCED})
-
-
-def parse_expire(raw: Raw) -> ExpireReply:
-    """Read the reply of `expire`."""
-    return EXPIRE.parse(raw)

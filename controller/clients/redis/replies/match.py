@@ -1,4 +1,4 @@
-"""The replies to `clients.redis.pool` and `clients.redis.outbox`: ledgers, rooms, tokens, notices, incarnations."""
+"""The replies of the scripts that write a Match's ledger: claim, advance, settle and witness."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed, invalid
-from controller.clients.redis.replies.table import Raw, ReplyTable, is_replay, milliseconds, pairs
+from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed
+from controller.clients.redis.replies.table import ReplyTable, is_replay, milliseconds, pairs
 from controller.facts.ledger import Cause, Destination, End, SettledUser
 
 # claim
@@ -81,11 +81,6 @@ CLAIM: Final = ReplyTable[ClaimReply](
 )
 
 
-def parse_claim(raw: Raw) -> ClaimReply:
-    """Read the reply of `claim`."""
-    return CLAIM.parse(raw)
-
-
 # advance
 
 
@@ -115,11 +110,6 @@ def _advanced(*rest: str) -> AdvanceOk:
 ADVANCE: Final = ReplyTable[AdvanceReply](
     "advance", {"OK": _advanced, "SETTLED": Settled, "UNCLAIMED": Unclaimed, **FENCED}
 )
-
-
-def parse_advance(raw: Raw) -> AdvanceReply:
-    """Read the reply of `advance`."""
-    return ADVANCE.parse(raw)
 
 
 # settle
@@ -166,98 +156,6 @@ SETTLE: Final = ReplyTable[SettleReply](
 )
 
 
-def parse_settle(raw: Raw) -> SettleReply:
-    """Read the reply of `settle`."""
-    return SETTLE.parse(raw)
-
-
-# room and tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """It is written; perhaps it was before."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoomOver:
-    """The room's record is closed, or the room has a tombstone: it stays so."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoomAbsent:
-    """There is no record to close."""
-
-
-RoomReply: TypeAlias = Written | RoomOver | RoomAbsent | Stale | Lost
-TokensReply: TypeAlias = Written | Settled | Unclaimed | Stale | Lost
-
-ROOM: Final = ReplyTable[RoomReply]("room", {"OK": Written, "OVER": RoomOver, "ABSENT": RoomAbsent, **FENCED})
-TOKENS: Final = ReplyTable[TokensReply]("tokens", {"OK": Written, "SETTLED": Settled, "UNCLAIMED": Unclaimed, **FENCED})
-
-
-def parse_room(raw: Raw) -> RoomReply:
-    """Read the reply of `room`."""
-    return ROOM.parse(raw)
-
-
-def parse_tokens(raw: Raw) -> TokensReply:
-    """Read the reply of `tokens`."""
-    return TOKENS.parse(raw)
-
-
-# notify
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """How many users got a notice that they did not have before."""
-
-    users: int
-
-
-ToldReply: TypeAlias = Told | Stale | Lost
-
-
-def _told(users: str) -> Told:
-    return Told(int(users))
-
-
-NOTIFY: Final = ReplyTable[ToldReply]("notify", {"OK": _told, **FENCED})
-
-
-def parse_notify(raw: Raw) -> ToldReply:
-    """Read the reply of `notify`."""
-    return NOTIFY.parse(raw)
-
-
-# incarnation
-
-RESTORING: Final = "restoring:"
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """Which life of Redis this is. While `restoring`, only claims with mode Restore are accepted."""
-
-    value: str
-
-    @property
-    def restoring(self) -> bool:
-        """The ledgers are being rebuilt from the Matches' statuses."""
-        return self.value.startswith(RESTORING)
-
-
-IncarnationReply: TypeAlias = Incarnation | Stale | Lost
-
-INCARNATION: Final = ReplyTable[IncarnationReply]("incarnation", {"OK": Incarnation, **FENCED})
-
-
-def parse_incarnation(raw: Raw) -> IncarnationReply:
-    """Read the reply of `incarnation`."""
-    return INCARNATION.parse(raw)
-
-
 # witness
 
 
@@ -288,23 +186,3 @@ def _witnessed(entry_id: str, verdict: str) -> WitnessReply:
 
 
 WITNESS: Final = ReplyTable[WitnessReply]("witness", {"OK": _witnessed})
-
-
-def parse_witness(raw: Raw) -> WitnessReply:
-    """Read the reply of `witness`."""
-    return WITNESS.parse(raw)
-
-
-# release
-
-
-def _released(*user_ids: str) -> tuple[str, ...]:
-    return user_ids
-
-
-RELEASE: Final = ReplyTable[tuple[str, ...]]("release", {"OK": _released, "INVALID": invalid("release")})
-
-
-def parse_release(raw: Raw) -> tuple[str, ...]:
-    """Read the reply of `release`: the users whose reservation ran out."""
-    return RELEASE.parse(raw)
