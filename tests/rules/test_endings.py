@@ -342,7 +342,7 @@ def ending(reason: EndReason, *subject: str, rollback: bool = False) -> EndCause
 
 
 @pytest.mark.parametrize("reason", EndReason)
-def test_a_rollback_puts_everybody_where_they_were_whatever_the_policy(reason: EndReason) -> None:
+def test_a_rollback_puts_all_users_where_they_were_whatever_the_policy(reason: EndReason) -> None:
     match = b.active(requeue={ENDINGS[reason].requeue_field: "None"})
     result = b.releases(match, b.both_in(), ending(reason, "alice", rollback=True))
     assert result == tuple(Release(identity, Destination.BACK, QueuePlace.ORIGINAL) for identity in b.PEOPLE)
@@ -474,7 +474,7 @@ def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...
 
 
 @pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
-def test_where_everybody_goes_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
+def test_the_destination_of_users_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
     """Clients are told to hang up before their users are settled: in between, everybody has gone."""
     _, match, seen, seconds, *_ = case
     cause = MatchCase(match, seen, b.at(seconds)).cause
@@ -529,7 +529,7 @@ def test_an_end_that_only_the_status_remembers_counts_with_its_code() -> None:
     )
 
 
-def test_too_late_names_the_error_that_stood_in_the_way() -> None:
+def test_too_late_names_the_error_that_prevented_it() -> None:
     error = {"type": "Redis", "severity": "Medium", "recovery": "Retry", "message": "Redis: no answer", "at": b.at(2)}
     cause = MatchCase(b.a_match(status={"last_error": error}), b.seen(30), b.at(30)).cause
     assert cause is not None
@@ -649,7 +649,7 @@ def test_an_end_in_the_ledger_without_a_reason_decides_nothing() -> None:
     assert MatchCase(b.active(), b.both_in(ledger=nameless), b.at(9)).cause is None
 
 
-def test_a_sentence_speaks_of_a_user_where_the_user_is_not_known() -> None:
+def test_a_sentence_says_a_participant_where_the_name_is_not_known() -> None:
     assert ENDINGS[EndReason.DISCONNECTED].sentence() == "a participant was disconnected"
 
 
@@ -660,7 +660,7 @@ def test_a_sentence_speaks_of_a_user_where_the_user_is_not_known() -> None:
         ([("Ready", "UserBusy"), ("Accepted", "NotClaimed")], "(the operator did not get to it in time)"),
     ],
 )
-def test_too_late_names_the_holder_whom_an_earlier_look_has_told_of(
+def test_too_late_names_the_holder_that_an_earlier_status_has_reported(
     conditions: list[tuple[str, str]], words: str
 ) -> None:
     known = [
@@ -688,24 +688,24 @@ SUBJECTS: dict[EndReason, tuple[Subject, Match, MatchSeen, float]] = {
     EndReason.ABANDONED: (
         Subject.ABSENT, b.active(timeouts={"soloSeconds": 20}), bob_is_gone(31, alone=True), 31,
     ),
-    EndReason.MAX_DURATION: (Subject.NOBODY, b.active(), b.both_in(7203), 7203),
-    EndReason.DELETED: (Subject.NOBODY, b.active(deleted=True), b.both_in(), 9),
-    EndReason.ROOM_LOST: (Subject.NOBODY, b.active(), b.both_in(room=None), 9),
-    EndReason.FAILED: (Subject.NOBODY, b.a_match(), b.seen(refusal=BUSY), 1),
+    EndReason.MAX_DURATION: (Subject.NONE, b.active(), b.both_in(7203), 7203),
+    EndReason.DELETED: (Subject.NONE, b.active(deleted=True), b.both_in(), 9),
+    EndReason.ROOM_LOST: (Subject.NONE, b.active(), b.both_in(room=None), 9),
+    EndReason.FAILED: (Subject.NONE, b.a_match(), b.seen(refusal=BUSY), 1),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("reason", SUBJECTS)
-def test_an_ending_goes_back_to_whom_the_table_says(reason: EndReason) -> None:
+def test_the_subject_of_an_ending_is_the_one_in_the_table(reason: EndReason) -> None:
     subject, match, seen, seconds = SUBJECTS[reason]
     cause = MatchCase(match, seen, b.at(seconds)).cause
     assert cause is not None
     assert (cause.reason, ENDINGS[reason].subject) == (reason, subject)
-    who = {Subject.NOBODY: set(), Subject.INITIATOR: {"alice"}}.get(subject, {"bob"})
+    who = {Subject.NONE: set(), Subject.INITIATOR: {"alice"}}.get(subject, {"bob"})
     assert cause.subject == who
 
 
-def test_each_of_the_two_is_told_what_concerns_them() -> None:
+def test_each_participant_gets_the_message_for_them() -> None:
     told = {reason.value: ending.own_notice for reason, ending in ENDINGS.items() if ending.own_notice}
     assert told == {
         "Left": "You left the call.",
