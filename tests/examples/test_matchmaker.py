@@ -50,7 +50,7 @@ def reserved(raw: redis_py.Redis, pool: Pool) -> set[str]:
     return set(cast("list[str]", raw.zrange(f"{pool.prefix}reserved", 0, -1)))
 
 
-def test_everybody_gets_a_match_and_the_odd_one_waits(
+def test_all_users_get_a_match_and_the_odd_one_waits(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     crowd(raw, pool, ["alice", "bob", "carol", "dave", "erin"])
@@ -63,7 +63,7 @@ def test_everybody_gets_a_match_and_the_odd_one_waits(
     assert waiting(pool) == ["erin"]
 
 
-def test_who_just_met_get_others(
+def test_users_who_just_met_get_other_partners(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     enqueue(pool, "alice", "bob")
@@ -91,7 +91,7 @@ def test_the_work_of_a_tick_does_not_grow_with_the_queue(
     assert len(waiting(pool)) == min(count - 80, 1000)
 
 
-def test_people_stay_in_the_queue_while_no_match_can_be_made(
+def test_users_stay_in_the_queue_while_no_match_can_be_made(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     ids = [f"{number:03}" for number in range(100)]
@@ -111,7 +111,7 @@ def test_people_stay_in_the_queue_while_no_match_can_be_made(
     assert set().union(*cluster.pairs()) == set(ids[:40])
 
 
-def test_what_another_matchmaker_left_half_done_is_finished_under_the_same_name(
+def test_a_match_that_another_matchmaker_left_unfinished_is_created_under_the_same_name(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     crowd(raw, pool, ["alice", "bob"])
@@ -180,7 +180,7 @@ async def test_a_name_that_turns_out_to_be_used_up_costs_one_deadline(
     assert list(cluster.matches) == [match_name(users), match_name(users, attempt=1)]
 
 
-def test_a_match_that_is_refused_for_good_stops_nobody_else(
+def test_a_match_that_is_refused_for_good_stops_no_other_match(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     crowd(raw, pool, ["alice", "bob"])
@@ -193,7 +193,7 @@ def test_a_match_that_is_refused_for_good_stops_nobody_else(
     assert cluster.pairs() == {frozenset({"carol", "dave"})}
 
 
-async def test_many_matchmakers_at_once_pair_everybody_exactly_once(
+async def test_many_matchmakers_at_once_pair_every_user_exactly_once(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     ids = [f"{number:03}" for number in range(200)]
@@ -204,11 +204,11 @@ async def test_many_matchmakers_at_once_pair_everybody_exactly_once(
     for thread in threads:
         thread.start()
 
-    async def nobody_waits() -> None:
+    async def no_user_waits() -> None:
         assert waiting(pool) == []
 
     try:
-        await eventually(nobody_waits)
+        await eventually(no_user_waits)
     finally:
         stop.set()
         for thread in threads:

@@ -107,7 +107,7 @@ async def told(process: Process, what: str, times: int = 1) -> None:
     await eventually(is_told)
 
 
-async def test_two_matchmakers_at_once_give_everybody_one_match_and_a_token(
+async def test_two_matchmakers_at_once_give_every_user_one_match_and_a_token(
     rig: Rig, start: Callable[..., Process]
 ) -> None:
     people = [f"user-{number}" for number in range(10)]
@@ -178,7 +178,7 @@ async def held(rig: Rig, tmp_path: Path) -> AsyncIterator[tuple[HeldAtCreate, Pa
     await runner.cleanup()
 
 
-async def test_what_a_killed_matchmaker_had_reserved_the_next_one_creates(
+async def test_the_next_matchmaker_creates_what_a_killed_one_had_reserved(
     rig: Rig, start: Callable[..., Process], held: tuple[HeldAtCreate, Path]
 ) -> None:
     server, config = held
@@ -205,7 +205,9 @@ async def test_what_a_killed_matchmaker_had_reserved_the_next_one_creates(
     assert len(await rig.kube.list("Match")) == 1
 
 
-async def test_who_just_met_are_not_paired_again_while_others_wait(rig: Rig, start: Callable[..., Process]) -> None:
+async def test_users_who_just_met_are_not_paired_again_while_others_wait(
+    rig: Rig, start: Callable[..., Process]
+) -> None:
     matchmaker = start("--interval", "0.1")
     await rig.enqueue("alice", "bob")
     (first,) = await ready_matches(rig, 1)
