@@ -68,7 +68,7 @@ def test_answers_around_the_turn_of_a_second_narrow_it_to_milliseconds(machine: 
 
 
 @pytest.mark.parametrize("step", [-600.0, 600.0, 3600.0])
-def test_a_server_whose_clock_is_set_is_followed(machine: Machine, step: float) -> None:
+def test_the_clock_follows_a_server_whose_clock_is_set(machine: Machine, step: float) -> None:
     for sent in (500.0, 500.5, 501.0):
         machine.answer(EPOCH + sent, sent=sent, received=sent)
     machine.answer(EPOCH + step + 502.0, sent=502.0, received=502.0)

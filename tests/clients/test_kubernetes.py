@@ -153,7 +153,7 @@ async def test_delete_is_for_one_incarnation(client: KubernetesClient, api: Api)
         (404, {"kind": "Status", "reason": "NotFound"}, None),
     ],
 )
-async def test_what_delete_leaves_behind(
+async def test_delete_returns_the_object_that_waits_for_its_finalizers_or_none(
     client: KubernetesClient, api: Api, status: int, body: dict[str, Any], expected: str | None
 ) -> None:
     api.status, api.body = status, orjson.dumps(body)
@@ -215,7 +215,7 @@ async def test_a_refusal_becomes_one_of_ours(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"7", b"", b"{}", b'{"message": ""}'])
-async def test_a_refusal_that_is_no_status_is_told_by_its_number(
+async def test_a_refusal_without_a_status_is_reported_by_its_number(
     client: KubernetesClient, api: Api, body: bytes
 ) -> None:
     api.status, api.body = 503, body

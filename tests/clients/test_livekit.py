@@ -208,7 +208,7 @@ async def test_no_server_at_all(unused_tcp_port: int) -> None:
     "metadata",
     ["", "text", "{}", "[]", '{"roomkeeper.dev": 7}', '{"roomkeeper.dev": {"cluster": "default"}}', '"roomkeeper.dev"'],
 )
-def test_what_does_not_read_like_our_mark_is_none(metadata: str) -> None:
+def test_metadata_that_cannot_be_read_as_our_mark_has_no_mark(metadata: str) -> None:
     assert parse_mark(metadata) is None
 
 

@@ -62,9 +62,7 @@ def test_a_key_in_hand_is_not_given_out_again_and_comes_back_once() -> None:
     ("needs_read", "reads", "is_covered"),
     [(True, True, True), (False, True, True), (False, False, True), (True, False, False)],
 )
-def test_a_look_covers_what_it_can_see_of_what_was_added_before(
-    needs_read: bool, reads: bool, is_covered: bool
-) -> None:
+def test_an_observation_covers_the_triggers_before_it(needs_read: bool, reads: bool, is_covered: bool) -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()
@@ -74,7 +72,7 @@ def test_a_look_covers_what_it_can_see_of_what_was_added_before(
     assert (queue.pop() is None) is is_covered
 
 
-def test_a_trigger_that_says_nothing_needs_a_read() -> None:
+def test_a_trigger_without_details_needs_a_read() -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()
@@ -95,7 +93,7 @@ def test_a_wake_that_needs_a_read_is_not_covered_by_one_that_does_not() -> None:
     assert queue.pop() == A
 
 
-def test_what_a_key_is_added_for_after_it_was_looked_at_brings_it_back() -> None:
+def test_a_trigger_after_the_observation_brings_the_key_back() -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()
@@ -246,7 +244,7 @@ def test_due_takes_out_what_is_not_after_now_in_order() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 9])
-def test_a_later_word_replaces_the_earlier_one(seconds: float) -> None:
+def test_a_later_deadline_replaces_the_earlier_one(seconds: float) -> None:
     deadlines = Deadlines()
     deadlines.set(A, b.at(5))
     deadlines.set(A, b.at(seconds))

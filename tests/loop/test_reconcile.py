@@ -134,7 +134,7 @@ REST = Plan(deadline=b.at(26), waits_for="people")
 Make = Callable[..., Rig]
 
 
-async def test_an_object_that_is_gone_is_nothing_to_do(make: Make) -> None:
+async def test_nothing_is_done_for_an_object_that_is_gone(make: Make) -> None:
     rig = make(REST)
     rig.match = cast("Match", None)
     assert await rig.run() == Result()
@@ -177,7 +177,7 @@ async def test_the_planner_is_asked_again_after_each_round_and_the_status_writte
     assert rig.writes == [{"phase": "Active", "quiet": True}]
 
 
-async def test_what_an_answer_told_is_not_read_again(make: Make) -> None:
+async def test_the_contents_of_an_answer_are_not_read_again(make: Make) -> None:
     rig = make(Plan((CLAIM,)), REST)
     rig.effects = [Effect(ledger=b.ledger("Creating"))]
     await rig.run()
@@ -202,7 +202,7 @@ async def test_a_refusal_is_shown_to_the_planner_in_the_same_reconcile(make: Mak
     assert [learned.refusal for learned in rig.learned] == [None, busy]
 
 
-async def test_after_an_error_it_is_looked_at_once_more_and_said_in_the_status(make: Make) -> None:
+async def test_an_error_is_followed_by_one_more_observation_and_shown_in_the_status(make: Make) -> None:
     rig = make(Plan((CLAIM,)), Plan((CREATE,), b.at(26)))
     rig.error = AWAY
     result = await rig.run()
@@ -210,7 +210,7 @@ async def test_after_an_error_it_is_looked_at_once_more_and_said_in_the_status(m
     assert rig.writes[0]["lastError"]["message"] == "Redis: no answer"
 
 
-async def test_a_conflict_is_nobodys_error(make: Make) -> None:
+async def test_a_conflict_is_not_reported_as_an_error(make: Make) -> None:
     rig = make(Plan((CLAIM,)), REST)
     rig.error = Conflict(Backend.KUBERNETES, "patch", "moved on")
     result = await rig.run()
@@ -218,7 +218,7 @@ async def test_a_conflict_is_nobodys_error(make: Make) -> None:
     assert rig.writes == []
 
 
-async def test_steps_that_undo_each_other_are_found_out(make: Make) -> None:
+async def test_steps_that_undo_each_other_are_detected(make: Make) -> None:
     with pytest.raises(RuntimeError, match="still not at rest after 10 rounds"):
         await make(Plan((CLAIM,))).run()
 
@@ -230,7 +230,7 @@ async def test_a_frozen_object_gets_no_status(make: Make) -> None:
     assert rig.writes == []
 
 
-async def test_what_could_not_be_read_brings_the_key_back(make: Make) -> None:
+async def test_a_key_comes_back_if_something_could_not_be_read(make: Make) -> None:
     rig = make(Plan(waits_for="no answer", blocked_by=Backend.REDIS))
     result = await rig.run()
     assert isinstance(result.error, BackendUnavailable)
@@ -288,21 +288,21 @@ async def test_a_phase_that_stays_is_not_held_back(make: Make) -> None:
     assert [patch["phase"] for patch in rig.writes] == ["Connecting"]
 
 
-async def test_an_error_is_told_at_once_also_in_a_passing_phase(make: Make) -> None:
+async def test_an_error_is_shown_at_once_even_in_a_passing_phase(make: Make) -> None:
     rig = make(Plan((CLAIM,)), REST, match=b.a_match())
     rig.phase, rig.error = MatchPhase.CREATING, AWAY
     await rig.run()
     assert len(rig.writes) == 1
 
 
-async def test_what_is_deleted_and_free_gets_no_status_any_more(make: Make) -> None:
+async def test_a_deleted_object_without_our_finalizer_gets_no_status(make: Make) -> None:
     rig = make(REST, match=b.connecting(deleted=True, finalizers=()))
     rig.phase = MatchPhase.ENDED
     await rig.run()
     assert rig.writes == []
 
 
-async def test_what_is_deleted_and_still_held_gets_its_status(make: Make) -> None:
+async def test_a_deleted_object_with_our_finalizer_gets_its_status(make: Make) -> None:
     rig = make(REST, match=b.connecting(deleted=True))
     rig.phase = MatchPhase.ENDED
     await rig.run()
@@ -361,7 +361,7 @@ def test_which_phases_are_passing(case: str, match: Match, phase: str, expected:
         ("made again and over by now", 2, "Terminated", False),
     ],
 )
-def test_what_is_said_of_a_restored_room_can_wait(case: str, restores: int, phase: str, expected: bool) -> None:
+def test_when_the_status_of_a_restored_room_is_held_back(case: str, restores: int, phase: str, expected: bool) -> None:
     room = b.an_active_room(status={"restores": 1})
     status = RoomStatus.model_validate({"restores": restores, "phase": phase})
     assert ROOMS.is_held_back(room, status) is expected, case

@@ -120,7 +120,7 @@ def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() 
         (Wake.OBJECT, True, [0.0]),
     ],
 )
-def test_what_woke_a_key_before_it_looked_needs_no_other_run(wake: Wake, reads: bool, runs: list[float]) -> None:
+def test_a_wake_before_the_observation_needs_no_other_run(wake: Wake, reads: bool, runs: list[float]) -> None:
     async def scenario(rig: Rig) -> None:
         async def looks_late() -> Result:
             await asyncio.sleep(1)
@@ -176,7 +176,7 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
 
 
-def test_the_latest_reconcile_sets_the_deadline_anew() -> None:
+def test_the_latest_reconcile_replaces_the_deadline() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [rig.deadline(5), Result()]
         rig.queue.enqueue(A, Wake.SIGNAL)
@@ -266,7 +266,7 @@ def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
     assert 5.05 <= runs[1] <= 5.1
 
 
-def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
+def test_a_lease_with_too_little_time_left_loses_no_key() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [LeadershipLost("too little of it is left"), Result()]
         rig.queue.enqueue(A, Wake.SIGNAL)

@@ -214,7 +214,7 @@ def test_whatever_comes_after_whichever_write_the_world_is_clean_in_the_end(
 
 @pytest.mark.parametrize("writes", range(2, 6))
 @pytest.mark.parametrize("end", ["delete", "too late"])
-def test_before_ready_everybody_gets_exactly_their_place_back(writes: int, end: str) -> None:
+def test_before_ready_every_user_gets_exactly_their_place_back(writes: int, end: str) -> None:
     world = World()
     places = dict(world.queue)
     world.budget = writes

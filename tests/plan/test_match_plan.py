@@ -407,7 +407,7 @@ def test_over_means_that_nothing_of_the_call_is_left(match: Match, seen: MatchSe
     assert MatchCase(match, seen, b.T0).is_over is over
 
 
-def test_a_room_deleted_before_ready_is_made_anew_and_its_new_address_is_published() -> None:
+def test_a_room_deleted_before_ready_is_made_again_and_its_new_address_is_published() -> None:
     # The Room of the same name has another UID by now, so its LiveKit room has another name.
     published = b.all_made(ledger=b.ledger("Connecting", room="rk-old"), tokens=b.tokens(livekit_name="rk-old"))
     plan = plan_match(MatchCase(b.a_match(), replace(published, livekit_name="rk-new"), b.at(2)))

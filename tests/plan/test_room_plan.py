@@ -448,7 +448,7 @@ def test_why_a_room_should_not_exist(room: Room, seen: RoomSeen, seconds: float,
         ("BRIDGE", False),
     ],
 )
-def test_who_belongs_to_the_infrastructure_is_no_stranger(kind: str, is_stranger: bool) -> None:
+def test_participants_of_the_infrastructure_are_no_strangers(kind: str, is_stranger: bool) -> None:
     seen = b.room_seen(livekit_room=THERE, people=(b.person("recorder", kind=kind),))
     assert bool(strangers(ONLY_ALICE, seen)) is is_stranger
 

@@ -156,7 +156,7 @@ async def test_a_key_of_another_type_is_refused_with_the_line_and_without_argume
     assert "match:m1" not in (await world.snapshot()).values
 
 
-async def test_what_the_server_repeats_of_a_command_is_not_shown(world: World) -> None:
+async def test_the_part_of_a_command_that_the_server_repeats_is_not_shown(world: World) -> None:
     with pytest.raises(redis_py.ResponseError) as caught:
         await world.raw("NOSUCHCOMMAND", CANARY)
     assert CANARY in str(caught.value)
@@ -284,7 +284,7 @@ def test_ledgers_are_kept_for_a_day_at_least() -> None:
     assert replace(Retention(), settled_match_seconds=100_000).settled_match_seconds == 100_000
 
 
-def test_what_is_not_there_or_not_readable_reads_as_none() -> None:
+def test_a_value_that_is_missing_or_unreadable_reads_as_none() -> None:
     assert parse_ledger("m1", {}) is None
     assert parse_user("alice", {}) is None
     assert parse_user("alice", {"state": "DANCING"}) is None

@@ -298,7 +298,7 @@ def test_a_client_that_is_only_signalling_is_not_in() -> None:
     assert [state for state, is_in in states.items() if is_in] == ["Connected"]
 
 
-def test_aliases_are_who_livekit_knows() -> None:
+def test_livekit_knows_participants_by_their_aliases() -> None:
     people = [{"identity": "alice", "alias": "p-91"}, {"identity": "bob"}]
     seen = b.all_made(people=(b.person("p-91"), b.person("alice")))
     alice, bob = presences(b.connecting(participants=people), seen)

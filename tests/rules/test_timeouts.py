@@ -90,7 +90,9 @@ def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, Ma
     ("since", "before", "seconds", "ends"),
     [(10, 0, 29.9, False), (10, 0, 30, True), (10, 0, 30.1, True), (10, 15, 15.1, True)],
 )
-def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, seconds: float, ends: bool) -> None:
+def test_a_participant_who_is_alone_for_too_long_in_total_is_released(
+    since: float, before: float, seconds: float, ends: bool
+) -> None:
     match, seen = alone(seconds, since=since, before=before)
     cause = MatchCase(match, seen, b.at(seconds)).cause
     assert (cause is not None) == ends
@@ -122,7 +124,7 @@ def test_the_deadline_of_being_alone_is_planned_for() -> None:
         ("Reconnecting", AloneTime(0, b.ms(5)), ALICE, None),
     ],
 )
-def test_the_ledger_follows_who_is_there(
+def test_the_ledger_follows_the_participants_in_the_room(
     phase: str, solo: AloneTime, people: tuple[LiveKitParticipant, ...], expected: tuple[str, bool] | None
 ) -> None:
     seen = b.both_in(ledger=replace(b.ledger(phase), alone=solo), people=people)
@@ -144,7 +146,7 @@ def test_the_ledger_follows_who_is_there(
         (ALICE, {"bob": b.event("left", 5, reason="CLIENT_INITIATED")}, "IDLE", "CLIENT_INITIATED"),
     ],
 )
-def test_a_no_show_says_what_was_seen_and_does_not_punish_who_tried(
+def test_a_no_show_says_what_was_seen_and_does_not_punish_a_user_who_tried(
     people: tuple[LiveKitParticipant, ...], last: dict[str, LastEvent], to: str, detail: str
 ) -> None:
     seen = b.all_made(30, ledger=b.ledger("Connecting", last=last), people=people)

@@ -76,7 +76,7 @@ def wish_as_stored(action: str) -> str:
     return f'{{"action": "{action}", "user": "alice", "by": "", "reason": "", "via": "signal", "at": 7}}'
 
 
-def test_a_skip_before_anybody_came_counts_and_leaves_the_other_in_their_place() -> None:
+def test_a_skip_before_any_user_came_counts_and_leaves_the_other_in_their_place() -> None:
     seen = b.all_made(ledger=replace(b.ledger("Connecting"), wish=SKIP))
     cause = MatchCase(b.connecting(), seen, b.at(4)).cause
     assert cause is not None

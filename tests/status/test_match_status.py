@@ -345,7 +345,7 @@ def test_a_participant_who_leaves_before_both_met_has_left() -> None:
     assert status_of(b.connecting(), seen).participants[0].state == "Left"
 
 
-def test_the_place_in_the_queue_is_kept_where_a_lost_redis_can_be_rebuilt_from() -> None:
+def test_the_status_keeps_the_place_in_the_queue_so_that_a_lost_redis_can_be_rebuilt() -> None:
     claimed = b.all_made(ledger=b.ledger(queued={"alice": b.ms(-20), "bob": None}))
     status = status_of(b.a_match(), claimed)
     assert [p.queued_at for p in status.participants] == [b.at(-20), None]
@@ -388,7 +388,7 @@ def test_tokens_are_not_shown_once_it_ends() -> None:
         ("LOST", None, ("Lost", None)),
     ],
 )
-def test_the_end_tells_where_everybody_went(outcome: str, score: int | None, expected: tuple[str, str | None]) -> None:
+def test_the_end_says_where_each_user_went(outcome: str, score: int | None, expected: tuple[str, str | None]) -> None:
     done = b.ledger(
         "Terminating", settled="Ended", initiator="alice", message="alice ended the call",
         queued={"alice": b.ms(-20), "bob": None}, outcomes=[b.settled_user("alice", outcome, score, "why")],
@@ -464,12 +464,12 @@ def test_history_says_who_dropped_and_who_saw_it() -> None:
     ],
     ids=["lost", "said goodbye, and we heard of it late", "on the way back"],
 )
-def test_who_dropped_out_is_waited_for_until_a_stated_moment(people: Any, last: Any, words: str) -> None:
+def test_the_condition_says_until_when_a_missing_participant_is_waited_for(people: Any, last: Any, words: str) -> None:
     status = status_of(b.active(), b.both_in(9, people=people, ledger=b.ledger("Active", last=last)), 9)
     assert condition(status, "Connected")[2] == words
 
 
-def test_tokens_are_said_to_be_where_they_are_and_nowhere_else() -> None:
+def test_the_status_says_exactly_where_the_tokens_are() -> None:
     assert "Redis" not in condition(status_of(b.a_match(), b.all_made()), "TokensIssued")[2]
     assert (
         "secret" not in condition(status_of(b.a_match(tokens={"delivery": "Redis"}), b.all_made()), "TokensIssued")[2]
@@ -497,7 +497,7 @@ def test_the_last_error_changes_with_its_type_only(
     assert status_of(match, b.both_in(), error=error).last_error == expected
 
 
-def test_an_error_that_keeps_the_users_from_being_claimed_is_said() -> None:
+def test_the_status_shows_an_error_that_prevents_the_claim() -> None:
     status = status_of(b.a_match(), b.seen(), error=OUTAGE)
     assert condition(status, "Accepted") == ("False", "NotClaimed", "no answer")
 
@@ -526,7 +526,7 @@ def test_the_session_has_an_id_even_if_the_spec_names_none() -> None:
 @pytest.mark.parametrize(
     ("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal(EndCode.USER_BLOCKED, "bob"))]
 )
-def test_why_a_match_was_not_accepted_is_still_said_once_it_is_settled(reason: str, refusal: Refusal) -> None:
+def test_a_settled_match_still_says_why_it_was_not_accepted(reason: str, refusal: Refusal) -> None:
     waiting = b.a_match()
     told = waiting.model_copy(update={"status": status_of(waiting, b.seen(refusal=refusal), 1)})
     evidence = f'{{"code": "{reason}", "subject": []}}'
@@ -554,12 +554,12 @@ def test_a_match_that_is_over_says_the_same_when_it_is_looked_at_again() -> None
     assert merge_patch(ended.manifest(), again.manifest()) == {}
 
 
-def test_a_match_that_ended_in_a_moment_still_tells_since_when_it_was_terminating() -> None:
+def test_a_match_that_ended_at_once_still_says_since_when_it_was_terminating() -> None:
     ended = status_of(b.active(termination=END), b.all_gone(people=b.both_in().people), 60)
     assert [(step.phase, step.time) for step in ended.history] == [("Terminating", b.at(5)), ("Ended", b.at(60))]
 
 
-def test_both_lines_of_an_end_in_a_moment_say_why() -> None:
+def test_both_lines_of_an_end_at_once_say_why() -> None:
     settled = b.ledger("Terminating", settled="Ended", initiator="alice", message="alice ended the call")
     ended = status_of(b.active(), b.all_gone(ledger=settled), 60)
     assert [(step.reason, step.message) for step in ended.history] == [("Ended", "alice ended the call")] * 2
@@ -574,7 +574,7 @@ def test_both_lines_of_an_end_in_a_moment_say_why() -> None:
     ],
     ids=["undone", "never seen before", "seen while it was"],
 )
-def test_a_match_that_was_not_terminating_unseen_does_not_tell_so(
+def test_the_history_shows_terminating_only_if_the_match_passed_through_it_unseen(
     match: Match, settled: str, phases: list[str]
 ) -> None:
     over = status_of(match, b.all_gone(ledger=b.ledger("", settled=settled)), 60)
@@ -622,7 +622,7 @@ def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
     ("bob", "reason", "until"),
     [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "ConnectionLost", "10:00:12")],
 )
-def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
+def test_the_status_names_both_who_dropped_out_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
     status = status_of(b.active(), both_gone(9, "CLIENT_INITIATED", bob), 9)
     assert status.reason == reason
     assert f"the match ends at {until} UTC unless alice and bob is back" in condition(status, "Connected")[2]

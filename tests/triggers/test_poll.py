@@ -98,7 +98,7 @@ def test_the_first_round_also_reads_empty_rooms_for_users_who_left_during_a_rest
     in_virtual_time(scenario)
 
 
-def test_rooms_of_others_are_none_of_our_business() -> None:
+def test_rooms_of_others_are_ignored() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.rooms = [b.a_livekit_room(name="x", people=1, foreign=True), a_room("y", 1, cluster="another")]
         await livekit.poller.poll()
@@ -166,7 +166,7 @@ def test_a_server_that_comes_back_without_its_rooms_is_noticed_at_once() -> None
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_rooms_of_which_nothing_was_known_look_again_when_the_server_answers(is_there: bool) -> None:
+def test_unknown_rooms_are_woken_when_the_server_answers_again(is_there: bool) -> None:
     """At our own start, say: their keys would come back on their own only after a backoff of up to 15 s."""
 
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
@@ -185,7 +185,7 @@ def test_rooms_of_which_nothing_was_known_look_again_when_the_server_answers(is_
     in_virtual_time(scenario)
 
 
-def test_rooms_look_again_when_the_server_has_been_silent_for_too_long_and_when_it_is_back() -> None:
+def test_rooms_are_woken_when_the_server_has_been_silent_for_too_long_and_when_it_is_back() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.router.room_changed(b.a_room())
         livekit.rooms = [b.a_livekit_room()]
@@ -207,7 +207,7 @@ def test_rooms_look_again_when_the_server_has_been_silent_for_too_long_and_when_
     in_virtual_time(scenario)
 
 
-def test_what_is_asked_for_when_it_has_stopped_is_not_read() -> None:
+def test_a_stopped_poller_reads_nothing_more() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         running = asyncio.create_task(livekit.poller.run())
         await asyncio.sleep(0.1)

@@ -115,28 +115,28 @@ def test_people_in_a_room_concern_the_same_and_are_counted_again(rig: Rig) -> No
         ("track_published", 0, 0),
     ],
 )
-def test_a_webhook_wakes_whom_it_tells_something_new(rig: Rig, event: str, woken: int, counted: int) -> None:
+def test_a_webhook_wakes_only_the_keys_that_learn_something_new(rig: Rig, event: str, woken: int, counted: int) -> None:
     rig.router.room_changed(b.a_room())
     keys = rig.woken_after(lambda: rig.router.webhook_came(b.LIVEKIT_NAME, event, Wake.WEBHOOK))
     assert (len(keys), len(rig.counted)) == (woken, counted)
 
 
 @pytest.mark.parametrize("changes", [{"controller": None}, {"kind": "Deployment"}])
-def test_an_owner_that_is_no_controlling_match_concerns_nobody(rig: Rig, changes: dict[str, str | None]) -> None:
+def test_an_owner_that_is_no_controlling_match_wakes_no_key(rig: Rig, changes: dict[str, str | None]) -> None:
     room = b.a_room(deleted=True)
     owner = room.metadata.owner_references[0].model_copy(update=changes)
     room = room.model_copy(update={"metadata": room.metadata.model_copy(update={"owner_references": (owner,)})})
     assert rig.woken_after(lambda: rig.router.room_changed(room)) == [ROOM]
 
 
-def test_rooms_that_are_not_ours_concern_nobody(rig: Rig) -> None:
+def test_rooms_that_are_not_ours_wake_no_key(rig: Rig) -> None:
     rig.router.room_changed(b.a_room())
     assert rig.woken_after(lambda: rig.router.livekit_changed("somebody-elses", Wake.LIVEKIT)) == []
     assert rig.woken_after(lambda: rig.router.people_changed("somebody-elses", Wake.WEBHOOK)) == []
     assert rig.counted == []
 
 
-def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(rig: Rig) -> None:
+def test_people_are_counted_again_where_a_gateway_lost_a_user(rig: Rig) -> None:
     rig.router.room_changed(b.a_room())
     rig.router.room_changed(b.a_room(owned=False, uid="other"))
     rig.router.match_suspected(b.NAMESPACE, b.NAME)
@@ -158,7 +158,7 @@ def test_the_people_of_a_room_that_is_gone_are_not_counted_and_nothing_is_kept(r
     assert rig.router._names == {}
 
 
-def test_whom_a_signal_concerns_is_not_looked_for_among_all_rooms(rig: Rig) -> None:
+def test_a_signal_wakes_its_match_without_a_search_through_all_rooms(rig: Rig) -> None:
     for number in range(3):
         rig.router.room_changed(b.a_room(uid=f"room-{number}"))
 

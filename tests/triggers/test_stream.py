@@ -87,7 +87,7 @@ def test_what_was_written_before_the_reader_started_is_taken_in_order() -> None:
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-def test_what_could_not_be_dealt_with_comes_again(error: Exception) -> None:
+def test_an_entry_that_could_not_be_handled_comes_again(error: Exception) -> None:
     async def main(time: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2", "3")
@@ -100,7 +100,7 @@ def test_what_could_not_be_dealt_with_comes_again(error: Exception) -> None:
     run(main)
 
 
-def test_an_entry_that_can_never_be_dealt_with_is_told_of_and_passed_over() -> None:
+def test_an_entry_that_can_never_be_handled_is_reported_and_skipped() -> None:
     async def main(time: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2", "3")
@@ -116,7 +116,7 @@ def test_an_entry_that_can_never_be_dealt_with_is_told_of_and_passed_over() -> N
 
 @pytest.mark.parametrize("where", ["1", "starting", "finishing"])
 @pytest.mark.parametrize("error", [AWAY, WRONG], ids=lambda error: type(error).__name__)
-def test_the_trouble_of_one_pool_is_no_other_pools(where: str, error: Exception) -> None:
+def test_trouble_in_one_pool_does_not_stop_another(where: str, error: Exception) -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.namespaces = ("calls", "other")
@@ -129,7 +129,7 @@ def test_the_trouble_of_one_pool_is_no_other_pools(where: str, error: Exception)
     run(main)
 
 
-def test_a_stream_that_is_none_is_found_told_of_and_read_again_once_it_is_one() -> None:
+def test_a_key_that_is_no_stream_is_reported_and_read_again_once_it_is_one() -> None:
     async def main(time: VirtualTime) -> None:
         streams = Streams()
         streams.namespaces = ("calls", "other")
@@ -155,7 +155,7 @@ def test_a_stream_is_read_again_half_a_minute_after_it_was_refused() -> None:
     run(main)
 
 
-def test_what_could_not_be_remembered_as_done_comes_again() -> None:
+def test_an_entry_whose_handling_could_not_be_stored_comes_again() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2")
@@ -179,7 +179,7 @@ def test_while_redis_is_away_it_is_asked_once_a_second() -> None:
     run(main)
 
 
-def test_a_namespace_that_went_is_followed_no_more() -> None:
+def test_a_namespace_that_is_gone_is_no_longer_followed() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.namespaces = ()

@@ -130,7 +130,7 @@ DEEP = b'{"x":' * 5000 + b"1" + b"}" * 5000
 @pytest.mark.parametrize(
     ("body", "authorization", "status", "words"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
-async def test_what_is_not_livekits_is_refused_and_changes_nothing(
+async def test_a_webhook_that_is_not_from_livekit_is_refused_and_changes_nothing(
     client: Client, rig: Rig, body: bytes, authorization: str | None, status: int, words: str
 ) -> None:
     answered, text = await post(client, body, authorization)
@@ -167,7 +167,7 @@ async def test_only_named_fields_are_passed_on(client: Client, rig: Rig) -> None
     assert "s3cret" not in str(rig.witnessed)
 
 
-async def test_the_time_of_an_event_is_the_end_of_its_second_and_not_after_we_heard_of_it(
+async def test_the_time_of_an_event_is_the_end_of_its_second_but_not_after_its_arrival(
     client: Client, rig: Rig
 ) -> None:
     for created in (b.ms(4) // 1000, b.ms(9) // 1000, 0):
