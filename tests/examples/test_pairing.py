@@ -1,4 +1,4 @@
-"""Who meets whom in the example matchmaker: properties of every choice, and the cases that people would notice."""
+"""The pairs that the example matchmaker chooses: properties of every choice, and cases that users would notice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE_MS = 30_000
 
 
 def choose(*waiting: Waiting, is_whole_queue: bool = True) -> list[tuple[str, str]]:
-    """The ids of the pairs."""
+    """Return the ids of the pairs."""
     chosen = pairs(waiting, now_ms=NOW_MS, repeat_after_ms=PATIENCE_MS, is_whole_queue=is_whole_queue)
     return [pair.ids for pair in chosen]
 
@@ -23,7 +23,7 @@ def person(name: str, *met: str, waits_ms: int = 1000) -> Waiting:
 
 @st.composite
 def queues(draw: st.DrawFn) -> list[Waiting]:
-    """Any front of a queue: unique ids, the longest waiting first, meetings that one or both sides remember."""
+    """Draw a front of a queue: unique ids, the longest waiting first, meetings in the memory of one or both users."""
     ids = [str(number) for number in range(draw(st.integers(0, 24)))]
     since = sorted(draw(st.lists(st.integers(0, NOW_MS), min_size=len(ids), max_size=len(ids))))
     met = st.frozensets(st.sampled_from(ids), max_size=20) if ids else st.just(frozenset[str]())
