@@ -1,4 +1,4 @@
-"""The Kubernetes client against a server of our own: what is sent, and what an answer becomes."""
+"""The Kubernetes client against a server of our own: the requests that it sends, and what it makes of the answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATH = "/apis/roomkeeper.dev/v1alpha1/namespaces/calls/matches"
 
 @dataclass
 class Api:
-    """Answers what a test told it to, and remembers what it was asked."""
+    """Gives the answers that a test has set, and remembers the requests."""
 
     status: int = 200
     body: bytes = b'{"kind": "Match", "metadata": {}}'
@@ -44,7 +44,7 @@ class Api:
     asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
 
     async def __call__(self, request: web.Request) -> web.Response:
-        """One request."""
+        """Answer one request."""
         sent = await request.read()
         body = orjson.loads(sent) if sent else None
         self.asked.append((request.method, request.path, dict(request.query), body, request.content_type))
@@ -54,7 +54,7 @@ class Api:
         )
 
     def refuse(self, status: int, reason: str = "", message: str = "because") -> None:
-        """Answer with a Status from now on."""
+        """Refuse all requests from now on, with a Status."""
         self.status = status
         self.body = orjson.dumps({"kind": "Status", "reason": reason, "message": message})
 
