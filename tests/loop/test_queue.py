@@ -18,7 +18,7 @@ from tests import values as b
 
 
 def key(name: str, namespace: str = "calls") -> Key:
-    """A Match."""
+    """Return the key of a Match."""
     return Key(names.MATCH, namespace, name)
 
 
@@ -175,11 +175,11 @@ def test_a_key_that_becomes_urgent_while_in_hand_comes_back_first() -> None:
     queue.done(A)
     queue.add(C)
     queue.add(A)
-    assert [queue.pop(), queue.pop()] == [C, A], "what was urgent then has been seen"
+    assert [queue.pop(), queue.pop()] == [C, A], "the urgent trigger is covered by the observation"
 
 
 class QueueModel(RuleBasedStateMachine):
-    """Against the plainest model there is: what is wanted (and whether that needs a read), and what is in hand."""
+    """The queue against a simple model: the waiting keys (and whether each needs a read), and the keys in hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,13 +189,13 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(added=st.sampled_from(KEYS), needs_read=st.booleans(), urgent=st.booleans())
     def add(self, added: Key, needs_read: bool, urgent: bool) -> None:
-        """A trigger."""
+        """Add a key, as a trigger does."""
         self.queue.add(added, needs_read=needs_read, urgent=urgent)
         self.wanted[added] = needs_read or self.wanted.get(added, False)
 
     @rule()
     def pop(self) -> None:
-        """A worker is free."""
+        """Take a key, as a free worker does."""
         found = self.queue.pop()
         ready = set(self.wanted) - self.in_hand
         assert (found is None) == (not ready)
@@ -206,7 +206,7 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(chosen=st.sampled_from(KEYS), reads=st.booleans())
     def seen(self, chosen: Key, reads: bool) -> None:
-        """A reconcile looks at its object."""
+        """Observe the object of a key in hand, as a reconcile does."""
         if chosen in self.in_hand:
             self.queue.seen(chosen, reads=reads)
             if reads or not self.wanted.get(chosen, True):
@@ -214,14 +214,14 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(chosen=st.sampled_from(KEYS))
     def done(self, chosen: Key) -> None:
-        """A worker has finished."""
+        """Finish a key in hand."""
         if chosen in self.in_hand:
             self.queue.done(chosen)
             self.in_hand.discard(chosen)
 
     @invariant()
     def counts_agree(self) -> None:
-        """Nothing is lost, nothing is in two hands."""
+        """No key is lost, and none is in hand twice."""
         assert len(self.queue) == len(set(self.wanted) - self.in_hand)
         assert self.queue.in_hand == len(self.in_hand)
 
@@ -294,7 +294,7 @@ def test_deadlines_behave_like_a_plain_map(steps: list[tuple[Key, int | None]], 
 
 
 class Loaded(random.Random):
-    """Always the same throw."""
+    """A generator that always returns the same number."""
 
     def __init__(self, throw: float) -> None:
         super().__init__(0)

@@ -1,6 +1,6 @@
 """One reconcile: rounds of observing, planning and acting, and at most one status write at the end.
 
-Observation, planner, actions and writes are stubs here, so that only the order of things is under test.
+Observation, planner, actions and writes are stubs here, so the tests cover only their order.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(
 
 
 class Rig:
-    """A reconciler whose planner says what a test wants, one plan after another; the last is repeated."""
+    """A reconciler whose planner returns the plans of a test, one after another; it repeats the last one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *plans: Plan, match: Match | None = None) -> None:
         self.plans = list(plans)
@@ -88,12 +88,12 @@ class Rig:
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
 
     async def run(self) -> Result:
-        """One reconcile."""
+        """Run one reconcile."""
         return await self.reconciler(KEY)
 
     def _require(self) -> None:
         if not self.is_leader:
-            raise LeadershipLost("somebody else")
+            raise LeadershipLost("another replica")
 
     def _observing(self, _key: Key, *, reads: bool) -> None:
         self.asked.append(reads)
@@ -250,7 +250,7 @@ async def test_without_the_lease_nothing_is_written(make: Make, where: str) -> N
     rig = make(Plan((CLAIM,)) if where == "actions" else REST)
     rig.phase = MatchPhase.ACTIVE
     rig.is_leader = False
-    rig.error = LeadershipLost("somebody else") if where == "actions" else None
+    rig.error = LeadershipLost("another replica") if where == "actions" else None
     with pytest.raises(LeadershipLost):
         await rig.run()
     assert rig.writes == []
@@ -356,7 +356,7 @@ def test_which_phases_are_passing(case: str, match: Match, phase: str, expected:
 @pytest.mark.parametrize(
     ("case", "restores", "phase", "expected"),
     [
-        ("made again, and others may be still missing", 2, "Active", True),
+        ("made again, while other rooms may still be missing", 2, "Active", True),
         ("as it was", 1, "Active", False),
         ("made again and over by now", 2, "Terminated", False),
     ],
@@ -367,7 +367,7 @@ def test_when_the_status_of_a_restored_room_is_held_back(case: str, restores: in
     assert ROOMS.is_held_back(room, status) is expected, case
 
 
-# What answers told
+# The contents of answers
 
 
 def test_a_refusal_and_a_record_are_remembered_from_round_to_round() -> None:
@@ -382,7 +382,7 @@ READ = Learned(ledger=Present(b.ledger("Creating"), b.at(1)))
 
 
 def change(phase: str) -> Effect:
-    """The phase of the ledger is another one."""
+    """Return the effect of a write that changes the phase of the ledger."""
     return Effect(ledger_change=lambda known: b.ledger(phase, queued=known.queued_at_ms))
 
 

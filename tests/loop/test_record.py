@@ -1,4 +1,4 @@
-"""Dumps of decisions, and asking the planner again."""
+"""Recordings of decisions, and their replay with the planner of today."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_recorded_decision_about_a_room_is_replayed_the_same(room: Room, seen:
 
 
 def recorded(directory: Path) -> dict[str, Any]:
-    """One dump, as JSON."""
+    """Return the recorded decision as JSON."""
     Recorder(directory, RECIPES).record(
         MATCH, b.active(), b.both_in(), b.at(4), plan_match(MatchCase(b.active(), b.both_in(), b.at(4)))
     )

@@ -1,4 +1,4 @@
-"""Why a Match ends, and where its users go: one row of the table of endings after another."""
+"""Why a Match ends, and where its users go: all rows of the table of endings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
 
 
 def wish(action: str, **more: str) -> dict[str, str]:
-    """`spec.termination`."""
+    """Return a `spec.termination`."""
     return {"action": action, **more}
 
 
-# A case each: a name, what is known, what follows.
+# Each case: a name, the observation, the expected cause.
 CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set[str]]] = [
     ("nothing is wrong", b.active(), b.both_in(), 9, None, "", "", set()),
     (
@@ -201,7 +201,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     ("Ready is Ready, however late it is", b.connecting(), b.all_made(31), 25.9, None, "", "", set()),
     ("before the window is over", b.connecting(), b.all_made(25.9), 25.9, None, "", "", set()),
     (
-        "nobody came",
+        "no participant came",
         b.connecting(),
         b.all_made(26),
         26,
@@ -221,7 +221,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
         {"bob"},
     ),
     ("both came", b.connecting(), b.both_in(26), 26, None, "", "", set()),
-    ("nobody looked since", b.connecting(), b.all_made(25.9), 40, None, "", "", set()),
+    ("nothing was read since", b.connecting(), b.all_made(25.9), 40, None, "", "", set()),
     ("the people were not read since", b.connecting(), b.all_made(40, people=b.unknown()), 40, None, "", "", set()),
     (
         "only the ledger was read since",
@@ -337,7 +337,7 @@ def test_rollback_follows_the_table_of_endings(reason: EndReason, ready: bool) -
 
 
 def ending(reason: EndReason, *subject: str, rollback: bool = False) -> EndCause:
-    """A cause as the planner finds it."""
+    """Return a cause as the planner finds it."""
     return EndCause(reason, reason, "why", subject=frozenset(subject), is_rollback=rollback)
 
 
@@ -382,7 +382,7 @@ def test_an_override_counts_for_its_own_reason_alone(reason: EndReason) -> None:
     [
         ("both had a call: at the end", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["Now", "Now"]),
         (
-            "nobody was ever in: the old place, but for the skipper",
+            "no participant was ever in: the old place, except for the one who skips",
             b.connecting(),
             b.all_made(),
             ending(EndReason.SKIPPED, "alice"),
@@ -435,7 +435,7 @@ def test_the_detail_of_a_missing_user_says_what_was_seen_of_them() -> None:
 
 
 def settle_after(match: Match, record: a.RecordEnd) -> a.Settle:
-    """What is settled once the cause was recorded."""
+    """Return the planned settlement after this cause was recorded."""
     stored = b.ledger(
         "Terminating",
         recorded=record.reason,
@@ -475,7 +475,7 @@ def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...
 
 @pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
 def test_the_destination_of_users_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
-    """Clients are told to hang up before their users are settled: in between, everybody has gone."""
+    """Clients are told to hang up before their users are settled: in between, both participants have left."""
     _, match, seen, seconds, *_ = case
     cause = MatchCase(match, seen, b.at(seconds)).cause
     if cause is None or cause.is_rollback:
@@ -578,7 +578,7 @@ BOB_RECONNECTS = b.active(
 
 
 def bob_is_gone(seconds: float, *, alone: bool = False, silent: bool = False) -> MatchSeen:
-    """Alice alone in the room; whether that counts as being alone, and whether bob beats no more."""
+    """Alice is in the room without bob. `alone`: the ledger counts her as alone; `silent`: bob's heartbeats stopped."""
     ledger = replace(BOB_IS_GONE, alone=AloneTime(0, b.ms(10) if alone else None))
     seen = b.both_in(seconds, ledger=ledger, people=ALICE)
     return replace(seen, heartbeats=BOB_IS_SILENT) if silent else seen
@@ -611,7 +611,7 @@ ORDER: list[tuple[str, Match, MatchSeen, float, str]] = [
     ("a refusal, and then that it is late", b.a_match(), b.seen(31, refusal=BUSY), 31, "UserBusy"),
     ("the Room, and then a stray", b.active(), replace(b.both_in(room=None), audit=BOB_IS_STRAY), 9, "RoomLost"),
     (
-        "a stray, and then that nobody came",
+        "a stray, and then a no-show",
         b.connecting(),
         replace(b.all_made(26), audit=BOB_IS_STRAY),
         26,
@@ -673,7 +673,7 @@ def test_too_late_names_the_holder_that_an_earlier_status_has_reported(
     assert words in cause.message
 
 
-# Whom the table says that an ending goes back to, and whom the planner finds: alice does it, or bob is not there.
+# The subject of each ending in the table, and a case of it: alice causes the ending, or bob is missing.
 SUBJECTS: dict[EndReason, tuple[Subject, Match, MatchSeen, float]] = {
     EndReason.SKIPPED: (
         Subject.INITIATOR, b.active(termination=wish("Skip", initiator="alice")), b.both_in(), 9,

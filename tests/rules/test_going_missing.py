@@ -27,14 +27,14 @@ TIMEOUTS = {"leaveSeconds": 3, "reconnectSeconds": 15}
 
 
 def dropped(detail: str, **overrides: Any) -> Match:
-    """A Match in which bob dropped out at second 10, noticed at once."""
+    """Return a Match in which bob dropped out at second 10, noticed at once."""
     match = b.active(timeouts=TIMEOUTS, **overrides)
     status = match_status(MatchCase(match, gone(LEFT_AT + 0.5, detail), b.at(LEFT_AT + 0.5)), None)
     return match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
 
 
 def gone(seconds: float, detail: str, *, noticed: float = LEFT_AT + 0.5) -> MatchSeen:
-    """Both witnesses, asked at that second: bob has left, and the ledger says since when alice is alone."""
+    """Return the word of both witnesses at that second: bob has left, and the ledger says since when alice is alone."""
     last = {
         "alice": b.event("joined", 3, sid="PA_alice"),
         "bob": b.event("left", LEFT_AT, sid="PA_bob", reason=detail),
@@ -138,7 +138,7 @@ def test_nothing_is_written_while_the_call_waits_for_a_participant() -> None:
 
 
 def test_windows_restart_with_the_first_answer_after_an_outage() -> None:
-    # LiveKit was away from second 10 to 60: nobody could come back, so everybody gets their time from then on.
+    # LiveKit was away from second 10 to 60. No participant could come back, so all get their whole time from then on.
     match = dropped("CONNECTION_TIMEOUT")
     back = replace(b.both_in().server, answers_since=b.at(60))
     for seconds, over in ((61, False), (74.9, False), (75.1, True)):
@@ -166,7 +166,7 @@ def test_no_participant_is_to_blame_for_a_room_that_was_closed(detail: str) -> N
 @pytest.mark.parametrize(
     ("alice", "bob", "seconds", "reason", "subject"),
     [
-        # Bob has half a second left to come back, and has said goodbye all the same.
+        # Bob has half a second left to come back, but he has said goodbye as well.
         ("CLIENT_INITIATED", "CLIENT_INITIATED", 13.2, EndReason.LEFT, {"alice", "bob"}),
         ("CLIENT_INITIATED", "CONNECTION_TIMEOUT", 13.2, EndReason.LEFT, {"alice"}),
         ("CLIENT_INITIATED", "ROOM_DELETED", 30, EndReason.LEFT, {"alice"}),
@@ -191,7 +191,7 @@ def both_dropped(alice: str, bob: str) -> Match:
 
 
 def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
-    """Both witnesses, asked at that second."""
+    """Return the word of both witnesses at that second."""
     last = {"alice": b.event("left", LEFT_AT, sid="PA_alice", reason=alice)}
     if seconds > LEFT_AT + 0.6:
         last["bob"] = b.event("left", LEFT_AT + 0.6, sid="PA_bob", reason=bob)

@@ -1,4 +1,4 @@
-"""What an error of a backend looks like in a status."""
+"""An error of a backend in a status."""
 
 from __future__ import annotations
 

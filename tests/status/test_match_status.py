@@ -1,4 +1,4 @@
-"""The status of a Match: what is seen in, status out."""
+"""The status of a Match: observation in, status out."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ OUTAGE = LastError(
 
 
 def status_of(match: Match, seen: MatchSeen, seconds: float = 4, error: LastError | None = None) -> MatchStatus:
-    """The status at that second."""
+    """Return the status at that second."""
     return match_status(MatchCase(match, seen, b.at(seconds)), error)
 
 
 def condition(status: MatchStatus, type_: str) -> tuple[str, str, str]:
-    """Status, reason and sentence of one condition."""
+    """Return status, reason and message of one condition."""
     found = next(condition for condition in status.conditions if condition.type == type_)
     return str(found.status), found.reason, found.message
 
 
-# A case each: what is known, and the phase that follows.
+# Each case: a name, the observation, the expected phase.
 PHASES: list[tuple[str, Match, MatchSeen, float, MatchPhase]] = [
     ("just seen", b.a_match(), b.seen(), 1, MatchPhase.PENDING),
     ("ledger unknown at first", b.a_match(), b.seen(ledger=b.unknown()), 1, MatchPhase.PENDING),
     ("refused for now", b.a_match(), b.seen(refusal=ENDING), 1, MatchPhase.PENDING),
-    ("a ledger that holds nobody", b.a_match(), b.seen(ledger=b.ledger("", claimed=False)), 1, MatchPhase.PENDING),
+    ("a ledger without users", b.a_match(), b.seen(ledger=b.ledger("", claimed=False)), 1, MatchPhase.PENDING),
     ("claimed", b.a_match(), b.seen(ledger=b.ledger()), 1, MatchPhase.CREATING),
     ("all but LiveKit", b.a_match(), b.all_made(livekit_room=None), 1, MatchPhase.CREATING),
     ("all made", b.a_match(), b.all_made(), 1, MatchPhase.CONNECTING),
@@ -163,7 +163,15 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
     ("ready", b.a_match(), b.all_made(), "Ready", T, "Provisioned", b.ROOM_NAME),
     ("ready and lost", b.active(), b.both_in(livekit_room=None), "Ready", F, "RoomMissing", "restored"),
     ("no longer ready", b.active(termination=END), b.both_in(), "Ready", F, "Ended", "alice ended the call"),
-    ("nobody came", b.connecting(), b.all_made(), "Connected", F, "WaitingForPeople", "waiting for alice and bob"),
+    (
+        "no participant came",
+        b.connecting(),
+        b.all_made(),
+        "Connected",
+        F,
+        "WaitingForPeople",
+        "waiting for alice and bob",
+    ),
     ("one came", b.connecting(), b.all_made(people=ALICE), "Connected", F, "WaitingForPeople", "waiting for bob"),
     ("both came", b.connecting(), b.both_in(), "Connected", T, "BothConnected", "alice and bob"),
     ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "ConnectionLost", "bob dropped out"),
@@ -220,7 +228,7 @@ def test_all_conditions_are_always_there_and_speak_of_the_present_generation() -
         assert status.observed_generation == 3
 
 
-# Every state from which nothing follows but waiting.
+# Every state in which the operator only waits.
 RESTING: list[tuple[str, Match, MatchSeen]] = [
     ("waiting for a holder", b.a_match(), b.seen(refusal=ENDING)),
     ("Redis away", b.a_match(), b.seen(ledger=b.unknown())),
@@ -238,7 +246,7 @@ RESTING: list[tuple[str, Match, MatchSeen]] = [
 
 
 def later(seen: MatchSeen, seconds: float) -> MatchSeen:
-    """The same seen again at that second."""
+    """Return the same observation, made again at that second."""
     fields = ("ledger", "room", "livekit_room", "people", "tokens")
     return replace(seen, **{name: replace(getattr(seen, name), at=b.at(seconds)) for name in fields})
 
@@ -581,7 +589,7 @@ def test_the_history_shows_terminating_only_if_the_match_passed_through_it_unsee
     assert [step.phase for step in over.history] == phases
 
 
-# What happens to a Match in a phase, and where it leads: (phase, match, seen, next phase).
+# An event in a phase, and the phase after it: (phase, match, seen, next phase).
 ARROWS: list[tuple[str, Match, MatchSeen, str]] = [
     ("Pending", b.a_match(), b.seen(ledger=b.ledger()), "Creating"),
     ("Pending", b.a_match(), b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=BUSY), "Failed"),
@@ -613,7 +621,7 @@ def test_the_table_has_these_ways_and_no_others() -> None:
 
 
 def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
-    """Both have dropped out, alice at second 6 and bob at second 7."""
+    """Return a call in which both have dropped out, alice at second 6 and bob at second 7."""
     last = {"alice": b.event("left", 6, reason=alice), "bob": b.event("left", 7, reason=bob)}
     return b.both_in(seconds, people=(), ledger=b.ledger("Active", last=last))
 

@@ -35,12 +35,12 @@ def status_of(room: Room, seen: RoomSeen, seconds: float = 4, error: LastError |
 
 
 def condition(status: RoomStatus, type_: str) -> tuple[str, str, str]:
-    """Status, reason and sentence of one condition."""
+    """Return status, reason and message of one condition."""
     found = next(condition for condition in status.conditions if condition.type == type_)
     return str(found.status), found.reason, found.message
 
 
-# A case each: what is known, then phase, reason, issues.
+# Each case: a name, the observation, then phase, reason and issues.
 CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("new", b.a_room(), b.room_seen(), "Creating", None, []),
     ("LiveKit away", b.a_room(), b.room_seen(livekit_room=b.unknown()), "Creating", None, []),
@@ -303,7 +303,7 @@ def test_a_status_reads_back_the_same() -> None:
     assert RoomStatus.model_validate(status.manifest()) == status
 
 
-# What happens to a Room in a phase, and where it leads: (room, seen, next phase).
+# An event in a phase, and the phase after it: (room, seen, next phase).
 ARROWS: list[tuple[Room, RoomSeen, str]] = [
     (b.a_room(status={"phase": "Creating"}), b.room_seen(livekit_room=THERE), "Active"),
     (b.a_room(status={"phase": "Creating"}), b.room_seen(livekit_room=OTHERS), "Failed"),

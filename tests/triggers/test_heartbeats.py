@@ -1,4 +1,4 @@
-"""When silence counts: only where it was listened to for long enough."""
+"""When silence counts: only if heartbeats were read for long enough without a gap."""
 
 from __future__ import annotations
 

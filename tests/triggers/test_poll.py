@@ -1,4 +1,4 @@
-"""The poller: one bulk read per round, and people only where something changed."""
+"""The poller: one bulk read per round, and lists of participants only where something changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
 
 
 class LiveKit:
-    """A server with rooms and people; it counts what it is asked."""
+    """A server with rooms and participants; it counts the requests."""
 
     def __init__(self, time: VirtualTime) -> None:
         self.rooms: list[LiveKitRoom] = []
@@ -42,14 +42,14 @@ class LiveKit:
         self.woken.append(str(key.kind))
 
     async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
-        """All rooms."""
+        """Return all rooms."""
         self.asked.append("rooms")
         if self.is_down:
             raise AWAY
         return tuple(self.rooms)
 
     async def list_participants(self, name: str) -> tuple[Any, ...]:
-        """The people of one room."""
+        """Return the participants of one room."""
         self.asked.append(name)
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
@@ -70,7 +70,7 @@ def in_virtual_time(scenario: Any) -> None:
 
 
 def a_room(name: str, people: int = 0, **mark: str) -> LiveKitRoom:
-    """A room with our mark."""
+    """Return a room with our mark."""
     return b.a_livekit_room(name=name, people=people, mark=b.a_mark(**mark))
 
 
@@ -167,7 +167,7 @@ def test_a_server_that_comes_back_without_its_rooms_is_noticed_at_once() -> None
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_unknown_rooms_are_woken_when_the_server_answers_again(is_there: bool) -> None:
-    """At our own start, say: their keys would come back on their own only after a backoff of up to 15 s."""
+    """For example at the start of the operator. Otherwise their keys come back only after a backoff of up to 15 s."""
 
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.router.room_changed(b.a_room())

@@ -1,4 +1,4 @@
-"""Whom a change concerns."""
+"""The router: which keys a change wakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOBBY = Key(names.ROOM, b.NAMESPACE, "lobby")
 
 
 class Rig:
-    """A router, and whom it woke up."""
+    """A router, and the keys that it woke."""
 
     def __init__(self) -> None:
         self.woken: list[tuple[Key, Wake]] = []
@@ -30,7 +30,7 @@ class Rig:
         self.router = Router(b.CLUSTER, b.servers(view), lambda key, wake: self.woken.append((key, wake)))
 
     def woken_after(self, *calls: Any) -> list[Key]:
-        """The keys that the last of these calls woke up."""
+        """Return the keys that the last of these calls woke."""
         for call in calls:
             self.woken.clear()
             call()
@@ -66,7 +66,7 @@ def test_rooms_that_livekit_lost_come_before_the_matches_of_all_of_them(rig: Rig
     rig.router.room_changed(b.a_room())
     rig.router.room_changed(other)
     rig.woken.clear()
-    rig.router.rooms_lost([b.LIVEKIT_NAME, "nobody's", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
+    rig.router.rooms_lost([b.LIVEKIT_NAME, "unowned", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
     assert rig.woken == [(ROOM, Wake.LOST), (LOBBY, Wake.LOST), (MATCH, Wake.LIVEKIT)]
 
 
@@ -131,8 +131,8 @@ def test_an_owner_that_is_no_controlling_match_wakes_no_key(rig: Rig, changes: d
 
 def test_rooms_that_are_not_ours_wake_no_key(rig: Rig) -> None:
     rig.router.room_changed(b.a_room())
-    assert rig.woken_after(lambda: rig.router.livekit_changed("somebody-elses", Wake.LIVEKIT)) == []
-    assert rig.woken_after(lambda: rig.router.people_changed("somebody-elses", Wake.WEBHOOK)) == []
+    assert rig.woken_after(lambda: rig.router.livekit_changed("another-clients", Wake.LIVEKIT)) == []
+    assert rig.woken_after(lambda: rig.router.people_changed("another-clients", Wake.WEBHOOK)) == []
     assert rig.counted == []
 
 
@@ -164,7 +164,7 @@ def test_a_signal_wakes_its_match_without_a_search_through_all_rooms(rig: Rig) -
 
     class Unsearchable(dict[Any, Any]):
         def items(self) -> Any:
-            raise AssertionError("all rooms are looked through")
+            raise AssertionError("the router searches all rooms")
 
     rig.router._rooms, rig.router._matches = Unsearchable(rig.router._rooms), Unsearchable(rig.router._matches)
     rig.router.match_suspected(b.NAMESPACE, b.NAME)

@@ -20,8 +20,10 @@ PASSING = [AWAY, StateLost(Backend.REDIS, "script", "lost"), Forbidden(Backend.R
 
 
 class Streams:
-    """Streams in memory, and one source that notes what it is given. `failures` has what goes wrong, by namespace and
-    entry, `starting`, or `reading`: each so many times as it is there.
+    """Streams in memory, and one source that keeps the entries it gets.
+
+    `failures` has the errors to raise, by namespace and entry, `starting` or `reading`, each as often as it is to
+    happen.
     """
 
     def __init__(self) -> None:
@@ -32,7 +34,7 @@ class Streams:
         self.failures: dict[tuple[str, str], list[Exception]] = {}
 
     async def read_streams(self, positions: Mapping[str, str], *, block_seconds: float) -> tuple[StreamEntry, ...]:
-        """What came after the positions; waits if there is nothing."""
+        """Return the entries after the positions; wait if there are none."""
         for stream in positions:
             self._fail(stream.partition(":")[0], "reading")
         found = tuple(entry for entry in self.entries if entry.id > positions.get(entry.stream, "9"))
@@ -56,7 +58,7 @@ class Streams:
         self.finished.append((namespace, entry_id))
 
     async def follow(self, seconds: float) -> None:
-        """Let a reader run for so long."""
+        """Let a reader run for this long."""
         reader = StreamReader(cast("Redis", self), (self,), lambda: self.namespaces)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
