@@ -86,7 +86,7 @@ class NoShow:
 
 _THERE = ("Waiting", "Now", None)
 NO_SHOWS = {
-    "nobody": NoShow(_never, _never, (("Idle", None, "NeverSeen"), ("Idle", None, "NeverSeen"))),
+    "neither": NoShow(_never, _never, (("Idle", None, "NeverSeen"), ("Idle", None, "NeverSeen"))),
     "one": NoShow(_fully, _never, (_THERE, ("Idle", None, "NeverSeen"))),
     "signals": NoShow(_fully, _without_media, (_THERE, ("Idle", None, "SignalOnly"))),
     "media": NoShow(_fully, _in_vain, (_THERE, ("Waiting", "Original", "MediaFailed"))),
