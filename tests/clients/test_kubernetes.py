@@ -88,7 +88,9 @@ async def client(api: Api, clock: ServerClock) -> AsyncIterator[KubernetesClient
         (SECRETS, "calls", "s", "", "/api/v1/namespaces/calls/secrets/s"),
     ],
 )
-def test_where_objects_live(resource: Resource, namespace: str, name: str, subresource: str, path: str) -> None:
+def test_every_resource_has_its_path(
+    resource: Resource, namespace: str, name: str, subresource: str, path: str
+) -> None:
     assert resource.path(namespace, name, subresource) == path
 
 

@@ -87,7 +87,7 @@ async def test_a_user_who_left_and_is_silent_is_not_waited_for(rig: Rig) -> None
     await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_where_heartbeats_decide_alone_silence_ends_the_call(rig: Rig) -> None:
+async def test_silence_ends_the_call_if_heartbeats_decide_alone(rig: Rig) -> None:
     """Only the silence of a user who has beaten since the beginning of this call counts."""
     await rig.operators.start(**_QUICK, heartbeat_decides="Alone")
     await rig.enqueue("alice", "bob", "carol", "dave")

@@ -75,7 +75,7 @@ async def test_two_who_hang_up_at_the_end_can_be_in_the_next_match_of_the_same_n
     assert not any(person.seen("disconnected") for person in after)
 
 
-async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(rig: Rig) -> None:
+async def test_exactly_one_of_two_matches_gets_the_user_that_both_want(rig: Rig) -> None:
     places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     await asyncio.gather(
         rig.kube.create(manifests.match("alice", "bob", name="one")),

@@ -318,7 +318,7 @@ async def test_only_actions_that_succeeded_are_announced(make: Make) -> None:
     assert rig.acted[1:] == [()]
 
 
-def test_what_a_round_has_seen_is_where_the_next_one_starts() -> None:
+def test_the_next_round_starts_from_the_observation_of_the_last() -> None:
     record = ROOMS.known(b.room_seen(record=b.a_record()), Learned())
     ledger = MATCHES.known(b.seen(3, ledger=b.ledger()), Learned(must_read=True))
     assert (record.record, record.ledger) == (b.a_record(), None)

@@ -350,7 +350,7 @@ def test_a_rollback_puts_all_users_where_they_were_whatever_the_policy(reason: E
 
 @pytest.mark.parametrize("policy", RequeuePolicy)
 @pytest.mark.parametrize("reason", EndReason)
-def test_who_is_requeued_follows_the_policy(reason: EndReason, policy: RequeuePolicy) -> None:
+def test_the_policy_decides_which_users_are_requeued(reason: EndReason, policy: RequeuePolicy) -> None:
     # alice is the subject and not in the room any more; bob is in it.
     match = b.active(requeue={ENDINGS[reason].requeue_field: policy})
     seen = b.both_in(people=(b.person("bob"),))
@@ -491,7 +491,7 @@ def test_the_destination_of_users_is_decided_with_the_cause_whatever_they_do_aft
 @pytest.mark.parametrize(
     "evidence", ["", "not JSON", "[]", '{"code": "NoShow", "subject": ["bob"]}', '{"outcomes": 7}']
 )
-def test_what_is_not_recorded_is_decided_when_the_users_are_settled(evidence: str) -> None:
+def test_destinations_that_are_not_recorded_are_decided_when_the_users_are_settled(evidence: str) -> None:
     stored = b.ledger("Terminating", recorded="NoShow", evidence=evidence)
     (settle,) = plan_match(
         MatchCase(b.connecting(), b.all_made(30, ledger=stored, people=(b.person("alice"),)), b.at(30))
@@ -638,7 +638,7 @@ ORDER: list[tuple[str, Match, MatchSeen, float, str]] = [
 @pytest.mark.parametrize(
     ("match", "seen", "seconds", "code"), [case[1:] for case in ORDER], ids=[case[0] for case in ORDER]
 )
-def test_of_two_causes_the_first_in_the_list_counts(match: Match, seen: MatchSeen, seconds: float, code: str) -> None:
+def test_the_first_of_two_causes_in_the_list_counts(match: Match, seen: MatchSeen, seconds: float, code: str) -> None:
     cause = MatchCase(match, seen, b.at(seconds)).cause
     assert cause is not None
     assert cause.code == code

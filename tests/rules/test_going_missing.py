@@ -251,7 +251,7 @@ def test_a_participant_who_is_on_the_way_back_has_no_deadline() -> None:
     assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", None),))
 
 
-def test_of_two_who_are_late_the_first_to_go_decides_in_any_order_of_the_spec() -> None:
+def test_the_first_to_go_of_two_late_participants_decides_in_any_order_of_the_spec() -> None:
     match = b.active(timeouts=TIMEOUTS)
     people = tuple(
         person.model_copy(update={"state": ParticipantState.RECONNECTING, "since": b.at(since), "detail": detail})

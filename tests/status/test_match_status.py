@@ -376,7 +376,7 @@ def test_tokens_in_redis_name_no_secret() -> None:
     assert tokens.secret_name is None
 
 
-def test_what_was_known_of_the_room_outlives_it() -> None:
+def test_the_status_keeps_what_it_knew_of_a_room_that_is_gone() -> None:
     status = status_of(b.a_match(), b.all_made())
     after = b.a_match(status={"room": status.manifest()["room"]})
     assert status_of(after, b.all_gone()).room == status.room
@@ -692,7 +692,7 @@ WISH = Wish(TerminationAction.SKIP, "bob", via="signal", at_ms=b.ms(4))
         ),
     ],
 )
-def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
+def test_the_end_names_the_reporter_and_the_participant_who_caused_it_and_stays_so(
     ledger: Ledger, expected: dict[str, str]
 ) -> None:
     people = [person.model_copy(update={"evidence": Evidence.WEBHOOK}) for person in b.active().status.participants]

@@ -1,4 +1,4 @@
-"""The status of a Room: what is seen in, status out."""
+"""The status of a Room: observation in, status out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTAGE = LastError(
 
 
 def status_of(room: Room, seen: RoomSeen, seconds: float = 4, error: LastError | None = None) -> RoomStatus:
-    """The status at that second."""
+    """Return the status at that second."""
     return room_status(RoomCase(room, seen, b.at(seconds)), error)
 
 

@@ -75,7 +75,7 @@ class Streams:
             raise self.failures[namespace, where].pop()
 
 
-def test_what_was_written_before_the_reader_started_is_taken_in_order() -> None:
+def test_entries_from_before_the_start_of_the_reader_are_taken_in_order() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2")
