@@ -1,4 +1,4 @@
-"""`python -m benchmarks` (= `make bench`): starts a stack, measures all that was asked for, tells what was found."""
+"""`python -m benchmarks` (= `make bench`): start a stack, measure the chosen parts, and print the results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FAILURES = (
 
 
 class Only(StrEnum):
-    """What may be asked for by itself: the two halves, and the parts of the second."""
+    """What can be measured alone: the two halves, and the parts of the second one."""
 
     READY = "ready"
     LIFE = "life"
@@ -68,8 +68,12 @@ def main(
         list[int] | None,
         typer.Option(help="Matches in flight (may be repeated); default: 1, 8 and 32, full cycles 1 and 16", min=1),
     ] = None,
-    matches: Annotated[int | None, typer.Option(help="Matches per measurement; default: by what it is", min=1)] = None,
-    calls_per_second: Annotated[float, typer.Option(help="rate at which calls begin for the signals", min=0.5)] = 20.0,
+    matches: Annotated[
+        int | None, typer.Option(help="Matches per measurement; default: depends on the part", min=1)
+    ] = None,
+    calls_per_second: Annotated[
+        float, typer.Option(help="how many calls begin per second when signals are measured", min=0.5)
+    ] = 20.0,
     rounds: Annotated[int | None, typer.Option(help="default: 3, with --quick 1", min=1)] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="sample the subjects with py-spy and show where their CPU goes")
@@ -87,7 +91,7 @@ def main(
         rounds=rounds or (1 if quick or profile else 3),
         profile_beside=_OUTPUT if profile else None,
     )
-    # A pipe has no width of its own, and tables that are cut say nothing.
+    # A pipe has no width of its own, and a table that is cut is useless.
     console, progress = Console(width=None if sys.stdout.isatty() else 140), Progress(sys.stderr)
     try:
         with terminate_as_interrupt():
@@ -105,7 +109,7 @@ def main(
 
 
 async def _unless_terminated(work: Coroutine[Any, Any, Results]) -> Results:
-    """SIGTERM cancels the work, so that everything it started is stopped."""
+    """Await the work. SIGTERM cancels it, so that it stops everything that it started."""
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
@@ -113,7 +117,7 @@ async def _unless_terminated(work: Coroutine[Any, Any, Results]) -> Results:
 
 def _cases(known: dict[int, Case], in_flight: Iterable[int] | None, matches: int | None) -> tuple[Case, ...]:
     def case(number: int) -> Case:
-        # A number that is not in the table: as many as the next one that is, or as the largest.
+        # A number that is not in the table takes the value of the next larger one, or of the largest.
         near = known.get(number) or known[min((n for n in known if n >= number), default=max(known))]
         warm_up = max(near.warm_up, number)
         count = matches or near.count

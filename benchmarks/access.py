@@ -1,4 +1,4 @@
-"""The addresses of the stack's programs and the credentials for them, which every child process is given first."""
+"""The addresses of the stack's programs and the credentials for them. Every child process receives them first."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def kubernetes_session(access: Access, token: str) -> aiohttp.ClientSession:
 
 
 class CallFailed(Exception):
-    """A call that a benchmark cannot do without was refused."""
+    """A program refused a request that the benchmark needs."""
 
 
 async def call(
@@ -92,7 +92,7 @@ async def call(
     body: Mapping[str, Any] | list[Body] | None = None,
     content_type: str = "application/json",
 ) -> Body:
-    """One call with JSON both ways, and nothing around it."""
+    """Send one request with JSON both ways, without retries. Raises CallFailed for a refusal."""
     data = None if body is None else orjson.dumps(body)
     async with session.request(method, url, data=data, headers={"Content-Type": content_type}) as response:
         payload = await response.read()

@@ -1,7 +1,7 @@
-"""The calls that no way of making a Match Ready can do without, each in its leanest form.
+"""The requests that every way of making a Match Ready needs, each in its simplest form.
 
 Claim, Room, LiveKit room, Room status, Secret, Match status: `floor` and `kopf_operator` make them one after another,
-with the same bodies that Roomkeeper sends. The claim is the operator's own script, sent by its own client. The calls
+with the same bodies that Roomkeeper sends. The claim is the operator's own script, sent by its own client. The requests
 of the end are in `last_calls`.
 """
 
@@ -43,7 +43,7 @@ _SERVICE_TOKEN_SECONDS = 3600
 
 
 class UnavoidableCalls:
-    """One method per call; the sessions and the pool (`bound_pool`) are the caller's."""
+    """One method per request. The caller owns the sessions and the pool (`bound_pool`)."""
 
     def __init__(
         self, access: Access, kubernetes: aiohttp.ClientSession, livekit: aiohttp.ClientSession, pool: Pool
@@ -63,7 +63,7 @@ class UnavoidableCalls:
             raise CallFailed(f"claim of {metadata['name']}: {reply}")
 
     async def create_room(self, match: Body) -> Body:
-        """The Room that the Match owns; the server's answer."""
+        """Create the Room that the Match owns; return the server's answer."""
         spec, uid = match["spec"], match["metadata"]["uid"]
         body = {
             "apiVersion": API_VERSION,
@@ -86,7 +86,7 @@ class UnavoidableCalls:
         return await call(self._kubernetes, "POST", self._access.collection(ROOM.plural), body)
 
     async def create_livekit_room(self, match: Body, room: Body) -> RoomMessage:
-        """The room on LiveKit; what it answers."""
+        """Create the room on LiveKit; return its answer."""
         access, metadata, spec = self._access, room["metadata"], room["spec"]
         mark = {
             "cluster": access.cluster_id,
@@ -105,11 +105,11 @@ class UnavoidableCalls:
         return RoomMessage.FromString(await self._room_service.call("CreateRoom", request))
 
     async def write_room_status(self, room: Body, livekit: RoomMessage) -> None:
-        """The Room is there."""
+        """Write the status of a Room that is there."""
         await write_status(self._kubernetes, self._access.collection(ROOM.plural), room, room_status(livekit))
 
     async def create_secret(self, match: Body, livekit: RoomMessage) -> None:
-        """The two tokens."""
+        """Create the Secret with the two tokens."""
         metadata = match["metadata"]
         expires = int(time.time()) + TOKEN_SECONDS
         entries = {
@@ -130,7 +130,7 @@ class UnavoidableCalls:
         await call(self._kubernetes, "POST", self._access.core("secrets"), body)
 
     async def write_match_status(self, match: Body, livekit: RoomMessage) -> None:
-        """The Match is Ready."""
+        """Write the status of a Match that is Ready."""
         status = match_status(self._access, match, livekit)
         await write_status(self._kubernetes, self._access.collection(MATCH.plural), match, status)
 
@@ -161,7 +161,7 @@ class RoomService:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/protobuf"}
 
     async def call(self, method: str, request: Message) -> bytes:
-        """One call; what it answers."""
+        """Send one request; return the body of the answer."""
         data = request.SerializeToString()
         async with self._session.post(f"{self._url}/{method}", data=data, headers=self._headers) as response:
             payload = await response.read()
@@ -171,7 +171,7 @@ class RoomService:
 
 
 async def write_status(session: aiohttp.ClientSession, collection: str, found: Body, status: Body) -> None:
-    """Merge `status` into that of this version of the object."""
+    """Merge `status` into the status of this version of the object."""
     metadata = found["metadata"]
     patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
     await call(session, "PATCH", f"{collection}/{metadata['name']}/status", patch, MERGE)

@@ -1,6 +1,6 @@
-"""A child process of the benchmark: a module of `benchmarks` that is given its access and says when it is ready.
+"""A child process of the benchmark: a module of `benchmarks` that receives its access and says when it is ready.
 
-It is a `sandbox.child.Child`. `sight` and `watcher` see in such a process, `floor` and `kopf_operator` work in one.
+It is a `sandbox.child.Child`. `sight` and `watcher` observe in such a process, `floor` and `kopf_operator` work in one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BenchmarkChild(Child):
 
 
 def given_access() -> Access:
-    """In the child: the access that the parent sends first."""
+    """Return the access that the parent sends first. For the child."""
     message = order()
     if message is None:
         raise SystemExit("the parent is gone")
@@ -50,5 +50,5 @@ def given_access() -> Access:
 
 
 def say_ready() -> None:
-    """In the child: the parent may begin."""
+    """Tell the parent that it may begin. For the child."""
     tell(ready=True)

@@ -1,4 +1,4 @@
-"""The harness's own calls, as administrator: making the namespace, counting API writes, cleaning up."""
+"""The harness's own requests, as administrator: make the namespace, count API writes, clean up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def count_writes(metrics: bytes) -> int:
-    """Writes of Matches, Rooms, Secrets and Events in the API server's own metrics, refused ones included."""
+    """Count the writes of Matches, Rooms, Secrets and Events in the API server's own metrics, refused ones included."""
     total = 0.0
     for labels, value in _SAMPLE.findall(metrics):
         sample = dict(_LABEL.findall(labels.decode()))
@@ -41,11 +41,11 @@ def count_writes(metrics: bytes) -> int:
 
 
 class LeftBehind(Exception):
-    """Matches are gone, and something of them is not."""
+    """Matches are gone, but something that belonged to them is not."""
 
 
 class Harness:
-    """Calls that belong to no subject."""
+    """Requests that belong to no subject."""
 
     def __init__(self, access: Access, admin: aiohttp.ClientSession, livekit: aiohttp.ClientSession) -> None:
         self._access = access
@@ -55,7 +55,7 @@ class Harness:
         )
 
     async def create_namespace(self) -> None:
-        """The benchmark's namespace, whose Matches get the finalizer from the API server. It may exist."""
+        """Create the benchmark's namespace, unless it exists. The API server adds the finalizer to Matches there."""
         url = f"{self._access.server}/api/v1/namespaces/{self._access.namespace}"
         async with self._admin.get(url) as response:
             if response.status == 200:
@@ -65,14 +65,14 @@ class Harness:
         await self._until_matches_are_taken()
 
     async def api_writes(self) -> int:
-        """What the API server has counted so far."""
+        """Return how many writes the API server has counted so far."""
         async with self._admin.get(f"{self._access.server}/metrics") as response:
             return count_writes(await response.read())
 
     async def clean(self) -> None:
         """Delete what the last subject left, and wait until it is gone: in Kubernetes, LiveKit and Redis.
 
-        The subject no longer runs. Only the harness takes finalizers off, so this costs all subjects the same.
+        The subject no longer runs. Only the harness removes finalizers, so this costs the same for all subjects.
         """
         collections = [self._access.collection(MATCH.plural), self._access.collection(ROOM.plural)]
         everything = [*collections, self._access.core("secrets"), self._access.core("events")]
@@ -91,7 +91,7 @@ class Harness:
             await client.aclose()
 
     async def expect_nothing_left(self) -> None:
-        """Every Match was deleted: nothing of any of them may be left. Raises LeftBehind."""
+        """Check that the deleted Matches left nothing behind. Raises LeftBehind."""
         left = {
             url.rpartition("/")[2]: len((await call(self._admin, "GET", url))["items"])
             for url in (self._access.collection(ROOM.plural), self._access.core("secrets"))
@@ -106,10 +106,10 @@ class Harness:
             await client.aclose()
         if any(left.values()):
             found = ", ".join(f"{number} {what}" for what, number in left.items() if number)
-            raise LeftBehind(f"Matches are gone, and this of them is left: {found}")
+            raise LeftBehind(f"the Matches are gone, but they left: {found}")
 
     async def _until_matches_are_taken(self) -> None:
-        """Just after the CRDs came the admission policy does not know the kind yet, and refuses every Match."""
+        """Wait until the API server accepts a Match: right after the CRDs, the admission policy refuses every one."""
         url = f"{self._access.collection(MATCH.plural)}?dryRun=All"
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while True:

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.document build/bench.json`: puts the figures of a run into docs/performance.md.
+"""`python -m benchmarks.document build/bench.json`: write the figures of a run into docs/performance.md.
 
-Rewrites what is between the two markers, and nothing else. Run it on the machine that was measured: which one it is
-stands above the tables.
+It rewrites the text between the two markers, and nothing else. Run it on the machine that was measured, because the
+line above the tables describes the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def rewritten(text: str, block: str) -> str:
 
 
 def block(results: Results, machine: str, command: str) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     parts = [f"`{command}` on {machine}."]
     for section in sections(results):
         parts.append(f"### {section.title}\n\n" + "\n".join(_table(section)))
@@ -50,12 +50,12 @@ def block(results: Results, machine: str, command: str) -> str:
 
 
 def this_machine() -> str:
-    """What the figures were measured on."""
+    """Describe this machine."""
     gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{cores} virtual cores for everything (API server, etcd, LiveKit, Redis, the subject, the load and those who "
-        f"watch), {gibibytes:.0f} GiB, Python {platform.python_version()}"
+        f"{cores} virtual cores for everything (API server, etcd, LiveKit, Redis, the subject, the load and the "
+        f"watchers), {gibibytes:.0f} GiB, Python {platform.python_version()}"
     )
 
 
@@ -78,7 +78,7 @@ def main(
     into: Annotated[Path, typer.Option(help="the document", exists=True, dir_okay=False)] = _DOCUMENT,
     command: Annotated[str, typer.Option(help="how the figures were made")] = "make bench",
 ) -> None:
-    """Put the figures of a run into docs/performance.md."""
+    """Write the figures of a run into docs/performance.md."""
     try:
         text = rewritten(into.read_text(encoding="utf-8"), block(read_json(figures), this_machine(), command))
     except MarkersMissing as error:

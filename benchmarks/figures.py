@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 
 class Subject(StrEnum):
-    """Who is measured."""
+    """The program that is measured."""
 
     FLOOR = "floor"
     KOPF = "kopf"
@@ -19,7 +19,7 @@ class Subject(StrEnum):
 
 
 class Measure(StrEnum):
-    """What is measured of the life of a call, beside created → Ready."""
+    """What is measured in the life of a call, besides created → Ready."""
 
     WEBHOOK = "webhook_to_status"
     LIVEKIT_WEBHOOK = "livekit_webhook_to_status"
@@ -35,7 +35,7 @@ class Measure(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """For people: from where to where."""
+        """Return a description for people: from which moment to which."""
         return _SENTENCES[self]
 
 
@@ -43,18 +43,18 @@ _SENTENCES = {
     Measure.WEBHOOK: "webhook → status",
     Measure.LIVEKIT_WEBHOOK: "LiveKit's own webhook → status",
     Measure.LEAVE: "client leaves → settled, beyond leaveSeconds",
-    Measure.KILL: "client killed → settled, beyond LiveKit's noticing and reconnectSeconds",
+    Measure.KILL: "client killed → settled, beyond LiveKit's own delay and reconnectSeconds",
     Measure.HEARTBEATS: "heartbeats stop → settled, beyond the threshold",
     Measure.SIGNAL: "signal → both waiting again",
     Measure.TERMINATION_SETTLED: "termination → both waiting again",
     Measure.TERMINATION_CLEAN: "termination → all clean",
     Measure.ROOMS_BACK: "LiveKit answers without its rooms → rooms restored",
-    Measure.PEOPLE_BACK: "LiveKit answers without its rooms → both people back",
+    Measure.PEOPLE_BACK: "LiveKit answers without its rooms → both participants back",
     Measure.CYCLE: "full cycle, created → deleted",
 }
 
 Samples: TypeAlias = Mapping[Measure, Sequence[float]]
-"""Milliseconds by what they are of."""
+"""Milliseconds by measure."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class Figures:
     api_writes_per_match: float
 
     def to_json(self) -> dict[str, Any]:
-        """With as many digits as mean something."""
+        """Return the fields as JSON, rounded to the digits that are significant."""
         return _rounded(asdict(self))
 
 
 @dataclass(frozen=True)
 class LifeFigures:
-    """One measure of one subject; its fields are those of build/bench.json as well.
+    """One measure of one subject. The fields are those of build/bench.json.
 
-    `in_flight` is None where calls began at a rate, `rate_per_s` where they were measured one at a time; CPU and API
-    writes are None where they were not looked at.
+    `in_flight` is None if calls began at a rate, `rate_per_s` if they were measured one at a time. CPU and API writes
+    are None if they were not measured.
     """
 
     subject: Subject
@@ -94,19 +94,19 @@ class LifeFigures:
 
     @classmethod
     def of(cls, measure: Measure, milliseconds: Sequence[float], rate_per_s: float | None = None) -> LifeFigures:
-        """Latencies of Roomkeeper, measured one at a time, or at a rate."""
+        """Return the figures of latencies of Roomkeeper, measured one at a time, or at a rate."""
         p50_ms, p99_ms = (percentile(milliseconds, share) for share in (0.5, 0.99))
         in_flight = 1 if rate_per_s is None else None
         return cls(Subject.ROOMKEEPER, measure, in_flight, len(milliseconds), rate_per_s, p50_ms, p99_ms)
 
     def to_json(self) -> dict[str, Any]:
-        """With as many digits as mean something."""
+        """Return the fields as JSON, rounded to the digits that are significant."""
         return _rounded(asdict(self))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A value that must not be on the wrong side of `limit`: None where a part was not measured."""
+    """A value and the limit that it must keep. `value` is None if its part was not measured."""
 
     sentence: str
     limit: float
@@ -116,14 +116,14 @@ class Goal:
 
     @property
     def is_met(self) -> bool | None:
-        """None where it cannot be told."""
+        """Whether the value keeps the limit; None if there is no value."""
         if self.value is None:
             return None
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     @property
     def told(self) -> str:
-        """`0.72 (goal: at least 0.65)`."""
+        """Return the value and the limit as text: `0.72 (goal: at least 0.65)`."""
         limit = f"goal: at {'most' if self.at_most else 'least'} {self._text(self.limit)}"
         return f"{'not measured' if self.value is None else self._text(self.value)} ({limit})"
 
@@ -132,7 +132,7 @@ class Goal:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The value below which `share` (0 to 1) of `values` lies, interpolated linearly. Raises ValueError if empty."""
+    """Return the value below which `share` (0 to 1) of `values` lies, interpolated. Raises ValueError if empty."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("no values: nothing became Ready")
@@ -143,12 +143,12 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 
 def latencies_ms(sent_ns: Mapping[str, int], ready_ns: Mapping[str, int]) -> list[float]:
-    """Milliseconds from created to Ready of every Match that was sent."""
+    """Return the milliseconds from created to Ready for every Match that was sent."""
     return [(ready_ns[name] - moment) / 1e6 for name, moment in sent_ns.items()]
 
 
 def rate_per_second(sent_ns: Mapping[str, int], ready_ns: Mapping[str, int]) -> float:
-    """Matches per second, from the first POST until the last one was Ready."""
+    """Return the Matches per second, from the first POST until the last one was Ready."""
     seconds = (max(ready_ns[name] for name in sent_ns) - min(sent_ns.values())) / 1e9
     return len(sent_ns) / seconds
 
@@ -157,7 +157,7 @@ F = TypeVar("F", Figures, LifeFigures)
 
 
 def medians(rounds: Sequence[F]) -> F:
-    """The median of each number over the rounds of one case."""
+    """Return the median of each number over the rounds of one case."""
     first = rounds[0]
 
     def median(field: str) -> Any:
@@ -169,7 +169,7 @@ def medians(rounds: Sequence[F]) -> F:
 
 
 def goals(figures: Iterable[Figures], life: Iterable[LifeFigures] = ()) -> tuple[Goal, ...]:
-    """What the project has set itself, for the parts of which there are figures."""
+    """Return the project's goals for the parts that have figures."""
     by_case = {(one.subject, one.in_flight): one for one in figures}
     of_life = {(one.measure, one.subject, one.in_flight): one for one in life}
     return (*(_ready_goals(by_case) if by_case else ()), *(_life_goals(of_life) if of_life else ()))

@@ -1,8 +1,8 @@
-"""The floor: a bare loop in a process of its own that makes the unavoidable calls of each Match one after another.
+"""The floor: a bare loop in a process of its own that makes the unavoidable requests of each Match one after another.
 
-It creates the Match itself (and, in a full cycle, writes the wish that ends it) and goes on with the server's answers,
-so it needs no watch; no queue, no cache, no retry.
-Protocol: the access, then a message per batch; it answers each with the moments at which the Matches were sent.
+It creates the Match itself (and, in a full cycle, writes the wish that ends it) and continues with the server's
+answers, so it needs no watch. It has no queue, no cache and no retry. Protocol: the parent sends the access, then a
+message per batch; the child answers each batch with the moments at which it sent the Matches.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Floor:
         self._child = child
 
     async def run(self, batch: Batch) -> Sent:
-        """Let it make the batch Ready."""
+        """Let the child make the batch Ready."""
         await self._child.send(asdict(batch))
         sent: Sent = (await self._child.listen())["sent"]
         return sent
@@ -53,7 +53,7 @@ class _Loop:
         async def one(number: int) -> None:
             manifest = match_manifest(number)
             sent[manifest["metadata"]["name"]] = time.monotonic_ns()
-            # This call and the wish are the administrator's: the operator's ServiceAccount may do neither.
+            # The administrator sends this request and the wish: the operator's ServiceAccount may do neither.
             match = await call(self._admin, "POST", self._url, manifest)
             if batch.until is Until.CREATED:
                 return
@@ -67,7 +67,7 @@ class _Loop:
         return sent
 
     async def _make_ready(self, match: Body) -> tuple[Body, RoomMessage]:
-        """From created to Ready."""
+        """Take the Match from created to Ready; return its Room and the room on LiveKit."""
         calls = self._calls
         await calls.claim(match)
         room = await calls.create_room(match)
@@ -78,7 +78,7 @@ class _Loop:
         return room, livekit
 
     async def _end(self, match: Body, room: Body, livekit: RoomMessage) -> None:
-        """From the wish to gone."""
+        """Take the Match from the wish until it is gone."""
         calls = self._last_calls
         await calls.let_go(match)
         await calls.close_room(room, livekit.name)

@@ -1,8 +1,8 @@
-"""The operator that kopf's documentation leads to: a change handler that makes its calls and fills in `patch.status`.
+"""The operator that kopf's documentation suggests: a change handler that sends requests and fills in `patch.status`.
 
-Its finalizer (there is a deletion handler) and its last-handled annotation are as kopf has them; Events, which would be
-two more writes per Match, are off. The calls inside are the floor's, one after another, with the same lean clients, so
-what differs is the framework's way of working. It runs clusterwide on uvloop, as the ServiceAccount of the operator.
+Its finalizer (there is a deletion handler) and its last-handled annotation are kopf's defaults. Events are off, because
+they would be two more writes per Match. The handler sends the floor's requests, one after another, with the same simple
+clients, so the difference is that of the framework. It runs clusterwide on uvloop, as the operator's ServiceAccount.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from controller.clients.redis.client import Redis
 
 @kopf.on.startup()
 async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    """What the ServiceAccount's rights ask for, and no Events; the rest are kopf's defaults."""
+    """Set what the ServiceAccount's rights require, and no Events. All else is kopf's default."""
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.posting.enabled = False
@@ -45,12 +45,12 @@ async def create(body: kopf.Body, patch: kopf.Patch, memo: kopf.Memo, **_: Any) 
 
 @kopf.on.delete(GROUP, VERSION, MATCH.plural)
 async def delete(**_: Any) -> None:
-    """Its being there is what makes kopf put its finalizer on every Match; deletions are not measured."""
+    """Do nothing. Because this handler exists, kopf puts its finalizer on every Match; deletions are not measured."""
 
 
 @kopf.on.login()
 def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """The kubeconfig of the operator's ServiceAccount."""
+    """Log in with the kubeconfig of the operator's ServiceAccount."""
     return kopf.login_with_kubeconfig(**kwargs)
 
 

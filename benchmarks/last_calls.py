@@ -1,7 +1,7 @@
-"""The calls that no way of ending a Match can do without, from the wish in its spec until it is gone.
+"""The requests that every way of ending a Match needs, from the wish in its spec until it is gone.
 
-Users let go, Room and LiveKit room closed, Secret deleted, status Ended, Match deleted: `floor` makes them one after
-another. The counterpart of `calls`; the users are let go by the operator's own scripts.
+Release the users, close the Room and the LiveKit room, delete the Secret, write the status Ended, delete the Match:
+`floor` makes these requests one after another. The operator's own scripts release the users. Neighbor: `calls`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NO_FINALIZERS: Body = {"metadata": {"finalizers": None}}
 
 
 class LastCalls:
-    """One method per step; the sessions and the pool are the caller's."""
+    """One method per step. The caller owns the sessions and the pool."""
 
     def __init__(
         self, access: Access, kubernetes: aiohttp.ClientSession, livekit: aiohttp.ClientSession, pool: Pool
@@ -37,7 +37,7 @@ class LastCalls:
         self._room_service = RoomService(access, livekit)
 
     async def let_go(self, match: Body) -> None:
-        """Both users are DISCONNECTING, then settled."""
+        """Release both users: they are DISCONNECTING, then settled."""
         uid, now_ms = match["metadata"]["uid"], int(time.time() * 1000)
         identities = [person["identity"] for person in match["spec"]["participants"]]
         leaving = tuple((identity, UserState.DISCONNECTING) for identity in identities)
@@ -51,23 +51,23 @@ class LastCalls:
             raise CallFailed(f"the users of {match['metadata']['name']} stay: {moved}, {settled}")
 
     async def close_room(self, room: Body, livekit_name: str) -> None:
-        """The Room is deleted, closed on LiveKit, and let go."""
+        """Delete the Room, close it on LiveKit, and remove its finalizer."""
         collection = self._access.collection(ROOM.plural)
         await self._delete(collection, room)
         await self._room_service.call("DeleteRoom", DeleteRoomRequest(room=livekit_name))
         await self._release(collection, room)
 
     async def delete_secret(self, match: Body) -> None:
-        """The tokens are gone."""
+        """Delete the Secret with the tokens."""
         name = token_secret_name(match["metadata"]["uid"])
         await call(self._kubernetes, "DELETE", f"{self._access.core('secrets')}/{name}")
 
     async def write_match_status(self, match: Body) -> None:
-        """The Match is over."""
+        """Write the status of a Match that is over."""
         await write_status(self._kubernetes, self._access.collection(MATCH.plural), match, ended_status(match))
 
     async def delete_match(self, match: Body) -> None:
-        """The Match is deleted, and let go."""
+        """Delete the Match and remove its finalizer."""
         collection = self._access.collection(MATCH.plural)
         await self._delete(collection, match)
         await self._release(collection, match)

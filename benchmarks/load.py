@@ -1,8 +1,8 @@
 """Matches with N in flight: what creates them, and in which portions.
 
-`Generator` creates the next Match as soon as one has become Ready (for the two operators); the floor creates its own,
-and is told how many in the same way (`Batch`). Neighbours: `watcher` says what is Ready, `measure` gives the orders;
-`life.cycles` takes Matches on to their end.
+For the two operators `Generator` creates the next Match as soon as one has become Ready. The floor creates its own
+Matches; a `Batch` says how many in both cases. Neighbors: `watcher` reports which Matches are Ready, `measure` gives
+the orders, `life.cycles` takes Matches on to their end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.access import Access, Body, call
 from controller.api.names import API_VERSION, MATCH
 
 Sent = dict[str, int]
-"""Match name to the moment just before its POST: nanoseconds of the monotonic clock, which all processes share."""
+"""The moment just before the POST by Match name: nanoseconds of the monotonic clock, which all processes share."""
 
 
 class Until(StrEnum):
@@ -48,19 +48,19 @@ class Creator(Protocol):
     """Creates Matches."""
 
     async def run(self, batch: Batch) -> Sent:
-        """Create the batch; returns when the last one was dealt with."""
+        """Create the batch; return when the subject has finished the last Match."""
         ...
 
 
 def match_manifest(number: int, **spec: Any) -> Body:
-    """A Match of two users whom no other Match has; `spec` is laid over it."""
+    """Return a Match of two users who are in no other Match; `spec` overrides its fields."""
     return {
         "apiVersion": API_VERSION,
         "kind": MATCH.kind,
         "metadata": {"name": f"match-{number}"},
         "spec": {
             "participants": [{"identity": f"user-{number}-a"}, {"identity": f"user-{number}-b"}],
-            # Nobody ever comes: neither the Match nor LiveKit may end it while others are being measured.
+            # No participant ever joins: neither the Match nor LiveKit may end it while others are measured.
             "timeouts": {"connectSeconds": 1800},
             "room": {"emptyTimeoutSeconds": 3600},
             **spec,
@@ -69,7 +69,7 @@ def match_manifest(number: int, **spec: Any) -> Body:
 
 
 def skip_patch(initiator: str) -> Body:
-    """The wish of one of the two that the Match be over."""
+    """Return the patch by which one of the two participants skips."""
     return {"spec": {"termination": {"action": "Skip", "initiator": initiator}}}
 
 
@@ -91,7 +91,7 @@ async def in_flight(batch: Batch, one: Callable[[int], Awaitable[None]]) -> None
 
 @contextlib.asynccontextmanager
 async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
-    """A group of tasks that fails with the error of the first that failed, as it is."""
+    """A group of tasks that fails with the error of the first task that failed, not with a group of errors."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group
@@ -109,7 +109,7 @@ class Generator:
         self._ready = ready
 
     async def run(self, batch: Batch) -> Sent:
-        """Create the batch; returns when the last one is Ready."""
+        """Create the batch; return when the last one is Ready."""
         sent: Sent = {}
 
         async def one(number: int) -> None:

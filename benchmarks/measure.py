@@ -1,7 +1,7 @@
 """One measurement: warm-up, a fixed number of Matches, and what they cost.
 
 The clock starts just before a Match's POST is sent and stops when the bytes of its Ready event reach the watcher. CPU
-time and API writes are read when everything has come to rest, before and after, so that work done later counts as well.
+time and API writes are read before and after, when nothing happens any longer, so that late work counts as well.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Case:
 
 
 During: TypeAlias = Callable[[int], contextlib.AbstractAsyncContextManager[None]]
-"""Something that goes on while Matches are measured (a profiler): takes the subject's process id."""
+"""Something that runs while Matches are measured (a profiler). It gets the subject's process id."""
 
 
 @contextlib.asynccontextmanager
 async def nothing(_pid: int) -> AsyncIterator[None]:
-    """Nothing goes on."""
+    """Run nothing while Matches are measured."""
     yield
 
 
@@ -99,7 +99,7 @@ class Bench:
 
 
 async def cpu_ms_per_creation(at_work: Running, case: Case) -> float:
-    """The floor creates its Matches itself, the others do not: what that costs is measured, and taken off."""
+    """Measure what creating a Match costs. Only the floor does this itself, so it is taken off the floor's CPU."""
     before = process_cpu_ms(at_work.pid)
     first = case.warm_up + case.count
     batch = Batch(first, min(case.count, _MOST_CREATIONS), case.in_flight, case.seconds, Until.CREATED)
@@ -108,7 +108,7 @@ async def cpu_ms_per_creation(at_work: Running, case: Case) -> float:
 
 
 def process_cpu_ms(pid: int) -> float:
-    """User and system time of a process so far."""
+    """Return the user and system time of a process so far."""
     # The name in parentheses may hold blanks and parentheses of its own: count from the last one.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     user, system = int(fields[11]), int(fields[12])

@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured: created → Ready if there are `cases`, and `parts` of a call's life.
+    """What a run measures: created → Ready if there are `cases`, and `parts` of a call's life.
 
-    Rates are measured `rounds` times, latencies of calls that go one at a time once.
+    Rates are measured `rounds` times. Latencies of calls that run one at a time are measured once.
     """
 
     subjects: tuple[Subject, ...]
@@ -45,17 +45,17 @@ class Plan:
         return self._in_turns(self.cases, self.subjects)
 
     def cycle_steps(self) -> Iterator[tuple[int, Case, Subject]]:
-        """Rounds of full cycles, which the kopf operator does not have."""
+        """Rounds of full cycles. The kopf operator does not take part, because it does not end calls."""
         subjects = tuple(subject for subject in self.subjects if subject is not Subject.KOPF)
         return self._in_turns(self.sizes.cycles if Part.CYCLES in self.parts else (), subjects)
 
     def latencies(self) -> tuple[Part, ...]:
-        """Parts that are measured once, of Roomkeeper alone."""
+        """Parts that are measured once, for Roomkeeper alone."""
         wanted = Subject.ROOMKEEPER in self.subjects
         return tuple(part for part in self.parts if part is not Part.CYCLES) if wanted else ()
 
     def _in_turns(self, cases: Sequence[Case], subjects: Sequence[Subject]) -> Iterator[tuple[int, Case, Subject]]:
-        """Subjects right after one another, each in turn the first, so that the machine's noise meets all of them."""
+        """Order the subjects right after one another, each of them first in turn, so that noise affects all alike."""
         for number in range(self.rounds):
             for position, case in enumerate(cases):
                 shift = (number + position) % len(subjects) if subjects else 0
@@ -75,7 +75,7 @@ class _Found:
 
 
 class Run:
-    """Carries a plan out, and tells how it goes."""
+    """Executes a plan and reports its progress."""
 
     def __init__(self, plan: Plan, console: Console, progress: Progress) -> None:
         self._plan = plan
@@ -84,7 +84,7 @@ class Run:
         self._found = _Found()
 
     async def __call__(self) -> Results:
-        """Measure everything on one stack; the medians of the rounds."""
+        """Measure everything on one stack; return the medians of the rounds."""
         began = time.monotonic()
         async with Stack(StackOptions(operator=False)) as stack:
             access = Access.of(stack.endpoints)

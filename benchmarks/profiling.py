@@ -1,7 +1,7 @@
-"""Where a subject's CPU goes: py-spy samples it from outside while Matches are measured, nothing is built into it.
+"""Where a subject's CPU goes: py-spy samples its process from outside while Matches are measured.
 
-Samples are those in which the process was running, so their shares of the measured CPU time are milliseconds per Match.
-Time spent in C (TLS, pydantic, orjson) counts for the Python function that called it.
+Only samples in which the process was running count, so their shares of the measured CPU time are milliseconds per
+Match. Time spent in C (TLS, pydantic, orjson) counts for the Python function that called it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHOWN = 40
 _STARTED_SECONDS = 20.0
 # Threads of a pool that wait for work look busy to py-spy.
 _WAITING = "concurrent/futures/thread.py"
-# What nearly every sample has in it is how the program was started, and no cost.
+# A function in nearly every sample belongs to the start of the program; it is not a cost.
 _ENTRY_POINT = 0.98
 
 
@@ -36,7 +36,7 @@ class ProfilerMissing(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """One function's share of all samples: in it alone, and with all that it called."""
+    """One function's share of all samples: alone, and with the functions that it called."""
 
     function: str
     own: float
@@ -44,7 +44,7 @@ class Cost:
 
 
 class Profiler:
-    """Samples whatever runs within its block."""
+    """Samples a process within its block."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -79,7 +79,7 @@ class Profiler:
             await process.wait()
 
     def costs(self) -> list[Cost]:
-        """What was found, the largest own time first."""
+        """Return the functions, the largest own time first."""
         return costs(self._output.read_text(encoding="utf-8").splitlines())
 
     async def _wait_until_sampling(self, process: asyncio.subprocess.Process) -> None:
@@ -92,7 +92,7 @@ class Profiler:
 
 
 def costs(lines: Iterable[str]) -> list[Cost]:
-    """From collapsed stacks (`outer;inner count`) to shares per function."""
+    """Return the shares per function from collapsed stacks (`outer;inner count`)."""
     own: Counter[str] = Counter()
     cumulative: Counter[str] = Counter()
     total = 0
@@ -109,7 +109,7 @@ def costs(lines: Iterable[str]) -> list[Cost]:
 
 
 def packages(found: Iterable[Cost]) -> list[Cost]:
-    """Own time summed up by package (of the operator: by module), the largest first."""
+    """Return the sum of own times by package (by module for the operator), the largest first."""
     own: defaultdict[str, float] = defaultdict(float)
     for cost in found:
         own[_package(cost.function)] += cost.own
@@ -117,7 +117,7 @@ def packages(found: Iterable[Cost]) -> list[Cost]:
 
 
 def show(found: list[Cost], what: str, cpu_ms: float, console: Console) -> None:
-    """By package, by own time, and by cumulative time, as parts of the `cpu_ms` that a Match costs."""
+    """Print the costs by package, by own time and by cumulative time, as parts of the `cpu_ms` of a Match."""
     inner = [cost for cost in found if cost.cumulative < _ENTRY_POINT]
     title = f"{what}, {cpu_ms:.2f} ms of CPU per Match"
     console.print(_table(f"{title}: by package", packages(found), cpu_ms))

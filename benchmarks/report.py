@@ -19,21 +19,21 @@ _TEXTS = frozenset({"subject", "from … to"})
 
 @dataclass(frozen=True)
 class Results:
-    """All that one run has measured: created → Ready, and the life of calls."""
+    """The results of one run: created → Ready, and the life of calls."""
 
     ready: tuple[Figures, ...] = ()
     life: tuple[LifeFigures, ...] = ()
 
 
 def write_json(results: Results, path: Path) -> None:
-    """A list with one object per line of the tables; those of a call's life have a `measure`."""
+    """Write a list with one object per line of the tables; the objects of a call's life have a `measure`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [*(one.to_json() for one in results.ready), *(one.to_json() for one in results.life)]
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Results:
-    """The inverse."""
+    """Read the file that `write_json` has written."""
     ready, life = [], []
     for entry in json.loads(path.read_text(encoding="utf-8")):
         subject = Subject(entry.pop("subject"))
@@ -46,7 +46,7 @@ def read_json(path: Path) -> Results:
 
 @dataclass(frozen=True)
 class Section:
-    """One table: what it is about, its columns, its lines, and how each line is shown."""
+    """One table: its title, columns and lines, and how each line is shown."""
 
     title: str
     headings: tuple[str, ...]
@@ -57,7 +57,7 @@ class Section:
 
 
 def sections(results: Results, rounds: int | None = None) -> tuple[Section, ...]:
-    """The tables of what was measured."""
+    """Return the tables of the results."""
     told = "" if rounds is None else f", medians of {rounds} rounds" if rounds > 1 else ", one round"
     cycles = tuple(one for one in results.life if one.measure is Measure.CYCLE)
     latencies = tuple(one for one in results.life if one.measure is not Measure.CYCLE)
@@ -115,7 +115,7 @@ def goal_line(goal: Goal) -> Text:
 
 
 def show(results: Results, rounds: int, console: Console) -> None:
-    """The tables, and how it stands with the goals."""
+    """Print the tables, and whether each goal is met."""
     for section in sections(results, rounds):
         table = Table(title=section.title, title_justify="left")
         for heading in section.headings:

@@ -1,6 +1,6 @@
-"""What Roomkeeper would write into the status of a Room and of a Match, for those that are measured against it.
+"""What Roomkeeper would write into the status of a Room and of a Match, for the subjects that it is compared with.
 
-Used by the floor's calls (`calls`, `last_calls`) and by the kopf operator.
+The floor (`calls`, `last_calls`) and the kopf operator use it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TOKEN_SECONDS = 900
 
 
 def room_status(livekit: RoomMessage) -> Body:
-    """What Roomkeeper would write of a Room that has just been made."""
+    """Return the status that Roomkeeper would write for a Room that has just been made."""
     now = text_of(time.time())
     return {
         "observedGeneration": 1,
@@ -38,7 +38,7 @@ def room_status(livekit: RoomMessage) -> Body:
 
 
 def match_status(access: Access, match: Body, livekit: RoomMessage) -> Body:
-    """What Roomkeeper would write of a Match that has just become Ready."""
+    """Return the status that Roomkeeper would write for a Match that has just become Ready."""
     now, uid = text_of(time.time()), match["metadata"]["uid"]
     identities = [person["identity"] for person in match["spec"]["participants"]]
     names, room = " and ".join(identities), room_name(uid)
@@ -75,7 +75,7 @@ def match_status(access: Access, match: Body, livekit: RoomMessage) -> Body:
 
 
 def ended_status(match: Body) -> Body:
-    """What Roomkeeper would change in the status of a Match that a participant has skipped and that is over."""
+    """Return the change that Roomkeeper would make to the status of a Match that was skipped and is over."""
     now, who = text_of(time.time()), match["spec"]["participants"][0]["identity"]
     identities = [person["identity"] for person in match["spec"]["participants"]]
     message = f"{who} skipped to the next person"
@@ -119,5 +119,5 @@ def _condition(type_: str, status: str, reason: str, message: str, now: str) -> 
 
 
 def text_of(seconds: float) -> str:
-    """A moment as Kubernetes writes it."""
+    """Return a time as Kubernetes writes it."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

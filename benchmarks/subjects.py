@@ -1,4 +1,4 @@
-"""The three subjects: each started fresh for a measurement, alone on the stack, and stopped after it."""
+"""The three subjects. For each measurement one of them is started, alone on the stack, and stopped afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sandbox.stack import Stack
 
 @dataclass(frozen=True)
 class Running:
-    """A subject at work: its process, and who creates the Matches."""
+    """A running subject: its process, and the creator of its Matches."""
 
     pid: int
     creator: Creator
@@ -57,7 +57,7 @@ async def running(
 
 @contextlib.asynccontextmanager
 async def _webhooks_taken(endpoints: Endpoints) -> AsyncIterator[None]:
-    """Answer LiveKit's webhooks where the operator does not run: LiveKit would repeat them for ever."""
+    """Answer LiveKit's webhooks while the operator does not run, because LiveKit would repeat them for ever."""
 
     async def take(_request: web.BaseRequest) -> web.Response:
         return web.Response()

@@ -1,7 +1,7 @@
-"""Sees Matches become Ready: one watch stream in a process of its own, which does nothing else.
+"""Watches Matches become Ready: one watch stream in a process of its own, which does nothing else.
 
-The moment is that of the arrival of the bytes that hold the event, before anything is parsed. `Watcher` is the parent's
-side: what was seen, and waiting for it. `life.sight` sees more, of calls that go on.
+A Match counts as Ready when the bytes of the event arrive, before anything is parsed. `Watcher` is the parent's side:
+it keeps the events and waits for them. Neighbor: `life.sight` observes what happens after Ready.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MatchFailed(Exception):
 
 
 class Watcher:
-    """What the watching process has told."""
+    """The events that the watching process has reported."""
 
     def __init__(self, access: Access, logs: Path) -> None:
         self._child = BenchmarkChild("benchmarks.watcher", access, logs)
@@ -50,7 +50,7 @@ class Watcher:
         await self._child.__aexit__(kind, error, trace)
 
     async def ready(self, name: str) -> int:
-        """When `name` was seen to be Ready (monotonic nanoseconds). Raises MatchFailed if it will never be."""
+        """Return when `name` was seen to be Ready (monotonic nanoseconds). Raises MatchFailed if it never will be."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await self._future(name)
@@ -58,7 +58,7 @@ class Watcher:
             raise MatchFailed(f"{name} was not seen to be Ready within {_PATIENCE_SECONDS:.0f} s") from None
 
     async def all_ready(self, names: Iterable[str]) -> dict[str, int]:
-        """The same for many."""
+        """Return the same for many Matches, by name."""
         return {name: await self.ready(name) for name in names}
 
     def _future(self, name: str) -> asyncio.Future[int]:
@@ -84,7 +84,7 @@ class Watcher:
 
 @contextlib.asynccontextmanager
 async def watching(session: aiohttp.ClientSession, url: str) -> AsyncIterator[AsyncIterator[tuple[int, Body]]]:
-    """A watch of a collection from now on: its events, each with the moment at which its last byte arrived."""
+    """Watch a collection from now on; yield its events, each with the moment at which its last byte arrived."""
     version = (await call(session, "GET", f"{url}?limit=1"))["metadata"]["resourceVersion"]
     timeout = aiohttp.ClientTimeout(total=None)
     watch = f"{url}?watch=1&resourceVersion={version}&timeoutSeconds=3600"
@@ -106,7 +106,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, 
 
 
 def _verdict(match: Body) -> str | None:
-    """Empty once the Match is Ready, why it never will be, or None as long as it may."""
+    """Return an empty string if the Match is Ready, the reason if it never will be, and None if it still may be."""
     conditions = {condition["type"]: condition for condition in match.get("status", {}).get("conditions", ())}
     if conditions.get("Ready", {}).get("status") == "True":
         return ""

@@ -277,7 +277,7 @@ def seen(
 
 
 def all_made(seconds: float = 2, **changes: Any) -> MatchSeen:
-    """Everything of a call that is Ready is there; nobody has joined."""
+    """Everything of a call that is Ready is there; no participant has joined."""
     made: dict[str, Any] = {
         "ledger": ledger("Connecting"),
         "room": an_active_room(),

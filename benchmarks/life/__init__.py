@@ -1,7 +1,7 @@
-"""The life of a call after Ready: how soon Roomkeeper says who is there, lets go of people, and has put all in order.
+"""The life of a call after Ready: how soon Roomkeeper reports participants, releases users, and has cleaned up.
 
-`webhooks`, `people`, `heartbeats`, `signals` and `terminations` measure latencies, each from a clock's start that the
-benchmark knows to an effect that a process of its own sees (`sight`); `cycles` measures whole lives against the floor.
-`scene` starts what they need, `calls` has the steps that they share, `tap` stands between LiveKit and the operator, and
+`webhooks`, `people`, `heartbeats`, `signals`, `terminations` and `restores` measure latencies: from a moment that the
+benchmark knows until an effect that another process sees (`sight`). `cycles` compares whole lives with the floor.
+`scene` starts what they need, `calls` has the steps that they share, `tap` is between LiveKit and the operator, and
 `run` puts them together.
 """

@@ -1,4 +1,4 @@
-"""The steps that the measurements share: two waiting users become a call, and webhooks say that they are in it."""
+"""The steps that the measurements share: two waiting users get a call, and webhooks say that they are in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JOINED = "participant_joined"
 LEFT = "participant_left"
 FINISHED = "room_finished"
 
-# As long as people may be away, alone or connecting where that is not what is measured.
+# How long participants may be away, alone or connecting in measurements about something else.
 _LONG_SECONDS = 1800
 _TIMEOUTS = {
     "readySeconds": 60,
@@ -53,31 +53,31 @@ class Call:
         return token_secret_name(self.uid)
 
     async def tell(self, event: str, identity: str, reason: str = "") -> int:
-        """A webhook of our own making; the moment just before it was sent."""
+        """Send a webhook of our own; return the moment just before it was sent."""
         return await self.scene.webhooks.send(event, self.room, self.mark, identity, reason)
 
     async def status_says(self, fact: str) -> int:
-        """When the status was seen to say so."""
+        """Return when the status was first seen to say so."""
         return await self.scene.sight.when(self.name, fact)
 
     async def go_active(self) -> None:
-        """Both are in the room, as far as webhooks of our own making can tell."""
+        """Report both participants as being in the room, with webhooks of our own."""
         await asyncio.gather(*(self.tell(JOINED, user) for user in self.users))
         await self.status_says(ACTIVE)
 
     async def settled(self, *states: str) -> int:
-        """When the last of the two was seen in Redis to be where they should end up: `states`, in their order."""
+        """Return when both users were seen in Redis in their final `states`, which are in the order of the users."""
         sight = self.scene.sight
         seen = (sight.when(who, state) for who, state in zip(self.users, states, strict=True))
         return max(await asyncio.gather(*seen))
 
     async def skip(self) -> None:
-        """Write the wish of the first of the two into the Match."""
+        """Write into the Match that the first of the two users skips."""
         url = f"{self.scene.access.collection(MATCH.plural)}/{self.name}"
         await call(self.scene.admin, "PATCH", url, skip_patch(self.users[0]), MERGE)
 
     async def join(self, people: contextlib.AsyncExitStack) -> tuple[Person, ...]:
-        """Both come, each a real client in a process of its own that goes with `people`."""
+        """Let both join, each a real client in its own process, which ends with `people`."""
         tokens = await self.tokens()
         both = []
         for user in self.users:
@@ -87,7 +87,7 @@ class Call:
         return tuple(both)
 
     async def tokens(self) -> dict[str, dict[str, str]]:
-        """By identity, from the Secret."""
+        """Return the tokens by identity, from the Secret."""
         url = f"{self.scene.access.core('secrets')}/{self.secret}"
         secret = await call(self.scene.admin, "GET", url)
         entries: dict[str, dict[str, str]] = orjson.loads(base64.b64decode(secret["data"][TOKENS_KEY]))
@@ -95,7 +95,7 @@ class Call:
 
 
 async def begin(scene: Scene, number: int, timeouts: dict[str, int] | None = None, **spec: Any) -> Call:
-    """Two users enter the queue and are matched; the call once it is Ready."""
+    """Put two users into the queue and match them; return the call once it is Ready."""
     access = scene.access
     room = {"emptyTimeoutSeconds": 2 * _LONG_SECONDS, "departureTimeoutSeconds": 2 * _LONG_SECONDS}
     manifest = match_manifest(number, timeouts=_TIMEOUTS | (timeouts or {}), room=room, **spec)
@@ -112,7 +112,7 @@ async def begin(scene: Scene, number: int, timeouts: dict[str, int] | None = Non
 
 
 def _room(scene: Scene, match_uid: str, room: Body) -> tuple[str, Mark]:
-    """The room's name on LiveKit, and what its metadata says."""
+    """Return the room's name on LiveKit, and the mark in its metadata."""
     access, metadata = scene.access, room["metadata"]
     mark = Mark(access.cluster_id, access.namespace, metadata["name"], match_uid, metadata["uid"])
     return livekit_room_name(access.cluster_id, access.namespace, metadata["uid"]), mark

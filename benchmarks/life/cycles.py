@@ -1,9 +1,9 @@
-"""Whole lives: created, Ready, skipped, Ended with all in order, deleted; with N in flight, against the floor.
+"""Whole lives: created, Ready, skipped, Ended, deleted; with N in flight, compared with the floor.
 
-Nobody joins: what is measured is what Roomkeeper does for every Match. The wish to skip is written as soon as the Match
-is Ready, and the operator deletes it when it is over (`ttlSecondsAfterFinished: 0`). A cycle counts from just before
-the POST until the watch tells of the deletion. Ended says that users are settled, room and tokens gone: that nothing is
-left of any of them is checked after each measurement.
+No participant joins, because this measures what Roomkeeper does for every Match. The benchmark writes the wish to skip
+as soon as the Match is Ready, and the operator deletes the Match when it is over (`ttlSecondsAfterFinished: 0`). A
+cycle lasts from just before the POST until the watch reports the deletion. After each measurement the benchmark checks
+that nothing is left of the Matches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPEC: Body = {"ttlSecondsAfterFinished": 0}
 
 
 class Cycles:
-    """Takes Matches through their lives as the administrator, the operator doing the rest."""
+    """Creates and skips Matches as the administrator; the operator does the rest."""
 
     def __init__(self, access: Access, session: aiohttp.ClientSession, sight: Sight) -> None:
         self._url = access.collection(MATCH.plural)
@@ -43,7 +43,7 @@ class Cycles:
             await call(self._session, "PATCH", f"{self._url}/{name}", skip_patch(who), MERGE)
             await self._sight.when(name, GONE)
             if not self._sight.told(name, ENDED):
-                raise MatchFailed(f"{name} is gone and never was Ended")
+                raise MatchFailed(f"{name} is gone, but it was never Ended")
 
         await in_flight(batch, one)
         return sent

@@ -1,8 +1,8 @@
 """From silence to settled: a client is lost, and its heartbeats stop while the window to come back is still open.
 
-Both users of all calls beat. LiveKit tells that one of them was lost, which alone would end the call only much later;
-then their beats stop. Reported is the time beyond the threshold, counted from the last beat, until both users are
-settled. The operator reads heartbeats at intervals, of which half is in the figures by nature.
+Both users of all calls beat. LiveKit reports that one of them was lost, which alone would end the call only much later.
+Then their beats stop. The figure is the time from the last beat until both users are settled, minus the threshold. The
+operator reads heartbeats at intervals, so on average half an interval is part of the figure.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from benchmarks.watcher import MatchFailed
 from controller.clients.redis.gateway import Beat
 
 SETTINGS = {"ROOMKEEPER_HEARTBEAT_SECONDS": "1", "ROOMKEEPER_HEARTBEAT_MISSES": "2"}
-"""Silence of 2 s counts, and is looked for every half second."""
+"""A user counts as silent after 2 s; the operator checks every half second."""
 
 _THRESHOLD_SECONDS = 2.0
 _BEAT_SECONDS = 0.25
-# Many who fall silent within one interval would be taken for a gateway in trouble; and this is no multiple of it.
+# If many users fall silent within one interval, the operator suspects their gateway. Not a multiple of the interval.
 _BETWEEN_SECONDS = 0.37
 
 
 async def measure(scene: Scene, count: int) -> Samples:
-    """`count` calls; somebody of each falls silent, one after another."""
+    """Measure `count` calls: in one after another, one of the two users falls silent."""
     calls = []
     beating: dict[str, asyncio.Task[None]] = {}
     last: dict[str, int] = {}

@@ -1,9 +1,10 @@
-"""Real people leave and vanish: WebRTC clients in processes of their own, LiveKit's own webhooks.
+"""Simulated people leave and vanish: WebRTC clients in processes of their own, LiveKit's own webhooks.
 
-Of those who say goodbye is reported what comes on top of `leaveSeconds`, from when the client was told to leave until
-both users are settled. Of those who are killed, what comes on top of LiveKit's noticing (some 20 s: when its webhook
-came) and `reconnectSeconds`. On the way LiveKit's webhooks of people who join and leave are timed until the status says
-so, from their arrival at the tap. The calls of those who are killed wait for LiveKit while the others take their turns.
+For a client that says goodbye, the figure is the time from its order to leave until both users are settled, minus
+`leaveSeconds`. For a client that is killed, it is the time from LiveKit's webhook (which comes after some 20 s) until
+both users are settled, minus `reconnectSeconds`. On the way this module also measures how long LiveKit's webhooks about
+clients that join and leave take from the tap to the status. While the calls with a killed client wait for LiveKit, the
+other calls take their turns.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sandbox.people import Person
 
 _LEAVE_SECONDS = 1
 _RECONNECT_SECONDS = 1
-# Longer than a simulated person stays in any case.
+# How long every simulated person stays at least.
 _TALK_SECONDS = 1.0
 _TIMEOUTS = {"leaveSeconds": _LEAVE_SECONDS, "reconnectSeconds": _RECONNECT_SECONDS}
 
@@ -36,13 +37,13 @@ class _Found:
     kill_ms: list[float] = field(default_factory=list)
 
     def webhook(self, told: int, seen: int) -> None:
-        """A webhook came, and the status says so; where polling was the first to tell, nothing was measured."""
+        """Record the time from a webhook to the status. If polling was faster than the webhook, record nothing."""
         if seen > told:
             self.webhook_ms.append((seen - told) / 1e6)
 
 
 async def measure(scene: Scene, leaves: int, kills: int) -> Samples:
-    """`kills` calls side by side in which one person is killed, and `leaves` others, one after another."""
+    """Measure `kills` calls side by side, each with one killed client, and `leaves` others, one after another."""
     found = _Found()
     async with contextlib.AsyncExitStack() as people, side_by_side() as killing:
         for number in range(kills):
@@ -55,7 +56,7 @@ async def measure(scene: Scene, leaves: int, kills: int) -> Samples:
 
 
 async def _call(scene: Scene, number: int, people: contextlib.AsyncExitStack, found: _Found) -> tuple[Call, Person]:
-    """A call that is up, and the one of its people who will go."""
+    """Return a call that is up, and the person who will leave it."""
     call = await begin(scene, number, _TIMEOUTS)
     both = await call.join(people)
     for user in call.users:
@@ -86,7 +87,7 @@ async def _kill(call: Call, who: Person, found: _Found) -> None:
 
 
 def _end(call: Call, who: Person) -> tuple[Coroutine[Any, Any, int], ...]:
-    """When LiveKit told of it, when the status said so, and when both users were settled."""
+    """Return the moments of LiveKit's webhook, of the status that says so, and of both users being settled."""
     return (
         call.scene.tapped.when(LEFT, call.room, who.identity),
         call.status_says(person_is(who.identity, "Reconnecting")),

@@ -1,8 +1,8 @@
 """LiveKit is killed in the middle of calls, stays away for some seconds, and comes back without its rooms.
 
-The clock starts at its first answer. One stops when it lists the rooms of all calls again, which is up to the operator;
-the other, for each call, when both clients say that they are back, which is up to their own pace as well: after a few
-seconds they try again every one to five.
+Both clocks start at its first answer. One stops when LiveKit lists the rooms of all calls again; this depends on the
+operator. The other one stops, for each call, when both clients say that they are back; this also depends on the
+clients, which after a few seconds try again only every one to five seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TALK_SECONDS = 1.0
 
 
 async def measure(scene: Scene, stack: Stack, kills: int) -> Samples:
-    """LiveKit is killed `kills` times, each time in the middle of a few new calls."""
+    """Kill LiveKit `kills` times, each time in the middle of a few new calls."""
     rooms_ms: list[float] = []
     people_ms: list[float] = []
     access = scene.access
@@ -64,7 +64,7 @@ async def measure(scene: Scene, stack: Stack, kills: int) -> Samples:
 
 
 async def _call(scene: Scene, number: int, exits: contextlib.AsyncExitStack) -> tuple[Call, tuple[Person, ...]]:
-    """A call of two real clients."""
+    """Begin a call of two real clients."""
     call = await begin(scene, number)
     people = await call.join(exits)
     await call.status_says(ACTIVE)
@@ -72,7 +72,7 @@ async def _call(scene: Scene, number: int, exits: contextlib.AsyncExitStack) -> 
 
 
 async def _until_listed(livekit: LiveKitClient, names: set[str]) -> tuple[int, int]:
-    """When LiveKit answered first, and when it listed all of these rooms."""
+    """Return when LiveKit answered first, and when it listed all of these rooms."""
     answered: int | None = None
     async with asyncio.timeout(_PATIENCE_SECONDS):
         while True:
@@ -86,7 +86,7 @@ async def _until_listed(livekit: LiveKitClient, names: set[str]) -> tuple[int, i
 
 
 async def _is_back(person: Person, after: int) -> int:
-    """When the client said that it is in the room again. Raises MatchFailed for one that gave up."""
+    """Return when the client said that it is in the room again. Raises MatchFailed if it gave up."""
     event = await person.wait_for("reconnected", "disconnected", timeout=_PATIENCE_SECONDS, after=after)
     if event["event"] != "reconnected":
         raise MatchFailed(f"the client of {person.identity} gave up before its room was back")

@@ -1,4 +1,4 @@
-"""The parts of a call's life, and how much of each is measured. Each starts its operator, and cleans up after it."""
+"""The parts of a call's life, and how much of each is measured. Each part starts its operator and cleans up."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from benchmarks.measure import REST_SECONDS, Case, During, cpu_ms_per_creation, 
 from benchmarks.subjects import Running, running
 from sandbox.stack import Stack
 
-# The creator of the load makes these: the POST of the Match, and the wish that ends it.
+# The load itself sends two requests per Match: the POST, and the wish that ends it.
 _CALLS_OF_THE_LOAD = 2
 
 
 class Part(StrEnum):
-    """What can be measured by itself."""
+    """What can be measured alone."""
 
     WEBHOOKS = "webhooks"
     PEOPLE = "people"
@@ -40,7 +40,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many calls each part gets; `signals` are those that begin after the warm-up, `restores` LiveKit's deaths."""
+    """How many calls each part gets. `signals` counts those after the warm-up; `restores` is how often LiveKit dies."""
 
     webhooks: int
     leaves: int
@@ -53,7 +53,7 @@ class Sizes:
     calls_per_second: float = 20.0
 
     def changed(self, in_flight: list[int] | None, matches: int | None) -> Sizes:
-        """With other numbers in flight for the cycles, and with `matches` of everything."""
+        """Return the sizes with other numbers in flight for the cycles, and with `matches` calls for each part."""
         known, largest = {case.in_flight: case for case in self.cycles}, self.cycles[-1]
         cycles = tuple(
             known.get(number) or replace(largest, in_flight=number, warm_up=number) for number in in_flight or known
@@ -78,7 +78,7 @@ class Life:
         self._harness = harness
 
     async def latencies(self, part: Part, sizes: Sizes) -> tuple[LifeFigures, ...]:
-        """Measure one part, for Roomkeeper."""
+        """Measure one part of Roomkeeper."""
         match part:
             case Part.WEBHOOKS:
                 async with self._scene() as at:
@@ -102,7 +102,7 @@ class Life:
                 raise ValueError("cycles have several subjects: use `cycle`")
 
     async def cycle(self, subject: Subject, case: Case, during: During = nothing) -> LifeFigures:
-        """Full cycles of one subject."""
+        """Measure full cycles of one subject."""
         try:
             async with (
                 Sight(self._access, self._stack.endpoints.log_directory) as sight,
@@ -158,4 +158,4 @@ def _figures(samples: Samples, rate_per_s: float | None = None) -> tuple[LifeFig
 
 
 async def _unused_ready(_name: str) -> None:
-    """The creator that would ask is not used."""
+    """Do nothing: the creator that would wait for this is not used."""

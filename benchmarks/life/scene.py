@@ -1,6 +1,6 @@
-"""What one measurement needs: the operator with settings of its own, a process that sees, ways to reach all parts.
+"""What one measurement needs: the operator with its own settings, a process that observes, and access to all parts.
 
-With a `tap` the operator listens elsewhere, and LiveKit's webhooks come by us first.
+With a `tap` the operator listens on another port, and the tap receives LiveKit's webhooks first.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Scene:
 
     @property
     def tapped(self) -> Tap:
-        """The tap, where there is one."""
+        """Return the tap of a measurement that asked for one."""
         assert self.tap is not None, "this measurement asked for no tap"
         return self.tap
 
@@ -57,7 +57,7 @@ async def scene(
     tapped: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
-    """Start the operator and the processes that watch it; end them with the block."""
+    """Start the operator and the processes that watch it; stop them at the end of the block."""
     endpoints, ports = stack.endpoints, PortLocks()
     environment = {**bare_environment(), **endpoints.operator_env, **(settings or {})}
     if tapped:
@@ -96,7 +96,7 @@ async def _operator(stack: Stack, environment: Mapping[str, str]) -> AsyncIterat
     finally:
         await program.stop()
         if deaths:
-            # Whatever else went wrong follows from it.
+            # All other failures follow from this one.
             raise deaths[0]
 
 

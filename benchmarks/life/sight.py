@@ -1,8 +1,8 @@
-"""Sees what becomes of calls: watches of Matches and Secrets, and the users' states, in a process of its own.
+"""Observes calls in a process of its own: it watches Matches and Secrets, and reads the users' states.
 
-A fact is told once per thing, with the moment at which it was there to be seen: the arrival of the bytes of a watch
-event, or of Redis' answer. Users are asked about every two milliseconds, from when somebody waits for them until they
-are WAITING or IDLE. `Sight` is the parent's side.
+It reports a fact once per object, with the moment at which the bytes of a watch event, or of Redis' answer, arrived. It
+reads a user's state every two milliseconds, from the moment a measurement waits for it until it is WAITING or IDLE.
+`Sight` is the parent's side.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sandbox.child import ChildEnded, Message, orders, tell
 
 READY = "Ready"
 GONE = "Gone"
-"""Of a Match or a Secret: deleted, finalizers and all."""
+"""The fact that a Match or a Secret is deleted and has no finalizers left."""
 ENDED = "phase Ended"
 ACTIVE = "phase Active"
 SETTLED = frozenset({UserState.WAITING, UserState.IDLE})
@@ -38,12 +38,12 @@ _LOOK_AGAIN_SECONDS = 0.002
 
 
 def person_is(identity: str, state: str) -> str:
-    """The fact that the Match's status says so of a participant."""
+    """Name the fact that the Match's status has this state for the participant."""
     return f"{identity} {state}"
 
 
 def facts(match: Body) -> Iterator[str]:
-    """What a Match's status says, as far as anybody waits for it."""
+    """Yield the facts in a Match's status that a measurement can wait for."""
     status = match.get("status", {})
     yield f"phase {status.get('phase')}"
     if any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ())):
@@ -53,7 +53,7 @@ def facts(match: Body) -> Iterator[str]:
 
 
 class Sight:
-    """What the seeing process has told."""
+    """The facts that the observing process has reported."""
 
     def __init__(self, access: Access, logs: Path) -> None:
         self._child = BenchmarkChild("benchmarks.life.sight", access, logs)
@@ -74,11 +74,11 @@ class Sight:
         await self._child.__aexit__(kind, error, trace)
 
     def told(self, name: str, fact: str) -> bool:
-        """Whether it has been seen."""
+        """Whether the fact has been seen."""
         return fact in self._told[name]
 
     async def when(self, name: str, fact: str, seconds: float = _PATIENCE_SECONDS) -> int:
-        """When the fact was first seen of `name` (monotonic nanoseconds). Raises MatchFailed if it takes too long."""
+        """Return when the fact about `name` was first seen (monotonic nanoseconds). Raises MatchFailed in the end."""
         if self._failure is not None:
             raise self._failure
         if fact in self._told[name]:
@@ -92,7 +92,7 @@ class Sight:
             raise MatchFailed(f"{name} was not seen to be {fact} within {seconds:.0f} s; seen: {seen}") from None
 
     async def expect_settled(self, *identities: str) -> None:
-        """Begin to ask about these users, whom a Match holds now."""
+        """Begin to read the states of these users. A Match must hold them already."""
         await self._child.send({"users": identities})
 
     async def _take(self, message: Message) -> None:
@@ -121,7 +121,7 @@ class _Eyes:
         self._told: defaultdict[str, set[str]] = defaultdict(set)
 
     async def run(self) -> None:
-        """Until the parent is gone."""
+        """Observe until the parent is gone."""
         access = self._access
         async with (
             kubernetes_session(access, access.admin_token) as session,

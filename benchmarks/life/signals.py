@@ -1,8 +1,8 @@
 """From a gateway's signal to both users back in the queue, while calls come and go at a steady rate.
 
-Calls begin at fixed intervals, whatever becomes of those before: enter the queue, Ready, both in the room (webhooks of
-our own making: so many real clients have no place beside the rest), a second of talk, `skip`. The clock starts just
-before the signal is added to the stream and stops when both are seen to be WAITING.
+Calls begin at fixed intervals, no matter how the earlier ones go: enter the queue, Ready, both in the room, a second of
+talk, `skip`. Webhooks of our own say that both are in the room, because the machine could not run so many real clients.
+The clock starts just before the signal is added to the stream and stops when both users are seen to be WAITING.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STREAM_ENTRIES = 10_000
 
 
 async def measure(scene: Scene, count: int, calls_per_second: float) -> tuple[Samples, float]:
-    """`count` calls after the warm-up; and how many signals there were per second."""
+    """Measure `count` calls after the warm-up; return the samples, and the signals per second."""
     warm_up = round(_WARM_UP_SECONDS * calls_per_second)
     sent: list[int] = []
     found: list[float] = []
@@ -47,14 +47,14 @@ async def measure(scene: Scene, count: int, calls_per_second: float) -> tuple[Sa
 
 
 def rate_of(moments_ns: list[int]) -> float:
-    """Per second, of events at these moments; 0 where there are too few to tell."""
+    """Return how many events per second these moments are; 0 if there are too few."""
     if len(moments_ns) < 2:
         return 0.0
     return (len(moments_ns) - 1) / ((max(moments_ns) - min(moments_ns)) / 1e9)
 
 
 async def _at_rate(one: Callable[[int], Coroutine[Any, Any, None]], count: int, per_second: float) -> None:
-    """Start `one` for each number at its moment; returns when all are done."""
+    """Start `one` for each number at its moment; return when all are done."""
     began = time.monotonic()
     async with side_by_side() as group:
         for number in range(count):

@@ -1,8 +1,8 @@
-"""Webhooks: made by the benchmark itself, and those of LiveKit, on their way to the operator.
+"""Webhooks on their way to the operator: those that the benchmark sends itself, and LiveKit's own.
 
-`Tap` listens where LiveKit sends its webhooks, notes the moment of each (LiveKit's own times are cut to the second),
-and passes it on as it is to an operator that listens elsewhere. That costs the webhook one more hop, within what is
-measured.
+`Tap` listens where LiveKit sends its webhooks, notes the moment of each (LiveKit's own times have no fractions of a
+second), and forwards it unchanged to the operator, which listens on another port. The time of this extra hop is part of
+the figure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _numbers = itertools.count(1)
 
 
 class Webhooks:
-    """Sends events of its own making, signed as LiveKit does it."""
+    """Sends webhooks of the benchmark itself, signed like LiveKit's."""
 
     def __init__(self, access: Access, session: aiohttp.ClientSession, url: str) -> None:
         self._access = access
@@ -41,7 +41,7 @@ class Webhooks:
         self._url = url
 
     async def send(self, event: str, room: str, mark: Mark, identity: str, reason: str = "") -> int:
-        """Tell of somebody in a room of the operator's; the moment just before it was sent."""
+        """Report a participant of one of the operator's rooms; return the moment just before the webhook was sent."""
         body = event_body(event, room, mark, identity, reason)
         headers = {"Authorization": signature(self._access, body), "Content-Type": _CONTENT_TYPE}
         sent = time.monotonic_ns()
@@ -53,7 +53,7 @@ class Webhooks:
 
 
 def event_body(event: str, room: str, mark: Mark, identity: str, reason: str = "") -> bytes:
-    """What LiveKit would send."""
+    """Return the body that LiveKit would send."""
     now = time.time()
     person = {
         "identity": identity,
@@ -73,7 +73,7 @@ def event_body(event: str, room: str, mark: Mark, identity: str, reason: str = "
 
 
 def signature(access: Access, body: bytes) -> str:
-    """The Authorization header for `body`."""
+    """Return the Authorization header for `body`."""
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     return sign(access, {"exp": int(time.time()) + _VALID_SECONDS, "sha256": digest})
 
@@ -103,13 +103,13 @@ class Tap:
         await self._runner.cleanup()
 
     async def when(self, event: str, room: str, identity: str = "") -> int:
-        """When LiveKit first told of it (monotonic nanoseconds). Raises MatchFailed if it does not."""
+        """Return when LiveKit first reported it (monotonic nanoseconds). Raises MatchFailed if it does not."""
         key = (event, room, identity)
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS), self._news:
                 await self._news.wait_for(lambda: key in self._came)
         except TimeoutError:
-            raise MatchFailed(f"LiveKit told of no {event} {identity} in {room}") from None
+            raise MatchFailed(f"LiveKit reported no {event} {identity} in {room}") from None
         return self._came[key]
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
@@ -125,5 +125,5 @@ class Tap:
             async with self._session.post(self._onward, data=body, headers=headers) as response:
                 return web.Response(status=response.status, body=await response.read())
         except aiohttp.ClientError:
-            # LiveKit repeats it, as it would if the operator itself were not there.
+            # LiveKit repeats the webhook, as it does when the operator is away.
             return web.Response(status=503)

@@ -1,7 +1,7 @@
-"""From the wish in `spec.termination` to everything in order, with nothing else going on.
+"""From the wish in `spec.termination` until everything is clean, while nothing else happens.
 
-Clean is when the last of these was seen: both users back in the queue, the status Ended, the Secret gone, and LiveKit
-telling that the room is closed.
+Everything is clean when the last of these was seen: both users are back in the queue, the status is Ended, the Secret
+is gone, and LiveKit has reported that the room is closed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WARM_UP = 3
 
 
 async def measure(scene: Scene, count: int) -> Samples:
-    """`count` calls that are up, one after another."""
+    """Measure `count` calls that are up, one after another."""
     settled_ms: list[float] = []
     clean_ms: list[float] = []
     for number in range(_WARM_UP + count):

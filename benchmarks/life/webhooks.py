@@ -1,7 +1,7 @@
-"""From a webhook to the Match's status, with nothing else going on.
+"""From a webhook to the Match's status, while nothing else happens.
 
-The clock starts just before the POST and stops when the bytes of the status that says so arrive. Of each call three are
-measured: the first person joins, the second one joins (the call is up), the second one leaves.
+The clock starts just before the POST and stops when the bytes of the status that says so arrive. Each call gives three
+samples: the first participant joins, the second one joins (the call is up), the second one leaves.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from benchmarks.life.calls import JOINED, LEFT, begin
 from benchmarks.life.scene import Scene
 from benchmarks.life.sight import person_is
 
-# A while after a webhook the operator reads who is in the room: the next call begins when that is over.
+# Shortly after a webhook the operator reads who is in the room. The next call begins when it has done so.
 _ECHO_SECONDS = 0.3
 _WARM_UP = 3
 
 
 async def measure(scene: Scene, count: int) -> Samples:
-    """`count` calls, one after another."""
+    """Measure `count` calls, one after another."""
     found: list[float] = []
     for number in range(_WARM_UP + count):
         call = await begin(scene, number)

@@ -1,7 +1,8 @@
-"""Kubernetes Events: posted beside the work, never in its way, and deduplicated.
+"""Kubernetes Events, posted by a task of their own so that no reconcile waits for them, and deduplicated.
 
-The same thing said again of the same object raises the count of the Event that is there, whoever posted it, instead of
-adding another. The queue is bounded: under a flood Events are dropped and counted, since they are for people.
+If an Event with the same reason and message exists for the object, this module raises its count instead of adding
+another one; it does not matter which process posted it. The queue is bounded: under a flood Events are dropped and
+counted, because only people read them. Neighbor: `announce.announcer` decides what is posted.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Note:
 
 
 class EventPoster:
-    """Takes notes at once and posts them one after another from a task of its own."""
+    """Accepts Events at once and posts them one after another from a task of its own."""
 
     def __init__(self, client: KubernetesClient, clock: Clock, identity: str) -> None:
         self._client = client
@@ -70,11 +71,11 @@ class EventPoster:
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     def normal(self, subject: Subject, reason: str, message: str) -> None:
-        """Something went as it should."""
+        """Queue an Event of type Normal: something went as it should."""
         self._take(_Note(subject, "Normal", reason, message))
 
     def warning(self, subject: Subject, reason: str, message: str) -> None:
-        """Something that somebody may want to look at."""
+        """Queue an Event of type Warning: something that a person should look at."""
         self._take(_Note(subject, "Warning", reason, message))
 
     async def run(self) -> None:
@@ -85,7 +86,7 @@ class EventPoster:
                 await self._post(note)
                 metrics.events_posted.labels("ok").inc()
             except BackendError as error:
-                # A namespace that is going away takes no Events; nothing hangs on one.
+                # A namespace that is going away takes no Events; nothing depends on one.
                 metrics.events_posted.labels("failed").inc()
                 log.debug("event could not be posted", reason=note.reason, error=str(error))
 
@@ -99,20 +100,20 @@ class EventPoster:
         now = self._clock.now()
         name, namespace = note.event_name, note.subject.namespace
         if name in self._counts:
-            with contextlib.suppress(NotFound):  # it has run out of its time to live, and is said anew
+            with contextlib.suppress(NotFound):  # its time to live is over: post a new one
                 return await self._count_again(namespace, name, now)
         try:
             await self._client.create(EVENTS, namespace, self._body(note, name, now))
             self._remember(name, 1)
         except AlreadyExists:
-            # An earlier process has said the same of the same object. We may not read Events, but a patch is answered
-            # with the Event as it is.
+            # An earlier process has posted the same Event. We may not read Events, but the answer to a patch contains
+            # the Event as it is.
             found = await self._patch(namespace, name, [_last_seen(now)])
             self._remember(name, int(found.get("count") or 1))
             await self._count_again(namespace, name, now)
 
     async def _count_again(self, namespace: str, name: str, now: datetime) -> None:
-        """Raise the count of the Event that is there. Raises NotFound."""
+        """Raise the count of the existing Event. Raises NotFound if it is gone."""
         count = self._counts[name] + 1
         await self._patch(namespace, name, [{"op": "replace", "path": "/count", "value": count}, _last_seen(now)])
         self._remember(name, count)

@@ -67,7 +67,7 @@ class Subject(StrEnum):
     """The participant who caused an ending, whom `Others` excludes. Without a subject, `Others` means both
     participants."""
 
-    NOBODY = "nobody"
+    NONE = "none"
     INITIATOR = "the initiator"
     TARGET = "the target"
     LEAVER = "the participant who left"
@@ -98,7 +98,7 @@ class Ending:
     requeue: RequeuePolicy
     message: str
     notice: str
-    subject: Subject = Subject.NOBODY
+    subject: Subject = Subject.NONE
     rollback: Rollback = Rollback.NEVER
     superseded_by: frozenset[EndReason] = frozenset()
     own_notice: str = ""

@@ -175,7 +175,7 @@ class TokenOptions(SpecModel):
 
 def _override(reason: EndReason) -> Any:
     ending = ENDINGS[reason]
-    others = "" if ending.subject is Subject.NOBODY else f" `Others` excludes {ending.subject}."
+    others = "" if ending.subject is Subject.NONE else f" `Others` excludes {ending.subject}."
     undone = _UNDONE[ending.rollback]
     when = f"Which users return to the queue after {reason}: {ending.cause}."
     return Field(None, description=f"{when}{others} Default: {ending.requeue}.{undone}")

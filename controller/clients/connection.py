@@ -1,7 +1,7 @@
 """How to reach the Kubernetes API: credentials from a kubeconfig or the pod's ServiceAccount, and HTTP sessions.
 
-kopf's own readers of both sources are used. kopf watches through a session of its own, which it may close when it
-likes; `clients.kubernetes` writes through ours. Both are made alike, and a rotated token is reloaded into both.
+kopf's own functions read both sources. kopf watches through a session of its own, which it may close at any time;
+`clients.kubernetes` writes through ours. Both are built alike, and a rotated token is reloaded into both.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class KubernetesConnection:
         self._watching: aiohttp.ClientSession | None = None
 
     def for_kopf(self) -> kopf.AiohttpSession:
-        """What kopf's login handler returns: a session of its own, since it closes the one it has after a 401."""
+        """Return a session for kopf's login handler: one of its own, because kopf closes its session after a 401."""
         self._watching = self._open()
         return kopf.AiohttpSession(server=self.server, aiohttp_session=self._watching)
 

@@ -181,7 +181,7 @@ class _HttpError(Exception):
 
 
 class _NotJson(Exception):
-    """The answer has a status of success, and a body that no API server sends."""
+    """The answer has a status of success, but its body is not JSON."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -217,7 +217,7 @@ def _refusal(operation: str, status: int, payload: bytes) -> BackendError:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
         return kind(Backend.KUBERNETES, operation, message, code=code)
     if status in {401, 403}:
-        # A namespace that is being deleted refuses creations with 403. That is no matter of rights, and it passes.
+        # A namespace that is being deleted refuses creations with 403. That is not a lack of rights, and it passes.
         return Forbidden(Backend.KUBERNETES, operation, message, retryable=True, code=code)
     if status in {400, 422}:
         return Invalid(Backend.KUBERNETES, operation, message, code=code)

@@ -89,7 +89,7 @@ class LiveKitClient:
         await self._send("DeleteRoom", lambda: self._rooms().delete_room(request))
 
     async def list_participants(self, room: str) -> tuple[LiveKitParticipant, ...]:
-        """Return the participants of `room`; of an unknown room there are none."""
+        """Return the participants of `room`; an unknown room has none."""
         request = api.ListParticipantsRequest(room=room)
         answer = await self._send("ListParticipants", lambda: self._people(room).list_participants(request))
         return tuple(_participant(info) for info in answer.participants)

@@ -115,7 +115,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class AloneTime:
-    """How long one participant was alone in the call: in total before, and since when now (None: nobody is alone)."""
+    """How long one participant was alone in the call: in total before, and since when now (None: not alone)."""
 
     before_ms: int = 0
     since_ms: int | None = None

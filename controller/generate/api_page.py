@@ -9,8 +9,8 @@ from controller.generate.markdown import table
 
 _INTRODUCTION: Final = f"""\
 Group and version: `{API_VERSION}`. An asterisk marks required fields. `kubectl explain match.spec` prints the same
-texts, and so on for every field. [../lifecycle.md](../lifecycle.md) explains what the phases and endings mean, and what
-follows from them."""
+texts, and so on for every field. [../lifecycle.md](../lifecycle.md) explains the phases and the endings, and their
+consequences."""
 
 _BOUNDS: Final = {
     "minimum": "≥ {}",
@@ -80,7 +80,7 @@ def _default(schema: Mapping[str, Any]) -> str:
 
 
 def _rules(block: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """Every rule as the field that it is reported at, and its sentence."""
+    """Yield every rule: the field that the API server reports, and the sentence."""
     for rule in block.get("x-kubernetes-validations", ()):
         yield f"`{path}{rule.get('fieldPath', '')}`", rule["message"]
     for name, schema in block.get("properties", {}).items():

@@ -43,7 +43,7 @@ _AGE: Final = Column("Age", ".metadata.creationTimestamp", "Time since the creat
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a CRD needs to know about a resource beside its schema."""
+    """What a CRD needs to know about a resource besides its schema."""
 
     kind: ResourceKind
     model: type[Resource]
@@ -147,7 +147,7 @@ def crd(definition: Definition) -> dict[str, Any]:
 
 
 def schema_digests() -> dict[str, str]:
-    """By the name of each CRD the digest that its annotation has if it fits this version of Roomkeeper."""
+    """Return by name of each CRD the digest in its annotation, if the CRD fits this version of Roomkeeper."""
     crds = (crd(definition) for definition in DEFINITIONS)
     return {made["metadata"]["name"]: made["metadata"]["annotations"][names.SCHEMA_DIGEST] for made in crds}
 

@@ -1,6 +1,6 @@
 """docs/events.md, made from the tables in `api.notices` and `api.cloudevents`.
 
-The words of the page are in `events.md` beside this file; each gap in it gets the tables of its types, with examples.
+The text of the page is in `events.md` beside this file; each gap in it gets the tables of its types, with examples.
 """
 
 import json
@@ -43,7 +43,7 @@ def _described(row: Row, example: Mapping[str, str]) -> str:
 
 
 def _events(kind: str) -> Iterator[str]:
-    """One table of the fields that all have, then each type with its own fields and an example of its data."""
+    """Yield one table of the common fields, then each type with its own fields and an example of its data."""
     rows = [row for row in EVENTS if row.type.startswith(f"{kind}.")]
     common = [field for field in rows[0].fields if all(field.name in {f.name for f in row.fields} for row in rows)]
     shared = [field for field in common if field.name != "users"]

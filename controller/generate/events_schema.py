@@ -25,7 +25,7 @@ _IDS: Final = {
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schemas of an entry of each stream; of `events`, what its field `event` holds."""
+    """Return the JSON Schemas of the entries of each stream; for `events`, the schema of its field `event`."""
     notices = {_name("notice", row): entry_schema(row) for row in NOTICES}
     events = {_name("event", row): event_schema(row) for row in EVENTS}
     return {
@@ -44,12 +44,12 @@ def schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as a file."""
+    """Return the schema as the text of a file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def entry_schema(row: Row) -> dict[str, Any]:
-    """Of an entry of a stream, whose values are all spelled as text."""
+    """Return the schema of an entry of a stream, whose values are all text."""
     fields = {field.name: _text_schema(field) for field in _entry_fields(row)}
     if row is not DISCONNECT:
         fields = {"type": {"const": row.type}, **fields}
@@ -57,7 +57,7 @@ def entry_schema(row: Row) -> dict[str, Any]:
 
 
 def event_schema(row: Row) -> dict[str, Any]:
-    """Of a CloudEvent with its data."""
+    """Return the schema of a CloudEvent with its data."""
     kind = row.type.partition(".")[0]
     return _object(
         row.when,
@@ -75,13 +75,13 @@ def event_schema(row: Row) -> dict[str, Any]:
 
 
 def entry_example(row: Row) -> dict[str, str]:
-    """An entry, as redis clients give it."""
+    """Return an example of an entry, as Redis clients return it."""
     values = {field.name: "" if field.example is None else str(field.example) for field in _entry_fields(row)}
     return values if row is DISCONNECT else {"type": row.type, **values}
 
 
 def event_example(row: Row) -> dict[str, Any]:
-    """An event."""
+    """Return an example of an event."""
     kind = row.type.partition(".")[0]
     return {
         "specversion": "1.0",

@@ -1,6 +1,6 @@
-"""Files that are made from the code: which are stale, and how they are written.
+"""Files that are made from the code: find the stale ones, and write them.
 
-`generate.command` says what is made.
+Neighbor: `generate.command` lists the files.
 """
 
 import argparse
@@ -17,8 +17,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 class Generator:
     """One command, and the files that it makes below `root`.
 
-    `what` and `source` say for people what is made and from what. `make` gives every file by its path below
-    the root, with its content; the same code gives the same files.
+    `what` and `source` tell people what is made and from what. `make` returns the content of every file by its path
+    below the root; the same code makes the same files.
     """
 
     command: str
@@ -28,11 +28,11 @@ class Generator:
     root: Path = ROOT
 
     def stale(self) -> dict[str, str]:
-        """The files that are missing or differ from what the code says, as they should be."""
+        """Return the files that are missing or differ from what the code says, with the content they should have."""
         return {path: text for path, text in self.make(self.root).items() if _read(self.root / path) != text}
 
     def write(self) -> list[str]:
-        """Write the files that are stale, and name them."""
+        """Write the stale files; return their names."""
         stale = self.stale()
         for path, text in stale.items():
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -40,12 +40,14 @@ class Generator:
         return list(stale)
 
     def main(self, arguments: list[str] | None = None) -> int:
-        """The exit status: 1 if `--check` finds a stale file."""
+        """Run the command; return the exit status, which is 1 if `--check` finds a stale file."""
         parser = argparse.ArgumentParser(prog=self.command, description=f"Write {self.what}, made from {self.source}.")
         parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is stale")
         if parser.parse_args(arguments).check:
             if stale := self.stale():
-                _say(f"stale: {', '.join(stale)}\nThey are made from {self.source}. To mend them: {self.command}")
+                _say(
+                    f"stale: {', '.join(stale)}\nThey are made from {self.source}. To update them, run: {self.command}"
+                )
                 return 1
             return 0
         for path in self.write():

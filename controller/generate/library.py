@@ -1,6 +1,6 @@
 """contract/library.lua: the published scripts as a Redis function library, made from the same files.
 
-The body of each function is the text of the script. What is added around it follows from the script's header
+The body of each function is the text of the script. The lines around it follow from the script's header
 (`script_headers`): the function checks its one key and the number of its arguments, and builds the script's keys.
 """
 

@@ -36,12 +36,12 @@ def lifecycle(header: str) -> str:
 
 
 def fill(template: str, contents: Mapping[str, str]) -> str:
-    """The template with each `{{gap}}` filled; a gap that nothing fits is a KeyError."""
+    """Return the template with each `{{gap}}` filled. Raises KeyError for a gap without contents."""
     return _GAP.sub(lambda gap: contents[gap[1]], template)
 
 
 def place(ending: Ending) -> str:
-    """The place in the queue of the users whom this ending requeues, in the words that the page explains."""
+    """Return the place in the queue of users after this ending, in the words that the page explains."""
     if ending.rollback is Rollback.ALWAYS:
         return "as before"
     if ending.requeue is RequeuePolicy.NONE:
@@ -76,7 +76,7 @@ def _endings() -> str:
 
 
 def _requeued(ending: Ending) -> str:
-    others = ending.requeue is RequeuePolicy.OTHERS and ending.subject is not Subject.NOBODY
+    others = ending.requeue is RequeuePolicy.OTHERS and ending.subject is not Subject.NONE
     return f"`{ending.requeue}` than {ending.subject}" if others else f"`{ending.requeue}`"
 
 
@@ -86,7 +86,7 @@ def _sentences() -> str:
             f"`{row.reason}`",
             row.message.format(who="*who*", seconds="*n*"),
             row.notice,
-            row.own_notice or ("" if row.subject is Subject.NOBODY else row.notice),
+            row.own_notice or ("" if row.subject is Subject.NONE else row.notice),
         )
         for row in ENDINGS.values()
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 from controller.api.machine import Machine, S, Stage
 
-# Mermaid itself breaks what is longer, and less well.
+# Mermaid would break longer labels itself, in worse places.
 _LABEL_WIDTH: Final = 20
 
 
@@ -25,7 +25,7 @@ def stages(kind: str, machine: Machine[S]) -> str:
 
 
 def diagram(machine: Machine[S]) -> str:
-    """A state machine as a picture: an arrow for every pair of stages that some exit leads between."""
+    """A state machine as a picture: an arrow for every pair of stages with an exit from the first to the second."""
     return "\n".join(("```mermaid", "stateDiagram-v2", *(f"    {line}" for line in _arrows(machine)), "```"))
 
 

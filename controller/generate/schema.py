@@ -40,7 +40,7 @@ _NO_DEFAULT: Final = object()
 
 
 class SchemaError(ValueError):
-    """A model says something that no structural schema can say."""
+    """A model has a constraint that a structural schema cannot express."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -77,7 +77,7 @@ class _Translation:
         return _ordered(out)
 
     def _flatten(self, source: Schema, path: str) -> Schema:
-        """Follow `$ref`, and resolve the unions that mean "or nothing"; what stands beside them wins."""
+        """Follow `$ref`, and resolve the unions that mean "or nothing"; the keywords beside them win."""
         flat = dict(source)
         while "$ref" in flat or "anyOf" in flat:
             if "$ref" in flat:
@@ -90,7 +90,7 @@ class _Translation:
         return flat
 
     def _keyword(self, keyword: str, value: Any, path: str) -> Schema:
-        # Unknown fields need no word: the server prunes them, or refuses them when asked to be strict.
+        # Unknown fields need no keyword: the server prunes them, or refuses them if the request asks for strictness.
         if keyword in _DROPPED or (keyword, value) == ("additionalProperties", False):
             return {}
         if keyword in _EXCLUSIVE:
@@ -138,7 +138,7 @@ class _Translation:
 
 
 def _only_choice(choices: list[Schema], path: str) -> Schema:
-    """What remains of a union without null."""
+    """Return the only choice of a union besides null. Raises SchemaError if there are several."""
     real = [choice for choice in choices if choice != {"type": "null"}]
     if len(real) == 1:
         return real[0]
@@ -158,7 +158,7 @@ _ORDER: Final = ("description", "type", "format", "enum", "default")
 
 
 def _ordered(schema: Schema) -> Schema:
-    """The words for people first, long nested parts last."""
+    """Return the schema with the texts for people first and long nested parts last."""
     nested = ("required", "x-kubernetes-validations", "items", "additionalProperties", "properties")
     first = [key for key in _ORDER if key in schema]
     last = [key for key in nested if key in schema]

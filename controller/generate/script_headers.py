@@ -112,7 +112,7 @@ def sizes(parts: tuple[Part, ...]) -> tuple[int, int | None, int]:
 
 
 def fits(parts: tuple[Part, ...], count: int) -> bool:
-    """Whether a call may have so many keys or arguments."""
+    """Whether a call may have `count` keys or arguments."""
     fewest, most, step = sizes(parts)
     return count >= fewest and (most is None or count <= most) and (count - fewest) % step == 0
 

@@ -80,7 +80,7 @@ def _default(field: dict[str, Any]) -> str:
 
 
 def _values(field: dict[str, Any]) -> str:
-    """What a setting may be, as far as the schema says."""
+    """Return the allowed values of a setting, as the schema has them."""
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "minimum" in field:

@@ -213,7 +213,7 @@ class CreateLiveKitRoom(Action):
 
 @dataclass(frozen=True, slots=True)
 class DeleteLiveKitRoom(Action):
-    """Close the room on LiveKit, with everybody in it.
+    """Close the room on LiveKit, which disconnects all participants.
 
     `may_have_people`: it is not certain that all people are gone, so a room that LiveKit does not list may still be
     alive.

@@ -73,7 +73,7 @@ def return_deadline(
 
 
 def alone_deadline(match: Match, alone: AloneTime, server: ServerFacts) -> datetime | None:
-    """Until when one participant may be alone, less the time they were alone before; None while nobody is."""
+    """Until when one participant may be alone, less the time they were alone before; None while none is alone."""
     if alone.since_ms is None or match.status.connected_at is None:
         return None
     window = timedelta(seconds=match.spec.timeouts.solo_seconds)

@@ -79,7 +79,7 @@ class MatchLook:
 
     @cached_property
     def alone_deadline(self) -> datetime | None:
-        """Until when one participant may be alone; None while nobody is."""
+        """Until when one participant may be alone; None while none is alone."""
         if self.ledger is None:
             return None
         return deadlines.alone_deadline(self.match, self.ledger.alone, self.seen.server)

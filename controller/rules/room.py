@@ -65,7 +65,8 @@ def is_revived(room: Room, seen: RoomSeen) -> bool:
 def was_closed_empty(room: Room, seen: RoomSeen) -> bool:
     """Whether LiveKit closed an empty room at its own timeout.
 
-    The timeout counts from when the last participant left, or from when the room was made if nobody has come since.
+    The timeout counts from when the last participant left, or from when the room was made if no participant has come
+    since.
     """
     empty_since = room.status.empty_since
     if empty_since is None or not isinstance(seen.livekit_room, Absent):

@@ -1,7 +1,7 @@
 """/livez, /readyz and /metrics: on a port of their own, and never dependent on LiveKit or Redis.
 
-Alive: the event loop keeps up. Ready: the caches are synced, so that webhooks can be taken and, once the lease is ours,
-keys worked on. An outage of a backend freezes decisions; restarting the pod would not help.
+Alive: the event loop keeps up. Ready: the caches are synced, so the operator can receive webhooks and, once it holds
+the lease, work on keys. An outage of a backend freezes decisions; restarting the pod would not help.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_LAG_SECONDS = 10.0
 
 
 class Health:
-    """What the probes ask for."""
+    """The state that the probes report."""
 
     def __init__(self) -> None:
         self.is_synced = False
@@ -27,11 +27,11 @@ class Health:
         self._last_tick = time.monotonic()
 
     def synced(self) -> None:
-        """The caches hold everything that the API server has."""
+        """Note that the caches hold everything that the API server has."""
         self.is_synced = True
 
     def stopping(self) -> None:
-        """The operator stops: it takes no more traffic."""
+        """Note that the operator stops: it is no longer ready for traffic."""
         self.is_stopping = True
 
     async def run(self) -> None:
@@ -62,7 +62,7 @@ class Health:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def add_routes(self, app: web.Application) -> None:
-        """Mount the three."""
+        """Add the three endpoints to `app`."""
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.metrics)

@@ -27,7 +27,7 @@ reconciles = Counter(
     ["kind", "result"],
 )
 reconcile_seconds = Histogram(
-    "roomkeeper_reconcile_duration_seconds", "Time of one reconcile, all its rounds.", ["kind"], buckets=_FAST
+    "roomkeeper_reconcile_duration_seconds", "Time of one reconcile with all its rounds.", ["kind"], buckets=_FAST
 )
 queue_wait_seconds = Histogram(
     "roomkeeper_queue_wait_seconds", "Time from the first trigger until the reconcile begins.", buckets=_FAST

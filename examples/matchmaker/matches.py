@@ -1,6 +1,6 @@
 """The Matches in Kubernetes: their manifest, and creating them so that a second attempt does no harm.
 
-Put what your product wants of a call into `manifest`; docs/reference/api.md has every field.
+Write into `manifest` what a call of your product needs; docs/reference/api.md has every field.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _TIMEOUT_SECONDS = 5.0
 _CONFLICT = 409
 _INVALID = (400, 422)
 
-# What a request to the API server may raise: for a refusal, and for no answer.
+# What a request to the API server may raise: one for a refusal, one for no answer.
 API_ERRORS: Final = (client.ApiException, urllib3.exceptions.HTTPError)
 
 
 class Creation(Enum):
-    """What came of creating a Match."""
+    """The result of creating a Match."""
 
     MADE = "made"
     THERE = "there before"

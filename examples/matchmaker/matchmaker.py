@@ -117,9 +117,9 @@ class Matchmaker:
             front.waiting,
             now_ms=front.now_ms,
             repeat_after_ms=round(self._limits.repeat_after_seconds * 1000),
-            is_everybody=front.is_everybody,
+            is_whole_queue=front.is_whole_queue,
         )
-        return [(pair, self._name(pair)) for pair in chosen], not front.is_everybody
+        return [(pair, self._name(pair)) for pair in chosen], not front.is_whole_queue
 
     def _pair(self) -> tuple[int, int, bool]:
         chosen, is_full = self.choose()

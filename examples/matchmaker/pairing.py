@@ -21,7 +21,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two users who are to meet; `first` has waited longer."""
+    """Two users who will meet; `first` has waited longer."""
 
     first: Waiting
     second: Waiting
@@ -31,14 +31,14 @@ class Pair:
         return self.first.id, self.second.id
 
 
-def pairs(waiting: Sequence[Waiting], *, now_ms: int, repeat_after_ms: int, is_everybody: bool) -> list[Pair]:
+def pairs(waiting: Sequence[Waiting], *, now_ms: int, repeat_after_ms: int, is_whole_queue: bool) -> list[Pair]:
     """Pairs among `waiting`, which has the longest waiting first. The longest waiting user chooses first.
 
     Two users who met lately are paired again only if neither has a new partner left, and both have waited longer than
-    `repeat_after_ms` or no other user waits (`is_everybody`: the queue holds no users but `waiting`).
+    `repeat_after_ms` or no other user waits (`is_whole_queue`: the queue holds no users but `waiting`).
     """
     found, left = _matched(waiting, _is_new)
-    alone = is_everybody and len(waiting) == 2
+    alone = is_whole_queue and len(waiting) == 2
 
     def may_meet_again(one: Waiting, other: Waiting) -> bool:
         return alone or max(one.since_ms, other.since_ms) < now_ms - repeat_after_ms
@@ -73,7 +73,7 @@ def _is_new(one: Waiting, other: Waiting) -> bool:
 def _matched(
     waiting: Sequence[Waiting], may_meet: Callable[[Waiting, Waiting], bool]
 ) -> tuple[list[Pair], list[Waiting]]:
-    """Pair each user in turn with the first one behind them whom they may meet. Returns the pairs, and who is left."""
+    """Pair each user in turn with the first one behind them whom they may meet. Returns the pairs and the others."""
     found, left, open_ = [], [], list(waiting)
     while open_:
         one = open_.pop(0)

@@ -23,15 +23,15 @@ _RECENT_SECONDS = 600
 
 
 class PoolError(Exception):
-    """A script answered INVALID: the call is wrong, whatever the state of the queue."""
+    """A script answered INVALID: the request is wrong, no matter what the queue holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The front of the queue. `is_everybody`: no other user waits. `now_ms` is the time of the Redis server."""
+    """The front of the queue. `is_whole_queue`: no other user waits. `now_ms` is the time of the Redis server."""
 
     waiting: tuple[Waiting, ...]
-    is_everybody: bool
+    is_whole_queue: bool
     now_ms: int
 
 
@@ -72,7 +72,7 @@ class Pool:
         """
         # By id: a user who comes back to the front between two pages moves others to the next page.
         found: dict[str, Waiting] = {}
-        is_everybody, now_ms = False, 0
+        is_whole_queue, now_ms = False, 0
         page = wanted + 1  # one more tells whether any other user waits
         for start in range(0, page * most_pages, page):
             with self._pipeline() as pipe:
@@ -81,10 +81,10 @@ class Pool:
                 server_time, rows = pipe.execute()
             now_ms = _milliseconds(server_time)
             found |= {person.id: person for person in self._free([(user_id, int(score)) for user_id, score in rows])}
-            is_everybody = len(rows) < page
-            if is_everybody or len(found) >= wanted:
+            is_whole_queue = len(rows) < page
+            if is_whole_queue or len(found) >= wanted:
                 break
-        return Front(tuple(found.values())[:wanted], is_everybody and len(found) <= wanted, now_ms)
+        return Front(tuple(found.values())[:wanted], is_whole_queue and len(found) <= wanted, now_ms)
 
     def _free(self, rows: Sequence[tuple[str, int]]) -> Iterator[Waiting]:
         """The users among `rows` who may be in a Match, with the users they met lately. One round trip for all."""
@@ -165,7 +165,7 @@ class Pool:
 
 
 def _is_identity(user_id: str) -> bool:
-    """Whether a Match takes it as an identity (docs/reference/api.md)."""
+    """Whether a Match accepts it as an identity (docs/reference/api.md)."""
     return len(user_id.encode()) <= 256 and all(unicodedata.category(character) != "Cc" for character in user_id)
 
 

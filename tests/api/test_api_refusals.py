@@ -27,7 +27,7 @@ def ending(**termination: Any) -> Manifest:
 
 
 CREATED = {
-    "nobody": (
+    "no participants": (
         people(),
         "spec.participants: Invalid value: 0: spec.participants in body should have at least 2 items",
     ),
@@ -127,7 +127,7 @@ CREATED = {
         match({"requeue": {"onLeft": "Both"}}),
         'spec.requeue.onLeft: Unsupported value: "Both": supported values: "All", "Others", "Present", "None"',
     ),
-    "a skip by nobody": (
+    "a skip without an initiator": (
         ending(action="Skip"),
         "spec.termination.initiator: Required value: initiator is missing: Skip needs the identity of the "
         "participant who ends the call",
@@ -141,7 +141,7 @@ CREATED = {
         ending(action="Skip", initiator="zed"),
         "spec.termination.initiator: Invalid value: initiator zed is not one of the two participants, alice and bob",
     ),
-    "a disconnect of nobody": (
+    "a disconnect without a target": (
         ending(action="Disconnect", initiator="moderator"),
         "spec.termination.target: Required value: target is missing: Disconnect needs the identity of the "
         "participant to remove",
@@ -280,7 +280,7 @@ ACCEPTED = {
     "a skip": ending(action="Skip", initiator="alice", reason="next"),
     "an end": ending(action="End", initiator="bob"),
     "a disconnect by a moderator": ending(action="Disconnect", initiator="moderator 7", target="bob"),
-    "a disconnect by nobody in particular": ending(action="Disconnect", target="bob"),
+    "a disconnect without an initiator": ending(action="Disconnect", target="bob"),
     "explicit nulls": match({"timeouts": None, "room": None, "sessionID": None, "termination": None}),
     "no limits": match({"timeouts": {"maxDurationSeconds": 0}, "ttlSecondsAfterFinished": 0}),
     "a room": room(),

@@ -50,7 +50,7 @@ def test_requeue_defaults_are_those_of_the_design() -> None:
 @pytest.mark.parametrize("reason", EndReason)
 def test_an_ending_that_requeues_the_others_says_than_whom(reason: EndReason) -> None:
     ending = ENDINGS[reason]
-    assert ending.requeue is not RequeuePolicy.OTHERS or ending.subject is not Subject.NOBODY
+    assert ending.requeue is not RequeuePolicy.OTHERS or ending.subject is not Subject.NONE
 
 
 @pytest.mark.parametrize("reason", EndReason)
@@ -59,7 +59,7 @@ def test_sentences_name_whom_they_are_about(reason: EndReason) -> None:
     sentence = ending.sentence(who="alice", seconds=15, detail="seen by webhook")
     assert sentence.endswith(": seen by webhook")
     assert "{" not in sentence
-    assert ("alice" in sentence) == (ending.subject is not Subject.NOBODY)
+    assert ("alice" in sentence) == (ending.subject is not Subject.NONE)
     assert ending.notice.endswith(".")
 
 

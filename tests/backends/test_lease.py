@@ -288,7 +288,7 @@ def test_confirm_believes_the_api_server() -> None:
             await holder.confirm()
         assert holder.is_held
         rig.kubernetes.is_down = False
-        rig.kubernetes.objects[NAME]["spec"]["holderIdentity"] = "somebody else"
+        rig.kubernetes.objects[NAME]["spec"]["holderIdentity"] = "another replica"
         with pytest.raises(LeadershipLost):
             await holder.confirm()
         assert not holder.is_held

@@ -183,7 +183,7 @@ async def test_a_replica_that_does_not_lead_opens_no_pool() -> None:
     rig = Rig(MemoryRedis(None))
 
     async def refuse() -> None:
-        raise LeadershipLost("somebody else")
+        raise LeadershipLost("another replica")
 
     rig.pools._confirm = refuse
     with pytest.raises(LeadershipLost):
@@ -222,7 +222,7 @@ def test_any_other_reply_passes() -> None:
         ("being made", b.connecting(status={"phase": "Creating"}), ("CONNECTING", "Creating")),
         ("people join", b.connecting(), ("CONNECTING", "Connecting")),
         ("up", b.active(), ("IN_CALL", "Active")),
-        ("somebody dropped", b.active(status={"phase": "Reconnecting"}), ("IN_CALL", "Reconnecting")),
+        ("one user dropped out", b.active(status={"phase": "Reconnecting"}), ("IN_CALL", "Reconnecting")),
         ("ending", b.active(status={"phase": "Terminating"}), ("DISCONNECTING", "Terminating")),
     ],
 )

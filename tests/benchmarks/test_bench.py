@@ -63,7 +63,7 @@ async def test_the_whole_life_of_a_call_is_measured(tmp_path: Path) -> None:
     # LiveKit dies twice, each time in the middle of five calls.
     people_back = (Measure.PEOPLE_BACK.value, "roomkeeper")
     assert {name: entries[name]["count"] for name in others} == {**dict.fromkeys(others, 2), people_back: 10}
-    # The rooms may be back before anybody else asks for them.
+    # The rooms may be back before another client asks for them.
     entries.pop((Measure.ROOMS_BACK.value, "roomkeeper"))
     assert all(entry["p99_ms"] >= entry["p50_ms"] > 0 for entry in entries.values())
     clean, settled = (entries[f"termination_to_{what}", "roomkeeper"]["p50_ms"] for what in ("clean", "settled"))

@@ -1,1 +1,1 @@
-"""Clients against small servers of our own: what they send, and what becomes of an answer."""
+"""Clients against small servers of our own: the requests that they send, and what they make of the answers."""

@@ -1,4 +1,4 @@
-"""What the metrics of requests count, for the tests of the three clients."""
+"""Reads the metrics of requests, for the tests of the three clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 
 def requests_counted(backend: str) -> dict[str, float]:
-    """How many requests were counted so far, by operation."""
+    """Return how many requests were counted so far, by operation."""
     return {
         sample.labels["operation"]: sample.value
         for family in REGISTRY.collect()
@@ -18,19 +18,19 @@ def requests_counted(backend: str) -> dict[str, float]:
 
 
 def errors_counted(backend: str, operation: str, code: str) -> float:
-    """How many requests failed so far with this code."""
+    """Return how many requests failed so far with this code."""
     labels = {"backend": backend, "operation": operation, "code": code}
     return REGISTRY.get_sample_value("roomkeeper_backend_call_errors_total", labels) or 0.0
 
 
 def counted_since(before: dict[str, float], backend: str) -> dict[str, float]:
-    """Which operations were counted since `before`, and how often."""
+    """Return the operations that were counted since `before`, and how often."""
     now = requests_counted(backend)
     return {name: count - before.get(name, 0.0) for name, count in now.items() if count != before.get(name, 0.0)}
 
 
 def public_methods(client: type) -> set[str]:
-    """The asynchronous public methods of a client, except `close`."""
+    """Return the names of the asynchronous public methods of a client, except `close`."""
     return {
         name
         for name, method in inspect.getmembers(client)

@@ -1,4 +1,4 @@
-"""The server's time from `Date` headers: every answer narrows it, and this machine's wall clock is not used."""
+"""The server's time from `Date` headers: every answer makes it more precise, without this machine's wall clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPOCH = 1_800_000_000.0
 
 
 def header(server_seconds: float) -> str:
-    """The `Date` of an answer that the server sent at this time, truncated to the second."""
+    """Return the `Date` of an answer that the server sent at this time, truncated to the second."""
     return format_datetime(datetime.fromtimestamp(int(server_seconds), UTC), usegmt=True)
 
 
@@ -39,7 +39,7 @@ class Machine:
         self.clock.observe(header(server_seconds), sent, received)
 
     def error_seconds(self, offset: float) -> float:
-        """How wrong `now` is, where the server's clock is `offset` ahead of our monotonic one."""
+        """Return how wrong `now` is if the server's clock is `offset` ahead of our monotonic clock."""
         return self.clock.now().timestamp() - (self.monotonic + offset)
 
 
@@ -68,7 +68,7 @@ def test_answers_around_the_turn_of_a_second_narrow_it_to_milliseconds(machine: 
 
 
 @pytest.mark.parametrize("step", [-600.0, 600.0, 3600.0])
-def test_a_server_whose_clock_is_set_is_followed(machine: Machine, step: float) -> None:
+def test_the_clock_follows_a_server_whose_clock_is_set(machine: Machine, step: float) -> None:
     for sent in (500.0, 500.5, 501.0):
         machine.answer(EPOCH + sent, sent=sent, received=sent)
     machine.answer(EPOCH + step + 502.0, sent=502.0, received=502.0)

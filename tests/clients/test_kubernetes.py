@@ -1,4 +1,4 @@
-"""The Kubernetes client against a server of our own: what is sent, and what an answer becomes."""
+"""The Kubernetes client against a server of our own: the requests that it sends, and what it makes of the answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATH = "/apis/roomkeeper.dev/v1alpha1/namespaces/calls/matches"
 
 @dataclass
 class Api:
-    """Answers what a test told it to, and remembers what it was asked."""
+    """Gives the answers that a test has set, and remembers the requests."""
 
     status: int = 200
     body: bytes = b'{"kind": "Match", "metadata": {}}'
@@ -44,7 +44,7 @@ class Api:
     asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
 
     async def __call__(self, request: web.Request) -> web.Response:
-        """One request."""
+        """Answer one request."""
         sent = await request.read()
         body = orjson.loads(sent) if sent else None
         self.asked.append((request.method, request.path, dict(request.query), body, request.content_type))
@@ -54,7 +54,7 @@ class Api:
         )
 
     def refuse(self, status: int, reason: str = "", message: str = "because") -> None:
-        """Answer with a Status from now on."""
+        """Refuse all requests from now on, with a Status."""
         self.status = status
         self.body = orjson.dumps({"kind": "Status", "reason": reason, "message": message})
 
@@ -88,7 +88,9 @@ async def client(api: Api, clock: ServerClock) -> AsyncIterator[KubernetesClient
         (SECRETS, "calls", "s", "", "/api/v1/namespaces/calls/secrets/s"),
     ],
 )
-def test_where_objects_live(resource: Resource, namespace: str, name: str, subresource: str, path: str) -> None:
+def test_every_resource_has_its_path(
+    resource: Resource, namespace: str, name: str, subresource: str, path: str
+) -> None:
     assert resource.path(namespace, name, subresource) == path
 
 
@@ -153,7 +155,7 @@ async def test_delete_is_for_one_incarnation(client: KubernetesClient, api: Api)
         (404, {"kind": "Status", "reason": "NotFound"}, None),
     ],
 )
-async def test_what_delete_leaves_behind(
+async def test_delete_returns_the_object_that_waits_for_its_finalizers_or_none(
     client: KubernetesClient, api: Api, status: int, body: dict[str, Any], expected: str | None
 ) -> None:
     api.status, api.body = status, orjson.dumps(body)
@@ -215,7 +217,7 @@ async def test_a_refusal_becomes_one_of_ours(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"7", b"", b"{}", b'{"message": ""}'])
-async def test_a_refusal_that_is_no_status_is_told_by_its_number(
+async def test_a_refusal_without_a_status_is_reported_by_its_number(
     client: KubernetesClient, api: Api, body: bytes
 ) -> None:
     api.status, api.body = 503, body

@@ -1,4 +1,4 @@
-"""The LiveKit client against a server of our own: what is asked for, and what an answer becomes."""
+"""The LiveKit client against a server of our own: the requests that it sends, and what it makes of the answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REQUEST = RoomRequest("rk-1", 2, 30, 20, {"topic": "go"}, b.a_mark())
 
 @dataclass
 class Server:
-    """Answers what a test told it to, and remembers what it was asked."""
+    """Gives the answers that a test has set, and remembers the requests."""
 
     status: int = 200
     answer: bytes = b""
@@ -44,7 +44,7 @@ class Server:
     asked: list[tuple[str, bytes, str]] = field(default_factory=list)
 
     async def __call__(self, request: web.Request) -> web.Response:
-        """One call."""
+        """Answer one request."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.asked.append((request.path.rpartition("/")[2], await request.read(), token))
         if self.hangs:
@@ -54,7 +54,7 @@ class Server:
         return web.Response(body=self.answer, content_type="application/protobuf")
 
     def claims(self) -> list[dict[str, Any]]:
-        """What the token of each call says."""
+        """The claims of the token of each request."""
         as_it_is: Options = {"verify_exp": False, "verify_nbf": False}
         return [jwt.decode(token, SECRET, algorithms=["HS256"], options=as_it_is) for _, _, token in self.asked]
 
@@ -66,7 +66,7 @@ def server() -> Server:
 
 @asynccontextmanager
 async def serving(server: Server, limits: Limits | None = None) -> AsyncIterator[LiveKitClient]:
-    """A client of `server`."""
+    """Serve `server`; give the block a client of it."""
     app = web.Application()
     app.router.add_post("/twirp/livekit.RoomService/{method}", server.__call__)
     async with TestServer(app, shutdown_timeout=0.1) as running, aiohttp.ClientSession() as session:
@@ -208,7 +208,7 @@ async def test_no_server_at_all(unused_tcp_port: int) -> None:
     "metadata",
     ["", "text", "{}", "[]", '{"roomkeeper.dev": 7}', '{"roomkeeper.dev": {"cluster": "default"}}', '"roomkeeper.dev"'],
 )
-def test_what_does_not_read_like_our_mark_is_none(metadata: str) -> None:
+def test_metadata_that_cannot_be_read_as_our_mark_has_no_mark(metadata: str) -> None:
     assert parse_mark(metadata) is None
 
 

@@ -18,7 +18,7 @@ SECRET = "canary-c0ffee"
 
 
 class LibraryError(Exception):
-    """What a library raises."""
+    """An exception that a library raises."""
 
 
 def unavailable(error: Exception) -> BackendError:

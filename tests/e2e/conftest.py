@@ -30,7 +30,7 @@ async def rig(
     operators: Operators,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Rig]:
-    """Everything at hand. After the test: the invariants hold, and once all is deleted nothing is left."""
+    """The rig of one test. After the test the invariants must hold, and nothing may be left once all is deleted."""
     made = Rig(where, kube, redis, keys, livekit, gateway, people, operators)
     log = where.log_directory / "operator.log"
     read = log.stat().st_size if log.exists() else 0

@@ -1,4 +1,4 @@
-"""An alias is who somebody is on LiveKit, and nowhere else; what the spec says of a participant, the token carries."""
+"""LiveKit knows a participant by the alias, everything else by the identity; the token has the details of the spec."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_tokens_are_kept_under_identities_and_made_out_to_aliases(rig: Rig
         "canPublishData": True,
         "canPublishSources": ["microphone"],
     }
-    # The user's id is nobody's business.
+    # The other participants must not see the user's id.
     assert "alice" not in json.dumps(alice)
     assert "bob" not in json.dumps(bob)
 
@@ -146,7 +146,7 @@ async def test_a_user_who_leaves_under_an_alias_has_left(rig: Rig, listener: lis
 
 
 async def test_a_client_that_comes_under_a_users_own_id_is_a_stranger(rig: Rig, listener: list[Person]) -> None:
-    """Removed from a room for two, and taken for the user neither when coming nor when going."""
+    """The operator removes it from a room for two, and never takes it for the user."""
     await rig.enqueue("alice", "bob")
     match = await rig.ready(**_SPEC | _UNHURRIED)
     room = await rig.kube.room(room_name(match.metadata.uid))
@@ -173,7 +173,7 @@ async def test_a_client_that_comes_under_a_users_own_id_is_a_stranger(rig: Rig, 
 
 
 async def test_a_guest_with_the_name_of_a_user_leaves_without_ending_the_call(rig: Rig, listener: list[Person]) -> None:
-    """In a larger room, which lets guests in."""
+    """A larger room admits guests."""
     _, alice, _ = await _call(rig, listener, maxParticipants=3)
     guest = rig.people.uninvited("alice", await rig.livekit_name(await rig.kube.match()))
     await guest.join()
@@ -198,7 +198,7 @@ def _listener(entry: dict[str, str], listener: list[Person]) -> Person:
 
 
 def _claims(rig: Rig, token: str) -> dict[str, Any]:
-    """Without a look at our own clock, which is not the one that it was made by."""
+    """Return the claims of a token; our own clock is not checked, because another one has set its times."""
     options: Any = {"verify_nbf": False, "verify_exp": False}
     claims: dict[str, Any] = jwt.decode(token, rig.where.livekit_api_secret, algorithms=["HS256"], options=options)
     return claims

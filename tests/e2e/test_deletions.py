@@ -1,4 +1,4 @@
-"""A Match is deleted in whatever phase it is in: it goes, nothing of it is left, and its users are let go once."""
+"""A Match is deleted in any phase: it goes, nothing of it is left, and its users are released once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def where(bare: Endpoints) -> Endpoints:
 
 
 async def test_pending_because_another_match_holds_a_user(rig: Rig) -> None:
-    """The holder is on its way out and is held up: the one that waits for it can be given up at any time."""
+    """The Match that holds the user cannot end yet. A Match that waits for it can be deleted at any time."""
     await rig.operators.start()
     places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     await rig.ready(name="holder")
@@ -47,7 +47,7 @@ async def test_pending_because_another_match_holds_a_user(rig: Rig) -> None:
 
 
 async def test_creating_while_livekit_is_away(rig: Rig) -> None:
-    """Rolled back at once, whether LiveKit answers or not; the room that it makes late is closed."""
+    """The Match is rolled back at once, whether LiveKit answers or not; a room that LiveKit makes late is closed."""
     operator = await rig.operators.start()
     await eventually(operator.leads)
     places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
@@ -64,7 +64,7 @@ async def test_creating_while_livekit_is_away(rig: Rig) -> None:
 
 
 async def test_connecting_when_one_of_them_is_in_the_room(rig: Rig) -> None:
-    """It was Ready, so it is no rollback: who was there gets a new place, who was not keeps the old one."""
+    """It was Ready, so it is no rollback: the user in the room gets a new place, the other one keeps the old place."""
     await rig.operators.start()
     places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     match = await rig.ready()
@@ -96,7 +96,7 @@ async def test_active(rig: Rig) -> None:
 
 
 async def test_reconnecting(rig: Rig) -> None:
-    """Nobody is waited for any more, and both go back: the deletion is nobody's fault."""
+    """The Match no longer waits for the missing participant. Both go back to the queue: neither caused the deletion."""
     await rig.operators.start()
     places = await rig.enqueue("alice", "bob")
     _, (alice, bob) = await rig.active(**_PATIENT)
@@ -110,7 +110,7 @@ async def test_reconnecting(rig: Rig) -> None:
 
 
 async def test_terminating_while_livekit_is_away(rig: Rig) -> None:
-    """The users are settled by the first cause; a deletion changes nothing of it, and they may be in a call already."""
+    """The first cause has settled the users. A deletion does not change that, and they may be in a call already."""
     await rig.operators.start()
     await rig.enqueue("alice", "bob")
     await rig.active()
@@ -132,7 +132,7 @@ async def test_terminating_while_livekit_is_away(rig: Rig) -> None:
 
 
 async def test_ended_and_failed(rig: Rig) -> None:
-    """What is over is only forgotten: its users wait, or are in the next call, and stay where they are."""
+    """Deleting a Match that is over only removes the object: its users wait or are in the next call, and stay there."""
     await rig.operators.start()
     await rig.enqueue("alice", "bob", "carol")
     first = await rig.ready(name="first")

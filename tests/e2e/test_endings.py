@@ -1,4 +1,4 @@
-"""How a Match ends, and where that leaves its users: the table of endings, as far as wishes and time decide."""
+"""How a Match ends, and where its users go: the endings that a wish or time decides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place = str | None
 
 @dataclass(frozen=True)
 class Case:
-    """A wish, whether people had met before, and what becomes of alice and of bob: (state, place)."""
+    """A wish, whether the two had met before, and where alice and bob go: (state, place)."""
 
     action: str
     who: str
@@ -151,7 +151,7 @@ async def test_a_match_whose_room_is_deleted_by_hand_ends_as_lost(rig: Rig) -> N
 
 
 async def test_the_first_cause_wins(rig: Rig) -> None:
-    """A wish and a deletion in one breath: the wish is what the users are settled by."""
+    """A wish and a deletion come at the same time: the users are settled according to the wish."""
     await rig.enqueue("alice", "bob")
     match = await rig.ready()
     await rig.kube.patch("Match", "match", manifests.termination("End", "alice"))

@@ -1,4 +1,4 @@
-"""Flags of older clients: read, treated as signals, and answered with `force-disconnect`; none outlives its call."""
+"""Flags of older clients are treated as signals and answered with `force-disconnect`. None outlives its call."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.kube import is_true
 from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
 
-# Several turns of the poller, which reads them twice a second.
+# Several rounds of the poller, which reads flags twice a second.
 _TURNS_SECONDS = 1.6
 
 
 @dataclass(frozen=True)
 class Case:
-    """A flag set for bob, whether people had met before, and where alice and bob are then: (state, place)."""
+    """A flag set for bob, whether the two had met before, and where alice and bob go: (state, place)."""
 
     name: str
     names_match: bool
@@ -65,12 +65,12 @@ async def test_a_flag_ends_the_call_and_goes(rig: Rig, case: Case) -> None:
             assert (queue[identity] == before[identity]) == (place == "Original")
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    # What is there now is ours, for clients that poll.
+    # The value that is there now is ours, for clients that poll.
     value = await rig.redis.get(rig.keys.flag(case.name, "bob"))
     assert value == (_ours(match.metadata.uid) if case.name == "force-disconnect" else None)
 
 
-async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_disturbed(rig: Rig) -> None:
+async def test_polling_clients_learn_of_the_end_and_the_next_call_is_not_disturbed(rig: Rig) -> None:
     await rig.enqueue("alice", "bob")
     first = await rig.ready(name="first")
     assert await _told(rig) == [None, None]
@@ -82,14 +82,14 @@ async def test_clients_that_poll_are_told_of_the_end_and_the_next_call_is_not_di
 
     second = await rig.ready("alice", "bob", name="second")
     assert await _told(rig) == [None, None]
-    # One that an older operator, or a client, left there after the claim is not read back either.
+    # The operator also ignores a flag of this form that an older operator, or a client, has left after the claim.
     await raise_flag(rig, "force-disconnect", "bob", _ours(first.metadata.uid))
     await _stays_ready(rig, "second")
     assert (await rig.user("bob")).match == second.metadata.uid
 
 
-async def test_a_match_that_never_was_ready_tells_nobody(rig: Rig) -> None:
-    """A rollback leaves everybody where they were: there is no call that polling clients would have to leave."""
+async def test_a_match_that_was_never_ready_sets_no_flag(rig: Rig) -> None:
+    """A rollback leaves all users where they were, so polling clients have no call to leave."""
     await rig.enqueue("alice")
     await rig.kube.create(manifests.match("alice", "bob", admission="Queued"))
     await rig.kube.match_until(lambda found: is_true(found, "Finished"))
@@ -97,7 +97,7 @@ async def test_a_match_that_never_was_ready_tells_nobody(rig: Rig) -> None:
 
 
 async def test_a_late_flag_does_not_touch_the_next_call(rig: Rig) -> None:
-    """Neither one that names the call before, nor one that names none and was set before this one began."""
+    """It names the previous call, or it names none and was set before this call began."""
     await rig.enqueue("alice", "bob")
     first = await rig.ready(name="first")
     await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))

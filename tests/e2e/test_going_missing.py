@@ -1,4 +1,4 @@
-"""Real people drop out of real calls: with a goodbye or without, back in time or not."""
+"""Participants drop out of real calls: with a goodbye or without, back in time or not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_a_page_that_is_reloaded_goes_on_with_the_call(rig: Rig) -> None:
     match, (_, bob) = await rig.active(timeouts={"leaveSeconds": 20})
     token = (await rig.tokens(match))["bob"]["token"]
     await bob.leave()
-    # Polling may be the first to see it; that it was a goodbye is what the webhook tells.
+    # Polling may be the first to see it, but only the webhook says that it was a goodbye.
     missing = await rig.kube.match_until(lambda found: found.status.reason == "Left")
     assert (missing.status.phase, missing.status.connected) == ("Reconnecting", "1/2")
     await rig.people("bob", token).join()

@@ -1,4 +1,4 @@
-"""Heartbeats as a witness: who is gone without a word, who is not, and that a gateway's trouble ends no calls."""
+"""Heartbeats as a witness: they show which users are gone, and trouble of a gateway ends no calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.operators import Operator
 from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
 
-# A user is silent after 2 s: with gateways that beat ten times as often, a machine that stutters is no death.
+# A user is silent after 2 s. The gateways beat ten times as often, so a slow machine makes no user silent.
 _QUICK: dict[str, str] = {"heartbeat_seconds": "0.5", "heartbeat_misses": "4"}
 _BEAT_SECONDS = 0.5
 _LONG_AFTER_SECONDS = 3.0
@@ -32,7 +32,7 @@ def where(bare: Endpoints) -> Endpoints:
 
 
 async def test_a_user_who_waits_and_is_silent_leaves_the_queue(rig: Rig) -> None:
-    """A user who beats stays. So does one who never did: their gateway may not send heartbeats."""
+    """A user who beats stays. So does a user who has never beaten, because their gateway may not send heartbeats."""
     places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     operator = await rig.operators.start(**_QUICK)
     await rig.ready("erin", "frank")
@@ -43,7 +43,7 @@ async def test_a_user_who_waits_and_is_silent_leaves_the_queue(rig: Rig) -> None
         assert (await rig.user("bob")).reason == "Silent"
         assert 0 < await rig.redis.ttl(rig.keys.user("bob")) <= 3600
         assert (await operator.metrics())("roomkeeper_waiters_expired_total") == 1
-        # Back from the dead: a new place, behind those who stayed.
+        # A user who comes back gets a new place, behind those who stayed.
         await rig.enqueue("bob")
         async with Beats(rig.gateway, "bob"):
             assert list(await rig.queue()) == ["alice", "carol", "bob"]
@@ -63,7 +63,7 @@ async def test_a_user_who_is_silent_while_media_is_up_is_in_the_call(rig: Rig) -
 
 
 async def test_a_user_who_left_and_is_silent_is_not_waited_for(rig: Rig) -> None:
-    """Both witnesses agree: the window for coming back is not waited out."""
+    """Both witnesses agree, so the operator does not wait until the window for coming back is over."""
     await rig.operators.start(**_QUICK)
     places = await rig.enqueue("alice", "bob")
     async with Beats(rig.gateway, "alice", "bob") as gateway:
@@ -87,12 +87,12 @@ async def test_a_user_who_left_and_is_silent_is_not_waited_for(rig: Rig) -> None
     await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_where_heartbeats_decide_alone_silence_ends_the_call(rig: Rig) -> None:
-    """Only the silence of a user who has beaten since this call began."""
+async def test_silence_ends_the_call_if_heartbeats_decide_alone(rig: Rig) -> None:
+    """Only the silence of a user who has beaten since the beginning of this call counts."""
     await rig.operators.start(**_QUICK, heartbeat_decides="Alone")
     await rig.enqueue("alice", "bob", "carol", "dave")
     async with Beats(rig.gateway, "carol"):
-        pass  # a browser that beat while it waited, and whose calls are none of its gateway's business
+        pass  # a browser that beat while it waited, and whose gateway sends no heartbeats during calls
     async with Beats(rig.gateway, "alice", "bob") as gateway:
         (match, people), _ = await asyncio.gather(rig.active(), rig.active("carol", "dave", name="quiet"))
         gateway.stop("alice")
@@ -112,7 +112,7 @@ async def test_where_heartbeats_decide_alone_silence_ends_the_call(rig: Rig) -> 
 
 @pytest.mark.parametrize("decides", ["Together", "Alone"])
 async def test_a_gateway_that_restarts_ends_no_call_and_empties_no_queue(rig: Rig, decides: str) -> None:
-    """All whom it held fall silent, one after another within an interval: so many do not die at once."""
+    """All its users fall silent within one interval. So many clients do not die at once, so it must be the gateway."""
     operator = await rig.operators.start(**_QUICK, heartbeat_decides=decides)
     pairs = [(f"a{number}", f"b{number}") for number in range(3)]
     talking = [user for pair in pairs for user in pair]
@@ -134,7 +134,7 @@ async def test_a_gateway_that_restarts_ends_no_call_and_empties_no_queue(rig: Ri
 
 
 async def test_a_redis_that_stood_still_makes_no_user_silent(rig: Rig) -> None:
-    """No gateway could beat, and some pause before they try again: that says nothing about their users."""
+    """No gateway could beat, and some pause before they try again. That says nothing about their users."""
     await rig.operators.start(**_QUICK, heartbeat_decides="Alone")
     users = ("alice", "bob", "carol")
     await rig.enqueue(*users)
@@ -153,7 +153,7 @@ async def test_a_redis_that_stood_still_makes_no_user_silent(rig: Rig) -> None:
 
 
 async def test_a_user_who_was_forgotten_is_told_to_enter_again(rig: Rig) -> None:
-    """What a gateway learns after its user was taken for dead."""
+    """The gateway learns this after the operator has removed its user."""
     await rig.operators.start(**_QUICK)
     await rig.ready("erin", "frank")
     await rig.enqueue("alice")

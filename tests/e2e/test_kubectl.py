@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize("mode", [(), ("--server-side",)], ids=["client-side", "server-side"])
-async def test_apply_again_and_diff_show_no_change_while_the_call_is_up(rig: Rig, mode: tuple[str, ...]) -> None:
+async def test_a_second_apply_and_diff_show_no_change_while_the_call_is_up(rig: Rig, mode: tuple[str, ...]) -> None:
     manifest = manifests.match()
     assert "created" in await rig.kube.apply(manifest, options=mode) or mode
     await rig.kube.wait("Ready")
@@ -35,7 +35,7 @@ async def test_diff_shows_what_would_change(rig: Rig) -> None:
 
 
 async def test_an_edited_spec_is_followed_by_every_condition(rig: Rig) -> None:
-    """`kubectl wait` looks away from conditions that are older than the spec."""
+    """`kubectl wait` ignores conditions that are older than the spec."""
     await rig.ready()
     await rig.kube.apply(manifests.match(timeouts={"soloSeconds": 33}))
     await rig.kube.wait("Ready")
@@ -93,7 +93,7 @@ async def test_the_history_tells_every_phase_once(rig: Rig) -> None:
     match: Match = await rig.kube.match()
     phases = [str(entry.phase) for entry in match.status.history]
     course = ["Pending", "Creating", "Connecting", "Active", "Terminating", "Ended"]
-    # Phases that pass in a moment may be left out; none is told twice or out of order.
+    # Phases that pass in a moment may be missing; none appears twice or out of order.
     assert phases == [phase for phase in course if phase in phases]
     assert {"Connecting", "Active", "Ended"} <= set(phases)
     assert all(entry.message and entry.reason for entry in match.status.history)

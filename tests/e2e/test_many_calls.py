@@ -1,4 +1,4 @@
-"""Sixty calls at once, three times over the same people, with real clients, each with an ending drawn by lot."""
+"""Sixty calls at once, three times with the same users, with real clients, each with a random ending."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FINISH_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Ending:
-    """What is done to a call of `first` and `second`, what reason that gives, and who of them waits afterwards."""
+    """What ends a call of `first` and `second`, the reason in its status, and which of them waits afterwards."""
 
     reason: str
     first_waits: bool
@@ -75,7 +75,7 @@ async def _say_goodbye(_rig: Rig, crowd: Crowd, match: Match, a: str, _b: str) -
 
 
 async def _wait(_rig: Rig, _crowd: Crowd, _match: Match, _a: str, _b: str) -> None:
-    """It ends by itself."""
+    """Do nothing: the call ends by itself."""
 
 
 _QUICK_LEAVE = {"leaveSeconds": 1}
@@ -137,7 +137,7 @@ class Call:
     match: Match
 
     async def come(self, rig: Rig, crowd: Crowd) -> None:
-        """It is Ready, and both come: a call."""
+        """Wait until it is Ready, and let both join."""
         self.match = await rig.kube.match_until(lambda found: is_true(found, "Ready"), self.name, _FINISH_SECONDS)
         tokens = await rig.tokens(self.match)
         await asyncio.gather(*(crowd.join(_client(self.match, who), tokens[who]) for who in self.pair))
@@ -146,7 +146,7 @@ class Call:
         )
 
     async def end(self, rig: Rig, crowd: Crowd) -> None:
-        """Do what ends it, see it end for the reason that gives, and the clients disconnected."""
+        """End the call; check the reason, and that both clients are disconnected."""
         await self.ending.act(rig, crowd, self.match, *self.pair)
         if self.ending.reason == "Deleted":
             await rig.kube.gone("Match", self.name, _FINISH_SECONDS)
@@ -161,12 +161,12 @@ class Call:
 
     @property
     def states(self) -> dict[str, str]:
-        """Where the two are afterwards."""
+        """The states of the two users afterwards."""
         waits = (self.ending.first_waits, self.ending.second_waits)
         return {who: "WAITING" if does else "IDLE" for who, does in zip(self.pair, waits, strict=True)}
 
     def count(self, changes: Counter[str]) -> None:
-        """CONNECTING, IN_CALL, DISCONNECTING, and WAITING or IDLE."""
+        """Add this call's changes of states: CONNECTING, IN_CALL, DISCONNECTING, and WAITING or IDLE."""
         changes.update(dict.fromkeys(self.pair, 4))
 
 
@@ -200,7 +200,7 @@ async def _all_are_where_they_belong(rig: Rig, calls: list[Call]) -> None:
 
 
 async def _each_was_let_go_once(rig: Rig, uids: list[str]) -> None:
-    """S4 and S5, by what every other service was told: of each Match, each of the two once."""
+    """S4 and S5, by the events for other services: each of the two users of each Match was released once."""
     told = Counter((entry["match"], entry["user"]) for entry in await rig.stream(rig.keys.disconnects()))
     assert set(told.values()) == {1}
     assert Counter(match for match, _ in told) == Counter(dict.fromkeys(uids, 2))

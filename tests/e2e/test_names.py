@@ -1,4 +1,4 @@
-"""Names used again, users wanted twice, and the ways in which a Match is deleted."""
+"""Names that are used again, users that two Matches want, and the ways in which a Match is deleted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_match_is_deleted_and_made_again_under_its_name(rig: Rig, waits:
 
 
 async def test_a_name_is_free_once_the_last_match_of_it_is_gone(rig: Rig) -> None:
-    """A client that does not wait is refused while the old one is still there, and never gets a mixture of the two."""
+    """A client that does not wait is refused while the old Match exists, and never gets a mixture of the two."""
     await rig.enqueue("alice", "bob")
     first = await rig.ready()
     await rig.kube.delete("Match", "match")
@@ -54,8 +54,8 @@ async def test_a_name_is_free_once_the_last_match_of_it_is_gone(rig: Rig) -> Non
     assert len(await rig.livekit_rooms()) == 1
 
 
-async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(rig: Rig) -> None:
-    """What LiveKit says of their going is about the room before, and no user is taken for one who left."""
+async def test_two_who_hang_up_at_the_end_can_be_in_the_next_match_of_the_same_name(rig: Rig) -> None:
+    """LiveKit's webhooks about their departure are about the previous room, so no user counts as having left."""
     first, before = await rig.active()
     await rig.delete()
     second, after = await rig.active(timeouts={"leaveSeconds": 0})
@@ -75,7 +75,7 @@ async def test_two_who_hang_up_with_a_match_are_in_the_next_one_of_its_name(rig:
     assert not any(person.seen("disconnected") for person in after)
 
 
-async def test_of_two_matches_that_want_the_same_user_exactly_one_wins(rig: Rig) -> None:
+async def test_exactly_one_of_two_matches_gets_the_user_that_both_want(rig: Rig) -> None:
     places = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     await asyncio.gather(
         rig.kube.create(manifests.match("alice", "bob", name="one")),
@@ -111,7 +111,7 @@ async def test_many_matches_at_once_each_get_their_users(rig: Rig) -> None:
     [({"admission": "Queued"}, "UserNotQueued"), ({}, "UserBlocked")],
     ids=["who does not wait", "who is blocked"],
 )
-async def test_users_that_cannot_be_had_are_named(rig: Rig, given: dict[str, Any], reason: str) -> None:
+async def test_unavailable_users_are_named(rig: Rig, given: dict[str, Any], reason: str) -> None:
     await rig.enqueue("alice")
     if reason == "UserBlocked":
         await rig.redis.set(rig.keys.blocked("bob"), "1", ex=60)
@@ -164,7 +164,7 @@ async def test_without_the_admission_policy_the_operator_adds_its_finalizer(rig:
     match = await rig.kube.match_until(lambda found: is_true(found, "Ready"))
     assert sorted(match.metadata.finalizers) == ["example.com/theirs", FINALIZER]
     await rig.kube.delete("Match", "match")
-    # Ours goes when all is in order; theirs is theirs.
+    # The operator removes its own finalizer in the end, and leaves that of another controller alone.
     await rig.kube.match_until(lambda found: found.metadata.finalizers == ("example.com/theirs",))
     await rig.kube.patch("Match", "match", {"metadata": {"finalizers": None}})
     await rig.kube.gone("Match", "match")

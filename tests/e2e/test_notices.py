@@ -1,4 +1,4 @@
-"""What a gateway hears of a real call through Redis: notices to both, disconnects, and events that fit the schema."""
+"""What a gateway reads in Redis about a call: notices to both users, disconnects, and events that fit the schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def types(rig: Rig, user_id: str) -> list[str]:
 
 
 async def told(rig: Rig, *user_ids: str) -> Told:
-    """Everything that is in the streams."""
+    """Return everything that is in the streams."""
     notices = [(who, dict(fields)) for who in user_ids for fields in await rig.stream(rig.keys.notify(who))]
     events = [json.loads(entry["event"]) for entry in await rig.stream(rig.keys.events())]
     return Told(notices, [dict(entry) for entry in await rig.stream(rig.keys.disconnects())], events)
@@ -43,7 +43,7 @@ async def test_both_hear_of_their_call_from_the_match_to_the_queue(rig: Rig) -> 
         assert match.status.room is not None
         assert (ready["room"], ready["url"]) == (match.status.room.livekit_name, match.status.room.url)
         assert reconnecting["missing"] == missing
-        # Polling may see it first, and takes it for a loss; LiveKit's own times are in seconds.
+        # Polling may see it first and count it as a loss; LiveKit's own times are in seconds.
         assert 10_000 < int(reconnecting["until"]) - int(reconnecting["at"]) <= 21_000
         assert (ended["reason"], ended["initiator"], ended["state"]) == ("Skipped", "alice", "WAITING")
 
@@ -57,7 +57,7 @@ async def test_both_hear_of_their_call_from_the_match_to_the_queue(rig: Rig) -> 
 
 
 async def the_course_is(rig: Rig, uid: str) -> None:
-    """The events of the Match, each once and in order; its room's come in between, from another key."""
+    """The events of the Match come once each and in order; those of its room come in between, from another key."""
     events = (await told(rig)).events
     ours = [event["type"].rpartition(".match.")[2] for event in events if event["data"].get("phase")]
     assert ours == ["creating", "connecting", "active", "reconnecting", "active", "terminating", "ended"]
@@ -83,7 +83,7 @@ async def test_a_match_that_cannot_be_made_becomes_an_event_and_no_notice(rig: R
     check(await told(rig, "alice", "carol"))
 
 
-async def test_a_user_who_asks_in_vain_is_told_why(rig: Rig) -> None:
+async def test_a_user_whose_signal_has_no_effect_learns_why(rig: Rig) -> None:
     match = await rig.ready()
     uid = match.metadata.uid
     await send(rig, "explode", "alice", match=uid)

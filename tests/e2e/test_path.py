@@ -1,4 +1,4 @@
-"""The path of a call: from `kubectl apply` to two people talking, and back to as clean as before."""
+"""The path of a call: from `kubectl apply` to two people talking, until everything is as clean as before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.rig import Rig
 
 @pytest.mark.parametrize("managed", [True, False], ids=["managed", "plain"])
 async def test_two_people_wait_meet_and_wait_again(rig: Rig, managed: bool) -> None:
-    """The whole story, with every store looked at after every step."""
+    """The whole path; every store is checked after every step."""
     places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     await rig.kube.apply(manifests.match(admission="Queued", room={"departureTimeoutSeconds": 25}))
     match = await rig.kube.match_until(lambda found: is_true(found, "Ready"))
@@ -132,7 +132,7 @@ async def test_users_who_never_queued_are_idle_afterwards(rig: Rig) -> None:
     assert await rig.queue() == {}
 
 
-async def test_a_match_that_is_deleted_before_anybody_came_leaves_all_in_their_places(rig: Rig) -> None:
+async def test_a_match_that_is_deleted_before_any_user_came_leaves_all_in_their_places(rig: Rig) -> None:
     before = await rig.enqueue("alice", "bob", "carol")
     await rig.kube.create(manifests.match())
     await rig.kube.match_until(lambda match: match.status.phase is not None)

@@ -1,4 +1,4 @@
-"""What people and their clients do: not come, come by another device, vanish, be thrown out, be banned."""
+"""What happens to participants: they do not come, use another device, vanish, are removed or banned."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATIENT: dict[str, Any] = {
 }
 
 
-# Who does not come
+# Participants who do not come
 
 
 Coming = Callable[[Rig, Match, str], AbstractAsyncContextManager[None]]
@@ -55,7 +55,7 @@ async def _without_media(rig: Rig, match: Match, who: str) -> AsyncIterator[None
 
 @contextlib.asynccontextmanager
 async def _in_vain(rig: Rig, match: Match, who: str) -> AsyncIterator[None]:
-    """What LiveKit says of a client whose media did not come up within a minute."""
+    """Send LiveKit's webhook about a client whose media did not come up within a minute."""
     room = (await rig.livekit_rooms())[await rig.livekit_name(match)]
     body = aborted(room, who)
     headers = {"Authorization": signature(rig.where, body), "Content-Type": "application/webhook+json"}
@@ -77,7 +77,7 @@ async def _too_early(rig: Rig, match: Match, who: str) -> AsyncIterator[None]:
 
 @dataclass(frozen=True)
 class NoShow:
-    """How the two come, and what becomes of each: (state, place, detail)."""
+    """How the two try to come, and where each goes: (state, place, detail)."""
 
     first: Coming
     second: Coming
@@ -86,7 +86,7 @@ class NoShow:
 
 _THERE = ("Waiting", "Now", None)
 NO_SHOWS = {
-    "nobody": NoShow(_never, _never, (("Idle", None, "NeverSeen"), ("Idle", None, "NeverSeen"))),
+    "neither": NoShow(_never, _never, (("Idle", None, "NeverSeen"), ("Idle", None, "NeverSeen"))),
     "one": NoShow(_fully, _never, (_THERE, ("Idle", None, "NeverSeen"))),
     "signals": NoShow(_fully, _without_media, (_THERE, ("Idle", None, "SignalOnly"))),
     "media": NoShow(_fully, _in_vain, (_THERE, ("Waiting", "Original", "MediaFailed"))),
@@ -95,7 +95,7 @@ NO_SHOWS = {
 
 
 async def test_a_no_show_says_of_each_what_was_seen(rig: Rig) -> None:
-    """And does not punish those who tried and got no media: they keep their place."""
+    """A user who tried and got no media keeps their place."""
 
     async def plays(name: str, case: NoShow) -> None:
         first, second = f"{name}-1", f"{name}-2"
@@ -117,7 +117,7 @@ async def test_a_no_show_says_of_each_what_was_seen(rig: Rig) -> None:
     await asyncio.gather(*(plays(name, case) for name, case in NO_SHOWS.items()))
 
 
-# Who comes again
+# Participants who come again
 
 
 async def test_a_second_device_takes_over_and_the_call_goes_on(rig: Rig) -> None:
@@ -138,7 +138,7 @@ async def test_a_second_device_takes_over_and_the_call_goes_on(rig: Rig) -> None
 
 
 async def test_a_user_who_drops_out_finds_younger_tokens(rig: Rig) -> None:
-    """A page that was closed for long has lost its token, and the one in its memory may have run out."""
+    """A page that was closed for long has lost its token, or the token has expired."""
     match, (_, bob) = await rig.active(**_PATIENT)
     # The operator makes new ones where they are older than a few seconds.
     await consistently(lambda: _is_up(rig), 5)
@@ -156,8 +156,8 @@ async def test_a_user_who_drops_out_finds_younger_tokens(rig: Rig) -> None:
 
 
 async def test_a_user_who_vanishes_is_waited_for(rig: Rig) -> None:
-    """LiveKit takes 20 s to notice. Back before that, nothing happened; back after that, it goes on; suspected by the
-    gateway at once, the window has been open since then."""
+    """LiveKit takes 20 s to notice. If the user is back before that, nothing has happened; if after that, the call goes
+    on. If the gateway suspects the loss at once, the window has been open since then."""
     spec = {"room": {"departureTimeoutSeconds": 45}, "timeouts": {"reconnectSeconds": 40}}
 
     async def back_at_once() -> None:
@@ -202,7 +202,7 @@ async def test_a_suspicion_alone_ends_nothing(rig: Rig) -> None:
     await consistently(lambda: _is_up(rig), 4)
 
 
-# Who is alone
+# Participants who are alone
 
 
 async def test_a_user_who_is_alone_for_too_long_is_released(rig: Rig) -> None:
@@ -222,7 +222,7 @@ async def test_a_user_who_is_alone_for_too_long_is_released(rig: Rig) -> None:
 
 
 async def test_being_alone_is_summed_up(rig: Rig) -> None:
-    """A partner who comes back only for a moment does not start the time again."""
+    """A partner who comes back only for a moment does not restart the time."""
     spec: dict[str, Any] = {"timeouts": {**_PATIENT["timeouts"], "soloSeconds": 10}, "room": _PATIENT["room"]}
     match, (_, bob) = await rig.active(**spec)
     token = (await rig.tokens(match))["bob"]["token"]
@@ -238,12 +238,12 @@ async def test_being_alone_is_summed_up(rig: Rig) -> None:
     times = [(step.phase, step.time) for step in over.status.history]
     _, first, back, second, end = (at for phase, at in times if phase in {"Reconnecting", "Active", "Ended"})
     spans = ((back - first).total_seconds(), (end - second).total_seconds())
-    # The second time is only the rest, and both together are the whole, give or take the rounding of the times.
+    # The second span is only the rest; both together are the whole time, except for rounding.
     assert spans[1] < 10
     assert 9 < sum(spans) < 20
 
 
-# Who is not to come back
+# Participants who must not come back
 
 
 async def test_a_user_who_was_removed_does_not_get_in_again_with_the_old_token(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""Once nothing changes nothing is written; what is written holds no secret; probes and metrics answer."""
+"""While nothing changes, nothing is written. No text contains a secret. Probes and metrics answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_call_that_goes_on_costs_no_write(rig: Rig) -> None:
         return {body["metadata"]["name"]: body["metadata"]["resourceVersion"] for body in objects}
 
     async def settled() -> dict[str, str]:
-        """The Event of the connection comes beside the work."""
+        """Wait for the Event of the connection, which is posted by a task of its own."""
         assert any(event["reason"] == "Connected" for event in await rig.events())
         match = await rig.kube.match()
         rooms = [body for body in await rig.kube.list("Room") if body["status"]["numParticipants"] == 2]
@@ -51,7 +51,7 @@ async def test_a_call_that_goes_on_costs_no_write(rig: Rig) -> None:
 
 
 async def test_the_canary_is_nowhere(rig: Rig) -> None:
-    """S7: whatever the operator writes and says about a whole call holds neither a token nor the API secret."""
+    """S7: all that the operator writes about a whole call contains neither a token nor the API secret."""
     await rig.enqueue("alice", "bob")
     match, _ = await rig.active(tokens={"delivery": "Both"})
     canaries = await _canaries(rig, match)
@@ -73,14 +73,14 @@ async def test_the_canary_is_nowhere(rig: Rig) -> None:
     said = await _all_that_is_said(rig, match)
     _assert_nowhere(canaries, said)
     assert written | {"disconnects", "room-deleted"} <= await _kinds_of_keys(rig, match)
-    # Whatever is looked at tells of this call, and so do the operator's records of what it saw and decided.
+    # Each of the texts is about this call, the recordings of the operator included.
     for what in ("kubectl describe", "kubectl get -o yaml", "Redis", "records", "the log"):
         assert match.metadata.name in said[what], what
         assert rig.kube.namespace in said[what], what
 
 
 async def _canaries(rig: Rig, match: Match) -> set[str]:
-    """What is secret now: the tokens, the parts of them that say or prove something, and all as a Secret has it."""
+    """Return what is secret: the tokens, their parts with claims and signatures, and all of these in base64."""
     secret = await rig.kube.get("Secret", token_secret_name(match.metadata.uid))
     assert secret is not None
     entries = (await rig.tokens(match)).values()
@@ -92,7 +92,7 @@ async def _canaries(rig: Rig, match: Match) -> set[str]:
 
 
 async def _all_that_is_said(rig: Rig, match: Match) -> dict[str, str]:
-    """Everything but the Secret and the hash that are there for the tokens."""
+    """Return all texts, except the Secret and the hash that exist for the tokens."""
     ours = "matches,rooms,events,leases"
     return {
         "kubectl describe": await rig.kube.ask("describe", "matches,rooms,events"),
@@ -109,7 +109,7 @@ async def _all_that_is_said(rig: Rig, match: Match) -> dict[str, str]:
 
 def _assert_nowhere(canaries: set[str], said: dict[str, str]) -> None:
     for what, text in said.items():
-        assert text, f"nothing is said in {what}"
+        assert text, f"{what} is empty"
         assert not any(canary in text for canary in canaries), f"a secret is in {what}"
 
 

@@ -1,4 +1,4 @@
-"""Where people stand in the queue after a call, beside all the others who wait."""
+"""The places of users in the queue after a call, among all others who wait."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
 
-async def test_everybody_gets_the_place_they_are_due(rig: Rig) -> None:
-    """Who never connected stands before those who came later; who had a call, or skipped, behind all who wait."""
+async def test_every_user_gets_the_right_place(rig: Rig) -> None:
+    """A user who never connected is before those who came later. After a call, or a skip, the user is behind all."""
     places = dict(
         zip(
             ("never-1", "skipper", "talker-1", "talker-2", "undone-1", "undone-2", "waiter"),
@@ -53,7 +53,7 @@ async def test_everybody_gets_the_place_they_are_due(rig: Rig) -> None:
 
 
 async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(rig: Rig) -> None:
-    """Skipped by one after the other before they met: never behind somebody who came later."""
+    """One partner after another skips before they meet: the user is never behind one who came later."""
     (place, *_) = await rig.enqueue("patient", "hasty-1", "hasty-2", "hasty-3")
     for number in (1, 2, 3):
         name = f"match-{number}"
@@ -67,7 +67,7 @@ async def test_a_place_is_kept_over_many_matches_that_come_to_nothing(rig: Rig) 
 
 
 async def test_a_user_who_was_not_in_the_queue_is_not_put_into_it(rig: Rig) -> None:
-    """Half of the pair waited, the other was invited: a skip makes only the first wait again."""
+    """One of the two waited in the queue, the other was invited: after a skip only the first one waits again."""
     await rig.enqueue("alice")
     match, _ = await rig.active()
     await send(rig, "skip", "bob", match=match.metadata.uid)
@@ -79,7 +79,7 @@ async def test_a_user_who_was_not_in_the_queue_is_not_put_into_it(rig: Rig) -> N
 
 
 async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time(rig: Rig) -> None:
-    """Taken the moment they wait: the one before is still being closed, and must not put them back once more."""
+    """The next Match takes both as soon as they wait. The previous one is still closing and must not requeue them."""
     await rig.enqueue("alice", "bob")
     rounds = 6
     for number in range(rounds):
@@ -101,12 +101,12 @@ async def test_the_same_two_meet_again_and_again_and_are_requeued_once_each_time
     assert sorted(await rig.queue()) == ["alice", "bob"]
 
 
-# Where the spec says who goes back to the queue
+# The spec says which users go back to the queue
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the spec says, whether they met, how it ended, and where both are then: (state, place)."""
+    """What the spec says, whether the two met, how it ended, and where both go: (state, place)."""
 
     requeue: dict[str, str]
     ends: Callable[[Rig, Match, tuple[Person, ...]], Awaitable[None]]
@@ -117,7 +117,7 @@ class Wish:
 
 
 async def _by_itself(_rig: Rig, _match: Match, _people: tuple[Person, ...]) -> None:
-    """Time decides."""
+    """Do nothing: time decides."""
 
 
 async def _second_leaves(_rig: Rig, _match: Match, people: tuple[Person, ...]) -> None:
@@ -160,7 +160,7 @@ WISHES = {
 
 
 async def test_the_spec_decides_who_goes_back_to_the_queue(rig: Rig) -> None:
-    """For each reason by itself, and the place is the same as ever."""
+    """The spec decides for each reason alone; it does not change the place."""
 
     async def plays(name: str, wish: Wish) -> None:
         pair = (f"{name}-1", f"{name}-2")

@@ -21,7 +21,7 @@ async def _applied(rig: Rig, **spec: Any) -> Room:
 
 
 async def _made_by_a_client(rig: Rig, name: str) -> api.Room:
-    """As a LiveKit with `auto_create: true` makes a room for any client with a token: without any mark."""
+    """Make a room without any mark, as a LiveKit with `auto_create: true` does for any client with a token."""
     room = await rig.livekit.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=300))
     assert not room.metadata, "the operator was faster"
     return room

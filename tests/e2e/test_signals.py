@@ -1,4 +1,4 @@
-"""Signals of gateways end calls, ask for tokens, and never touch a call that they are not about."""
+"""Signals of gateways end calls and ask for tokens, and never affect another call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHANGES_OF_A_CALL = "5"
 
 @dataclass(frozen=True)
 class Case:
-    """A signal, whether people had met before, and what becomes of alice and of bob: (state, place)."""
+    """A signal, whether the two had met before, and where alice and bob go: (state, place)."""
 
     signal: dict[str, str]
     reason: str
@@ -105,7 +105,7 @@ async def test_two_who_skip_at_once_skip_once(rig: Rig) -> None:
 
 
 async def test_a_late_skip_does_not_touch_the_next_call(rig: Rig) -> None:
-    """Neither one that names the call before, nor one that names none and was sent before this one began."""
+    """It names the previous call, or it names none and was sent before this call began."""
     await rig.enqueue("alice", "bob")
     first = await rig.ready(name="first")
     await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
@@ -143,7 +143,7 @@ async def test_signals_that_make_no_sense_hold_up_none_behind_them(rig: Rig) -> 
 
 
 async def test_a_skip_after_a_goodbye_is_a_skip(rig: Rig) -> None:
-    """The page closes the connection, and only then tells its gateway why: nobody is taken for one who left."""
+    """The page closes the connection, and only then tells its gateway why: the ending is the skip, not the goodbye."""
     await rig.enqueue("alice", "bob")
     match, (_, bob) = await rig.active(timeouts={"leaveSeconds": 20})
     await bob.leave()
@@ -156,7 +156,7 @@ async def test_a_skip_after_a_goodbye_is_a_skip(rig: Rig) -> None:
 
 
 async def test_a_user_who_asks_gets_new_tokens(rig: Rig) -> None:
-    """One that is about to expire, or that a client lost: the gateway asks, and the call is not disturbed."""
+    """A token is about to expire, or a client has lost it: the gateway asks for another, and the call goes on."""
     match, _ = await rig.active(tokens={"delivery": "Both"})
     old = await rig.tokens(match)
 

@@ -47,7 +47,7 @@ async def _bob_moves_on_before_they_met(rig: Rig) -> None:
     await rig.kube.patch("Match", "match", manifests.termination("Skip", "bob"))
 
 
-# What is told
+# What the description says
 
 
 Step = tuple[str, str, str]
@@ -62,7 +62,7 @@ _AS_BEFORE = {"Place": "Original", "State": "Waiting"}
 
 @dataclass(frozen=True)
 class Story:
-    """What happens; and why it ended, by whom, what became of alice and of bob, and how it came to that."""
+    """What happens; then why the call ended, who ended it, where alice and bob go, and the steps before."""
 
     happens: Callable[[Rig], Awaitable[None]]
     reason: str
@@ -130,7 +130,7 @@ async def test_the_description_of_a_call_that_is_over_tells_the_whole_of_it(rig:
 
     async def told() -> str:
         text = await rig.kube.ask("describe", "match", "match")
-        # The Event comes beside the work.
+        # The Event is posted by a task of its own, maybe later.
         assert re.search(rf"Normal +{story.reason} .* {story.message}\n", text), text
         return text
 
@@ -140,7 +140,7 @@ async def test_the_description_of_a_call_that_is_over_tells_the_whole_of_it(rig:
 
 
 def _assert_the_end_is_told(text: str, story: Story) -> None:
-    """Why, whose doing, and where each went."""
+    """The text says why the call ended, who ended it, and where each user went."""
     status = _fields(text.partition("\nStatus:\n")[2], indent=2)
     assert (status["Phase"], status["Reason"], status["Connected"]) == ("Ended", story.reason, "0/2")
     end = _fields(_section(text, "End"), indent=4)
@@ -150,7 +150,7 @@ def _assert_the_end_is_told(text: str, story: Story) -> None:
 
 
 def _assert_the_steps_are_told(text: str, story: Story) -> None:
-    """What happened when. That it was ending may have passed in a moment."""
+    """The text lists the steps with their times. The phase Terminating may be missing, because it is short."""
     history = _section(text, "History")
     told = [(phase, reason, message) for message, phase, reason, _ in _STEP.findall(history)]
     assert len(told) == history.count("Phase:")
@@ -176,18 +176,18 @@ def _assert_the_steps_are_told(text: str, story: Story) -> None:
 
 
 def _section(text: str, title: str, indent: int = 2) -> str:
-    """The lines under a title, which are indented deeper."""
+    """Return the lines under a title, which are indented deeper."""
     found = re.search(rf"^ {{{indent}}}{title}:\n((?: {{{indent + 2},}}.*\n)+)", text, re.MULTILINE)
     assert found is not None, f"there is no {title} in\n{text}"
     return found[1]
 
 
 def _fields(text: str, indent: int) -> dict[str, str]:
-    """What stands at this depth and has a value."""
+    """Return the fields at this depth that have a value."""
     return dict(re.findall(rf"^ {{{indent}}}(\w[\w ]*): +(.+)$", text, re.MULTILINE))
 
 
 def _outcomes(text: str) -> dict[str, Any]:
-    """By identity. A description runs the entries of a list together, in each the fields by name: the state is last."""
+    """Return the outcomes by identity. kubectl sorts the fields of each entry by name, so the state is the last one."""
     entries = [dict(re.findall(r"(\w+): +(.+)\n", entry)) for entry in re.findall(r"(?:.*\n)*?.*State:.*\n", text)]
     return {entry.pop("Identity"): entry for entry in entries}

@@ -1,4 +1,4 @@
-"""While a call is on there is always a token that lets its people in again, however late the page is reloaded."""
+"""During a call there is always a token with which its participants get in again, however late a page is reloaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TTL_SECONDS = 10
 
 
 async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_one(rig: Rig) -> None:
-    """The operator makes new ones at two thirds of their time, again and again, and the call does not notice."""
+    """The operator makes new tokens after two thirds of their lifetime, and the call is not disturbed."""
     match, (_, bob) = await rig.active(
         tokens={"delivery": "Both", "ttlSeconds": _TTL_SECONDS}, timeouts={"leaveSeconds": 20}
     )
@@ -33,7 +33,7 @@ async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_o
     second = await eventually(lambda: outlives(first))
     third = await eventually(lambda: outlives(second))
     for made, (before, until) in ((second[0], first), (third[0], second)):
-        # Late enough to be rare, and before the one that it replaces has run out.
+        # Late enough to be rare, but before the token that it replaces has expired.
         assert before + _TTL_SECONDS * 0.6 <= made < until
     assert third[0] >= first[1]
     after = await rig.kube.match_until(lambda found: _until(found) == third[1])
@@ -50,7 +50,7 @@ async def test_a_page_that_is_reloaded_after_its_token_ran_out_finds_a_younger_o
 
 
 async def test_tokens_are_nowhere_once_the_call_is_over(rig: Rig) -> None:
-    """Though they would be good for long, and the Match is there to be read."""
+    """They are gone although they would be valid for long, and although the Match still exists."""
     match, _ = await rig.active(tokens={"delivery": "Both", "ttlSeconds": 3600})
     assert await rig.redis.exists(rig.keys.tokens(match.metadata.uid))
     await rig.kube.patch("Match", "match", manifests.termination("End", "bob"))
@@ -61,7 +61,7 @@ async def test_tokens_are_nowhere_once_the_call_is_over(rig: Rig) -> None:
 
 
 async def _times(rig: Rig, match: Match) -> tuple[int, int]:
-    """From when to when the tokens are good that are there now: the same in both places, and for both people."""
+    """Return from when to when the tokens are valid: the same in both places, and for both participants."""
 
     async def agree() -> tuple[int, int]:
         hashed = await rig.hash(rig.keys.tokens(match.metadata.uid))
@@ -78,7 +78,7 @@ async def _times(rig: Rig, match: Match) -> tuple[int, int]:
 
 
 def _claims(rig: Rig, token: str) -> dict[str, Any]:
-    """Without a look at our own clock, which is not the one that it was made by."""
+    """Return the claims of a token; our own clock is not checked, because another one has set its times."""
     options: Any = {"verify_nbf": False, "verify_exp": False}
     claims: dict[str, Any] = jwt.decode(token, rig.where.livekit_api_secret, algorithms=["HS256"], options=options)
     return claims

@@ -1,4 +1,4 @@
-"""Webhooks: what LiveKit signs counts at once; whatever is not LiveKit's is refused, counted, and changes nothing."""
+"""Webhooks: one that LiveKit has signed counts at once. Any other one is refused and counted, and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Headers = dict[str, str]
 
 @dataclass(frozen=True)
 class Forgery:
-    """A webhook that is wrong in one respect: what is sent for a good body, and how that is answered."""
+    """A webhook that is wrong in one respect: what is sent for a good body, and the answer to it."""
 
     make: Callable[[Endpoints, bytes], tuple[bytes, Headers]]
     status: int
@@ -35,7 +35,7 @@ def _signed(**how: Any) -> Callable[[Endpoints, bytes], tuple[bytes, Headers]]:
 
 
 def _carrying(other: Callable[[bytes], bytes]) -> Callable[[Endpoints, bytes], tuple[bytes, Headers]]:
-    """Another body, signed as it should be."""
+    """Send another body, which is signed correctly."""
     return lambda where, body: (other(body), {"Authorization": signature(where, other(body))})
 
 
@@ -76,7 +76,7 @@ async def _only_room(rig: Rig) -> api.Room:
 
 
 async def _everything(rig: Rig) -> dict[str, Any]:
-    """All that a webhook could change."""
+    """Return all that a webhook could change."""
     redis = rig.redis
     keys = [key async for key in redis.scan_iter(f"{rig.keys.prefix}*")]
     values = {key: await redis.dump(key) for key in keys if await redis.type(key) != "string"}
@@ -85,7 +85,7 @@ async def _everything(rig: Rig) -> dict[str, Any]:
 
 
 async def test_a_signed_webhook_counts_at_once(rig: Rig) -> None:
-    """The control for the refusals below: the same event, rightly signed, does change something."""
+    """The control for the refusals below: the same event, correctly signed, does change something."""
     await rig.ready()
     body = joined(await _only_room(rig), "alice")
     assert await _post(rig.where.webhook_url, body, {"Authorization": signature(rig.where, body)}) == 200
@@ -105,7 +105,7 @@ async def test_a_webhook_is_refused(rig: Rig, forgery: Forgery) -> None:
     assert await _everything(rig) == before
 
 
-async def test_a_room_that_is_not_ours_concerns_nobody(rig: Rig) -> None:
+async def test_a_webhook_about_a_room_that_is_not_ours_changes_nothing(rig: Rig) -> None:
     await rig.ready()
     room = await _only_room(rig)
     metadata = room.metadata.replace(rig.where.cluster_id, "another-cluster")

@@ -27,7 +27,7 @@ def server(real_programs: None) -> Iterator[Server]:
 
 @pytest.fixture
 def pools(server: Server) -> Iterator[Callable[[], Pool]]:
-    """Makes clients of one pool, which is empty at first; all of them see the same users."""
+    """A factory of clients of one pool, which is empty at first. All clients see the same users."""
     namespace = f"examples-{os.getpid()}-{next(_numbers)}"
     made: list[Pool] = []
 

@@ -43,7 +43,7 @@ def meet(raw: redis_py.Redis, pool: Pool, one: str, other: str, *, seconds_ago: 
 
 
 class Cluster:
-    """An API server in memory that knows names. If `trouble` is set, it answers with that."""
+    """An API server in memory that knows the names of Matches. If `trouble` is set, it raises that."""
 
     def __init__(self) -> None:
         self.matches: dict[str, Body] = {}
@@ -60,7 +60,7 @@ class Cluster:
         """Set the end of a Match."""
         self.matches[name]["status"] = {"end": {"reason": reason}}
 
-    # The calls of CustomObjectsApi that the example makes
+    # The methods of CustomObjectsApi that the example calls
 
     def create_namespaced_custom_object(self, *, body: Body, **_: Any) -> Body:
         self.calls += 1
@@ -107,11 +107,11 @@ class Process:
         return self._process.poll() is None
 
     def wait(self, timeout_seconds: float = 20.0) -> int:
-        """Wait until it ends by itself; returns the exit status."""
+        """Wait until it ends by itself; return the exit status."""
         return self._process.wait(timeout_seconds)
 
     def end(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 20.0) -> int:
-        """Send a signal and wait for the end; returns the exit status."""
+        """Send a signal and wait for the end; return the exit status."""
         if self.running:
             os.kill(self._process.pid, number)
         try:

@@ -1,4 +1,4 @@
-"""Ticks of the example matchmaker on a real Valkey, with a cluster that fails as a test wants it."""
+"""Ticks of the example matchmaker on a real Valkey, with a cluster that fails when a test wants it to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 def make(cluster: Cluster, pools: Callable[[], Pool]) -> Callable[..., Matchmaker]:
-    """Makes matchmakers of one pool and one cluster."""
+    """A factory of matchmakers of one pool and one cluster."""
 
     def made(limits: Limits | None = None, pool: Pool | None = None) -> Matchmaker:
         matches = Matches(cast("CustomObjectsApi", cluster), "calls", tokens="Redis")
@@ -50,7 +50,7 @@ def reserved(raw: redis_py.Redis, pool: Pool) -> set[str]:
     return set(cast("list[str]", raw.zrange(f"{pool.prefix}reserved", 0, -1)))
 
 
-def test_everybody_gets_a_match_and_the_odd_one_waits(
+def test_all_users_get_a_match_and_the_odd_one_waits(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     crowd(raw, pool, ["alice", "bob", "carol", "dave", "erin"])
@@ -63,7 +63,7 @@ def test_everybody_gets_a_match_and_the_odd_one_waits(
     assert waiting(pool) == ["erin"]
 
 
-def test_who_just_met_get_others(
+def test_users_who_just_met_get_other_partners(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     enqueue(pool, "alice", "bob")
@@ -85,13 +85,13 @@ def test_the_work_of_a_tick_does_not_grow_with_the_queue(
     info = cast("dict[str, int]", raw.info("stats"))
     assert (tick.made, tick.is_full) == (40, True)
     assert cluster.calls == 40
-    # Two per person who was looked at, some per pair (a script's own calls included), and a few for the tick.
+    # Two commands per user that was read, some per pair (those inside scripts included), and a few for the tick.
     assert info["total_commands_processed"] < 2 * 100 + 40 * 25 + 40
     assert info["total_net_output_bytes"] < 20_000
     assert len(waiting(pool)) == min(count - 80, 1000)
 
 
-def test_people_stay_in_the_queue_while_no_match_can_be_made(
+def test_users_stay_in_the_queue_while_no_match_can_be_made(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     ids = [f"{number:03}" for number in range(100)]
@@ -104,14 +104,14 @@ def test_people_stay_in_the_queue_while_no_match_can_be_made(
         assert matchmaker.tick().failed == 10
     assert reserved(raw, pool) == set(ids[:20])
 
-    # Once it is back, those who were reserved come first, whoever's they were.
+    # Once it is back, reserved users come first, no matter which matchmaker reserved them.
     cluster.trouble = None
     tick = matchmaker.tick()
     assert (tick.healed, tick.made) == (10, 10)
     assert set().union(*cluster.pairs()) == set(ids[:40])
 
 
-def test_what_another_matchmaker_left_half_done_is_finished_under_the_same_name(
+def test_a_match_that_another_matchmaker_left_unfinished_is_created_under_the_same_name(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     crowd(raw, pool, ["alice", "bob"])
@@ -119,11 +119,11 @@ def test_what_another_matchmaker_left_half_done_is_finished_under_the_same_name(
     cluster.trouble = AWAY
     first.tick()
     cluster.trouble = None
-    assert patient.tick().healed == 0, "it might be on its way"
+    assert patient.tick().healed == 0, "the other matchmaker may still create it"
     assert second.tick().healed == 1
     assert list(cluster.matches) == [match_name([("alice", 1000), ("bob", 1001)])]
 
-    # Who comes later finds it there, and asks just once.
+    # A matchmaker that comes later finds the Match, and asks just once.
     calls = cluster.calls
     third = make(AT_ONCE)
     assert [third.tick().healed for _ in range(3)] == [0, 0, 0]
@@ -154,7 +154,7 @@ def test_two_whose_match_failed_get_another_name_in_their_old_places(
     crowd(raw, pool, ["alice", "bob"])
     make().tick()
     cluster.end(match_name(users))
-    # As the operator does it: everybody is where they were, and the Match stays to be looked at.
+    # As the operator does: both users are back where they were, and the Match stays so that people can read it.
     raw.delete(f"{pool.prefix}reserved", f"{pool.prefix}reservations")
     crowd(raw, pool, ["alice", "bob"])
     assert make().tick().made == 1
@@ -167,7 +167,7 @@ async def test_a_name_that_turns_out_to_be_used_up_costs_one_deadline(
     users = [("alice", 1000), ("bob", 1001)]
     crowd(raw, pool, ["alice", "bob"])
     matchmaker = make(Limits(reserve_seconds=0.2, heal_after_seconds=0))
-    make().tick()  # of which ours does not hear
+    make().tick()  # ours does not know about it
     cluster.end(match_name(users))
     raw.delete(f"{pool.prefix}reserved", f"{pool.prefix}reservations")
     crowd(raw, pool, ["alice", "bob"])
@@ -180,7 +180,7 @@ async def test_a_name_that_turns_out_to_be_used_up_costs_one_deadline(
     assert list(cluster.matches) == [match_name(users), match_name(users, attempt=1)]
 
 
-def test_a_match_that_is_refused_for_good_stops_nobody_else(
+def test_a_match_that_is_refused_for_good_stops_no_other_match(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     crowd(raw, pool, ["alice", "bob"])
@@ -193,7 +193,7 @@ def test_a_match_that_is_refused_for_good_stops_nobody_else(
     assert cluster.pairs() == {frozenset({"carol", "dave"})}
 
 
-async def test_many_matchmakers_at_once_pair_everybody_exactly_once(
+async def test_many_matchmakers_at_once_pair_every_user_exactly_once(
     make: Callable[..., Matchmaker], cluster: Cluster, pool: Pool, raw: redis_py.Redis
 ) -> None:
     ids = [f"{number:03}" for number in range(200)]
@@ -204,11 +204,11 @@ async def test_many_matchmakers_at_once_pair_everybody_exactly_once(
     for thread in threads:
         thread.start()
 
-    async def nobody_waits() -> None:
+    async def no_user_waits() -> None:
         assert waiting(pool) == []
 
     try:
-        await eventually(nobody_waits)
+        await eventually(no_user_waits)
     finally:
         stop.set()
         for thread in threads:

@@ -46,34 +46,34 @@ def test_the_longest_waiting_come_first_with_those_whom_they_met(pool: Pool, raw
         Waiting("alice", 1001),
         Waiting("bob", 1002, frozenset({"zoe"})),
     )
-    assert front.is_everybody
+    assert front.is_whole_queue
     assert front.now_ms > 1_700_000_000_000
 
 
-def test_whom_somebody_met_long_ago_they_may_meet_again(pool: Pool, raw: redis_py.Redis) -> None:
+def test_users_who_met_long_ago_may_meet_again(pool: Pool, raw: redis_py.Redis) -> None:
     crowd(raw, pool, ["zoe", "alice", "bob"])
     meet(raw, pool, "zoe", "bob", seconds_ago=590)
     meet(raw, pool, "zoe", "alice", seconds_ago=610)
     assert [person.met for person in pool.front(100).waiting] == [{"bob"}, set(), {"zoe"}]
 
 
-def test_no_more_are_looked_at_than_are_wanted(pool: Pool, raw: redis_py.Redis) -> None:
+def test_no_more_users_are_read_than_are_wanted(pool: Pool, raw: redis_py.Redis) -> None:
     crowd(raw, pool, [f"{number:04}" for number in range(1000)])
     front = pool.front(20)
     assert [person.id for person in front.waiting] == [f"{number:04}" for number in range(20)]
-    assert not front.is_everybody
+    assert not front.is_whole_queue
 
 
-@pytest.mark.parametrize(("count", "is_everybody"), [(0, True), (4, True), (5, False)])
-def test_it_is_known_whether_anybody_else_waits(
-    pool: Pool, raw: redis_py.Redis, count: int, is_everybody: bool
+@pytest.mark.parametrize(("count", "is_whole_queue"), [(0, True), (4, True), (5, False)])
+def test_the_front_says_whether_more_users_wait(
+    pool: Pool, raw: redis_py.Redis, count: int, is_whole_queue: bool
 ) -> None:
     if count:
         crowd(raw, pool, map(str, range(count)))
-    assert pool.front(4).is_everybody == is_everybody
+    assert pool.front(4).is_whole_queue == is_whole_queue
 
 
-def test_banned_people_at_the_front_are_in_nobodys_way(pool: Pool, raw: redis_py.Redis) -> None:
+def test_banned_users_at_the_front_are_skipped(pool: Pool, raw: redis_py.Redis) -> None:
     ids = [f"{number:02}" for number in range(30)]
     crowd(raw, pool, ids)
     for user_id in ids[:25]:
@@ -81,11 +81,11 @@ def test_banned_people_at_the_front_are_in_nobodys_way(pool: Pool, raw: redis_py
     assert names(pool, 4) == []
     assert names(pool, 4, most_pages=8) == ["25", "26", "27", "28"]
     assert names(pool, 10) == ["25", "26", "27", "28", "29"]
-    assert pool.front(10).is_everybody
-    assert not pool.front(10, most_pages=2).is_everybody
+    assert pool.front(10).is_whole_queue
+    assert not pool.front(10, most_pages=2).is_whole_queue
 
 
-def test_somebody_who_comes_back_to_the_front_meanwhile_doubles_nobody(
+def test_a_user_who_comes_back_to_the_front_meanwhile_doubles_no_other(
     pool: Pool, raw: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crowd(raw, pool, ["alice", "bob", "carol", "dave", "erin"])
@@ -100,7 +100,7 @@ def test_somebody_who_comes_back_to_the_front_meanwhile_doubles_nobody(
     assert names(pool, 3) == ["bob", "carol", "dave"]
 
 
-def test_an_id_that_no_match_can_carry_is_in_nobodys_way(pool: Pool, raw: redis_py.Redis) -> None:
+def test_an_id_that_no_match_can_carry_is_skipped(pool: Pool, raw: redis_py.Redis) -> None:
     crowd(raw, pool, ["x" * 257, "ä" * 129, "bell\x07", "alice@example.com", "ä" * 128])
     assert names(pool) == ["alice@example.com", "ä" * 128]
 
@@ -136,7 +136,7 @@ def test_reservations_are_found_by_age_with_the_places_that_people_had(pool: Poo
     assert found(MINUTE_MS // 2) == []
 
 
-async def test_whoever_got_no_match_is_back_in_place_after_the_deadline(pool: Pool, raw: redis_py.Redis) -> None:
+async def test_users_without_a_match_are_back_in_place_after_the_deadline(pool: Pool, raw: redis_py.Redis) -> None:
     crowd(raw, pool, ["alice", "bob", "carol"])
     pool.reserve([(pair("alice", "bob"), "first")], ttl_ms=1)
 
@@ -156,7 +156,7 @@ def test_scripts_are_loaded_again_when_redis_has_forgotten_them(pool: Pool, raw:
     assert pool.release(100) == []
 
 
-def test_a_mistake_in_a_call_is_told_with_what_would_be_right(pool: Pool) -> None:
+def test_a_wrong_request_is_refused_with_what_would_be_right(pool: Pool) -> None:
     with pytest.raises(PoolError, match="release expected a limit of 1 or more"):
         pool.release(0)
 

@@ -1,4 +1,4 @@
-"""The example matchmaker on the whole stack: as processes, with the rights of its own manifest and no others."""
+"""The example matchmaker on the whole stack: as processes, with only the rights of its own manifest."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MANIFEST = ROOT / "examples" / "matchmaker" / "deployment.yaml"
 
 @pytest.fixture
 def manifest(rig: Rig) -> str:
-    """deployment.yaml for the test's namespace."""
+    """The text of deployment.yaml for the test's namespace."""
     return MANIFEST.read_text(encoding="utf-8").replace("calls", rig.kube.namespace)
 
 
 @pytest.fixture
 async def kubeconfig(rig: Rig, manifest: str, tmp_path: Path) -> Path:
-    """Lets its owner do what the ServiceAccount of deployment.yaml may do."""
+    """A kubeconfig with the rights of the ServiceAccount of deployment.yaml."""
     await rig.kube.ask("apply", "-f", "-", input=manifest)
     token = (await rig.kube.ask("create", "token", "matchmaker")).strip()
     return write_kubeconfig(tmp_path / "kubeconfig", rig, rig.where.server, token)
@@ -49,7 +49,7 @@ def write_kubeconfig(path: Path, rig: Rig, server: str, token: str) -> Path:
 
 @pytest.fixture
 def start(rig: Rig, manifest: str, kubeconfig: Path, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts a matchmaker with the arguments of deployment.yaml, and more; at the end of the test they are gone."""
+    """A function that starts a matchmaker with the arguments of deployment.yaml. The fixture stops them all."""
     *_, deployment = yaml.safe_load_all(manifest)
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     started: list[Process] = []
@@ -71,7 +71,7 @@ def start(rig: Rig, manifest: str, kubeconfig: Path, tmp_path: Path) -> Iterator
 
 
 async def ready_matches(rig: Rig, count: int) -> list[Match]:
-    """So many Matches, all Ready."""
+    """Wait until there are `count` Matches and all are Ready; return them."""
 
     async def are_ready() -> list[Match]:
         matches = [Match.model_validate(body) for body in await rig.kube.list("Match")]
@@ -82,12 +82,12 @@ async def ready_matches(rig: Rig, count: int) -> list[Match]:
 
 
 async def pairs(rig: Rig) -> list[set[str]]:
-    """Who is to talk to whom, or was."""
+    """Return the pairs of all Matches, those that are over included."""
     return [set(Match.model_validate(body).spec.identities) for body in await rig.kube.list("Match")]
 
 
 async def meets(rig: Rig, who: str) -> set[str]:
-    """The first pair with this person."""
+    """Wait for the first pair with this user; return it."""
 
     async def is_paired() -> set[str]:
         found = [pair for pair in await pairs(rig) if who in pair]
@@ -98,7 +98,7 @@ async def meets(rig: Rig, who: str) -> set[str]:
 
 
 async def told(process: Process, what: str, times: int = 1) -> None:
-    """It has said so."""
+    """Wait until the process has logged this."""
 
     async def is_told() -> None:
         assert process.log.count(what) == times, process.log
@@ -107,7 +107,7 @@ async def told(process: Process, what: str, times: int = 1) -> None:
     await eventually(is_told)
 
 
-async def test_two_matchmakers_at_once_give_everybody_one_match_and_a_token(
+async def test_two_matchmakers_at_once_give_every_user_one_match_and_a_token(
     rig: Rig, start: Callable[..., Process]
 ) -> None:
     people = [f"user-{number}" for number in range(10)]
@@ -119,7 +119,7 @@ async def test_two_matchmakers_at_once_give_everybody_one_match_and_a_token(
     assert sorted(identity for match in matches for identity in match.spec.identities) == people
     assert {match.spec.admission for match in matches} == {"Queued"}
 
-    # As docs/redis.md has it for gateways: HGET tokens:<uid> <id>.
+    # As docs/redis.md tells gateways: HGET tokens:<uid> <id>.
     for match in matches:
         for identity in match.spec.identities:
             assert (await rig.user(identity)).match == match.metadata.uid
@@ -142,7 +142,7 @@ async def test_two_matchmakers_at_once_give_everybody_one_match_and_a_token(
 
 
 class HeldAtCreate:
-    """An API server that knows of no Match, and never answers who wants to create one."""
+    """An API server that knows no Match, and never answers a request to create one."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
@@ -164,7 +164,7 @@ class HeldAtCreate:
 
 @pytest.fixture
 async def held(rig: Rig, tmp_path: Path) -> AsyncIterator[tuple[HeldAtCreate, Path]]:
-    """It, and a kubeconfig for it."""
+    """Serve it; give the block the server and a kubeconfig for it."""
     server = HeldAtCreate()
     app = web.Application()
     path = f"/apis/roomkeeper.dev/v1alpha1/namespaces/{rig.kube.namespace}/matches"
@@ -178,7 +178,7 @@ async def held(rig: Rig, tmp_path: Path) -> AsyncIterator[tuple[HeldAtCreate, Pa
     await runner.cleanup()
 
 
-async def test_what_a_killed_matchmaker_had_reserved_the_next_one_creates(
+async def test_the_next_matchmaker_creates_what_a_killed_one_had_reserved(
     rig: Rig, start: Callable[..., Process], held: tuple[HeldAtCreate, Path]
 ) -> None:
     server, config = held
@@ -205,7 +205,9 @@ async def test_what_a_killed_matchmaker_had_reserved_the_next_one_creates(
     assert len(await rig.kube.list("Match")) == 1
 
 
-async def test_who_just_met_are_not_paired_again_while_others_wait(rig: Rig, start: Callable[..., Process]) -> None:
+async def test_users_who_just_met_are_not_paired_again_while_others_wait(
+    rig: Rig, start: Callable[..., Process]
+) -> None:
     matchmaker = start("--interval", "0.1")
     await rig.enqueue("alice", "bob")
     (first,) = await ready_matches(rig, 1)

@@ -39,6 +39,6 @@ def test_a_stale_file_is_named_with_the_command_that_mends_it(
     assert generator.main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "stale: two.yaml",
-        "They are made from the maker. To mend them: python -m maker",
+        "They are made from the maker. To update them, run: python -m maker",
     ]
     assert (generator.root / "two.yaml").read_text() == "drei\n"

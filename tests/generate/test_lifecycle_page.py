@@ -72,7 +72,7 @@ def test_a_mark_that_would_end_a_label_is_not_drawn() -> None:
 
 SITUATIONS: dict[str, tuple[Match, MatchSeen]] = {
     "not Ready": (b.a_match(), b.seen(ledger=b.ledger())),
-    "nobody came yet": (b.connecting(), b.all_made()),
+    "no participant came yet": (b.connecting(), b.all_made()),
     "in a call": (b.active(), b.both_in()),
 }
 PLACES = {

@@ -1,1 +1,1 @@
-"""The loop without its backends: queue, deadlines, worker, lease, pools, dumps."""
+"""The loop without its backends: queue, deadlines, worker, reconcile, recordings, and the registry of kinds."""

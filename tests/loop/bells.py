@@ -1,7 +1,7 @@
-"""A third kind, Bell, registered as an application of the loop would: one row, and not a line in `controller/`.
+"""A third kind, Bell, registered as another application of the loop would do it: one row, and no line in `controller/`.
 
 `python -m tests.loop.bells operator` is the operator with that row. A Bell rings as often as its spec says, and its
-status says how often it rang.
+status says how often it has rung.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ CRD: dict[str, Any] = {
 
 
 class BellSpec(SpecModel):
-    """What is wanted of a Bell."""
+    """The desired state of a Bell."""
 
     rings: int
 
 
 class BellStatus(ApiModel):
-    """How often it rang."""
+    """How often the Bell has rung."""
 
     rung: int | None = None
 
@@ -81,7 +81,7 @@ class Bell(Resource):
 
 @dataclass(frozen=True, slots=True)
 class BellSeen:
-    """What is seen of a Bell: whether other Bells are in its namespace."""
+    """The observation of a Bell: the other Bells in its namespace."""
 
     others: int
 
@@ -94,7 +94,7 @@ async def observe_bell(bell: Bell, backends: Backends, _learned: Learned) -> Bel
 
 @dataclass(frozen=True, slots=True)
 class BellCase:
-    """A Bell, what was seen of it, and when: what plan and status decide on."""
+    """A Bell, its observation, and the time: the input of plan and status."""
 
     bell: Bell
     seen: BellSeen
@@ -113,17 +113,17 @@ def plan_bell(case: BellCase) -> Plan:
 
 
 def bell_status(case: BellCase, _error: LastError | None) -> BellStatus:
-    """It has rung as often as it should."""
+    """Report that the Bell has rung as often as it should."""
     return BellStatus(rung=case.bell.spec.rings)
 
 
 def announce_bell(_announcer: Announcer, bell: Bell, status: BellStatus, _first_seen: datetime) -> None:
-    """Tell about a status that was written."""
+    """Announce a status that was written (nothing for Bells)."""
     log.info("bell", name=bell.metadata.name, rung=status.rung)
 
 
 def bell_acted(_announcer: Announcer, bell: Bell, actions: tuple[AnyAction, ...]) -> None:
-    """Tell about actions that succeeded."""
+    """Announce actions that succeeded (nothing for Bells)."""
     log.info("bell acted", name=bell.metadata.name, actions=[type(action).__name__ for action in actions])
 
 

@@ -1,4 +1,4 @@
-"""A Kubernetes API in memory, as far as a Lease needs one: names, resourceVersions, and outages."""
+"""A Kubernetes API in memory with all that a Lease needs: names, resourceVersions, and outages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controller.errors import AlreadyExists, Backend, BackendUnavailable, Confli
 
 
 class MemoryKubernetes:
-    """Objects by name. Every call gives way once, so that several takers interleave."""
+    """Objects by name. Every request yields to the event loop once, so that requests of several replicas interleave."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Body] = {}
@@ -20,18 +20,18 @@ class MemoryKubernetes:
         self.hold_writes: asyncio.Event | None = None
 
     def client(self) -> KubernetesClient:
-        """It answers to the verbs that are used of the real client."""
+        """Return this object as a client. It has the verbs that the code under test uses."""
         return cast("KubernetesClient", self)
 
     async def get(self, _resource: Resource, _namespace: str, name: str) -> Body:
-        """Raises NotFound."""
+        """Return an object. Raises NotFound."""
         await self._answer("get")
         if name not in self.objects:
             raise NotFound(Backend.KUBERNETES, "get", name)
         return copy.deepcopy(self.objects[name])
 
     async def create(self, _resource: Resource, _namespace: str, body: Body) -> Body:
-        """Raises AlreadyExists."""
+        """Create an object. Raises AlreadyExists."""
         await self._answer("create")
         name = body["metadata"]["name"]
         if name in self.objects:
@@ -39,7 +39,7 @@ class MemoryKubernetes:
         return self._store(name, body, 1)
 
     async def replace(self, _resource: Resource, _namespace: str, name: str, body: Body) -> Body:
-        """Raises NotFound, and Conflict if the resourceVersion is not the present one."""
+        """Replace an object. Raises NotFound, and Conflict if the resourceVersion is not the present one."""
         await self._answer("replace")
         if self.hold_writes is not None:
             await self.hold_writes.wait()
@@ -51,7 +51,7 @@ class MemoryKubernetes:
         return self._store(name, body, int(version) + 1)
 
     def spec(self, name: str) -> dict[str, Any]:
-        """The spec of an object."""
+        """Return the spec of an object."""
         spec: dict[str, Any] = self.objects[name]["spec"]
         return spec
 

@@ -1,4 +1,4 @@
-"""A kind is one row of the registry: a third one is served on a real API server, with no edit to `controller/`."""
+"""A kind is one row of the registry: the operator serves a third kind without a new line in `controller/`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def where(bare: Endpoints) -> Endpoints:
 
 @pytest.fixture
 async def bells(kube: Kube) -> AsyncIterator[str]:
-    """The API server serves Bells; the path of those in the test's namespace."""
+    """Let the API server serve Bells; give the test the path of those in its namespace."""
     await kube.admin.call("POST", _CRDS, CRD)
     path = f"/apis/{API_VERSION}/namespaces/{kube.namespace}/{BELL.plural}"
 
@@ -43,7 +43,7 @@ async def bells(kube: Kube) -> AsyncIterator[str]:
 
 
 def bell(name: str, rings: int) -> dict[str, Any]:
-    """A manifest."""
+    """Return the manifest of a Bell."""
     return {"apiVersion": API_VERSION, "kind": "Bell", "metadata": {"name": name}, "spec": {"rings": rings}}
 
 

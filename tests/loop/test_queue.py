@@ -18,7 +18,7 @@ from tests import values as b
 
 
 def key(name: str, namespace: str = "calls") -> Key:
-    """A Match."""
+    """Return the key of a Match."""
     return Key(names.MATCH, namespace, name)
 
 
@@ -62,9 +62,7 @@ def test_a_key_in_hand_is_not_given_out_again_and_comes_back_once() -> None:
     ("needs_read", "reads", "is_covered"),
     [(True, True, True), (False, True, True), (False, False, True), (True, False, False)],
 )
-def test_a_look_covers_what_it_can_see_of_what_was_added_before(
-    needs_read: bool, reads: bool, is_covered: bool
-) -> None:
+def test_an_observation_covers_the_triggers_before_it(needs_read: bool, reads: bool, is_covered: bool) -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()
@@ -74,7 +72,7 @@ def test_a_look_covers_what_it_can_see_of_what_was_added_before(
     assert (queue.pop() is None) is is_covered
 
 
-def test_a_trigger_that_says_nothing_needs_a_read() -> None:
+def test_a_trigger_without_details_needs_a_read() -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()
@@ -95,7 +93,7 @@ def test_a_wake_that_needs_a_read_is_not_covered_by_one_that_does_not() -> None:
     assert queue.pop() == A
 
 
-def test_what_a_key_is_added_for_after_it_was_looked_at_brings_it_back() -> None:
+def test_a_trigger_after_the_observation_brings_the_key_back() -> None:
     queue = KeyQueue()
     queue.add(A)
     queue.pop()
@@ -177,11 +175,11 @@ def test_a_key_that_becomes_urgent_while_in_hand_comes_back_first() -> None:
     queue.done(A)
     queue.add(C)
     queue.add(A)
-    assert [queue.pop(), queue.pop()] == [C, A], "what was urgent then has been seen"
+    assert [queue.pop(), queue.pop()] == [C, A], "the urgent trigger is covered by the observation"
 
 
 class QueueModel(RuleBasedStateMachine):
-    """Against the plainest model there is: what is wanted (and whether that needs a read), and what is in hand."""
+    """The queue against a simple model: the waiting keys (and whether each needs a read), and the keys in hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,13 +189,13 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(added=st.sampled_from(KEYS), needs_read=st.booleans(), urgent=st.booleans())
     def add(self, added: Key, needs_read: bool, urgent: bool) -> None:
-        """A trigger."""
+        """Add a key, as a trigger does."""
         self.queue.add(added, needs_read=needs_read, urgent=urgent)
         self.wanted[added] = needs_read or self.wanted.get(added, False)
 
     @rule()
     def pop(self) -> None:
-        """A worker is free."""
+        """Take a key, as a free worker does."""
         found = self.queue.pop()
         ready = set(self.wanted) - self.in_hand
         assert (found is None) == (not ready)
@@ -208,7 +206,7 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(chosen=st.sampled_from(KEYS), reads=st.booleans())
     def seen(self, chosen: Key, reads: bool) -> None:
-        """A reconcile looks at its object."""
+        """Observe the object of a key in hand, as a reconcile does."""
         if chosen in self.in_hand:
             self.queue.seen(chosen, reads=reads)
             if reads or not self.wanted.get(chosen, True):
@@ -216,14 +214,14 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(chosen=st.sampled_from(KEYS))
     def done(self, chosen: Key) -> None:
-        """A worker has finished."""
+        """Finish a key in hand."""
         if chosen in self.in_hand:
             self.queue.done(chosen)
             self.in_hand.discard(chosen)
 
     @invariant()
     def counts_agree(self) -> None:
-        """Nothing is lost, nothing is in two hands."""
+        """No key is lost, and none is in hand twice."""
         assert len(self.queue) == len(set(self.wanted) - self.in_hand)
         assert self.queue.in_hand == len(self.in_hand)
 
@@ -246,7 +244,7 @@ def test_due_takes_out_what_is_not_after_now_in_order() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 9])
-def test_a_later_word_replaces_the_earlier_one(seconds: float) -> None:
+def test_a_later_deadline_replaces_the_earlier_one(seconds: float) -> None:
     deadlines = Deadlines()
     deadlines.set(A, b.at(5))
     deadlines.set(A, b.at(seconds))
@@ -296,7 +294,7 @@ def test_deadlines_behave_like_a_plain_map(steps: list[tuple[Key, int | None]], 
 
 
 class Loaded(random.Random):
-    """Always the same throw."""
+    """A generator that always returns the same number."""
 
     def __init__(self, throw: float) -> None:
         super().__init__(0)

@@ -1,6 +1,6 @@
 """One reconcile: rounds of observing, planning and acting, and at most one status write at the end.
 
-Observation, planner, actions and writes are stubs here, so that only the order of things is under test.
+Observation, planner, actions and writes are stubs here, so the tests cover only their order.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(
 
 
 class Rig:
-    """A reconciler whose planner says what a test wants, one plan after another; the last is repeated."""
+    """A reconciler whose planner returns the plans of a test, one after another; it repeats the last one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *plans: Plan, match: Match | None = None) -> None:
         self.plans = list(plans)
@@ -88,12 +88,12 @@ class Rig:
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
 
     async def run(self) -> Result:
-        """One reconcile."""
+        """Run one reconcile."""
         return await self.reconciler(KEY)
 
     def _require(self) -> None:
         if not self.is_leader:
-            raise LeadershipLost("somebody else")
+            raise LeadershipLost("another replica")
 
     def _observing(self, _key: Key, *, reads: bool) -> None:
         self.asked.append(reads)
@@ -134,7 +134,7 @@ REST = Plan(deadline=b.at(26), waits_for="people")
 Make = Callable[..., Rig]
 
 
-async def test_an_object_that_is_gone_is_nothing_to_do(make: Make) -> None:
+async def test_nothing_is_done_for_an_object_that_is_gone(make: Make) -> None:
     rig = make(REST)
     rig.match = cast("Match", None)
     assert await rig.run() == Result()
@@ -177,7 +177,7 @@ async def test_the_planner_is_asked_again_after_each_round_and_the_status_writte
     assert rig.writes == [{"phase": "Active", "quiet": True}]
 
 
-async def test_what_an_answer_told_is_not_read_again(make: Make) -> None:
+async def test_the_contents_of_an_answer_are_not_read_again(make: Make) -> None:
     rig = make(Plan((CLAIM,)), REST)
     rig.effects = [Effect(ledger=b.ledger("Creating"))]
     await rig.run()
@@ -202,7 +202,7 @@ async def test_a_refusal_is_shown_to_the_planner_in_the_same_reconcile(make: Mak
     assert [learned.refusal for learned in rig.learned] == [None, busy]
 
 
-async def test_after_an_error_it_is_looked_at_once_more_and_said_in_the_status(make: Make) -> None:
+async def test_an_error_is_followed_by_one_more_observation_and_shown_in_the_status(make: Make) -> None:
     rig = make(Plan((CLAIM,)), Plan((CREATE,), b.at(26)))
     rig.error = AWAY
     result = await rig.run()
@@ -210,7 +210,7 @@ async def test_after_an_error_it_is_looked_at_once_more_and_said_in_the_status(m
     assert rig.writes[0]["lastError"]["message"] == "Redis: no answer"
 
 
-async def test_a_conflict_is_nobodys_error(make: Make) -> None:
+async def test_a_conflict_is_not_reported_as_an_error(make: Make) -> None:
     rig = make(Plan((CLAIM,)), REST)
     rig.error = Conflict(Backend.KUBERNETES, "patch", "moved on")
     result = await rig.run()
@@ -218,7 +218,7 @@ async def test_a_conflict_is_nobodys_error(make: Make) -> None:
     assert rig.writes == []
 
 
-async def test_steps_that_undo_each_other_are_found_out(make: Make) -> None:
+async def test_steps_that_undo_each_other_are_detected(make: Make) -> None:
     with pytest.raises(RuntimeError, match="still not at rest after 10 rounds"):
         await make(Plan((CLAIM,))).run()
 
@@ -230,7 +230,7 @@ async def test_a_frozen_object_gets_no_status(make: Make) -> None:
     assert rig.writes == []
 
 
-async def test_what_could_not_be_read_brings_the_key_back(make: Make) -> None:
+async def test_a_key_comes_back_if_something_could_not_be_read(make: Make) -> None:
     rig = make(Plan(waits_for="no answer", blocked_by=Backend.REDIS))
     result = await rig.run()
     assert isinstance(result.error, BackendUnavailable)
@@ -250,7 +250,7 @@ async def test_without_the_lease_nothing_is_written(make: Make, where: str) -> N
     rig = make(Plan((CLAIM,)) if where == "actions" else REST)
     rig.phase = MatchPhase.ACTIVE
     rig.is_leader = False
-    rig.error = LeadershipLost("somebody else") if where == "actions" else None
+    rig.error = LeadershipLost("another replica") if where == "actions" else None
     with pytest.raises(LeadershipLost):
         await rig.run()
     assert rig.writes == []
@@ -288,21 +288,21 @@ async def test_a_phase_that_stays_is_not_held_back(make: Make) -> None:
     assert [patch["phase"] for patch in rig.writes] == ["Connecting"]
 
 
-async def test_an_error_is_told_at_once_also_in_a_passing_phase(make: Make) -> None:
+async def test_an_error_is_shown_at_once_even_in_a_passing_phase(make: Make) -> None:
     rig = make(Plan((CLAIM,)), REST, match=b.a_match())
     rig.phase, rig.error = MatchPhase.CREATING, AWAY
     await rig.run()
     assert len(rig.writes) == 1
 
 
-async def test_what_is_deleted_and_free_gets_no_status_any_more(make: Make) -> None:
+async def test_a_deleted_object_without_our_finalizer_gets_no_status(make: Make) -> None:
     rig = make(REST, match=b.connecting(deleted=True, finalizers=()))
     rig.phase = MatchPhase.ENDED
     await rig.run()
     assert rig.writes == []
 
 
-async def test_what_is_deleted_and_still_held_gets_its_status(make: Make) -> None:
+async def test_a_deleted_object_with_our_finalizer_gets_its_status(make: Make) -> None:
     rig = make(REST, match=b.connecting(deleted=True))
     rig.phase = MatchPhase.ENDED
     await rig.run()
@@ -318,7 +318,7 @@ async def test_only_actions_that_succeeded_are_announced(make: Make) -> None:
     assert rig.acted[1:] == [()]
 
 
-def test_what_a_round_has_seen_is_where_the_next_one_starts() -> None:
+def test_the_next_round_starts_from_the_observation_of_the_last() -> None:
     record = ROOMS.known(b.room_seen(record=b.a_record()), Learned())
     ledger = MATCHES.known(b.seen(3, ledger=b.ledger()), Learned(must_read=True))
     assert (record.record, record.ledger) == (b.a_record(), None)
@@ -356,18 +356,18 @@ def test_which_phases_are_passing(case: str, match: Match, phase: str, expected:
 @pytest.mark.parametrize(
     ("case", "restores", "phase", "expected"),
     [
-        ("made again, and others may be still missing", 2, "Active", True),
+        ("made again, while other rooms may still be missing", 2, "Active", True),
         ("as it was", 1, "Active", False),
         ("made again and over by now", 2, "Terminated", False),
     ],
 )
-def test_what_is_said_of_a_restored_room_can_wait(case: str, restores: int, phase: str, expected: bool) -> None:
+def test_when_the_status_of_a_restored_room_is_held_back(case: str, restores: int, phase: str, expected: bool) -> None:
     room = b.an_active_room(status={"restores": 1})
     status = RoomStatus.model_validate({"restores": restores, "phase": phase})
     assert ROOMS.is_held_back(room, status) is expected, case
 
 
-# What answers told
+# The contents of answers
 
 
 def test_a_refusal_and_a_record_are_remembered_from_round_to_round() -> None:
@@ -382,7 +382,7 @@ READ = Learned(ledger=Present(b.ledger("Creating"), b.at(1)))
 
 
 def change(phase: str) -> Effect:
-    """The phase of the ledger is another one."""
+    """Return the effect of a write that changes the phase of the ledger."""
     return Effect(ledger_change=lambda known: b.ledger(phase, queued=known.queued_at_ms))
 
 

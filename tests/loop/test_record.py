@@ -1,4 +1,4 @@
-"""Dumps of decisions, and asking the planner again."""
+"""Recordings of decisions, and their replay with the planner of today."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_recorded_decision_about_a_room_is_replayed_the_same(room: Room, seen:
 
 
 def recorded(directory: Path) -> dict[str, Any]:
-    """One dump, as JSON."""
+    """Return the recorded decision as JSON."""
     Recorder(directory, RECIPES).record(
         MATCH, b.active(), b.both_in(), b.at(4), plan_match(MatchCase(b.active(), b.both_in(), b.at(4)))
     )
@@ -83,7 +83,7 @@ def recorded(directory: Path) -> dict[str, Any]:
     return dump
 
 
-def test_a_dump_says_what_was_wanted_seen_and_decided(tmp_path: Path) -> None:
+def test_a_recording_has_the_object_the_observation_and_the_decision(tmp_path: Path) -> None:
     dump = recorded(tmp_path)
     assert set(dump) == {"kind", "key", "now", "desired", "observed", "plan"}
     assert dump["plan"] == {"actions": [], "deadline": "2026-01-31T10:10:00+00:00", "waitsFor": "people"}
@@ -112,7 +112,7 @@ def test_decisions_are_appended_one_file_per_object_and_uid(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", [b"no JSON", b"{}", b'{"kind": "Match"}', b"[1]", b'{"kind":"Match","now":"never"}'])
-def test_a_line_that_is_no_dump_is_named(text: bytes, tmp_path: Path) -> None:
+def test_a_line_that_is_no_recording_is_named(text: bytes, tmp_path: Path) -> None:
     file = tmp_path / "broken.jsonl"
     file.write_bytes(text + b"\n")
     with pytest.raises(RoomkeeperError, match=r"broken\.jsonl:1: is not a dump of this version"):

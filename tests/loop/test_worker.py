@@ -1,4 +1,4 @@
-"""The worker: one reconcile per key at a time, and what becomes of each, in virtual time."""
+"""The worker: one reconcile per key at a time, and what follows from each result, in virtual time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answer = Result | BaseException | Callable[[], Coroutine[Any, Any, Result]]
 
 
 class Rig:
-    """A worker whose reconciles answer as a test wants: the last answer of a key is repeated for ever."""
+    """A worker whose reconciles return the answers of a test; it repeats the last answer of a key for ever."""
 
     def __init__(self, time: VirtualTime, *, concurrency: int = 4, timeout_seconds: float = 30.0) -> None:
         self.time = time
@@ -44,7 +44,7 @@ class Rig:
     async def _reconcile(self, key: Key) -> Result:
         self.runs[key].append(round(self.time.seconds, 3))
         self.in_hand[key] += 1
-        assert self.in_hand[key] == 1, "never two of one key"
+        assert self.in_hand[key] == 1, "two reconciles of one key run at once"
         answers = self.answers[key]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         try:
@@ -55,17 +55,17 @@ class Rig:
             self.in_hand[key] -= 1
 
     async def after(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let this time pass."""
         await asyncio.sleep(seconds)
         await self.time.settle()
 
     def deadline(self, seconds: float) -> Result:
-        """A result that wants to be looked at again at that second."""
+        """Return a result with a deadline at this second."""
         return Result(self.time.now() + timedelta(seconds=seconds - self.time.seconds))
 
 
 def takes(seconds: float, result: Result | None = None) -> Callable[[], Coroutine[Any, Any, Result]]:
-    """A reconcile that takes so long."""
+    """Return a reconcile that takes this long."""
 
     async def answer() -> Result:
         await asyncio.sleep(seconds)
@@ -75,7 +75,7 @@ def takes(seconds: float, result: Result | None = None) -> Callable[[], Coroutin
 
 
 def in_virtual_time(scenario: Callable[[Rig], Coroutine[Any, Any, None]], **options: Any) -> Rig:
-    """Run a scenario; the rig that is left."""
+    """Run a scenario; return its rig."""
 
     async def main(time: VirtualTime) -> Rig:
         rig = Rig(time, **options)
@@ -120,7 +120,7 @@ def test_a_key_triggered_while_in_hand_runs_once_more_and_never_beside_itself() 
         (Wake.OBJECT, True, [0.0]),
     ],
 )
-def test_what_woke_a_key_before_it_looked_needs_no_other_run(wake: Wake, reads: bool, runs: list[float]) -> None:
+def test_a_wake_before_the_observation_needs_no_other_run(wake: Wake, reads: bool, runs: list[float]) -> None:
     async def scenario(rig: Rig) -> None:
         async def looks_late() -> Result:
             await asyncio.sleep(1)
@@ -176,7 +176,7 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
 
 
-def test_the_latest_reconcile_sets_the_deadline_anew() -> None:
+def test_the_latest_reconcile_replaces_the_deadline() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [rig.deadline(5), Result()]
         rig.queue.enqueue(A, Wake.SIGNAL)
@@ -266,7 +266,7 @@ def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
     assert 5.05 <= runs[1] <= 5.1
 
 
-def test_a_lease_that_was_only_short_leaves_no_key_behind() -> None:
+def test_a_lease_with_too_little_time_left_loses_no_key() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [LeadershipLost("too little of it is left"), Result()]
         rig.queue.enqueue(A, Wake.SIGNAL)
@@ -370,7 +370,7 @@ OUTCOMES: list[tuple[str, Answer]] = [
     ("retry", Result(error=AWAY)),
     ("timeout", takes(1000)),
     ("bug", ValueError("a bug")),
-    ("not-leader", LeadershipLost("somebody else")),
+    ("not-leader", LeadershipLost("another replica")),
 ]
 
 

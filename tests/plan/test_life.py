@@ -1,8 +1,8 @@
-"""The whole life of a Match and its Room, driven purely: plans are carried out on a model of the world.
+"""The whole life of a Match and its Room without any backend: a model of the world executes the plans.
 
-Every path is cut at every write (the operator is killed there and another one goes on), and every ending comes in
-every phase. `world.World` watches the promises meanwhile: users move by the rules and are freed once, nothing is made
-for what is over, nothing is let go before it is in order, and no two steps undo each other.
+The operator is killed at every write of every path, and another one continues; every ending comes in every phase.
+Meanwhile `world.World` checks the promises: users change states by the rules and are released once, nothing is made for
+a Match that is over, no finalizer is removed too early, and no two steps undo each other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CALL_WRITES = 14
 
 
 def came_up(world: World) -> World:
-    """Until both are connected."""
+    """Reconcile until both participants are connected; return the world."""
     world.until_rest()
     world.now += 2
     world.join("alice")
@@ -41,7 +41,7 @@ def came_up(world: World) -> World:
 
 
 def is_clean(world: World) -> bool:
-    """Nothing of the call is left on LiveKit, in Kubernetes, or with the users."""
+    """Whether nothing of the call is left on LiveKit, in Kubernetes, or in the users' records."""
     left = (world.room, world.livekit, world.tokens)
     free = {"WAITING", "IDLE"}
     return left == (None, None, None) and set(world.users.values()) <= free and not world.people
@@ -75,12 +75,12 @@ def test_tokens_are_renewed_and_the_record_too_while_a_call_lasts() -> None:
 
 
 def end_by(action: str, **who: str) -> Ending:
-    """The matchmaker's wish."""
+    """Return an ending by the matchmaker's wish."""
     return lambda world: world.wish(action=action, **who)
 
 
 def later(seconds: float) -> Ending:
-    """Nothing but time."""
+    """Return an ending by time alone."""
     return lambda world: world.pass_time(seconds)
 
 
@@ -151,7 +151,7 @@ def test_the_poll_alone_tells_the_same_story_as_the_webhooks(webhook: bool) -> N
 
 
 def killed_at(world: World, writes: int, go: Callable[[], None]) -> None:
-    """Run until so many writes were made; then the operator is killed and another one takes over."""
+    """Run until `writes` writes were made; then kill the operator, and let another one take over."""
     world.budget = writes
     try:
         go()
@@ -214,7 +214,7 @@ def test_whatever_comes_after_whichever_write_the_world_is_clean_in_the_end(
 
 @pytest.mark.parametrize("writes", range(2, 6))
 @pytest.mark.parametrize("end", ["delete", "too late"])
-def test_before_ready_everybody_gets_exactly_their_place_back(writes: int, end: str) -> None:
+def test_before_ready_every_user_gets_exactly_their_place_back(writes: int, end: str) -> None:
     world = World()
     places = dict(world.queue)
     world.budget = writes
@@ -314,7 +314,7 @@ def test_a_standing_room_lives_and_goes_without_a_match() -> None:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """People, matchmakers, crashes and time in any order; then it is quiet, and everything comes to its end."""
+    """Participants, matchmakers, crashes and time in any order; then nothing happens, and all must end cleanly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -322,43 +322,43 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(writes=st.integers(0, 6))
     def reconcile_and_be_killed(self, writes: int) -> None:
-        """The operator gets so far."""
+        """Let the operator reconcile until `writes` writes were made; then kill it."""
         killed_at(self.world, writes, self.world.until_rest)
 
     @rule()
     def reconcile(self) -> None:
-        """The operator gets to rest."""
+        """Let the operator reconcile until nothing is left to do."""
         self.world.until_rest()
 
     @rule(identity=st.sampled_from(b.PEOPLE), webhook=st.booleans())
     def join(self, identity: str, webhook: bool) -> None:
-        """A participant comes."""
+        """Let a participant join."""
         self.world.join(identity, webhook=webhook)
 
     @rule(identity=st.sampled_from(b.PEOPLE), webhook=st.booleans())
     def leave(self, identity: str, webhook: bool) -> None:
-        """A participant goes."""
+        """Let a participant leave."""
         self.world.leave(identity, webhook=webhook)
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 26.0]))
     def wait(self, seconds: float) -> None:
-        """Nobody is there to reconcile meanwhile."""
+        """Let time pass while no operator reconciles."""
         self.world.now += seconds
 
     @rule()
     def livekit_restarts(self) -> None:
-        """Without its own Redis it forgets."""
+        """Restart LiveKit: without a Redis of its own it forgets its rooms."""
         self.world.lose_livekit_room()
 
     @rule()
     def a_client_makes_the_room(self) -> None:
-        """LiveKit creates a room for any client with a token."""
+        """Let a client make the room: LiveKit creates it for any client with a token."""
         self.world.revive_livekit_room()
 
     @precondition(lambda self: self.world.now > 1)
     @rule(action=st.sampled_from([end_by("Skip", initiator="alice"), World.delete_match, World.delete_room]))
     def end(self, action: Ending) -> None:
-        """A participant wants to end the call."""
+        """End the call in one of the ways."""
         action(self.world)
 
     @invariant()
@@ -374,7 +374,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(world.queue) == {user for user, state in world.users.items() if state == "WAITING"}
 
     def teardown(self) -> None:
-        """Quiet at last: it rests, writes nothing more, and goes when it is deleted."""
+        """At the end the operator comes to rest and writes nothing more; a deleted Match goes."""
         world = self.world
         world.until_rest()
         world.pass_time(40)

@@ -25,14 +25,14 @@ DYING_ROOM = b.an_active_room(deleted=True)
 END = {"action": "End", "initiator": "alice"}
 ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
 
-# What is seen, when, and what is to be done: (case, match, seen, seconds, actions).
+# An observation, its time, and the planned actions: (case, match, seen, seconds, actions).
 STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
     ("paused: nothing at all", b.a_match(paused=True, finalizers=()), b.seen(), 2, []),
     ("new: the finalizer, and nothing before it", b.a_match(finalizers=()), b.seen(), 0, ["AddFinalizer"]),
     ("new, ledger unknown: the finalizer", b.a_match(finalizers=()), b.seen(ledger=b.unknown()), 0, ["AddFinalizer"]),
     ("deleted before we saw it: let it go", b.a_match(finalizers=(), deleted=True), b.seen(), 2, []),
     (
-        "our finalizer was taken off: users are let go all the same",
+        "our finalizer was removed: users are released all the same",
         b.a_match(finalizers=(), deleted=True),
         b.seen(ledger=b.ledger()),
         2,
@@ -83,7 +83,7 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
         [],
     ),
     (
-        "up, room lost: the ledger says that nobody is in; its own key restores the room",
+        "up, room lost: the ledger says that no participant is in; the room's own key restores it",
         b.active(),
         b.both_in(livekit_room=None, people=()),
         9,
@@ -99,9 +99,9 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
     ),
     ("tokens a third from their end: again", b.active(), b.both_in(), 600, ["IssueTokens"]),
     ("tokens just before: not yet", b.active(), b.both_in(), 599.9, []),
-    ("the end is wanted: the cause is recorded first", b.active(termination=END), b.both_in(), 9, ["RecordEnd"]),
+    ("a wish to end: the cause is recorded first", b.active(termination=END), b.both_in(), 9, ["RecordEnd"]),
     (
-        "recorded: they are told",
+        "recorded: the participants are told",
         b.active(),
         b.both_in(ledger=b.ledger("Active", recorded="NoShow")),
         9,
@@ -233,7 +233,7 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
      b.all_made(26, ledger=Present(b.ledger("Connecting"), b.at(20))), 26.5, b.at(26.5)),
     ("window over, but the people read before: at once", b.connecting(),
      b.all_made(26, people=Present((), b.at(20))), 26.5, b.at(26.5)),
-    ("window over, and nobody can be seen: soon", b.connecting(), b.all_made(20, people=b.unknown()), 26.5, b.at(27.5)),
+    ("window over, people unknown: soon", b.connecting(), b.all_made(20, people=b.unknown()), 26.5, b.at(27.5)),
     ("call up: renewal of the tokens", b.active(), b.both_in(), 4, b.at(600)),
     ("call up: its longest duration", b.active(timeouts={"max_duration_seconds": 60}), b.both_in(), 4, b.at(63)),
     ("no tokens, no limit: never", b.active(tokens={"delivery": "None"}, timeouts={"max_duration_seconds": 0}),
@@ -272,7 +272,7 @@ def test_a_plan_that_is_held_up_names_the_backend_that_must_answer_first(
 
 
 def test_a_deadline_of_this_very_moment_is_not_waited_for_in_a_tight_loop() -> None:
-    # All are in, by what was seen at this moment; the status will say so.
+    # The observation of this moment has both participants in the room; the status will say so.
     seen = b.both_in(26, ledger=b.ledger("Active"))
     assert plan_match(MatchCase(b.connecting(), seen, b.at(26))).deadline == b.at(27)
 
@@ -407,7 +407,7 @@ def test_over_means_that_nothing_of_the_call_is_left(match: Match, seen: MatchSe
     assert MatchCase(match, seen, b.T0).is_over is over
 
 
-def test_a_room_deleted_before_ready_is_made_anew_and_its_new_address_is_published() -> None:
+def test_a_room_deleted_before_ready_is_made_again_and_its_new_address_is_published() -> None:
     # The Room of the same name has another UID by now, so its LiveKit room has another name.
     published = b.all_made(ledger=b.ledger("Connecting", room="rk-old"), tokens=b.tokens(livekit_name="rk-old"))
     plan = plan_match(MatchCase(b.a_match(), replace(published, livekit_name="rk-new"), b.at(2)))
@@ -415,7 +415,7 @@ def test_a_room_deleted_before_ready_is_made_anew_and_its_new_address_is_publish
 
 
 def test_facts_outrank_deadlines_a_match_that_has_everything_is_not_too_late() -> None:
-    # All was made in time and only the status was not written: the operator was down meanwhile.
+    # All was made in time, and only the status was not written, because the operator was down.
     assert names(plan_match(MatchCase(b.a_match(), b.all_made(40), b.at(40)))) == []
 
 

@@ -29,14 +29,14 @@ ONLY_ALICE = b.an_active_room(allowed_identities=["alice"])
 STANDING = b.an_active_room(owned=False)
 EMPTY = b.an_active_room(owned=False, status={"phase": "Terminated", "reason": "Empty", "terminated_at": b.at(30)})
 OVER_FOR_LONG = b.an_active_room(termination_reason="maintenance", status={"terminated_at": b.at(3)})
-# A participant was in, and the last one left half a second after the room was made.
+# A participant was in the room, and the last one left half a second after the room was made.
 LEFT_EMPTY = {"empty_since": b.at(1.5)}
 RECORD = b.a_record()
 CREATE, SHUT = ["CreateLiveKitRoom", "WriteRoomRecord"], ["DeleteLiveKitRoom", "EndRoomRecord"]
-# Its Match is in no cache yet: nothing but its UID and its name is known.
+# Its Match is not in the cache yet: only its UID and its name are known.
 NOT_SEEN_YET = OwnerFacts(b.MATCH_UID, b.NAME, (), "")
 
-# A case each: a name, what is known, what follows.
+# Each case: a name, the observation, the expected result.
 STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     ("paused: nothing", b.a_room(paused=True, finalizers=()), b.room_seen(), 2, []),
     ("new: the finalizer before anything on LiveKit", b.a_room(finalizers=()), b.room_seen(), 2, ["AddFinalizer"]),
@@ -50,14 +50,14 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     ("not there: create", b.a_room(), b.room_seen(), 2, CREATE),
     ("unknown: create, which adopts", b.a_room(), b.room_seen(livekit_room=b.unknown()), 2, CREATE),
     (
-        "not made yet, and told of it already: create",
+        "not made yet, record already written: create",
         b.a_room(),
         b.room_seen(record=b.a_record("creating")),
         2,
         ["CreateLiveKitRoom"],
     ),
     (
-        "not made yet, nobody can be told: create all the same",
+        "not made yet, record unknown: create all the same",
         b.a_room(),
         b.room_seen(record=b.unknown()),
         2,
@@ -140,7 +140,7 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     ),
     ("deleted: closed on LiveKit", DELETED, b.room_seen(livekit_room=THERE, record=RECORD), 2, SHUT),
     (
-        "deleted, and told of it already: closed on LiveKit",
+        "deleted, record says terminating: closed on LiveKit",
         DELETED,
         b.room_seen(livekit_room=THERE, record=b.a_record("terminating")),
         2,
@@ -205,7 +205,7 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     ),
     ("terminated: closed on LiveKit", CLOSED, b.room_seen(livekit_room=THERE), 2, ["DeleteLiveKitRoom"]),
     ("terminated, gone, no record: the tombstone", CLOSED, b.room_seen(gone=True), 2, ["EndRoomRecord"]),
-    ("terminated, gone, told of: the object stays to be seen", OVER_FOR_LONG, b.room_seen(gone=True), 9999, []),
+    ("terminated, gone, record ended: the object stays for readers", OVER_FOR_LONG, b.room_seen(gone=True), 9999, []),
     (
         "terminated, revived by a client: deleted again",
         CLOSED,
@@ -295,14 +295,14 @@ STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
         ["RemoveStranger", "WriteRoomRecord"],
     ),
     (
-        "anybody may come: nobody is removed",
+        "every client may come: no participant is removed",
         b.an_active_room(),
         b.room_seen(livekit_room=THERE, record=RECORD, people=BOTH),
         2,
         [],
     ),
     (
-        "people unknown: nobody is removed",
+        "people unknown: no participant is removed",
         ONLY_ALICE,
         b.room_seen(livekit_room=THERE, record=RECORD, people=b.unknown()),
         2,
@@ -358,7 +358,7 @@ def test_a_plan_that_waits_says_until_when(room: Room, seen: RoomSeen, seconds: 
     assert plan_room(RoomCase(room, seen, b.at(seconds))).deadline == at
 
 
-# A case each: a name, what is known, what follows.
+# Each case: a name, the observation, the expected result.
 REASONS: list[tuple[str, Room, RoomSeen, float, RoomEndReason | None]] = [
     ("wanted", b.an_active_room(), b.room_seen(livekit_room=THERE), 9, None),
     (
@@ -399,14 +399,14 @@ REASONS: list[tuple[str, Room, RoomSeen, float, RoomEndReason | None]] = [
         None,
     ),
     (
-        "nobody has been in: the empty timeout counts",
+        "no participant has been in: the empty timeout counts",
         STANDING,
         b.room_seen(21, owned=False),
         21,
         None,
     ),
     (
-        "restored, and nobody has been in since: the empty timeout counts",
+        "restored, and no participant has been in since: the empty timeout counts",
         b.an_active_room(owned=False, status={"empty_since": b.at(5), "restored_at": [b.at(5)]}),
         b.room_seen(33.9, owned=False),
         33.9,
@@ -448,7 +448,7 @@ def test_why_a_room_should_not_exist(room: Room, seen: RoomSeen, seconds: float,
         ("BRIDGE", False),
     ],
 )
-def test_who_belongs_to_the_infrastructure_is_no_stranger(kind: str, is_stranger: bool) -> None:
+def test_participants_of_the_infrastructure_are_no_strangers(kind: str, is_stranger: bool) -> None:
     seen = b.room_seen(livekit_room=THERE, people=(b.person("recorder", kind=kind),))
     assert bool(strangers(ONLY_ALICE, seen)) is is_stranger
 
@@ -550,11 +550,11 @@ def test_the_record_says_where_the_room_is_on_its_way(room: Room, seen: RoomSeen
 @pytest.mark.parametrize(
     ("case", "room", "seen", "may_have_people"),
     [
-        ("a participant was in when it was last seen", b.an_active_room(deleted=True, status={"empty_since": None}),
+        ("a participant was in at the last observation", b.an_active_room(deleted=True, status={"empty_since": None}),
          b.room_seen(), True),
-        ("nobody was, and who came since is not known", DELETED, b.room_seen(people=b.unknown()), True),
+        ("it was empty, and the people now are unknown", DELETED, b.room_seen(people=b.unknown()), True),
         ("it was empty, and is not", DELETED, b.room_seen(livekit_room=THERE, people=BOTH), True),
-        ("nobody was, nobody is", DELETED, b.room_seen(), False),
+        ("it was empty, and still is", DELETED, b.room_seen(), False),
         ("closed by itself", EMPTY, b.room_seen(people=b.unknown(), owned=False), False),
         ("never seen", b.a_room(deleted=True), b.room_seen(), True),
     ],
@@ -574,6 +574,6 @@ def test_an_orphan_keeps_the_metadata_of_its_owner_and_loses_ours() -> None:
 
 
 def test_a_record_that_is_over_is_not_written_again_and_again() -> None:
-    # The script never opens a closed record; to plan it at every round would be a loop without end.
+    # The script never opens a closed record, so planning this write in every round would never end.
     seen: Any = b.room_seen(livekit_room=THERE, record=b.a_record("terminated"))
     assert names(plan_room(RoomCase(b.an_active_room(), seen, b.at(2)))) == []

@@ -1,8 +1,8 @@
-"""A tiny model of Kubernetes, Redis and LiveKit that carries out plans, and watches that none breaks a promise.
+"""A small model of Kubernetes, Redis and LiveKit that executes plans and checks that none breaks a promise.
 
-It reconciles the way `loop.reconcile` does: observe, plan, act, until there is nothing left to do at once; then the
-status. Every write counts against `budget`; when that is used up the operator is killed, and `restart` brings one that
-remembers nothing. Users are moved by the rules of the scripts (docs/redis.md).
+It reconciles like `loop.reconcile`: observe, plan, act, until nothing is left to do at once; then it writes the status.
+Every write counts against `budget`. When the budget is used up, the operator is killed, and `restart` starts one that
+remembers nothing. Users change states by the rules of the scripts (docs/redis.md).
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ class World:
     log: list[str] = field(default_factory=list)
     next_look: datetime | None = None
 
-    # What people and the outside world do
+    # Events from outside: clients, matchmakers, LiveKit
 
     def restart(self) -> None:
-        """The operator was killed; its successor knows only what is stored."""
+        """Start the successor of a killed operator; it knows only the stored state."""
         self.budget = 1_000_000
         self.remembers_tokens = False
 
     def join(self, identity: str, *, webhook: bool = True) -> None:
-        """A user with a token opens the link. Without a room on LiveKit no client gets in."""
+        """Let a user with a token join. Without a room on LiveKit no client gets in."""
         wants_tokens = self.match is None or self.match.spec.tokens.delivery.value != "None"
         if self.livekit is None or (wants_tokens and self.tokens is None):
             return
@@ -88,12 +88,12 @@ class World:
             self._witness(identity, "participant_joined", "")
 
     def leave(self, identity: str, *, webhook: bool = True, reason: str = "CLIENT_INITIATED") -> None:
-        """A participant is gone from the room."""
+        """Let a participant leave the room."""
         if self.people.pop(identity, None) is not None and webhook:
             self._witness(identity, "participant_left", reason)
 
     def wish(self, **termination: str) -> None:
-        """The matchmaker writes `spec.termination`, once."""
+        """Write `spec.termination` as the matchmaker does; only the first wish counts."""
         if self.match is not None and self.match.spec.termination is None:
             spec = self.match.spec.model_copy(update={"termination": None}).manifest() | {"termination": termination}
             self.match = Match.model_validate(self.match.manifest() | {"spec": spec})
@@ -108,18 +108,18 @@ class World:
             self._touch_match(deletion_timestamp=b.at(self.now))
 
     def delete_room(self) -> None:
-        """The Match's Room is deleted by hand, or by the garbage collector."""
+        """Delete the Match's Room, as a user or the garbage collector does."""
         if self.room is not None and self.room.metadata.deletion_timestamp is None:
             self._touch_room(deletion_timestamp=b.at(self.now))
 
     def revive_livekit_room(self) -> None:
-        """A client makes the room that is gone, with a token it still has (`auto_create: true`)."""
+        """Let a client make the lost room with a token that it still has (`auto_create: true`)."""
         if self.livekit is None and self.room is not None:
             self.livekit_rooms_made += 1
             self.livekit = b.a_livekit_room(sid=f"RM_{self.livekit_rooms_made}", foreign=True)
 
     def lose_livekit_room(self) -> None:
-        """LiveKit forgets everything."""
+        """Let LiveKit forget everything."""
         self.livekit, self.people = None, {}
 
     # The operator
@@ -143,7 +143,7 @@ class World:
             self.now = max(self.now, (self.next_look - b.T0).total_seconds()) + 0.001
             self.until_rest()
         else:
-            raise AssertionError("the operator looks at it without end")
+            raise AssertionError("the operator reconciles without end")
         self.now = (end - b.T0).total_seconds()
 
     def _reconcile_match(self) -> datetime | None:
@@ -186,11 +186,11 @@ class World:
         raise AssertionError(f"two steps undo each other: {self.log[-20:]}")
 
     def phase(self) -> MatchPhase | None:
-        """What `kubectl get matches` shows; None once the Match is gone."""
+        """Return the phase that `kubectl get matches` shows; None once the Match is gone."""
         return self.match.status.phase if self.match is not None else None
 
     def seen_of_match(self, refusal: Refusal | None) -> MatchSeen:
-        """A fresh look at everything that the Match's planner is shown."""
+        """Return a fresh observation for the Match's planner."""
         assert self.match is not None
         known: Any = self.tokens
         claimed = self.ledger is not None and self.ledger.claimed
@@ -207,7 +207,7 @@ class World:
         )
 
     def seen_of_room(self) -> RoomSeen:
-        """A fresh look at everything that the Room's planner is shown."""
+        """Return a fresh observation for the Room's planner."""
         return b.room_seen(
             self.now,
             livekit_room=self.livekit,
@@ -291,7 +291,7 @@ class World:
         done = {}
         for release in action.releases:
             if held.claimed:
-                assert self.users[release.id] in _RANK, "a user is freed once"
+                assert self.users[release.id] in _RANK, "a user is released twice"
                 self.freed.append(release.id)
                 done[release.id] = self._release_user(release, held.queued_at_ms[release.id])
         self.ledger = replace(held, settled=True, outcomes=done, end=held.end or _end(action))
@@ -390,7 +390,7 @@ def _next_version(found: Match | Room, changes: dict[str, Any]) -> Any:
 
 
 def check_plan(plan: Plan) -> None:
-    """No plan contradicts itself."""
+    """Assert that the plan does not contradict itself."""
     kinds = {type(action) for action in plan.actions}
     for pair in _NEVER_TOGETHER:
         assert not pair <= kinds, f"{pair} in one plan"
@@ -399,12 +399,12 @@ def check_plan(plan: Plan) -> None:
 
 
 def names(plan: Plan) -> list[str]:
-    """The actions of a plan by name, for tables."""
+    """Return the names of a plan's actions, for tables."""
     return [type(action).__name__ for action in plan.actions]
 
 
 def only(plan: Plan, kind: type[Any]) -> Any:
-    """The one action of that kind in the plan."""
+    """Return the only action of this kind in the plan."""
     found: Iterable[a.AnyAction] = [action for action in plan.actions if isinstance(action, kind)]
     (action,) = found
     return action

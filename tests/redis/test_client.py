@@ -1,4 +1,4 @@
-"""The connection: what a server in trouble looks like, and that nobody waits for long or learns secrets."""
+"""The connection to a server in trouble: every request ends soon, and no error contains a secret."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ CANARY = "canary-c0ffee"
 
 @pytest.fixture(scope="module", params=sorted(programs()))
 def own(request: pytest.FixtureRequest, real_programs: None) -> Iterator[Server]:
-    """A server that the tests of this module may ill-treat."""
+    """A server that the tests of this module may freeze, fill and stop."""
     with running(programs()[request.param]) as server:
         yield server
 
 
 @pytest.fixture
 async def world(own: Server) -> AsyncIterator[World]:
-    """An empty pool on it."""
+    """An empty pool on this server."""
     client = Redis.from_url(own.url)
     world = await World.new(client, f"client-{time.monotonic_ns()}")
     yield world
@@ -131,10 +131,10 @@ async def test_a_replica_says_not_now(own: Server, world: World) -> None:
 async def test_wrong_credentials_are_forbidden_at_once_and_not_shown(own: Server, world: World) -> None:
     admin(own, "CONFIG", "SET", "requirepass", "right")
     client = Redis.from_url(own.url.replace("unix://", f"unix://:{CANARY}@"))
-    nobody = Redis.from_url(own.url)
+    unnamed = Redis.from_url(own.url)
     started = time.monotonic()
     try:
-        for stranger in (client, nobody):
+        for stranger in (client, unnamed):
             with pytest.raises(Forbidden) as caught:
                 await stranger.ping()
             assert not caught.value.retryable
@@ -143,7 +143,7 @@ async def test_wrong_credentials_are_forbidden_at_once_and_not_shown(own: Server
         assert time.monotonic() - started < 0.1
     finally:
         await client.close()
-        await nobody.close()
+        await unnamed.close()
         with redis_py.Redis.from_url(own.url, password="right") as right:
             right.config_set("requirepass", "")
 
@@ -156,7 +156,7 @@ async def test_a_key_of_another_type_is_refused_with_the_line_and_without_argume
     assert "match:m1" not in (await world.snapshot()).values
 
 
-async def test_what_the_server_repeats_of_a_command_is_not_shown(world: World) -> None:
+async def test_the_part_of_a_command_that_the_server_repeats_is_not_shown(world: World) -> None:
     with pytest.raises(redis_py.ResponseError) as caught:
         await world.raw("NOSUCHCOMMAND", CANARY)
     assert CANARY in str(caught.value)
@@ -284,7 +284,7 @@ def test_ledgers_are_kept_for_a_day_at_least() -> None:
     assert replace(Retention(), settled_match_seconds=100_000).settled_match_seconds == 100_000
 
 
-def test_what_is_not_there_or_not_readable_reads_as_none() -> None:
+def test_a_value_that_is_missing_or_unreadable_reads_as_none() -> None:
     assert parse_ledger("m1", {}) is None
     assert parse_user("alice", {}) is None
     assert parse_user("alice", {"state": "DANCING"}) is None

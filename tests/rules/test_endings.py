@@ -1,4 +1,4 @@
-"""Why a Match ends, and where its users go: one row of the table of endings after another."""
+"""Why a Match ends, and where its users go: all rows of the table of endings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
 
 
 def wish(action: str, **more: str) -> dict[str, str]:
-    """`spec.termination`."""
+    """Return a `spec.termination`."""
     return {"action": action, **more}
 
 
-# A case each: a name, what is known, what follows.
+# Each case: a name, the observation, the expected cause.
 CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set[str]]] = [
     ("nothing is wrong", b.active(), b.both_in(), 9, None, "", "", set()),
     (
@@ -201,7 +201,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
     ("Ready is Ready, however late it is", b.connecting(), b.all_made(31), 25.9, None, "", "", set()),
     ("before the window is over", b.connecting(), b.all_made(25.9), 25.9, None, "", "", set()),
     (
-        "nobody came",
+        "no participant came",
         b.connecting(),
         b.all_made(26),
         26,
@@ -221,7 +221,7 @@ CAUSES: list[tuple[str, Match, MatchSeen, float, EndReason | None, str, str, set
         {"bob"},
     ),
     ("both came", b.connecting(), b.both_in(26), 26, None, "", "", set()),
-    ("nobody looked since", b.connecting(), b.all_made(25.9), 40, None, "", "", set()),
+    ("nothing was read since", b.connecting(), b.all_made(25.9), 40, None, "", "", set()),
     ("the people were not read since", b.connecting(), b.all_made(40, people=b.unknown()), 40, None, "", "", set()),
     (
         "only the ledger was read since",
@@ -337,12 +337,12 @@ def test_rollback_follows_the_table_of_endings(reason: EndReason, ready: bool) -
 
 
 def ending(reason: EndReason, *subject: str, rollback: bool = False) -> EndCause:
-    """A cause as the planner finds it."""
+    """Return a cause as the planner finds it."""
     return EndCause(reason, reason, "why", subject=frozenset(subject), is_rollback=rollback)
 
 
 @pytest.mark.parametrize("reason", EndReason)
-def test_a_rollback_puts_everybody_where_they_were_whatever_the_policy(reason: EndReason) -> None:
+def test_a_rollback_puts_all_users_where_they_were_whatever_the_policy(reason: EndReason) -> None:
     match = b.active(requeue={ENDINGS[reason].requeue_field: "None"})
     result = b.releases(match, b.both_in(), ending(reason, "alice", rollback=True))
     assert result == tuple(Release(identity, Destination.BACK, QueuePlace.ORIGINAL) for identity in b.PEOPLE)
@@ -350,7 +350,7 @@ def test_a_rollback_puts_everybody_where_they_were_whatever_the_policy(reason: E
 
 @pytest.mark.parametrize("policy", RequeuePolicy)
 @pytest.mark.parametrize("reason", EndReason)
-def test_who_is_requeued_follows_the_policy(reason: EndReason, policy: RequeuePolicy) -> None:
+def test_the_policy_decides_which_users_are_requeued(reason: EndReason, policy: RequeuePolicy) -> None:
     # alice is the subject and not in the room any more; bob is in it.
     match = b.active(requeue={ENDINGS[reason].requeue_field: policy})
     seen = b.both_in(people=(b.person("bob"),))
@@ -382,7 +382,7 @@ def test_an_override_counts_for_its_own_reason_alone(reason: EndReason) -> None:
     [
         ("both had a call: at the end", b.active(), b.both_in(), ending(EndReason.SKIPPED, "alice"), ["Now", "Now"]),
         (
-            "nobody was ever in: the old place, but for the skipper",
+            "no participant was ever in: the old place, except for the one who skips",
             b.connecting(),
             b.all_made(),
             ending(EndReason.SKIPPED, "alice"),
@@ -435,7 +435,7 @@ def test_the_detail_of_a_missing_user_says_what_was_seen_of_them() -> None:
 
 
 def settle_after(match: Match, record: a.RecordEnd) -> a.Settle:
-    """What is settled once the cause was recorded."""
+    """Return the planned settlement after this cause was recorded."""
     stored = b.ledger(
         "Terminating",
         recorded=record.reason,
@@ -474,8 +474,8 @@ def test_a_cause_reads_back_from_the_ledger_as_it_was_found(case: tuple[Any, ...
 
 
 @pytest.mark.parametrize("case", CAUSES, ids=[c[0] for c in CAUSES])
-def test_where_everybody_goes_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
-    """Clients are told to hang up before their users are settled: in between, everybody has gone."""
+def test_the_destination_of_users_is_decided_with_the_cause_whatever_they_do_afterwards(case: tuple[Any, ...]) -> None:
+    """Clients are told to hang up before their users are settled: in between, both participants have left."""
     _, match, seen, seconds, *_ = case
     cause = MatchCase(match, seen, b.at(seconds)).cause
     if cause is None or cause.is_rollback:
@@ -491,7 +491,7 @@ def test_where_everybody_goes_is_decided_with_the_cause_whatever_they_do_afterwa
 @pytest.mark.parametrize(
     "evidence", ["", "not JSON", "[]", '{"code": "NoShow", "subject": ["bob"]}', '{"outcomes": 7}']
 )
-def test_what_is_not_recorded_is_decided_when_the_users_are_settled(evidence: str) -> None:
+def test_destinations_that_are_not_recorded_are_decided_when_the_users_are_settled(evidence: str) -> None:
     stored = b.ledger("Terminating", recorded="NoShow", evidence=evidence)
     (settle,) = plan_match(
         MatchCase(b.connecting(), b.all_made(30, ledger=stored, people=(b.person("alice"),)), b.at(30))
@@ -529,7 +529,7 @@ def test_an_end_that_only_the_status_remembers_counts_with_its_code() -> None:
     )
 
 
-def test_too_late_names_the_error_that_stood_in_the_way() -> None:
+def test_too_late_names_the_error_that_prevented_it() -> None:
     error = {"type": "Redis", "severity": "Medium", "recovery": "Retry", "message": "Redis: no answer", "at": b.at(2)}
     cause = MatchCase(b.a_match(status={"last_error": error}), b.seen(30), b.at(30)).cause
     assert cause is not None
@@ -578,7 +578,7 @@ BOB_RECONNECTS = b.active(
 
 
 def bob_is_gone(seconds: float, *, alone: bool = False, silent: bool = False) -> MatchSeen:
-    """Alice alone in the room; whether that counts as being alone, and whether bob beats no more."""
+    """Alice is in the room without bob. `alone`: the ledger counts her as alone; `silent`: bob's heartbeats stopped."""
     ledger = replace(BOB_IS_GONE, alone=AloneTime(0, b.ms(10) if alone else None))
     seen = b.both_in(seconds, ledger=ledger, people=ALICE)
     return replace(seen, heartbeats=BOB_IS_SILENT) if silent else seen
@@ -611,7 +611,7 @@ ORDER: list[tuple[str, Match, MatchSeen, float, str]] = [
     ("a refusal, and then that it is late", b.a_match(), b.seen(31, refusal=BUSY), 31, "UserBusy"),
     ("the Room, and then a stray", b.active(), replace(b.both_in(room=None), audit=BOB_IS_STRAY), 9, "RoomLost"),
     (
-        "a stray, and then that nobody came",
+        "a stray, and then a no-show",
         b.connecting(),
         replace(b.all_made(26), audit=BOB_IS_STRAY),
         26,
@@ -638,7 +638,7 @@ ORDER: list[tuple[str, Match, MatchSeen, float, str]] = [
 @pytest.mark.parametrize(
     ("match", "seen", "seconds", "code"), [case[1:] for case in ORDER], ids=[case[0] for case in ORDER]
 )
-def test_of_two_causes_the_first_in_the_list_counts(match: Match, seen: MatchSeen, seconds: float, code: str) -> None:
+def test_the_first_of_two_causes_in_the_list_counts(match: Match, seen: MatchSeen, seconds: float, code: str) -> None:
     cause = MatchCase(match, seen, b.at(seconds)).cause
     assert cause is not None
     assert cause.code == code
@@ -649,7 +649,7 @@ def test_an_end_in_the_ledger_without_a_reason_decides_nothing() -> None:
     assert MatchCase(b.active(), b.both_in(ledger=nameless), b.at(9)).cause is None
 
 
-def test_a_sentence_speaks_of_a_user_where_the_user_is_not_known() -> None:
+def test_a_sentence_says_a_participant_where_the_name_is_not_known() -> None:
     assert ENDINGS[EndReason.DISCONNECTED].sentence() == "a participant was disconnected"
 
 
@@ -660,7 +660,7 @@ def test_a_sentence_speaks_of_a_user_where_the_user_is_not_known() -> None:
         ([("Ready", "UserBusy"), ("Accepted", "NotClaimed")], "(the operator did not get to it in time)"),
     ],
 )
-def test_too_late_names_the_holder_whom_an_earlier_look_has_told_of(
+def test_too_late_names_the_holder_that_an_earlier_status_has_reported(
     conditions: list[tuple[str, str]], words: str
 ) -> None:
     known = [
@@ -673,7 +673,7 @@ def test_too_late_names_the_holder_whom_an_earlier_look_has_told_of(
     assert words in cause.message
 
 
-# Whom the table says that an ending goes back to, and whom the planner finds: alice does it, or bob is not there.
+# The subject of each ending in the table, and a case of it: alice causes the ending, or bob is missing.
 SUBJECTS: dict[EndReason, tuple[Subject, Match, MatchSeen, float]] = {
     EndReason.SKIPPED: (
         Subject.INITIATOR, b.active(termination=wish("Skip", initiator="alice")), b.both_in(), 9,
@@ -688,24 +688,24 @@ SUBJECTS: dict[EndReason, tuple[Subject, Match, MatchSeen, float]] = {
     EndReason.ABANDONED: (
         Subject.ABSENT, b.active(timeouts={"soloSeconds": 20}), bob_is_gone(31, alone=True), 31,
     ),
-    EndReason.MAX_DURATION: (Subject.NOBODY, b.active(), b.both_in(7203), 7203),
-    EndReason.DELETED: (Subject.NOBODY, b.active(deleted=True), b.both_in(), 9),
-    EndReason.ROOM_LOST: (Subject.NOBODY, b.active(), b.both_in(room=None), 9),
-    EndReason.FAILED: (Subject.NOBODY, b.a_match(), b.seen(refusal=BUSY), 1),
+    EndReason.MAX_DURATION: (Subject.NONE, b.active(), b.both_in(7203), 7203),
+    EndReason.DELETED: (Subject.NONE, b.active(deleted=True), b.both_in(), 9),
+    EndReason.ROOM_LOST: (Subject.NONE, b.active(), b.both_in(room=None), 9),
+    EndReason.FAILED: (Subject.NONE, b.a_match(), b.seen(refusal=BUSY), 1),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("reason", SUBJECTS)
-def test_an_ending_goes_back_to_whom_the_table_says(reason: EndReason) -> None:
+def test_the_subject_of_an_ending_is_the_one_in_the_table(reason: EndReason) -> None:
     subject, match, seen, seconds = SUBJECTS[reason]
     cause = MatchCase(match, seen, b.at(seconds)).cause
     assert cause is not None
     assert (cause.reason, ENDINGS[reason].subject) == (reason, subject)
-    who = {Subject.NOBODY: set(), Subject.INITIATOR: {"alice"}}.get(subject, {"bob"})
+    who = {Subject.NONE: set(), Subject.INITIATOR: {"alice"}}.get(subject, {"bob"})
     assert cause.subject == who
 
 
-def test_each_of_the_two_is_told_what_concerns_them() -> None:
+def test_each_participant_gets_the_message_for_them() -> None:
     told = {reason.value: ending.own_notice for reason, ending in ENDINGS.items() if ending.own_notice}
     assert told == {
         "Left": "You left the call.",

@@ -27,14 +27,14 @@ TIMEOUTS = {"leaveSeconds": 3, "reconnectSeconds": 15}
 
 
 def dropped(detail: str, **overrides: Any) -> Match:
-    """A Match in which bob dropped out at second 10, noticed at once."""
+    """Return a Match in which bob dropped out at second 10, noticed at once."""
     match = b.active(timeouts=TIMEOUTS, **overrides)
     status = match_status(MatchCase(match, gone(LEFT_AT + 0.5, detail), b.at(LEFT_AT + 0.5)), None)
     return match.model_copy(update={"status": MatchStatus.model_validate(status.manifest())})
 
 
 def gone(seconds: float, detail: str, *, noticed: float = LEFT_AT + 0.5) -> MatchSeen:
-    """Both witnesses, asked at that second: bob has left, and the ledger says since when alice is alone."""
+    """Return the word of both witnesses at that second: bob has left, and the ledger says since when alice is alone."""
     last = {
         "alice": b.event("joined", 3, sid="PA_alice"),
         "bob": b.event("left", LEFT_AT, sid="PA_bob", reason=detail),
@@ -103,7 +103,7 @@ def test_a_deadline_counts_only_for_what_was_seen_after_it() -> None:
     assert cause(match, gone(13, "CLIENT_INITIATED"), b.at(20)) is None
 
 
-def test_who_was_noticed_late_still_gets_a_few_seconds() -> None:
+def test_a_participant_whose_loss_was_noticed_late_still_gets_a_few_seconds() -> None:
     # The operator was away: bob was lost at second 10, and that was noticed at second 60.
     match = b.active(timeouts=TIMEOUTS)
     status = match_status(MatchCase(match, gone(60, "CONNECTION_TIMEOUT", noticed=60), b.at(60)), None)
@@ -137,8 +137,8 @@ def test_nothing_is_written_while_the_call_waits_for_a_participant() -> None:
     assert later.manifest() == match.status.manifest()
 
 
-def test_windows_begin_anew_with_the_first_answer_after_an_outage() -> None:
-    # LiveKit was away from second 10 to 60: nobody could come back, so everybody gets their time from then on.
+def test_windows_restart_with_the_first_answer_after_an_outage() -> None:
+    # LiveKit was away from second 10 to 60. No participant could come back, so all get their whole time from then on.
     match = dropped("CONNECTION_TIMEOUT")
     back = replace(b.both_in().server, answers_since=b.at(60))
     for seconds, over in ((61, False), (74.9, False), (75.1, True)):
@@ -146,7 +146,7 @@ def test_windows_begin_anew_with_the_first_answer_after_an_outage() -> None:
         assert (cause(match, seen, b.at(seconds)) is not None) is over, seconds
 
 
-def test_who_could_not_join_in_an_outage_gets_the_time_again() -> None:
+def test_a_participant_who_could_not_join_in_an_outage_gets_the_time_again() -> None:
     back = replace(b.all_made().server, answers_since=b.at(60))
     for seconds, over in ((61, False), (85.1, True)):
         seen = replace(b.all_made(seconds), server=back)
@@ -154,7 +154,7 @@ def test_who_could_not_join_in_an_outage_gets_the_time_again() -> None:
 
 
 @pytest.mark.parametrize("detail", ["ROOM_DELETED", "ROOM_CLOSED"])
-def test_a_room_that_is_closed_under_people_is_nobodys_fault(detail: str) -> None:
+def test_no_participant_is_to_blame_for_a_room_that_was_closed(detail: str) -> None:
     match, seen = both_dropped(detail, detail), both_gone(26, detail, detail)
     found = MatchCase(match, seen, b.at(26)).cause
     assert found is not None
@@ -166,7 +166,7 @@ def test_a_room_that_is_closed_under_people_is_nobodys_fault(detail: str) -> Non
 @pytest.mark.parametrize(
     ("alice", "bob", "seconds", "reason", "subject"),
     [
-        # Bob has half a second left to come back, and has said goodbye all the same.
+        # Bob has half a second left to come back, but he has said goodbye as well.
         ("CLIENT_INITIATED", "CLIENT_INITIATED", 13.2, EndReason.LEFT, {"alice", "bob"}),
         ("CLIENT_INITIATED", "CONNECTION_TIMEOUT", 13.2, EndReason.LEFT, {"alice"}),
         ("CLIENT_INITIATED", "ROOM_DELETED", 30, EndReason.LEFT, {"alice"}),
@@ -174,7 +174,7 @@ def test_a_room_that_is_closed_under_people_is_nobodys_fault(detail: str) -> Non
         ("CONNECTION_TIMEOUT", "CONNECTION_TIMEOUT", 25.9, EndReason.NETWORK_LOST, {"alice", "bob"}),
     ],
 )
-def test_of_two_who_are_gone_those_are_not_queued_again_who_went(
+def test_only_the_participants_who_left_by_themselves_are_not_queued_again(
     alice: str, bob: str, seconds: float, reason: EndReason, subject: set[str]
 ) -> None:
     match, seen = both_dropped(alice, bob), both_gone(seconds, alice, bob)
@@ -191,7 +191,7 @@ def both_dropped(alice: str, bob: str) -> Match:
 
 
 def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
-    """Both witnesses, asked at that second."""
+    """Return the word of both witnesses at that second."""
     last = {"alice": b.event("left", LEFT_AT, sid="PA_alice", reason=alice)}
     if seconds > LEFT_AT + 0.6:
         last["bob"] = b.event("left", LEFT_AT + 0.6, sid="PA_bob", reason=bob)
@@ -212,7 +212,7 @@ def test_the_end_says_who_is_missing_and_for_how_long_they_were_waited_for(detai
     assert found.message == message
 
 
-def test_who_says_goodbye_is_told_from_who_is_lost_by_the_reason_that_livekit_gives() -> None:
+def test_the_reason_that_livekit_gives_tells_a_goodbye_from_a_loss() -> None:
     assert {reason for reason in map(str, DisconnectReason.keys()) if said_goodbye(reason)} == {
         "CLIENT_INITIATED",
         "PARTICIPANT_REMOVED",
@@ -251,7 +251,7 @@ def test_a_participant_who_is_on_the_way_back_has_no_deadline() -> None:
     assert (advance.phase, advance.missing) == ("Reconnecting", (("bob", None),))
 
 
-def test_of_two_who_are_late_the_first_to_go_decides_in_any_order_of_the_spec() -> None:
+def test_the_first_to_go_of_two_late_participants_decides_in_any_order_of_the_spec() -> None:
     match = b.active(timeouts=TIMEOUTS)
     people = tuple(
         person.model_copy(update={"state": ParticipantState.RECONNECTING, "since": b.at(since), "detail": detail})
@@ -265,7 +265,7 @@ def test_of_two_who_are_late_the_first_to_go_decides_in_any_order_of_the_spec() 
     assert found.message == "alice and bob left and did not come back within 3 s"
 
 
-def test_a_room_that_was_closed_under_people_is_said_to_be_lost_for_that() -> None:
+def test_the_end_says_that_the_room_was_lost_because_livekit_closed_it() -> None:
     found = MatchCase(
         both_dropped("ROOM_DELETED", "ROOM_DELETED"), both_gone(26, "ROOM_DELETED", "ROOM_DELETED"), b.at(26)
     ).cause

@@ -1,4 +1,4 @@
-"""One verdict per participant, whatever the order in which the witnesses speak."""
+"""One verdict per participant, whatever the order in which the witnesses report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verdict(
     listed: LiveKitParticipant | None = None,
     read: float | None = None,
 ) -> Presence:
-    """The verdict on alice: what the status said, the last webhook, and a list that was asked for at second `read`."""
+    """Return the verdict on alice from the old status, the last webhook, and a list that was read at second `read`."""
     status = {"participants": [{"identity": "alice", **before}]} if before else {}
     people: Observation[tuple[LiveKitParticipant, ...]] | tuple[LiveKitParticipant, ...] = b.unknown()
     if read is not None:
@@ -48,7 +48,7 @@ JOIN, LEAVE = b.event("joined", 3, sid="PA_1"), b.event("left", 8, sid="PA_1", r
 IN = b.person("alice", sid="PA_1")
 SIGNALLING = b.person("alice", sid="PA_1", state="JOINED")
 
-# A case each: a name, what is known, what follows.
+# Each case: a name, the evidence, the expected verdict.
 VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] = [
     ("nothing is known", {}, "Invited", None, None, None),
     ("not listed, never seen: still invited", {"read": 5}, "Invited", None, None, None),
@@ -74,7 +74,7 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         3,
     ),
     (
-        "listed under a newer session than the webhook told of",
+        "listed under a newer session than the one in the webhook",
         {"event": JOIN, "listed": b.person("alice", sid="PA_2"), "read": 9},
         "Connected",
         "poll",
@@ -138,9 +138,9 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         8,
     ),
     ("gone before: the first verdict stays", {"before": LEFT, "read": 12}, "Left", "webhook", "CLIENT_INITIATED", 8),
-    ("nobody was asked: as it was", {"before": CONNECTED}, "Connected", "webhook", None, 3),
+    ("no witness was asked: as it was", {"before": CONNECTED}, "Connected", "webhook", None, 3),
     (
-        "was reconnecting, nobody was asked: as it was",
+        "was reconnecting, no witness was asked: as it was",
         {"before": RECONNECTING},
         "Reconnecting",
         "webhook",
@@ -172,7 +172,7 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         3,
     ),
     (
-        "a list told of the session first, and then the webhook: the webhook's time",
+        "first a list has the session, then the webhook: the webhook's time",
         {"before": {**CONNECTED, "since": b.at(5), "evidence": "poll"}, "event": JOIN},
         "Connected",
         "webhook",
@@ -212,7 +212,7 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         9,
     ),
     (
-        "after a duplicate nobody is listed: gone after all",
+        "after a duplicate no session is listed: gone after all",
         {"before": CONNECTED, "event": b.event("left", 8, sid="PA_1", reason="DUPLICATE_IDENTITY"), "read": 9},
         "Left",
         "webhook",
@@ -298,7 +298,7 @@ def test_a_client_that_is_only_signalling_is_not_in() -> None:
     assert [state for state, is_in in states.items() if is_in] == ["Connected"]
 
 
-def test_aliases_are_who_livekit_knows() -> None:
+def test_livekit_knows_participants_by_their_aliases() -> None:
     people = [{"identity": "alice", "alias": "p-91"}, {"identity": "bob"}]
     seen = b.all_made(people=(b.person("p-91"), b.person("alice")))
     alice, bob = presences(b.connecting(participants=people), seen)

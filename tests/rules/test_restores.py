@@ -84,5 +84,5 @@ def test_a_room_that_closes_by_itself_again_and_again_while_its_match_goes_on_is
 @pytest.mark.parametrize(
     ("restored_at", "often"), [(OFTEN, True), ((1.0, *OFTEN[1:4], 601.0), False), ((50.0,), False)]
 )
-def test_which_of_the_two_it_was_is_known_later_too(restored_at: tuple[float, ...], often: bool) -> None:
+def test_the_reason_for_giving_up_is_still_known_later(restored_at: tuple[float, ...], often: bool) -> None:
     assert was_lost_too_often(b.a_lost_room(*restored_at)) is often

@@ -1,4 +1,4 @@
-"""What time decides beside windows: silence, being alone, and what was seen of those who did not come."""
+"""What time decides besides windows: silence, being alone, and the details of a no-show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import values as b
 from tests.plan.world import only
 
 ALICE = (b.person("alice"),)
-# Long windows for coming back, so that being alone is what ends it.
+# Long windows for coming back, so that being alone ends the call.
 PATIENT = {"reconnectSeconds": 120, "soloSeconds": 20}
 
 
@@ -81,7 +81,7 @@ def test_silence_before_the_call_is_up_ends_nothing() -> None:
 
 
 def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, MatchSeen]:
-    """Alice is alone since then, and was alone for some time before."""
+    """Return a call in which alice has been alone since second `since`, and for `before` seconds earlier."""
     ledger = replace(b.ledger("Reconnecting"), alone=AloneTime(round(before * 1000), b.ms(since)))
     return b.active(timeouts=PATIENT), b.both_in(seconds, ledger=ledger, people=ALICE)
 
@@ -90,7 +90,9 @@ def alone(seconds: float, *, since: float, before: float = 0) -> tuple[Match, Ma
     ("since", "before", "seconds", "ends"),
     [(10, 0, 29.9, False), (10, 0, 30, True), (10, 0, 30.1, True), (10, 15, 15.1, True)],
 )
-def test_who_is_alone_for_too_long_in_all_is_freed(since: float, before: float, seconds: float, ends: bool) -> None:
+def test_a_participant_who_is_alone_for_too_long_in_total_is_released(
+    since: float, before: float, seconds: float, ends: bool
+) -> None:
     match, seen = alone(seconds, since=since, before=before)
     cause = MatchCase(match, seen, b.at(seconds)).cause
     assert (cause is not None) == ends
@@ -122,7 +124,7 @@ def test_the_deadline_of_being_alone_is_planned_for() -> None:
         ("Reconnecting", AloneTime(0, b.ms(5)), ALICE, None),
     ],
 )
-def test_the_ledger_follows_who_is_there(
+def test_the_ledger_follows_the_participants_in_the_room(
     phase: str, solo: AloneTime, people: tuple[LiveKitParticipant, ...], expected: tuple[str, bool] | None
 ) -> None:
     seen = b.both_in(ledger=replace(b.ledger(phase), alone=solo), people=people)
@@ -144,7 +146,7 @@ def test_the_ledger_follows_who_is_there(
         (ALICE, {"bob": b.event("left", 5, reason="CLIENT_INITIATED")}, "IDLE", "CLIENT_INITIATED"),
     ],
 )
-def test_a_no_show_says_what_was_seen_and_does_not_punish_who_tried(
+def test_a_no_show_says_what_was_seen_and_does_not_punish_a_user_who_tried(
     people: tuple[LiveKitParticipant, ...], last: dict[str, LastEvent], to: str, detail: str
 ) -> None:
     seen = b.all_made(30, ledger=b.ledger("Connecting", last=last), people=people)
@@ -215,9 +217,9 @@ def test_two_who_are_taken_away_or_fall_silent_are_both_named() -> None:
     )
 
 
-@pytest.mark.parametrize("people", [(), (*ALICE, b.person("bob"))], ids=["nobody", "both"])
+@pytest.mark.parametrize("people", [(), (*ALICE, b.person("bob"))], ids=["empty", "both"])
 def test_no_participant_is_alone_in_an_empty_room_or_with_both_in_it(people: tuple[LiveKitParticipant, ...]) -> None:
-    # The ledger has not heard of it yet.
+    # The ledger does not have it yet.
     match, seen = alone(40, since=10)
     assert isinstance(seen.people, Present)
     assert MatchCase(match, replace(seen, people=Present(people, b.at(40))), b.at(40)).cause is None

@@ -1,4 +1,4 @@
-"""What gateways and older clients say ends a call as a termination does; and who may still have the last word."""
+"""Signals and flags end a call like a termination, and some of them replace an earlier cause."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SKIP = Wish(TerminationAction.SKIP, "alice", via="signal", reason="next")
 
 
 def wished(wish: Wish | None, *, phase: str = "Active", **ledger: Any) -> MatchSeen:
-    """A call with this wish in its ledger."""
+    """Return a call with this wish in its ledger."""
     return b.both_in(ledger=replace(b.ledger(phase, **ledger), wish=wish))
 
 
@@ -72,11 +72,11 @@ def test_a_wish_with_an_unknown_word_is_no_wish() -> None:
 
 
 def wish_as_stored(action: str) -> str:
-    """The field `wish` of a ledger, as the script `signal` writes it."""
+    """Return the field `wish` of a ledger, as the script `signal` writes it."""
     return f'{{"action": "{action}", "user": "alice", "by": "", "reason": "", "via": "signal", "at": 7}}'
 
 
-def test_a_skip_before_anybody_came_counts_and_leaves_the_other_in_their_place() -> None:
+def test_a_skip_before_any_user_came_counts_and_leaves_the_other_in_their_place() -> None:
     seen = b.all_made(ledger=replace(b.ledger("Connecting"), wish=SKIP))
     cause = MatchCase(b.connecting(), seen, b.at(4)).cause
     assert cause is not None

@@ -1,4 +1,4 @@
-"""The table of conditions against the code: what every status says is in it, and no word stands outside it."""
+"""The table of conditions against the code: it has every word of every status, and the code uses no other word."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ refusals = st.sampled_from(
 
 @st.composite
 def matches_seen(draw: st.DrawFn) -> MatchSeen:
-    """What may be seen of a Match, whether or not it goes together."""
+    """Draw an observation of a Match; its parts may contradict each other."""
     seen = b.seen(
         draw(st.sampled_from([2, 40, 4000])),
         ledger=draw(ledgers),
@@ -115,7 +115,7 @@ livekit_rooms = st.sampled_from(
 
 @st.composite
 def rooms_seen(draw: st.DrawFn) -> RoomSeen:
-    """What may be seen of a Room, whether or not it goes together."""
+    """Draw an observation of a Room; its parts may contradict each other."""
     owned = draw(st.booleans())
     return b.room_seen(
         draw(st.sampled_from([2, 40])),
@@ -131,7 +131,7 @@ def rooms_seen(draw: st.DrawFn) -> RoomSeen:
 
 
 def check_conditions(kind: ResourceKind, conditions: tuple[Condition, ...]) -> None:
-    """All types of the kind, in the order of the table, with reasons that the table has."""
+    """Assert that there are all types of the kind, in the order of the table, with reasons of the table."""
     assert [one.type for one in conditions] == [row.type for row in CONDITIONS.values() if row.kind is kind]
     for one in conditions:
         row = CONDITIONS[kind, ConditionType(one.type)]

@@ -86,7 +86,7 @@ _OBJECTS = st.dictionaries(st.text("abc", max_size=1), _VALUES, max_size=4)
 
 
 def apply(target: Any, patch: Any) -> Any:
-    """RFC 7386, word by word."""
+    """Apply a merge patch exactly as RFC 7386 describes it."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}

@@ -1,4 +1,4 @@
-"""What an error of a backend looks like in a status."""
+"""An error of a backend in a status."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests import values as b
         (StateLost(Backend.REDIS, "script", "lost"), "High", "Escalate"),
     ],
 )
-def test_how_bad_it_is_and_what_is_done_about_it(error: BackendError, severity: str, recovery: str) -> None:
+def test_an_error_has_a_severity_and_a_recovery(error: BackendError, severity: str, recovery: str) -> None:
     entry = last_error(error, b.at(1))
     assert (str(entry.severity), str(entry.recovery)) == (severity, recovery)
 
@@ -39,7 +39,7 @@ def test_how_bad_it_is_and_what_is_done_about_it(error: BackendError, severity: 
 @pytest.mark.parametrize(
     ("backend", "type_"), [(Backend.KUBERNETES, "System"), (Backend.LIVEKIT, "LiveKit"), (Backend.REDIS, "Redis")]
 )
-def test_the_type_says_where_it_comes_from(backend: Backend, type_: str) -> None:
+def test_the_type_of_an_error_names_its_backend(backend: Backend, type_: str) -> None:
     entry = last_error(BackendUnavailable(backend, "call", "no answer"), b.at(1.2345678))
     assert (str(entry.type), entry.message) == (type_, f"{backend}: no answer")
     assert entry.at == b.at(1.234)

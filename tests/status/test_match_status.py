@@ -1,4 +1,4 @@
-"""The status of a Match: what is seen in, status out."""
+"""The status of a Match: observation in, status out."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ OUTAGE = LastError(
 
 
 def status_of(match: Match, seen: MatchSeen, seconds: float = 4, error: LastError | None = None) -> MatchStatus:
-    """The status at that second."""
+    """Return the status at that second."""
     return match_status(MatchCase(match, seen, b.at(seconds)), error)
 
 
 def condition(status: MatchStatus, type_: str) -> tuple[str, str, str]:
-    """Status, reason and sentence of one condition."""
+    """Return status, reason and message of one condition."""
     found = next(condition for condition in status.conditions if condition.type == type_)
     return str(found.status), found.reason, found.message
 
 
-# A case each: what is known, and the phase that follows.
+# Each case: a name, the observation, the expected phase.
 PHASES: list[tuple[str, Match, MatchSeen, float, MatchPhase]] = [
     ("just seen", b.a_match(), b.seen(), 1, MatchPhase.PENDING),
     ("ledger unknown at first", b.a_match(), b.seen(ledger=b.unknown()), 1, MatchPhase.PENDING),
     ("refused for now", b.a_match(), b.seen(refusal=ENDING), 1, MatchPhase.PENDING),
-    ("a ledger that holds nobody", b.a_match(), b.seen(ledger=b.ledger("", claimed=False)), 1, MatchPhase.PENDING),
+    ("a ledger without users", b.a_match(), b.seen(ledger=b.ledger("", claimed=False)), 1, MatchPhase.PENDING),
     ("claimed", b.a_match(), b.seen(ledger=b.ledger()), 1, MatchPhase.CREATING),
     ("all but LiveKit", b.a_match(), b.all_made(livekit_room=None), 1, MatchPhase.CREATING),
     ("all made", b.a_match(), b.all_made(), 1, MatchPhase.CONNECTING),
@@ -163,7 +163,15 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
     ("ready", b.a_match(), b.all_made(), "Ready", T, "Provisioned", b.ROOM_NAME),
     ("ready and lost", b.active(), b.both_in(livekit_room=None), "Ready", F, "RoomMissing", "restored"),
     ("no longer ready", b.active(termination=END), b.both_in(), "Ready", F, "Ended", "alice ended the call"),
-    ("nobody came", b.connecting(), b.all_made(), "Connected", F, "WaitingForPeople", "waiting for alice and bob"),
+    (
+        "no participant came",
+        b.connecting(),
+        b.all_made(),
+        "Connected",
+        F,
+        "WaitingForPeople",
+        "waiting for alice and bob",
+    ),
     ("one came", b.connecting(), b.all_made(people=ALICE), "Connected", F, "WaitingForPeople", "waiting for bob"),
     ("both came", b.connecting(), b.both_in(), "Connected", T, "BothConnected", "alice and bob"),
     ("one dropped", b.active(), b.both_in(people=ALICE), "Connected", F, "ConnectionLost", "bob dropped out"),
@@ -220,7 +228,7 @@ def test_all_conditions_are_always_there_and_speak_of_the_present_generation() -
         assert status.observed_generation == 3
 
 
-# Every state from which nothing follows but waiting.
+# Every state in which the operator only waits.
 RESTING: list[tuple[str, Match, MatchSeen]] = [
     ("waiting for a holder", b.a_match(), b.seen(refusal=ENDING)),
     ("Redis away", b.a_match(), b.seen(ledger=b.unknown())),
@@ -238,7 +246,7 @@ RESTING: list[tuple[str, Match, MatchSeen]] = [
 
 
 def later(seen: MatchSeen, seconds: float) -> MatchSeen:
-    """The same seen again at that second."""
+    """Return the same observation, made again at that second."""
     fields = ("ledger", "room", "livekit_room", "people", "tokens")
     return replace(seen, **{name: replace(getattr(seen, name), at=b.at(seconds)) for name in fields})
 
@@ -345,7 +353,7 @@ def test_a_participant_who_leaves_before_both_met_has_left() -> None:
     assert status_of(b.connecting(), seen).participants[0].state == "Left"
 
 
-def test_the_place_in_the_queue_is_kept_where_a_lost_redis_can_be_rebuilt_from() -> None:
+def test_the_status_keeps_the_place_in_the_queue_so_that_a_lost_redis_can_be_rebuilt() -> None:
     claimed = b.all_made(ledger=b.ledger(queued={"alice": b.ms(-20), "bob": None}))
     status = status_of(b.a_match(), claimed)
     assert [p.queued_at for p in status.participants] == [b.at(-20), None]
@@ -368,7 +376,7 @@ def test_tokens_in_redis_name_no_secret() -> None:
     assert tokens.secret_name is None
 
 
-def test_what_was_known_of_the_room_outlives_it() -> None:
+def test_the_status_keeps_what_it_knew_of_a_room_that_is_gone() -> None:
     status = status_of(b.a_match(), b.all_made())
     after = b.a_match(status={"room": status.manifest()["room"]})
     assert status_of(after, b.all_gone()).room == status.room
@@ -388,7 +396,7 @@ def test_tokens_are_not_shown_once_it_ends() -> None:
         ("LOST", None, ("Lost", None)),
     ],
 )
-def test_the_end_tells_where_everybody_went(outcome: str, score: int | None, expected: tuple[str, str | None]) -> None:
+def test_the_end_says_where_each_user_went(outcome: str, score: int | None, expected: tuple[str, str | None]) -> None:
     done = b.ledger(
         "Terminating", settled="Ended", initiator="alice", message="alice ended the call",
         queued={"alice": b.ms(-20), "bob": None}, outcomes=[b.settled_user("alice", outcome, score, "why")],
@@ -464,12 +472,12 @@ def test_history_says_who_dropped_and_who_saw_it() -> None:
     ],
     ids=["lost", "said goodbye, and we heard of it late", "on the way back"],
 )
-def test_who_dropped_out_is_waited_for_until_a_stated_moment(people: Any, last: Any, words: str) -> None:
+def test_the_condition_says_until_when_a_missing_participant_is_waited_for(people: Any, last: Any, words: str) -> None:
     status = status_of(b.active(), b.both_in(9, people=people, ledger=b.ledger("Active", last=last)), 9)
     assert condition(status, "Connected")[2] == words
 
 
-def test_tokens_are_said_to_be_where_they_are_and_nowhere_else() -> None:
+def test_the_status_says_exactly_where_the_tokens_are() -> None:
     assert "Redis" not in condition(status_of(b.a_match(), b.all_made()), "TokensIssued")[2]
     assert (
         "secret" not in condition(status_of(b.a_match(tokens={"delivery": "Redis"}), b.all_made()), "TokensIssued")[2]
@@ -497,7 +505,7 @@ def test_the_last_error_changes_with_its_type_only(
     assert status_of(match, b.both_in(), error=error).last_error == expected
 
 
-def test_an_error_that_keeps_the_users_from_being_claimed_is_said() -> None:
+def test_the_status_shows_an_error_that_prevents_the_claim() -> None:
     status = status_of(b.a_match(), b.seen(), error=OUTAGE)
     assert condition(status, "Accepted") == ("False", "NotClaimed", "no answer")
 
@@ -526,7 +534,7 @@ def test_the_session_has_an_id_even_if_the_spec_names_none() -> None:
 @pytest.mark.parametrize(
     ("reason", "refusal"), [("UserBusy", BUSY), ("UserBlocked", Refusal(EndCode.USER_BLOCKED, "bob"))]
 )
-def test_why_a_match_was_not_accepted_is_still_said_once_it_is_settled(reason: str, refusal: Refusal) -> None:
+def test_a_settled_match_still_says_why_it_was_not_accepted(reason: str, refusal: Refusal) -> None:
     waiting = b.a_match()
     told = waiting.model_copy(update={"status": status_of(waiting, b.seen(refusal=refusal), 1)})
     evidence = f'{{"code": "{reason}", "subject": []}}'
@@ -554,12 +562,12 @@ def test_a_match_that_is_over_says_the_same_when_it_is_looked_at_again() -> None
     assert merge_patch(ended.manifest(), again.manifest()) == {}
 
 
-def test_a_match_that_ended_in_a_moment_still_tells_since_when_it_was_terminating() -> None:
+def test_a_match_that_ended_at_once_still_says_since_when_it_was_terminating() -> None:
     ended = status_of(b.active(termination=END), b.all_gone(people=b.both_in().people), 60)
     assert [(step.phase, step.time) for step in ended.history] == [("Terminating", b.at(5)), ("Ended", b.at(60))]
 
 
-def test_both_lines_of_an_end_in_a_moment_say_why() -> None:
+def test_both_lines_of_an_end_at_once_say_why() -> None:
     settled = b.ledger("Terminating", settled="Ended", initiator="alice", message="alice ended the call")
     ended = status_of(b.active(), b.all_gone(ledger=settled), 60)
     assert [(step.reason, step.message) for step in ended.history] == [("Ended", "alice ended the call")] * 2
@@ -574,14 +582,14 @@ def test_both_lines_of_an_end_in_a_moment_say_why() -> None:
     ],
     ids=["undone", "never seen before", "seen while it was"],
 )
-def test_a_match_that_was_not_terminating_unseen_does_not_tell_so(
+def test_the_history_shows_terminating_only_if_the_match_passed_through_it_unseen(
     match: Match, settled: str, phases: list[str]
 ) -> None:
     over = status_of(match, b.all_gone(ledger=b.ledger("", settled=settled)), 60)
     assert [step.phase for step in over.history] == phases
 
 
-# What happens to a Match in a phase, and where it leads: (phase, match, seen, next phase).
+# An event in a phase, and the phase after it: (phase, match, seen, next phase).
 ARROWS: list[tuple[str, Match, MatchSeen, str]] = [
     ("Pending", b.a_match(), b.seen(ledger=b.ledger()), "Creating"),
     ("Pending", b.a_match(), b.seen(ledger=b.ledger("", claimed=False, settled="Failed"), refusal=BUSY), "Failed"),
@@ -613,7 +621,7 @@ def test_the_table_has_these_ways_and_no_others() -> None:
 
 
 def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
-    """Both have dropped out, alice at second 6 and bob at second 7."""
+    """Return a call in which both have dropped out, alice at second 6 and bob at second 7."""
     last = {"alice": b.event("left", 6, reason=alice), "bob": b.event("left", 7, reason=bob)}
     return b.both_in(seconds, people=(), ledger=b.ledger("Active", last=last))
 
@@ -622,7 +630,7 @@ def both_gone(seconds: float, alice: str, bob: str) -> MatchSeen:
     ("bob", "reason", "until"),
     [("CLIENT_INITIATED", "Left", "10:00:12"), ("SIGNAL_CLOSE", "ConnectionLost", "10:00:12")],
 )
-def test_of_two_who_dropped_out_both_are_told_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
+def test_the_status_names_both_who_dropped_out_and_the_earlier_deadline(bob: str, reason: str, until: str) -> None:
     status = status_of(b.active(), both_gone(9, "CLIENT_INITIATED", bob), 9)
     assert status.reason == reason
     assert f"the match ends at {until} UTC unless alice and bob is back" in condition(status, "Connected")[2]
@@ -684,7 +692,7 @@ WISH = Wish(TerminationAction.SKIP, "bob", via="signal", at_ms=b.ms(4))
         ),
     ],
 )
-def test_who_told_of_an_end_is_named_with_the_one_it_goes_back_to_and_stays(
+def test_the_end_names_the_reporter_and_the_participant_who_caused_it_and_stays_so(
     ledger: Ledger, expected: dict[str, str]
 ) -> None:
     people = [person.model_copy(update={"evidence": Evidence.WEBHOOK}) for person in b.active().status.participants]

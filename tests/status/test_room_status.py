@@ -1,4 +1,4 @@
-"""The status of a Room: what is seen in, status out."""
+"""The status of a Room: observation in, status out."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ OUTAGE = LastError(
 
 
 def status_of(room: Room, seen: RoomSeen, seconds: float = 4, error: LastError | None = None) -> RoomStatus:
-    """The status at that second."""
+    """Return the status at that second."""
     return room_status(RoomCase(room, seen, b.at(seconds)), error)
 
 
 def condition(status: RoomStatus, type_: str) -> tuple[str, str, str]:
-    """Status, reason and sentence of one condition."""
+    """Return status, reason and message of one condition."""
     found = next(condition for condition in status.conditions if condition.type == type_)
     return str(found.status), found.reason, found.message
 
 
-# A case each: what is known, then phase, reason, issues.
+# Each case: a name, the observation, then phase, reason and issues.
 CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("new", b.a_room(), b.room_seen(), "Creating", None, []),
     ("LiveKit away", b.a_room(), b.room_seen(livekit_room=b.unknown()), "Creating", None, []),
@@ -209,7 +209,7 @@ def test_the_times_of_the_last_five_restores_are_kept() -> None:
     assert status_of(many, b.room_seen(livekit_room=THERE), 4).restored_at == many.status.restored_at
 
 
-def test_since_when_a_room_is_lost_is_kept_until_it_is_there() -> None:
+def test_the_time_of_loss_is_kept_until_the_room_is_there() -> None:
     lost = b.room_seen(3)
     assert status_of(b.an_active_room(), lost, 4).lost_at == b.at(3)
     assert status_of(b.a_lost_room(lost_at=2), lost, 4).lost_at == b.at(2)
@@ -240,11 +240,13 @@ IN_USE = b.an_active_room(status={"num_participants": 2, "empty_since": None})
         ("unknown with people in it", IN_USE, b.room_seen(livekit_room=b.unknown(), people=b.unknown()), None),
     ],
 )
-def test_since_when_the_room_is_empty(case: str, room: Room, seen: RoomSeen, since: datetime | None) -> None:
+def test_the_status_says_since_when_the_room_is_empty(
+    case: str, room: Room, seen: RoomSeen, since: datetime | None
+) -> None:
     assert status_of(room, seen, 9).empty_since == since, case
 
 
-def test_the_first_room_is_no_restored_one() -> None:
+def test_the_first_room_does_not_count_as_restored() -> None:
     status = status_of(b.a_room(), b.room_seen(livekit_room=THERE))
     assert (status.sid, status.restores) == ("RM_1", None)
 
@@ -253,7 +255,7 @@ def test_a_lost_room_keeps_its_sid_until_another_is_there() -> None:
     assert status_of(b.an_active_room(), b.room_seen()).sid == "RM_1"
 
 
-def test_a_foreign_room_gives_no_sid_and_no_beginning() -> None:
+def test_a_foreign_room_sets_no_sid_and_no_start_time() -> None:
     status = status_of(b.a_room(), b.room_seen(livekit_room=OTHERS))
     assert (status.sid, status.created_at, status.livekit_name) == (None, None, b.LIVEKIT_NAME)
 
@@ -301,7 +303,7 @@ def test_a_status_reads_back_the_same() -> None:
     assert RoomStatus.model_validate(status.manifest()) == status
 
 
-# What happens to a Room in a phase, and where it leads: (room, seen, next phase).
+# An event in a phase, and the phase after it: (room, seen, next phase).
 ARROWS: list[tuple[Room, RoomSeen, str]] = [
     (b.a_room(status={"phase": "Creating"}), b.room_seen(livekit_room=THERE), "Active"),
     (b.a_room(status={"phase": "Creating"}), b.room_seen(livekit_room=OTHERS), "Failed"),
@@ -330,7 +332,7 @@ def test_the_table_has_these_ways_and_no_others() -> None:
     assert ways == {(room.status.phase, RoomPhase(to)) for room, _, to in ARROWS}
 
 
-def test_the_status_says_of_which_generation_and_on_which_server_it_speaks() -> None:
+def test_the_status_names_its_generation_and_its_server() -> None:
     status = status_of(b.a_room(), b.room_seen())
     assert (status.observed_generation, status.server) == (1, "default")
 
@@ -342,12 +344,12 @@ def test_the_room_of_another_room_object_is_not_restored_and_its_people_are_not_
     assert status.issues == ("ForeignMark",)
 
 
-def test_a_room_that_is_lost_and_wanted_is_not_terminated_however_certain_that_is() -> None:
+def test_a_lost_room_that_should_exist_is_not_terminated_however_certain_the_loss_is() -> None:
     status = status_of(b.a_lost_room(), b.room_seen(3, gone=True), 4)
     assert (status.phase, status.terminated_at) == ("Creating", None)
 
 
-def test_a_room_that_is_over_has_no_moment_since_when_it_is_lost() -> None:
+def test_a_room_that_is_over_has_no_time_of_loss() -> None:
     assert status_of(DELETED, b.room_seen(3), 4).lost_at is None
 
 

@@ -1,1 +1,1 @@
-"""What the tests on real parts share: stacks, an administrator's access, operators, people, and the invariants."""
+"""Helpers for tests on real programs: stacks, an administrator's access, operators, people, and the invariants."""

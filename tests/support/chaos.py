@@ -1,4 +1,4 @@
-"""Programs of a stack held still: what is sent to them waits in the kernel, and is done once they go on."""
+"""Freezes programs of a stack: requests to them wait in the kernel, and are executed once the programs go on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.endpoints import Endpoints
 
 @contextlib.contextmanager
 def frozen(where: Endpoints, program: str) -> Iterator[None]:
-    """`program` neither answers nor acts within the block."""
+    """Freeze `program` within the block: it neither answers nor acts."""
     pid = int((where.directory / "pids" / program).read_text())
     os.kill(pid, signal.SIGSTOP)
     try:

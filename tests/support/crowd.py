@@ -1,8 +1,8 @@
 """Many people in one process: real WebRTC clients that join and leave, without media of their own.
 
-With a process for each of a hundred people the machine would mostly start Python. A test that kills no client needs
-only one. `Crowd` is the parent's side, `python -m tests.support.crowd` the child's (`sandbox.child`). Tokens enter by
-standard input only, and errors of the wheel, which repeat them, do not leave the process.
+With a process for each of a hundred people, the machine would mostly start Python. A test that kills no client needs
+only one process. `Crowd` is the parent's side, `python -m tests.support.crowd` the child's (`sandbox.child`). Tokens
+enter only through standard input. Errors of the LiveKit package repeat them, so they do not leave the process.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _AT_ONCE = 16
 
 
 class Crowd:
-    """`async with Crowd() as crowd: await crowd.join("alice", entry)`; leaving the block ends them all."""
+    """`async with Crowd() as crowd: await crowd.join("alice", entry)`. All clients end with the block."""
 
     def __init__(self) -> None:
-        # No log: errors of the wheel repeat the tokens.
+        # No log: errors of the LiveKit package repeat the tokens.
         self._child = Child("tests.support.crowd", name="the crowd")
         self._news = asyncio.Condition()
         self._seen: dict[tuple[str, str], str] = {}
@@ -50,11 +50,11 @@ class Crowd:
         assert outcome == "joined", f"{who} did not get in: {self._seen[who, outcome]}"
 
     async def leave(self, who: str) -> None:
-        """Say goodbye."""
+        """Let `who` say goodbye."""
         await self._child.send({"do": "leave", "who": who})
 
     async def disconnected(self, who: str) -> str:
-        """The reason why the connection ended, once it has. A client that LiveKit does not tell so retries for 28 s."""
+        """Return why the connection ended, once it has. A client that LiveKit does not notify retries for 28 s."""
         try:
             await self._outcome((who, "disconnected"))
         except TimeoutError:
@@ -80,7 +80,7 @@ class Crowd:
             self._news.notify_all()
 
 
-# The other side
+# The child's side
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class _Guest:
     async def leave(self, who: str) -> None:
         await asyncio.sleep(self.may_leave_at - time.monotonic())
         await self.room.disconnect()
-        # The wheel does not always report an end that it was asked for.
+        # The LiveKit package does not always report an end that it was asked for.
         _tell(who, "disconnected", "CLIENT_INITIATED")
 
 
@@ -127,5 +127,5 @@ async def _obey() -> None:
 
 if __name__ == "__main__":
     asyncio.run(_obey())
-    # The wheel's native part can panic at exit.
+    # The native part of the LiveKit package can panic at exit.
     os._exit(0)

@@ -1,4 +1,4 @@
-"""The API server with a clock that was set: a proxy that passes everything on, and moves the `Date` of each answer."""
+"""The API server with a wrong clock: a proxy that forwards everything and changes the `Date` of each answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PASSED_ON = ("Authorization", "Content-Type", "Accept")
 
 
 class DateProxy:
-    """`async with DateProxy(kubeconfig, port) as proxy`, the operator having its KUBECONFIG from `kubeconfig`."""
+    """`async with DateProxy(kubeconfig, port) as proxy`. The operator gets its KUBECONFIG from `kubeconfig`."""
 
     def __init__(self, kubeconfig: Path, port: int) -> None:
         self.off_seconds = 0.0
@@ -46,7 +46,7 @@ class DateProxy:
         await self._runner.cleanup()
 
     def kubeconfig(self, at: Path) -> str:
-        """The path of a kubeconfig that leads here."""
+        """Write a kubeconfig that leads to this proxy; return its path."""
         cluster = {"server": f"http://127.0.0.1:{self._port}"}
         clusters = [{"name": entry["name"], "cluster": cluster} for entry in self._config["clusters"]]
         at.write_text(yaml.safe_dump({**self._config, "clusters": clusters}))

@@ -1,4 +1,4 @@
-"""Webhooks made by hand: signed as LiveKit does it, or wrong in just one respect."""
+"""Webhooks made by hand: signed like LiveKit's, or wrong in one respect only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sandbox.endpoints import Endpoints
 
 
 def joined(room: api.Room, identity: str) -> bytes:
-    """The event that a participant is in the room."""
+    """Return the event that a participant is in the room."""
     return _event("participant_joined", room, identity, state="ACTIVE")
 
 
 def aborted(room: api.Room, identity: str) -> bytes:
-    """The event that a participant got no media: LiveKit itself takes a minute to say so."""
+    """Return the event that a participant got no media. LiveKit itself takes a minute to send it."""
     return _event(
         "participant_connection_aborted", room, identity, state="DISCONNECTED", disconnectReason="JOIN_FAILURE"
     )
@@ -39,7 +39,7 @@ def _event(name: str, room: api.Room, identity: str, **participant: str) -> byte
 
 
 def signature(where: Endpoints, body: bytes, *, secret: str = "", algorithm: str = "HS256", **claims: Any) -> str:
-    """The Authorization header for `body`; `claims` replace those of LiveKit, None leaves one out."""
+    """Return the Authorization header for `body`. `claims` replace LiveKit's own; None leaves a claim out."""
     now = int(time.time())
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     content = {"iss": where.livekit_api_key, "nbf": now - 5, "exp": now + 300, "sha256": digest} | claims

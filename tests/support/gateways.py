@@ -1,6 +1,6 @@
-"""Gateways in a test: what they say with signals, what older clients say with flags, and beats that go on alone.
+"""Gateways in a test: signals, the flags of older clients, and beats in the background.
 
-The calls are those of docs/redis.md, with a client of Redis as anybody has it.
+They use Redis as docs/redis.md describes it, through an ordinary client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FLAG_SECONDS = 60
 
 
 async def send(rig: Rig, type: str, user: str, *, match: str = "", at_ms: int | None = None, **more: str) -> str:
-    """Add a signal to the stream; its id. `at_ms` dates it back, which works only before there are younger ones."""
+    """Add a signal to the stream; return its id. `at_ms` dates it back, which needs a stream without later ones."""
     fields = {"type": type, "user": user, "match": match, **more}
     written = {name: value for name, value in fields.items() if value}
     entry_id = "*" if at_ms is None else f"{at_ms}-0"
@@ -27,24 +27,24 @@ async def send(rig: Rig, type: str, user: str, *, match: str = "", at_ms: int | 
 
 
 async def heard(rig: Rig, entry_id: str) -> None:
-    """The operator has dealt with the stream up to this entry."""
+    """Wait until the operator has handled the stream up to this entry."""
 
     async def is_heard() -> None:
         done = cast("str", await rig.redis.get(rig.keys.signals_done()) or "0-0")
-        assert _order(done) >= _order(entry_id), f"signals are dealt with up to {done}, and not to {entry_id}"
+        assert _order(done) >= _order(entry_id), f"signals are handled up to {done}, but not up to {entry_id}"
 
     await eventually(is_heard)
 
 
 async def raise_flag(rig: Rig, name: str, user: str, value: str = "1") -> None:
-    """Set a flag as older clients do it."""
+    """Set a flag as older clients do."""
     await rig.redis.set(rig.keys.flag(name, user), value, ex=_FLAG_SECONDS)
 
 
 class Beats:
     """A gateway that beats for its users until they are gone: `async with Beats(rig.gateway, "alice", "bob")`.
 
-    Each beats once in `every_seconds`, and their beats are spread over it, as those of real clients are.
+    Each user beats once in `every_seconds`. The beats are spread over this time, like those of real clients.
     """
 
     def __init__(self, gateway: Gateway, *users: str, every_seconds: float = 0.2) -> None:
@@ -70,7 +70,7 @@ class Beats:
             raise RuntimeError("a gateway failed") from failures[0]
 
     def stop(self, *users: str) -> None:
-        """These users no longer beat; without names, the whole gateway is down."""
+        """Stop the beats of these users; without names, of all: the gateway is down."""
         for user in users or self._users:
             self._tasks[user].cancel()
 

@@ -1,4 +1,4 @@
-"""The safety invariants as checks on all three stores, made after every test that has a stack.
+"""The safety invariants as checks on all three stores. They run after every test that has a stack.
 
 S1 one live Match per user · S2 state matches place · S3 only legal transitions · S4, S5 freed and requeued once · S6
 nothing of ours is left, nothing of others is touched · S7 no secret anywhere.
@@ -22,9 +22,9 @@ _FREE = {UserState.IDLE, UserState.WAITING}
 
 
 async def assert_clean(rig: Rig) -> None:
-    """Nothing of any Match or Room of the namespace is left, but what carries a TTL and what users are.
+    """Nothing of any Match or Room of the namespace is left, except keys with a TTL and the records of users.
 
-    Tokens do not wait for theirs: they go with the call.
+    Tokens have a TTL too, but they must be gone with the call.
     """
     kube = rig.kube
     for kind in ("Match", "Room", "Secret"):
@@ -46,20 +46,20 @@ async def assert_clean(rig: Rig) -> None:
     tokens = [key async for key in rig.redis.scan_iter(keys.tokens("*"))]
     assert not tokens, f"tokens of calls that are over: {tokens}"
     lasting = {key async for key in rig.redis.scan_iter(f"{keys.prefix}*") if await rig.redis.ttl(key) == -1}
-    assert not lasting - allowed - streams - waiting, "keys in Redis that never go"
+    assert not lasting - allowed - streams - waiting, "keys in Redis that never expire"
 
 
 async def assert_users_are_free(rig: Rig) -> None:
-    """S2 where no Match is left: each user waits, in the queue exactly once, or is idle."""
+    """S2 without any Match: each user waits, and is in the queue exactly once, or is idle."""
     queue = await rig.queue()
     prefix = rig.keys.user("")
     async for key in rig.redis.scan_iter(f"{prefix}*"):
         user = await rig.user(key.removeprefix(prefix))
-        assert user.state in _FREE, f"{user} is held by nobody"
+        assert user.state in _FREE, f"{user} is held, but there is no Match"
         assert (user.state is UserState.WAITING) == (user.id in queue), f"{user}, and the queue is {queue}"
         assert not user.match, f"{user} is free and names a match"
         assert not user.room, f"{user} is free and names a room"
-    assert not await rig.redis.zrange(rig.keys.live(), 0, -1), "matches that hold users and are gone"
+    assert not await rig.redis.zrange(rig.keys.live(), 0, -1), "matches hold users, but are gone"
 
 
 async def assert_one_match_per_user(rig: Rig) -> None:
@@ -76,7 +76,7 @@ async def assert_one_match_per_user(rig: Rig) -> None:
 
 
 async def assert_transitions_are_legal(rig: Rig) -> None:
-    """S3, by the events that were told: each user's states follow each other as the table says."""
+    """S3, by the events in the stream: the states of each user follow each other as the table says."""
     legal = {(stage.name, way.to) for stage in USER_STATES.values() for way in stage.exits}
     states: dict[str, str] = {}
     for entry in await rig.stream(rig.keys.events()):
@@ -92,7 +92,7 @@ async def assert_transitions_are_legal(rig: Rig) -> None:
 
 
 async def assert_no_secret(rig: Rig) -> None:
-    """S7: neither the API secret nor a participant's token is in any object or Event, nor in a log or a metric."""
+    """S7: no object, Event, log or metric contains the API secret or a participant's token."""
     for kind in ("Match", "Room", "Event"):
         for body in await rig.kube.list(kind):
             _without_secret(rig, f"{kind} {body['metadata']['name']}", json.dumps(body))
@@ -100,7 +100,7 @@ async def assert_no_secret(rig: Rig) -> None:
 
 
 def assert_log_is_good(lines: Iterable[str], namespace: str) -> None:
-    """No record about the namespace tells of a bug in the operator."""
+    """No log record about the namespace reports a bug in the operator."""
     for line in lines:
         if namespace in line or "Traceback" in line:
             assert '"level": "error"' not in line, line
@@ -108,7 +108,7 @@ def assert_log_is_good(lines: Iterable[str], namespace: str) -> None:
 
 
 async def tidy(rig: Rig) -> None:
-    """The end of a test: check what there is, delete it, and check that nothing is left."""
+    """End a test: check all objects, delete them, and check that nothing is left."""
     await assert_one_match_per_user(rig)
     await assert_transitions_are_legal(rig)
     await assert_no_secret(rig)

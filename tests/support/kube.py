@@ -1,6 +1,6 @@
-"""The administrator in one namespace of a real API server: kubectl as people use it, and typed calls.
+"""The administrator in one namespace of a real API server: kubectl as people use it, and typed requests.
 
-The calls themselves are those of `sandbox.administrator`.
+`sandbox.administrator` sends the requests.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Kube:
     # ---- kubectl
 
     def kubectl(self, *args: str, input: str | None = None) -> CompletedProcess[str]:
-        """Run it to its end, whatever that is. The namespace is the caller's to name, as in the shell."""
+        """Run kubectl to its end, with any exit status. The caller names the namespace, as in the shell."""
         return subprocess.run(
             [str(locate("kubectl").path), *args],
             input=input,
@@ -57,35 +57,35 @@ class Kube:
         )
 
     async def ask(self, *args: str, input: str | None = None, status: int = 0) -> str:
-        """What kubectl prints in our namespace; it must end with `status`."""
+        """Run kubectl in our namespace; return its output. It must end with `status`."""
         done = await asyncio.to_thread(self.kubectl, "-n", self.namespace, *args, input=input)
         assert done.returncode == status, f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     async def wait(self, condition: str, name: str = "match") -> str:
-        """What `kubectl wait` prints once a condition of a Match holds."""
+        """Run `kubectl wait` until a condition of a Match holds; return its output."""
         return await self.ask("wait", f"--for=condition={condition}", f"match/{name}", f"--timeout={patience():g}s")
 
     async def remove(self, *args: str) -> None:
-        """`kubectl delete`, which waits until everything is gone."""
+        """Run `kubectl delete`, which waits until everything is gone."""
         await self.ask("delete", *args, f"--timeout={patience():g}s")
 
     async def apply(self, *manifests: Body, options: tuple[str, ...] = ()) -> str:
-        """`kubectl apply -f -`."""
+        """Run `kubectl apply -f -`; return its output."""
         return await self.ask("apply", *options, "-f", "-", input=yaml.safe_dump_all(manifests))
 
-    # ---- plain calls
+    # ---- plain requests
 
     async def create(self, manifest: Body, *, dry_run: bool = False) -> Body:
-        """POST the manifest into our namespace; the object. Raises Refused."""
+        """POST the manifest into our namespace; return the object. Raises Refused."""
         return await self.admin.call("POST", self._path_of_new(manifest, dry_run=dry_run), manifest)
 
     async def try_to_create(self, manifest: Body, *, dry_run: bool = False) -> Answer:
-        """The same, for tests about what the server answers."""
+        """Do the same, for tests about the server's answer."""
         return await self.admin.answer("POST", self._path_of_new(manifest, dry_run=dry_run), manifest)
 
     async def get(self, kind: str, name: str) -> Body | None:
-        """The object, or None if there is none."""
+        """Return the object, or None if there is none."""
         try:
             return await self.admin.call("GET", self._path(kind, name))
         except Refused as refused:
@@ -94,22 +94,22 @@ class Kube:
             raise
 
     async def list(self, kind: str) -> list[Body]:
-        """All objects of a kind in our namespace."""
+        """Return all objects of a kind in our namespace."""
         items: list[Body] = (await self.admin.call("GET", self._path(kind)))["items"]
         return items
 
     async def patch(self, kind: str, name: str, patch: Body, *, subresource: str = "") -> Body:
-        """Send a merge patch; the object. Raises Refused."""
+        """Send a merge patch; return the object. Raises Refused."""
         return await self.admin.call("PATCH", self._path(kind, name, subresource), patch)
 
     async def try_to_patch(
         self, kind: str, name: str, patch: Body, *, subresource: str = "", dry_run: bool = False
     ) -> Answer:
-        """The same, for tests about what the server answers."""
+        """Do the same, for tests about the server's answer."""
         return await self.admin.answer("PATCH", self._path(kind, name, subresource) + _query(dry_run=dry_run), patch)
 
     async def delete(self, kind: str, name: str, *, propagation: str = "Background") -> None:
-        """Ask for the deletion. An object that is not there is no error."""
+        """Request the deletion. It is no error if the object does not exist."""
         try:
             await self.admin.call("DELETE", self._path(kind, name), {"propagationPolicy": propagation})
         except Refused as refused:
@@ -119,21 +119,21 @@ class Kube:
     # ---- our kinds, typed
 
     async def match(self, name: str = "match") -> Match:
-        """The Match as it is now; it must be there."""
+        """Return the Match as it is now; it must exist."""
         return await self._read(Match, name)
 
     async def room(self, name: str) -> Room:
-        """The Room as it is now; it must be there."""
+        """Return the Room as it is now; it must exist."""
         return await self._read(Room, name)
 
     async def match_until(
         self, condition: Callable[[Match], bool], name: str = "match", at_least_seconds: float = 0.0
     ) -> Match:
-        """The Match once `condition` holds for it."""
+        """Return the Match once `condition` holds for it."""
         return await self._until(Match, condition, name, at_least_seconds)
 
     async def room_until(self, condition: Callable[[Room], bool], name: str, at_least_seconds: float = 0.0) -> Room:
-        """The Room once `condition` holds for it."""
+        """Return the Room once `condition` holds for it."""
         return await self._until(Room, condition, name, at_least_seconds)
 
     async def gone(self, kind: str, name: str, at_least_seconds: float = 0.0) -> None:
@@ -166,14 +166,14 @@ class Kube:
 
 
 def condition(found: Match | Room, type: str) -> Condition:
-    """A condition of the status; it must be there."""
+    """Return a condition of the status; it must exist."""
     conditions = {entry.type: entry for entry in found.status.conditions}
     assert type in conditions, f"there is no condition {type}, but {', '.join(conditions) or 'none'}"
     return conditions[type]
 
 
 def is_true(found: Match | Room, type: str) -> bool:
-    """Whether the condition is there and holds."""
+    """Whether the condition exists and is True."""
     return any(entry.type == type and entry.status == "True" for entry in found.status.conditions)
 
 

@@ -1,4 +1,4 @@
-"""What an operator's /metrics says, as numbers to compare."""
+"""The samples of an operator's /metrics, as numbers to compare."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Metrics:
 
 
 async def read_metrics(url: str) -> Metrics:
-    """GET `url`."""
+    """GET `url` and return its samples."""
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert answer.status == 200, await answer.text()
         text = await answer.text()

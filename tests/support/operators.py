@@ -35,13 +35,13 @@ class Operator:
         self.url = f"http://127.0.0.1:{self.environment['ROOMKEEPER_METRICS_PORT']}"
         self.webhook_url = f"http://127.0.0.1:{self.environment['ROOMKEEPER_WEBHOOK_PORT']}/livekit/webhook"
         self.clock_off_seconds = 0.0
-        """How wrong the wall clock of its machine is, as `tests.support.stepping_clock` has it."""
+        """How wrong the wall clock of its machine is (`tests.support.stepping_clock`)."""
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def log(self) -> str:
-        """All that it and its predecessors of this name have logged."""
+        """The log of this process and of earlier ones with this name."""
         return self._log.read_text() if self._log.exists() else ""
 
     @property
@@ -66,11 +66,11 @@ class Operator:
         await eventually(self._is_ready)
 
     async def kill(self) -> None:
-        """SIGKILL; returns when it is gone, and with it whatever it was about to do."""
+        """Send SIGKILL; return when the process is gone."""
         await self.end(signal.SIGKILL)
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end; the exit status. SIGKILL follows if the operator stays."""
+        """Send a signal, wait for the end, and return the exit status. SIGKILL follows if the operator stays."""
         assert self._process is not None, f"operator {self.name} was never started"
         self.send(number)
         seconds = patience()
@@ -85,21 +85,21 @@ class Operator:
             await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to it, if it is still there."""
+        """Send a signal, if the process still exists."""
         if self._process is not None and self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
     async def metrics(self) -> Metrics:
-        """What /metrics says now."""
+        """Read /metrics."""
         return await read_metrics(f"{self.url}/metrics")
 
     async def leads(self) -> None:
-        """It holds the lease."""
+        """The operator holds the lease."""
         assert (await self.metrics())("roomkeeper_leader") == 1, f"{self.name} does not lead:\n{self.log[-2000:]}"
 
     async def waits(self) -> None:
-        """It does not hold the lease."""
+        """The operator does not hold the lease."""
         assert (await self.metrics())("roomkeeper_leader") == 0, f"{self.name} leads"
 
     async def _is_ready(self) -> None:
@@ -149,13 +149,13 @@ class Operators:
         return "".join(operator.log for operator in self._all)
 
     async def start(self, **settings: str) -> Operator:
-        """One more, ready; LiveKit's webhooks go to the first. `settings`: livekit_url="…" and the like."""
+        """Start one more and wait until it is ready. The first gets LiveKit's webhooks. `settings`: livekit_url="…"."""
         operator = self.make(**settings)
         await operator.start()
         return operator
 
     def make(self, program: str = "controller", **settings: str) -> Operator:
-        """One more, not started yet. `program` is the module that is run with the argument `operator`."""
+        """Make one more without starting it. `program` is the module that runs with the argument `operator`."""
         name = f"operator-{len(self._all) + 1}"
         given = {f"ROOMKEEPER_{key.upper()}": value for key, value in settings.items()}
         ports = {}

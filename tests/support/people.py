@@ -1,4 +1,4 @@
-"""The simulated people of one test: it makes them where it needs them, and its end stops them in any case."""
+"""The simulated people of one test. The test makes them when it needs them; its end stops all of them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class People:
         await asyncio.gather(*(person.stop() for person in self._all))
 
     def __call__(self, identity: str, token: str, url: str = "") -> Person:
-        """A person who has a token and has not joined yet."""
+        """Return a person who has a token and has not joined yet."""
         person = Person(url or self._where.livekit_url, token, identity=identity, patience_seconds=patience())
         self._all.append(person)
         return person
 
     def uninvited(self, identity: str, room: str) -> Person:
-        """A person with a valid token for `room` that Roomkeeper did not make."""
+        """Return a person with a valid token for `room` that Roomkeeper did not make."""
         token = api.AccessToken(self._where.livekit_api_key, self._where.livekit_api_secret)
         token.with_identity(identity).with_grants(api.VideoGrants(room_join=True, room=room))
         return self(identity, token.with_ttl(timedelta(minutes=5)).to_jwt())

@@ -1,8 +1,8 @@
 """One stack for all pytest-xdist workers of a session, started by the first of them that needs it.
 
 Every user holds a shared lock. The worker that started the stack stops it when it gets the lock for itself alone, so it
-waits for the others. A worker that comes while it stops starts another one. The kernel ends the programs with the
-worker that started them, so an interrupted or killed session leaves nothing behind either.
+waits for the others. A worker that needs a stack while the old one stops starts another one. The kernel ends the
+programs with the worker that started them, so an interrupted or killed session leaves nothing behind either.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _POLL_SECONDS = 0.02
 
 
 def session_directory(factory: pytest.TempPathFactory, config: pytest.Config) -> Path:
-    """A directory that all workers of this session see."""
+    """Return a directory that all workers of this session share."""
     base = factory.getbasetemp()
     return base.parent if hasattr(config, "workerinput") else base
 
 
 @asynccontextmanager
 async def shared_stack(directory: Path, options: StackOptions) -> AsyncIterator[Endpoints]:
-    """The stack in `directory`, whichever worker started it."""
+    """Use the stack in `directory`; start it if no other worker has done so."""
     stack: Stack | None = None
     with _lock_file(directory, "starting") as starting, _lock_file(directory, "users") as users:
         await _lock(starting, fcntl.LOCK_EX)
@@ -57,7 +57,7 @@ def _lock_file(directory: Path, name: str) -> BinaryIO:
 
 
 async def _lock(file: BinaryIO, kind: int) -> None:
-    # A call that blocks would not let go at Ctrl-C.
+    # A blocking lock would ignore Ctrl-C.
     while True:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)

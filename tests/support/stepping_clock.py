@@ -1,7 +1,7 @@
-"""The operator on a machine whose wall clock is wrong, and steps: `python -m tests.support.stepping_clock SECONDS …`.
+"""The operator on a machine whose wall clock is wrong and steps: `python -m tests.support.stepping_clock SECONDS …`.
 
-The clock is off by SECONDS from the start, and by as much the other way from SIGUSR1 on. All code in this process sees
-the wrong date, libraries included. The monotonic clock goes on undisturbed, as that of a real machine does.
+The clock is wrong by SECONDS from the start, and after SIGUSR1 by as much in the other direction. All code in this
+process sees the wrong date, libraries included. The monotonic clock is not changed, as on a real machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time_machine
 
 def _run() -> None:
     off = timedelta(seconds=float(sys.argv.pop(1)))
-    # The library also moves the monotonic clock: modules that are imported from here on get the real one.
+    # The library also changes the monotonic clock. Modules that are imported after this line get the real one.
     time.monotonic = time_machine.escape_hatch.time.monotonic
     time.monotonic_ns = time_machine.escape_hatch.time.monotonic_ns
     from controller.cli.main import main

@@ -20,14 +20,14 @@ _POLL_SECONDS = 0.03
 
 
 def patience(at_least_seconds: float = 0.0) -> float:
-    """How many seconds to wait for what needs `at_least_seconds` on an idle machine."""
+    """Return how many seconds to wait for a state that needs `at_least_seconds` on an idle machine."""
     return (PATIENCE_SECONDS + at_least_seconds) * _FACTOR
 
 
 async def eventually(condition: Callable[[], Awaitable[T]], at_least_seconds: float = 0.0) -> T:
-    """What `condition` returns once its assertions hold. The last failed assertion says what was wrong to the end.
+    """Return what `condition` returns once its assertions hold; otherwise raise its last failed assertion.
 
-    `at_least_seconds` is what the state needs on an idle machine, where that is long.
+    `at_least_seconds` is how long the state needs on an idle machine, if that is long.
     """
     seconds = patience(at_least_seconds)
     deadline = time.monotonic() + seconds
@@ -42,7 +42,7 @@ async def eventually(condition: Callable[[], Awaitable[T]], at_least_seconds: fl
 
 
 async def consistently(condition: Callable[[], Awaitable[object]], seconds: float) -> None:
-    """`condition` holds now and for so long."""
+    """Check that `condition` holds now and for the next `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         await condition()

@@ -1,7 +1,7 @@
-"""A bad line between LiveKit and the operator's webhook port: drops, duplicates, delays, or changes the order.
+"""A bad line between LiveKit and the operator: it drops, duplicates or delays webhooks, or changes their order.
 
-It listens where LiveKit sends its webhooks to, answers 200 to each as a proxy with a queue would, and passes on what
-its `Line` says to the operator, which listens elsewhere. Bodies and signatures pass unchanged.
+The proxy listens where LiveKit sends its webhooks and answers 200 to each, as a proxy with a queue would. Its `Line`
+says which copies it forwards to the operator, which listens on another port. Bodies and signatures stay unchanged.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Webhook:
-    """One POST as it came."""
+    """One POST as it was received."""
 
     body: bytes
     headers: dict[str, str]
 
 
 Line = Callable[[int], tuple[float, ...]]
-"""For the n-th webhook: after how many seconds each copy of it is passed on. Empty: it is lost."""
+"""Maps the number of a webhook to the seconds after which each copy of it is forwarded. Empty: it is lost."""
 
 
 def half_a_minute_late(_number: int) -> tuple[float, ...]:
-    """A line for which half a minute is nothing."""
+    """A line that delays each webhook by half a minute."""
     return (30.0,)
 
 
 LINES: dict[str, Line] = {
     "duplicated": lambda number: (0.0, 0.05, 1.0),
-    # Of each three the last comes first and the first last.
+    # Every three webhooks arrive in reverse order.
     "reordered": lambda number: ((0.9, 0.5, 0.1)[number % 3],),
     "delayed": lambda number: (2.0,),
     "dropped": lambda number: (),

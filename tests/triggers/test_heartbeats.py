@@ -1,4 +1,4 @@
-"""When silence counts: only where it was listened to for long enough."""
+"""When silence counts: only if heartbeats were read for long enough without a gap."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests import values as b
         ([0, 40, 80, 120, 200, 240, 280, 290], True),
     ],
 )
-def test_silence_counts_once_it_was_listened_to_without_a_gap(reads: list[float], counts: bool) -> None:
+def test_silence_counts_once_heartbeats_were_read_without_a_gap(reads: list[float], counts: bool) -> None:
     gaps = ReadGaps(90)
     assert [gaps.read("calls", b.at(seconds)) for seconds in reads][-1] is counts
 
 
-def test_a_gap_in_one_pool_concerns_no_other() -> None:
+def test_a_gap_in_one_pool_does_not_affect_another() -> None:
     gaps = ReadGaps(90)
     for seconds in range(0, 120, 10):
         gaps.read("calls", b.at(seconds))

@@ -1,4 +1,4 @@
-"""The poller: one bulk read per round, and people only where something changed."""
+"""The poller: one bulk read per round, and lists of participants only where something changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
 
 
 class LiveKit:
-    """A server with rooms and people; it counts what it is asked."""
+    """A server with rooms and participants; it counts the requests."""
 
     def __init__(self, time: VirtualTime) -> None:
         self.rooms: list[LiveKitRoom] = []
@@ -42,14 +42,14 @@ class LiveKit:
         self.woken.append(str(key.kind))
 
     async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
-        """All rooms."""
+        """Return all rooms."""
         self.asked.append("rooms")
         if self.is_down:
             raise AWAY
         return tuple(self.rooms)
 
     async def list_participants(self, name: str) -> tuple[Any, ...]:
-        """The people of one room."""
+        """Return the participants of one room."""
         self.asked.append(name)
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
@@ -70,7 +70,7 @@ def in_virtual_time(scenario: Any) -> None:
 
 
 def a_room(name: str, people: int = 0, **mark: str) -> LiveKitRoom:
-    """A room with our mark."""
+    """Return a room with our mark."""
     return b.a_livekit_room(name=name, people=people, mark=b.a_mark(**mark))
 
 
@@ -98,7 +98,7 @@ def test_the_first_round_also_reads_empty_rooms_for_users_who_left_during_a_rest
     in_virtual_time(scenario)
 
 
-def test_rooms_of_others_are_none_of_our_business() -> None:
+def test_rooms_of_others_are_ignored() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.rooms = [b.a_livekit_room(name="x", people=1, foreign=True), a_room("y", 1, cluster="another")]
         await livekit.poller.poll()
@@ -166,8 +166,8 @@ def test_a_server_that_comes_back_without_its_rooms_is_noticed_at_once() -> None
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_rooms_of_which_nothing_was_known_look_again_when_the_server_answers(is_there: bool) -> None:
-    """At our own start, say: their keys would come back on their own only after a backoff of up to 15 s."""
+def test_unknown_rooms_are_woken_when_the_server_answers_again(is_there: bool) -> None:
+    """For example at the start of the operator. Otherwise their keys come back only after a backoff of up to 15 s."""
 
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.router.room_changed(b.a_room())
@@ -185,7 +185,7 @@ def test_rooms_of_which_nothing_was_known_look_again_when_the_server_answers(is_
     in_virtual_time(scenario)
 
 
-def test_rooms_look_again_when_the_server_has_been_silent_for_too_long_and_when_it_is_back() -> None:
+def test_rooms_are_woken_when_the_server_has_been_silent_for_too_long_and_when_it_is_back() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.router.room_changed(b.a_room())
         livekit.rooms = [b.a_livekit_room()]
@@ -207,7 +207,7 @@ def test_rooms_look_again_when_the_server_has_been_silent_for_too_long_and_when_
     in_virtual_time(scenario)
 
 
-def test_what_is_asked_for_when_it_has_stopped_is_not_read() -> None:
+def test_a_stopped_poller_reads_nothing_more() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         running = asyncio.create_task(livekit.poller.run())
         await asyncio.sleep(0.1)

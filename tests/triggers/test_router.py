@@ -1,4 +1,4 @@
-"""Whom a change concerns."""
+"""The router: which keys a change wakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOBBY = Key(names.ROOM, b.NAMESPACE, "lobby")
 
 
 class Rig:
-    """A router, and whom it woke up."""
+    """A router, and the keys that it woke."""
 
     def __init__(self) -> None:
         self.woken: list[tuple[Key, Wake]] = []
@@ -30,7 +30,7 @@ class Rig:
         self.router = Router(b.CLUSTER, b.servers(view), lambda key, wake: self.woken.append((key, wake)))
 
     def woken_after(self, *calls: Any) -> list[Key]:
-        """The keys that the last of these calls woke up."""
+        """Return the keys that the last of these calls woke."""
         for call in calls:
             self.woken.clear()
             call()
@@ -66,7 +66,7 @@ def test_rooms_that_livekit_lost_come_before_the_matches_of_all_of_them(rig: Rig
     rig.router.room_changed(b.a_room())
     rig.router.room_changed(other)
     rig.woken.clear()
-    rig.router.rooms_lost([b.LIVEKIT_NAME, "nobody's", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
+    rig.router.rooms_lost([b.LIVEKIT_NAME, "unowned", livekit_room_name(b.CLUSTER, b.NAMESPACE, "other")])
     assert rig.woken == [(ROOM, Wake.LOST), (LOBBY, Wake.LOST), (MATCH, Wake.LIVEKIT)]
 
 
@@ -115,28 +115,28 @@ def test_people_in_a_room_concern_the_same_and_are_counted_again(rig: Rig) -> No
         ("track_published", 0, 0),
     ],
 )
-def test_a_webhook_wakes_whom_it_tells_something_new(rig: Rig, event: str, woken: int, counted: int) -> None:
+def test_a_webhook_wakes_only_the_keys_that_learn_something_new(rig: Rig, event: str, woken: int, counted: int) -> None:
     rig.router.room_changed(b.a_room())
     keys = rig.woken_after(lambda: rig.router.webhook_came(b.LIVEKIT_NAME, event, Wake.WEBHOOK))
     assert (len(keys), len(rig.counted)) == (woken, counted)
 
 
 @pytest.mark.parametrize("changes", [{"controller": None}, {"kind": "Deployment"}])
-def test_an_owner_that_is_no_controlling_match_concerns_nobody(rig: Rig, changes: dict[str, str | None]) -> None:
+def test_an_owner_that_is_no_controlling_match_wakes_no_key(rig: Rig, changes: dict[str, str | None]) -> None:
     room = b.a_room(deleted=True)
     owner = room.metadata.owner_references[0].model_copy(update=changes)
     room = room.model_copy(update={"metadata": room.metadata.model_copy(update={"owner_references": (owner,)})})
     assert rig.woken_after(lambda: rig.router.room_changed(room)) == [ROOM]
 
 
-def test_rooms_that_are_not_ours_concern_nobody(rig: Rig) -> None:
+def test_rooms_that_are_not_ours_wake_no_key(rig: Rig) -> None:
     rig.router.room_changed(b.a_room())
-    assert rig.woken_after(lambda: rig.router.livekit_changed("somebody-elses", Wake.LIVEKIT)) == []
-    assert rig.woken_after(lambda: rig.router.people_changed("somebody-elses", Wake.WEBHOOK)) == []
+    assert rig.woken_after(lambda: rig.router.livekit_changed("another-clients", Wake.LIVEKIT)) == []
+    assert rig.woken_after(lambda: rig.router.people_changed("another-clients", Wake.WEBHOOK)) == []
     assert rig.counted == []
 
 
-def test_of_a_match_whose_gateway_lost_somebody_the_people_are_counted_again(rig: Rig) -> None:
+def test_people_are_counted_again_where_a_gateway_lost_a_user(rig: Rig) -> None:
     rig.router.room_changed(b.a_room())
     rig.router.room_changed(b.a_room(owned=False, uid="other"))
     rig.router.match_suspected(b.NAMESPACE, b.NAME)
@@ -158,13 +158,13 @@ def test_the_people_of_a_room_that_is_gone_are_not_counted_and_nothing_is_kept(r
     assert rig.router._names == {}
 
 
-def test_whom_a_signal_concerns_is_not_looked_for_among_all_rooms(rig: Rig) -> None:
+def test_a_signal_wakes_its_match_without_a_search_through_all_rooms(rig: Rig) -> None:
     for number in range(3):
         rig.router.room_changed(b.a_room(uid=f"room-{number}"))
 
     class Unsearchable(dict[Any, Any]):
         def items(self) -> Any:
-            raise AssertionError("all rooms are looked through")
+            raise AssertionError("the router searches all rooms")
 
     rig.router._rooms, rig.router._matches = Unsearchable(rig.router._rooms), Unsearchable(rig.router._matches)
     rig.router.match_suspected(b.NAMESPACE, b.NAME)

@@ -20,8 +20,10 @@ PASSING = [AWAY, StateLost(Backend.REDIS, "script", "lost"), Forbidden(Backend.R
 
 
 class Streams:
-    """Streams in memory, and one source that notes what it is given. `failures` has what goes wrong, by namespace and
-    entry, `starting`, or `reading`: each so many times as it is there.
+    """Streams in memory, and one source that keeps the entries it gets.
+
+    `failures` has the errors to raise, by namespace and entry, `starting` or `reading`, each as often as it is to
+    happen.
     """
 
     def __init__(self) -> None:
@@ -32,7 +34,7 @@ class Streams:
         self.failures: dict[tuple[str, str], list[Exception]] = {}
 
     async def read_streams(self, positions: Mapping[str, str], *, block_seconds: float) -> tuple[StreamEntry, ...]:
-        """What came after the positions; waits if there is nothing."""
+        """Return the entries after the positions; wait if there are none."""
         for stream in positions:
             self._fail(stream.partition(":")[0], "reading")
         found = tuple(entry for entry in self.entries if entry.id > positions.get(entry.stream, "9"))
@@ -56,7 +58,7 @@ class Streams:
         self.finished.append((namespace, entry_id))
 
     async def follow(self, seconds: float) -> None:
-        """Let a reader run for so long."""
+        """Let a reader run for this long."""
         reader = StreamReader(cast("Redis", self), (self,), lambda: self.namespaces)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -73,7 +75,7 @@ class Streams:
             raise self.failures[namespace, where].pop()
 
 
-def test_what_was_written_before_the_reader_started_is_taken_in_order() -> None:
+def test_entries_from_before_the_start_of_the_reader_are_taken_in_order() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2")
@@ -87,7 +89,7 @@ def test_what_was_written_before_the_reader_started_is_taken_in_order() -> None:
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-def test_what_could_not_be_dealt_with_comes_again(error: Exception) -> None:
+def test_an_entry_that_could_not_be_handled_comes_again(error: Exception) -> None:
     async def main(time: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2", "3")
@@ -100,7 +102,7 @@ def test_what_could_not_be_dealt_with_comes_again(error: Exception) -> None:
     run(main)
 
 
-def test_an_entry_that_can_never_be_dealt_with_is_told_of_and_passed_over() -> None:
+def test_an_entry_that_can_never_be_handled_is_reported_and_skipped() -> None:
     async def main(time: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2", "3")
@@ -116,7 +118,7 @@ def test_an_entry_that_can_never_be_dealt_with_is_told_of_and_passed_over() -> N
 
 @pytest.mark.parametrize("where", ["1", "starting", "finishing"])
 @pytest.mark.parametrize("error", [AWAY, WRONG], ids=lambda error: type(error).__name__)
-def test_the_trouble_of_one_pool_is_no_other_pools(where: str, error: Exception) -> None:
+def test_trouble_in_one_pool_does_not_stop_another(where: str, error: Exception) -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.namespaces = ("calls", "other")
@@ -129,7 +131,7 @@ def test_the_trouble_of_one_pool_is_no_other_pools(where: str, error: Exception)
     run(main)
 
 
-def test_a_stream_that_is_none_is_found_told_of_and_read_again_once_it_is_one() -> None:
+def test_a_key_that_is_no_stream_is_reported_and_read_again_once_it_is_one() -> None:
     async def main(time: VirtualTime) -> None:
         streams = Streams()
         streams.namespaces = ("calls", "other")
@@ -155,7 +157,7 @@ def test_a_stream_is_read_again_half_a_minute_after_it_was_refused() -> None:
     run(main)
 
 
-def test_what_could_not_be_remembered_as_done_comes_again() -> None:
+def test_an_entry_whose_handling_could_not_be_stored_comes_again() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1", "2")
@@ -179,7 +181,7 @@ def test_while_redis_is_away_it_is_asked_once_a_second() -> None:
     run(main)
 
 
-def test_a_namespace_that_went_is_followed_no_more() -> None:
+def test_a_namespace_that_is_gone_is_no_longer_followed() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.namespaces = ()

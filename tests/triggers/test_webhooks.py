@@ -1,4 +1,4 @@
-"""LiveKit's webhooks: what is refused, what is stored, and who hears of it."""
+"""LiveKit's webhooks: which are refused, which are stored, and which keys they wake."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from controller.triggers.webhooks import MAX_BODY_BYTES, PATH, WebhookHandler, a
 from tests import values as b
 
 KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
-# By the clock that the handler is given; the machine's own says something quite different.
+# By the clock that the handler gets; the machine's own clock has a very different time.
 NOW_SECONDS = b.ms(9) // 1000
 Client = TestClient[web.Request, web.Application]
 
 
 class Rig:
-    """The endpoint, over pools that remember what they were told."""
+    """The endpoint, with pools that remember the events they got."""
 
     def __init__(self) -> None:
         self.witnessed: list[tuple[str, Witnessed]] = []
@@ -44,12 +44,12 @@ class Rig:
         add_webhooks(self.app, WebhookHandler({KEY: SECRET}, cast("Pools", self), router, clock, "replica-1"))
 
     def unbound(self, namespace: str) -> Rig:
-        """It is its own pool."""
+        """Return this rig as the pool of every namespace."""
         self._namespace = namespace
         return self
 
     async def witness(self, seen: Witnessed) -> None:
-        """Remember it, unless Redis is down."""
+        """Remember the event, unless Redis is down."""
         if self.redis_is_down:
             raise BackendUnavailable(Backend.REDIS, "witness", "no answer")
         self.witnessed.append((self._namespace, seen))
@@ -67,7 +67,7 @@ async def client(rig: Rig) -> AsyncIterator[Client]:
 
 
 def an_event(name: str = "participant_joined", *, mark: Any = None, reason: str = "", **more: Any) -> bytes:
-    """A webhook's body."""
+    """Return the body of a webhook."""
     metadata = json.dumps({"roomkeeper.dev": b.a_mark().to_json() if mark is None else mark})
     participant = {"sid": "PA_1", "identity": "alice", "joinedAtMs": str(b.ms(3))}
     if reason:
@@ -88,7 +88,7 @@ def signature(body: bytes, *, secret: str = SECRET, algorithm: str | None = "HS2
 
 
 async def post(client: Client, body: bytes, authorization: str | None) -> tuple[int, str]:
-    """Status and text of the answer."""
+    """POST a webhook; return status and text of the answer."""
     headers = {"Content-Type": "application/webhook+json"}
     if authorization is not None:
         headers["Authorization"] = authorization
@@ -130,7 +130,7 @@ DEEP = b'{"x":' * 5000 + b"1" + b"}" * 5000
 @pytest.mark.parametrize(
     ("body", "authorization", "status", "words"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
-async def test_what_is_not_livekits_is_refused_and_changes_nothing(
+async def test_a_webhook_that_is_not_from_livekit_is_refused_and_changes_nothing(
     client: Client, rig: Rig, body: bytes, authorization: str | None, status: int, words: str
 ) -> None:
     answered, text = await post(client, body, authorization)
@@ -167,7 +167,7 @@ async def test_only_named_fields_are_passed_on(client: Client, rig: Rig) -> None
     assert "s3cret" not in str(rig.witnessed)
 
 
-async def test_the_time_of_an_event_is_the_end_of_its_second_and_not_after_we_heard_of_it(
+async def test_the_time_of_an_event_is_the_end_of_its_second_but_not_after_its_arrival(
     client: Client, rig: Rig
 ) -> None:
     for created in (b.ms(4) // 1000, b.ms(9) // 1000, 0):

@@ -160,5 +160,5 @@ def test_a_user_who_is_forgotten_is_no_longer_silent() -> None:
     view = a_view()
     heard(view, 50, last("alice", "bob"), 100)
     view.forget(NS, "bob")
-    view.forget(NS, "nobody")
+    view.forget(NS, "unknown")
     assert set(view.silent(NS)) == {"alice"}

@@ -22,7 +22,7 @@ _IDLE_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The user waits since `score_ms`. `replay`: they waited before the call."""
+    """The user has waited since `score_ms`. `replay`: they waited before the request."""
 
     score_ms: int
     replay: bool
@@ -30,7 +30,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The user no longer waits. `replay`: they did not wait before the call."""
+    """The user no longer waits. `replay`: they did not wait before the request."""
 
     replay: bool
 
@@ -148,7 +148,7 @@ RESERVE: Final = ReplyTable[ReserveReply](
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The calls. `session` names the connection that speaks for a user; empty: sessions are not checked."""
+    """Requests to one pool. `session` names the connection that speaks for a user; empty: sessions are not checked."""
 
     redis: Redis
     keys: Keys
@@ -172,7 +172,7 @@ class Gateway:
         return Blocked(user_id) if isinstance(reply, Blocked) else reply
 
     async def leave(self, user_id: str, *, session: str = "", idle_seconds: int = _IDLE_SECONDS) -> LeaveReply:
-        """Take the user out of the queue. Refused to a session that another one has replaced."""
+        """Take the user out of the queue. A session that another one has replaced gets `Replaced`."""
         keys = self.keys
         names = [
             keys.queue(),

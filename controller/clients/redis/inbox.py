@@ -1,4 +1,4 @@
-"""What gateways and older clients say to the operator: signals, flags, heartbeats and their absence.
+"""What gateways and older clients write for the operator: signals, flags and heartbeats.
 
 `triggers.signals`, `triggers.flags` and `triggers.heartbeats` use this module. A signal becomes a field of the Match's
 ledger, where `observe` reads it. So it outlives the replica that received it, and the planner decides what follows.
@@ -34,7 +34,7 @@ FLAGS = {
 }
 """The flags of older clients, and what each means."""
 
-# Any server and slot: it touches no key that it would have to name.
+# It may run on any server and slot, because it touches no key that it would have to name.
 _SCAN = """local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
 table.insert(page[2], 1, page[1])
 return page[2]
@@ -65,7 +65,7 @@ class Inbox:
     pool: Pool
 
     async def signal(self, signal: Signal, *, now_ms: int) -> SignalReply:
-        """Note a signal in the ledger of its Match. Of several wishes to end it the first stays."""
+        """Write a signal into the ledger of its Match. If several signals ask to end the Match, the first one stays."""
         keys = self.pool.keys
         names = [keys.user(signal.user), keys.match(signal.uid)]
         args: list[str | int] = [
@@ -110,7 +110,7 @@ class Inbox:
         late_after_seconds: float,
         limit: int = 1000,
     ) -> Silence:
-        """Who has not beaten for that long: `limit` of those beyond `cursor`, and as many of the known in turn."""
+        """Return users without a beat for that long: `limit` beyond `cursor`, and as many of the known ones in turn."""
         args: list[str | int] = [
             round(for_seconds * 1000),
             round(late_after_seconds * 1000),
@@ -121,7 +121,7 @@ class Inbox:
         return SILENT.parse(await self.pool.redis.run(lua.SILENT, [self.pool.keys.heartbeats()], args))
 
     async def expire(self, user_id: str, last_beat_ms: int, *, now_ms: int) -> ExpireReply:
-        """Remove a waiting user from the queue who has not beaten since `last_beat_ms`."""
+        """Remove a waiting user from the queue if they have not beaten since `last_beat_ms`."""
         keys = self.pool.keys
         names = [
             *(keys.queue(), keys.reserved(), keys.reservations(), keys.heartbeats(), keys.user(user_id)),
@@ -133,8 +133,9 @@ class Inbox:
 
 
 async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, tuple[str, ...]]:
-    """One step through the names of all keys of Redis, `count` of them or so: where to go on (`0`: that was the last
-    step), and the namespaces that have waiting or beating users.
+    """Scan about `count` of the keys of Redis, from `cursor` on.
+
+    Return the next cursor (`0`: the scan is complete) and the namespaces that have waiting or beating users.
     """
     prefix = f"rk:{{{cluster_id}:"
     # Of a pool's keys only `queue` and `heartbeats` begin with one of these letters.

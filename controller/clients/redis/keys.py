@@ -34,11 +34,11 @@ class Keys:
         return f"{self.prefix}queue"
 
     def reserved(self) -> str:
-        """Sorted set: users taken out of the queue for a Match to come, by the reservation's deadline."""
+        """Sorted set: users who are reserved for a future Match, by the reservation's deadline."""
         return f"{self.prefix}reserved"
 
     def reservations(self) -> str:
-        """Hash: the place in the queue and the Match's name behind each member of `reserved`."""
+        """Hash: the place in the queue and the name of the Match for each member of `reserved`."""
         return f"{self.prefix}reservations"
 
     def heartbeats(self) -> str:
@@ -56,7 +56,7 @@ class Keys:
     # Flags of older clients
 
     def force_disconnect(self, user_id: str) -> str:
-        """String: the user's call is to end, or has ended."""
+        """String: the user's call must end, or has ended."""
         return self.flag("force-disconnect", user_id)
 
     def skip_in_progress(self, user_id: str) -> str:
@@ -102,11 +102,11 @@ class Keys:
     # Streams
 
     def signals(self) -> str:
-        """Stream, in: what gateways want."""
+        """Stream, in: the signals of gateways."""
         return f"{self.prefix}signals"
 
     def signals_done(self) -> str:
-        """String: the id of the last signal that was dealt with."""
+        """String: the id of the last signal that the operator has handled."""
         return f"{self.prefix}signals-done"
 
     def disconnects(self) -> str:
@@ -118,7 +118,7 @@ class Keys:
         return f"{self.prefix}events"
 
     def notify(self, user_id: str) -> str:
-        """Stream, out: what one user's client is to know."""
+        """Stream, out: the notices for one user's client."""
         return f"{self.prefix}notify:{user_id}"
 
     def webhooks(self, shard: int) -> str:

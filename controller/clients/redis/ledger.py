@@ -1,8 +1,8 @@
-"""The ledger of a Match (`match:<uid>`): whom it claimed, from where, what became of them, and why it ended.
+"""The ledger of a Match (`match:<uid>`): the users that it claimed, from where, where they went, and why it ended.
 
-Written by the scripts claim, advance, signal, settle and witness only. Idempotency hangs on it, so it outlives the
-Match by a day, and a Match that was settled before it was ever claimed leaves one too: a tombstone that
-refuses a late claim.
+Only the scripts claim, advance, signal, settle and witness write it. Idempotency depends on it, so it outlives the
+Match by a day. A Match that was settled before it was claimed leaves a ledger too: a tombstone that refuses a late
+claim. Neighbors: `facts.ledger` has the value, `pool` reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from controller.facts.ledger import AloneTime, Cause, End, LastEvent, Ledger, Wi
 
 
 def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
-    """The ledger from its hash; None if there is none."""
+    """Return the ledger from its hash; None if the hash is empty."""
     if not fields:
         return None
     last = {user_id: _last_event(text) for user_id, text in _of(fields, "last:")}
@@ -61,7 +61,7 @@ def _end(fields: Mapping[str, str]) -> End | None:
 
 
 def _wish(text: str) -> Wish | None:
-    """Written by the script `signal` alone; one that does not read like a wish is none."""
+    """Return the wish that the script `signal` has written; None if the text cannot be read."""
     try:
         value = orjson.loads(text)
         action, user, by, reason, via = (str(value[name]) for name in ("action", "user", "by", "reason", "via"))
@@ -71,7 +71,7 @@ def _wish(text: str) -> Wish | None:
 
 
 def _last_event(text: str) -> LastEvent | None:
-    """An entry that does not read like one counts as none: the other witnesses decide."""
+    """Return the last event; None if the text cannot be read: then the other witnesses decide."""
     try:
         value = orjson.loads(text)
         return LastEvent(

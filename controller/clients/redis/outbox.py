@@ -1,7 +1,7 @@
-"""What users' clients are told that is no transition: a signal that has no effect, a server that is drained.
+"""Notices to users' clients that belong to no transition: a signal has no effect, a server is drained.
 
-Everything else that is told is written by the script that makes it true; docs/events.md has all of it. A request
-may be repeated: a user gets one notice about one thing, as long as the notices are kept.
+The scripts of the transitions write all other notices; docs/events.md lists them. A request may be repeated: a user
+gets one notice about one thing, as long as the notices are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from controller.clients.redis.replies.pool import NOTIFY, Told, ToldReply
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """What is said of a drain. `id` is another one for each drain; `kind`: graceful, maintenance or emergency."""
+    """What a notice says about a drain. Each drain has its own `id`; `kind`: graceful, maintenance or emergency."""
 
     id: str
     kind: str

@@ -1,4 +1,4 @@
-"""The other hashes, as values: a user (`user:<id>`), a room (`room:<LiveKit name>`), a Match in `live`."""
+"""Records of Redis besides the ledger: a user (`user:<id>`), a room (`room:<LiveKit name>`), and a live Match."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class User:
 
 
 def parse_user(user_id: str, fields: Mapping[str, str]) -> User | None:
-    """The user from their hash; None if nothing is known of them, or nothing that can be read."""
+    """Return the user from their hash; None if the hash is empty or cannot be read."""
     try:
         return _user(user_id, fields)
     except ValueError:
@@ -60,7 +60,7 @@ def _user(user_id: str, fields: Mapping[str, str]) -> User:
 
 @dataclass(frozen=True, slots=True)
 class RoomRecord:
-    """A LiveKit room as others see it; `status`: creating, active, terminating, terminated or failed."""
+    """A LiveKit room as other services see it; `status`: creating, active, terminating, terminated or failed."""
 
     livekit_name: str
     room_name: str
@@ -87,7 +87,7 @@ class RoomRecord:
 
 @dataclass(frozen=True, slots=True)
 class LiveMatch:
-    """A Match that holds users, since the moment of its claim."""
+    """A Match that holds users, and the time of its claim."""
 
     uid: str
     claimed_at_ms: int

@@ -30,7 +30,7 @@ class Wire:
         self._opening = asyncio.Lock()
 
     async def execute(self, *words: str | int, block_seconds: float = 0.0) -> Any:
-        """Send a command that the server may answer `block_seconds` later; its reply. Raises redis-py's errors."""
+        """Send a command; return its reply, which may take `block_seconds` more. Raises redis-py's errors."""
         stream = self._stream
         if stream is None or stream.is_lost:
             stream = await self._open()
@@ -40,7 +40,7 @@ class Wire:
         return reply
 
     async def close(self) -> None:
-        """Close the connection; what waits on it fails."""
+        """Close the connection; all requests that wait on it fail."""
         if self._stream is not None:
             self._stream.drop(exceptions.ConnectionError("closed"))
 
@@ -88,7 +88,7 @@ class Wire:
 
 
 class _Stream(asyncio.Protocol):
-    """Replies have no names: they belong to the commands in the order in which those were sent."""
+    """The protocol of one connection. Replies have no names: they come in the order of the commands."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
         self._loop = loop
@@ -101,7 +101,7 @@ class _Stream(asyncio.Protocol):
         self.is_lost = False
 
     def send(self, words: tuple[str | int, ...], block_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """Queue a command; the future has its reply (an error reply as a value)."""
+        """Queue a command; return a future of its reply. An error reply is its value, not its exception."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.is_lost:
             future.set_exception(exceptions.ConnectionError("lost"))
@@ -116,7 +116,7 @@ class _Stream(asyncio.Protocol):
         return future
 
     def drop(self, error: Exception) -> None:
-        """Give the connection up, and tell everybody who waits on it."""
+        """Give the connection up; all requests that wait on it fail with `error`."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -153,7 +153,7 @@ class _Stream(asyncio.Protocol):
             self._transport.write(b"".join(outgoing))
 
     def _look(self) -> None:
-        """One timer for all: only the oldest command can be overdue first."""
+        """Check the oldest command. One timer is enough, because no other command can be overdue before it."""
         self._watch = None
         if not self._waiting:
             return

@@ -1,4 +1,4 @@
-"""Where these tests are."""
+"""The stack of these tests is the one without an operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator is away, or Redis loses everything, while people go on: what was missed is made good afterwards."""
+"""The operator is away, or Redis loses everything, while calls continue: the operator catches up afterwards."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
 
-async def test_a_user_who_leaves_while_there_is_no_operator_is_missed_by_the_next(rig: Rig) -> None:
-    """That it was a goodbye is not to be had any more: LiveKit's webhooks found nobody."""
+async def test_the_next_operator_notices_a_user_who_left_while_there_was_none(rig: Rig) -> None:
+    """The next operator cannot know that it was a goodbye, because no operator received LiveKit's webhook."""
     places = await rig.enqueue("alice", "bob")
     operator = await rig.operators.start()
     _, (alice, bob) = await rig.active(timeouts={"leaveSeconds": 2, "reconnectSeconds": 2})
@@ -59,8 +59,8 @@ async def test_a_user_who_leaves_and_is_back_before_the_next_operator_never_left
     assert "Reconnecting" not in [step.phase for step in after.status.history]
 
 
-async def test_what_gateways_say_is_heard_by_the_next_operator(rig: Rig) -> None:
-    """While there is none, and when nothing but calls that are up is there: the first word is about one of those."""
+async def test_the_next_operator_reads_the_signals_sent_meanwhile(rig: Rig) -> None:
+    """Signals are sent while there is no operator. Only calls that are up exist, and all signals are about them."""
     pairs = {name: (f"{name}-1", f"{name}-2") for name in ("one", "two", "three", "four")}
     await rig.enqueue(*(user for pair in pairs.values() for user in pair))
     operator = await rig.operators.start()
@@ -81,7 +81,7 @@ async def test_what_gateways_say_is_heard_by_the_next_operator(rig: Rig) -> None
     await _is_skipped(rig, "four")
 
 
-async def test_a_flag_is_the_first_word_that_an_operator_hears(rig: Rig) -> None:
+async def test_an_operator_reads_a_flag_even_if_it_has_seen_nothing_else(rig: Rig) -> None:
     await rig.enqueue("alice", "bob")
     operator = await rig.operators.start()
     await rig.ready()
@@ -92,7 +92,7 @@ async def test_a_flag_is_the_first_word_that_an_operator_hears(rig: Rig) -> None
 
 
 async def test_a_waiting_user_whose_browser_dies_after_a_restart_leaves_the_queue(rig: Rig) -> None:
-    """No Match has been looked at yet: the queue is all that there is."""
+    """There is no Match in the pool, only the queue."""
     await rig.enqueue("alice", "bob")
     async with Beats(rig.gateway, "alice", "bob") as gateway:
         operator = await rig.operators.start(heartbeat_seconds="0.5", heartbeat_misses="3")
@@ -104,14 +104,14 @@ async def test_a_waiting_user_whose_browser_dies_after_a_restart_leaves_the_queu
 
 
 async def test_a_skip_replaces_the_goodbye_that_a_killed_operator_had_recorded(rig: Rig) -> None:
-    """Until the users are let go the reason may become a better one."""
+    """Until the users are released, a more precise reason may replace the recorded one."""
     await rig.enqueue("alice", "bob")
     operator = await rig.operators.start()
     match, (_, bob) = await rig.active(timeouts={"leaveSeconds": 20})
     await bob.leave()
     await rig.kube.match_until(lambda found: found.status.reason == "Left")
     await operator.kill()
-    # As an earlier version recorded it: without where everybody goes.
+    # As an earlier version recorded it: without the destinations of the users.
     message, evidence = "bob left and did not come back within 20 s", '{"code": "Left", "subject": ["bob"]}'
     await _record_end(rig, operator, match, "Left", message, evidence)
     await rig.kube.patch("Match", "match", manifests.termination("Skip", "bob", "next"))
@@ -122,8 +122,8 @@ async def test_a_skip_replaces_the_goodbye_that_a_killed_operator_had_recorded(r
     await rig.expect_states(alice="WAITING", bob="WAITING")
 
 
-async def test_a_user_who_hangs_up_as_told_is_not_taken_for_one_who_never_came(rig: Rig) -> None:
-    """The operator dies after it has recorded that bob never came; the next one settles, and alice is gone by then."""
+async def test_a_user_who_hangs_up_at_the_end_does_not_count_as_a_no_show(rig: Rig) -> None:
+    """The operator dies after it has recorded that bob never came. When the next one settles, alice is gone too."""
     (place, _) = await rig.enqueue("alice", "bob")
     operator = await rig.operators.start()
     match = await rig.ready()
@@ -150,7 +150,7 @@ async def test_a_user_who_hangs_up_as_told_is_not_taken_for_one_who_never_came(r
 
 
 async def test_a_call_that_outlived_a_loss_of_redis_ends_as_any_other(rig: Rig) -> None:
-    """Restored from the Match, and each user requeued once: who were in a call behind those who came meanwhile."""
+    """The operator restores it from the Match and requeues each user once, behind those who came meanwhile."""
     await rig.operators.start()
     await rig.enqueue("alice", "bob")
     match, people = await rig.active()
@@ -167,7 +167,7 @@ async def test_a_call_that_outlived_a_loss_of_redis_ends_as_any_other(rig: Rig) 
     assert (queue["carol"], sorted(queue)) == (carol, ["alice", "bob", "carol"])
     for person in people:
         assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
-    # Restored as IN_CALL, DISCONNECTING, WAITING: nobody was let go twice.
+    # Restored as IN_CALL, then DISCONNECTING, then WAITING: no user was released twice.
     assert [(await rig.hash(rig.keys.user(user)))["epoch"] for user in ("alice", "bob")] == ["3", "3"]
 
 
@@ -178,7 +178,7 @@ async def _is_skipped(rig: Rig, name: str) -> None:
 
 
 async def _record_end(rig: Rig, operator: Operator, match: Match, reason: str, message: str, evidence: str) -> None:
-    """What the first of the steps that end a call writes, and the operator died right after it."""
+    """Write what the first step of an ending writes, as if the operator had died right after it."""
     incarnation = await rig.redis.get(rig.keys.incarnation())
     epoch = int(await rig.redis.get(rig.keys.fence(0)) or 0)
     pool = Pool(rig.gateway.redis, rig.keys, 0, epoch, str(incarnation))

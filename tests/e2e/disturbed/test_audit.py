@@ -1,4 +1,4 @@
-"""Somebody else changes what is ours in Redis, or all of it goes, while nothing else happens."""
+"""Another client changes our records in Redis, or all of them are lost, while nothing else happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOBODYS: dict[Any, Any] = {
 }
 
 
-async def test_a_redis_that_lost_everything_is_noticed_though_nothing_happens(rig: Rig) -> None:
+async def test_a_loss_of_all_data_in_redis_is_noticed_while_nothing_else_happens(rig: Rig) -> None:
     await rig.operators.start()
     places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     match, _ = await rig.active()
@@ -25,7 +25,7 @@ async def test_a_redis_that_lost_everything_is_noticed_though_nothing_happens(ri
     assert (await rig.kube.match()).status.phase == "Active"
 
 
-async def test_a_call_whose_user_is_taken_away_in_redis_is_over(rig: Rig) -> None:
+async def test_a_call_is_over_once_its_user_was_taken_away_in_redis(rig: Rig) -> None:
     await rig.operators.start()
     await rig.enqueue("alice", "bob")
     await rig.active()
@@ -38,7 +38,7 @@ async def test_a_call_whose_user_is_taken_away_in_redis_is_over(rig: Rig) -> Non
     await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_a_call_whose_room_somebody_buried_is_over(rig: Rig) -> None:
+async def test_a_call_is_over_once_another_service_left_a_tombstone_for_its_room(rig: Rig) -> None:
     await rig.operators.start()
     await rig.enqueue("alice", "bob")
     match, people = await rig.active()

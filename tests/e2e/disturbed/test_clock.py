@@ -29,7 +29,7 @@ _PATIENT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("off_seconds", [600, -600])
-async def test_a_call_goes_its_way_whatever_the_machines_clock_says(rig: Rig, off_seconds: int) -> None:
+async def test_a_call_is_the_same_whatever_the_machines_clock_says(rig: Rig, off_seconds: int) -> None:
     operator = rig.operators.make(poll_seconds="60")
     operator.clock_off_seconds = off_seconds
     await operator.start()
@@ -60,16 +60,16 @@ async def test_a_call_goes_its_way_whatever_the_machines_clock_says(rig: Rig, of
 
 
 async def _is_off(operator: Operator, match: Match, off_seconds: float) -> None:
-    """By so much the date of the operator's last record is wrong, by the last step of the Match."""
+    """The date of the operator's last log record differs by so much from the last step of the Match."""
     said = datetime.fromisoformat(json.loads(operator.log.splitlines()[-1])["timestamp"])
     assert abs((said - match.status.history[-1].time).total_seconds() - off_seconds) < 60
 
 
 @pytest.mark.parametrize("step_seconds", [600, -600])
-async def test_a_call_outlives_that_the_api_servers_clock_is_set_and_set_right_again(
+async def test_a_call_survives_when_the_api_servers_clock_is_set_and_corrected(
     rig: Rig, tmp_path: Path, step_seconds: int
 ) -> None:
-    """Who is away meanwhile has their whole time to come back; nothing ends because a clock was set."""
+    """A participant who is away meanwhile keeps the whole time to come back; nothing ends because a clock was set."""
     operator, ports = rig.operators.make(poll_seconds="1"), PortLocks()
     async with DateProxy(Path(operator.environment["KUBECONFIG"]), ports.take()) as proxy:
         operator.environment["KUBECONFIG"] = proxy.kubeconfig(tmp_path / "kubeconfig")

@@ -1,4 +1,4 @@
-"""Matches that are over are kept for their TTL, but no more of them than a namespace keeps."""
+"""Matches that are over are kept for their TTL, up to the limit of a namespace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_the_oldest_beyond_the_limit_are_deleted_before_their_ttl(rig: Rig
     await consistently(three_are_left, 1)
     assert is_true(await rig.kube.match("going-on"), "Ready")
 
-    # A lower limit holds for those that are there already.
+    # A lower limit also applies to Matches that are over already.
     assert await operator.end() == 0
     await rig.operators.start(max_finished_per_namespace="1")
 

@@ -1,7 +1,7 @@
-"""The operator killed in the middle of things and started again: the same end, one room, nobody lost.
+"""The operator is killed in the middle of its work and started again: the same end, one room, no user lost.
 
-What holds it in the middle is the other side held still: the call is sent, and the answer never comes. Once thawed the
-other side does what it was told by an operator that is dead.
+Each test freezes the other side to stop the operator at a certain point: it has sent a request and gets no answer. Once
+thawed, the other side still executes the request of the dead operator.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.support.operators import Operator
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
-# Twice as long as a test waits for anything: nobody gets the lease of a killed operator by waiting for its end.
+# Twice as long as a test waits for anything: no operator gets the lease by waiting until that of a killed one ends.
 _LONG_LEASE = {"lease_seconds": "60"}
 
 KillAt = Callable[[Rig, Operator], Awaitable[None]]
 
 
 async def _before_the_claim(rig: Rig, operator: Operator) -> None:
-    """The claim is on its way to Redis."""
+    """Return when the claim is on its way to Redis."""
     with frozen(rig.where, "redis-server"):
         await rig.kube.create(manifests.match())
         await rig.kube.match_until(lambda match: bool(match.metadata.finalizers))
@@ -34,7 +34,7 @@ async def _before_the_claim(rig: Rig, operator: Operator) -> None:
 
 
 async def _while_the_livekit_room_is_made(rig: Rig, operator: Operator) -> None:
-    """The users are claimed and the Room is there; CreateRoom was sent."""
+    """Return when the users are claimed, the Room exists, and CreateRoom was sent."""
     with frozen(rig.where, "livekit-server"):
         await rig.kube.create(manifests.match())
         await _room_object_is_there(rig)
@@ -42,7 +42,7 @@ async def _while_the_livekit_room_is_made(rig: Rig, operator: Operator) -> None:
 
 
 async def _while_the_tokens_are_handed_out(rig: Rig, operator: Operator) -> None:
-    """Claimed, and the tokens are being written; killed at the first sight of either."""
+    """Return when the users are claimed and the tokens are in one of their two places."""
     await rig.kube.create(manifests.match(tokens={"delivery": "Both"}))
 
     async def begun() -> None:
@@ -55,7 +55,7 @@ async def _while_the_tokens_are_handed_out(rig: Rig, operator: Operator) -> None
 
 
 async def _when_it_is_ready(rig: Rig, operator: Operator) -> None:
-    """Nobody has come yet."""
+    """Return when the Match is Ready and no participant has joined."""
     await rig.ready()
     await operator.kill()
 
@@ -69,7 +69,7 @@ KILLED_BEFORE_THE_CALL = {
 
 
 @pytest.mark.parametrize("kill_at", KILLED_BEFORE_THE_CALL.values(), ids=KILLED_BEFORE_THE_CALL)
-async def test_a_call_comes_to_be_whenever_the_operator_was_killed(rig: Rig, kill_at: KillAt) -> None:
+async def test_a_call_comes_up_whenever_the_operator_was_killed(rig: Rig, kill_at: KillAt) -> None:
     places = await rig.enqueue("alice", "bob")
     operator = await rig.operators.start(**_LONG_LEASE)
     await _is_leader(operator)
@@ -118,14 +118,14 @@ async def test_a_call_goes_on_without_an_operator(rig: Rig) -> None:
 
 
 async def _while_the_users_are_let_go(rig: Rig, operator: Operator) -> None:
-    """The first write of the ending is on its way to Redis."""
+    """Return when the first write of the ending is on its way to Redis."""
     with frozen(rig.where, "redis-server"):
         await rig.kube.delete("Match", "match")
         await operator.kill()
 
 
 async def _while_the_livekit_room_is_closed(rig: Rig, operator: Operator) -> None:
-    """The users are settled already; DeleteRoom was sent."""
+    """Return when the users are settled and DeleteRoom was sent."""
     with frozen(rig.where, "livekit-server"):
         await rig.kube.delete("Match", "match")
         await rig.expect_states(alice="WAITING", bob="WAITING")
@@ -145,7 +145,7 @@ KILLED_AT_THE_END = {
 
 
 @pytest.mark.parametrize("kill_at", KILLED_AT_THE_END.values(), ids=KILLED_AT_THE_END)
-async def test_a_call_is_put_in_order_whenever_the_operator_was_killed(rig: Rig, kill_at: KillAt) -> None:
+async def test_a_call_is_cleaned_up_whenever_the_operator_was_killed(rig: Rig, kill_at: KillAt) -> None:
     places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     operator = await rig.operators.start(**_LONG_LEASE)
     match, people = await rig.active()
@@ -195,7 +195,7 @@ async def _only_one_room(rig: Rig, match_uid: str) -> None:
 
 
 async def _is_leader(operator: Operator) -> None:
-    """Long before the lease of its dead predecessor would run out."""
+    """The operator leads, long before the lease of its dead predecessor would run out."""
     await eventually(operator.leads)
 
 

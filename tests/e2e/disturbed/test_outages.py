@@ -1,4 +1,4 @@
-"""LiveKit or Redis away: nothing is decided about what is not seen, and what cannot be made in time is rolled back."""
+"""LiveKit or Redis is away: nothing is decided about unseen facts, and Matches that are late are rolled back."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.support.waiting import consistently, eventually
 _NOWHERE = "ws://127.0.0.1:9"
 
 
-async def test_what_livekit_refuses_to_make_in_time_is_rolled_back(rig: Rig) -> None:
-    """A LiveKit that nobody runs: refused at once."""
+async def test_a_match_is_rolled_back_if_livekit_refuses_to_make_its_room_in_time(rig: Rig) -> None:
+    """No LiveKit listens at the address, so every request is refused at once."""
     operator = await rig.operators.start(livekit_url=_NOWHERE)
     await eventually(operator.leads)
     await _is_rolled_back(rig)
     await operator.end()
 
 
-async def test_what_a_frozen_livekit_does_not_make_in_time_is_rolled_back(rig: Rig) -> None:
+async def test_a_match_is_rolled_back_if_a_frozen_livekit_does_not_make_its_room_in_time(rig: Rig) -> None:
     operator = await rig.operators.start()
     await eventually(operator.leads)
     with frozen(rig.where, "livekit-server"):
@@ -45,7 +45,7 @@ async def test_what_a_frozen_livekit_does_not_make_in_time_is_rolled_back(rig: R
 
 
 async def _is_rolled_back(rig: Rig) -> None:
-    """Users go back to where they were, and the condition says why, while LiveKit is still away."""
+    """The users are back where they were, and the condition says why, while LiveKit is still away."""
     before = dict(zip(("alice", "bob", "carol"), await rig.enqueue("alice", "bob", "carol"), strict=True))
     await rig.kube.create(manifests.match(timeouts={"readySeconds": 2}))
 
@@ -63,7 +63,7 @@ async def _is_rolled_back(rig: Rig) -> None:
     assert await rig.kube.list("Secret") == []
 
 
-async def test_what_redis_does_not_allow_in_time_is_rolled_back(rig: Rig) -> None:
+async def test_a_match_is_rolled_back_if_redis_does_not_answer_in_time(rig: Rig) -> None:
     await rig.operators.start()
     before = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     # An open pool: the outage comes in the middle of the work.
@@ -105,9 +105,9 @@ async def test_a_match_that_is_deleted_while_livekit_is_away_lets_its_users_go_a
     await rig.kube.gone("Match", "match")
 
 
-async def test_where_no_webhook_arrives_people_are_found_by_looking(rig: Rig) -> None:
+async def test_polling_finds_people_where_no_webhook_arrives(rig: Rig) -> None:
     first = rig.operators.make()
-    operator = await rig.operators.start()  # on ports that LiveKit knows nothing of
+    operator = await rig.operators.start()  # on ports that LiveKit does not know
     assert first.webhook_url == rig.where.webhook_url != operator.webhook_url
     match, people = await rig.active()
     assert {person.evidence for person in match.status.participants} == {"poll"}

@@ -31,7 +31,7 @@ async def test_the_second_takes_over_when_the_first_is(rig: Rig, how: signal.Sig
     assert (await second.metrics())("roomkeeper_epoch") == epoch + 1
     await rig.ready("carol", "dave", name="after")
     await rig.join(before)
-    # Webhooks went to the first alone: that people are in is found by looking.
+    # Webhooks went to the first replica only, so polling finds the participants.
     await rig.kube.match_until(lambda match: match.status.phase == "Active", "before")
     await rig.delete("before")
 
@@ -50,6 +50,6 @@ async def test_a_leader_that_slept_through_its_lease_steps_down(rig: Rig) -> Non
     assert await rig.kube.match("after") == after
     assert (await rig.kube.match("before")).metadata.uid == before.metadata.uid
     assert is_true(await rig.kube.match("before"), "Ready")
-    # The fence is the second's: whatever the first may still send is refused.
+    # The fence has the epoch of the second replica: Redis refuses all that the first may still send.
     fence = await rig.redis.get(rig.keys.fence(0))
     assert fence == f"{(await second.metrics())('roomkeeper_epoch'):.0f}"

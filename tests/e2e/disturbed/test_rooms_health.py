@@ -1,4 +1,4 @@
-"""What is not as it should be with a Room is said in its status, with a sentence, and taken back when it is over."""
+"""The status of a Room reports each issue with a sentence, and no longer does so when the issue is over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESUMED = {"metadata": {"annotations": {"roomkeeper.dev/paused": None}}}
 
 
 async def _made(rig: Rig, **spec: Any) -> tuple[Room, str]:
-    """A standing Room that is Ready, and its name on LiveKit."""
+    """Create a standing Room; return it once it is Ready, and its name on LiveKit."""
     await rig.kube.create(manifests.room("lobby", **spec))
     made = await rig.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
     return made, str(made.status.livekit_name)
@@ -81,7 +81,7 @@ async def test_a_room_whose_match_is_gone_is_unowned_until_kubernetes_collects_i
 
 
 async def test_more_people_than_the_room_is_for_are_a_wrong_count(rig: Rig) -> None:
-    """LiveKit itself does not let more in: another client has made the room again, and larger."""
+    """LiveKit itself admits no more, so another client makes the room again, with a larger limit."""
     await rig.operators.start()
     made, name = await _made(rig, maxParticipants=1)
     await rig.kube.patch("Room", "lobby", PAUSED)
@@ -125,4 +125,4 @@ async def test_an_agent_in_the_room_is_not_counted_and_makes_no_wrong_count(rig:
 
     before = await asked()
     await consistently(all_is_well, 3)
-    assert await asked() == before, "who is in a room where nothing changes is not asked again and again"
+    assert await asked() == before, "people were listed again and again while nothing changed"

@@ -1,4 +1,4 @@
-"""LiveKit loses its rooms: they are made again at once, under their names, and clients find back by themselves.
+"""LiveKit loses its rooms: the operator makes them again at once, under their names, and clients come back.
 
 These tests kill LiveKit itself, so they have a stack of their own.
 """
@@ -156,7 +156,7 @@ async def test_a_livekit_that_comes_back_after_the_operator_gets_its_rooms_at_on
     name = str(made.status.livekit_name)
     await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
     await rig.kube.room_until(lambda room: room.status.restores == 1, "lobby")
-    await _is_told_of_restores(rig, 1)
+    await _reports_restores(rig, 1)
 
     await operator.kill()
     await own.kill(LIVEKIT)
@@ -172,7 +172,7 @@ async def test_a_livekit_that_comes_back_after_the_operator_gets_its_rooms_at_on
     restored = await rig.kube.room_until(lambda room: room.status.restores == 2, "lobby")
     assert restored.status.restored_at[-1] < _own_retry(operator), "it waited for the next try of the Room itself"
     # The second operator counts on where the first one stopped.
-    await _is_told_of_restores(rig, 2)
+    await _reports_restores(rig, 2)
 
 
 async def test_a_room_that_is_lost_again_and_again_is_given_up_and_so_is_its_call(rig: Rig) -> None:
@@ -241,7 +241,7 @@ async def _delete_on_livekit(rig: Rig, name: str) -> None:
     await eventually(deleted)
 
 
-async def _is_told_of_restores(rig: Rig, count: int) -> None:
+async def _reports_restores(rig: Rig, count: int) -> None:
     async def told() -> None:
         events = [event for event in await rig.events() if event["reason"] == "Restored"]
         assert [event["count"] for event in events] == [count]
@@ -250,14 +250,14 @@ async def _is_told_of_restores(rig: Rig, count: int) -> None:
 
 
 def _own_retry(operator: Operator) -> datetime:
-    """When the Room would have been tried again by itself, after its last failure."""
+    """Return when the key of the Room would have come back by itself, after its last failure."""
     last = next(line for line in reversed(operator.log.splitlines()) if "retry_in_seconds" in line)
     record = json.loads(last)
     return datetime.fromisoformat(record["timestamp"]) + timedelta(seconds=record["retry_in_seconds"])
 
 
 async def _has_failed_a_few_times(rig: Rig) -> None:
-    """So often that the key of the Room by itself would come back only after some seconds."""
+    """The Room has failed so often that its key would come back by itself only after some seconds."""
 
     async def failed() -> None:
         assert rig.operators.logs.count('"failures": 6') >= 1

@@ -56,7 +56,7 @@ def _roomkeeper(*arguments: str, environment: dict[str, str] | None = None) -> s
 
 
 def _complaints(operator: Operator) -> list[str]:
-    """What it prints, started with these settings; it must end by itself."""
+    """Return the lines that the operator prints with these settings; it must end by itself."""
     done = _roomkeeper("operator", environment=operator.environment)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Webhooks that come twice, late, in another order, or not at all: the story of the calls stays the same."""
+"""Webhooks come twice, late, in another order, or not at all: the calls go the same way."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.webhook_proxy import LINES, WebhookProxy, half_a_minute_late
 
 _PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
 _SHORT = {"timeouts": {"leaveSeconds": 2, "reconnectSeconds": 2}}
-# From entering the queue: two calls of CONNECTING, IN_CALL, DISCONNECTING, and where they led to.
+# From entering the queue: two calls of CONNECTING, IN_CALL, DISCONNECTING, and the state after each.
 _CHANGES = "9"
 
 
 @pytest.mark.parametrize("line", LINES)
 async def test_calls_go_the_same_way_over_a_bad_line(rig: Rig, line: str) -> None:
-    """A page is reloaded, a skip, and the same two in the next call, which one of them leaves for good."""
+    """A page is reloaded, then a skip; the same two meet in the next call, and one of them leaves it for good."""
     first = rig.operators.make()
     operator = await rig.operators.start(poll_seconds="1")
     await rig.enqueue("alice", "bob")
@@ -33,7 +33,7 @@ async def test_calls_go_the_same_way_over_a_bad_line(rig: Rig, line: str) -> Non
         await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
         await rig.expect_states(alice="WAITING", bob="WAITING")
 
-        # What the first call has left on the way arrives in the second one.
+        # Late webhooks of the first call arrive during the second one.
         _, (alice, bob) = await rig.active(name="second", admission="Queued", **_SHORT)
         await proxy.arrived()
         await consistently(lambda: _is_up(rig, "second", reconnected=0), 1.5)
@@ -44,7 +44,7 @@ async def test_calls_go_the_same_way_over_a_bad_line(rig: Rig, line: str) -> Non
 
     end = over.status.end
     assert end is not None
-    # Whether it was a goodbye is what no list tells.
+    # A list does not show whether it was a goodbye.
     assert end.reason == "Left" or "dropped" in line
     assert end.reason in {"Left", "NetworkLost"}
     assert [(one.identity, one.state, one.place) for one in end.outcomes] == [
@@ -59,7 +59,7 @@ async def test_calls_go_the_same_way_over_a_bad_line(rig: Rig, line: str) -> Non
 
 
 async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_none_that_is_over(rig: Rig) -> None:
-    """What looking finds must do; what is told at last is about a room, or a connection, of before."""
+    """Polling must suffice; the late webhooks are about an earlier room or an earlier connection."""
     first = rig.operators.make()
     operator = await rig.operators.start(poll_seconds="1")
     async with WebhookProxy(first.webhook_url, operator.webhook_url, half_a_minute_late) as proxy:
@@ -68,7 +68,7 @@ async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_non
         await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
         story = await _story(rig, "first")
 
-        # All that was told of the first call, and of how the second began, arrives while that goes on.
+        # All webhooks about the first call, and about the beginning of the second, arrive during the second.
         _, (_, bob) = await rig.active(name="second", **_SHORT)
         await proxy.arrived()
         assert set(proxy.answers) == {200}
