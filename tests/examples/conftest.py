@@ -11,7 +11,7 @@ import redis as redis_py
 
 from examples.matchmaker.pool import Pool
 from tests.e2e.conftest import rig
-from tests.redis.servers import Server, programs, running
+from tests.redis.servers import Server, running
 
 __all__ = ["rig"]
 
@@ -21,7 +21,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def server(real_programs: None) -> Iterator[Server]:
     """One Valkey for all pools."""
-    with running(programs()["valkey"]) as started:
+    with running("valkey") as started:
         yield started
 
 

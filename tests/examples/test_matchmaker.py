@@ -16,7 +16,7 @@ from examples.matchmaker.outcomes import Outcomes
 from examples.matchmaker.pairing import match_name
 from examples.matchmaker.pool import Pool
 from tests.examples.support import Cluster, crowd, enqueue, meet
-from tests.redis.servers import programs, running
+from tests.redis.servers import running
 from tests.support.waiting import eventually
 
 AT_ONCE = Limits(heal_after_seconds=0)
@@ -219,7 +219,7 @@ async def test_many_matchmakers_at_once_pair_every_user_exactly_once(
 
 @pytest.mark.usefixtures("real_programs")
 async def test_it_goes_on_when_redis_is_back(make: Callable[..., Matchmaker], cluster: Cluster) -> None:
-    with running(programs()["valkey"]) as server:
+    with running("valkey") as server:
         pool = Pool(server.url, cluster_id="test", namespace="calls")
         matchmaker = make(pool=pool)
         stop = threading.Event()

@@ -1,4 +1,4 @@
-"""A server per program and session, and a pool of its own (a namespace) per test."""
+"""A server per kind and session, and a pool of its own (a namespace) per test."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from controller.clients.redis.client import Redis
-from tests.redis.servers import Server, programs, running
+from tests.redis.servers import Server, kinds_for, running
 from tests.redis.world import World
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session", params=sorted(programs()))
-def server(request: pytest.FixtureRequest, real_programs: None) -> Iterator[Server]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on every kind of server that it fits. `own` is the server that test_client may ill-treat."""
+    for fixture in ("server", "own"):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, kinds_for(metafunc.function.__name__), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One running server of each kind."""
-    with running(programs()[request.param]) as started:
+    with running(request.param) as started:
         yield started
 
 

@@ -1,22 +1,30 @@
-"""Real servers for the tests of this directory: one process each, on a Unix socket.
+"""Servers for the tests of this directory, one process each, on a Unix socket: real ones, and fakeredis beside them.
 
-A server ends with the test run that started it, also when that is killed.
+A server ends with the test run that started it, also when that is killed. Tests on fakeredis need no real program, so
+they belong to `make unit`; those on the real servers have the marker `real`. `differences` lists the tests that do not
+run on fakeredis.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import pytest
 import redis as redis_py
 
 from sandbox.launch import launched
+from sandbox.source import ROOT
+from tests.redis.differences import FAKEREDIS, is_different
+from tests.support.real_programs import MARKER
 
 _START_SECONDS = 60.0
 
@@ -30,16 +38,20 @@ def programs() -> dict[str, Path]:
     return found
 
 
+def kinds_for(test: str) -> list[Any]:
+    """The kinds of server that a test runs on, as parameters that carry the marker of real programs."""
+    kinds = [pytest.param(kind, marks=getattr(pytest.mark, MARKER)) for kind in sorted(programs())]
+    return kinds if is_different(test) else [*kinds, pytest.param(FAKEREDIS)]
+
+
 class Server:
     """A running server, reached by `url`. `stop` and `start` take it away for a while."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
-        self.url = f"unix://{folder / 'redis.sock'}"
-        self._command = [
-            str(program),
-            *("--port", "0", "--unixsocket", str(folder / "redis.sock"), "--dir", str(folder)),
-            *("--save", "", "--appendonly", "no", "--logfile", str(folder / "log")),
-        ]
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._socket = folder / "redis.sock"
+        self.url = f"unix://{self._socket}"
+        self.is_real = kind != FAKEREDIS
+        self._command = self._real(programs()[kind]) if self.is_real else self._fake()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +62,10 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen(launched(self._command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._socket.unlink(missing_ok=True)  # a killed fakeredis leaves it, and cannot take its place
+        self._process = subprocess.Popen(
+            launched(self._command), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + _START_SECONDS
         with redis_py.Redis.from_url(self.url) as client:
             while True:
@@ -70,12 +85,22 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def _real(self, program: Path) -> list[str]:
+        return [
+            str(program),
+            *("--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._socket.parent)),
+            *("--save", "", "--appendonly", "no", "--logfile", str(self._socket.parent / "log")),
+        ]
+
+    def _fake(self) -> list[str]:
+        return [sys.executable, "-m", "tests.redis.fake", str(self._socket)]
+
 
 @contextmanager
-def running(program: Path) -> Iterator[Server]:
+def running(kind: str) -> Iterator[Server]:
     """A server for a while. The socket's path must be short, so the folder is not pytest's."""
     with tempfile.TemporaryDirectory(prefix="rk-") as folder:
-        server = Server(program, Path(folder))
+        server = Server(kind, Path(folder))
         try:
             server.start()
             yield server

@@ -24,17 +24,17 @@ from controller.clients.redis.replies.match import CLAIM, ClaimOk
 from controller.clients.redis.retention import Retention
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
-from tests.redis.servers import Server, programs, running
+from tests.redis.servers import Server, running
 from tests.redis.world import World
 
 COUNT = Script("count", "return {tostring(redis.call('INCR', KEYS[1]))}", "0" * 40)
 CANARY = "canary-c0ffee"
 
 
-@pytest.fixture(scope="module", params=sorted(programs()))
-def own(request: pytest.FixtureRequest, real_programs: None) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def own(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that the tests of this module may freeze, fill and stop."""
-    with running(programs()[request.param]) as server:
+    with running(request.param) as server:
         yield server
 
 

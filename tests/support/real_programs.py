@@ -1,7 +1,8 @@
 """Which tests run real programs (etcd, kube-apiserver, LiveKit, Redis, kubectl …), and that no other test starts one.
 
 A test is real if it uses the fixture `real_programs`, in most cases through a fixture that starts programs. Such tests
-get the marker `real`: `make unit` runs all others, and needs no part that `make parts` builds.
+get the marker `real`: `make unit` runs all others, and needs no part that `make parts` builds. A parameter of a fixture
+can carry the marker instead: the tests on Redis run real programs with some of its servers only.
 
 A test that is not real fails as soon as it starts one of these programs. A fake that the test has written into its own
 `tmp_path` does not count.
@@ -84,4 +85,5 @@ def _in_a_shell(words: Sequence[str]) -> list[str]:
 
 
 def _is_real(item: pytest.Item) -> bool:
-    return real_programs.__name__ in getattr(item, "fixturenames", ())
+    is_used = real_programs.__name__ in getattr(item, "fixturenames", ())
+    return is_used or item.get_closest_marker(MARKER) is not None

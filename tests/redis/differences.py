@@ -1,0 +1,36 @@
+"""What fakeredis does differently from Redis and Valkey: the tests that do not run on it, each with the reason.
+
+`servers.kinds_for` reads this table; all other tests of this directory run on fakeredis too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+FAKEREDIS: Final = "fakeredis"
+
+# The name of a test → what fakeredis does differently.
+DIFFERENCES: Final[Mapping[str, str]] = {
+    # tests/redis/test_client.py
+    "test_a_claim_whose_reply_was_lost_is_a_replay": "each connection has a thread, so the later call can run first",
+    "test_a_server_that_hangs_is_given_up_soon_and_a_lost_reply_runs_at_most_three_times": "each connection has a "
+    "thread, so a call that was given up can still run",
+    "test_a_server_that_is_away_is_unavailable_and_found_again": "no INFO, so no run_id",
+    "test_a_full_server_says_not_now_and_nothing_is_written": "maxmemory limits nothing",
+    "test_a_replica_says_not_now": "no REPLICAOF",
+    "test_wrong_credentials_are_forbidden_at_once_and_not_shown": "a password does not lock out those without one",
+    "test_a_key_of_another_type_is_refused_with_the_line_and_without_arguments": "an error does not name the line",
+    "test_the_part_of_a_command_that_the_server_repeats_is_not_shown": "an error does not repeat the arguments",
+    "test_every_method_is_counted_when_it_is_answered_and_when_it_is_not": "no INFO; a password does not lock out",
+    "test_every_attempt_that_a_retry_makes_is_counted": "no REPLICAOF",
+    # tests/redis/test_events.py
+    "test_the_oldest_entries_go_beyond_a_number": "100 000 entries take longer than the client waits for a reply",
+    # tests/redis/test_triggers.py
+    "test_a_stream_that_is_none_holds_up_no_other": "XREAD of a string ends the connection, without WRONGTYPE",
+}
+
+
+def is_different(test: str) -> bool:
+    """Whether fakeredis differs in what this test is about."""
+    return test in DIFFERENCES
