@@ -49,7 +49,7 @@ _ENDED = (
 )
 _OUTCOMES = Field(
     "users",
-    "where each user went whom the Match had claimed; `LOST` means that the Match no longer held them",
+    "where each claimed user went; `LOST` means that the Match no longer held them",
     (
         {"user": "alice", "outcome": "WAITING", "place": MS, "detail": ""},
         {"user": "bob", "outcome": "IDLE", "place": None, "detail": ""},

@@ -133,7 +133,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
 
 def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
-    """Register everything that follows the caches and the servers, in the order in which it is told.
+    """Register everything that follows the caches and the servers, in the order of the calls.
 
     Views take a new version in before the router wakes a key for it.
     """

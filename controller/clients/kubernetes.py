@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from controller.api.names import FIELD_MANAGER
 from controller.clients.connection import KubernetesConnection
 from controller.clients.request import Code, Limits, Requests
 from controller.clock import ServerClock
@@ -35,7 +36,7 @@ Body = dict[str, Any]
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _JSON = "application/json"
-_MANAGED = {"fieldManager": "roomkeeper"}
+_MANAGED = {"fieldManager": FIELD_MANAGER}
 # `clients.request` keeps the deadline of the whole request.
 _TRANSPORT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
 

@@ -88,11 +88,15 @@ class Poller:
         except BackendError as error:
             view.failed(sent_at, error.sentence)
             if not was_away:
-                log.warning("LiveKit does not answer; nothing is decided about its rooms", error=str(error))
+                log.warning(
+                    "LiveKit does not answer; nothing is decided about its rooms",
+                    server=self._server.name,
+                    error=str(error),
+                )
             self._announce_staleness()
             return
         if was_away:
-            log.info("LiveKit answers again", rooms=len(rooms))
+            log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
         waiting = self._waiting(sent_at) if was_away or view.answers_since is None else []
         recount = view.snapshot([room for room in rooms if self._concerns_us(room)], sent_at)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from controller.api.phases import MatchPhase
 from controller.api.states import HELD_STATES, UserState
-from controller.facts.ledger import Cause, Release
+from controller.facts.ledger import VIA_SIGNAL, Cause, Release
 
 _NO_CAUSE = Cause()
 
@@ -89,7 +89,7 @@ class SettleRequest:
     """Let go of `users`. `final` ends the Match: it must name every user who is not settled yet.
 
     The first cause that is stored stays, unless its reason is `replaces`. `match_name` is for the event of a Match that
-    never claimed anybody; of others it is known.
+    never claimed a user; Redis knows the name of all others.
     """
 
     uid: str
@@ -130,7 +130,7 @@ class Signal:
     kind: SignalKind
     by: str = ""
     reason: str = ""
-    via: str = "signal"
+    via: str = VIA_SIGNAL
     sent_ms: int | None = None
     flag_value: str | None = None
 
