@@ -4,7 +4,7 @@ Each call is sent twice in a row. Owners may be out of date, and Redis may lose 
 what Redis holds must be consistent, and each change must have been told once. Gateways and matchmakers come through
 either door.
 
-ROOMKEEPER_TEST_EXAMPLES and ROOMKEEPER_TEST_STEPS make it longer. fakeredis gets a tenth of the examples: it is slower.
+ROOMKEEPER_TEST_EXAMPLES and ROOMKEEPER_TEST_STEPS make it longer.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ from tests.redis.world import NOW, Snapshot, World, claim_request
 T = TypeVar("T")
 
 EXAMPLES = int(os.environ.get("ROOMKEEPER_TEST_EXAMPLES", "100"))
-FAKEREDIS_EXAMPLES = EXAMPLES // 10
 STEPS = int(os.environ.get("ROOMKEEPER_TEST_STEPS", "40"))
+RUNS = 3
+"""Chance may leave an answer out of one run (about one run in a hundred does); not out of three."""
 
 USERS = ("alice", "bob", "carol", "dan", "erin", "frank")
 PAIRS = tuple(itertools.combinations(USERS, 2))
@@ -630,19 +631,21 @@ def test_s1_to_s5_hold_after_any_calls_in_any_order(server: Server, door: Door) 
     redis = loop.run_until_complete(way_in.__aenter__())
     seen.clear()
     try:
-        run_state_machine_as_test(
-            lambda: Calls(loop, redis),  # type: ignore[arg-type]  # any factory will do
-            settings=settings(
-                max_examples=EXAMPLES if server.is_real else FAKEREDIS_EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                database=None,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        for _ in range(RUNS):
+            run_state_machine_as_test(
+                lambda: Calls(loop, redis),  # type: ignore[arg-type]  # any factory will do
+                settings=settings(
+                    max_examples=EXAMPLES,
+                    stateful_step_count=STEPS,
+                    deadline=None,
+                    database=None,
+                    phases=(Phase.generate, Phase.shrink),
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+            if seen.keys() >= MUST_BE_SEEN:
+                break
     finally:
         loop.run_until_complete(way_in.__aexit__(None, None, None))
         loop.close()
-    # A few examples do not reach every answer.
-    assert not server.is_real or seen.keys() >= MUST_BE_SEEN, f"never answered: {sorted(MUST_BE_SEEN - seen.keys())}"
+    assert seen.keys() >= MUST_BE_SEEN, f"never answered: {sorted(MUST_BE_SEEN - seen.keys())}"
