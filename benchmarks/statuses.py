@@ -70,7 +70,9 @@ def match_status(access: Access, match: Body, livekit: RoomMessage) -> Body:
         "connected": "0/2",
         "startedAt": now,
         "readyAt": now,
-        "history": [{"phase": "Connecting", "time": now, "reason": "Connecting", "message": "people are joining"}],
+        "history": [
+            {"phase": "Connecting", "time": now, "reason": "Connecting", "message": "participants are joining"}
+        ],
     }
 
 

@@ -1,7 +1,7 @@
 """What gateways and matchmakers build on: the published Lua scripts and the JSON Schema of events.
 
 A gateway or a matchmaker takes part in a pool by calling these scripts on the pool's Redis. The header of each script
-(`enqueue.lua` and so on, beside this module) names its keys, arguments and answers; docs/redis.md shows the calls.
+(`enqueue.lua` and so on, beside this module) names its keys, arguments and answers; docs/redis.md shows the requests.
 Services in other languages read the same files. This package imports nothing of the operator, and the operator's own
 scripts are not part of it.
 """

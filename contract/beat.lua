@@ -1,5 +1,5 @@
 
--- beat: report that a user's client is connected, and read the user's state. A gateway polls with this one call.
+-- beat: report that a user's client is connected, and read the user's state. A gateway polls with this one request.
 --
 -- KEYS
 --   1 user:<id>
@@ -7,13 +7,13 @@
 --   3 notify:<id>
 -- ARGV
 --   1 id       the user
---   2 session  the connection that calls; may be empty
+--   2 session  the connection that sends the request; may be empty
 --   3 mode     TAKE for the first beat of a new connection, which speaks for the user from now on; else KEEP
 -- ANSWERS
 --   OK <state> <match UID> <match name> <room> <reason> <seq>  the user's state; a field without a value is empty
 --   UNKNOWN             Redis knows nothing of the user: to wait, they enter the queue again
 --   REPLACED            another connection speaks for the user: close this one
---   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+--   INVALID <sentence>  the request is wrong, and the sentence says what was expected
 -- REDIS 6.2
 
 local user, heartbeats, notices = KEYS[1], KEYS[2], KEYS[3]

@@ -1,6 +1,6 @@
 -- common.lua: the first part of every script, also of the operator's. Each script answers with a flat array of strings;
--- the first word says what happened. A script makes all its checks before its first write, so a refused call changes
--- nothing.
+-- the first word says what happened. A script makes all its checks before its first write, so a refused request
+-- changes nothing.
 
 -- tostring() would round a number to 14 digits.
 local function whole(number)
@@ -60,7 +60,7 @@ end
 
 -- Notices and events (docs/events.md). The script that makes a change also writes its entries, so each change is told
 -- exactly once. Entries are written last: if a stream cannot be written, the change itself is complete, and the same
--- call again is a replay.
+-- request again is a replay.
 
 local NOTICES, NOTICES_TTL_MS = 50, 300000
 local EVENTS, DAY_MS = 100000, 86400000

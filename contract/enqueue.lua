@@ -14,8 +14,8 @@
 -- ANSWERS
 --   OK new|replay <place>  the user waits; the place is the moment they began to wait (ms)
 --   BUSY <match UID>       this Match holds the user
---   BLOCKED                the user is banned
---   INVALID <sentence>     the call is wrong, and the sentence says what was expected
+--   BLOCKED                the user is blocked
+--   INVALID <sentence>     the request is wrong, and the sentence says what was expected
 -- REDIS 6.2
 
 local queue, reservations, user, blocked, notices, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

@@ -11,13 +11,13 @@
 --   7 events
 -- ARGV
 --   1 id       the user
---   2 session  the connection that calls; may be empty
+--   2 session  the connection that sends the request; may be empty
 --   3 ttl      how long the record of the idle user stays (ms)
 -- ANSWERS
---   OK new|replay       the user does not wait; replay if they did not wait before the call
+--   OK new|replay       the user does not wait; replay if they did not wait before the request
 --   BUSY <match UID>    this Match holds the user
 --   REPLACED            another connection speaks for the user
---   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+--   INVALID <sentence>  the request is wrong, and the sentence says what was expected
 -- REDIS 6.2
 
 local queue, reserved, reservations, heartbeats, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]

@@ -7,12 +7,12 @@
 --   redis-cli FCALL roomkeeper_enqueue 1 'rk:{default:calls}:' alice tab-1
 --   redis-cli FCALL roomkeeper_version 0
 --
--- The one key of a call is the prefix of the pool. The function builds the keys of the script from it; they are in the
--- same hash slot. The arguments and the answers are those that the header of the script names.
+-- The one key of a request is the prefix of the pool. The function builds the keys of the script from it; they are
+-- in the same hash slot. The arguments and the answers are those that the header of the script names.
 
 -- common.lua: the first part of every script, also of the operator's. Each script answers with a flat array of strings;
--- the first word says what happened. A script makes all its checks before its first write, so a refused call changes
--- nothing.
+-- the first word says what happened. A script makes all its checks before its first write, so a refused request
+-- changes nothing.
 
 -- tostring() would round a number to 14 digits.
 local function whole(number)
@@ -72,7 +72,7 @@ end
 
 -- Notices and events (docs/events.md). The script that makes a change also writes its entries, so each change is told
 -- exactly once. Entries are written last: if a stream cannot be written, the change itself is complete, and the same
--- call again is a replay.
+-- request again is a replay.
 
 local NOTICES, NOTICES_TTL_MS = 50, 300000
 local EVENTS, DAY_MS = 100000, 86400000
@@ -137,8 +137,8 @@ local function publish_user(events, at, user)
     .. escaped(text(user.match_name)) .. '","detail":"' .. escaped(text(user.detail)) .. '"}')
 end
 
--- Answers INVALID for a call whose key is no prefix of a pool, or whose number of arguments is wrong; else nil.
-local function wrong_call(keys, args, fewest, most, expected)
+-- Answers INVALID for a request whose key is no prefix of a pool, or whose number of arguments is wrong; else nil.
+local function wrong_request(keys, args, fewest, most, expected)
   if #keys ~= 1 then
     return {'INVALID', 'expected one key, the prefix of the pool, such as rk:{default:calls}:, not '
       .. #keys .. ' keys'}
@@ -168,8 +168,8 @@ end
 -- ANSWERS
 --   OK new|replay <place>  the user waits; the place is the moment they began to wait (ms)
 --   BUSY <match UID>       this Match holds the user
---   BLOCKED                the user is banned
---   INVALID <sentence>     the call is wrong, and the sentence says what was expected
+--   BLOCKED                the user is blocked
+--   INVALID <sentence>     the request is wrong, and the sentence says what was expected
 local function enqueue(KEYS, ARGV)
   local queue, reservations, user, blocked, notices, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
   local id, session = ARGV[1], ARGV[2]
@@ -221,7 +221,7 @@ local function enqueue(KEYS, ARGV)
 end
 
 redis.register_function('roomkeeper_enqueue', function(keys, args)
-  local wrong = wrong_call(keys, args, 2, 2, '2 arguments (id, session)')
+  local wrong = wrong_request(keys, args, 2, 2, '2 arguments (id, session)')
   if wrong then
     return wrong
   end
@@ -233,7 +233,7 @@ redis.register_function('roomkeeper_enqueue', function(keys, args)
   return enqueue(names, args)
 end)
 
--- beat: report that a user's client is connected, and read the user's state. A gateway polls with this one call.
+-- beat: report that a user's client is connected, and read the user's state. A gateway polls with this one request.
 --
 -- KEYS
 --   1 user:<id>
@@ -241,13 +241,13 @@ end)
 --   3 notify:<id>
 -- ARGV
 --   1 id       the user
---   2 session  the connection that calls; may be empty
+--   2 session  the connection that sends the request; may be empty
 --   3 mode     TAKE for the first beat of a new connection, which speaks for the user from now on; else KEEP
 -- ANSWERS
 --   OK <state> <match UID> <match name> <room> <reason> <seq>  the user's state; a field without a value is empty
 --   UNKNOWN             Redis knows nothing of the user: to wait, they enter the queue again
 --   REPLACED            another connection speaks for the user: close this one
---   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+--   INVALID <sentence>  the request is wrong, and the sentence says what was expected
 local function beat(KEYS, ARGV)
   local user, heartbeats, notices = KEYS[1], KEYS[2], KEYS[3]
   local id, session, mode = ARGV[1], ARGV[2], ARGV[3]
@@ -283,7 +283,7 @@ local function beat(KEYS, ARGV)
 end
 
 redis.register_function('roomkeeper_beat', function(keys, args)
-  local wrong = wrong_call(keys, args, 3, 3, '3 arguments (id, session, mode)')
+  local wrong = wrong_request(keys, args, 3, 3, '3 arguments (id, session, mode)')
   if wrong then
     return wrong
   end
@@ -306,13 +306,13 @@ end)
 --   7 events
 -- ARGV
 --   1 id       the user
---   2 session  the connection that calls; may be empty
+--   2 session  the connection that sends the request; may be empty
 --   3 ttl      how long the record of the idle user stays (ms)
 -- ANSWERS
---   OK new|replay       the user does not wait; replay if they did not wait before the call
+--   OK new|replay       the user does not wait; replay if they did not wait before the request
 --   BUSY <match UID>    this Match holds the user
 --   REPLACED            another connection speaks for the user
---   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+--   INVALID <sentence>  the request is wrong, and the sentence says what was expected
 local function leave(KEYS, ARGV)
   local queue, reserved, reservations, heartbeats, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
   local notices, events = KEYS[6], KEYS[7]
@@ -351,7 +351,7 @@ local function leave(KEYS, ARGV)
 end
 
 redis.register_function('roomkeeper_leave', function(keys, args)
-  local wrong = wrong_call(keys, args, 3, 3, '3 arguments (id, session, ttl)')
+  local wrong = wrong_request(keys, args, 3, 3, '3 arguments (id, session, ttl)')
   if wrong then
     return wrong
   end
@@ -379,8 +379,8 @@ end)
 --   OK new|replay (<id> <place>)*  all users are reserved; a replay does not move the deadline
 --   NOTQUEUED <id>                 this user does not wait
 --   RESERVED <id> <match name>     this user is reserved for another Match
---   BLOCKED <id>                   this user is banned
---   INVALID <sentence>             the call is wrong, and the sentence says what was expected
+--   BLOCKED <id>                   this user is blocked
+--   INVALID <sentence>             the request is wrong, and the sentence says what was expected
 local function reserve(KEYS, ARGV)
   local KEYS_BEFORE, ARGV_BEFORE = 3, 2
   local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
@@ -438,7 +438,7 @@ local function reserve(KEYS, ARGV)
 end
 
 redis.register_function('roomkeeper_reserve', function(keys, args)
-  local wrong = wrong_call(keys, args, 3, math.huge, '3 or more arguments (name, ttl, then ids)')
+  local wrong = wrong_request(keys, args, 3, math.huge, '3 or more arguments (name, ttl, then ids)')
   if wrong then
     return wrong
   end
@@ -462,7 +462,7 @@ end)
 --   1 limit  how many users at most
 -- ANSWERS
 --   OK <id>*            these users are back in the queue
---   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+--   INVALID <sentence>  the request is wrong, and the sentence says what was expected
 local function release(KEYS, ARGV)
   local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]
   local limit = at_least_one(ARGV[1])
@@ -486,7 +486,7 @@ local function release(KEYS, ARGV)
 end
 
 redis.register_function('roomkeeper_release', function(keys, args)
-  local wrong = wrong_call(keys, args, 1, 1, '1 argument (limit)')
+  local wrong = wrong_request(keys, args, 1, 1, '1 argument (limit)')
   if wrong then
     return wrong
   end
@@ -499,5 +499,5 @@ end)
 
 -- version: which library is loaded. Answers OK, the version of the contract, and a digest of the library's text.
 redis.register_function{function_name = 'roomkeeper_version', flags = {'no-writes'}, callback = function()
-  return {'OK', '1.0.0', 'ee0ae06ce1be'}
+  return {'OK', '1.0.0', '945bb046e10e'}
 end}

@@ -9,7 +9,7 @@
 --   1 limit  how many users at most
 -- ANSWERS
 --   OK <id>*            these users are back in the queue
---   INVALID <sentence>  the call is wrong, and the sentence says what was expected
+--   INVALID <sentence>  the request is wrong, and the sentence says what was expected
 -- REDIS 6.2
 
 local queue, reserved, reservations = KEYS[1], KEYS[2], KEYS[3]

@@ -15,8 +15,8 @@
 --   OK new|replay (<id> <place>)*  all users are reserved; a replay does not move the deadline
 --   NOTQUEUED <id>                 this user does not wait
 --   RESERVED <id> <match name>     this user is reserved for another Match
---   BLOCKED <id>                   this user is banned
---   INVALID <sentence>             the call is wrong, and the sentence says what was expected
+--   BLOCKED <id>                   this user is blocked
+--   INVALID <sentence>             the request is wrong, and the sentence says what was expected
 -- REDIS 6.2
 
 local KEYS_BEFORE, ARGV_BEFORE = 3, 2

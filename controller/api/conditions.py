@@ -135,7 +135,9 @@ ROOM_ISSUES: Final[Mapping[RoomIssue, str]] = MappingProxyType(
         RoomIssue.STALE: "LiveKit has not answered for long: the status says what was seen last",
         RoomIssue.UNOWNED: "the room on LiveKit does not carry our mark, or the Match of the Room is gone",
         RoomIssue.FOREIGN_MARK: "a room of this name on LiveKit carries the mark of another Room; it is left alone",
-        RoomIssue.WRONG_PARTICIPANT_COUNT: "more people than maxParticipants, or LiveKit's count is not its list",
+        RoomIssue.WRONG_PARTICIPANT_COUNT: (
+            "more participants than maxParticipants, or LiveKit's count differs from its list"
+        ),
         RoomIssue.UNEXPECTED_PARTICIPANT: "a participant is not in allowedIdentities; Roomkeeper removes them",
     }
 )

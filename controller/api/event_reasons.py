@@ -20,7 +20,7 @@ class EventReason(StrEnum):
 
 EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
     {
-        EventReason.CONNECTED: "both people are in the room",
+        EventReason.CONNECTED: "both participants are in the room",
         EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",
     }
 )

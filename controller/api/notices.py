@@ -141,7 +141,7 @@ NOTICES: Final = (
         (
             Field(
                 "why",
-                "`Left`: the gateway called `leave`. `Silent`: the heartbeats stopped for 90 s",
+                "`Left`: the gateway sent `leave`. `Silent`: three heartbeats in a row did not come (90 s)",
                 "Silent",
                 values=("Left", "Silent"),
             ),

@@ -78,7 +78,7 @@ PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
         _P.INVITED,
         "not seen on LiveKit yet",
         (
-            Exit("signalling is up", _P.JOINING),
+            Exit("signaling is up", _P.JOINING),
             Exit("media is up", _P.CONNECTED),
             Exit("fails to connect", _P.LEFT),
         ),
@@ -105,7 +105,7 @@ PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
         _P.RECONNECTING,
         "gone from a call in which both have met, and may come back",
         (
-            Exit("signalling is up", _P.JOINING),
+            Exit("signaling is up", _P.JOINING),
             Exit("media is up", _P.CONNECTED),
             Exit("the Match ends", _P.LEFT),
         ),
@@ -114,7 +114,7 @@ PARTICIPANT_STATES: Final[Machine[ParticipantState]] = machine(
         _P.LEFT,
         "gone: the Match is ending, or the call has not begun and the participant can still join",
         (
-            Exit("signalling is up", _P.JOINING),
+            Exit("signaling is up", _P.JOINING),
             Exit("media is up", _P.CONNECTED),
         ),
     ),

@@ -63,7 +63,7 @@ class LiveKitParticipant:
 
     @property
     def is_active(self) -> bool:
-        """Media is up (a client that only opened the signalling socket is JOINED)."""
+        """Media is up (a client that only opened the signaling socket is JOINED)."""
         return self.state == "ACTIVE"
 
 

@@ -23,13 +23,13 @@ _FRONT: Final = """\
 --   redis-cli FCALL roomkeeper_enqueue 1 'rk:{{default:calls}}:' alice tab-1
 --   redis-cli FCALL roomkeeper_version 0
 --
--- The one key of a call is the prefix of the pool. The function builds the keys of the script from it; they are in the
--- same hash slot. The arguments and the answers are those that the header of the script names.
+-- The one key of a request is the prefix of the pool. The function builds the keys of the script from it; they are
+-- in the same hash slot. The arguments and the answers are those that the header of the script names.
 """
 
 _GUARD: Final = """
--- Answers INVALID for a call whose key is no prefix of a pool, or whose number of arguments is wrong; else nil.
-local function wrong_call(keys, args, fewest, most, expected)
+-- Answers INVALID for a request whose key is no prefix of a pool, or whose number of arguments is wrong; else nil.
+local function wrong_request(keys, args, fewest, most, expected)
   if #keys ~= 1 then
     return {'INVALID', 'expected one key, the prefix of the pool, such as rk:{default:calls}:, not '
       .. #keys .. ' keys'}
@@ -79,7 +79,7 @@ local function {header.name}(KEYS, ARGV)
 end
 
 redis.register_function('roomkeeper_{header.name}', function(keys, args)
-  local wrong = wrong_call(keys, args, {fewest}, {"math.huge" if most is None else most}, '{expected}')
+  local wrong = wrong_request(keys, args, {fewest}, {"math.huge" if most is None else most}, '{expected}')
   if wrong then
     return wrong
   end

@@ -1,7 +1,7 @@
 """One verdict per participant from several witnesses: LiveKit's webhooks and the lists that we read. Pure.
 
 The newer evidence wins. LiveKit sends `participant_joined` only when media is up; it lists a client that has only
-opened the signalling connection as JOINED. A duplicate identity is not a departure: the new session's event follows.
+opened the signaling connection as JOINED. A duplicate identity is not a departure: the new session's event follows.
 `rules.match_look` asks once per look.
 """
 

@@ -74,7 +74,7 @@ def _sentence(phase: MatchPhase, view: MatchView) -> str:
     if phase is MatchPhase.CREATING:
         return "users claimed; room and tokens are being made"
     if phase is MatchPhase.CONNECTING:
-        return f"people are joining; {case.match.spec.timeouts.connect_seconds} s to connect"
+        return f"participants are joining; {case.match.spec.timeouts.connect_seconds} s to connect"
     if phase is MatchPhase.ACTIVE:
         return "both are in the room: " + ", ".join(f"{p.identity} ({p.evidence})" for p in case.presences)
     return "; ".join(f"{p.identity}: {p.detail or 'left'}, seen by {p.evidence}" for p in case.missing)

@@ -70,10 +70,10 @@ def _people(case: RoomCase) -> Iterator[tuple[RoomIssue, str]]:
         return
     taken, limit = seats_taken(people), case.room.spec.max_participants
     if taken > limit:
-        yield RoomIssue.WRONG_PARTICIPANT_COUNT, f"{taken} people are in a room for {limit}"
+        yield RoomIssue.WRONG_PARTICIPANT_COUNT, f"{taken} participants are in a room for {limit}"
     elif case.seen.is_miscounted:
         counted = livekit.num_participants
-        yield RoomIssue.WRONG_PARTICIPANT_COUNT, f"LiveKit counts {counted} people and lists {taken}"
+        yield RoomIssue.WRONG_PARTICIPANT_COUNT, f"LiveKit counts {counted} participants and lists {taken}"
     unexpected = sorted(stranger.identity for stranger in case.strangers)
     if unexpected:
         more = f" and {len(unexpected) - _NAMED} more" if len(unexpected) > _NAMED else ""

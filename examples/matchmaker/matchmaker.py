@@ -105,7 +105,7 @@ class Matchmaker:
         tick = Tick(released, healed, made, failed, is_full)
         if released or healed or made or failed:
             log.info(
-                "Matches: %d made, %d finished for others, %d to do again; %d people put back (%.1f ms)",
+                "Matches: %d made, %d finished for others, %d to do again; %d users put back (%.1f ms)",
                 *(made, healed, failed, released, (time.perf_counter() - began) * 1000),
             )
         return tick

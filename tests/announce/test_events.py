@@ -67,11 +67,15 @@ def posting(scenario: Any) -> MemoryEvents:
 
 def test_an_event_says_what_of_whom_and_why() -> None:
     async def scenario(poster: EventPoster, _time: VirtualTime, _events: MemoryEvents) -> None:
-        poster.normal(SUBJECT, "Connected", "both people are in the room")
+        poster.normal(SUBJECT, "Connected", "both participants are in the room")
 
     ((name, event),) = posting(scenario).events.items()
     assert name.startswith(f"{b.NAME}.")
-    assert (event["type"], event["reason"], event["message"]) == ("Normal", "Connected", "both people are in the room")
+    assert (event["type"], event["reason"], event["message"]) == (
+        "Normal",
+        "Connected",
+        "both participants are in the room",
+    )
     assert (event["count"], event["firstTimestamp"]) == (1, "2026-01-31T10:00:00Z")
     involved = event["involvedObject"]
     assert (involved["kind"], involved["name"], involved["uid"]) == ("Match", b.NAME, b.MATCH_UID)

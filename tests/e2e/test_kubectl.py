@@ -69,7 +69,7 @@ async def test_describe_tells_the_story_in_sentences(rig: Rig) -> None:
 
     async def told() -> str:
         text = await rig.kube.ask("describe", "match", "match")
-        assert "both people are in the room" in text
+        assert "both participants are in the room" in text
         return " ".join(text.split())
 
     text = await eventually(told)

@@ -1,4 +1,4 @@
-"""What happens to participants: they do not come, use another device, vanish, are removed or banned."""
+"""What happens to participants: they do not come, use another device, vanish, are removed or blocked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.forgery import aborted, signature
 from tests.support.gateways import send
 from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
-from tests.support.signalling import only_signalling
+from tests.support.signaling import only_signaling
 from tests.support.waiting import consistently, eventually
 
 _CONNECT_SECONDS = 15
@@ -49,7 +49,7 @@ async def _fully(rig: Rig, match: Match, who: str) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _without_media(rig: Rig, match: Match, who: str) -> AsyncIterator[None]:
-    async with only_signalling(rig.where, (await rig.tokens(match))[who]["token"]):
+    async with only_signaling(rig.where, (await rig.tokens(match))[who]["token"]):
         yield
 
 

@@ -53,7 +53,7 @@ async def _bob_moves_on_before_they_met(rig: Rig) -> None:
 Step = tuple[str, str, str]
 """Phase, reason, and a pattern of the message."""
 
-_JOINING = ("Connecting", "Connecting", r"people are joining; \d+ s to connect")
+_JOINING = ("Connecting", "Connecting", r"participants are joining; \d+ s to connect")
 _MET = ("Active", "Active", r"both are in the room: alice \(\w+\), bob \(\w+\)")
 _BOB_IS_AWAY = ("Reconnecting", "Left", r"bob: CLIENT_INITIATED, seen by \w+")
 _NEW_PLACE = {"Place": "Now", "State": "Waiting"}

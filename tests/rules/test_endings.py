@@ -718,8 +718,8 @@ def test_each_participant_gets_the_message_for_them() -> None:
 def test_a_user_who_was_seen_and_never_connected_keeps_their_place() -> None:
     people = [{"identity": who, "state": "Joining", "since": b.at(2)} for who in b.PEOPLE]
     match = b.connecting(status={"participants": people})
-    signalling = tuple(b.person(who, state="JOINED") for who in b.PEOPLE)
-    result = b.releases(match, b.all_made(people=signalling), ending(EndReason.DELETED))
+    signaling = tuple(b.person(who, state="JOINED") for who in b.PEOPLE)
+    result = b.releases(match, b.all_made(people=signaling), ending(EndReason.DELETED))
     assert [(one.to, one.place) for one in result] == [("WAITING", "Original"), ("WAITING", "Original")]
 
 

@@ -248,7 +248,7 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         9,
     ),
     (
-        "was only signalling, and is not listed any more",
+        "was only signaling, and is not listed any more",
         {"before": {"state": "Joining", "since": b.at(3), "participant_sid": "PA_1", "evidence": "poll"}, "read": 9},
         "Left",
         "poll",
@@ -256,7 +256,7 @@ VERDICTS: list[tuple[str, Witness, str, str | None, str | None, float | None]] =
         9,
     ),
     (
-        "media is lost, signalling is back",
+        "media is lost, signaling is back",
         {"before": CONNECTED, "listed": SIGNALLING, "read": 9},
         "Joining",
         "poll",
@@ -293,7 +293,7 @@ def test_the_same_evidence_again_changes_nothing(case: tuple[Any, ...]) -> None:
     assert verdict(**{**known, "before": before}) == first
 
 
-def test_a_client_that_is_only_signalling_is_not_in() -> None:
+def test_a_client_that_is_only_signaling_is_not_in() -> None:
     states = {state: Presence("alice", state, None, None, None, None).is_in for state in ParticipantState}
     assert [state for state, is_in in states.items() if is_in] == ["Connected"]
 

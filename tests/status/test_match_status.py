@@ -234,7 +234,7 @@ RESTING: list[tuple[str, Match, MatchSeen]] = [
     ("Redis away", b.a_match(), b.seen(ledger=b.unknown())),
     ("making the room", b.a_match(), b.all_made(livekit_room=None)),
     ("waiting for people", b.connecting(), b.all_made()),
-    ("signalling", b.connecting(), b.all_made(people=(b.person("alice", state="JOINED"),))),
+    ("signaling", b.connecting(), b.all_made(people=(b.person("alice", state="JOINED"),))),
     ("up", b.active(), b.both_in()),
     ("one dropped", b.active(), b.both_in(people=ALICE)),
     ("LiveKit away", b.active(), b.both_in(livekit_room=b.unknown(), people=b.unknown(), trouble="no answer")),

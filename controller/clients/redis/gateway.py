@@ -44,7 +44,7 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The user `id` is banned."""
+    """The user `id` is blocked."""
 
     id: str
 

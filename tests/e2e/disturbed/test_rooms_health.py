@@ -95,7 +95,7 @@ async def test_more_people_than_the_room_is_for_are_a_wrong_count(rig: Rig) -> N
     await bob.join()
     crowded = await rig.kube.room_until(lambda room: bool(room.status.issues), "lobby")
     assert (crowded.status.issues, crowded.status.num_participants) == (("WrongParticipantCount",), 2)
-    assert condition(crowded, "Healthy").message == "2 people are in a room for 1"
+    assert condition(crowded, "Healthy").message == "2 participants are in a room for 1"
     await bob.leave()
     assert (await _healthy(rig)).status.num_participants == 1
     await rig.kube.room_until(lambda room: room.status.sid != made.status.sid, "lobby")

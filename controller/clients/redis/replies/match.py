@@ -54,7 +54,7 @@ class ClaimNotQueued:
 
 @dataclass(frozen=True, slots=True)
 class ClaimBlocked:
-    """`id` is banned."""
+    """`id` is blocked."""
 
     id: str
 

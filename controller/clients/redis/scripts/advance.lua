@@ -31,7 +31,7 @@ local match, events = KEYS[3], KEYS[4]
 local now, uid, phase, alone, flag_ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[10]
 local PUBLISHED, published = {'room', 'url', 'sessionID'}, {ARGV[6], ARGV[7], ARGV[8]}
 
--- States only move up, so a late or repeated call never takes a user back. Users who reconnect stay IN_CALL.
+-- States only move up, so a late or repeated request never takes a user back. Users who reconnect stay IN_CALL.
 local RANK = {CONNECTING = 1, IN_CALL = 2, DISCONNECTING = 3}
 
 local refused = refusal(false)

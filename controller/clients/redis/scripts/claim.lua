@@ -29,7 +29,7 @@
 --   13+ place     their place in the queue as the Match's status remembers it, or empty; for Restore
 -- ANSWERS
 --   OK new|replay (<id> <place>)*  the Match holds all users; a user who did not wait has an empty place
---   BLOCKED <id>                   this user is banned
+--   BLOCKED <id>                   this user is blocked
 --   BUSY <id> <match UID>          another Match holds this user
 --   RESERVED <id> <match name>     this user is reserved for another Match
 --   NOTQUEUED <id>                 this user does not wait (mode Queued)
@@ -72,7 +72,7 @@ if ledger[1] then
 end
 
 -- A lasting refusal comes before a passing one: BLOCKED for the second user outranks BUSY for the first. A call that
--- goes on is restored even if a user was banned since.
+-- goes on is restored even if a user was blocked since.
 for _, user in ipairs(users) do
   if not is_restore and redis.call('EXISTS', user.blocked) == 1 then
     return {'BLOCKED', user.id}

@@ -11,7 +11,7 @@
 --   4 ttl            of the record (ms)
 --   5 tombstone-ttl  of the tombstone (ms); empty: write no tombstone
 --   6 status         of the room
---   7+ field         of the record; without fields the call only closes an existing record
+--   7+ field         of the record; without fields the request only closes an existing record
 --   8+ value
 -- ANSWERS
 --   OK      the record says this status
@@ -28,7 +28,7 @@ if refused then
   return refused
 end
 if tombstone_ttl ~= '' then
-  -- The value is the moment of the first closing; the TTL begins again with every call.
+  -- The value is the moment of the first closing; the TTL begins again with every request.
   redis.call('SET', tombstone, now, 'NX')
   redis.call('PEXPIRE', tombstone, tombstone_ttl)
 end

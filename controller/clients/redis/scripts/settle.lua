@@ -40,8 +40,8 @@
 --   OK new|replay <reason> <initiator> <message> <evidence> <end> (<id> WAITING:<place>|IDLE|LOST <detail>)*
 --                    the stored cause and when it was stored (ms; empty if there is none yet), and what became of each
 --                    user
---   INCOMPLETE <id>  a final call must name every user who is not released yet, also this one
---   UNCLAIMED        the Match has no ledger; never for a final call
+--   INCOMPLETE <id>  a final request must name every user who is not released yet, also this one
+--   UNCLAIMED        the Match has no ledger; never for a final request
 -- REDIS 6.2
 
 local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 7, 16, 4

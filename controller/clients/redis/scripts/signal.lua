@@ -57,7 +57,7 @@ if ignored then
   return {'IGNORED', ignored}
 end
 -- The caller read the flag a moment ago. If the flag has gone since, its call may have gone too, and the Match that
--- holds the user now is not the one meant. If the stored wish came from this flag, this call is a repeated one.
+-- holds the user now is not the one meant. If the stored wish came from this flag, this request is a repeated one.
 if flag and redis.call('GET', flag) ~= flag_value then
   local is_json, wish = pcall(cjson.decode, text(ledger[5]))
   if is_json and type(wish) == 'table' and wish.user == id and wish.via == via then

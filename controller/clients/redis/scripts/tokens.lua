@@ -6,7 +6,7 @@
 --   4 tokens:<uid>
 -- ARGV
 --   3 ttl        of the tokens (ms)
---   4+ identity  without identities the call deletes the tokens
+--   4+ identity  without identities the request deletes the tokens
 --   5+ token     (JSON)
 -- ANSWERS
 --   OK         the tokens are written, or deleted

@@ -1,4 +1,4 @@
-"""A client that opens LiveKit's signalling but gets no media, as behind a firewall."""
+"""A client that opens LiveKit's signaling but gets no media, as behind a firewall."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.waiting import patience
 
 
 @contextlib.asynccontextmanager
-async def only_signalling(where: Endpoints, token: str) -> AsyncIterator[None]:
+async def only_signaling(where: Endpoints, token: str) -> AsyncIterator[None]:
     """Let LiveKit list the owner of `token` as JOINED within the block. Keep it short: pings are not answered."""
     query = {"access_token": token, "protocol": "15", "auto_subscribe": "1", "sdk": "other"}
     async with (
