@@ -28,7 +28,7 @@ EVENT_PREFIX: Final = "dev.roomkeeper."
 
 _DETAIL = Field(
     "detail",
-    "further detail: how a participant missed the call (`NeverSeen`, …), or `Blocked`",
+    "further detail: what was seen of the user (`NeverSeen`, `CONNECTION_TIMEOUT`, …), or `Blocked`",
     "NeverSeen",
     may_be_empty=True,
 )

@@ -278,8 +278,8 @@ _ROWS: Final = (
     ConditionRow(
         LIVEKIT_SERVER,
         _T.DRAINED,
-        "no call of ours is left on the server",
-        "calls of ours are on the server",
+        "none of Roomkeeper's calls is left on the server",
+        "some of Roomkeeper's calls are still on the server",
         served=False,
     ),
 )

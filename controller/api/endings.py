@@ -196,7 +196,7 @@ _ROWS: Final = (
     Ending(
         EndReason.ROOM_LOST,
         "LiveKit lost the room, and it could not be restored in time; the room was closed on LiveKit during the call, "
-        "and its participants did not come back; or a user deleted the Match's own Room",
+        "and its participants did not come back; or a client deleted the Match's own Room",
         RequeuePolicy.ALL,
         "the room was lost",
         "The call was interrupted by a technical problem.",

@@ -118,7 +118,7 @@ NOTICES: Final = (
     Row(
         "ended",
         "the Match has released the user. After every `matched` follows exactly one `ended`, or one `error` that names "
-        "the Match",
+        "the Match; neither follows if another service has taken the user's record away meanwhile",
         (
             MATCH_UID,
             MATCH_NAME,

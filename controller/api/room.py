@@ -1,4 +1,4 @@
-"""The resource Room: one room on LiveKit, owned by a Match or created by a user as a standing room."""
+"""The resource Room: one room on LiveKit, owned by a Match or created by a client as a standing room."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -188,7 +188,7 @@ class RoomStatus(ApiModel):
 
 
 class Room(Resource):
-    """One room on LiveKit, owned by a Match or created by a user as a standing room.
+    """One room on LiveKit, owned by a Match or created by a client as a standing room.
 
     Roomkeeper restores a room that LiveKit lost under the same name, and deletes a LiveKit room that should not exist.
     """

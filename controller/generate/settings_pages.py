@@ -76,6 +76,8 @@ def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
     if default in (None, ""):
         return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
@@ -83,6 +85,8 @@ def _values(field: dict[str, Any]) -> str:
     """Return the allowed values of a setting, as the schema has them."""
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "boolean":
+        return "`true`, `false`"
     if "minimum" in field:
         kind = "whole number" if field["type"] == "integer" else "number"
         return f"{kind}, {field['minimum']:g} to {field['maximum']:g}"

@@ -1,7 +1,7 @@
 """When a room that LiveKit lost is made again, and when it is given up. Pure.
 
-The first time at once, since clients that lost their room give up after 13 s; then after pauses that double, so that we
-do not keep a LiveKit busy that loses its rooms again and again. All of it follows from the times in
+The first time at once, since clients that lost their room may give up after 13 s; then after pauses that double, so
+that we do not keep a LiveKit busy that loses its rooms again and again. All of it follows from the times in
 `status.restoredAt`, so a restart changes nothing. Neighbor: `rules.room_case`, which asks.
 """
 

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
 _EAGER_SECONDS = 0.03
-# LiveKit's clients give up after 13 to 28 s.
+# LiveKit's clients give up after 13 to 29 s.
 _EAGER_FOR = timedelta(seconds=30)
 
 
