@@ -33,7 +33,7 @@ _REFUSALS = {
     EndCode.USER_RESERVED: "is reserved for the match {holder}; create that one, or wait until the reservation expires",
     EndCode.USER_NOT_QUEUED: "neither waits in the queue nor is reserved for this match, and admission is Queued; "
     "enqueue the user first, or use admission: Any",
-    EndCode.USER_BLOCKED: "is blocked and takes part in no match",
+    EndCode.USER_BLOCKED: "is blocked and takes part in no Match",
 }
 
 
