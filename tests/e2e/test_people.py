@@ -130,11 +130,12 @@ async def test_a_second_device_takes_over_and_the_call_goes_on(rig: Rig) -> None
         return found.status.participants[1].participant_sid != match.status.participants[1].participant_sid
 
     await rig.kube.match_until(knows_the_new_one)
-    # On a loaded machine the new device is listed for a moment before its media is up.
+    # The new device may be listed for a moment before its media is up: an interruption, but no goodbye of bob's.
     after = await rig.kube.match_until(lambda found: (found.status.phase, found.status.connected) == ("Active", "2/2"))
     await consistently(lambda: _is_up(rig), 3)
     assert after.status.connected_at == match.status.connected_at
-    assert not {"Left", "ConnectionLost"} & {step.reason for step in after.status.history}
+    assert "Left" not in [step.reason for step in after.status.history]
+    assert after.status.end is None
     assert await rig.livekit_people(await rig.livekit_name(match)) == {"alice", "bob"}
 
 
