@@ -16,7 +16,7 @@ from controller.version import VERSION
 
 # Every counter and histogram would have a second series with the time of its creation. The switch is read when metrics
 # are served, so it also holds for metrics that were made before this line.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives it no types
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
