@@ -39,7 +39,7 @@ def generated(root: Path) -> dict[str, str]:
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
         "contract/events.schema.json": schema_text(),
         "contract/library.lua": library_text(COMMAND),
-        "docs/reference/settings.md": settings_page(_header("controller/settings.py")),
+        "docs/reference/settings.md": settings_page(_header("controller/settings")),
         "docs/reference/metrics.md": metrics_page(_header("controller/telemetry/metrics.py")),
     }
 
