@@ -46,8 +46,8 @@ def _from_files() -> str:
     return (
         "## Values in files\n\n"
         "A variable or flag of this table is the path of a file that holds the value of another setting, and nothing\n"
-        "else: no newline at its end. Setting a value and its file is an error. In a pod the file is a key of a Secret\n"
-        "below `/etc/roomkeeper/secrets/<name of the Secret>/`; then the operator says which Secret or key is\n"
+        "else: no newline at its end. Setting a value and its file is an error. In a pod the file is a key of a\n"
+        "Secret below `/etc/roomkeeper/secrets/<name of the Secret>/`; then the operator says which Secret or key is\n"
         "missing, and how to create it.\n\n" + table(("variable", "flag", "instead of"), rows)
     )
 
