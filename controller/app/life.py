@@ -22,7 +22,7 @@ from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.request import LIMITS
 from controller.errors import Backend
-from controller.loop.key import Key
+from controller.loop.key import Key, in_turn
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
 from controller.settings import Settings
@@ -107,6 +107,7 @@ class Operator:
                 self._enqueue_all()
                 await leadership.hold()
                 await self._worker.stop(grace_seconds=0)
+                self._parts.budgets.clear()
 
     def _listeners(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What the leader reads beside Kubernetes and LiveKit: streams, heartbeats, records, flags."""
@@ -123,9 +124,12 @@ class Operator:
             yield FlagPoller(backends, router).run()
 
     def _enqueue_all(self) -> None:
-        for kind, cache in self._backends.caches.items():
-            for namespace, name in cache.names():
-                self._parts.queue.enqueue(Key(kind, namespace, name), Wake.START)
+        keys = [
+            Key(kind, namespace, name)
+            for kind, cache in self._backends.caches.items()
+            for namespace, name in cache.names()
+        ]
+        self._parts.queue.feed(in_turn(keys), Wake.START)
 
     def _clock_was_set(self, by_seconds: float) -> None:
         """Open windows compare moments of two clocks now: they begin again, as after a start."""

@@ -25,9 +25,11 @@ from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
 from controller.clock import ServerClock
+from controller.loop.budgets import Budgets
 from controller.loop.recipes import Recipes
 from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
+from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Worker
 from controller.settings import Settings
@@ -42,6 +44,9 @@ from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
 
+# The part of the worker's hands that bulk keys may hold: a key that a user waits for finds a free hand.
+_BULK_SHARE = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -54,6 +59,7 @@ class Parts:
     redis: Redis
     backends: Backends
     queue: WorkQueue
+    budgets: Budgets
     router: Router
     worker: Worker
     pollers: tuple[Poller, ...]
@@ -67,7 +73,8 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
     `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
     """
-    clock, queue, redis = ServerClock(), WorkQueue(), Redis.from_url(settings.redis_url)
+    clock, redis = ServerClock(), Redis.from_url(settings.redis_url)
+    queue = WorkQueue(bulk_in_hand=max(1, int(_BULK_SHARE * settings.concurrency)))
     identity = ReplicaIdentity.of_this_process()
     kubernetes = KubernetesClient(connection, clock)
     caches = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
@@ -111,7 +118,8 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     )
     events = EventPoster(kubernetes, clock, str(identity))
     recorder = Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None
-    reconciler = Reconciler(recipes, backends, queue, Announcer(events, clock), recorder)
+    budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
+    reconciler = Reconciler(recipes, backends, queue, budgets, Announcer(events, clock), recorder)
     _follow(backends, router, reconciler)
     return Parts(
         settings=settings,
@@ -121,6 +129,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         redis=redis,
         backends=backends,
         queue=queue,
+        budgets=budgets,
         router=router,
         worker=Worker(reconciler, queue, clock, concurrency=settings.concurrency),
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),

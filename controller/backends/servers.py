@@ -5,8 +5,10 @@ Neighbors: `triggers.poll` reads one server, `observe` and `act` ask for the ser
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.room import Room
@@ -15,10 +17,16 @@ from controller.errors import Backend, BackendUnavailable
 from controller.facts.match import ServerFacts
 from controller.views.livekit import LiveKitView
 
+# Reconciles that wait for the participants of a room at the same time, per server.
+_READS_AT_ONCE = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One LiveKit server: its name, the URL that clients connect to, its credentials, its client and its view."""
+    """One LiveKit server: its name, the URL that clients connect to, its credentials, its client and its view.
+
+    `reads` bounds how many reconciles ask it for participants at once: a server that hangs must not hold them all.
+    """
 
     name: str
     public_url: str
@@ -26,6 +34,7 @@ class Server:
     api_secret: str = field(repr=False)
     client: LiveKitClient
     view: LiveKitView
+    reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
 
     def facts(self) -> ServerFacts:
         """The facts about this server that planners use."""

@@ -134,8 +134,13 @@ async def _people(
     passed = max((deadline for deadline in deadlines if deadline is not None and deadline <= now), default=None)
     if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
         return known
+    if server.view.failure:
+        return Unknown(now, server.view.failure)  # a server that hangs would hold this reconcile until it is given up
+    if server.reads.locked():
+        return Unknown(now, f"LiveKit server {server.name} has many requests to answer")
     try:
-        people = await server.client.list_participants(name)
+        async with server.reads:
+            people = await server.client.list_participants(name)
     except BackendError as error:
         return Unknown(now, error.sentence)
     server.view.saw_people(name, people, now)

@@ -137,4 +137,4 @@ class Poller:
         stale = is_stale(self._server.view.silent_since, self._clock.now())
         if stale is not self._is_stale:
             self._is_stale = stale
-            self._router.rooms_changed(self._router.livekit_names(self._server))
+            self._router.server_changed(self._server)

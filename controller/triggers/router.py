@@ -133,6 +133,11 @@ class Router:
         for name in livekit_names:
             self.livekit_changed(name, Wake.LIVEKIT)
 
+    def server_changed(self, server: Server) -> None:
+        """A LiveKit server has been silent for too long, or answers again."""
+        for name in self.livekit_names(server):
+            self.livekit_changed(name, Wake.STALENESS)
+
     def rooms_lost(self, livekit_names: Iterable[str]) -> None:
         """LiveKit no longer has these rooms. Their Rooms come before everything else, also before their Matches."""
         rooms = [self._rooms[name] for name in livekit_names if name in self._rooms]

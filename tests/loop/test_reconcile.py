@@ -25,9 +25,11 @@ from controller.facts.learned import READ_AGAIN, Effect, Learned
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
 from controller.loop import reconcile as reconcile_module
+from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.recipes import MATCHES, ROOMS
 from controller.loop.reconcile import Reconciler
+from controller.loop.status_limit import BURST, INTERVAL
 from controller.loop.worker import Result
 from controller.plan import actions as a
 from controller.plan.match import plan_match
@@ -81,8 +83,10 @@ class Rig:
             announce=lambda _announcer, _match, status, _first_seen: self.announced.append(status),
         )
         queue = SimpleNamespace(observing=self._observing)
+        self.woken: list[Key] = []
+        self.budgets = Budgets(4, self.woken.append)
         self.reconciler = Reconciler(
-            {names.MATCH: recipe}, cast("Backends", backends), cast("Any", queue), cast("Any", None), None
+            {names.MATCH: recipe}, cast("Backends", backends), cast("Any", queue), self.budgets, cast("Any", None), None
         )
         monkeypatch.setattr(reconcile_module, "execute", self._execute)
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
@@ -216,6 +220,42 @@ async def test_a_conflict_is_not_reported_as_an_error(make: Make) -> None:
     result = await rig.run()
     assert result.error is rig.error
     assert rig.writes == []
+
+
+async def test_an_action_without_a_slot_waits_and_holds_nothing_else_up(make: Make) -> None:
+    rig = make(Plan((CLAIM, CREATE), b.at(26)), Plan((CREATE,), b.at(26)))
+    rig.phase = MatchPhase.ACTIVE
+    others = [Key(names.ROOM, b.NAMESPACE, str(number)) for number in range(3)]
+    assert all(rig.budgets.take(other, Backend.KUBERNETES) for other in others)
+    assert await rig.run() == Result(b.at(26))
+    assert rig.done == ["Claim"]
+    assert rig.writes == [{"phase": "Active", "quiet": True}], "the status says what was done, and the key sleeps"
+    rig.budgets.give_back(Backend.KUBERNETES)
+    assert rig.woken == [KEY]
+    rig.plans = [Plan((CREATE,)), REST]
+    await rig.run()
+    assert rig.done == ["Claim", "CreateRoom"]
+
+
+async def test_a_failed_action_gives_its_slot_back(make: Make) -> None:
+    rig = make(Plan((CREATE,)), REST)
+    rig.error = AWAY
+    for _ in range(20):
+        rig.plans = [Plan((CREATE,)), REST]
+        await rig.run()
+    assert rig.done == ["CreateRoom"] * 20
+
+
+async def test_a_status_that_changes_all_the_time_is_written_now_and_then(make: Make) -> None:
+    rig = make(REST)
+    for number in range(100):
+        rig.seconds = 5 + number / 10
+        rig.phase = MatchPhase.ACTIVE if number % 2 else MatchPhase.RECONNECTING
+        result = await rig.run()
+        assert result.deadline is not None
+        is_written = rig.match.status.phase is rig.phase
+        assert is_written or result.deadline <= b.at(rig.seconds) + INTERVAL, "what is held back is written soon"
+    assert BURST < len(rig.writes) <= BURST + 5, "a burst, then one in two seconds"
 
 
 async def test_steps_that_undo_each_other_are_detected(make: Make) -> None:

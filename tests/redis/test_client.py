@@ -307,7 +307,7 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "text": (lambda redis, key: redis.text(key), "GET"),
     "texts": (lambda redis, key: redis.texts([key]), "MGET"),
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
-    "trim": (lambda redis, key: redis.trim(key, keep=1), "XTRIM"),
+    "trim": (lambda redis, key: redis.trim(key, before="0-1"), "XTRIM"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
     "last_id": (lambda redis, key: redis.last_id(key), "XREVRANGE"),
     "read_streams": (lambda redis, key: redis.read_streams({key: "0"}, block_seconds=0.001), "XREAD"),

@@ -17,7 +17,8 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.facts.ledger import Destination
 from controller.loop.key import Key
-from controller.triggers import audit
+from controller.telemetry import metrics
+from controller.triggers import audit, flags
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
@@ -173,6 +174,36 @@ async def test_a_signal_about_a_key_that_is_not_ours_holds_up_no_other(world: Wo
     assert await Inbox(other.pool).signals_done() == last
     assert {entry["log_level"] for entry in logs if "is skipped" in entry["event"]} == {"warning"}
     assert await Inbox(world.pool).signals_done() != "0-0"
+
+
+async def test_a_user_who_floods_the_signals_delays_no_other(world: World) -> None:
+    rig = Rig(world)
+    await world.claim("m1", "alice", "bob")
+    await world.claim("m2", "mallory", "zoe")
+    for _ in range(1500):
+        await send(world, type="token", user="mallory")
+    skip = await send(world, type="skip", user="alice", match="m1")
+    for _ in range(1500):
+        await send(world, type="token", user="mallory")
+    repeated = metrics.signals.labels("token", "signal", "repeated")._value
+    before = repeated.get()
+    for _ in range(4):
+        await rig.read_signals()
+    assert (await world.ledger("m1")).wish is not None, f"{skip} is in the second thousand"
+    assert repeated.get() - before >= 2990, "each read notes one signal of a flood"
+
+
+async def test_every_user_has_a_turn_with_their_flags(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "_USERS_PER_TICK", 5)
+    rig = Rig(world)
+    for number in range(6):
+        await world.claim(f"m{number}", f"a{number}", f"b{number}")
+        rig.a_call(world, f"m{number}", f"a{number}", f"b{number}")
+        await world.raw("SET", world.keys.pre_skip(f"b{number}"), "1")
+    poller = FlagPoller(rig.backends, rig.router)
+    for _ in range(3):
+        await poller._tick()
+    assert all([(await world.ledger(f"m{number}")).wish for number in range(6)])
 
 
 async def test_a_stream_that_is_none_holds_up_no_other(world: World, other: World) -> None:

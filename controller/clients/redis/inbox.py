@@ -87,10 +87,13 @@ class Inbox:
         """Return the id of the last handled entry of `signals`; the beginning of the stream if there is none."""
         return await self.pool.redis.text(self.pool.keys.signals_done()) or "0-0"
 
-    async def set_signals_done(self, entry_id: str, *, keep: int = 10_000) -> None:
-        """Store that all entries up to `entry_id` are handled, and keep about `keep` entries of the stream."""
+    async def set_signals_done(self, entry_id: str) -> None:
+        """Store that all entries up to `entry_id` are handled, and remove them from the stream, roughly.
+
+        An entry that is not handled yet stays, however many follow it.
+        """
         await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
-        await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
+        await self.pool.redis.trim(self.pool.keys.signals(), before=entry_id)
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
         """Return the flags that older clients set for these users, without our own and those that name no Match."""
