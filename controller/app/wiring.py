@@ -25,6 +25,7 @@ from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
 from controller.clock import ServerClock
+from controller.errors import BackendError, LeadershipLost
 from controller.loop.budgets import Budgets
 from controller.loop.recipes import Recipes
 from controller.loop.reconcile import Reconciler
@@ -34,6 +35,7 @@ from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Worker
 from controller.settings import Settings
 from controller.telemetry.health import Health
+from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
@@ -66,6 +68,7 @@ class Parts:
     trigger: KubernetesTrigger
     events: EventPoster
     health: Health
+    pulses: Pulses
 
 
 def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.ClientSession, recipes: Recipes) -> Parts:
@@ -73,6 +76,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
     `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
     """
+    pulses = Pulses(everyday=(BackendError, LeadershipLost))
     clock, redis = ServerClock(), Redis.from_url(settings.redis_url)
     queue = WorkQueue(bulk_in_hand=max(1, int(_BULK_SHARE * settings.concurrency)))
     identity = ReplicaIdentity.of_this_process()
@@ -135,7 +139,8 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
-        health=Health(),
+        health=Health(pulses),
+        pulses=pulses,
     )
 
 

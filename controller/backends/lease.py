@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +41,10 @@ class LeaseTimes:
     renew_seconds: float = 3.0
     retry_seconds: float = 1.0
     request_seconds: float = 4.0
+
+
+def _nothing() -> None:
+    """For a caller that has no pulse."""
 
 
 class Leadership:
@@ -78,10 +83,11 @@ class Leadership:
         if self._held is None or time.monotonic() + request_seconds >= self._valid_until:
             raise LeadershipLost(f"the lease {self._namespace}/{self._name} is not ours for long enough")
 
-    async def acquire(self) -> int:
-        """Wait until this replica holds the lease. Returns the new epoch."""
+    async def acquire(self, beat: Callable[[], None] = _nothing) -> int:
+        """Wait until this replica holds the lease. Returns the new epoch. `beat` is called at every attempt."""
         waiting_for = ""
         while True:
+            beat()
             try:
                 holder = await self._try()
             except BackendError as error:
@@ -97,9 +103,10 @@ class Leadership:
                 log.info("waiting for the lease", lease=self._name, holder=holder)
             await asyncio.sleep(self._times.retry_seconds)
 
-    async def hold(self) -> None:
-        """Renew the lease until it is lost, then return."""
+    async def hold(self, beat: Callable[[], None] = _nothing) -> None:
+        """Renew the lease until it is lost, then return. `beat` is called at every renewal."""
         while not self._lost.is_set():
+            beat()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), self._times.renew_seconds)
             held = self._held

@@ -87,6 +87,19 @@ waiters_expired = Counter(
 leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
+loop_age_seconds = Gauge(
+    "roomkeeper_loop_age_seconds",
+    "Time since a background loop last came round; the oldest of those with one name.",
+    ["loop"],
+)
+loop_failures = Counter(
+    "roomkeeper_loop_failures_total", "How often a background loop failed and was begun again.", ["loop"]
+)
+item_failures = Counter(
+    "roomkeeper_loop_item_failures_total",
+    "Items of a background loop (a namespace, a room, a user) that failed unexpectedly; the others go on.",
+    ["loop"],
+)
 cached_objects = Gauge("roomkeeper_cached_objects", "Objects in the caches.", ["kind"])
 events_posted = Counter("roomkeeper_events_posted_total", "Kubernetes Events written, by result.", ["result"])
 build_info = Gauge(

@@ -26,6 +26,7 @@ from controller.clients.redis.pool import Pool
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, LeadershipLost
 from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 from controller.views.calls import Call
 
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 100
 _KEYS_AT_ONCE = 500
 _PAUSE_SECONDS = 0.05
-_SEARCH_AGAIN_SECONDS = 600.0
+SEARCH_AGAIN_SECONDS = 600.0
 
 
 class Auditor:
@@ -57,21 +58,16 @@ class Auditor:
         self._namespaces = namespaces
         self._turns: dict[str, Iterator[Call]] = {}
 
-    async def run(self) -> None:
-        """Read until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._audit_all())
-            if self._namespaces is None:
-                group.create_task(self._search())
-
-    async def search(self) -> None:
+    async def search(self, pulse: Pulse) -> None:
         """Find the pools in which users wait, and open them. Raises BackendError, LeadershipLost."""
         redis = self._backends.pools.unbound("any").redis
         cursor = "0"
         while True:
+            pulse.beat()
             cursor, found = await pools_with_people(redis, self._backends.cluster_id, cursor, count=_KEYS_AT_ONCE)
             for namespace in found:
-                await self._open(namespace)
+                with pulse.item("to open a pool", namespace=namespace):
+                    await self._open(namespace)
             if cursor == "0":
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -86,11 +82,13 @@ class Auditor:
             tell = log.debug if error.retryable else log.warning
             tell("a pool with waiting users cannot be opened", namespace=namespace, error=str(error))
 
-    async def _search(self) -> None:
+    async def run_search(self, pulse: Pulse) -> None:
+        """Search until cancelled; for an operator of the whole cluster, which has no list of namespaces."""
         while True:
-            pause_seconds = _SEARCH_AGAIN_SECONDS
+            pulse.beat()
+            pause_seconds = SEARCH_AGAIN_SECONDS
             try:
-                await self.search()
+                await self.search(pulse)
             except BackendRefused as error:
                 log.warning("pools with waiting users cannot be searched", error=str(error))
             except (BackendError, LeadershipLost) as error:
@@ -98,7 +96,8 @@ class Auditor:
                 pause_seconds = self._interval_seconds
             await asyncio.sleep(pause_seconds)
 
-    async def _audit_all(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
+        """Audit until cancelled."""
         while True:
             # Pools that are not open yet are audited too: after a restart, a call that goes on and a user who waits
             # need no write that would open their pool.
@@ -107,10 +106,10 @@ class Auditor:
                 *self._backends.pools.namespaces(),
                 *self._backends.calls.namespaces(),
             }:
-                try:
+                pulse.beat()
+                with pulse.item("to audit Redis", namespace=namespace):
                     await self.audit(namespace)
-                except (BackendError, LeadershipLost) as error:
-                    log.debug("Redis cannot be audited at the moment", namespace=namespace, error=str(error))
+            pulse.beat()
             await asyncio.sleep(self._interval_seconds)
 
     async def audit(self, namespace: str) -> None:

@@ -15,8 +15,9 @@ import structlog
 from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import FLAGS, Flag, Inbox
 from controller.clients.redis.requests import Signal
-from controller.errors import BackendError, BackendUnavailable, LeadershipLost
+from controller.errors import BackendError, BackendUnavailable
 from controller.telemetry import metrics
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 from controller.triggers.signals import note_signal
 
@@ -35,16 +36,14 @@ class FlagPoller:
         self._turn: Iterator[tuple[str, str]] = iter(())
         self._refused: set[tuple[str, Flag]] = set()
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Poll until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
-            try:
-                await self._tick()
-            except (BackendError, LeadershipLost) as error:
-                log.debug("flags cannot be read at the moment", error=str(error))
+            pulse.beat()
+            await self._tick(pulse)
 
-    async def _tick(self) -> None:
+    async def _tick(self, pulse: Pulse) -> None:
         turn = list(itertools.islice(self._turn, _USERS_PER_TICK))
         if len(turn) < _USERS_PER_TICK:
             # The last user had a turn: the first one follows. No user has two turns in one tick.
@@ -53,8 +52,10 @@ class FlagPoller:
             turn = list(dict.fromkeys((*turn, *more)))
         for namespace in dict.fromkeys(namespace for namespace, _ in turn):
             ids = tuple(user for of, user in turn if of == namespace)
-            for flag in await Inbox(self._backends.pools.unbound(namespace)).flags(ids):
-                await self._try(namespace, flag)
+            with pulse.item("to read flags", namespace=namespace):
+                for flag in await Inbox(self._backends.pools.unbound(namespace)).flags(ids):
+                    with pulse.item("to note a flag", namespace=namespace, user=flag.user_id, flag=flag.name):
+                        await self._try(namespace, flag)
 
     def _users(self) -> Iterator[tuple[str, str]]:
         """Every user in a call, with their namespace. Calls that come or go meanwhile may be left out."""

@@ -19,6 +19,7 @@ from controller.clients.redis.client import Redis, StreamEntry
 from controller.clients.redis.keys import Keys
 from controller.errors import BackendError, Forbidden, LeadershipLost
 from controller.loop.wakes import Wake
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
@@ -106,9 +107,10 @@ class StreamReader:
         self._handled: dict[str, set[str]] = {}
         self._hands = asyncio.Semaphore(_LANES_AT_ONCE)
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Read until cancelled."""
         while True:
+            pulse.beat()
             try:
                 await self._follow()
                 await self._read()
@@ -164,13 +166,11 @@ class StreamReader:
         source, namespace = self._followed[stream]
         handled, last_id = self._handled.setdefault(stream, set()), entries[-1].id
         lanes = source.lanes([entry for entry in entries if entry.id not in handled])
-        ended = await asyncio.gather(
-            *(self._handle_lane(source, namespace, lane, handled) for lane in lanes), return_exceptions=True
-        )
+        trouble: list[Exception] = []
+        await asyncio.gather(*(self._handle_lane(source, namespace, lane, handled, trouble) for lane in lanes))
         try:
-            for error in ended:
-                if error is not None:
-                    raise error
+            if trouble:
+                raise trouble[0]
             await _unless_refused(source.done(namespace, last_id), stream, last_id)
         except (BackendError, LeadershipLost) as error:
             self._rest(stream, error)
@@ -179,12 +179,24 @@ class StreamReader:
             handled.clear()
 
     async def _handle_lane(
-        self, source: Source, namespace: str, lane: Sequence[StreamEntry], handled: set[str]
+        self,
+        source: Source,
+        namespace: str,
+        lane: Sequence[StreamEntry],
+        handled: set[str],
+        trouble: list[Exception],
     ) -> None:
+        """Handle one lane. After the first `trouble` of any lane no further entry is begun."""
         async with self._hands:
             for entry in lane:
-                await _unless_refused(source.take(namespace, entry), entry.stream, entry.id)
-                handled.add(entry.id)
+                if trouble:
+                    return
+                try:
+                    await _unless_refused(source.take(namespace, entry), entry.stream, entry.id)
+                except (BackendError, LeadershipLost) as error:
+                    trouble.append(error)
+                else:
+                    handled.add(entry.id)
 
     def _rest(self, stream: str, error: Exception) -> None:
         """Leave a stream alone for a while after an error; the others go on."""
@@ -200,7 +212,7 @@ class StreamReader:
 
 
 async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str) -> None:
-    """Skip an entry that the backend will always refuse: it must not stop those behind it."""
+    """Skip an entry that the backend will always refuse, or that no code expected: it must not stop those behind it."""
     try:
         await handling
     except BackendError as error:
@@ -212,6 +224,10 @@ async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str)
             entry=entry_id,
             error=str(error),
         )
+    except LeadershipLost:
+        raise
+    except Exception:  # one bad entry must never stop the others
+        log.exception("an entry of a stream failed unexpectedly, and is skipped", stream=stream, entry=entry_id)
 
 
 def _is_passing(error: Exception) -> bool:

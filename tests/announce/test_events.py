@@ -11,6 +11,7 @@ from controller.api.names import MATCH
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.errors import AlreadyExists, Backend, BackendUnavailable, NotFound
 from tests import values as b
+from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 SUBJECT = Subject.of(MATCH, b.a_match())
@@ -55,7 +56,7 @@ def posting(scenario: Any) -> MemoryEvents:
     async def main(time: VirtualTime) -> MemoryEvents:
         events = MemoryEvents()
         poster = EventPoster(cast("KubernetesClient", events), time, "replica-1")
-        running = asyncio.create_task(poster.run())
+        running = asyncio.create_task(poster.run(a_pulse()))
         steps: Coroutine[Any, Any, None] = scenario(poster, time, events)
         await steps
         await time.settle()
@@ -137,7 +138,7 @@ def test_what_an_earlier_process_said_is_counted_on() -> None:
             poster.warning(SUBJECT, "Restored", "made again")
             await time.settle()
         second = EventPoster(cast("KubernetesClient", events), time, "replica-2")
-        running = asyncio.create_task(second.run())
+        running = asyncio.create_task(second.run(a_pulse()))
         await asyncio.sleep(60)
         for _ in range(2):
             second.warning(SUBJECT, "Restored", "made again")

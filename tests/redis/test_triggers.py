@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,6 +28,7 @@ from controller.views.calls import CallIndex
 from controller.views.heartbeats import HeartbeatView
 from tests import values as b
 from tests.redis.world import World
+from tests.support.pulses import a_pulse
 
 BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
@@ -131,7 +131,7 @@ async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(wo
         await world.claim("m2", "alice", "carol")
 
     rig.pools.before_get = the_next_call
-    await FlagPoller(rig.backends, rig.router)._tick()
+    await FlagPoller(rig.backends, rig.router)._tick(a_pulse())
     assert (await world.ledger("m2")).wish is None
     assert rig.woken == []
 
@@ -147,7 +147,7 @@ async def test_a_flag_that_cannot_be_noted_holds_up_none_that_come_after_it(worl
     poller = FlagPoller(rig.backends, rig.router)
     with capture_logs() as logs:
         for _ in range(3):
-            await poller._tick()
+            await poller._tick(a_pulse())
     wish = (await world.ledger("m1")).wish
     assert wish is not None
     assert [(entry["user"], entry["log_level"]) for entry in logs if entry["event"] == "a flag cannot be noted"] == [
@@ -202,7 +202,7 @@ async def test_every_user_has_a_turn_with_their_flags(world: World, monkeypatch:
         await world.raw("SET", world.keys.pre_skip(f"b{number}"), "1")
     poller = FlagPoller(rig.backends, rig.router)
     for _ in range(3):
-        await poller._tick()
+        await poller._tick(a_pulse())
     assert all([(await world.ledger(f"m{number}")).wish for number in range(6)])
 
 
@@ -280,28 +280,6 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-another-service", 1, "alice")
-    await Auditor(rig.backends, rig.router, 2.0).search()
+    await Auditor(rig.backends, rig.router, 2.0).search(a_pulse())
     found = {opened for opened in rig.pools.opened if opened.startswith(name)}
     assert found == {f"{name}-waits", f"{name}-beats"}
-
-
-@pytest.mark.parametrize(("namespaces", "searches"), [(None, 1), (("calls",), 0)])
-async def test_only_an_operator_of_the_whole_cluster_looks_for_pools(
-    world: World, monkeypatch: Any, namespaces: tuple[str, ...] | None, searches: int
-) -> None:
-    rig = Rig(world)
-    auditor = Auditor(rig.backends, rig.router, 2.0, (lambda: namespaces) if namespaces is not None else None)
-    seen: list[str] = []
-
-    async def note(what: str) -> None:
-        seen.append(what)
-
-    monkeypatch.setattr(auditor, "search", lambda: note("search"))
-    monkeypatch.setattr(auditor, "audit", note)
-    running = asyncio.create_task(auditor.run())
-    for _ in range(10):
-        await asyncio.sleep(0)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert seen.count("search") == searches
-    assert world.keys.namespace in seen

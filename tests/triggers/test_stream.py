@@ -12,6 +12,7 @@ import pytest
 from controller.clients.redis.client import Redis, StreamEntry
 from controller.errors import Backend, BackendRefused, BackendUnavailable, Forbidden, LeadershipLost, StateLost
 from controller.triggers.stream import StreamReader
+from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.REDIS, "XREAD", "no answer")
@@ -71,7 +72,7 @@ class Streams:
         reader = StreamReader(cast("Redis", self), (self,), lambda: self.namespaces)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await reader.run()
+                await reader.run(a_pulse())
 
     def add(self, namespace: str, *ids: str) -> None:
         self.entries += [StreamEntry(self.stream(namespace), entry_id, {}) for entry_id in ids]
