@@ -88,6 +88,10 @@ def connecting(**overrides: Any) -> Match:
     return a_match(**_with_status({"phase": MatchPhase.CONNECTING, "ready_at": at(1), "started_at": T0}, overrides))
 
 
+OVER: dict[str, Any] = {"phase": "Ended", "end": {"reason": "Ended"}, "ended_at": "2026-01-31T10:00:08Z"}
+"""What the status of a Match that is over says at least."""
+
+
 def active(**overrides: Any) -> Match:
     """A Match whose people met after three seconds."""
     people = [

@@ -32,6 +32,7 @@ EXECUTORS: Mapping[type[a.Action], Executor] = {
     a.CreateRoom: kubernetes.create_room,
     a.DeleteRoom: kubernetes.delete_room,
     a.Claim: users.claim,
+    a.RestoreUsers: users.restore,
     a.Advance: users.advance,
     a.RecordEnd: users.record_end,
     a.Settle: users.settle,

@@ -48,6 +48,7 @@ class ConditionReason(StrEnum):
     WAITING_FOR_PEOPLE = "WaitingForPeople"
     ALL_BACKENDS_ANSWER = "AllBackendsAnswer"
     BACKEND_UNREACHABLE = "BackendUnreachable"
+    RECORDS_DIFFER = "RecordsDiffer"
     AS_EXPECTED = "AsExpected"
     IN_PROGRESS = "InProgress"
 
@@ -124,6 +125,7 @@ _PROVISIONED: Final = Because(_TRUE, _C.PROVISIONED, "all that the spec asks for
 _PROVISIONING: Final = Because(_FALSE, _C.PROVISIONING, "it is being made for the first time")
 _LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it is being restored")
 _DEGRADED: Final = (
+    Because(_TRUE, _C.RECORDS_DIFFER, "Redis has lost a record of the call, and it cannot be written again yet"),
     Because(_TRUE, _C.BACKEND_UNREACHABLE, "LiveKit or Redis does not answer; nothing is decided until it does"),
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
 )

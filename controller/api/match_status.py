@@ -9,7 +9,7 @@ from controller.api.cel import atomic, keyed_by, ordered
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.meta import ApiModel, Condition, Timestamp
-from controller.api.phases import MatchPhase
+from controller.api.phases import MATCH_PHASES, MatchPhase
 
 MAX_HISTORY: Final = 16
 
@@ -245,3 +245,13 @@ class MatchStatus(ApiModel):
 
     last_error: LastError | None = None
     """The current error, or else the latest one."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the Match is over and nothing of it is left to do.
+
+        Roomkeeper writes a terminal phase last, together with the end. A phase that another client wrote has no end
+        beside it, and is put right like any other field.
+        """
+        is_said = self.phase is not None and MATCH_PHASES[self.phase].terminal
+        return is_said and self.end is not None and self.ended_at is not None

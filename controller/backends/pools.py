@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 
 from controller.api.match import Match
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
@@ -146,7 +146,7 @@ class Pools:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or MATCH_PHASES[status.phase].terminal or status.end:
+    if status.phase is None or status.started_at is None or status.is_terminal or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(

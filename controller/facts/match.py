@@ -66,11 +66,13 @@ class HeartbeatFacts:
 class AuditFacts:
     """What other services did to the records of a call that is up.
 
-    `taken_away` are users whose record no longer says that this Match holds them. `room_has_tombstone`: Redis has a
+    `taken_away` are users whose record says that this Match does not hold them. `unrecorded` are users without a record
+    that could say so: it was evicted, deleted or damaged, which is no evidence. `room_has_tombstone`: Redis has a
     tombstone under the name of its LiveKit room.
     """
 
     taken_away: frozenset[str] = frozenset()
+    unrecorded: frozenset[str] = frozenset()
     room_has_tombstone: bool = False
 
 

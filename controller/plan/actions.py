@@ -92,6 +92,15 @@ class Claim(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreUsers(Action):
+    """Write again, from the status of the Match, what Redis has lost of its ledger and of its users' records."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, and no other Match holds a user"
+    seen_in = "ledger.claimed, and the audit of the users' records"
+
+
+@dataclass(frozen=True, slots=True)
 class Advance(Action):
     """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them.
 
@@ -307,6 +316,7 @@ AnyAction: TypeAlias = (
     | ReleaseFinalizer
     | DeleteObject
     | Claim
+    | RestoreUsers
     | Advance
     | RecordEnd
     | Settle

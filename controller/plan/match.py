@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from controller.api.match import ParticipantState, ParticipantStatus
 from controller.api.names import FINALIZER, MATCH, PAUSED
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.errors import Backend
 from controller.facts.observation import Absent, Present, Unknown, value_of
@@ -29,6 +29,7 @@ from controller.plan.actions import (
     IssueTokens,
     RecordEnd,
     ReleaseFinalizer,
+    RestoreUsers,
     RevokeTokens,
     Settle,
     Target,
@@ -48,6 +49,7 @@ from controller.rules.readiness import (
 # How soon to look again where a deadline has passed and a witness could not be asked.
 _ASK_AGAIN = timedelta(seconds=1)
 _HELD_RETRY = timedelta(milliseconds=100)
+_RESTORE_RETRY = timedelta(seconds=2)
 _PHASE_OF_STATE = {
     UserState.CONNECTING: MatchPhase.CONNECTING,
     UserState.IN_CALL: MatchPhase.ACTIVE,
@@ -71,9 +73,9 @@ def _paused(case: MatchCase) -> Plan | None:
 
 
 def _finished(case: MatchCase) -> Plan | None:
-    match, phase = case.match, case.match.status.phase
+    match = case.match
     # The status became terminal only when nothing was left, so nothing is read again, even if a backend is away by now.
-    if phase is None or not MATCH_PHASES[phase].terminal:
+    if not match.status.is_terminal:
         return None
     if leftover := _close_room(case):
         return Plan(leftover, waits_for="a Room that came up late to be closed")
@@ -144,6 +146,18 @@ def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:
         if ledger.phase != MatchPhase.TERMINATING:
             return _advance(case, UserState.DISCONNECTING)
     return Settle(target, releases, cause.reason, cause.initiator, cause.message, evidence, case.session_id)
+
+
+def _restore(case: MatchCase) -> Plan | None:
+    """A Match that has started holds its users: what Redis has lost of that is written again, and never claimed."""
+    if case.match.status.started_at is None or (case.is_claimed and not case.seen.audit.unrecorded):
+        return None
+    refusal = case.seen.refusal
+    if refusal is None:
+        return Plan((RestoreUsers(_target(case)),))
+    if case.is_claimed:
+        return None
+    return Plan(deadline=case.now + _RESTORE_RETRY, waits_for=f"{refusal.identity} to be released in Redis")
 
 
 def _claim(case: MatchCase) -> Plan | None:
@@ -242,6 +256,7 @@ _STEPS: tuple[Callable[[MatchCase], Plan | None], ...] = (
     _secured,
     _readable,
     _ending,
+    _restore,
     _claim,
     _room,
     _issue_tokens,

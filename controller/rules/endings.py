@@ -104,7 +104,8 @@ def _wished(look: MatchLook) -> EndCause | None:
 def _users_are_unavailable(look: MatchLook) -> EndCause | None:
     refusal = look.seen.refusal
     # A holder that is ending releases the user in a moment, so it is worth waiting for.
-    if refusal is None or look.is_claimed or refusal.holder_is_ending:
+    # A Match that has started is restored, not claimed, and a refused restore ends no call.
+    if refusal is None or look.is_claimed or refusal.holder_is_ending or look.match.status.started_at is not None:
         return None
     why = _REFUSALS[refusal.code].format(holder=refusal.holder)
     return failed(refusal.code, f"{refusal.identity} {why}. No user was claimed, and both are where they were before")
@@ -127,9 +128,12 @@ def _own_room_is_gone(look: MatchLook) -> EndCause | None:
 
 
 def _taken_away(look: MatchLook) -> EndCause | None:
-    """The record of a user no longer says that this Match holds them: another service has changed it."""
+    """The record of a user says that this Match does not hold them: another service has changed it.
+
+    It counts only beside a ledger: where Redis lost that too, the record may be older than the call.
+    """
     taken_away = look.seen.audit.taken_away
-    if not taken_away:
+    if not taken_away or not look.is_claimed:
         return None
     names = " and ".join(sorted(taken_away))
     message = ENDINGS[EndReason.DISCONNECTED].sentence(

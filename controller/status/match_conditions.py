@@ -133,5 +133,11 @@ def _degraded(view: MatchView) -> Verdict:
     if trouble:
         told = f"{trouble}; nothing is decided until it answers"
         return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
+    if view.case.match.status.started_at is not None and (refusal := seen.refusal) is not None:
+        told = (
+            f"the record of {refusal.identity} in Redis names match {refusal.holder} instead of this one; the call "
+            "goes on, and its records are written again as soon as that match is over"
+        )
+        return true(ConditionType.DEGRADED, ConditionReason.RECORDS_DIFFER, told)
     told = "Kubernetes, LiveKit and Redis answer"
     return false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)

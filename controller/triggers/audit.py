@@ -136,7 +136,20 @@ class Auditor:
 
 
 async def _audit_call(pool: Pool, call: Call) -> AuditFacts:
-    holders = await asyncio.gather(*(pool.holder(identity) for identity in call.identities))
-    taken_away = {identity for identity, holder in zip(call.identities, holders, strict=True) if holder != call.uid}
+    holders = dict(
+        zip(call.identities, await asyncio.gather(*(_holder(pool, who) for who in call.identities)), strict=True)
+    )
     has_tombstone = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)
-    return AuditFacts(frozenset(taken_away), has_tombstone)
+    return AuditFacts(
+        taken_away=frozenset(who for who, holder in holders.items() if holder is not None and holder != call.uid),
+        unrecorded=frozenset(who for who, holder in holders.items() if holder is None),
+        room_has_tombstone=has_tombstone,
+    )
+
+
+async def _holder(pool: Pool, identity: str) -> str | None:
+    """The UID of the Match that the user's record names, empty if it names none; None without a record of ours."""
+    try:
+        return await pool.redis.field(pool.keys.user(identity), "match")
+    except BackendRefused:
+        return None  # the key has another type

@@ -39,10 +39,14 @@ class AuditView:
         """The findings about the Match `uid` on which two rounds agreed."""
         return self._confirmed.get(uid, _NOTHING)
 
+    def restored(self, uid: str) -> None:
+        """The records of the Match `uid` were written again: what was found before is over."""
+        self._once.pop(uid, None)
+        self._confirmed.pop(uid, None)
+
     def match_gone(self, match: Match) -> None:
         """The Match itself is gone."""
-        self._once.pop(match.metadata.uid, None)
-        self._confirmed.pop(match.metadata.uid, None)
+        self.restored(match.metadata.uid)
 
     @staticmethod
     def _keep(where: dict[str, AuditFacts], uid: str, facts: AuditFacts) -> None:

@@ -291,9 +291,9 @@ STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "li
         ("the status tells", b.connecting(status=STATED), b.ledger(), Present(b.tokens(700), b.at(9))),
         ("claimed, before we started", b.connecting(), b.ledger(), Unknown),
         ("not claimed: none were made", b.a_match(status={"phase": "Pending"}), None, Absent(b.at(9))),
-        ("over: taken away", b.active(status={"phase": "Ended"}), b.ledger(settled="Ended"), Absent(b.at(9))),
+        ("over: taken away", b.active(status=b.OVER), b.ledger(settled="Ended"), Absent(b.at(9))),
         ("over, the status speaks of the room alone",
-         b.active(status={"phase": "Ended", "room": STATED["room"]}), b.ledger(), Absent(b.at(9))),
+         b.active(status=b.OVER | {"room": STATED["room"]}), b.ledger(), Absent(b.at(9))),
     ],
 )  # fmt: skip
 async def test_after_a_restart_tokens_are_known_from_the_status_or_unknown(

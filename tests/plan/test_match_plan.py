@@ -11,11 +11,12 @@ import pytest
 from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.errors import Backend
-from controller.facts.match import MatchSeen, Refusal
-from controller.facts.observation import Present
+from controller.facts.match import AuditFacts, MatchSeen, Refusal
+from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.rules.match_case import MatchCase
+from controller.status.match import match_status
 from tests import values as b
 from tests.plan.world import check_plan, names, only
 
@@ -355,6 +356,52 @@ def test_the_target_is_the_version_that_was_planned_for() -> None:
 def test_the_session_is_the_uid_unless_the_matchmaker_named_one() -> None:
     assert only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim).session_id == b.MATCH_UID
     assert only(plan_match(MatchCase(b.a_match(session_id="s-9"), b.seen(), b.at(1))), a.Claim).session_id == "s-9"
+
+
+REFUSALS = [
+    Refusal(EndCode.USER_BUSY, "bob", "calls/other"),
+    Refusal(EndCode.USER_RESERVED, "bob", "other"),
+    Refusal(EndCode.USER_NOT_QUEUED, "bob"),
+    Refusal(EndCode.USER_BLOCKED, "bob"),
+]
+
+
+def test_a_match_that_has_started_is_restored_and_never_claimed() -> None:
+    for match in (b.connecting(admission="Queued"), b.active(admission="Queued")):
+        only(plan_match(MatchCase(match, b.all_made(9, ledger=None), b.at(9))), a.RestoreUsers)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_a_restore_that_is_refused_ends_no_call_and_is_tried_again(refusal: Refusal) -> None:
+    case = MatchCase(b.active(), replace(b.both_in(), ledger=Absent(b.at(9)), refusal=refusal), b.at(9))
+    assert case.cause is None
+    plan = plan_match(case)
+    assert (plan.actions, plan.deadline) == ((), b.at(11))
+    degraded = next(c for c in match_status(case, None).conditions if c.type == "Degraded")
+    assert (degraded.status, degraded.reason) == ("True", "RecordsDiffer")
+    assert "the call goes on" in degraded.message
+
+
+def test_a_record_that_is_not_there_is_written_again_and_ends_no_call() -> None:
+    seen = replace(b.both_in(), audit=AuditFacts(unrecorded=frozenset({"bob"})))
+    case = MatchCase(b.active(), seen, b.at(9))
+    assert case.cause is None
+    only(plan_match(case), a.RestoreUsers)
+    refused = MatchCase(b.active(), replace(seen, refusal=REFUSALS[0]), b.at(9))
+    assert plan_match(refused).waits_for == "people", "the call is followed all the same"
+
+
+def test_a_record_that_names_no_match_counts_only_beside_a_ledger() -> None:
+    taken = AuditFacts(taken_away=frozenset({"bob"}))
+    assert MatchCase(b.active(), replace(b.both_in(), audit=taken), b.at(9)).cause is not None
+    lost = replace(b.both_in(), ledger=Absent(b.at(9)), audit=taken)
+    assert MatchCase(b.active(), lost, b.at(9)).cause is None
+
+
+def test_a_terminal_phase_without_an_end_is_not_believed() -> None:
+    case = MatchCase(b.active(status={"phase": "Ended"}), b.both_in(), b.at(9))
+    assert plan_match(case).actions == ()
+    assert match_status(case, None).phase == "Active"
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,49 @@ async def test_restore_does_not_take_a_user_from_another_match(world: World) -> 
     assert await world.claim("m2", "alice", "carol", mode=ClaimMode.RESTORE) == ClaimBusy("alice", "m1")
 
 
+@pytest.mark.parametrize("damage", ["evicted", "another type"])
+async def test_restore_writes_a_record_again_that_redis_lost_beside_the_ledger(world: World, damage: str) -> None:
+    place = await world.enqueue("alice")
+    await world.claim("m1", "alice", "bob")
+    before = await world.ledger("m1")
+    bob = await world.user("bob")
+    await world.raw("DEL", world.keys.user("alice"))
+    if damage == "another type":
+        await world.raw("SET", world.keys.user("alice"), "a string")
+    reply = await world.claim(
+        "m1", "alice", "bob", mode=ClaimMode.RESTORE, state=UserState.IN_CALL, phase="Active", now_ms=NOW + 9000
+    )
+    assert reply == ClaimOk((ClaimedUser("alice", place), ClaimedUser("bob", None)), replay=False)
+    alice = await world.user("alice")
+    assert (alice.state, alice.match, alice.queued_at_ms) == (UserState.IN_CALL, "m1", place)
+    assert await world.user("bob") == bob
+    assert await world.ledger("m1") == before
+
+
+async def test_restore_of_a_match_that_lacks_nothing_changes_nothing(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    before = await world.snapshot()
+    reply = await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, now_ms=NOW + 9000)
+    assert isinstance(reply, ClaimOk)
+    assert reply.replay
+    assert await world.snapshot() == before
+
+
+async def test_restore_takes_no_user_back_whom_the_match_has_released(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    await world.settle("m1", {"alice": (Destination.IDLE, QueuePlace.ORIGINAL)}, final=False)
+    await world.raw("DEL", world.keys.user("bob"))
+    await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE)
+    assert ((await world.user("alice")).match, (await world.user("bob")).match) == ("", "m1")
+
+
+async def test_restore_rebuilds_a_ledger_that_is_no_ledger_any_more(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    await world.raw("SET", world.keys.match("m1"), "a string")
+    await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, state=UserState.IN_CALL, phase="Active")
+    assert (await world.ledger("m1")).phase == "Active"
+
+
 async def test_a_place_known_from_elsewhere_counts_for_restore_only(world: World) -> None:
     await world.enqueue_at("alice", 5000)
     reply = await world.claim("m1", "alice", "bob", places={"alice": 1, "bob": 2})

@@ -82,7 +82,11 @@ def matches_seen(draw: st.DrawFn) -> MatchSeen:
         trouble=draw(st.sampled_from(["", "no answer"])),
     )
     changes = {
-        "audit": AuditFacts(draw(st.sampled_from([frozenset(), frozenset({"bob"})])), draw(st.booleans())),
+        "audit": AuditFacts(
+            draw(st.sampled_from([frozenset(), frozenset({"bob"})])),
+            draw(st.sampled_from([frozenset(), frozenset({"alice"})])),
+            draw(st.booleans()),
+        ),
         "heartbeats": HeartbeatFacts(draw(st.sampled_from([frozenset(), frozenset({"bob"})])), 90.0),
     }
     return MatchSeen(**{name: getattr(seen, name) for name in MatchSeen.__slots__} | changes)

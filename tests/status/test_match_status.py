@@ -77,7 +77,7 @@ PHASES: list[tuple[str, Match, MatchSeen, float, MatchPhase]] = [
     ("over stays over, whatever is seen", b.active(status=ENDED), b.both_in(), 99, MatchPhase.ENDED),
     (
         "failed stays failed",
-        b.a_match(status={"phase": "Failed", "end": {"reason": "Failed"}}),
+        b.a_match(status=b.OVER | {"phase": "Failed", "end": {"reason": "Failed"}}),
         b.seen(),
         9,
         MatchPhase.FAILED,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from tests.support.kube import is_true
@@ -25,7 +27,7 @@ async def test_an_odd_value_in_redis_stops_nothing(rig: Rig, command: tuple[str,
     operator = await rig.operators.start(heartbeat_seconds="0.5", poll_seconds="0.3")
     await eventually(operator.leads)
     word, *rest = command
-    await rig.redis.execute_command(word, f"{rig.keys.prefix}{key}", *rest)
+    await cast("Any", rig.redis).execute_command(word, f"{rig.keys.prefix}{key}", *rest)
     try:
         await rig.ready()
         before = await operator.metrics()

@@ -18,7 +18,7 @@
 -- ARGV
 --   3 now         (ms)
 --   4 uid         of the Match
---   5 mode        Any; Queued to take only users who wait; Restore to rebuild a lost ledger
+--   5 mode        Any; Queued to take only users who wait; Restore to write again what Redis lost of a Match
 --   6 state       that the users get
 --   7 phase       of the Match
 --   8 match-name
@@ -57,18 +57,40 @@ for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
   }
 end
 
+-- A key that is no hash was damaged, and nothing in it can be kept.
+local function mend(key)
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'hash' and kind ~= 'none' then
+    redis.call('DEL', key)
+  end
+end
+if is_restore then
+  mend(match)
+  for _, user in ipairs(users) do
+    mend(user.key)
+  end
+end
+
 -- The ledger decides what is a replay, not the users: a user whom a partial settle has released would be taken again.
 local ledger = redis.call('HMGET', match, 'claimed', 'settled')
+local is_claimed = ledger[1]
 if ledger[2] then
   return {'SETTLED'}
 end
-if ledger[1] then
+if is_claimed then
   local reply = {'OK', 'replay'}
+  local is_complete = true
   for _, user in ipairs(users) do
+    local of_user = redis.call('HMGET', match, 'q:' .. user.id, 's:' .. user.id)
+    user.known_place = text(of_user[1])
+    user.is_kept = of_user[2] or redis.call('HGET', user.key, 'match') == uid
+    is_complete = is_complete and user.is_kept
     reply[#reply + 1] = user.id
-    reply[#reply + 1] = text(redis.call('HGET', match, 'q:' .. user.id))
+    reply[#reply + 1] = user.known_place
   end
-  return reply
+  if is_complete or not is_restore then
+    return reply
+  end
 end
 
 -- A lasting refusal comes before a passing one: BLOCKED for the second user outranks BUSY for the first. A call that
@@ -79,7 +101,7 @@ for _, user in ipairs(users) do
   end
 end
 for _, user in ipairs(users) do
-  local holder = redis.call('HGET', user.key, 'match')
+  local holder = not user.is_kept and redis.call('HGET', user.key, 'match')
   if holder and holder ~= '' and holder ~= uid then
     return {'BUSY', user.id, holder}
   end
@@ -103,12 +125,13 @@ end
 -- Signals and beats carry times of this server's clock and are compared with takenAt.
 -- The count of transitions makes the ids of events. A restored Match goes on above any count that it may have had.
 local taken_at = whole(server_ms())
-redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', taken_at, 'phase', phase,
-  'matchName', match_name, 'sessionID', session_id, 'room', room, 'transitions', is_restore and taken_at or '1')
-redis.call('ZADD', live, now, uid)
+if not is_claimed then
+  redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', taken_at, 'phase', phase,
+    'matchName', match_name, 'sessionID', session_id, 'room', room, 'transitions', is_restore and taken_at or '1')
+end
+redis.call('ZADD', live, 'NX', now, uid)
 redis.call('SET', session, uid)
-local reply = {'OK', 'new'}
-for _, user in ipairs(users) do
+local function take(user)
   redis.call('HSET', match, 'q:' .. user.id, user.place)
   redis.call('ZREM', queue, user.id)
   cancel_reservation(reserved, reservations, user.id)
@@ -118,8 +141,14 @@ for _, user in ipairs(users) do
   user.seq = redis.call('HINCRBY', user.key, 'seq', 1)
   redis.call('PERSIST', user.key)
   delete_flags(user.flags, true)
+end
+local reply = {'OK', 'new'}
+for _, user in ipairs(users) do
+  if not user.is_kept then
+    take(user)
+  end
   reply[#reply + 1] = user.id
-  reply[#reply + 1] = user.place
+  reply[#reply + 1] = user.is_kept and user.known_place or user.place
 end
 
 -- A restored Match was announced when it was first claimed.
