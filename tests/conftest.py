@@ -24,6 +24,7 @@ from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator, Refused
 from sandbox.endpoints import Endpoints
+from sandbox.image.install import install
 from sandbox.stack import Stack, StackOptions
 from tests.support.kube import Kube
 from tests.support.operators import Operators
@@ -53,6 +54,25 @@ async def stack(
 async def bare(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
     """A stack without an operator, one for each worker: what a test does to it disturbs no other."""
     async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
+        yield stack.endpoints
+
+
+@pytest.fixture(scope="session")
+def opt(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> Path:
+    """The directory that is /opt in the image. pip installs it from the package index, which takes a while.
+
+    The tests that use it are in the group `image`, so that one worker installs it once.
+    """
+    target = tmp_path_factory.mktemp("opt")
+    install(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
+    """A cluster without anything of Roomkeeper, which runs Deployments and Jobs: for what is installed in it."""
+    options = StackOptions(tmp_path_factory.mktemp("cluster") / "stack", operator=False, workloads=True, manifests=())
+    async with Stack(options) as stack:
         yield stack.endpoints
 
 
