@@ -7,9 +7,7 @@ functions. Each has a module of its own beside this one; `generate.files` compar
 """
 
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from controller.generate.api_page import reference
 from controller.generate.chart.crds import crd_template
@@ -25,6 +23,7 @@ from controller.generate.files import Generator
 from controller.generate.library import library_text
 from controller.generate.lifecycle_page import TEMPLATE, lifecycle
 from controller.generate.settings_pages import metrics_page, settings_page
+from controller.generate.yaml_text import yaml_text
 
 COMMAND: Final = "python -m controller.generate"
 _YAML_HEADER: Final = f"# Made by `{COMMAND}` from controller/api; edit the models instead.\n"
@@ -33,7 +32,7 @@ _YAML_HEADER: Final = f"# Made by `{COMMAND}` from controller/api; edit the mode
 def generated(root: Path) -> dict[str, str]:
     """Every generated file by its path below `root`, with its content."""
     return {
-        **{f"crds/{d.kind.plural}.yaml": _YAML_HEADER + _yaml(crd(d)) for d in DEFINITIONS},
+        **{f"crds/{d.kind.plural}.yaml": _YAML_HEADER + yaml_text(crd(d)) for d in DEFINITIONS},
         **_chart((root / CHART / "values.yaml").read_text(encoding="utf-8")),
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),
@@ -50,7 +49,7 @@ def _chart(values: str) -> dict[str, str]:
     """The generated files of the Helm chart, from the text of its values.yaml."""
     made = {f"templates/crds/{d.kind.plural}.yaml": crd(d) for d in DEFINITIONS}
     header = f"Made by `{COMMAND}` from controller/api; edit the models instead."
-    files = {path: crd_template(crd, _yaml({"spec": crd["spec"]}), header) for path, crd in made.items()}
+    files = {path: crd_template(crd, yaml_text({"spec": crd["spec"]}), header) for path, crd in made.items()}
     files["values.schema.json"] = values_schema_text(values)
     files["README.md"] = readme(_header(f"{CHART}/values.yaml"), values)
     return {f"{CHART}/{path}": text for path, text in files.items()}
@@ -60,20 +59,6 @@ def _header(source: str, template: Path | None = None) -> str:
     """The first line of a generated page: what makes it, and what to edit instead."""
     words = f", and its words in controller/generate/{template.name}" if template is not None else ""
     return f"<!-- Made by `{COMMAND}`; edit {source} instead{words}. -->"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Indents lists below their key, as people write them, and uses no anchors."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 GENERATOR: Final = Generator(COMMAND, "CRDs, files of the chart, and docs", "the code of the operator", generated)

@@ -33,7 +33,7 @@
 {{- end }}
 {{- end }}
 {{- if and .Values.finalizerPolicy.enabled (not (include "roomkeeper.policyVersion" .)) }}
-{{- $problems = append $problems (printf "finalizerPolicy.enabled needs MutatingAdmissionPolicies, which Kubernetes serves since 1.34 (beta) and 1.36; this one is %s and does not: set it to false, the operator then adds the finalizers itself" .Capabilities.KubeVersion.Version) }}
+{{- $problems = append $problems (printf "finalizerPolicy.enabled needs MutatingAdmissionPolicies, which Kubernetes has since 1.36 (and before as a beta that is off by default). This one is %s and has none: set it to false, the operator then adds the finalizers itself" .Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- toJson $problems }}
 {{- end }}

@@ -107,10 +107,16 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The versions in which the API server has MutatingAdmissionPolicies, newest first, each with a blank after it. */}}
+{{/*
+The version of MutatingAdmissionPolicies that the API server has; empty for none. `helm template` asks no server: then the version
+of Kubernetes says it.
+*/}}
 {{- define "roomkeeper.policyVersion" -}}
-{{- range $version := list "v1" "v1beta1" }}
-{{- if include "roomkeeper.serves" (list $ (printf "admissionregistration.k8s.io/%s/MutatingAdmissionPolicy" $version)) }}
-{{- $version }} {{ end }}
+{{- if include "roomkeeper.serves" (list . "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
+v1
+{{- else if include "roomkeeper.serves" (list . "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy") -}}
+v1beta1
+{{- else if and (not (include "roomkeeper.serves" (list . "v1/Pod"))) (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version) -}}
+v1
 {{- end }}
 {{- end }}
