@@ -23,7 +23,7 @@ from sandbox.cluster import Cluster, read_manifests
 from sandbox.endpoints import Endpoints, kubeconfig_text
 from sandbox.launch import launched
 from sandbox.recipes import bare_environment
-from sandbox.source import CRDS, MANIFESTS, ROOT
+from sandbox.source import CRDS, FINALIZER_POLICY, INSTALL, ROOT
 from sandbox.stack import Stack
 from tests.support.kube import Body, Kube
 from tests.support.operators import Operator, Operators
@@ -101,7 +101,7 @@ class Site:
 
         await eventually(nothing_is_going)
         async with self._cluster() as cluster:
-            await cluster.install(read_manifests((CRDS, MANIFESTS)))
+            await cluster.install(read_manifests((CRDS, INSTALL, FINALIZER_POLICY)))
             await cluster.wait_for_matches()
 
     async def start(self, replicas: int = 1, **settings: str) -> Operator:
