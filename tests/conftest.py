@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -25,7 +25,10 @@ from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator, Refused
 from sandbox.endpoints import Endpoints
 from sandbox.image.install import install
+from sandbox.kubelet.kubelet import Kubelet
+from sandbox.kubelet.process import ProcessRuntime
 from sandbox.stack import Stack, StackOptions
+from tests.support.images import IMAGE, NEXT_TAG, REPOSITORY
 from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.people import People
@@ -74,6 +77,22 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory, real_programs: None)
     options = StackOptions(tmp_path_factory.mktemp("cluster") / "stack", operator=False, workloads=True, manifests=())
     async with Stack(options) as stack:
         yield stack.endpoints
+
+
+@pytest.fixture(scope="session")
+async def node(cluster: Endpoints, opt: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kubelet]:
+    """The node of the cluster: it runs Pods as processes."""
+    environment = opt / "roomkeeper"
+    runtime = ProcessRuntime({IMAGE: environment, f"{REPOSITORY}:{NEXT_TAG}": environment})
+    async with Kubelet(cluster, runtime, tmp_path_factory.mktemp("node")) as kubelet:
+        yield kubelet
+
+
+@pytest.fixture
+def kubelet(node: Kubelet) -> Iterator[Kubelet]:
+    """The node, which must not fail itself during the test."""
+    yield node
+    node.check()
 
 
 @pytest.fixture

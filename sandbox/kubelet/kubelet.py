@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,7 +39,6 @@ class Kubelet:
         self._logs = directory / "logs"
         self._pods: dict[str, Pod] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._services: list[ServiceProxy] = []
         self._failure: BaseException | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,13 +57,11 @@ class Kubelet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for service in self._services:
-            await service.close()
         await self._log_server.close()
         await self._admin.close()
         self.network.release()
-        if error is None and self._failure is not None:
-            raise self._failure
+        if error is None:
+            self.check()
 
     def log(self, namespace: str, pod: str, container: str) -> Path:
         """The log of a container; it outlives the Pod."""
@@ -74,18 +72,28 @@ class Kubelet:
         files = sorted(self._logs.glob(f"{namespace}_{start}*.log"))
         return "".join(f"==> {file.stem}\n{file.read_text(errors='replace')}" for file in files)
 
-    async def serve(self, namespace: str, name: str, port: str, listen: int | None = None) -> ServiceProxy:
+    @contextlib.asynccontextmanager
+    async def serving(
+        self, namespace: str, name: str, port: str, listen: int | None = None
+    ) -> AsyncIterator[ServiceProxy]:
         """Play kube-proxy for the port `port` of a Service: programs in Pods reach it by the Service's names.
 
         `listen` is the port of this machine that leads to the Service as well; any free one if it is not given.
         """
         service = await self._admin.call("GET", f"/api/v1/namespaces/{namespace}/services/{name}")
         number = next(int(entry["port"]) for entry in service["spec"]["ports"] if entry.get("name", "") == port)
-        proxy = ServiceProxy(self._admin, self.network, namespace, name, port)
         real = self.network.add_service(name, namespace, service["spec"]["clusterIP"], number, listen)
+        proxy = ServiceProxy(self._admin, self.network, namespace, name, port)
         await proxy.start(real)
-        self._services.append(proxy)
-        return proxy
+        try:
+            yield proxy
+        finally:
+            await proxy.close()
+
+    def check(self) -> None:
+        """Raise what a part of the kubelet itself has failed with: a Pod would only seem not to start."""
+        if self._failure is not None:
+            raise self._failure
 
     async def _register(self) -> None:
         address = {"type": "InternalIP", "address": "127.0.0.1"}
@@ -145,7 +153,6 @@ class Kubelet:
                 await self._bind(pod)
             await pod.run()
         except Exception as error:
-            # It is raised at the end: a bug here must not look like a Pod that does not start.
             self._failure = self._failure or error
             raise
 

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.endpoints import Endpoints
 from sandbox.kubelet.kubelet import Kubelet
-from tests.kubelet.conftest import IMAGE
+from tests.support.images import IMAGE
 from tests.support.kube import Kube
 from tests.support.waiting import eventually
 
@@ -197,20 +197,20 @@ async def test_a_service_reaches_its_ready_pods_on_the_port_that_all_of_them_use
         pod["metadata"]["labels"] = {"app": "door"}
         await _create(kube, pod)
     await kube.ask("create", "service", "clusterip", "door", "--tcp=80:door")
-    proxy = await kubelet.serve(kube.namespace, "door", "80-door")
+    async with kubelet.serving(kube.namespace, "door", "80-door") as proxy:
 
-    async def both_answer() -> None:
-        assert len(await proxy.endpoints()) == 2
+        async def both_answer() -> None:
+            assert len(await proxy.endpoints()) == 2
 
-    await eventually(both_answer)
-    look = (
-        "import urllib.request\n"
-        f"urls = ['http://door.{kube.namespace}.svc/ready'] * 4\n"
-        "print(json.dumps([urllib.request.urlopen(url).read().decode() for url in urls]))"
-    )
-    await _create(kube, _pod("visitor", f"import json\n{look}", restartPolicy="Never"))
-    await _pod_until(kube, "visitor", _phase("Succeeded"))
-    assert set(_printed(kubelet, kube, "visitor")) == {"first", "second"}
+        await eventually(both_answer)
+        look = (
+            "import urllib.request\n"
+            f"urls = ['http://door.{kube.namespace}.svc/ready'] * 4\n"
+            "print(json.dumps([urllib.request.urlopen(url).read().decode() for url in urls]))"
+        )
+        await _create(kube, _pod("visitor", f"import json\n{look}", restartPolicy="Never"))
+        await _pod_until(kube, "visitor", _phase("Succeeded"))
+        assert set(_printed(kubelet, kube, "visitor")) == {"first", "second"}
 
 
 async def test_a_program_that_fails_its_liveness_probe_is_started_again(kube: Kube, kubelet: Kubelet) -> None:
