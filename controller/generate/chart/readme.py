@@ -28,7 +28,7 @@ Then tell LiveKit where to send its webhooks: `helm install` prints what to past
 
 - **Credentials** are never values: the chart mounts Secrets that you create, and the operator reads files.
 - **CRDs** are part of the release (`crds.enabled`), are upgraded with it, and stay when it goes (`crds.keep`). If they
-  were installed with `kubectl apply` before, add `--take-ownership` to the first `helm install`.
+  were installed with `kubectl apply` before, use `helm install --take-ownership` once.
 - **Uninstalling** runs a hook that lets go of all Matches and Rooms first, so that nothing hangs on a finalizer
   (`uninstall.policy`).
 - **One image**: operator, hook and test are the same image, so a private registry needs one copy (`image.repository`,
