@@ -74,7 +74,8 @@ def opt(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> Path:
 @pytest.fixture(scope="session")
 async def cluster(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
     """A cluster without anything of Roomkeeper, which runs Deployments and Jobs: for what is installed in it."""
-    options = StackOptions(tmp_path_factory.mktemp("cluster") / "stack", operator=False, workloads=True, manifests=())
+    directory = tmp_path_factory.mktemp("cluster") / "stack"
+    options = StackOptions(directory, operator=False, workloads=True, manifests=(), cluster_id="default")
     async with Stack(options) as stack:
         yield stack.endpoints
 

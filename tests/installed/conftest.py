@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio as redis_py
@@ -43,12 +44,13 @@ async def release(where: Endpoints, kube: Kube, kubelet: Kubelet, tmp_path: Path
     made: list[Release] = []
 
     def make(name: str = "roomkeeper", **values: str) -> Release:
-        base = {"settings__clusterId": where.cluster_id, "settings__stopSeconds": "5"}
-        one = Release(where, kube.admin, tmp_path, name, f"{kube.namespace}-{len(made)}", base | values)
+        one = Release(where, kube.admin, tmp_path, name, f"{kube.namespace}-{len(made)}", values)
         made.append(one)
         return one
 
     yield make
+    for one in made:
+        assert "Traceback" not in kubelet.logs(one.namespace)
     await remove_all(where, kube.admin, [one.namespace for one in made])
 
 
@@ -74,6 +76,14 @@ async def _release_all(admin: Administrator, path: str) -> None:
         group, plural = path.rsplit("/", 1)
         one = f"{group}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}"
         await admin.answer("PATCH", one, {"metadata": {"finalizers": None}})
+
+
+@pytest.fixture
+def webhook_port(where: Endpoints) -> int:
+    """The port to which LiveKit sends its webhooks."""
+    port = urlsplit(where.webhook_url).port
+    assert port is not None
+    return port
 
 
 @pytest.fixture

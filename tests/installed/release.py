@@ -13,6 +13,7 @@ from typing import Any, Final
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
 from sandbox.parts import locate
+from sandbox.people import Person
 from sandbox.source import ROOT
 from tests.support.kube import Kube
 from tests.support.waiting import eventually, patience
@@ -44,11 +45,15 @@ class Release:
         return Kube(self.where, self.namespace, self.admin)
 
     async def prepare(self) -> None:
-        """Make its namespace, where only restricted Pods may run, and the Secrets that its values name."""
+        """Make its namespace, where only restricted Pods may run, and the Secrets."""
         restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
         await self.admin.call(
             "POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace, "labels": restricted}}
         )
+        await self.secrets()
+
+    async def secrets(self) -> None:
+        """Create the two Secrets with the names and keys that are the defaults."""
         await self.secret(
             "roomkeeper-livekit",
             {"url": self.where.livekit_url, "api-key": self.where.livekit_api_key}
@@ -103,6 +108,10 @@ class Release:
         items: list[Body] = (await self.admin.call("GET", path))["items"]
         return [body for body in items if "deletionTimestamp" not in body["metadata"]]
 
+    async def containers(self) -> list[Body]:
+        """The statuses of the containers of its Pods."""
+        return [entry for body in await self.pods() for entry in body["status"].get("containerStatuses", ())]
+
     async def leader(self) -> str:
         """The name of the Pod that holds the Lease; empty if none does."""
         lease = await self.kube.get("Lease", f"{self.fullname}-shard-0")
@@ -122,6 +131,12 @@ class Release:
 
 def _set(values: dict[str, str]) -> list[str]:
     return [word for name, value in values.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+
+
+def assert_undisturbed(*people: Person) -> None:
+    """None of them has been disconnected, or has had to connect again."""
+    for person in people:
+        assert not person.seen("disconnected", "reconnecting"), person
 
 
 async def left_of(where: Endpoints, admin: Administrator, namespace: str) -> set[str]:

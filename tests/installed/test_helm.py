@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import pytest
 
 from sandbox.kubelet.kubelet import Kubelet
-from sandbox.people import Person
 from tests.installed.conftest import MakeRelease
-from tests.installed.release import left_of
+from tests.installed.release import assert_undisturbed, left_of
 from tests.support.images import NEXT_TAG
 from tests.support.rig import Rig
 
 pytestmark = [pytest.mark.usefixtures("real_programs"), pytest.mark.xdist_group("image")]
 
 
-def _webhook_port(rig: Rig) -> int:
-    port = urlsplit(rig.where.webhook_url).port
-    assert port is not None
-    return port
-
-
-def _undisturbed(*people: Person) -> None:
-    for person in people:
-        assert not person.seen("disconnected", "reconnecting"), person
-
-
 async def test_a_call_goes_on_while_the_release_is_upgraded_and_rolled_back(
-    rig: Rig, release: MakeRelease, kubelet: Kubelet
+    rig: Rig, release: MakeRelease, kubelet: Kubelet, webhook_port: int
 ) -> None:
     one = release(replicaCount="2")
     await one.prepare()
     said = await one.install()
     assert "It serves all namespaces." in said
-    async with kubelet.serving(one.namespace, "roomkeeper-webhook", "webhook", _webhook_port(rig)):
+    async with kubelet.serving(one.namespace, "roomkeeper-webhook", "webhook", webhook_port):
         await rig.enqueue("alice", "bob", "carol", "dave")
         match, people = await rig.active()
         before = {body["metadata"]["name"] for body in await one.pods()}
@@ -43,10 +29,10 @@ async def test_a_call_goes_on_while_the_release_is_upgraded_and_rolled_back(
         assert {body["spec"]["containers"][0]["image"].rpartition(":")[2] for body in upgraded} == {NEXT_TAG}
         assert before.isdisjoint(body["metadata"]["name"] for body in upgraded)
         await one.leads()
-        _undisturbed(*people)
+        assert_undisturbed(*people)
         await one.helm("rollback", one.name, "1", "--wait", "--timeout=60s")
         await one.leads()
-        _undisturbed(*people)
+        assert_undisturbed(*people)
         assert (await rig.kube.match()).metadata.uid == match.metadata.uid
         await rig.expect_states(alice="IN_CALL", bob="IN_CALL")
         # The operator of the first version goes on with what the other one did.
