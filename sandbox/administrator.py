@@ -60,7 +60,7 @@ class Administrator:
     """A client with one session. Create it inside a running loop, and close it."""
 
     def __init__(self, server: str, ca: str, token: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
-        self._server = server
+        self.server = server
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=ssl_context(ca)),
             headers={"Authorization": f"Bearer {token}"},
@@ -100,7 +100,7 @@ class Administrator:
         headers = {"Content-Type": content_type if method == "PATCH" else "application/json"}
         # aiohttp warns of bodies of a megabyte unless it can read them in pieces.
         data = None if body is None else io.BytesIO(json.dumps(body).encode())
-        async with self._session.request(method, self._server + path, data=data, headers=headers) as response:
+        async with self._session.request(method, self.server + path, data=data, headers=headers) as response:
             if response.content_type == "application/json":
                 return Answer(response.status, await response.json())
             # Paths that the server does not know are answered with plain text.
@@ -108,12 +108,12 @@ class Administrator:
 
     async def status(self, path: str) -> int:
         """The HTTP status of a GET, for paths that do not answer with JSON."""
-        async with self._session.get(self._server + path) as response:
+        async with self._session.get(self.server + path) as response:
             return response.status
 
     async def watch(self, path: str) -> aiohttp.ClientResponse:
         """An open watch: JSON lines without an end. Raises aiohttp.ClientResponseError."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SECONDS)
-        response = await self._session.get(self._server + path, params={"watch": "1"}, timeout=timeout)
+        response = await self._session.get(self.server + path, params={"watch": "1"}, timeout=timeout)
         response.raise_for_status()
         return response

@@ -26,6 +26,15 @@ from sandbox.program import Recipe
 from sandbox.source import ROOT
 
 HOST = "127.0.0.1"
+# The sandbox's own needs; each further controller costs every stack time and memory.
+_CONTROLLERS = ("garbage-collector-controller", "namespace-controller")
+# What a Deployment, a Job, a Service and a PodDisruptionBudget need, and the contents of a Pod's default mounts.
+_WORKLOAD_CONTROLLERS = (
+    *("deployment-controller", "replicaset-controller", "job-controller", "disruption-controller"),
+    *("endpointslice-controller", "endpoints-controller"),
+    *("serviceaccount-controller", "root-ca-certificate-publisher-controller"),
+    "clusterrole-aggregation-controller",
+)
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 
@@ -151,17 +160,20 @@ def kube_apiserver(wiring: Wiring, cluster: Cluster) -> Recipe:
     return wiring.recipe("kube-apiserver", arguments, cluster.is_ready, wiring.server, grace_seconds=0.3)
 
 
-def kube_controller_manager(wiring: Wiring, cluster: Cluster) -> Recipe:
+def kube_controller_manager(wiring: Wiring, cluster: Cluster, *, workloads: bool = False) -> Recipe:
+    controllers = (*_CONTROLLERS, *_WORKLOAD_CONTROLLERS) if workloads else _CONTROLLERS
     arguments = (
         f"--kubeconfig={wiring.directory.path / 'kubeconfig'}",
-        "--controllers=garbage-collector-controller,namespace-controller",
+        f"--controllers={','.join(controllers)}",
+        f"--root-ca-file={wiring.ca_file}",
         "--leader-elect=false",
         "--use-service-account-credentials=false",
         # No port: its effects show that it works.
         "--secure-port=0",
     )
     ready = _GarbageProbe(cluster)
-    return wiring.recipe("kube-controller-manager", arguments, ready, "garbage collector, namespaces")
+    what = "garbage collector, namespaces" + (", workloads" if workloads else "")
+    return wiring.recipe("kube-controller-manager", arguments, ready, what)
 
 
 def redis(wiring: Wiring) -> Recipe:

@@ -33,7 +33,7 @@ from sandbox.parts import STACK_PROGRAMS, locate
 from sandbox.ports import PortLocks
 from sandbox.program import Program, Recipe
 from sandbox.recipes import Ports, Wiring
-from sandbox.source import CRDS, MANIFESTS
+from sandbox.source import CRDS, FINALIZER_POLICY, INSTALL
 
 Started = Callable[[str, str, float], None]
 
@@ -60,7 +60,13 @@ class StackOptions:
     cluster_id: str = "sandbox"
     operator_settings: Mapping[str, str] = field(default_factory=dict)
     """Added to `operator.env`; they override its values."""
-    manifests: tuple[Path, ...] = (CRDS, MANIFESTS)
+    manifests: tuple[Path, ...] = (CRDS, INSTALL, FINALIZER_POLICY)
+    """Files, and directories of files. What would need a kubelet is left out.
+
+    Empty: nothing of Roomkeeper is installed, and `operator.kubeconfig` is not written.
+    """
+    workloads: bool = False
+    """True: kube-controller-manager serves Deployments, Jobs and Services too; `sandbox.kubelet` runs their Pods."""
 
 
 class Stack:
@@ -197,7 +203,7 @@ class Stack:
         await self._write_files(wiring, cluster)
         await _all(
             # It looks for new kinds only every 30 s, so it starts after the CRDs.
-            self._start(recipes.kube_controller_manager(wiring, cluster)),
+            self._start(recipes.kube_controller_manager(wiring, cluster, workloads=self.options.workloads)),
             cluster.wait_for_matches(),
             self._start_operator(recipes.operator(wiring, self.endpoints.operator_env)),
         )
@@ -220,8 +226,9 @@ class Stack:
         return program
 
     async def _write_files(self, wiring: Wiring, cluster: Cluster) -> None:
-        token = await cluster.service_account_token(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT, _TOKEN_SECONDS)
-        write_kubeconfig(wiring, "operator.kubeconfig", OPERATOR_ACCOUNT, token)
+        if self.options.manifests:
+            token = await cluster.service_account_token(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT, _TOKEN_SECONDS)
+            write_kubeconfig(wiring, "operator.kubeconfig", OPERATOR_ACCOUNT, token)
         self._endpoints = describe(wiring, self.options.cluster_id, self.options.operator_settings)
         write_endpoints(wiring.directory, self._endpoints)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -24,7 +24,11 @@ from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator, Refused
 from sandbox.endpoints import Endpoints
+from sandbox.image.install import install
+from sandbox.kubelet.kubelet import Kubelet
+from sandbox.kubelet.process import ProcessRuntime
 from sandbox.stack import Stack, StackOptions
+from tests.support.images import IMAGE, NEXT_TAG, REPOSITORY
 from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.people import People
@@ -54,6 +58,42 @@ async def bare(tmp_path_factory: pytest.TempPathFactory, real_programs: None) ->
     """A stack without an operator, one for each worker: what a test does to it disturbs no other."""
     async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
         yield stack.endpoints
+
+
+@pytest.fixture(scope="session")
+def opt(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> Path:
+    """The directory that is /opt in the image. pip installs it from the package index, which takes a while.
+
+    The tests that use it are in the group `image`, so that one worker installs it once.
+    """
+    target = tmp_path_factory.mktemp("opt")
+    install(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
+    """A cluster without anything of Roomkeeper, which runs Deployments and Jobs: for what is installed in it."""
+    directory = tmp_path_factory.mktemp("cluster") / "stack"
+    options = StackOptions(directory, operator=False, workloads=True, manifests=(), cluster_id="default")
+    async with Stack(options) as stack:
+        yield stack.endpoints
+
+
+@pytest.fixture(scope="session")
+async def node(cluster: Endpoints, opt: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kubelet]:
+    """The node of the cluster: it runs Pods as processes."""
+    environment = opt / "roomkeeper"
+    runtime = ProcessRuntime({IMAGE: environment, f"{REPOSITORY}:{NEXT_TAG}": environment})
+    async with Kubelet(cluster, runtime, tmp_path_factory.mktemp("node")) as kubelet:
+        yield kubelet
+
+
+@pytest.fixture
+def kubelet(node: Kubelet) -> Iterator[Kubelet]:
+    """The node, which must not fail itself during the test."""
+    yield node
+    node.check()
 
 
 @pytest.fixture

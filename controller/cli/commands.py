@@ -33,6 +33,11 @@ class Entry:
 COMMANDS: Final = (
     Entry("operator", "controller.cli.operator", "Run the operator until SIGTERM."),
     Entry("replay", "controller.cli.replay", "Ask today's planner about every recorded decision."),
+    Entry(
+        "uninstall",
+        "controller.cli.uninstall",
+        "Take Roomkeeper out of the cluster in the right order.",
+    ),
     Entry("version", "controller.cli.version", "Print the version."),
 )
 

@@ -47,19 +47,24 @@ class Container:
         entry_point: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         files: Mapping[str, Path] | None = None,
+        writable: Mapping[str, Path] | None = None,
         user: tuple[int, int] | None = None,
+        directory: str | None = None,
     ) -> None:
-        """`arguments`, `entry_point` and `user` (uid, gid) replace the image's own; `environment` is added to it.
+        """`arguments`, `entry_point`, `user` (uid, gid) and `directory` (where it starts) replace the image's own.
 
-        `files` are mounted read-only: path in the container → file.
+        `environment` is added to the image's. `files` are mounted read-only and `writable` ones are not: path in the
+        container → file or directory.
         """
         self._image = image
         self._log = log
         self._arguments = arguments
         self._entry_point = entry_point
         self._environment = dict(environment or {})
-        self._files = dict(files or {})
+        self._mounts = [(path, file, "ro") for path, file in (files or {}).items()]
+        self._mounts += [(path, file, "rw") for path, file in (writable or {}).items()]
         self._user = user
+        self._directory = directory
         self._name = f"roomkeeper-{os.getpid()}-{secrets.token_hex(4)}"
         self._cleanup = contextlib.ExitStack()
         self._process: asyncio.subprocess.Process | None = None
@@ -90,11 +95,7 @@ class Container:
 
     async def start(self) -> None:
         """Start it and return at once."""
-        remove_orphans()
-        bundle = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="roomkeeper-bundle-")))
-        root = self._cleanup.enter_context(buildah.mounted(self._image))
-        image = buildah.inspect_image(self._image)["config"]
-        (bundle / "config.json").write_text(json.dumps(self._config(root, image)))
+        bundle = await asyncio.to_thread(self._make_bundle)
         with self._log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *launched([*_runc(), "run", "--bundle", str(bundle), self._name]),
@@ -111,17 +112,34 @@ class Container:
 
     async def stop(self) -> int:
         """Send SIGTERM, as the kubelet does; the exit status."""
-        # runc hands signals on to the container.
-        if self._process is not None and self.running:
-            self._process.send_signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         return await self.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the container's first process, if it still runs."""
+        if self._process is None or not self.running:
+            return
+        if number is signal.SIGKILL:
+            subprocess.run([*_runc(), "kill", self._name, "KILL"], capture_output=True, check=False)
+        else:
+            # runc hands all other signals on.
+            self._process.send_signal(number)
 
     async def remove(self) -> None:
         """End it with SIGKILL if it still runs, and remove its traces."""
-        _delete(self._name)
+        await asyncio.to_thread(_delete, self._name)
         if self._process is not None:
             await self._process.wait()
-        self._cleanup.close()
+        await asyncio.to_thread(self._cleanup.close)
+
+    def _make_bundle(self) -> Path:
+        """The files of the container, and what describes it to the runtime."""
+        remove_orphans()
+        bundle = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="roomkeeper-bundle-")))
+        root = self._cleanup.enter_context(buildah.mounted(self._image))
+        image = buildah.inspect_image(self._image)["config"]
+        (bundle / "config.json").write_text(json.dumps(self._config(root, image)))
+        return bundle
 
     def _config(self, root: Path, image: Mapping[str, Any]) -> dict[str, Any]:
         """The OCI runtime's description of this container."""
@@ -135,7 +153,7 @@ class Container:
             "process": {
                 "args": [*entry_point, *arguments],
                 "env": [f"{name}={value}" for name, value in environment.items()],
-                "cwd": image.get("WorkingDir") or "/",
+                "cwd": self._directory or image.get("WorkingDir") or "/",
                 "user": {"uid": user, "gid": group},
                 "capabilities": {name: [] for name in _CAPABILITY_SETS},
                 "noNewPrivileges": True,
@@ -149,8 +167,8 @@ class Container:
                     "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
                 },
                 *(
-                    {"destination": inside, "type": "bind", "source": str(file), "options": ["bind", "ro"]}
-                    for inside, file in self._files.items()
+                    {"destination": inside, "type": "bind", "source": str(file), "options": ["bind", how]}
+                    for inside, file, how in self._mounts
                 ),
             ],
             "linux": {

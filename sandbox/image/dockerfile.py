@@ -6,6 +6,7 @@ excludes everything and names what is let in. Anything else is an error, never a
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def read(file: Path = DOCKERFILE) -> Dockerfile:
         else:
             raise BuildError(f"{file.name}: {instruction.keyword} stands before the first FROM")
     return Dockerfile(arguments, tuple(stages))
+
+
+def exec_form(instruction: Instruction) -> list[str]:
+    """The words of `ENTRYPOINT ["…", "…"]` or `CMD`."""
+    found: list[str] = json.loads(instruction.text)
+    return found
 
 
 def copy_set(root: Path = ROOT) -> list[Path]:

@@ -50,7 +50,16 @@ def install(target: Path) -> Path:
                 elif instruction.keyword == "RUN":
                     _run(instruction, work, target.resolve(), environment)
         shutil.copy2(work / SBOM, target / SBOM)
+    _compile(target / "roomkeeper")
     return target / "roomkeeper"
+
+
+def _compile(environment: Path) -> None:
+    """As the stage `finish` does, which needs `strip` too: a program that compiles at each start takes seconds."""
+    command = [str(environment / "bin/python"), "-m", "compileall", "-q", "-f", "-j", "2"]
+    subprocess.run(
+        [*command, "--invalidation-mode", "unchecked-hash", str(environment / "lib")], capture_output=True, check=True
+    )
 
 
 def is_portable(instruction: Instruction) -> bool:

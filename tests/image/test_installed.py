@@ -16,20 +16,12 @@ from pathlib import Path
 import pytest
 
 from sandbox.image.build import origin
-from sandbox.image.install import SBOM, install
+from sandbox.image.install import SBOM
 from sandbox.recipes import bare_environment
 from sandbox.source import ROOT
 
 # One worker installs, all of them look at it.
 pytestmark = pytest.mark.xdist_group("image")
-
-
-@pytest.fixture(scope="module")
-def opt(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> Path:
-    """The directory that is /opt in the image. pip installs it from the package index, which takes a while."""
-    target = tmp_path_factory.mktemp("opt")
-    install(target)
-    return target
 
 
 def _run(

@@ -1,0 +1,1 @@
+"""The sandbox's kubelet: what a Pod says is what runs."""
