@@ -49,6 +49,7 @@ class ConditionReason(StrEnum):
     ALL_BACKENDS_ANSWER = "AllBackendsAnswer"
     BACKEND_UNREACHABLE = "BackendUnreachable"
     RECORDS_DIFFER = "RecordsDiffer"
+    ACTION_REQUIRED = "ActionRequired"
     AS_EXPECTED = "AsExpected"
     IN_PROGRESS = "InProgress"
 
@@ -127,6 +128,7 @@ _LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it i
 _DEGRADED: Final = (
     Because(_TRUE, _C.RECORDS_DIFFER, "Redis has lost a record of the call, and it cannot be written again yet"),
     Because(_TRUE, _C.BACKEND_UNREACHABLE, "LiveKit or Redis does not answer; nothing is decided until it does"),
+    Because(_TRUE, _C.ACTION_REQUIRED, "a backend refuses what Roomkeeper needs; the message names what to repair"),
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
 )
 _IN_PROGRESS: Final = Because(_FALSE, _C.IN_PROGRESS, "it is not over")

@@ -23,7 +23,7 @@ from controller.app.supervisor import Loop, supervised
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.request import LIMITS
-from controller.errors import Backend
+from controller.errors import Backend, BackendError
 from controller.loop.key import Key, in_turn
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
@@ -60,6 +60,7 @@ class Operator:
         self._on_signals(stop)
         parts, pulses = self._parts, self._parts.pulses
         async with endpoints(parts), supervised(pulses, *self._always()):
+            await self._check_redis()
             if await self._is_synced(stop):
                 async with supervised(pulses, *self._watches(stop)):
                     async with supervised(pulses, Loop(LoopName.LEAD, self._lead)):
@@ -93,6 +94,13 @@ class Operator:
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         return True
+
+    async def _check_redis(self) -> None:
+        """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
+        try:
+            await self._parts.redis.ping()
+        except BackendError as error:
+            log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
 
     def _always(self) -> Iterator[Loop]:
         """What every replica does from its start on."""

@@ -38,17 +38,23 @@ class CrdGate:
         self._kinds = tuple({**dict.fromkeys(KINDS), **dict.fromkeys(kinds)})
         self._said = ""
 
-    async def wait(self, beat: Callable[[], None] = _nothing) -> None:
-        """Return once discovery lists every kind. Until then, log what is missing; `beat` is called again and again."""
+    async def wait(self, beat: Callable[[], None] = _nothing) -> bool:
+        """Return once discovery lists every kind, and whether that took more than one look.
+
+        Until then, log what is missing; `beat` is called again and again.
+        """
+        waited = False
         while problem := await self._problem():
             beat()
             if problem != self._said:
                 self._said = problem
                 log.warning("waiting", what=problem)
+            waited = True
             await asyncio.sleep(_PAUSE_SECONDS)
         if self._said:
             self._said = ""
-            log.info("the API server serves our kinds again")
+            log.info("the API server serves our kinds now")
+        return waited
 
     async def check_schema(self) -> None:
         """Log once whether the schemas of the installed CRDs are those of this version. Nothing else follows from it.

@@ -60,9 +60,16 @@ class KubernetesTrigger:
             await self._crds.wait()
 
     async def resync(self, interval_seconds: float, pulse: Pulse) -> None:
-        """LIST what is watched at intervals: nothing else finds deletions that a broken watch missed."""
+        """LIST what is watched at intervals: nothing else finds deletions that a broken watch missed.
+
+        The API server may keep the watch of a deleted CRD open. So if the CRDs were away, the watches begin again.
+        """
         while True:
             await asyncio.sleep(interval_seconds)
+            if await self._crds.wait(pulse.beat):
+                for scope in self.scopes:
+                    scope.begin_again()
+                continue
             for scope in self.scopes:
                 pulse.beat()
                 with pulse.item("to compare the caches with the server", namespace=scope.namespace):
