@@ -29,6 +29,7 @@ from controller.settings import Settings
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
 
@@ -119,6 +120,7 @@ class Operator:
         )
         yield StreamReader(parts.redis, sources, backends.pools.namespaces).run()
         yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
+        yield Serving(backends, settings.namespaces).run()
         yield Auditor(backends, router, settings.poll_seconds, settings.namespaces).run()
         if settings.legacy_flags:
             yield FlagPoller(backends, router).run()
