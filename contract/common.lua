@@ -20,6 +20,22 @@ local function server_ms()
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
 
+-- The answer INVALID if one of the keys is not the one that belongs in its place, and nil if all are right: two keys in
+-- the wrong order would spoil the pool for all its users. `names` are the expected keys without the pool's prefix.
+local function misplaced(keys, names)
+  local pool = string.match(keys[1], '^rk:{[^{}:%s%c]+:[^{}:%s%c]+}:')
+  if not pool then
+    return {'INVALID', 'expected keys that begin with the prefix of a pool, rk:{<cluster id>:<namespace>}: with its '
+      .. 'braces and colons, such as rk:{default:calls}:' .. names[1] .. ', not ' .. keys[1]}
+  end
+  for n, name in ipairs(names) do
+    if keys[n] ~= pool .. name then
+      return {'INVALID', 'expected the key ' .. pool .. name .. ' as number ' .. n .. ', not ' .. keys[n]}
+    end
+  end
+  return nil
+end
+
 -- HGET and HMGET answer false for a missing field.
 local function text(value)
   return value or ''

@@ -12,7 +12,8 @@
         │   ├── Conflict         a precondition (resourceVersion, uid) no longer holds
         │   ├── Forbidden        credentials or rights are missing
         │   └── Invalid          the object breaks a rule of its schema
-        └── StateLost            the store lost its data (another Redis incarnation)
+        ├── StateLost            the store lost its data (another Redis incarnation)
+        └── PoolClosed           the fence of a pool in Redis is wrong: it is above our epoch, and the lease is ours
 
 Only `loop.worker` turns these errors into retries; `act` never catches them. The messages are written for users. They
 never contain a token, a secret, or the body of an answer that may repeat one.
@@ -112,6 +113,11 @@ class Forbidden(BackendRefused):
 
 class Invalid(BackendRefused):
     """The object violates a rule of its schema, or the request is malformed."""
+
+
+class PoolClosed(BackendError):
+    """The fence of one pool is above our epoch, though the lease is ours. Nothing of that pool is written until the
+    fence is put right; other pools go on."""
 
 
 class StateLost(BackendError):

@@ -54,7 +54,8 @@ async def claim(action: Claim, backends: Backends) -> Effect:
         uid=action.target.uid,
         match_name=action.target.name,
         session_id=action.session_id,
-        users=tuple(Claimant(identity) for identity in action.spec.identities),
+        users=tuple(Claimant(person.identity, person.livekit_identity) for person in action.spec.participants),
+        made_ms=milliseconds(action.made_at),
         mode=ClaimMode.QUEUED if action.spec.admission is Admission.QUEUED else ClaimMode.ANY,
     )
     now_ms = milliseconds(backends.clock.now())

@@ -32,6 +32,7 @@ from controller.telemetry.pulse import LoopName, Pulse
 from controller.triggers.audit import SEARCH_AGAIN_SECONDS, Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
 
@@ -156,6 +157,10 @@ class Operator:
         yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, auditor.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
+        serving = Serving(backends, settings.namespaces)
+        yield Loop(LoopName.SERVED, serving.renew)
+        yield Loop(LoopName.UNSERVED, serving.listen)
+        yield Loop(LoopName.ASKED, serving.open_asked)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 

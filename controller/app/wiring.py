@@ -17,6 +17,7 @@ from controller.api.names import MATCH
 from controller.backends.bundle import Backends
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
+from controller.backends.namespaces import Namespaces
 from controller.backends.pools import Pools
 from controller.backends.servers import Server, Servers
 from controller.backends.tokens import IssuedTokens
@@ -24,6 +25,7 @@ from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
+from controller.clients.redis.requests import Served
 from controller.clock import ServerClock
 from controller.errors import BackendError, LeadershipLost
 from controller.loop.budgets import Budgets
@@ -39,6 +41,7 @@ from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
+from controller.version import VERSION
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
@@ -97,6 +100,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         redis,
         settings.cluster_id,
         clock,
+        served=Served(VERSION, settings.heartbeat_seconds),
         matches=caches[MATCH].in_namespace,
         confirm=leadership.confirm,
         outdated=leadership.outdated,
@@ -108,6 +112,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         kubernetes=kubernetes,
         servers=servers,
         pools=pools,
+        namespaces=Namespaces(kubernetes),
         caches=caches,
         tokens=tokens,
         leadership=leadership,

@@ -14,6 +14,7 @@ from controller.api.match import Match
 from controller.api.names import GROUP, MATCH, ROOM, VERSION, ResourceKind
 from controller.api.room import Room
 from controller.backends.lease import Leadership
+from controller.backends.namespaces import Namespaces
 from controller.backends.pools import Pools
 from controller.backends.servers import Servers
 from controller.backends.tokens import IssuedTokens
@@ -46,6 +47,7 @@ class Backends:
     kubernetes: KubernetesClient
     servers: Servers
     pools: Pools
+    namespaces: Namespaces
     caches: Mapping[ResourceKind, ObjectCache[Any]]
     tokens: IssuedTokens
     leadership: Leadership

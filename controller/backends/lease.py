@@ -30,6 +30,9 @@ from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
+# leaseTransitions is an int32.
+_HIGHEST_FLOOR = 2**31 - 1_000_000
+
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
@@ -134,7 +137,7 @@ class Leadership:
 
         This happens, for example, when the Lease was deleted. The replica takes the lease again above `fence`.
         """
-        self._floor = max(self._floor, fence)
+        self._floor = max(self._floor, min(fence, _HIGHEST_FLOOR))
         self._lose(f"epoch {fence} has been seen, ours is {self.epoch}")
 
     async def confirm(self) -> None:

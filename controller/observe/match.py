@@ -60,6 +60,8 @@ async def _ledger(match: Match, backends: Backends, learned: Learned, now: datet
         return learned.ledger
     if match.status.is_terminal:
         return Absent(now)  # the Match is over, and its status has everything about it
+    if trouble := backends.pools.trouble(match.metadata.namespace):
+        return Unknown(now, trouble)
     if not learned.must_read and _is_new(match, now):
         # The Match has not claimed its users as far as we know, so a claim follows. Its answer replaces this read.
         return Absent(now)

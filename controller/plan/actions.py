@@ -89,6 +89,7 @@ class Claim(Action):
 
     spec: MatchSpec
     session_id: str
+    made_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

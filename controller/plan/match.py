@@ -166,7 +166,8 @@ def _claim(case: MatchCase) -> Plan | None:
     deadline, refusal = case.ready_deadline, case.seen.refusal
     if refusal is not None:
         return Plan(deadline=earliest(deadline, case.now + _HELD_RETRY), waits_for=f"{refusal.identity} to be released")
-    return Plan((Claim(_target(case), case.match.spec, case.session_id),), deadline)
+    made_at = case.match.metadata.creation_timestamp or case.now
+    return Plan((Claim(_target(case), case.match.spec, case.session_id, made_at),), deadline)
 
 
 def _room(case: MatchCase) -> Plan | None:

@@ -86,6 +86,10 @@ waiters_expired = Counter(
 )
 leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
+pools_closed = Gauge(
+    "roomkeeper_pools_closed",
+    "Pools that this replica does not write to, because their fence in Redis is above the epoch of the lease.",
+)
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
 loop_age_seconds = Gauge(
     "roomkeeper_loop_age_seconds",

@@ -35,6 +35,9 @@ class LoopName(StrEnum):
     AUDIT = "audit"
     SEARCH = "search"
     FLAGS = "flags"
+    SERVED = "served"
+    UNSERVED = "unserved"
+    ASKED = "asked"
 
 
 class Pulse:

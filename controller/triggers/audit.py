@@ -4,12 +4,13 @@ Each round makes a few reads per pool, whatever the number of calls. It reads th
 data is noticed even where nothing is written. For some live calls in turn it reads the users' records and the room's
 tombstone.
 
-The auditor is also the only part that opens a pool in which users merely wait, because signals and heartbeats are read
-from open pools alone. An operator of the whole cluster has no list of namespaces. It therefore scans the names of all
-keys of Redis when it begins to lead, and again ten minutes after each scan. A scan reads at most 10 000 names a second
-in twenty steps of 500: less than 1 % of the server's time, 100 s for a million keys, and no other client waits for more
-than one step. (An index that `enqueue` maintains would be in another slot of a Redis Cluster than the pool.) Neighbors:
-`views.audit` keeps the findings, `triggers.router` wakes the Matches.
+The auditor also opens pools in which users merely wait, because signals and heartbeats are read from open pools alone.
+A pool that is new calls the operator (`triggers.serving`); one in which users waited before we led does not. An
+operator of the whole cluster has no list of namespaces. It therefore scans the names of all keys of Redis when it
+begins to lead, and again ten minutes after each scan. A scan reads at most 10 000 names a second in twenty steps of
+500: less than 1 % of the server's time, 100 s for a million keys, and no other client waits for more than one step. (An
+index that `enqueue` maintains would be in another slot of a Redis Cluster than the pool.) Neighbors: `views.audit`
+keeps the findings, `triggers.router` wakes the Matches.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Auditor:
             cursor, found = await pools_with_people(redis, self._backends.cluster_id, cursor, count=_KEYS_AT_ONCE)
             for namespace in found:
                 with pulse.item("to open a pool", namespace=namespace):
-                    await self._open(namespace)
+                    if await self._backends.namespaces.exists(namespace):
+                        await self._open(namespace)
             if cursor == "0":
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -104,6 +106,7 @@ class Auditor:
             for namespace in {
                 *(self._namespaces() if self._namespaces is not None else ()),
                 *self._backends.pools.namespaces(),
+                *self._backends.pools.closed(),
                 *self._backends.calls.namespaces(),
             }:
                 pulse.beat()

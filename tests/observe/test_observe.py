@@ -63,7 +63,7 @@ class Rig:
             finished=self.finished,
             cluster_id=b.CLUSTER,
             clock=clock,
-            pools=SimpleNamespace(unbound=lambda _: pool),
+            pools=SimpleNamespace(unbound=lambda _: pool, trouble=lambda _: ""),
             kubernetes=SimpleNamespace(get=self._get),
             servers=b.servers(self.view, client),
             rooms=self.rooms,

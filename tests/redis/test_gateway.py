@@ -20,6 +20,7 @@ from controller.clients.redis.gateway import (
     ReservedElsewhere,
     ReservedPair,
     Unknown,
+    Unserved,
 )
 from controller.clients.redis.replies.match import ClaimOk
 from controller.errors import Invalid
@@ -57,9 +58,9 @@ async def test_a_user_who_enters_waits_since_now_by_the_servers_clock(world: Wor
 
 async def test_a_user_who_waits_already_keeps_the_place(world: World) -> None:
     await world.enqueue_at("alice", 1000)
-    before = await world.snapshot()
+    before = (await world.snapshot()).without("heartbeats")
     assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
-    assert await world.snapshot() == before
+    assert (await world.snapshot()).without("heartbeats") == before
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,9 @@ async def test_the_newest_session_speaks_for_a_user_who_waits(world: World) -> N
 async def test_a_reserved_user_who_enters_keeps_the_place_and_the_reservation(world: World) -> None:
     await world.enqueue_at("alice", 1000)
     await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
-    before = await world.snapshot()
+    before = (await world.snapshot()).without("heartbeats")
     assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
-    assert await world.snapshot() == before
+    assert (await world.snapshot()).without("heartbeats") == before
 
 
 async def test_a_user_in_a_match_cannot_enter(world: World) -> None:
@@ -129,6 +130,46 @@ async def test_a_user_in_the_queue_whose_record_is_gone_gets_it_back(
     await world.raw("DEL", world.keys.user("alice"))
     assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
     assert (await world.user("alice")).queued_at_ms == 1000
+
+
+async def test_entering_counts_as_a_beat_also_for_a_user_who_waits_already(world: World) -> None:
+    for _ in range(2):
+        earliest = await server_ms(world)
+        await world.gateway.enqueue("alice")
+        assert earliest <= int((await world.snapshot()).values["heartbeats"]["alice"]) <= await server_ms(world)
+
+
+async def server_ms(world: World) -> int:
+    seconds, micros = await world.raw("TIME")
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def test_nobody_waits_in_a_pool_that_no_operator_serves(world: World) -> None:
+    await world.raw("DEL", world.keys.served())
+    before = await world.snapshot()
+    assert await world.gateway.enqueue("alice") == Unserved()
+    assert await world.snapshot() == before
+    await world.serve()
+    assert isinstance(await world.gateway.enqueue("alice"), Queued)
+
+
+async def test_a_pool_that_was_served_is_served_for_some_minutes_without_the_operator(world: World) -> None:
+    await world.serve()
+    assert 240_000 < await world.raw("PTTL", world.keys.served()) <= 300_000
+    served = (await world.snapshot()).values["served"]
+    assert served == {"version": "1.0", "heartbeatSeconds": "30", "namespace": world.keys.namespace}
+
+
+async def test_what_is_left_of_a_pool_that_is_no_longer_served_expires(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    for stream in (world.keys.signals(), world.keys.webhooks(0), world.keys.disconnects()):
+        await world.raw("XADD", stream, "*", "a", "b")
+    await world.raw("SET", world.keys.signals_done(), "1-0")
+    await world.serve()
+    kept = await world.raw("KEYS", f"*{{test:{world.keys.namespace}}}*")
+    assert len(kept) >= 8
+    assert [key for key in kept if await world.raw("PTTL", key) < 0] == []
 
 
 # leave
@@ -216,8 +257,9 @@ async def test_a_beat_of_an_idle_user_is_not_noted(world: World) -> None:
 async def test_a_replaced_session_does_not_make_its_successor_look_alive(world: World) -> None:
     await world.gateway.enqueue("alice", session="old")
     await world.gateway.enqueue("alice", session="new")
+    before = await world.snapshot()
     assert await world.gateway.beat("alice", session="old") == Replaced()
-    assert "heartbeats" not in (await world.snapshot()).values
+    assert await world.snapshot() == before
 
 
 async def test_a_new_connection_takes_over_with_its_first_beat_also_in_a_call(world: World) -> None:

@@ -108,6 +108,13 @@ async def test_a_signal_that_names_no_match_counts_only_if_it_was_sent_after_the
     assert await inbox.signal(replace(SKIP, sent_ms=began), now_ms=NOW) == Noted("name-m1", replay=False)
 
 
+async def test_a_signal_whose_id_lies_in_the_future_counts_only_if_it_names_its_match(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    inbox, future_ms = Inbox(world.pool), await server_ms(world) + 60_000
+    assert await inbox.signal(replace(SKIP, sent_ms=future_ms), now_ms=NOW) is Ignored.TIMELESS
+    assert await inbox.signal(SKIP, now_ms=NOW) == Noted("name-m1", replay=False)
+
+
 async def test_the_call_begins_by_the_clock_of_redis(world: World) -> None:
     seconds, _ = await world.raw("TIME")
     await world.claim("m1", *BOTH, now_ms=NOW)
@@ -228,11 +235,10 @@ async def test_flags_are_read_for_all_at_once_but_for_our_own(world: World) -> N
 # silent
 
 
-async def test_only_a_user_who_has_beaten_before_can_be_silent(world: World) -> None:
+async def test_only_a_user_who_has_been_heard_before_can_be_silent(world: World) -> None:
     for who in ("alice", "bob", "carol"):
         await world.enqueue(who)
-    for who in ("alice", "bob"):
-        await world.gateway.beat(who)
+    await world.raw("ZREM", world.keys.heartbeats(), "carol")
     await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
     silence = await silent(world)
     assert (silence.beating, silence.newly_silent) == (2, {"alice": 5000})
@@ -280,6 +286,12 @@ async def test_a_crowd_is_counted_whole_with_those_who_are_merely_late(world: Wo
     read = await silent(world, cursor, limit=5)
     assert (len(read.newly_silent), read.stopped_together, read.beating) == (5, 19, 21)
     assert (await silent(world, (await silent(world)).cursor)).stopped_together == 0, "no user is new"
+
+
+async def test_a_flood_of_beats_of_one_moment_is_read_with_a_limit(world: World) -> None:
+    await last_beats(world, **{f"user-{n:03}": 1000 for n in range(100)})
+    read = await silent(world, limit=5)
+    assert len(read.newly_silent) == 5 + 10 * 5
 
 
 async def test_a_clock_that_went_back_restarts_the_search(world: World) -> None:

@@ -54,6 +54,10 @@ class Pools:
     def check(self, _namespace: str, _reply: object) -> None:
         """No other replica leads here."""
 
+    def closed(self) -> tuple[str, ...]:
+        """The fence of every pool is right."""
+        return ()
+
     def namespaces(self) -> tuple[str, ...]:
         return tuple(world.keys.namespace for world in self.worlds)
 
@@ -71,11 +75,16 @@ class Rig:
         fake = SimpleNamespace(
             cluster_id="test",
             pools=self.pools,
+            namespaces=self,
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             calls=self.calls,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
         )
         self.backends = cast("Backends", fake)
+
+    async def exists(self, _namespace: str) -> bool:
+        """Every namespace is in Kubernetes."""
+        return True
 
     def a_call(self, world: World, uid: str, *who: str) -> None:
         """A call that Kubernetes knows of."""

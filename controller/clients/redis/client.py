@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 
 _RETRY_DELAYS_SECONDS: Final = (0.02, 0.1)
 _LONGEST_BLOCK_SECONDS: Final = 30.0
+_LISTEN_SECONDS: Final = 5.0
 
 # Answers that mean "not now": the server is starting, failing over, full, or busy with another client's script.
 _NOT_NOW: Final = frozenset(
@@ -61,6 +62,7 @@ class Redis:
 
     def __init__(self, url: str) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
+        self._url = url
         self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True)
         self._commands = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
         self._reads = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
@@ -185,6 +187,31 @@ class Redis:
             for stream, entries in answer or ()
             for entry_id, flat in entries
         )
+
+    async def listen(self, channel: str, heard: Callable[[str], None], *, alive: Callable[[], None]) -> None:
+        """Hand each message of a channel to `heard` until cancelled. Messages of a time without a connection are lost.
+
+        `alive` is called whenever the server has answered. Raises BackendError if the channel cannot be listened to, or
+        when the connection is lost.
+        """
+        wire = Wire(self._url, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard)
+
+        async def send(*words: str) -> None:
+            reply = await self._requests.send(
+                words[0], lambda: wire.execute(*words), lambda error: translate(error, words[0])
+            )
+            # A connection with a subscription answers a PING with a list. One that was opened again has none.
+            if not isinstance(reply, list):
+                raise BackendUnavailable(Backend.REDIS, words[0], "the connection failed", code=Code.UNREACHABLE)
+
+        try:
+            await send("SUBSCRIBE", channel)
+            while True:
+                alive()
+                await asyncio.sleep(_LISTEN_SECONDS)
+                await send("PING")
+        finally:
+            await wire.close()
 
     async def _ask(self, command: str, *words: str | int) -> Any:
         """Send an idempotent command, again if that can help."""

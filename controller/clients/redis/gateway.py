@@ -50,6 +50,11 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Unserved:
+    """No operator serves the pool. One that can serve it learns of the request: try again in a second."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """Another connection speaks for the user: close this one."""
 
@@ -94,7 +99,7 @@ class ReservedElsewhere:
     match_name: str
 
 
-EnqueueReply: TypeAlias = Queued | Busy | Blocked
+EnqueueReply: TypeAlias = Queued | Busy | Blocked | Unserved
 LeaveReply: TypeAlias = Left | Busy | Replaced
 BeatReply: TypeAlias = Beat | Unknown | Replaced
 ReserveReply: TypeAlias = ReservedPair | NotQueued | ReservedElsewhere | Blocked
@@ -125,7 +130,8 @@ def _blocked() -> Blocked:
 
 
 ENQUEUE: Final = ReplyTable[EnqueueReply](
-    "enqueue", {"OK": _queued, "BUSY": Busy, "BLOCKED": _blocked, "INVALID": invalid("enqueue")}
+    "enqueue",
+    {"OK": _queued, "BUSY": Busy, "BLOCKED": _blocked, "UNSERVED": Unserved, "INVALID": invalid("enqueue")},
 )
 LEAVE: Final = ReplyTable[LeaveReply](
     "leave", {"OK": _left, "BUSY": Busy, "REPLACED": Replaced, "INVALID": invalid("leave")}
@@ -162,6 +168,8 @@ class Gateway:
         names = [
             keys.queue(),
             keys.reservations(),
+            keys.heartbeats(),
+            keys.served(),
             keys.user(user_id),
             keys.blocked(user_id),
             keys.notify(user_id),

@@ -47,7 +47,11 @@ TOKENS = _operators("tokens", "operator")
 SIGNAL = _operators("signal", "operator")
 EXPIRE = _operators("expire", "operator")
 NOTIFY = _operators("notify", "operator")
+SERVE = _operators("serve", "operator")
 INCARNATION = _operators("incarnation", "operator")
+
+# The owner runs it once for all pools, before it binds the first one.
+EPOCH = _operators("epoch")
 
 # Any replica may run these: the one that received a webhook, the one that reads heartbeats.
 SILENT = _operators("silent")
@@ -62,7 +66,7 @@ RELEASE = _published("release")
 
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
-    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, NOTIFY, INCARNATION),
-    *(SILENT, WITNESS),
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, NOTIFY, SERVE, INCARNATION),
+    *(EPOCH, SILENT, WITNESS),
     *PUBLISHED,
 )

@@ -20,7 +20,7 @@ async def test_a_loss_of_all_data_in_redis_is_noticed_while_nothing_else_happens
     await rig.operators.start()
     places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     match, _ = await rig.active()
-    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(f"{rig.keys.prefix}*")])
+    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(rig.keys.pattern)])
     await rig.expect_states(alice="IN_CALL", bob="IN_CALL")
     user = await rig.user("alice")
     assert (user.match, user.queued_at_ms) == (match.metadata.uid, places["alice"])

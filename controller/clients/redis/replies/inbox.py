@@ -32,6 +32,8 @@ class Ignored(StrEnum):
     """The Match has released the user."""
     OLDER = "older"
     """The signal was sent before the call began. Of a flag: it is gone, or has another value by now."""
+    TIMELESS = "timeless"
+    """The id of the entry lies in the future, so it does not tell when the signal was sent."""
 
 
 SignalReply: TypeAlias = Noted | Ignored | Stale | Lost

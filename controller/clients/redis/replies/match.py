@@ -169,6 +169,8 @@ class Verdict(StrEnum):
     SETTLED = "settled"
     ABSENT = "absent"
     """No Match of this UID is known."""
+    STRANGER = "stranger"
+    """The event is about a participant who is no user of the Match, such as an agent."""
     UNADDRESSED = "unaddressed"
     """The event names no participant of a Match."""
 

@@ -25,22 +25,27 @@
 --   9 session
 --   10 room       may be empty
 --   11 url        may be empty
---   12+ id        a user
---   13+ place     their place in the queue as the Match's status remembers it, or empty; for Restore
+--   12 age        how long ago the Match was created (ms)
+--   13+ id        a user
+--   14+ alias     their identity on LiveKit
+--   15+ place     their place in the queue as the Match's status remembers it, or empty; for Restore
 -- ANSWERS
 --   OK new|replay (<id> <place>)*  the Match holds all users; a user who did not wait has an empty place
 --   BLOCKED <id>                   this user is blocked
 --   BUSY <id> <match UID>          another Match holds this user
 --   RESERVED <id> <match name>     this user is reserved for another Match
---   NOTQUEUED <id>                 this user does not wait (mode Queued)
+--   NOTQUEUED <id>                 this user does not wait (mode Queued), or left the queue and the Match may have been
+--                                  made without knowing it
 --   SETTLED                        the Match is over
 -- REDIS 6.2
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 6, 11, 2
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 6, 12, 3
 local queue, reserved, reservations, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local now, uid, mode, state, phase = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local events, match_name, session_id, room, url = KEYS[9], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local is_restore = mode == 'Restore'
+-- So long after a user left the queue, whoever creates a Match may still have read that the user waits.
+local LEFT_GRACE_MS = 10000
 
 local refused = refusal(is_restore)
 if refused then
@@ -51,7 +56,7 @@ local users = {}
 for n = 1, (#ARGV - ARGV_BEFORE) / ARGV_PER_USER do
   local k, a = KEYS_BEFORE + (n - 1) * KEYS_PER_USER, ARGV_BEFORE + (n - 1) * ARGV_PER_USER
   users[n] = {
-    id = ARGV[a + 1], known_place = ARGV[a + 2],
+    id = ARGV[a + 1], alias = ARGV[a + 2], known_place = ARGV[a + 3],
     key = KEYS[k + 1], blocked = KEYS[k + 2], notices = KEYS[k + 3],
     flags = {KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]},
   }
@@ -101,17 +106,25 @@ for _, user in ipairs(users) do
   end
 end
 for _, user in ipairs(users) do
-  local holder = not user.is_kept and redis.call('HGET', user.key, 'match')
+  local known = redis.call('HMGET', user.key, 'match', 'leftAt', 'leftFor')
+  local holder = not user.is_kept and known[1]
+  user.left_at, user.left_for = tonumber(known[2] or ''), known[3]
   if holder and holder ~= '' and holder ~= uid then
     return {'BUSY', user.id, holder}
   end
+end
+-- Whether the user left the queue, and the Match may have been made without knowing it. The Match's age makes two clocks
+-- comparable. A Match that the user was reserved for was chosen before, whenever it comes.
+local made_at = server_ms() - tonumber(ARGV[12])
+local function has_left(user)
+  return user.left_at and (user.left_for == match_name or made_at < user.left_at + LEFT_GRACE_MS)
 end
 for _, user in ipairs(users) do
   local score, reserved_for = place(queue, reserved, reservations, user.id)
   if reserved_for and reserved_for ~= match_name and not is_restore then
     return {'RESERVED', user.id, reserved_for}
   end
-  if not score and mode == 'Queued' then
+  if not score and not is_restore and (mode == 'Queued' or has_left(user)) then
     return {'NOTQUEUED', user.id}
   end
   user.place = text(score)
@@ -132,11 +145,11 @@ end
 redis.call('ZADD', live, 'NX', now, uid)
 redis.call('SET', session, uid)
 local function take(user)
-  redis.call('HSET', match, 'q:' .. user.id, user.place)
+  redis.call('HSET', match, 'q:' .. user.id, user.place, 'i:' .. user.alias, user.id)
   redis.call('ZREM', queue, user.id)
   cancel_reservation(reserved, reservations, user.id)
   redis.call('HSET', user.key, 'state', state, 'match', uid, 'matchName', match_name, 'room', room, 'url', url,
-    'sessionID', session_id, 'since', now, 'queuedAt', user.place, 'reason', '')
+    'sessionID', session_id, 'since', now, 'queuedAt', user.place, 'reason', '', 'leftAt', '', 'leftFor', '')
   redis.call('HINCRBY', user.key, 'epoch', 1)
   user.seq = redis.call('HINCRBY', user.key, 'seq', 1)
   redis.call('PERSIST', user.key)
