@@ -186,6 +186,31 @@ _SHAPES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+def _mixed(draw: st.DrawFn, before: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """Mostly `before`: a keyword here and there is as in `fresh`, or not there if `fresh` has none."""
+    found: dict[str, Any] = {}
+    for keyword in {**before, **fresh}:
+        source = before if draw(st.integers(0, 3)) else fresh
+        match before.get(keyword), fresh.get(keyword):
+            case dict() as was, dict() as now if keyword == "properties":
+                found[keyword] = {
+                    name: _mixed(draw, was[name], now[name]) if name in was and name in now else source[keyword][name]
+                    for name in source[keyword]
+                }
+            case dict() as was, dict() as now:
+                found[keyword] = _mixed(draw, was, now)
+            case _ if keyword in source:
+                found[keyword] = source[keyword]
+    for side in ("Minimum", "Maximum"):
+        if side.lower() not in found:
+            found.pop(f"exclusive{side}", None)
+    if "required" in found:
+        found["required"] = [name for name in found["required"] if name in found["properties"]] or [
+            *found["properties"]
+        ]
+    return {keyword: value for keyword, value in found.items() if value != [] or keyword != "required"}
+
+
 def _instance(draw: st.DrawFn, schema: dict[str, Any]) -> Any:
     """An object of the right types; whether it keeps all limits is not sure."""
     match schema:
@@ -209,7 +234,7 @@ def _instance(draw: st.DrawFn, schema: dict[str, Any]) -> Any:
 def _cases(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], Any]:
     shape = draw(_SHAPES)
     before = _schema(draw, shape)
-    return before, _schema(draw, shape), _instance(draw, before)
+    return before, _mixed(draw, before, _schema(draw, shape)), _instance(draw, before)
 
 
 def _pruned(value: Any, schema: dict[str, Any]) -> Any:
