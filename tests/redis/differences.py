@@ -12,6 +12,9 @@ FAKEREDIS: Final = "fakeredis"
 
 # The name of a test → what fakeredis does differently.
 DIFFERENCES: Final[Mapping[str, str]] = {
+    # tests/redis/test_acl.py
+    "test_a_gateway_with_the_acl_of_the_docs_can_do_its_work": "an ACL knows no FCALL",
+    "test_a_gateway_with_the_acl_of_the_docs_reaches_no_other_pool_and_no_administration": "an ACL forbids no command",
     # tests/redis/test_client.py
     "test_a_claim_whose_reply_was_lost_is_a_replay": "each connection has a thread, so the later call can run first",
     "test_a_server_that_hangs_is_given_up_soon_and_a_lost_reply_runs_at_most_three_times": "each connection has a "
