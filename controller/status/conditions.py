@@ -13,6 +13,7 @@ from datetime import datetime
 
 from controller.api.conditions import ConditionType, Reason
 from controller.api.meta import Condition, ConditionStatus
+from controller.errors import clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def _condition(before: Condition | None, verdict: Verdict, generation: int, now:
         type=verdict.type.value,
         status=verdict.status,
         reason=verdict.reason.value,
-        message=verdict.message,
+        message=clip(verdict.message),
         last_transition_time=now if moved or before is None else before.last_transition_time,
         observed_generation=generation,
     )

@@ -145,7 +145,8 @@ class KubernetesTrigger:
             crd = await self._client.get(CRDS, "", kind.crd)
         except NotFound:
             return False
-        conditions = crd.get("status", {}).get("conditions", [])
+        # A CRD that was created a moment ago has no conditions yet: null.
+        conditions = (crd.get("status") or {}).get("conditions") or ()
         return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
