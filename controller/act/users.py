@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from controller.api.endings import EndCode
 from controller.api.match import Admission, Match
-from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
+from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.states import UserState
 from controller.backends.bundle import Backends
 from controller.clients.redis.records import RoomRecord
@@ -54,7 +54,7 @@ async def claim(action: Claim, backends: Backends) -> Effect:
         match_name=action.target.name,
         session_id=action.session_id,
         users=tuple(Claimant(identity) for identity in action.spec.identities),
-        mode=ClaimMode.QUEUED if action.spec.admission is Admission.QUEUED else ClaimMode.ANY,
+        mode=ClaimMode.ANY if action.spec.admission is Admission.ANY else ClaimMode.QUEUED,
     )
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.claim(request, now_ms=now_ms)
@@ -202,6 +202,5 @@ def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
 
 
 def _is_ending(match: Match) -> bool:
-    phase = match.status.phase
-    over = phase is MatchPhase.TERMINATING or (phase is not None and MATCH_PHASES[phase].terminal)
+    over = match.status.phase is MatchPhase.TERMINATING or match.status.is_over
     return over or match.metadata.deletion_timestamp is not None or match.spec.termination is not None

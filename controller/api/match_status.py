@@ -9,7 +9,7 @@ from controller.api.cel import atomic, keyed_by, ordered
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.meta import ApiModel, Condition, Timestamp
-from controller.api.phases import MatchPhase
+from controller.api.phases import MATCH_PHASES, MatchPhase
 
 MAX_HISTORY: Final = 16
 
@@ -245,3 +245,9 @@ class MatchStatus(ApiModel):
 
     last_error: LastError | None = None
     """The current error, or else the latest one."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the Match is over. Where this version does not know the phase, `endedAt` tells."""
+        stage = MATCH_PHASES.get(self.phase) if self.phase is not None else None
+        return stage.terminal if stage is not None else self.ended_at is not None

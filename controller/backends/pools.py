@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 
 from controller.api.match import Match
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
@@ -146,7 +146,7 @@ class Pools:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or MATCH_PHASES[status.phase].terminal or status.end:
+    if status.phase is None or status.started_at is None or status.is_over or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(
@@ -161,7 +161,7 @@ def restore_request(match: Match) -> ClaimRequest | None:
         session_id=match.spec.session_id or match.metadata.uid,
         users=claimants,
         mode=ClaimMode.RESTORE,
-        state=_STATES[phase],
+        state=_STATES.get(phase, UserState.IN_CALL if status.connected_at is not None else UserState.CONNECTING),
         phase=phase.value,
         room=(status.room.livekit_name or "") if status.room is not None else "",
         url=(status.room.url or "") if status.room is not None else "",

@@ -11,7 +11,6 @@ from datetime import datetime
 
 from controller.api.match import Match
 from controller.api.names import livekit_room_name, room_name
-from controller.api.phases import MATCH_PHASES
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
 from controller.errors import BackendError, NotFound
@@ -59,7 +58,7 @@ def _heartbeats(match: Match, ledger: Ledger | None, backends: Backends) -> Hear
 async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
     if learned.ledger is not None:
         return learned.ledger
-    if match.status.phase is not None and MATCH_PHASES[match.status.phase].terminal:
+    if match.status.is_over:
         return Absent(now)  # the Match is over, and its status has everything about it
     if not learned.must_read and _is_new(match, now):
         # The Match has not claimed its users as far as we know, so a claim follows. Its answer replaces this read.
@@ -149,7 +148,6 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
     status = match.status
     if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
         return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at), now)
-    finished = status.phase is not None and MATCH_PHASES[status.phase].terminal
-    if finished or ledger is None or not ledger.claimed:
+    if status.is_over or ledger is None or not ledger.claimed:
         return Absent(now)
     return Unknown(now, "tokens may have been delivered before this operator started")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from controller.api.match import ParticipantState, ParticipantStatus
 from controller.api.names import FINALIZER, MATCH, PAUSED
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.errors import Backend
 from controller.facts.observation import Absent, Present, Unknown, value_of
@@ -71,9 +71,9 @@ def _paused(case: MatchCase) -> Plan | None:
 
 
 def _finished(case: MatchCase) -> Plan | None:
-    match, phase = case.match, case.match.status.phase
+    match = case.match
     # The status became terminal only when nothing was left, so nothing is read again, even if a backend is away by now.
-    if phase is None or not MATCH_PHASES[phase].terminal:
+    if not match.status.is_over:
         return None
     if leftover := _close_room(case):
         return Plan(leftover, waits_for="a Room that came up late to be closed")

@@ -19,6 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from controller.api.meta import Resource
+from controller.api.tolerant import reader
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class ObjectCache(Generic[M]):
 
     def __init__(self, model: type[M]) -> None:
         self._model: type[M] = model
+        self._reader = reader(model)
         self._kept: list[Callable[[M], None]] = []
         self._changed: list[Callable[[M], None]] = []
         self._gone: list[Callable[[M], None]] = []
@@ -82,7 +84,7 @@ class ObjectCache(Generic[M]):
         """The objects of one namespace. Objects of other namespaces are not parsed."""
         for name, entry in list(self._entries.items()):
             if name[0] == namespace:
-                yield self._parsed.get(name) or self._model.model_validate_json(entry.body)
+                yield self._parsed.get(name) or self._reader.read_json(entry.body)
 
     def by_uid(self, uid: str) -> M | None:
         """The object with this UID, or None if the cache does not have it."""
@@ -166,13 +168,13 @@ class ObjectCache(Generic[M]):
     def _read(self, name: Name, entry: _Entry) -> M:
         parsed = self._parsed.get(name)
         if parsed is None:
-            parsed = self._model.model_validate_json(entry.body)
+            parsed = self._reader.read_json(entry.body)
             self._keep(name, entry, parsed)
         return parsed
 
     def _parse(self, body: dict[str, Any]) -> M | None:
         try:
-            return self._model.model_validate(body)
+            return self._reader.read(body)
         except ValidationError as error:
             metadata = body["metadata"]
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()][:5]

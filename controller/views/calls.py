@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from controller.api.match import Match, ParticipantState
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class CallIndex:
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
         phase = match.status.phase
-        if phase is None or MATCH_PHASES[phase].terminal:
+        if phase is None or match.status.is_over:
             self.gone(match)
             return
         room = match.status.room
