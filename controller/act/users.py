@@ -39,6 +39,7 @@ from controller.facts.ledger import Cause, Ledger
 from controller.facts.match import Refusal
 from controller.facts.room import RecordFacts
 from controller.facts.time import milliseconds
+from controller.facts.unreadable import Unreadable
 from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, Settle, WriteRoomRecord
 
 _CLOSING, _OVER = RoomPhase.TERMINATING.record, RoomPhase.TERMINATED.record
@@ -201,6 +202,8 @@ def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
     return None
 
 
-def _is_ending(match: Match) -> bool:
+def _is_ending(match: Match | Unreadable) -> bool:
+    if isinstance(match, Unreadable):
+        return match.metadata.deletion_timestamp is not None
     over = match.status.phase is MatchPhase.TERMINATING or match.status.is_over
     return over or match.metadata.deletion_timestamp is not None or match.spec.termination is not None

@@ -127,9 +127,10 @@ def _ending(case: MatchCase) -> Plan | None:
 
 def _close_room(case: MatchCase) -> tuple[AnyAction, ...]:
     room = value_of(case.seen.room)
-    if room is None or room.metadata.deletion_timestamp is not None:
+    metadata = room.metadata if room is not None else case.seen.unreadable_room
+    if metadata is None or metadata.deletion_timestamp is not None:
         return ()
-    return (DeleteRoom(_target(case), room.metadata.name, room.metadata.uid),)
+    return (DeleteRoom(_target(case), metadata.name, metadata.uid),)
 
 
 def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:

@@ -88,6 +88,14 @@ leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
 cached_objects = Gauge("roomkeeper_cached_objects", "Objects in the caches.", ["kind"])
+unreadable_objects = Gauge(
+    "roomkeeper_unreadable_objects", "Objects in the caches whose content this version cannot read.", ["kind"]
+)
+unreadable_rows = Counter(
+    "roomkeeper_unreadable_rows_total",
+    "Rows of answers that could not be read and were skipped, by backend and what the row is.",
+    ["backend", "what"],
+)
 events_posted = Counter("roomkeeper_events_posted_total", "Kubernetes Events written, by result.", ["result"])
 build_info = Gauge(
     "roomkeeper_build_info", "Always 1: the version of Roomkeeper and of Python that serve it.", ["version", "python"]

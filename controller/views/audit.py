@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller.api.match import Match
+from controller.api.meta import HasMetadata
 from controller.facts.match import AuditFacts
 
 _NOTHING = AuditFacts()
@@ -39,7 +39,7 @@ class AuditView:
         """The findings about the Match `uid` on which two rounds agreed."""
         return self._confirmed.get(uid, _NOTHING)
 
-    def match_gone(self, match: Match) -> None:
+    def match_gone(self, match: HasMetadata) -> None:
         """The Match itself is gone."""
         self._once.pop(match.metadata.uid, None)
         self._confirmed.pop(match.metadata.uid, None)
