@@ -26,8 +26,8 @@ V = TypeVar("V")
 NO_SENSE: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What Python raises for data that is not as expected."""
 
-MAX_MS: Final = 253_402_300_799_000
-"""The last second of the year 9999, which is the last one that Python knows, in milliseconds."""
+MAX_MS: Final = 221_845_392_000_000
+"""The first moment of the year 9000, in milliseconds: Python knows times until 9999, and windows are added to it."""
 
 _SHOWN: Final = 200
 _MAX_NAMED: Final = 1000

@@ -11,6 +11,7 @@ cache, `observe` reads it, `api.tolerant` reads what other versions wrote.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -205,8 +206,10 @@ class ObjectCache(Generic[M]):
         """Name, UID and version of an object; None for what is no object at all."""
         try:
             metadata = body["metadata"]
-            name = (metadata.get("namespace") or "", metadata["name"])
-            return name, metadata["uid"], int(metadata["resourceVersion"])
+            namespace, name, uid = metadata.get("namespace") or "", metadata["name"], metadata["uid"]
+            if not all(isinstance(word, str) for word in (namespace, name, uid)):
+                raise TypeError("expected words")
+            return (namespace, name), uid, int(metadata["resourceVersion"])
         except NO_SENSE:
             skipped(Backend.KUBERNETES, self._model.__name__, body)
             return None
@@ -250,7 +253,7 @@ def _metadata(entry: _Entry) -> ObjectMeta:
     """What can be read of the metadata. The API server validates them, so that is all that we know of them."""
     read = reader(ObjectMeta).read
     readable = {}
-    for key, value in orjson.loads(entry.body)["metadata"].items():
+    for key, value in json.loads(entry.body)["metadata"].items():
         with contextlib.suppress(ValidationError):
             read({key: value})
             readable[key] = value
@@ -258,5 +261,8 @@ def _metadata(entry: _Entry) -> ObjectMeta:
 
 
 def _compact(body: dict[str, Any]) -> bytes:
-    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    return orjson.dumps({**body, "metadata": metadata})
+    compact = {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
+    try:
+        return orjson.dumps(compact)
+    except TypeError:  # a number of more than 64 bits, or half of a character
+        return json.dumps(compact).encode()
