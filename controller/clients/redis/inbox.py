@@ -153,6 +153,7 @@ async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count
 def _namespace_of(key: str, cluster_id: str) -> str:
     """The namespace whose pool has this key. Raises ValueError for a name that no key of ours has."""
     namespace = key.removeprefix(f"rk:{{{cluster_id}:").partition("}:")[0]
-    if not key.startswith(Keys(cluster_id, namespace).prefix):
+    keys = Keys(cluster_id, namespace)
+    if key not in {keys.queue(), keys.heartbeats()}:
         raise ValueError(f"{key!r} is no key of a pool")
     return namespace
