@@ -218,7 +218,7 @@ class ObjectCache(Generic[M]):
         """Log what is wrong with the object, once."""
         metadata = found.metadata
         if self._complaints.get(metadata.uid) != found.why:
-            log.error(
+            log.warning(
                 "an object cannot be read; it is left alone until it is corrected or deleted",
                 kind=self._model.__name__,
                 namespace=metadata.namespace,

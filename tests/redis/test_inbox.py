@@ -255,7 +255,8 @@ async def test_a_key_with_an_odd_name_hides_no_pool(world: World) -> None:
     odd = [f"rk:{{{cluster_id}:a\x01b}}:queue", f"rk:{{{cluster_id}:}}:queue", f"rk:{{{cluster_id}:x:y}}:heartbeats"]
     for key in odd:
         await world.raw("ZADD", key, 1, "mallory")
-    found, cursor = set(), "0"
+    found: set[str] = set()
+    cursor = "0"
     while True:
         cursor, some = await pools_with_people(world.redis, cluster_id, cursor, count=100)
         found.update(some)
