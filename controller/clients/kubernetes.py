@@ -18,6 +18,7 @@ import orjson
 
 from controller.api.names import FIELD_MANAGER
 from controller.clients.connection import KubernetesConnection
+from controller.clients.reading import reading, rows
 from controller.clients.request import Code, Limits, Requests
 from controller.clock import ServerClock
 from controller.errors import (
@@ -81,9 +82,12 @@ class KubernetesClient:
         while True:
             params = {"limit": str(limit)} | ({"continue": token} if token else {})
             page = await self._send("list", "GET", resource.path(namespace), params=params)
-            # Go writes an empty list as null.
-            yield {**page, "items": page.get("items") or []}
-            token = page["metadata"].get("continue") or ""
+            with reading(Backend.KUBERNETES, "list"):
+                int(page["metadata"]["resourceVersion"])
+                token = page["metadata"].get("continue") or ""
+                # Go writes an empty list as null.
+                items = rows(Backend.KUBERNETES, resource.plural, page.get("items") or (), _item)
+            yield {**page, "items": items}
             if not token:
                 return
 
@@ -242,6 +246,15 @@ def _not_found(operation: str, name: str, message: str, said: Body) -> BackendEr
         return NotFound(Backend.KUBERNETES, operation, message, code="404")
     sentence = f"HTTP 404 that does not say whether the object exists: {message}"
     return BackendUnavailable(Backend.KUBERNETES, operation, sentence, code="404")
+
+
+def _item(item: Any) -> Body:
+    """An object of a list. Raises TypeError or LookupError for anything else."""
+    words = (item["metadata"]["name"], item["metadata"]["uid"], item["metadata"]["resourceVersion"])
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("expected an object with metadata")
+    found: Body = item
+    return found
 
 
 def _json(payload: bytes) -> Any:

@@ -21,6 +21,7 @@ from controller.clock import ServerClock
 from controller.errors import (
     AlreadyExists,
     BackendError,
+    BackendRefused,
     BackendUnavailable,
     Conflict,
     Forbidden,
@@ -38,7 +39,7 @@ class Api:
     """Gives the answers that a test has set, and remembers the requests."""
 
     status: int = 200
-    body: bytes = b'{"kind": "Match", "metadata": {}}'
+    body: bytes = b'{"kind": "Match", "metadata": {"resourceVersion": "7"}}'
     headers: dict[str, str] = field(default_factory=dict)
     pages: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
@@ -95,7 +96,7 @@ def test_every_resource_has_its_path(
 
 
 async def test_get_reads_one_object(client: KubernetesClient, api: Api) -> None:
-    assert await client.get(MATCHES, "calls", "m") == {"kind": "Match", "metadata": {}}
+    assert await client.get(MATCHES, "calls", "m") == orjson.loads(api.body)
     assert api.asked == [("GET", f"{PATH}/m", {}, None, "application/json")]
 
 
@@ -169,9 +170,31 @@ async def test_delete_of_another_incarnation_is_a_conflict(client: KubernetesCli
         await client.delete(MATCHES, "calls", "m", "uid-1")
 
 
+def an_item(name: str) -> dict[str, Any]:
+    """An object of a list."""
+    return {"metadata": {"name": name, "uid": f"u-{name}", "resourceVersion": "1"}}
+
+
+def a_page(items: Any, token: str = "") -> dict[str, Any]:
+    """A page of a list."""
+    return {"items": items, "metadata": {"resourceVersion": "7", "continue": token}}
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], {}, {"metadata": None}, {"metadata": {"name": "x", "uid": 7}}])
+async def test_what_is_no_object_in_a_list_costs_no_other(client: KubernetesClient, api: Api, odd: Any) -> None:
+    api.pages = [a_page([an_item("a"), odd, an_item("b")])]
+    assert [page["items"] async for page in client.pages(MATCHES)] == [[an_item("a"), an_item("b")]]
+
+
+async def test_a_list_without_a_version_is_refused(client: KubernetesClient, api: Api) -> None:
+    api.pages = [{"items": [], "metadata": {}}]
+    with pytest.raises(BackendRefused):
+        [page async for page in client.pages(MATCHES)]
+
+
 async def test_a_list_comes_in_pages_and_goes_on_where_it_stopped(client: KubernetesClient, api: Api) -> None:
-    api.pages = [{"items": [1], "metadata": {"continue": "abc"}}, {"items": [2], "metadata": {"continue": ""}}]
-    assert [page["items"] async for page in client.pages(MATCHES, limit=1)] == [[1], [2]]
+    api.pages = [a_page([an_item("a")], "abc"), a_page([an_item("b")], "")]
+    assert [page["items"] async for page in client.pages(MATCHES, limit=1)] == [[an_item("a")], [an_item("b")]]
     assert [query for _, _, query, *_ in api.asked] == [{"limit": "1"}, {"limit": "1", "continue": "abc"}]
 
 
