@@ -41,6 +41,19 @@ local function text(value)
   return value or ''
 end
 
+-- Every character beyond ASCII is replaced by its kind of sequence; what is left of the bytes beyond ASCII is none.
+-- Overlong forms, surrogates and code points above U+10FFFF are not UTF-8.
+local UTF8 = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+  '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
+
+local function is_utf8(value)
+  for _, sequence in ipairs(UTF8) do
+    value = string.gsub(value, sequence, '?')
+  end
+  return not string.find(value, '[\128-\255]')
+end
+
 -- A reservation is stored as '<place in the queue> <name of the Match>', so that claim, release and leave need not read
 -- the user for it.
 local function reservation(reservations, id)

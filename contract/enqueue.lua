@@ -31,9 +31,10 @@ if #KEYS ~= 8 or #ARGV ~= 2 then
 end
 -- A user whom no Match can carry would wait forever, in the end at the front of the queue. The second pattern is U+0080
 -- to U+009F in UTF-8.
-if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]') then
-  return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes, without control characters (U+0000 to '
-    .. 'U+001F, U+007F to U+009F)'}
+if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]')
+  or not is_utf8(id) then
+  return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes of UTF-8, without control characters '
+    .. '(U+0000 to U+001F, U+007F to U+009F)'}
 end
 local wrong = misplaced(KEYS, {'queue', 'reservations', 'heartbeats', 'served', 'user:' .. id, 'blocked:' .. id,
   'notify:' .. id, 'events'})

@@ -53,6 +53,19 @@ local function text(value)
   return value or ''
 end
 
+-- Every character beyond ASCII is replaced by its kind of sequence; what is left of the bytes beyond ASCII is none.
+-- Overlong forms, surrogates and code points above U+10FFFF are not UTF-8.
+local UTF8 = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+  '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
+
+local function is_utf8(value)
+  for _, sequence in ipairs(UTF8) do
+    value = string.gsub(value, sequence, '?')
+  end
+  return not string.find(value, '[\128-\255]')
+end
+
 -- A reservation is stored as '<place in the queue> <name of the Match>', so that claim, release and leave need not read
 -- the user for it.
 local function reservation(reservations, id)
@@ -200,9 +213,10 @@ local function enqueue(KEYS, ARGV)
   end
   -- A user whom no Match can carry would wait forever, in the end at the front of the queue. The second pattern is U+0080
   -- to U+009F in UTF-8.
-  if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]') then
-    return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes, without control characters (U+0000 to '
-      .. 'U+001F, U+007F to U+009F)'}
+  if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]')
+    or not is_utf8(id) then
+    return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes of UTF-8, without control characters '
+      .. '(U+0000 to U+001F, U+007F to U+009F)'}
   end
   local wrong = misplaced(KEYS, {'queue', 'reservations', 'heartbeats', 'served', 'user:' .. id, 'blocked:' .. id,
     'notify:' .. id, 'events'})
@@ -555,5 +569,5 @@ end)
 
 -- version: which library is loaded. Answers OK, the version of the contract, and a digest of the library's text.
 redis.register_function{function_name = 'roomkeeper_version', flags = {'no-writes'}, callback = function()
-  return {'OK', '1.0.0', 'd3f544821d4c'}
+  return {'OK', '1.0.0', '60f2df8b393c'}
 end}

@@ -59,7 +59,7 @@ class ServerClock:
         if date_header != self._last_header:
             try:
                 self._last_date = parsedate_to_datetime(date_header).timestamp()
-            except ValueError:
+            except (ValueError, OverflowError, OSError):
                 return  # a proxy sent a malformed header: the next answer has another one
             self._last_header = date_header
         date = self._last_date

@@ -40,6 +40,7 @@ from controller.facts.ledger import Cause, Ledger
 from controller.facts.match import Refusal
 from controller.facts.room import RecordFacts
 from controller.facts.time import milliseconds
+from controller.facts.unreadable import Unreadable
 from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, RestoreUsers, Settle, WriteRoomRecord
 
 _CLOSING, _OVER = RoomPhase.TERMINATING.record, RoomPhase.TERMINATED.record
@@ -56,7 +57,7 @@ async def claim(action: Claim, backends: Backends) -> Effect:
         session_id=action.session_id,
         users=tuple(Claimant(person.identity, person.livekit_identity) for person in action.spec.participants),
         made_ms=milliseconds(action.made_at),
-        mode=ClaimMode.QUEUED if action.spec.admission is Admission.QUEUED else ClaimMode.ANY,
+        mode=ClaimMode.ANY if action.spec.admission is Admission.ANY else ClaimMode.QUEUED,
     )
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.claim(request, now_ms=now_ms)
@@ -71,7 +72,7 @@ async def restore(action: RestoreUsers, backends: Backends) -> Effect:
     """Write again what Redis has lost of a Match that has started, or report which user another Match holds."""
     namespace = action.target.namespace
     match = backends.matches.by_uid(action.target.uid)
-    request = restore_request(match) if match is not None else None
+    request = restore_request(match) if isinstance(match, Match) else None
     if request is None:
         return READ_AGAIN
     pool = await backends.pools.get(namespace)
@@ -219,6 +220,8 @@ def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
     return None
 
 
-def _is_ending(match: Match) -> bool:
-    over = match.status.phase is MatchPhase.TERMINATING or match.status.is_terminal
+def _is_ending(match: Match | Unreadable) -> bool:
+    if isinstance(match, Unreadable):
+        return match.metadata.deletion_timestamp is not None
+    over = match.status.phase is MatchPhase.TERMINATING or match.status.is_over
     return over or match.metadata.deletion_timestamp is not None or match.spec.termination is not None

@@ -12,6 +12,7 @@ from controller.api.cel import atomic, distinct, rule
 from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback, Subject
 from controller.api.fields import MAX_SECONDS, Attributes, Identity, Metadata, ShortText
 from controller.api.meta import SpecModel, unstored
+from controller.api.tolerant import is_known
 
 
 class TokenDelivery(StrEnum):
@@ -24,7 +25,8 @@ class TokenDelivery(StrEnum):
 
     @property
     def to_secret(self) -> bool:
-        return self in {TokenDelivery.SECRET, TokenDelivery.BOTH}
+        """Whether a Secret holds the tokens; also for a word of another version, since a Secret is the default."""
+        return self not in {TokenDelivery.NONE, TokenDelivery.REDIS}
 
     @property
     def to_redis(self) -> bool:
@@ -210,7 +212,7 @@ class Requeue(SpecModel):
         """Which users return to the queue after an end for this reason."""
         ending = ENDINGS[reason]
         chosen: RequeuePolicy | None = getattr(self, ending.requeue_field)
-        return chosen or ending.requeue
+        return chosen if chosen is not None and is_known(chosen) else ending.requeue
 
 
 class Termination(SpecModel):

@@ -247,11 +247,13 @@ class MatchStatus(ApiModel):
     """The current error, or else the latest one."""
 
     @property
-    def is_terminal(self) -> bool:
+    def is_over(self) -> bool:
         """Whether the Match is over and nothing of it is left to do.
 
         Roomkeeper writes a terminal phase last, together with the end. A phase that another client wrote has no end
-        beside it, and is put right like any other field.
+        beside it, and is put right like any other field. Where this version does not know the phase, the end alone
+        tells.
         """
-        is_said = self.phase is not None and MATCH_PHASES[self.phase].terminal
+        stage = MATCH_PHASES.get(self.phase) if self.phase is not None else None
+        is_said = self.phase is not None and (stage is None or stage.terminal)
         return is_said and self.end is not None and self.ended_at is not None

@@ -147,7 +147,7 @@ class Leadership:
         """
         self.require()
         lease = await self._client.get(LEASES, self._namespace, self._name)
-        spec = lease["spec"]
+        spec = lease.get("spec") or {}
         if spec.get("holderIdentity") != str(self._identity) or spec.get("leaseTransitions") != self.epoch:
             self._lose(f"it is held by {spec.get('holderIdentity')!r}")
             self.require()
@@ -181,8 +181,9 @@ class Leadership:
         try:
             lease = await self._client.get(LEASES, self._namespace, self._name)
         except NotFound:
-            lease = {"metadata": {"name": self._name, "namespace": self._namespace}, "spec": {}}
-        spec: dict[str, Any] = lease["spec"]
+            lease = {"metadata": {"name": self._name, "namespace": self._namespace}}
+        # `kubectl create` can make a Lease without a spec.
+        spec: dict[str, Any] = lease.setdefault("spec", {})
         holder = str(spec.get("holderIdentity") or "")
         foreign = holder not in {"", str(self._identity)}
         if foreign and not self._identity.is_dead_predecessor(holder) and not self._has_run_out(lease):

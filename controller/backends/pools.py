@@ -238,7 +238,7 @@ class Pools:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or status.is_terminal or status.end:
+    if status.phase is None or status.started_at is None or status.is_over or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(
@@ -257,7 +257,7 @@ def restore_request(match: Match) -> ClaimRequest | None:
         session_id=match.spec.session_id or match.metadata.uid,
         users=claimants,
         mode=ClaimMode.RESTORE,
-        state=_STATES[phase],
+        state=_STATES.get(phase, UserState.IN_CALL if status.connected_at is not None else UserState.CONNECTING),
         phase=phase.value,
         room=(status.room.livekit_name or "") if status.room is not None else "",
         url=(status.room.url or "") if status.room is not None else "",

@@ -15,6 +15,7 @@ from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
 from controller.errors import Backend, BackendUnavailable
 from controller.facts.match import ServerFacts
+from controller.facts.unreadable import Unreadable
 from controller.views.livekit import LiveKitView
 
 # Reconciles that wait for the participants of a room at the same time, per server.
@@ -48,7 +49,7 @@ class Servers:
     def __init__(self, servers: Iterable[Server]) -> None:
         self._servers = {server.name: server for server in servers}
 
-    def of(self, room: Room | None) -> Server:
+    def of(self, room: Room | Unreadable | None) -> Server:
         """The server that `room` is on; the default one for a Room that is on none yet.
 
         Raises BackendUnavailable where the Room is on a server that is not configured: its LiveKit room may be alive
@@ -59,7 +60,7 @@ class Servers:
             raise BackendUnavailable(Backend.LIVEKIT, "placement", self._not_configured(_name_of(room)))
         return server
 
-    def find(self, room: Room | None) -> Server | None:
+    def find(self, room: Room | Unreadable | None) -> Server | None:
         """The same, but None for a server that is not configured."""
         return self._servers.get(_name_of(room))
 
@@ -80,5 +81,6 @@ class Servers:
         return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
 
 
-def _name_of(room: Room | None) -> str:
-    return (room.status.server if room is not None else None) or DEFAULT_SERVER
+def _name_of(room: Room | Unreadable | None) -> str:
+    # Nothing says where a Room that cannot be read was placed.
+    return (room.status.server if isinstance(room, Room) else None) or DEFAULT_SERVER

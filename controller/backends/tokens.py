@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from controller.api.match import Match
+from controller.api.meta import HasMetadata
 from controller.clock import Clock
 from controller.facts.match import TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
@@ -39,6 +40,6 @@ class IssuedTokens:
             why = "Redis lost its data; tokens are delivered again"
             self._known[match.metadata.uid] = Unknown(self._clock.now(), why)
 
-    def match_gone(self, match: Match) -> None:
+    def match_gone(self, match: HasMetadata) -> None:
         """The Match itself is gone."""
         self._known.pop(match.metadata.uid, None)

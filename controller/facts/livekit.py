@@ -13,6 +13,9 @@ import orjson
 
 from controller.api.names import MARK_KEY
 
+UNKNOWN_WORD = "UNKNOWN"
+"""A kind or state of a participant that this version has no name for."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
@@ -63,8 +66,11 @@ class LiveKitParticipant:
 
     @property
     def is_active(self) -> bool:
-        """Media is up (a client that only opened the signaling socket is JOINED)."""
-        return self.state == "ACTIVE"
+        """Media is up (a client that only opened the signaling socket is JOINED).
+
+        A participant in a state that this version does not know is in the room: no call ends for a new word.
+        """
+        return self.state in {"ACTIVE", UNKNOWN_WORD}
 
 
 def seats_taken(people: Iterable[LiveKitParticipant]) -> int:

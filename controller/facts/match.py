@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.api.endings import EndCode
+from controller.api.meta import ObjectMeta
 from controller.api.room import Room
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
@@ -82,6 +83,7 @@ class MatchSeen:
 
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
     `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
+    `unreadable_room` has the metadata of a Room that is there and cannot be read: `room` is Unknown then.
     """
 
     ledger: Observation[Ledger]
@@ -95,3 +97,4 @@ class MatchSeen:
     heartbeats: HeartbeatFacts = HeartbeatFacts()
     audit: AuditFacts = AuditFacts()
     is_over_limit: bool = False
+    unreadable_room: ObjectMeta | None = None

@@ -19,10 +19,11 @@ import structlog
 from controller.act.execute import ActionResult, execute
 from controller.act.kubernetes import write_status
 from controller.announce.announcer import Announcer
-from controller.api.meta import Resource
+from controller.api.meta import HasMetadata, Resource
 from controller.backends.bundle import Backends
 from controller.errors import BackendError, BackendUnavailable, Conflict
 from controller.facts.learned import Learned
+from controller.facts.unreadable import Unreadable
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.recipes import Recipe, Recipes
@@ -73,7 +74,7 @@ class Reconciler:
         finally:
             self._budgets.finished(key)
 
-    def forget(self, found: Resource) -> None:
+    def forget(self, found: HasMetadata) -> None:
         """The object is gone."""
         self._held_back.pop(found.metadata.uid, None)
         self._first_seen.pop(found.metadata.uid, None)
@@ -84,7 +85,11 @@ class Reconciler:
         learned, uid = Learned(), ""
         error: BackendError | None = None
         for _ in range(_MAX_ROUNDS):
-            found = cache.get(key.namespace, key.name)
+            known = cache.get(key.namespace, key.name)
+            try:
+                found = await self._readable(recipe, known)
+            except BackendError as failure:
+                return Result(error=error or failure)
             if found is None:
                 return Result(error=error)
             if found.metadata.uid != uid:
@@ -99,6 +104,8 @@ class Reconciler:
             if self._recorder is not None:
                 self._recorder.record(key, found, seen, now, plan)
             actions = self._with_slots(key, plan.actions) if error is None else ()
+            if not actions and isinstance(known, Unreadable):
+                return Result(plan.deadline, error or _blocked(plan))
             if not actions:
                 return await self._conclude(key, recipe, found, seen, case, plan, now, error)
             results = await self._execute(actions)
@@ -118,6 +125,17 @@ class Reconciler:
             for action in actions:
                 self._budgets.give_back(action.backend)
 
+    async def _readable(self, recipe: Recipe[Any, Any, Any, Any], known: Resource | Unreadable | None) -> Any:
+        """The object; None if there is none, or one that cannot be read: such an object is left alone.
+
+        One that is being deleted has a stand-in. Raises BackendError.
+        """
+        if not isinstance(known, Unreadable):
+            return known
+        if known.metadata.deletion_timestamp is None or recipe.stand_in is None:
+            return None
+        return await recipe.stand_in(known, self._backends)
+
     async def _conclude(
         self,
         key: Key,
@@ -132,10 +150,7 @@ class Reconciler:
         """Write the status if it says something new; what remains is to wait."""
         if plan.frozen:
             return Result(plan.deadline, error)
-        if plan.blocked_by is not None and error is None:
-            # What the plan waits for is the sentence of the failed read, which names the backend already.
-            why = plan.waits_for.removeprefix(f"{plan.blocked_by}: ")
-            error = BackendUnavailable(plan.blocked_by, "read", why)
+        error = error or _blocked(plan)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
         status = recipe.status(case, reported)
         patch = merge_patch(found.status.manifest(), status.manifest())
@@ -160,12 +175,20 @@ class Reconciler:
         self._status_limit.written(uid, now)
         recipe.announce(self._announcer, found, status, self._first_seen.get(uid, now))
         written = self._backends.caches[key.kind].get(key.namespace, key.name)
-        if written is None or error is not None:
+        if written is None or isinstance(written, Unreadable) or error is not None:
             return Result(plan.deadline, error)
         # Deadlines hang on what has just been written (readyAt, endedAt): ask the planner once more, nothing is read.
         then = recipe.plan(recipe.case(written, seen, now))
         # Actions that are left wait for a slot: the key is woken when there is one.
         return Result(now if then.actions and not plan.actions else then.deadline)
+
+
+def _blocked(plan: Plan) -> BackendUnavailable | None:
+    """The error of the backend that has to be read and could not be."""
+    if plan.blocked_by is None:
+        return None
+    # What the plan waits for is the sentence of the failed read, which names the backend already.
+    return BackendUnavailable(plan.blocked_by, "read", plan.waits_for.removeprefix(f"{plan.blocked_by}: "))
 
 
 def _done(results: tuple[ActionResult, ...]) -> tuple[Any, ...]:

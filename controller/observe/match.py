@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller.api.match import Match
+from controller.api.meta import ObjectMeta
 from controller.api.names import livekit_room_name, room_name
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
@@ -19,6 +20,7 @@ from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
+from controller.facts.unreadable import Unreadable
 from controller.rules.deadlines import alone_deadline, connect_deadline, ready_deadline, return_deadlines
 
 
@@ -29,16 +31,14 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
     room = await _room(match, value_of(ledger), backends, now)
     owned = value_of(room)
     facts = _server(match, owned, backends)
-    name = (
-        livekit_room_name(backends.cluster_id, owned.metadata.namespace, owned.metadata.uid)
-        if owned is not None
-        else ""
-    )
+    unreadable_room = _unreadable_room(match, room, backends)
+    metadata = owned.metadata if owned is not None else unreadable_room
+    name = livekit_room_name(backends.cluster_id, metadata.namespace, metadata.uid) if metadata is not None else ""
     return MatchSeen(
         ledger=ledger,
         refusal=learned.refusal,
         room=room,
-        livekit_room=_livekit_room(owned, name, facts, backends, now),
+        livekit_room=_livekit_room(room, name, facts, backends, now),
         people=await _people(match, value_of(ledger), owned, name, facts, backends, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
@@ -46,6 +46,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         heartbeats=_heartbeats(match, value_of(ledger), backends),
         audit=backends.audit.facts(match.metadata.uid),
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
+        unreadable_room=unreadable_room,
     )
 
 
@@ -58,7 +59,7 @@ def _heartbeats(match: Match, ledger: Ledger | None, backends: Backends) -> Hear
 async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
     if learned.ledger is not None:
         return learned.ledger
-    if match.status.is_terminal:
+    if match.status.is_over:
         return Absent(now)  # the Match is over, and its status has everything about it
     if trouble := backends.pools.trouble(match.metadata.namespace):
         return Unknown(now, trouble)
@@ -83,9 +84,9 @@ def _is_new(match: Match, now: datetime) -> bool:
 async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[Room]:
     """The Match's Room. A GET confirms an absence that has consequences, since the cache may lag."""
     namespace, name = match.metadata.namespace, room_name(match.metadata.uid)
-    known = backends.rooms.get(namespace, name)
+    known = _cached_room(namespace, name, backends, now)
     if known is not None:
-        return Present(known, now)
+        return known
     ends = match.metadata.deletion_timestamp is not None or (ledger is not None and ledger.settled)
     if backends.rooms.was_deleted(namespace, name) or not (ends or match.status.ready_at is not None):
         return Absent(now)
@@ -97,8 +98,24 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
         return Absent(now)
     except BackendError as error:
         return Unknown(now, error.sentence)
-    found = backends.rooms.offer(body)
-    return Absent(now) if found is None else Present(found, now)
+    backends.rooms.offer(body)
+    # A Room whose deletion the cache saw during the request: the next look finds it absent.
+    return _cached_room(namespace, name, backends, now) or Unknown(now, "Kubernetes: the Room was deleted meanwhile")
+
+
+def _cached_room(namespace: str, name: str, backends: Backends, now: datetime) -> Present[Room] | Unknown | None:
+    known = backends.rooms.get(namespace, name)
+    if isinstance(known, Unreadable):
+        return Unknown(now, f"Kubernetes: the Room cannot be read ({known.why})")
+    return Present(known, now) if known is not None else None
+
+
+def _unreadable_room(match: Match, room: Observation[Room], backends: Backends) -> ObjectMeta | None:
+    """The metadata of a Room that cannot be read: enough to know it on LiveKit, and to delete it."""
+    if not isinstance(room, Unknown):
+        return None
+    known = backends.rooms.get(match.metadata.namespace, room_name(match.metadata.uid))
+    return known.metadata if isinstance(known, Unreadable) else None
 
 
 def _server(match: Match, room: Room | None, backends: Backends) -> ServerFacts:
@@ -108,12 +125,12 @@ def _server(match: Match, room: Room | None, backends: Backends) -> ServerFacts:
 
 
 def _livekit_room(
-    room: Room | None, name: str, facts: ServerFacts, backends: Backends, now: datetime
+    room: Observation[Room], name: str, facts: ServerFacts, backends: Backends, now: datetime
 ) -> Observation[LiveKitRoom]:
     """The room on LiveKit; Unknown on a server that is not configured, since it may be alive there."""
     if not name:
-        return Absent(now)
-    server = backends.servers.find(room)
+        return room if isinstance(room, Unknown) else Absent(now)
+    server = backends.servers.find(value_of(room))
     return server.view.room(name, now) if server is not None else Unknown(now, facts.trouble)
 
 
@@ -157,6 +174,6 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
     status = match.status
     if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
         return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at), now)
-    if status.is_terminal or ledger is None or not ledger.claimed:
+    if status.is_over or ledger is None or not ledger.claimed:
         return Absent(now)
     return Unknown(now, "tokens may have been delivered before this operator started")

@@ -75,7 +75,7 @@ def _paused(case: MatchCase) -> Plan | None:
 def _finished(case: MatchCase) -> Plan | None:
     match = case.match
     # The status became terminal only when nothing was left, so nothing is read again, even if a backend is away by now.
-    if not match.status.is_terminal:
+    if not match.status.is_over:
         return None
     if leftover := _close_room(case):
         return Plan(leftover, waits_for="a Room that came up late to be closed")
@@ -129,9 +129,10 @@ def _ending(case: MatchCase) -> Plan | None:
 
 def _close_room(case: MatchCase) -> tuple[AnyAction, ...]:
     room = value_of(case.seen.room)
-    if room is None or room.metadata.deletion_timestamp is not None:
+    metadata = room.metadata if room is not None else case.seen.unreadable_room
+    if metadata is None or metadata.deletion_timestamp is not None:
         return ()
-    return (DeleteRoom(_target(case), room.metadata.name, room.metadata.uid),)
+    return (DeleteRoom(_target(case), metadata.name, metadata.uid),)
 
 
 def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:

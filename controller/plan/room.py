@@ -82,7 +82,8 @@ def _ending(case: RoomCase) -> Plan | None:
     if isinstance(case.seen.livekit_room, Unknown):
         return Plan(waits_for=case.seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
     livekit = case.livekit_room
-    orphaned = reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is DeletionPolicy.ORPHAN
+    # A policy that this version does not know may mean to keep the room. LiveKit closes it when it is empty.
+    orphaned = reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is not DeletionPolicy.DELETE
     # A room that is not listed may still be alive (LiveKit lost its Redis): the deletion is the second read.
     certain = isinstance(case.seen.livekit_room, Absent) and case.seen.is_certainly_gone
     if not certain and not case.is_foreign:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from controller.api.endings import ENDINGS, EndCode, EndReason
 from controller.api.match import TerminationAction
 from controller.api.phases import RoomPhase
+from controller.api.tolerant import is_known
 from controller.facts.ledger import VIA_SIGNAL
 from controller.facts.observation import Unknown, value_of
 from controller.rules import timeouts
-from controller.rules.end_cause import EndCause, failed, make_cause, read_cause, read_word
+from controller.rules.end_cause import UNKNOWN_REASON, EndCause, failed, make_cause, read_cause, read_word
 from controller.rules.match_look import MatchLook
 
 _ROOM_IS_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
@@ -65,7 +66,7 @@ def _stored_in_status(look: MatchLook) -> EndCause | None:
         return None
     return make_cause(
         look.match,
-        status.end.reason,
+        status.end.reason if is_known(status.end.reason) else UNKNOWN_REASON,
         status.end.message or "",
         initiator=status.end.initiator or "",
         code=read_word(status.reason or ""),
@@ -80,7 +81,7 @@ def _deleted(look: MatchLook) -> EndCause | None:
 
 def _terminated(look: MatchLook) -> EndCause | None:
     wish = look.match.spec.termination
-    if wish is None:
+    if wish is None or not is_known(wish.action):
         return None
     reason = _REASONS[wish.action]
     subject = wish.target if wish.action is TerminationAction.DISCONNECT else wish.initiator

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from controller.api.room import Room, RoomEndReason
-from controller.facts.livekit import LiveKitParticipant, Mark
+from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, Mark
 from controller.facts.observation import Absent, value_of
 from controller.facts.room import RoomSeen
 from controller.rules.restores import is_given_up
@@ -16,8 +16,8 @@ from controller.rules.restores import is_given_up
 # LiveKit's timeouts are precise to 0.4 s, and we learn of a departure with some delay.
 _TIMEOUT_TOLERANCE = timedelta(seconds=1)
 
-# Participants of these kinds belong to the infrastructure and are never strangers.
-_SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE"})
+# Participants of these kinds belong to the infrastructure and are never strangers; one of a kind that is new may, too.
+_SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE", UNKNOWN_WORD})
 
 
 def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | None:

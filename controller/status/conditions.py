@@ -14,6 +14,7 @@ from datetime import datetime
 from controller.api.conditions import ConditionReason, ConditionType, Reason
 from controller.api.failures import LastError, Recovery
 from controller.api.meta import Condition, ConditionStatus
+from controller.errors import clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def _condition(before: Condition | None, verdict: Verdict, generation: int, now:
         type=verdict.type.value,
         status=verdict.status,
         reason=verdict.reason.value,
-        message=verdict.message,
+        message=clip(verdict.message),
         last_transition_time=now if moved or before is None else before.last_transition_time,
         observed_generation=generation,
     )

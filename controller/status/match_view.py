@@ -52,7 +52,7 @@ class MatchView:
     @cached_property
     def was_over(self) -> bool:
         """Whether the status said so before: then nothing else is read any longer."""
-        return self.case.match.status.is_terminal
+        return self.case.match.status.is_over
 
     @cached_property
     def claimed(self) -> bool:

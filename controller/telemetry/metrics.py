@@ -105,6 +105,14 @@ item_failures = Counter(
     ["loop"],
 )
 cached_objects = Gauge("roomkeeper_cached_objects", "Objects in the caches.", ["kind"])
+unreadable_objects = Gauge(
+    "roomkeeper_unreadable_objects", "Objects in the caches whose content this version cannot read.", ["kind"]
+)
+unreadable_rows = Counter(
+    "roomkeeper_unreadable_rows_total",
+    "Rows of answers that could not be read and were skipped, by backend and what the row is.",
+    ["backend", "what"],
+)
 events_posted = Counter("roomkeeper_events_posted_total", "Kubernetes Events written, by result.", ["result"])
 build_info = Gauge(
     "roomkeeper_build_info", "Always 1: the version of Roomkeeper and of Python that serve it.", ["version", "python"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller.api.match import Match
+from controller.api.meta import HasMetadata
 from controller.facts.match import AuditFacts
 
 _NOTHING = AuditFacts()
@@ -44,7 +44,7 @@ class AuditView:
         self._once.pop(uid, None)
         self._confirmed.pop(uid, None)
 
-    def match_gone(self, match: Match) -> None:
+    def match_gone(self, match: HasMetadata) -> None:
         """The Match itself is gone."""
         self.restored(match.metadata.uid)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.backends.identity import ReplicaIdentity
-from controller.backends.lease import Leadership, LeaseTimes
+from controller.backends.lease import LEASES, Leadership, LeaseTimes
 from controller.errors import BackendUnavailable, LeadershipLost
 from tests.loop.kubernetes import MemoryKubernetes
 from tests.virtual_time import VirtualTime, run
@@ -56,6 +56,18 @@ def test_a_free_lease_is_taken_at_once_with_epoch_one() -> None:
         spec = rig.kubernetes.spec(NAME)
         assert (spec["holderIdentity"], spec["leaseTransitions"]) == (str(identity("a")), 1)
         assert (spec["leaseDurationSeconds"], spec["renewTime"]) == (15, "2026-01-31T10:00:00.000000Z")
+
+    in_virtual_time(scenario)
+
+
+def test_a_lease_without_a_spec_is_free() -> None:
+    """`kubectl create` makes one from a manifest without a spec."""
+
+    async def scenario(rig: Rig) -> None:
+        await rig.kubernetes.create(LEASES, "roomkeeper-system", {"metadata": {"name": NAME}})
+        replica = rig.replica("a")
+        assert await replica.acquire() == 1
+        await replica.confirm()
 
     in_virtual_time(scenario)
 

@@ -25,6 +25,7 @@ from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.rules.match_case import MatchCase
 from controller.rules.room_case import RoomCase
+from controller.status.match import match_status
 from controller.status.room import room_status
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
@@ -189,10 +190,74 @@ async def test_a_room_that_the_server_knows_better_is_there(rig: Rig) -> None:
     assert rig.rooms.get(b.NAMESPACE, b.ROOM_NAME) is not None
 
 
-async def test_a_room_that_the_server_still_shows_and_we_know_to_be_dead_is_absent(rig: Rig) -> None:
+async def test_a_room_that_the_server_still_shows_is_unknown_until_the_server_says_that_it_is_gone(rig: Rig) -> None:
     rig.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
     rig.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
+    assert isinstance((await rig.match(b.connecting())).room, Unknown)
+    rig.answers["room"] = GONE
     assert (await rig.match(b.connecting())).room == Absent(b.at(9))
+
+
+def unreadable_room(**metadata: Any) -> dict[str, Any]:
+    """The Room of a call, as no version can read it."""
+    body = b.an_active_room().manifest()
+    body["spec"]["metadata"] = "none"
+    body["metadata"] |= metadata
+    return body
+
+
+@pytest.mark.parametrize("is_cached", [True, False], ids=["from the cache", "after a restart"])
+async def test_a_room_that_cannot_be_read_ends_no_call(rig: Rig, is_cached: bool) -> None:
+    rig.answers |= {"ledger": b.ledger("Active"), "room": unreadable_room()}
+    if is_cached:
+        rig.rooms.offer(unreadable_room())
+    rig.view.snapshot([b.a_livekit_room(people=2)], b.at(8))
+    rig.view.saw_people(b.LIVEKIT_NAME, tuple(map(b.person, b.PEOPLE)), b.at(8))
+    seen = await rig.match(b.active())
+    assert isinstance(seen.room, Unknown)
+    assert seen.room.why.startswith("Kubernetes: the Room cannot be read (spec.metadata: ")
+    assert seen.livekit_name == b.LIVEKIT_NAME, "its name on LiveKit follows from the metadata"
+    assert isinstance(seen.livekit_room, Present)
+    case = MatchCase(b.active(), seen, b.at(100))
+    assert case.cause is None
+    assert plan_match(case).actions == ()
+    assert match_status(case, None).phase == "Active"
+
+
+async def test_a_room_that_cannot_be_read_is_deleted_with_its_match(rig: Rig) -> None:
+    rig.rooms.offer(unreadable_room())
+    rig.answers["ledger"] = b.ledger("Terminating", settled="Ended")
+    seen = await rig.match(b.active())
+    delete = only(plan_match(MatchCase(b.active(), seen, b.at(100))), a.DeleteRoom)
+    assert (delete.room_name, delete.room_uid) == (b.ROOM_NAME, b.ROOM_UID)
+    rig.rooms.offer(unreadable_room(resourceVersion="201", deletionTimestamp="2026-01-31T10:00:01Z"))
+    seen = await rig.match(b.active())
+    assert not any(
+        isinstance(action, a.DeleteRoom) for action in plan_match(MatchCase(b.active(), seen, b.at(100))).actions
+    )
+    assert not MatchCase(b.active(), seen, b.at(100)).is_over
+
+
+async def test_a_room_that_is_not_known_has_an_unknown_room_on_livekit(rig: Rig) -> None:
+    rig.answers |= {"ledger": b.ledger("Connecting"), "room": API_AWAY}
+    assert (await rig.match(b.connecting())).livekit_room == Unknown(b.at(9), "Kubernetes: no answer")
+
+
+async def test_the_owner_of_a_room_that_cannot_be_read_is_not_gone(rig: Rig) -> None:
+    owner = b.a_match().manifest()
+    owner["spec"]["participants"] = 2
+    rig.matches.offer(owner)
+    seen = await rig.room(b.an_active_room())
+    assert seen.owner == OwnerFacts(b.MATCH_UID, b.NAME, (), "")
+    assert "match" not in rig.reads
+
+
+@pytest.mark.parametrize("updated", ["", "soon", "-inf", "nan", "1e400", "-5"])
+async def test_a_record_that_does_not_say_when_it_was_written_is_due(rig: Rig, updated: str) -> None:
+    rig.answers["record"] = {"status": "active", "lastUpdated": updated}
+    seen = await rig.room(b.an_active_room(owned=False))
+    assert seen.record == Present(RecordFacts("active", 0), b.at(9))
+    plan_room(RoomCase(b.an_active_room(owned=False), seen, b.at(9)))
 
 
 async def test_a_server_that_does_not_answer_leaves_the_room_unknown(rig: Rig) -> None:

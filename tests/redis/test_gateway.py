@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
+from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import (
     Beat,
@@ -64,7 +66,17 @@ async def test_a_user_who_waits_already_keeps_the_place(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "user_id", ["x" * 256, "ä" * 128, "alice@example.com", "a b", "\u00a0", "日本", "\u20ac\u0410"]
+    "user_id",
+    [
+        "x" * 256,
+        "ä" * 128,
+        "alice@example.com",
+        "a b",
+        "\u00a0",
+        "日本",
+        "\u20ac\u0410",
+        "\u07ff\u0800\uffff\U00010000\U0010ffff",
+    ],
 )
 async def test_every_id_that_a_match_can_carry_may_wait(world: World, user_id: str) -> None:
     assert isinstance(await world.gateway.enqueue(user_id), Queued)
@@ -78,6 +90,30 @@ async def test_an_id_that_no_match_can_carry_does_not_wait(world: World, user_id
     before = await world.snapshot()
     with pytest.raises(Invalid, match="expected an id that a Match can carry: 1 to 256 bytes"):
         await world.gateway.enqueue(user_id)
+    assert await world.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        pytest.param(b"caf\xe9", id="Latin-1"),
+        pytest.param(b"\xc3", id="a lead without its continuation"),
+        pytest.param(b"\x80alice", id="a continuation without its lead"),
+        pytest.param(b"\xc0\xaf", id="overlong"),
+        pytest.param(b"\xe0\x80\x80", id="overlong in three bytes"),
+        pytest.param(b"\xed\xa0\x80", id="a surrogate"),
+        pytest.param(b"\xf4\x90\x80\x80", id="above U+10FFFF"),
+        pytest.param(b"\xe2\xc3\xa9\x82\xac", id="a character inside another"),
+    ],
+)
+async def test_an_id_that_is_not_utf8_does_not_wait(world: World, user_id: bytes) -> None:
+    before, keys = await world.snapshot(), world.keys
+    names = (keys.queue(), keys.reservations(), keys.user("x"), keys.blocked("x"), keys.notify("x"), keys.events())
+    word, sentence = await world.redis.run(lua.ENQUEUE, names, cast("list[str]", [user_id, ""]))
+    assert (word, sentence[:76]) == (
+        "INVALID",
+        "expected an id that a Match can carry: 1 to 256 bytes of UTF-8, without cont",
+    )
     assert await world.snapshot() == before
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from controller.api.match import QueuePlace, TerminationAction
 from controller.api.states import UserState
-from controller.clients.redis.inbox import Flag, Inbox
+from controller.clients.redis.inbox import Flag, Inbox, pools_with_people
 from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, Silence
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import Signal, SignalKind
@@ -253,6 +253,36 @@ async def test_the_longest_silent_come_first_and_the_others_with_the_next_reads(
     third = await silent(world, second.cursor, limit=2)
     assert (third.newly_silent, third.still_silent) == ({}, {"carol": 3000})
     assert (await silent(world, third.cursor, limit=2)).still_silent == {"alice": 1000, "bob": 2000}, "their turn again"
+
+
+@pytest.mark.parametrize("beat", ["-inf", "+inf", "1e300", "-1e300"])
+async def test_a_beat_at_no_time_hides_no_other(world: World, beat: str) -> None:
+    await last_beats(world, alice=1000, bob=2000)
+    await world.raw("ZADD", world.keys.heartbeats(), beat, "mallory")
+    read = await silent(world, limit=2)
+    found = dict(read.newly_silent)
+    for _ in range(3):
+        read = await silent(world, read.cursor, limit=2)
+        found |= read.newly_silent
+    assert found == {"alice": 1000, "bob": 2000}
+
+
+async def test_a_key_with_an_odd_name_hides_no_pool(world: World) -> None:
+    await world.enqueue("alice")
+    cluster_id = world.keys.cluster_id
+    odd = [f"rk:{{{cluster_id}:a\x01b}}:queue", f"rk:{{{cluster_id}:}}:queue", f"rk:{{{cluster_id}:x:y}}:heartbeats"]
+    for key in odd:
+        await world.raw("ZADD", key, 1, "mallory")
+    found: set[str] = set()
+    cursor = "0"
+    while True:
+        cursor, some = await pools_with_people(world.redis, cluster_id, cursor, count=100)
+        found.update(some)
+        if cursor == "0":
+            break
+    await world.raw("DEL", *odd)
+    assert world.keys.namespace in found
+    assert not found & {"a\x01b", "", "x:y"}
 
 
 async def test_with_few_silent_all_of_them_are_looked_at_every_time(world: World) -> None:

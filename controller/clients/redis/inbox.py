@@ -11,9 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controller.clients.reading import reading, rows
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
+from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
@@ -26,6 +28,7 @@ from controller.clients.redis.replies.inbox import (
     Silence,
 )
 from controller.clients.redis.requests import Signal, SignalKind
+from controller.errors import Backend
 
 FLAGS = {
     "force-disconnect": SignalKind.DISCONNECT,
@@ -143,6 +146,17 @@ async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count
     prefix = f"rk:{{{cluster_id}:"
     # Of a pool's keys only `queue` and `heartbeats` begin with one of these letters.
     pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*}:[hq]*"
-    go_on, *keys = await redis.run(_POOLS, (), [cursor, pattern, count])
-    found = (re.fullmatch(rf"{re.escape(prefix)}([^{{}}: ]+)}}:(?:queue|heartbeats)", key) for key in keys)
-    return go_on, tuple(dict.fromkeys(key[1] for key in found if key))
+    with reading(Backend.REDIS, _POOLS.name):
+        go_on, *names = await redis.run(_POOLS, (), [cursor, pattern, count])
+        keys = [name for name in names if name.endswith(("}:queue", "}:heartbeats"))]
+    pools = rows(Backend.REDIS, "pool", keys, lambda key: _namespace_of(key, cluster_id))
+    return go_on, tuple(dict.fromkeys(pools))
+
+
+def _namespace_of(key: str, cluster_id: str) -> str:
+    """The namespace whose pool has this key. Raises ValueError for a name that no key of ours has."""
+    namespace = key.removeprefix(f"rk:{{{cluster_id}:").partition("}:")[0]
+    keys = Keys(cluster_id, namespace)
+    if key not in {keys.queue(), keys.heartbeats()}:
+        raise ValueError(f"{key!r} is no key of a pool")
+    return namespace

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from controller.clients.reading import place_ms
 from controller.clients.redis import commands, lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
@@ -89,8 +90,8 @@ class Pool:
         self, *, claimed_before_ms: int | None = None, offset: int = 0, limit: int = 1000
     ) -> tuple[LiveMatch, ...]:
         """Matches that hold users, the oldest first."""
-        rows = await self.redis.scored(self.keys.live(), at_most=claimed_before_ms, offset=offset, limit=limit)
-        return tuple(LiveMatch(uid, int(score)) for uid, score in rows)
+        found = await self.redis.scored(self.keys.live(), at_most=claimed_before_ms, offset=offset, limit=limit)
+        return tuple(LiveMatch(uid, place_ms(score)) for uid, score in found)
 
     # Rooms and tokens
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from controller.clients.reading import moment_ms, rows
 from controller.clients.redis.replies.refusals import FENCED, Lost, Stale
 from controller.clients.redis.replies.table import ReplyTable, is_replay, milliseconds, pairs
+from controller.errors import Backend
 
 # signal
 
@@ -86,15 +88,20 @@ class Silence:
 def _silence(
     beating: str, at_ms: str, stopped_together: str, known_ms: str, checked_ms: str, count: str, *rest: str
 ) -> Silence:
-    rows = [(user_id, int(float(score))) for user_id, score in pairs(rest)]
+    beats = list(pairs(rest))
     return Silence(
         int(beating),
-        int(at_ms),
+        moment_ms(at_ms),
         int(stopped_together),
         ScanCursor(milliseconds(known_ms), milliseconds(checked_ms)),
-        newly_silent=dict(rows[: int(count)]),
-        still_silent=dict(rows[int(count) :]),
+        newly_silent=dict(rows(Backend.REDIS, "heartbeat", beats[: int(count)], _last_beat)),
+        still_silent=dict(rows(Backend.REDIS, "heartbeat", beats[int(count) :], _last_beat)),
     )
+
+
+def _last_beat(row: tuple[str, str]) -> tuple[str, int]:
+    user_id, score = row
+    return user_id, moment_ms(score)
 
 
 SILENT: Final = ReplyTable[Silence]("silent", {"OK": _silence})
