@@ -29,7 +29,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
     ledger = await _ledger(match, backends, learned, now)
     room = await _room(match, value_of(ledger), backends, now)
     owned = value_of(room)
-    facts = _server(match, owned, backends)
+    facts = _server(match, owned, backends, now)
     name = (
         livekit_room_name(backends.cluster_id, owned.metadata.namespace, owned.metadata.uid)
         if owned is not None
@@ -98,10 +98,11 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
     return Absent(now) if found is None else Present(found, now)
 
 
-def _server(match: Match, room: Room | None, backends: Backends) -> ServerFacts:
+def _server(match: Match, room: Room | None, backends: Backends, now: datetime) -> ServerFacts:
     """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
-    facts, known = backends.servers.facts(room), match.status.room
-    return facts if facts.url or known is None else replace(facts, url=known.url or "")
+    facts, known = backends.servers.facts(room, now), match.status.room
+    url = facts.url if facts.url or known is None else known.url or ""
+    return replace(facts, url=url, silences=facts.silences | backends.silences.at(now))
 
 
 def _livekit_room(
