@@ -7,7 +7,7 @@ the verdicts; `api.conditions` is the table of what they can say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +33,17 @@ def true(type_: ConditionType, reason: Reason, message: str) -> Verdict:
 def false(type_: ConditionType, reason: Reason, message: str) -> Verdict:
     """The condition does not hold."""
     return Verdict(type_, ConditionStatus.FALSE, reason, message)
+
+
+def progress(ready: Verdict, *, stalled: bool, over: bool) -> Iterator[Verdict]:
+    """What kstatus asks (the rules of Flux and of `helm --wait`): at most one of Reconciling and Stalled, only True.
+
+    kstatus goes on waiting while Ready is False, so an object that is over in the normal way has no Ready either.
+    """
+    if stalled:
+        yield true(ConditionType.STALLED, ready.reason, ready.message)
+    elif not over and ready.status is not ConditionStatus.TRUE:
+        yield true(ConditionType.RECONCILING, ready.reason, ready.message)
 
 
 def merge(

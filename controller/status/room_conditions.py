@@ -13,13 +13,15 @@ from controller.api.room import MAX_RESTORES, Room, RoomEndReason, RoomIssue
 from controller.facts.observation import Unknown
 from controller.rules.restores import IN_TIME, WINDOW, was_lost_too_often
 from controller.rules.room_case import RoomCase
-from controller.status.conditions import Verdict, false, true
+from controller.status.conditions import Verdict, false, progress, true
 
 
 def room_conditions(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str]) -> Iterator[Verdict]:
     """One verdict per type, in the order of the table; `issues` as `status.room_health` found them."""
     reason, server = case.end_reason, case.seen.server
-    yield _ready(case, phase, issues)
+    ready = _ready(case, phase, issues)
+    if phase is not RoomPhase.TERMINATED:
+        yield ready
     if issues:
         yield false(ConditionType.HEALTHY, next(iter(issues)), "; ".join(issues.values()))
     else:
@@ -33,6 +35,7 @@ def room_conditions(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue,
         yield true(ConditionType.FINISHED, reason, _ending_sentence(case.room, reason))
     else:
         yield false(ConditionType.FINISHED, ConditionReason.IN_PROGRESS, "the room is not over")
+    yield from progress(ready, stalled=phase is RoomPhase.FAILED, over=phase is RoomPhase.TERMINATED)
 
 
 def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str]) -> Verdict:
