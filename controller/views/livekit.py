@@ -50,6 +50,7 @@ class LiveKitView:
         self._disputes: dict[str, _Dispute] = {}
         self._miscounted: set[str] = set()
         self._unread: set[str] = set()
+        self._unanswered: dict[str, datetime] = {}
         self._snapshot_at: datetime | None = None
         self._answered_at = LONG_AGO
         self._was_not_asked = True
@@ -116,6 +117,7 @@ class LiveKitView:
         """Drop all observations of the room `name`. Its Room is gone, and no other Room ever gets this name."""
         for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
             known.pop(name, None)
+        self._unanswered.pop(name, None)
         self._miscounted.discard(name)
         self._unread.discard(name)
 
@@ -134,6 +136,14 @@ class LiveKitView:
         self._rooms[room.name] = Present(room, at)
         if before is None or before.value != room:
             self._tell_of_change((room.name,))
+
+    def creation_unanswered(self, name: str, at: datetime) -> None:
+        """Store that a CreateRoom was given up `at` this time: a server that is frozen may still carry it out."""
+        self._unanswered[name] = at
+
+    def may_be_created(self, name: str) -> bool:
+        """Whether a CreateRoom of ours may still be under way: no list that was asked for later has been answered."""
+        return name in self._unanswered
 
     def saw_gone(self, name: str, at: datetime) -> None:
         """Store that two reads agreed that there is no room `name`."""
@@ -169,6 +179,7 @@ class LiveKitView:
         self._was_not_asked = False
         self._failure = self.silent_since = None
         self._snapshot_at = self._answered_at = sent_at
+        self._unanswered = {name: at for name, at in self._unanswered.items() if at >= sent_at}
         listed = {room.name: room for room in rooms}
         # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
         self._unread = set(listed) if is_first else self._unread & listed.keys()
@@ -214,6 +225,7 @@ class LiveKitView:
             known.clear()
         self._miscounted.clear()
         self._unread.clear()
+        self._unanswered = dict.fromkeys(self._unanswered, at)
         self._snapshot_at = None
         if self._failure is not None:
             self.silent_since, self._failure = at, (at, self._failure[1])
