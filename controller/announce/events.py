@@ -58,8 +58,14 @@ class _Note:
 
     @property
     def event_name(self) -> str:
-        digest = hashlib.sha256(f"{self.subject.uid}\0{self.type}\0{self.reason}\0{self.message}".encode()).hexdigest()
-        return f"{self.subject.name[:200]}.{digest[:16]}"
+        return event_name(self.subject, self.type, self.reason, self.message)
+
+
+def event_name(subject: Subject, type_: str, reason: str, message: str) -> str:
+    """The name of the Event that says this about the subject: equal Events have equal names."""
+    digest = hashlib.sha256(f"{subject.uid}\0{type_}\0{reason}\0{message}".encode()).hexdigest()
+    # What is cut off may leave a character at the end that no part of a name ends with.
+    return f"{subject.name[:200].rstrip('-.')}.{digest[:16]}"
 
 
 class EventPoster:

@@ -13,6 +13,7 @@ import contextlib
 import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from functools import partial
 
 import aiohttp
@@ -125,6 +126,7 @@ class Operator:
         leadership, pollers = self._backends.leadership, self._parts.pollers
         while True:
             self._backends.pools.begin_epoch(await leadership.acquire(pulse.beat))
+            self._parts.handover.read(leadership.predecessor)
             # Read LiveKit before anything is decided. A server that hangs is not waited for.
             with pulse.item("the first list of LiveKit's rooms"), contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_POLL_SECONDS):
@@ -173,8 +175,11 @@ class Operator:
         self._parts.queue.feed(in_turn(keys), Wake.START)
 
     def _clock_was_set(self, by_seconds: float) -> None:
-        """Open windows compare moments of two clocks now: they begin again, as after a start."""
-        log.warning("the API server's clock was set; windows begin again", by_seconds=round(by_seconds, 3))
+        """Open windows compare moments of two clocks now: their ends move with the clock."""
+        log.warning("the API server's clock was set; open windows move with it", by_seconds=round(by_seconds, 3))
+        now = self._backends.clock.now()
+        for record in (self._backends.silences, *(server.view.silences for server in self._backends.servers)):
+            record.clock_was_set(now - timedelta(seconds=by_seconds), now)
         self._start_over()
         # Answers that are under way carry the time of the old clock. None is under way after this.
         longest = LIMITS[Backend.LIVEKIT].deadline_seconds

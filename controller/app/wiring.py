@@ -7,6 +7,7 @@ The followers of the caches are registered in one place (`_follow`): it answers 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import aiohttp
 
@@ -15,6 +16,7 @@ from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import MATCH
 from controller.backends.bundle import Backends
+from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
 from controller.backends.namespaces import Namespaces
@@ -48,6 +50,7 @@ from controller.views.calls import CallIndex
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
+from controller.views.silences import SilenceRecord
 
 # The part of the worker's hands that bulk keys may hold: a key that a user waits for finds a free hand.
 _BULK_SHARE = 0.75
@@ -67,6 +70,7 @@ class Parts:
     budgets: Budgets
     router: Router
     worker: Worker
+    handover: Handover
     pollers: tuple[Poller, ...]
     trigger: KubernetesTrigger
     events: EventPoster
@@ -79,15 +83,17 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
     `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
     """
-    pulses = Pulses(everyday=(BackendError, LeadershipLost))
-    clock, redis = ServerClock(), Redis.from_url(settings.redis_url)
+    pulses, silences = Pulses(everyday=(BackendError, LeadershipLost)), SilenceRecord()
+    clock = ServerClock()
     queue = WorkQueue(bulk_in_hand=max(1, int(_BULK_SHARE * settings.concurrency)))
+    redis = Redis.from_url(settings.redis_url, lambda seconds: _was_silent(silences, seconds, clock))
     identity = ReplicaIdentity.of_this_process()
     kubernetes = KubernetesClient(connection, clock)
     caches = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     servers = Servers([_default_server(settings, http, clock)])
     router = Router(settings.cluster_id, servers, queue.enqueue)
     tokens = IssuedTokens(clock)
+    handover = Handover(servers, silences, clock)
     leadership = Leadership(
         kubernetes,
         clock,
@@ -95,6 +101,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         namespace=settings.namespace,
         name=settings.lease_name,
         times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
+        handover=handover.write,
     )
     pools = Pools(
         redis,
@@ -123,6 +130,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         audit=AuditView(),
         calls=CallIndex(),
         finished=FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit),
+        silences=silences,
         serves_flags=settings.legacy_flags,
     )
     events = EventPoster(kubernetes, clock, str(identity))
@@ -141,6 +149,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         budgets=budgets,
         router=router,
         worker=Worker(reconciler, queue, clock, concurrency=settings.concurrency),
+        handover=handover,
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
@@ -163,6 +172,11 @@ def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
         cache.follow(gone=reconciler.forget)
         router.follow_cache(kind, cache)
     router.follow_servers()
+
+
+def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:
+    now = clock.now()
+    record.add(now - timedelta(seconds=seconds), now)
 
 
 def _default_server(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock) -> Server:

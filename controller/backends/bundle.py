@@ -25,6 +25,7 @@ from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
+from controller.views.silences import SilenceRecord
 
 
 @functools.cache
@@ -40,7 +41,9 @@ SECRETS = Resource("", "v1", "secrets")
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Clients, views and the lease. `caches` has one cache per kind of the registry (`loop.recipes`)."""
+    """Clients, views and the lease. `caches` has one cache per kind of the registry (`loop.recipes`); `silences` are
+    those of Redis.
+    """
 
     cluster_id: str
     clock: Clock
@@ -55,6 +58,7 @@ class Backends:
     audit: AuditView
     calls: CallIndex
     finished: FinishedMatches
+    silences: SilenceRecord
     serves_flags: bool = True
 
     @property

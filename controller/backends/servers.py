@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from controller.api.livekitserver import DEFAULT_SERVER
@@ -37,10 +38,10 @@ class Server:
     view: LiveKitView
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
 
-    def facts(self) -> ServerFacts:
+    def facts(self, now: datetime) -> ServerFacts:
         """The facts about this server that planners use."""
         view = self.view
-        return ServerFacts(self.name, self.public_url, view.failure, view.answers_since, view.silent_since)
+        return ServerFacts(self.name, self.public_url, view.failure, view.silences.at(now), view.silent_since)
 
 
 class Servers:
@@ -64,10 +65,10 @@ class Servers:
         """The same, but None for a server that is not configured."""
         return self._servers.get(_name_of(room))
 
-    def facts(self, room: Room | None) -> ServerFacts:
+    def facts(self, room: Room | None, now: datetime) -> ServerFacts:
         """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
         server, name = self.find(room), _name_of(room)
-        return server.facts() if server is not None else ServerFacts(name, "", self._not_configured(name))
+        return server.facts(now) if server is not None else ServerFacts(name, "", self._not_configured(name))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.api.endings import EndCode
@@ -11,6 +11,7 @@ from controller.api.room import Room
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Observation
+from controller.facts.silences import Silences
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,15 @@ class TokensFacts:
 class ServerFacts:
     """The LiveKit server that the Match's room is on. `url` is the address that clients connect to.
 
-    `answers_since` is the first answer after an outage of the server, or after our own start. Windows restart there:
-    before it, no client could come back, or be seen to. `silent_since` is the last answer before an outage that still
-    lasts.
+    `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
+    Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
+    outage that still lasts.
     """
 
     name: str
     url: str
     trouble: str = ""
-    answers_since: datetime | None = None
+    silences: Silences = field(default_factory=Silences)
     silent_since: datetime | None = None
 
 

@@ -30,7 +30,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
     ledger = await _ledger(match, backends, learned, now)
     room = await _room(match, value_of(ledger), backends, now)
     owned = value_of(room)
-    facts = _server(match, owned, backends)
+    facts = _server(match, owned, backends, now)
     unreadable_room = _unreadable_room(match, room, backends)
     metadata = owned.metadata if owned is not None else unreadable_room
     name = livekit_room_name(backends.cluster_id, metadata.namespace, metadata.uid) if metadata is not None else ""
@@ -118,10 +118,11 @@ def _unreadable_room(match: Match, room: Observation[Room], backends: Backends) 
     return known.metadata if isinstance(known, Unreadable) else None
 
 
-def _server(match: Match, room: Room | None, backends: Backends) -> ServerFacts:
+def _server(match: Match, room: Room | None, backends: Backends, now: datetime) -> ServerFacts:
     """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
-    facts, known = backends.servers.facts(room), match.status.room
-    return facts if facts.url or known is None else replace(facts, url=known.url or "")
+    facts, known = backends.servers.facts(room, now), match.status.room
+    url = facts.url if facts.url or known is None else known.url or ""
+    return replace(facts, url=url, silences=facts.silences | backends.silences.at(now))
 
 
 def _livekit_room(

@@ -26,7 +26,7 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
     On a server that is not configured, the LiveKit room is Unknown: it may be alive there.
     """
     now = backends.clock.now()
-    server, facts = backends.servers.find(room), backends.servers.facts(room)
+    server, facts = backends.servers.find(room), backends.servers.facts(room, now)
     view = server.view if server is not None else None
     name = livekit_room_name(backends.cluster_id, room.metadata.namespace, room.metadata.uid)
     owner = await _owner(room, backends)

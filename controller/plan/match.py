@@ -48,8 +48,9 @@ from controller.rules.readiness import (
 
 # How soon to look again where a deadline has passed and a witness could not be asked.
 _ASK_AGAIN = timedelta(seconds=1)
-_HELD_RETRY = timedelta(milliseconds=100)
 _RESTORE_RETRY = timedelta(seconds=2)
+# How soon to claim again users whom another Match still holds: the longer it has taken, the later.
+_HELD_RETRY, _HELD_RETRY_AT_MOST, _HELD_SHARE = timedelta(milliseconds=100), timedelta(seconds=2), 10
 _PHASE_OF_STATE = {
     UserState.CONNECTING: MatchPhase.CONNECTING,
     UserState.IN_CALL: MatchPhase.ACTIVE,
@@ -166,9 +167,18 @@ def _claim(case: MatchCase) -> Plan | None:
         return None
     deadline, refusal = case.ready_deadline, case.seen.refusal
     if refusal is not None:
-        return Plan(deadline=earliest(deadline, case.now + _HELD_RETRY), waits_for=f"{refusal.identity} to be released")
+        return Plan(deadline=earliest(deadline, _claim_again_at(case)), waits_for=f"{refusal.identity} to be released")
     made_at = case.match.metadata.creation_timestamp or case.now
     return Plan((Claim(_target(case), case.match.spec, case.session_id, made_at),), deadline)
+
+
+def _claim_again_at(case: MatchCase) -> datetime:
+    """When to try again: at first soon, since the holder is ending, and later at intervals that grow with the wait.
+
+    The holder may be a Match that is gone, so that nothing says when the user is released.
+    """
+    created = case.match.metadata.creation_timestamp or case.now
+    return case.now + min(max(_HELD_RETRY, (case.now - created) / _HELD_SHARE), _HELD_RETRY_AT_MOST)
 
 
 def _room(case: MatchCase) -> Plan | None:

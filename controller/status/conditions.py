@@ -7,7 +7,7 @@ the verdicts; `api.conditions` is the table of what they can say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,6 +42,17 @@ def action_required(error: LastError | None) -> Verdict | None:
     if error is None or error.recovery is not Recovery.ESCALATE:
         return None
     return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
+
+
+def progress(ready: Verdict, *, stalled: bool, over: bool) -> Iterator[Verdict]:
+    """What kstatus asks (the rules of Flux and of `helm --wait`): at most one of Reconciling and Stalled, only True.
+
+    kstatus goes on waiting while Ready is False, so an object that is over in the normal way has no Ready either.
+    """
+    if stalled:
+        yield true(ConditionType.STALLED, ready.reason, ready.message)
+    elif not over and ready.status is not ConditionStatus.TRUE:
+        yield true(ConditionType.RECONCILING, ready.reason, ready.message)
 
 
 def merge(

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.api.conditions import NOT_ACCEPTED, ConditionReason, ConditionType, Reason
+from controller.api.phases import MatchPhase
 from controller.facts.observation import Unknown
 from controller.rules.deadlines import windows
 from controller.rules.end_cause import EndCause
-from controller.status.conditions import Verdict, action_required, false, true
+from controller.status.conditions import Verdict, action_required, false, progress, true
 from controller.status.match_view import MatchView
 
 
@@ -21,13 +22,16 @@ def match_conditions(view: MatchView) -> Iterator[Verdict]:
     yield _accepted(view, cause)
     yield _room_ready(view, cause)
     yield _tokens_issued(view, cause)
-    yield _ready(view, cause)
+    ready = _ready(view, cause)
+    if view.phase is not MatchPhase.ENDED:
+        yield ready
     yield _connected(view, cause)
     yield _degraded(view)
     if view.finished and cause is not None:
         yield true(ConditionType.FINISHED, cause.reason, cause.message)
     else:
         yield false(ConditionType.FINISHED, ConditionReason.IN_PROGRESS, "the Match is not over")
+    yield from progress(ready, stalled=view.phase is MatchPhase.FAILED, over=view.finished)
 
 
 def not_claimed(view: MatchView) -> tuple[Reason, str]:

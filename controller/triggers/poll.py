@@ -101,7 +101,7 @@ class Poller:
             return
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
-        waiting = self._waiting(sent_at) if was_away or view.answers_since is None else []
+        waiting = self._waiting(sent_at) if was_away or not view.was_listed else []
         recount = view.snapshot([room for room in rooms if self._concerns_us(room)], sent_at)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])

@@ -39,6 +39,7 @@ class Rig:
         self._makes = makes
         self._lists = lists
         self.view = LiveKitView()
+        self.creation: BackendError | None = None
         fake = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(9)),
             leadership=SimpleNamespace(require=lambda _seconds: None),
@@ -49,6 +50,8 @@ class Rig:
 
     async def create_room(self, _request: Any) -> LiveKitRoom:
         self.asked.append("create")
+        if self.creation is not None:
+            raise self.creation
         return self._makes
 
     async def delete_room(self, _name: str) -> None:
@@ -176,3 +179,17 @@ async def test_before_anything_was_listed_a_deleted_room_is_absent() -> None:
     rig = Rig(None)
     await rig.delete()
     assert rig.view.room(b.LIVEKIT_NAME, b.at(9)) == Absent(b.at(9))
+
+
+async def test_a_room_whose_creation_was_not_answered_is_deleted_after_a_list_that_was_asked_for_later() -> None:
+    """A frozen server would carry out both side by side, and leave a room that lives and is not listed."""
+    rig = Rig(None)
+    rig.creation = BackendUnavailable(Backend.LIVEKIT, "CreateRoom", "no answer", may_have_run=True)
+    with pytest.raises(BackendUnavailable):
+        await create_room(CREATE, rig.backends)
+    rig.view.snapshot([], b.at(8))
+    with pytest.raises(BackendUnavailable, match="may still be being made"):
+        await rig.delete()
+    rig.view.snapshot([], b.at(10))
+    assert await rig.delete()
+    assert rig.asked == ["create", "delete"]

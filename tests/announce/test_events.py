@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from controller.announce.events import EventPoster, Subject
+import pytest
+
+from controller.announce.events import EventPoster, Subject, event_name
 from controller.api.names import MATCH
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.errors import AlreadyExists, Backend, BackendUnavailable, NotFound
@@ -187,6 +190,13 @@ def test_a_flood_is_bounded() -> None:
             poster.normal(SUBJECT, "Flood", str(number))
 
     assert len(posting(scenario).events) <= 1001
+
+
+@pytest.mark.parametrize("last", ["-", ".", "-.-"])
+def test_a_name_that_is_cut_ends_as_a_name_may(last: str) -> None:
+    name = "n" * (200 - len(last)) + last + "n" * 10
+    made = event_name(Subject(MATCH, "ns", name, "uid"), "Normal", "Ready", "it is ready")
+    assert re.fullmatch(r"n+\.[0-9a-f]{16}", made)
 
 
 def test_long_names_and_messages_fit() -> None:

@@ -10,6 +10,7 @@ from livekit import api
 from controller.api.names import FINALIZER, MARK_KEY, PAUSED, livekit_room_name
 from controller.api.room import Room
 from tests import manifests
+from tests.support.kstatus import kstatus
 from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
@@ -138,7 +139,7 @@ async def test_a_standing_room_that_closed_by_itself_stays_gone(rig: Rig) -> Non
     await rig.kube.create(manifests.room("lobby", emptyTimeoutSeconds=2, departureTimeoutSeconds=2))
     over = await rig.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason) == ("Terminated", "Empty")
-    assert condition(over, "Ready").status == "False"
+    assert kstatus(await rig.kube.get("Room", "lobby") or {}) == "Current"
     assert await rig.livekit_rooms() == {}
 
 

@@ -18,6 +18,7 @@ from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+from controller.facts.silences import LONG_AGO, Silence
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
 from controller.plan import actions as a
@@ -32,6 +33,7 @@ from controller.views.cache import ObjectCache
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
+from controller.views.silences import SilenceRecord
 from tests import values as b
 from tests.plan.world import only
 
@@ -49,6 +51,7 @@ class Rig:
         self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "match": GONE, "people": ()}
         self.seconds = 9.0
         self.view = LiveKitView()
+        self.silences = SilenceRecord()
         clock = SimpleNamespace(now=lambda: b.at(self.seconds))
         self.tokens = IssuedTokens(clock)
         self.rooms = ObjectCache(Room)
@@ -72,6 +75,7 @@ class Rig:
             tokens=self.tokens,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
             audit=AuditView(),
+            silences=self.silences,
         )
         self.backends = cast("Backends", fake)
 
@@ -374,6 +378,19 @@ async def test_the_server_is_named_and_so_is_its_trouble(rig: Rig) -> None:
     server = (await rig.match(b.connecting())).server
     assert (server.name, server.url, server.trouble) == ("default", b.URL, "LiveKit: no answer")
     assert server.silent_since == b.at(8)
+
+
+async def test_the_silences_of_a_match_are_those_of_livekit_and_of_redis(rig: Rig) -> None:
+    for second in (-60, -20, 0):
+        rig.view.snapshot([], b.at(second))
+    rig.view.failed(b.at(2), "no answer")
+    rig.view.snapshot([], b.at(20))
+    rig.silences.add(b.at(15), b.at(30))
+    rig.seconds = 40.0
+    match, room = await rig.match(b.connecting()), await rig.room(b.a_room())
+    before = Silence(LONG_AGO, b.at(-60))
+    assert match.server.silences.known == (before, Silence(b.at(0), b.at(30)))
+    assert room.server.silences.known == (before, Silence(b.at(0), b.at(20)))
 
 
 async def test_a_match_that_is_over_and_one_too_many_is_over_limit(rig: Rig) -> None:

@@ -471,3 +471,14 @@ def test_a_cause_that_is_recorded_stays_whatever_comes_later() -> None:
     stored = b.both_in(ledger=b.ledger("Terminating", recorded="MaxDuration", message="7200 s"))
     settle = only(plan_match(MatchCase(wished, stored, b.at(9))), a.Settle)
     assert (settle.reason, settle.message) == ("MaxDuration", "7200 s")
+
+
+def test_the_longer_another_match_holds_a_user_the_later_the_claim_is_repeated() -> None:
+    """The holder may be a Match that is gone: nothing says when the user is released."""
+    match = b.a_match(timeouts={"readySeconds": 3600})
+    pauses = [
+        (deadline - b.at(seconds)).total_seconds()
+        for seconds in (0.5, 5, 20, 900)
+        if (deadline := plan_match(MatchCase(match, b.seen(seconds, refusal=ENDING), b.at(seconds))).deadline)
+    ]
+    assert pauses == [0.1, 0.5, 2, 2]

@@ -488,6 +488,19 @@ def test_the_destination_of_users_is_decided_with_the_cause_whatever_they_do_aft
     assert settle.releases == decided
 
 
+def test_the_destinations_stay_when_a_client_changes_the_order_of_the_participants() -> None:
+    match, seen = b.connecting(), b.all_made(30, people=(b.person("alice"),))
+    cause = MatchCase(match, seen, b.at(30)).cause
+    assert cause is not None
+    stored = b.ledger("Terminating", recorded="NoShow", evidence=cause.evidence(b.releases(match, seen, cause)))
+    people = tuple(reversed(match.spec.participants))
+    turned = match.model_copy(update={"spec": match.spec.model_copy(update={"participants": people})})
+    # Meanwhile bob has come; he would be judged in another way.
+    (settle,) = plan_match(MatchCase(turned, b.both_in(31, ledger=stored), b.at(31))).actions
+    assert isinstance(settle, a.Settle)
+    assert [(one.id, one.to) for one in settle.releases] == [("bob", "IDLE"), ("alice", "WAITING")]
+
+
 @pytest.mark.parametrize(
     "evidence", ["", "not JSON", "[]", '{"code": "NoShow", "subject": ["bob"]}', '{"outcomes": 7}']
 )

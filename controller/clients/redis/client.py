@@ -59,20 +59,20 @@ class Redis:
     """A server behind a URL. Create it inside a running loop; close it at the end.
 
     Every method raises BackendUnavailable when the server does not answer or says "not now", and a BackendRefused for
-    a refusal.
+    a refusal. `was_silent` gets the length of each outage in seconds, at the first answer after it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, was_silent: Callable[[float], None] | None = None) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
         self._url = url
-        self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True)
+        self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True, was_silent=was_silent)
         self._commands = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
         self._reads = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
 
     @classmethod
-    def from_url(cls, url: str) -> Redis:
+    def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Redis:
         """Create a client for a `redis://`, `rediss://` or `unix://` URL. It connects at the first request."""
-        return cls(url)
+        return cls(url, was_silent)
 
     async def close(self) -> None:
         """Close all connections."""
