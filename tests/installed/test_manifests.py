@@ -36,8 +36,7 @@ async def test_kubectl_installs_it_and_its_pod_says_what_it_still_needs(
     await installation.kube.ask("apply", "--server-side", "-f", str(INSTALL))
 
     async def says_what_is_missing() -> None:
-        ended = [entry["lastState"].get("terminated") for entry in await installation.containers()]
-        assert [entry["exitCode"] for entry in ended if entry] == [2], ended
+        await installation.has_ended_with(2)
         log = kubelet.logs(installation.namespace)
         assert "ROOMKEEPER_LIVEKIT_API_SECRET_FILE" in log
         assert "ROOMKEEPER_REDIS_URL_FILE" in log
