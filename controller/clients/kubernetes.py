@@ -75,6 +75,10 @@ class KubernetesClient:
         """Return one object. Raises NotFound."""
         return await self._send("get", "GET", resource.path(namespace, name))
 
+    async def read(self, path: str) -> Body:
+        """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
+        return await self._send("read", "GET", path)
+
     async def pages(
         self, resource: Resource, namespace: str = "", limit: int = 500, labels: str = ""
     ) -> AsyncIterator[Body]:

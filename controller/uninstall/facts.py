@@ -162,7 +162,6 @@ class Found:
         """The objects with our finalizer."""
         return tuple(thing for thing in self.known_objects if thing.is_held)
 
-
     @property
     def patience_seconds(self) -> float:
         """How long the operator may be silent before it counts as not working.

@@ -150,6 +150,11 @@ class Site:
         assert answer.status == 200, f"GET {path}: {answer.message}"
         return answer.body
 
+    async def stopped(self) -> None:
+        """Wait until the operator and its Pod are gone, after the Deployment was scaled to 0."""
+        assert self._played is not None
+        await asyncio.wait_for(asyncio.shield(self._played), patience())
+
     async def remove(self, *paths: str) -> None:
         """Delete the objects that are there."""
         for path in paths:
