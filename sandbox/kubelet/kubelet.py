@@ -31,6 +31,9 @@ _RETRY_SECONDS: Final = 0.2
 class Kubelet:
     """Runs all Pods within `async with`; at its end their containers are killed, and the objects stay."""
 
+    node: Final = NODE
+    """The name of the node."""
+
     def __init__(self, where: Endpoints, engine: Runtime, directory: Path) -> None:
         """`directory` is for volumes and logs."""
         self.network = Network()

@@ -7,7 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import aiohttp
+
 from sandbox.administrator import Administrator
+from sandbox.errors import ClusterError
 from sandbox.kubelet.network import HOST, Network
 
 Body = dict[str, Any]
@@ -26,7 +29,7 @@ class Forwarder:
 
     async def start(self, port: int, host: str = HOST) -> None:
         """Listen on a port of loopback."""
-        self._server = await asyncio.start_server(self._forward, host, port)
+        self._server = await asyncio.start_server(self._accept, host, port)
 
     async def close(self) -> None:
         """Stop listening, and cut what is open."""
@@ -36,17 +39,22 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio reports the end of its own as an error.
+        task = asyncio.create_task(self._forward(reader, writer), name="connection to a Service")
         self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ports: Sequence[int] = ()
         try:
-            ports = await self.behind()
+            # Where the API server is away, the Service is away: the client sees a connection that ends.
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, ClusterError):
+                ports = await self.behind()
             if ports:
                 self._turn += 1
                 await _join(reader, writer, ports[self._turn % len(ports)])
         finally:
-            self._open.discard(task)
             writer.close()
 
 

@@ -91,15 +91,20 @@ class Release:
         """`helm uninstall --wait`."""
         return await self.helm("uninstall", self.name, "--wait", f"--timeout={patience(90):g}s", *options)
 
-    def _helm(self, *words: str) -> CompletedProcess[str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables for Helm and kubectl."""
         homes = {f"HELM_{kind}_HOME": str(self.home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        return {**homes, "KUBECONFIG": str(self.where.kubeconfig)}
+
+    def _helm(self, *words: str) -> CompletedProcess[str]:
         return subprocess.run(
             [str(locate("helm").path), "--namespace", self.namespace, *words],
             capture_output=True,
             text=True,
             check=False,
             timeout=patience(180),
-            env={**os.environ, **homes, "KUBECONFIG": str(self.where.kubeconfig)},
+            env={**os.environ, **self.environment},
         )
 
     # ---- what is there
