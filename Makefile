@@ -57,7 +57,7 @@ image: $(INSTALLED) ## build the operator's image with docker, podman or buildah
 	@$(PY) -m sandbox.image build $(ARGS)
 
 test-image: $(INSTALLED) parts ## build and run the real image on Debian, as root; no registry is needed
-	@$(PY) -m pytest -s tests/image/build_and_run.py $(ARGS)
+	@$(PY) -m pytest -s tests/image/build_and_run.py tests/installed/with_image.py $(ARGS)
 
 sbom: $(INSTALLED) ## write what the image contains as CycloneDX: build/roomkeeper.cdx.json
 	@$(PY) -m sandbox.image sbom

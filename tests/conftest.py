@@ -27,7 +27,7 @@ from sandbox.image.install import install
 from sandbox.kubelet.kubelet import Kubelet
 from sandbox.kubelet.process import ProcessRuntime
 from sandbox.stack import Stack, StackOptions
-from tests.support.images import IMAGE, NEXT_TAG, REPOSITORY
+from tests.support.images import IMAGE, NEXT_VERSION, REPOSITORY
 from tests.support.kube import Kube
 from tests.support.logins import LoginsRedis
 from tests.support.operators import Operators
@@ -84,7 +84,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory, real_programs: None)
 async def node(cluster: Endpoints, opt: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kubelet]:
     """The node of the cluster: it runs Pods as processes."""
     environment = opt / "roomkeeper"
-    runtime = ProcessRuntime({IMAGE: environment, f"{REPOSITORY}:{NEXT_TAG}": environment})
+    runtime = ProcessRuntime({IMAGE: environment, f"{REPOSITORY}:{NEXT_VERSION}": environment})
     async with Kubelet(cluster, runtime, tmp_path_factory.mktemp("node")) as kubelet:
         yield kubelet
 

@@ -57,6 +57,7 @@ def uninstall(
     """
     if policy and policy.lower() not in _POLICIES:
         raise typer.BadParameter(f"{policy!r} is neither drain nor release", param_hint="--policy")
+    timeout_seconds = seconds(timeout)
     # Its help needs none of these.
     import asyncio
 
@@ -80,7 +81,7 @@ def uninstall(
     async def run() -> int:
         async with connected(kubeconfig, context) as connection:
             clock = ServerClock()
-            work = Uninstallation(KubernetesClient(connection, clock), clock, lines, seconds(timeout))
+            work = Uninstallation(KubernetesClient(connection, clock), clock, lines, timeout_seconds)
             planned = await work.plan(installation, wishes)
             lines.end()
             sys.stdout.write(f"{planned.text}\n")

@@ -110,7 +110,8 @@ def _steps(found: Found, wishes: Wishes, now: Pulse, policy: Policy) -> Iterator
     if has_deployment and not _is_stopped(found, now):
         yield StopOperator()
     # Once the operator is stopped, a Match that a client created meanwhile has nobody to take its finalizer off.
-    if found.held or (drains and has_deployment):
+    will_run = now.life is Life.WORKS and not has_deployment
+    if (found.held or drains) and not will_run:
         yield Release()
     if (lease := value_of(found.lease)) is not None and (has_deployment or not lease.is_live(found.now)):
         yield DeleteLease(found.installation.lease_name)

@@ -194,7 +194,7 @@ def _deployment(body: Body) -> DeploymentFacts:
         resource_version=metadata["resourceVersion"],
         helm_release=metadata.get("annotations", {}).get(_RELEASE, ""),
         watched=tuple(name for part in watched.split(",") if (name := part.strip())),
-        lease=environment.get("ROOMKEEPER_LEASE_NAME", ""),
+        lease=environment.get(variable("lease_name"), ""),
     )
 
 

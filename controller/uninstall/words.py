@@ -59,6 +59,13 @@ def sentence(step: Step, found: Found) -> str:
             return f"delete the CRDs {', '.join(names)}{also}"
 
 
+def still_held(people: Sequence[str]) -> str:
+    """What becomes of the users of Matches that go without the operator."""
+    more = f" and {len(people) - _SHOWN} more" if len(people) > _SHOWN else ""
+    shown = ", ".join(people[:_SHOWN]) + more
+    return f"Redis: {shown} stay in a call that no longer has a Match, and nobody puts them back into the queue"
+
+
 def count(things: Iterable[ObjectFacts]) -> str:
     """How many there are of each kind: "2 Matches and 1 Room"."""
     numbers = Counter(thing.kind for thing in things)
@@ -124,11 +131,7 @@ def _left_behind(found: Found) -> Iterator[str]:
     if staying:
         yield f"{count(staying)} stay; an operator that is installed later takes them up with their calls"
     if people := [user for thing in going if thing.kind is MATCH for user in thing.people]:
-        shown = ", ".join(people[:_SHOWN]) + (f" and {len(people) - _SHOWN} more" if len(people) > _SHOWN else "")
-        yield (
-            f"Redis: {shown} stay in a call that no longer has a Match; nobody puts them back into the queue. "
-            "To have them settled, install the operator again first and drain"
-        )
+        yield f"{still_held(people)}. To have them settled, install the operator again first and drain"
     if going:
         yield (
             "LiveKit: a room closes by itself when its people have left (departureTimeoutSeconds); "

@@ -29,7 +29,7 @@ from controller.uninstall.plan import (
     StopOperator,
 )
 from controller.uninstall.survey import CRDS, DEPLOYMENTS, LEASES, POLICIES, Survey
-from controller.uninstall.words import count, sentence
+from controller.uninstall.words import count, sentence, still_held
 
 T = TypeVar("T")
 
@@ -184,6 +184,8 @@ class Work:
             await pause()
         if released:
             self._told.warn(f"released without the operator: {_named(released)}")
+        if people := [user for thing in released if thing.is_deleting for user in thing.people]:
+            self._told.warn(still_held(people))
         return f"our finalizer is off {count(released)}" if released else "nothing was left"
 
     async def _delete_lease(self, step: DeleteLease, _found: Found) -> str:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -18,7 +19,7 @@ from sandbox.kubelet.logs import LogServer
 from sandbox.kubelet.network import Network
 from sandbox.kubelet.pod import Pod
 from sandbox.kubelet.runtime import Runtime
-from sandbox.kubelet.service import ServiceProxy
+from sandbox.kubelet.service import Forwarder, ServiceEndpoints
 
 Body = dict[str, Any]
 
@@ -30,6 +31,9 @@ _RETRY_SECONDS: Final = 0.2
 class Kubelet:
     """Runs all Pods within `async with`; at its end their containers are killed, and the objects stay."""
 
+    node: Final = NODE
+    """The name of the node."""
+
     def __init__(self, where: Endpoints, engine: Runtime, directory: Path) -> None:
         """`directory` is for volumes and logs."""
         self.network = Network()
@@ -40,12 +44,15 @@ class Kubelet:
         self._pods: dict[str, Pod] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
+        self._api: Forwarder | None = None
 
     async def __aenter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._admin = Administrator.of(self._where)
         self._log_server = LogServer(self._where.directory, self.log)
         await self._log_server.start()
+        if self._engine.finds_api_server_by_name:
+            await self._serve_api()
         await self._register()
         self._watching = asyncio.create_task(self._watch_forever(), name="watch Pods")
         return self
@@ -57,6 +64,8 @@ class Kubelet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._api is not None:
+            await self._api.close()
         await self._log_server.close()
         await self._admin.close()
         self.network.release()
@@ -75,7 +84,7 @@ class Kubelet:
     @contextlib.asynccontextmanager
     async def serving(
         self, namespace: str, name: str, port: str, listen: int | None = None
-    ) -> AsyncIterator[ServiceProxy]:
+    ) -> AsyncIterator[Forwarder]:
         """Play kube-proxy for the port `port` of a Service: programs in Pods reach it by the Service's names.
 
         `listen` is the port of this machine that leads to the Service as well; any free one if it is not given.
@@ -83,7 +92,7 @@ class Kubelet:
         service = await self._admin.call("GET", f"/api/v1/namespaces/{namespace}/services/{name}")
         number = next(int(entry["port"]) for entry in service["spec"]["ports"] if entry.get("name", "") == port)
         real = self.network.add_service(name, namespace, service["spec"]["clusterIP"], number, listen)
-        proxy = ServiceProxy(self._admin, self.network, namespace, name, port)
+        proxy = Forwarder(ServiceEndpoints(self._admin, self.network, namespace, name, port))
         await proxy.start(real)
         try:
             yield proxy
@@ -94,6 +103,17 @@ class Kubelet:
         """Raise what a part of the kubelet itself has failed with: a Pod would only seem not to start."""
         if self._failure is not None:
             raise self._failure
+
+    async def _serve_api(self) -> None:
+        """Let programs reach the API server as in a cluster: by its name, on the port of HTTPS."""
+        port = urlsplit(self._where.server).port
+        assert port is not None
+
+        async def behind() -> list[int]:
+            return [port]
+
+        self._api = Forwarder(behind)
+        await self._api.start(443, self.network.api_address)
 
     async def _register(self) -> None:
         address = {"type": "InternalIP", "address": "127.0.0.1"}

@@ -7,6 +7,7 @@ Pod's address is only a name, and `in_pod` exchanges the ports as its program op
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,19 @@ class Network:
 
     def __init__(self) -> None:
         self._locks = PortLocks()
+        # Another cluster on this machine has its own.
+        self.api_address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.1"
         self._count = 0
         self._pods: dict[str, PodAddress] = {}
         self._services: dict[str, str] = {}
         self._behind: dict[tuple[str, int], int] = {}
         self._files: dict[Path, PodAddress] = {}
+
+    @property
+    def hosts(self) -> str:
+        """/etc/hosts of a Pod: programs that look up names by themselves find the API server."""
+        names = " ".join(f"kubernetes.default{end}" for end in ("", ".svc", ".svc.cluster.local"))
+        return f"{HOST} localhost\n{self.api_address} {names}\n"
 
     def release(self) -> None:
         """Give up all ports."""

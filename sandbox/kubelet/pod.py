@@ -133,6 +133,7 @@ class Pod:
             volume=self._volumes.path,
             address=self._address,
             log=self.log(container["name"]),
+            hosts=self._network.hosts,
             network_file=self._network_file,
         )
 

@@ -35,6 +35,11 @@ class ProcessRuntime:
     def __init__(self, environments: Mapping[str, Path]) -> None:
         self._environments = dict(environments)
 
+    @property
+    def finds_api_server_by_name(self) -> bool:
+        """No: its programs have a kubeconfig."""
+        return False
+
     def image(self, reference: str) -> Image:
         """What the Dockerfile says of the image. Raises ImageMissing."""
         self._environment(reference)

@@ -29,6 +29,11 @@ class RuncRuntime:
         self._images = dict(images)
         self._known: dict[str, Image] = {}
 
+    @property
+    def finds_api_server_by_name(self) -> bool:
+        """Yes: its programs have a ServiceAccount's files and /etc/hosts."""
+        return True
+
     def image(self, reference: str) -> Image:
         """What the image says of itself. Raises ImageMissing."""
         if reference not in self._images:
@@ -55,6 +60,8 @@ class RuncRuntime:
                 "allowPrivilegeEscalation: false, capabilities.drop: [ALL], seccompProfile RuntimeDefault"
             )
         spec.log.parent.mkdir(parents=True, exist_ok=True)
+        hosts = spec.network_file.with_name("hosts")
+        hosts.write_text(spec.hosts)
         container = Container(
             self._images[spec.image],
             log=spec.log,
@@ -68,6 +75,7 @@ class RuncRuntime:
             },
             files={
                 **{mount.path: mount.source for mount in spec.mounts if mount.read_only},
+                "/etc/hosts": hosts,
                 _IN_POD: IN_POD,
                 _NETWORK: spec.network_file.parent,
             },

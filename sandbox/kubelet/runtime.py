@@ -55,6 +55,8 @@ class ContainerSpec:
     log: Path
     ports: Mapping[int, int]
     """The container's ports → the ports of this machine behind them."""
+    hosts: str
+    """The content of /etc/hosts."""
     network_file: Path
     """What the program under `in_pod` reads."""
 
@@ -74,6 +76,10 @@ class Running(Protocol):
 
 class Runtime(Protocol):
     """Starts containers."""
+
+    @property
+    def finds_api_server_by_name(self) -> bool:
+        """Whether its programs look for `kubernetes.default.svc`, as in a cluster; it needs the port 443."""
 
     def image(self, reference: str) -> Image:
         """The image that a Pod calls `reference`. Raises ImageMissing."""

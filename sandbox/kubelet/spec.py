@@ -52,6 +52,7 @@ def container_spec(
     volume: Callable[[str], Path],
     address: PodAddress,
     log: Path,
+    hosts: str,
     network_file: Path,
 ) -> ContainerSpec:
     """Everything that the runtime needs. `volume` finds the directory of a volume. Raises ConfigError."""
@@ -80,6 +81,7 @@ def container_spec(
         ),
         log=log,
         ports=address.ports,
+        hosts=hosts,
         network_file=network_file,
     )
 

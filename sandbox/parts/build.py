@@ -51,7 +51,7 @@ def _build(program: GoProgram, progress: Progress) -> None:
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     log = target.parent.parent / f"{program.name}.log"
     command = [
-        *(str(_go(progress)), "build", *BUILD_FLAGS, "-ldflags", program.ldflags),
+        *(str(find_go(progress)), "build", *BUILD_FLAGS, "-ldflags", program.ldflags),
         *("-o", str(unfinished), program.package),
     ]
     try:
@@ -70,7 +70,8 @@ def _build(program: GoProgram, progress: Progress) -> None:
     progress.done(program.name, f"{program.pinned} built", seconds)
 
 
-def _go(progress: Progress) -> Path:
+def find_go(progress: Progress) -> Path:
+    """Go itself, installed if the machine has none that fits. The caller holds the lock of the cache."""
     if found := find("go"):
         return found.path
     program = programs()["go"]

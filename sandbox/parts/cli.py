@@ -11,6 +11,7 @@ import typer
 from sandbox.errors import SandboxError
 from sandbox.interrupts import terminate_as_interrupt
 from sandbox.parts.build import ensure
+from sandbox.parts.foreign import foreign_crds
 from sandbox.parts.locate import find
 from sandbox.parts.programs import STACK_PROGRAMS, TOOLS, programs
 from sandbox.progress import Progress
@@ -34,6 +35,8 @@ def build(
     try:
         with terminate_as_interrupt():
             parts = ensure(only or _NEEDED, progress)
+            if not only:
+                foreign_crds(progress)
     except SandboxError as error:
         print(f"roomkeeper sandbox parts: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -42,9 +42,7 @@ _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image, built from this tree."""
-    debian.prepare()
-    Progress().done(debian.IMAGE, "built", debian.build())
-    return debian.IMAGE
+    return debian.built()
 
 
 @pytest.fixture

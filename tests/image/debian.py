@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from functools import cache
 from typing import Final
 
 from sandbox.image import bases, buildah, dockerfile
@@ -19,6 +20,14 @@ _PACKAGES: Final = ("buildah", "debootstrap", "dpkg", "golang-github-containers-
 
 # A build leaves about 25 of them, most without a size of their own.
 _KEPT_IMAGES: Final = 200
+
+
+@cache
+def built() -> str:
+    """The name of the image, built from this tree once per session."""
+    prepare()
+    Progress().done(IMAGE, "built", build())
+    return IMAGE
 
 
 def prepare() -> None:

@@ -43,8 +43,8 @@ async def release(where: Endpoints, kube: Kube, kubelet: Kubelet, tmp_path: Path
     """Makes releases. At the end, their namespaces go, and the CRDs with them."""
     made: list[Release] = []
 
-    def make(name: str = "roomkeeper", **values: str) -> Release:
-        one = Release(where, kube.admin, tmp_path, name, f"{kube.namespace}-{len(made)}", values)
+    def make(name: str = "roomkeeper", namespace: str = "", **values: str) -> Release:
+        one = Release(where, kube.admin, tmp_path, name, namespace or f"{kube.namespace}-{len(made)}", values)
         made.append(one)
         return one
 

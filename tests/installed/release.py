@@ -44,13 +44,14 @@ class Release:
         """The administrator in its namespace."""
         return Kube(self.where, self.namespace, self.admin)
 
-    async def prepare(self) -> None:
+    async def prepare(self, *, secrets: bool = True) -> None:
         """Make its namespace, where only restricted Pods may run, and the Secrets."""
         restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
         await self.admin.call(
             "POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace, "labels": restricted}}
         )
-        await self.secrets()
+        if secrets:
+            await self.secrets()
 
     async def secrets(self) -> None:
         """Create the two Secrets with the names and keys that are the defaults."""
@@ -75,9 +76,10 @@ class Release:
         assert done.returncode == status, f"helm {' '.join(words)}: {done.returncode}\n{said}"
         return said
 
-    async def install(self, *options: str, status: int = 0, **values: str) -> str:
-        """`helm install --wait` with the release's values and these."""
-        chart = (self.name, str(CHART), "--wait", f"--timeout={patience(60):g}s")
+    async def install(self, *options: str, status: int = 0, wait: bool = True, **values: str) -> str:
+        """`helm install` with the release's values and these."""
+        waiting = ("--wait", f"--timeout={patience(60):g}s") if wait else ()
+        chart = (self.name, str(CHART), *waiting)
         return await self.helm("install", *chart, *_set(self.values | values), *options, status=status)
 
     async def upgrade(self, *options: str, status: int = 0, **values: str) -> str:
@@ -89,15 +91,20 @@ class Release:
         """`helm uninstall --wait`."""
         return await self.helm("uninstall", self.name, "--wait", f"--timeout={patience(90):g}s", *options)
 
-    def _helm(self, *words: str) -> CompletedProcess[str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables for Helm and kubectl."""
         homes = {f"HELM_{kind}_HOME": str(self.home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        return {**homes, "KUBECONFIG": str(self.where.kubeconfig)}
+
+    def _helm(self, *words: str) -> CompletedProcess[str]:
         return subprocess.run(
             [str(locate("helm").path), "--namespace", self.namespace, *words],
             capture_output=True,
             text=True,
             check=False,
             timeout=patience(180),
-            env={**os.environ, **homes, "KUBECONFIG": str(self.where.kubeconfig)},
+            env={**os.environ, **self.environment},
         )
 
     # ---- what is there
@@ -108,9 +115,11 @@ class Release:
         items: list[Body] = (await self.admin.call("GET", path))["items"]
         return [body for body in items if "deletionTimestamp" not in body["metadata"]]
 
-    async def containers(self) -> list[Body]:
-        """The statuses of the containers of its Pods."""
-        return [entry for body in await self.pods() for entry in body["status"].get("containerStatuses", ())]
+    async def has_ended_with(self, status: int) -> None:
+        """Assert that the last run of every container of its Pods ended with this exit status."""
+        containers = [entry for body in await self.pods() for entry in body["status"].get("containerStatuses", ())]
+        ended = [entry["lastState"].get("terminated", {}).get("exitCode") for entry in containers]
+        assert set(ended) == {status}, containers
 
     async def leader(self) -> str:
         """The name of the Pod that holds the Lease; empty if none does."""

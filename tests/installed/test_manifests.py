@@ -13,7 +13,7 @@ from sandbox.kubelet.kubelet import Kubelet
 from sandbox.source import INSTALL, ROOT
 from tests.installed.conftest import remove_all
 from tests.installed.release import Release
-from tests.support.images import NEXT_TAG, REPOSITORY
+from tests.support.images import NEXT_VERSION, REPOSITORY
 from tests.support.kube import Kube
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
@@ -36,8 +36,7 @@ async def test_kubectl_installs_it_and_its_pod_says_what_it_still_needs(
     await installation.kube.ask("apply", "--server-side", "-f", str(INSTALL))
 
     async def says_what_is_missing() -> None:
-        ended = [entry["lastState"].get("terminated") for entry in await installation.containers()]
-        assert [entry["exitCode"] for entry in ended if entry] == [2], ended
+        await installation.has_ended_with(2)
         log = kubelet.logs(installation.namespace)
         assert "ROOMKEEPER_LIVEKIT_API_SECRET_FILE" in log
         assert "ROOMKEEPER_REDIS_URL_FILE" in log
@@ -64,14 +63,14 @@ async def test_kustomize_installs_two_replicas_of_another_image(
         "kind": "Kustomization",
         "resources": ["roomkeeper/manifests/kustomize/base"],
         "components": ["roomkeeper/manifests/kustomize/components/ha"],
-        "images": [{"name": REPOSITORY, "newTag": NEXT_TAG}],
+        "images": [{"name": REPOSITORY, "newTag": NEXT_VERSION}],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     await installation.kube.ask("apply", "--server-side", "-k", str(tmp_path))
     await installation.secrets()
     await installation.kube.ask("rollout", "status", "deployment/roomkeeper", "--timeout=60s")
     pods = await installation.pods()
-    assert [pod["spec"]["containers"][0]["image"] for pod in pods] == [f"{REPOSITORY}:{NEXT_TAG}"] * 2
+    assert [pod["spec"]["containers"][0]["image"] for pod in pods] == [f"{REPOSITORY}:{NEXT_VERSION}"] * 2
     budget = await installation.kube.ask("get", "pdb", "roomkeeper", "-o", "jsonpath={.status.disruptionsAllowed}")
     assert budget == "1"
     await rig.enqueue("alice", "bob")

@@ -200,7 +200,7 @@ async def test_a_service_reaches_its_ready_pods_on_the_port_that_all_of_them_use
     async with kubelet.serving(kube.namespace, "door", "80-door") as proxy:
 
         async def both_answer() -> None:
-            assert len(await proxy.endpoints()) == 2
+            assert len(await proxy.behind()) == 2
 
         await eventually(both_answer)
         look = (

@@ -101,6 +101,7 @@ def _spec(pod: Body, image: Image = _IMAGE) -> ContainerSpec:
         volume=lambda name: Path("/volumes") / name,
         address=_ADDRESS,
         log=Path("/log"),
+        hosts="127.0.0.1 localhost\n",
         network_file=Path("/network.json"),
     )
 

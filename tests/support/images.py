@@ -9,5 +9,5 @@ from sandbox.image.build import origin
 REPOSITORY: Final = "ghcr.io/roomkeeper/roomkeeper"
 VERSION: Final = origin().version
 IMAGE: Final = f"{REPOSITORY}:{VERSION}"
-NEXT_TAG: Final = "next"
-"""Stands for the next version: until there is a tag, it is this one under another name."""
+NEXT_VERSION: Final = f"{VERSION}-next"
+"""Stands for the next version: until there is a tag, its image is this one under another name."""

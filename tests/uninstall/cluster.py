@@ -83,11 +83,15 @@ class Site:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.stop_playing()
+        await self.remove(DEPLOYMENT, f"{_PODS}/operator")
+        await self.install()
+
+    async def stop_playing(self) -> None:
+        """No longer be the Deployment's controller."""
         if self._played is not None:
             self._played.cancel()
             await asyncio.gather(self._played, return_exceptions=True)
-        await self.remove(DEPLOYMENT, f"{_PODS}/operator")
-        await self.install()
 
     # ---- the installation
 
@@ -109,6 +113,7 @@ class Site:
         await self.deploy(replicas)
         spec = {"serviceAccountName": SERVICE_ACCOUNT, "containers": [_CONTAINER]}
         await self.kube.admin.call("POST", _PODS, {"metadata": {"name": "operator", "labels": _LABELS}, "spec": spec})
+        await self.kube.admin.call("PATCH", f"{DEPLOYMENT}/status", {"status": {"replicas": 1, "readyReplicas": 1}})
         self.operator = await self._operators.start(**settings)
         await eventually(self.operator.leads)
         self._played = asyncio.create_task(self._play(self.operator))
@@ -149,6 +154,11 @@ class Site:
             return None
         assert answer.status == 200, f"GET {path}: {answer.message}"
         return answer.body
+
+    async def stopped(self) -> None:
+        """Wait until the operator and its Pod are gone, after the Deployment was scaled to 0."""
+        assert self._played is not None
+        await asyncio.wait_for(asyncio.shield(self._played), patience())
 
     async def remove(self, *paths: str) -> None:
         """Delete the objects that are there."""

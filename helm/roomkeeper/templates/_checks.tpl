@@ -73,8 +73,8 @@
 {{- if and .Values.prometheusRule.enabled (not .Values.prometheusRule.groups) }}
 {{- $problems = append $problems "prometheusRule.enabled needs rules in prometheusRule.groups" }}
 {{- end }}
-{{- range $kind, $values := dict "ServiceMonitor" .Values.serviceMonitor "PrometheusRule" .Values.prometheusRule }}
-{{- if and $values.enabled (eq $values.renderMode "failIfMissing") (not (include "roomkeeper.serves" (list $ (printf "monitoring.coreos.com/v1/%s" $kind)))) }}
+{{- range $kind, $object := dict "ServiceMonitor" .Values.serviceMonitor "PrometheusRule" .Values.prometheusRule }}
+{{- if and $object.enabled (eq $object.renderMode "failIfMissing") (not (include "roomkeeper.serves" (list $ (printf "monitoring.coreos.com/v1/%s" $kind)))) }}
 {{- $problems = append $problems (printf "%s.renderMode is failIfMissing, and the cluster has no kind %s: install the Prometheus Operator first" (untitle $kind) $kind) }}
 {{- end }}
 {{- end }}

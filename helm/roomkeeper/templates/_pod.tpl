@@ -237,7 +237,11 @@ httpGet:
 {{- $own := dict "labelSelector" (dict "matchLabels" (include "roomkeeper.selectorLabels" . | fromYaml)) -}}
 {{- $constraints := list -}}
 {{- range .Values.topologySpreadConstraints }}
-{{- $constraints = append $constraints (hasKey . "labelSelector" | ternary . (merge dict . $own)) }}
+{{- if hasKey . "labelSelector" }}
+{{- $constraints = append $constraints . }}
+{{- else }}
+{{- $constraints = append $constraints (merge dict . $own) }}
+{{- end }}
 {{- end }}
 {{- toYaml $constraints }}
 {{- end }}
