@@ -384,6 +384,11 @@ def test_the_hook_uninstalls_before_anything_is_deleted(chart: Chart) -> None:
     assert {o["metadata"]["annotations"]["helm.sh/hook"] for o in hooks} == {"pre-delete", "test"}
     weights = {o["kind"]: o["metadata"]["annotations"].get("helm.sh/hook-weight") for o in hooks}
     assert weights == {"ServiceAccount": "-5", "Role": "-5", "RoleBinding": "-5", "Job": "-4", "Pod": None}
+    for o in hooks:
+        # Nothing stays after a success, and helm prints the log of what ran.
+        assert o["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        prints = "helm.sh/hook-output-log-policy" in o["metadata"]["annotations"]
+        assert prints is (o["kind"] in ("Job", "Pod"))
     account = job["spec"]["template"]["spec"]["serviceAccountName"]
     assert only(hooks, "ServiceAccount")["metadata"]["name"] == account == "roomkeeper-uninstall"
 
