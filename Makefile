@@ -35,13 +35,15 @@ check: $(INSTALLED) ## format, lint, types, import contracts, generated files
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/hadolint Dockerfile
 	$(PY) -m controller.generate --check
+	$(PY) -m sandbox.manifests --check
 
 format: $(INSTALLED) ## format the code, and fix what ruff can fix
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-generate: $(INSTALLED) ## write the files that are made from the code: CRDs, manifests, docs/reference
+generate: $(INSTALLED) ## write the files that are made from the code: CRDs, chart, manifests, docs/reference
 	$(PY) -m controller.generate
+	$(PY) -m sandbox.manifests
 
 parts: $(INSTALLED) ## build or find the real programs, once per user
 	@$(PY) -m sandbox parts build

@@ -1,7 +1,7 @@
 """The calls that the sandbox itself sends to the API server, as administrator.
 
-It installs `crds/` and `manifests/` by server-side apply (to start kubectl once per file would take longer than the
-whole installation), and requests the operator's token.
+It installs `crds/` and the rights of `manifests/` by server-side apply, and requests the operator's token. (To start
+kubectl once per file would take longer than the whole installation.)
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _PROBE: Manifest = {
 }
 _REQUEST_TIMEOUT_SECONDS = 15.0
 _CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-# Repeats all other manifests in one file, for `kubectl apply -f`.
-_COLLECTION = "install.yaml"
+# The operator is a process of the stack: without a kubelet, its pods would wait for ever.
+_NEEDS_KUBELET = ("Deployment",)
 # The parser in C takes a tenth of the time.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FIRST_KINDS = ("Namespace", "CustomResourceDefinition")
@@ -186,8 +186,20 @@ class Cluster:
         return self._administrator
 
 
-def read_manifests(folders: Iterable[Path]) -> list[Manifest]:
-    """All documents of all *.yaml files, in the order of the files' names."""
-    files = [file for folder in folders for file in sorted(folder.glob("*.yaml")) if file.name != _COLLECTION]
+def read_manifests(paths: Iterable[Path]) -> list[Manifest]:
+    """The objects of all files, and of all *.yaml files of all directories.
+
+    The first one counts where two have the same kind and name. What would need a kubelet is left out.
+    """
+    files = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     documents = [document for file in files for document in yaml.load_all(file.read_bytes(), _YamlLoader)]
-    return [document for document in documents if document is not None]
+    objects: dict[tuple[str, str, str], Manifest] = {}
+    for document in documents:
+        if document is not None and document["kind"] not in _NEEDS_KUBELET:
+            objects.setdefault(_identity(document), document)
+    return list(objects.values())
+
+
+def _identity(manifest: Manifest) -> tuple[str, str, str]:
+    metadata = manifest["metadata"]
+    return manifest["kind"], metadata.get("namespace", ""), metadata["name"]

@@ -9,7 +9,8 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 PINS: Final = ROOT / "parts"
 CRDS: Final = ROOT / "crds"
-MANIFESTS: Final = ROOT / "manifests"
+INSTALL: Final = ROOT / "manifests" / "install.yaml"
+FINALIZER_POLICY: Final = ROOT / "manifests" / "finalizer-policy.yaml"
 DEMO_DIRECTORY: Final = ROOT / "build" / "demo"
 
 

@@ -33,7 +33,7 @@ from sandbox.parts import STACK_PROGRAMS, locate
 from sandbox.ports import PortLocks
 from sandbox.program import Program, Recipe
 from sandbox.recipes import Ports, Wiring
-from sandbox.source import CRDS, MANIFESTS
+from sandbox.source import CRDS, FINALIZER_POLICY, INSTALL
 
 Started = Callable[[str, str, float], None]
 
@@ -60,7 +60,8 @@ class StackOptions:
     cluster_id: str = "sandbox"
     operator_settings: Mapping[str, str] = field(default_factory=dict)
     """Added to `operator.env`; they override its values."""
-    manifests: tuple[Path, ...] = (CRDS, MANIFESTS)
+    manifests: tuple[Path, ...] = (CRDS, INSTALL, FINALIZER_POLICY)
+    """Files, and directories of files. What would need a kubelet is left out."""
 
 
 class Stack:

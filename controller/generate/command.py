@@ -1,16 +1,19 @@
 """`python -m controller.generate [--check]`: write every file that is made from the code, or name the stale ones.
 
-It writes the CRDs, the manifest that installs everything, the reference pages of the API, the conditions, the settings
+It writes the CRDs, what the Helm chart has from the code, the reference pages of the API, the conditions, the settings
 and the metrics, the page on the life of a call, the page and the JSON Schema of the events, and the library of Redis
-functions. Each has a module of its own beside this one; `generate.files` compares and writes.
+functions. Each has a module of its own beside this one; `generate.files` compares and writes. `sandbox.manifests` makes
+`manifests/` from the chart, because that needs Helm.
 """
 
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from controller.generate.api_page import reference
+from controller.generate.chart.crds import crd_template
+from controller.generate.chart.readme import readme
+from controller.generate.chart.schema import schema_text as values_schema_text
+from controller.generate.chart.values import CHART
 from controller.generate.conditions_page import conditions_page
 from controller.generate.crds import DEFINITIONS, crd, schema_digests
 from controller.generate.events_page import TEMPLATE as EVENTS_TEMPLATE
@@ -20,20 +23,18 @@ from controller.generate.files import Generator
 from controller.generate.library import library_text
 from controller.generate.lifecycle_page import TEMPLATE, lifecycle
 from controller.generate.settings_pages import metrics_page, settings_page
+from controller.generate.yaml_text import yaml_text
 
 COMMAND: Final = "python -m controller.generate"
 _YAML_HEADER: Final = f"# Made by `{COMMAND}` from controller/api; edit the models instead.\n"
-_INSTALLED: Final = ("manifests/00-namespace.yaml", "manifests/10-rbac.yaml")
 
 
 def generated(root: Path) -> dict[str, str]:
     """Every generated file by its path below `root`, with its content."""
-    crds = {f"crds/{d.kind.plural}.yaml": _yaml(crd(d)) for d in DEFINITIONS}
-    parts = [(root / name).read_text(encoding="utf-8") for name in _INSTALLED] + list(crds.values())
     return {
-        **{path: _YAML_HEADER + text for path, text in crds.items()},
         "controller/api/digests.py": _digests(),
-        "manifests/install.yaml": _YAML_HEADER + "---\n".join(parts),
+        **{f"crds/{d.kind.plural}.yaml": _YAML_HEADER + yaml_text(crd(d)) for d in DEFINITIONS},
+        **_chart((root / CHART / "values.yaml").read_text(encoding="utf-8")),
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),
         "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
@@ -43,6 +44,16 @@ def generated(root: Path) -> dict[str, str]:
         "docs/reference/settings.md": settings_page(_header("controller/settings")),
         "docs/reference/metrics.md": metrics_page(_header("controller/telemetry/metrics.py")),
     }
+
+
+def _chart(values: str) -> dict[str, str]:
+    """The generated files of the Helm chart, from the text of its values.yaml."""
+    made = {f"templates/crds/{d.kind.plural}.yaml": crd(d) for d in DEFINITIONS}
+    header = f"Made by `{COMMAND}` from controller/api; edit the models instead."
+    files = {path: crd_template(crd, yaml_text({"spec": crd["spec"]}), header) for path, crd in made.items()}
+    files["values.schema.json"] = values_schema_text(values)
+    files["README.md"] = readme(_header(f"{CHART}/values.yaml"), values)
+    return {f"{CHART}/{path}": text for path, text in files.items()}
 
 
 def _header(source: str, template: Path | None = None) -> str:
@@ -61,18 +72,4 @@ def _digests() -> str:
     )
 
 
-class _Dumper(yaml.SafeDumper):
-    """Indents lists below their key, as people write them, and uses no anchors."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-
-
-GENERATOR: Final = Generator(COMMAND, "CRDs, manifests and docs", "the code of the operator", generated)
+GENERATOR: Final = Generator(COMMAND, "CRDs, files of the chart, and docs", "the code of the operator", generated)

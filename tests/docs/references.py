@@ -174,19 +174,23 @@ class References:
         return frozenset(".".join(part[i:]) for part in parts for i in range(len(part))) | {"spec", "status"}
 
     def _name(self, span: str, text: Text) -> str | None:
-        """A dotted name: of a module of ours, or of a class and its member; else a field, or a type of event."""
+        """A dotted name: of a module of ours, a class and its member, a field, a value of the chart, an event."""
         name = span.removesuffix("()")
         head, _, rest = name.partition(".")
         if name in self._known.event_types or (head in self._known.classes and self._has(head, rest)):
             return None
         if head in self._known.classes:
             return f"{head} has no {rest}"
+        if name in self._known.values:
+            return None
         if self._resolves(name, text) or name in self._field_ends:
             return None
         if head in self._packages or head in _roots(self._known):
             return f"no module {name}"
         if head in ("spec", "status"):
             return f"no field {name}"
+        if head in self._known.values:
+            return f"no value {name} of the chart"
         return None
 
     def _has(self, name: str, rest: str) -> bool:
