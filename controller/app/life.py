@@ -21,7 +21,7 @@ from controller.app.endpoints import endpoints
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.request import LIMITS
-from controller.errors import Backend
+from controller.errors import Backend, BackendError
 from controller.loop.key import Key
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
@@ -57,18 +57,20 @@ class Operator:
         """Serve until SIGTERM or SIGINT. Raises if a part ends that the others depend on."""
         stop = asyncio.Event()
         self._on_signals(stop)
-        async with endpoints(self._parts), _background(self._health.run(), self._parts.events.run()):
+        async with (
+            endpoints(self._parts),
+            _background(self._health.run(), self._parts.events.run(), self._check_redis()),
+        ):
             lead = asyncio.create_task(self._lead(), name="lead")
             stopping = asyncio.create_task(stop.wait(), name="stop")
-            watch_stop = asyncio.Event()
-            watch = asyncio.create_task(self._watch(watch_stop, stop), name="watch")
+            watch = asyncio.create_task(self._watch(stop), name="watch")
             try:
                 done, _ = await asyncio.wait({lead, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 for task in done - {stopping}:
                     task.result()
                     raise RuntimeError(f"the operator's {task.get_name()} ended by itself")
             finally:
-                await self._stop(lead, watch, watch_stop)
+                await self._stop(lead, watch)
                 stopping.cancel()
                 await asyncio.gather(stopping, return_exceptions=True)
 
@@ -76,9 +78,8 @@ class Operator:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    async def _watch(self, watch_stop: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _watch(self, stop: asyncio.Event) -> None:
         trigger = self._parts.trigger
-        await trigger.wait_for_crds()
         await trigger.first_sync()
         self._health.synced()
         self._synced.set()
@@ -89,8 +90,15 @@ class Operator:
             trigger.resync_forever(self._settings.resync_seconds),
             self._parts.connection.reload_token_forever(),
         ):
-            # kopf takes the signals over when it starts, and would close the session before the lease is released.
-            await trigger.watch(watch_stop, on_started=lambda: self._on_signals(stop))
+            # kopf takes the signals over when it starts, and would stop the watch before the lease is released.
+            await trigger.watch(on_started=lambda: self._on_signals(stop))
+
+    async def _check_redis(self) -> None:
+        """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
+        try:
+            await self._parts.redis.ping()
+        except BackendError as error:
+            log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
 
     async def _lead(self) -> None:
         """Hold the lease and work, again and again."""
@@ -119,7 +127,8 @@ class Operator:
         )
         yield StreamReader(parts.redis, sources, backends.pools.namespaces).run()
         yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
-        yield Auditor(backends, router, settings.poll_seconds, settings.namespaces).run()
+        namespaces = parts.trigger.read_namespaces if settings.namespaces else None
+        yield Auditor(backends, router, settings.poll_seconds, namespaces).run()
         if settings.legacy_flags:
             yield FlagPoller(backends, router).run()
 
@@ -141,15 +150,12 @@ class Operator:
             server.view.restart(self._backends.clock.now())
         self._enqueue_all()
 
-    async def _stop(self, lead: asyncio.Task[None], watch: asyncio.Task[None], watch_stop: asyncio.Event) -> None:
+    async def _stop(self, lead: asyncio.Task[None], watch: asyncio.Task[None]) -> None:
         log.info("stopping")
         self._health.stopping()
         await self._worker.stop(self._settings.stop_seconds)
         await _end(lead)
         await self._backends.leadership.release()
-        watch_stop.set()
-        if self._health.is_synced:
-            await asyncio.wait({watch}, timeout=_END_SECONDS)
         await _end(watch)
         log.info("stopped")
 

@@ -42,8 +42,6 @@ from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
 
-LEASE_NAME = "roomkeeper-shard-0"
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -81,7 +79,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         clock,
         identity,
         namespace=settings.namespace,
-        name=LEASE_NAME,
+        name=settings.lease_name,
         times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
     )
     pools = Pools(

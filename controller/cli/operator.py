@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from controller.settings import Settings, hidden_by_services, load_settings, variable
+from controller.settings import FILE_FIELDS, Settings, file_field, hidden_by_services, load_settings, variable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -29,8 +29,7 @@ def run(**flags: str | None) -> None:
     from controller.app.life import serve
     from controller.telemetry import logs
 
-    secret = settings.livekit_api_secret.get_secret_value()
-    logs.configure(settings.log_format, settings.log_level, (secret,))
+    logs.configure(settings.log_format, settings.log_level, settings.secrets)
     log = structlog.get_logger(__name__)
     for link in hidden_by_services(os.environ):
         log.warning(link.sentence)
@@ -38,12 +37,18 @@ def run(**flags: str | None) -> None:
         runner.run(serve(settings))
 
 
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
 def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with one option per setting; pydantic checks the values, so all of them are texts here."""
     parameters = []
-    for name, field in Settings.model_fields.items():
-        text = f"{field.description} [env {variable(name)}]"
-        option = typer.Option(f"--{name.replace('_', '-')}", help=text, metavar="TEXT", show_default=False)
+    descriptions = {name: field.description for name, field in Settings.model_fields.items()}
+    descriptions |= {file_field(name): f"Path of a file that holds the value of {_flag(name)}" for name in FILE_FIELDS}
+    for name, description in descriptions.items():
+        text = f"{description} [env {variable(name)}]"
+        option = typer.Option(_flag(name), help=text, metavar="TEXT", show_default=False)
         kind = Annotated[str | None, option]
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     # Typer reads the signature of a command, which a function may carry as an attribute.

@@ -52,12 +52,13 @@ class KubernetesConnection:
         self._ssl = info.as_ssl_context()
         self._headers = {**info.as_http_headers(), "User-Agent": "roomkeeper"}
         self.session = self._open()
-        self._watching: aiohttp.ClientSession | None = None
+        self._watching: list[aiohttp.ClientSession] = []
 
     def for_kopf(self) -> kopf.AiohttpSession:
-        """Return a session for kopf's login handler: one of its own, because kopf closes its session after a 401."""
-        self._watching = self._open()
-        return kopf.AiohttpSession(server=self.server, aiohttp_session=self._watching)
+        """Return a session for kopf's login handler: one of its own, because kopf closes it at its end."""
+        session = self._open()
+        self._watching = [*(known for known in self._watching if not known.closed), session]
+        return kopf.AiohttpSession(server=self.server, aiohttp_session=session)
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(ssl=self._ssl, limit=_CONNECTIONS, keepalive_timeout=60.0)
@@ -75,12 +76,10 @@ class KubernetesConnection:
                 log.warning("the ServiceAccount's token cannot be read; the old one stays", why=error.strerror)
                 continue
             self._headers["Authorization"] = f"Bearer {token.strip()}"
-            for session in (self.session, self._watching):
-                if session is not None:
-                    session.headers["Authorization"] = self._headers["Authorization"]
+            for session in (self.session, *self._watching):
+                session.headers["Authorization"] = self._headers["Authorization"]
 
     async def close(self) -> None:
         """Close the sessions and their connections."""
-        await self.session.close()
-        if self._watching is not None:
-            await self._watching.close()
+        for session in (self.session, *self._watching):
+            await session.close()

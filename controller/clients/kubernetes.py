@@ -36,6 +36,8 @@ Body = dict[str, Any]
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _JSON = "application/json"
+_NO_RIGHT = " cannot "
+_GRANT = "; grant it as the manifests and the chart of this version do"
 _MANAGED = {"fieldManager": FIELD_MANAGER}
 # `clients.request` keeps the deadline of the whole request.
 _TRANSPORT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
@@ -74,6 +76,10 @@ class KubernetesClient:
     async def get(self, resource: Resource, namespace: str, name: str) -> Body:
         """Return one object. Raises NotFound."""
         return await self._send("get", "GET", resource.path(namespace, name))
+
+    async def read(self, path: str) -> Body:
+        """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
+        return await self._send("read", "GET", path)
 
     async def pages(self, resource: Resource, namespace: str = "", limit: int = 500) -> AsyncIterator[Body]:
         """Yield the pages of a LIST as List objects. All pages show the state of one moment (etcd, not a cache)."""
@@ -217,9 +223,17 @@ def _refusal(operation: str, status: int, payload: bytes) -> BackendError:
     if status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
         return kind(Backend.KUBERNETES, operation, message, code=code)
-    if status in {401, 403}:
+    if status == 401:
+        sentence = (
+            "the API server does not accept the operator's credentials (401): check that its ServiceAccount exists and "
+            "that its token is mounted, or check KUBECONFIG"
+        )
+        return Forbidden(Backend.KUBERNETES, operation, sentence, retryable=True, code=code)
+    if status == 403:
+        # The server's own words name the missing right.
+        remedy = _GRANT if _NO_RIGHT in message else ""
         # A namespace that is being deleted refuses creations with 403. That is not a lack of rights, and it passes.
-        return Forbidden(Backend.KUBERNETES, operation, message, retryable=True, code=code)
+        return Forbidden(Backend.KUBERNETES, operation, f"{message}{remedy}", retryable=True, code=code)
     if status in {400, 422}:
         return Invalid(Backend.KUBERNETES, operation, message, code=code)
     return BackendUnavailable(

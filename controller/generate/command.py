@@ -15,7 +15,7 @@ from controller.generate.chart.readme import readme
 from controller.generate.chart.schema import schema_text as values_schema_text
 from controller.generate.chart.values import CHART
 from controller.generate.conditions_page import conditions_page
-from controller.generate.crds import DEFINITIONS, crd
+from controller.generate.crds import DEFINITIONS, crd, schema_digests
 from controller.generate.events_page import TEMPLATE as EVENTS_TEMPLATE
 from controller.generate.events_page import page as events_page
 from controller.generate.events_schema import schema_text
@@ -32,6 +32,7 @@ _YAML_HEADER: Final = f"# Made by `{COMMAND}` from controller/api; edit the mode
 def generated(root: Path) -> dict[str, str]:
     """Every generated file by its path below `root`, with its content."""
     return {
+        "controller/api/digests.py": _digests(),
         **{f"crds/{d.kind.plural}.yaml": _YAML_HEADER + yaml_text(crd(d)) for d in DEFINITIONS},
         **_chart((root / CHART / "values.yaml").read_text(encoding="utf-8")),
         "docs/reference/api.md": reference(_header("controller/api")),
@@ -40,7 +41,7 @@ def generated(root: Path) -> dict[str, str]:
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
         "contract/events.schema.json": schema_text(),
         "contract/library.lua": library_text(COMMAND),
-        "docs/reference/settings.md": settings_page(_header("controller/settings.py")),
+        "docs/reference/settings.md": settings_page(_header("controller/settings")),
         "docs/reference/metrics.md": metrics_page(_header("controller/telemetry/metrics.py")),
     }
 
@@ -59,6 +60,16 @@ def _header(source: str, template: Path | None = None) -> str:
     """The first line of a generated page: what makes it, and what to edit instead."""
     words = f", and its words in controller/generate/{template.name}" if template is not None else ""
     return f"<!-- Made by `{COMMAND}`; edit {source} instead{words}. -->"
+
+
+def _digests() -> str:
+    """The module that tells the operator which schemas it was made with."""
+    rows = "".join(f'    "{crd}": "{digest}",\n' for crd, digest in schema_digests().items())
+    return (
+        '"""The digests of the schemas of our CRDs.\n\n'
+        f'Made by `{COMMAND}` from controller/api; edit the models instead.\n"""\n\n'
+        f"from typing import Final\n\nSCHEMA_DIGESTS: Final = {{\n{rows}}}\n"
+    )
 
 
 GENERATOR: Final = Generator(COMMAND, "CRDs, files of the chart, and docs", "the code of the operator", generated)

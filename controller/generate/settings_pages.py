@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from controller.generate.markdown import table
 from controller.loop.wakes import WAKES
-from controller.settings import Settings, variable
+from controller.settings import FILE_FIELDS, Settings, file_field, variable
 from controller.telemetry import metrics
 
 
@@ -33,7 +33,22 @@ def settings_page(header: str) -> str:
         "Each is an environment variable, or a flag of `roomkeeper operator`; the flag wins. A wrong value, a\n"
         "missing one and an unknown `ROOMKEEPER_…` name stop the operator at its start, with one sentence per setting\n"
         "and exit status 2. `KUBECONFIG`, or the ServiceAccount of the pod, says which cluster it works on.",
-        table(("variable", "flag", "default", "values", "meaning"), rows),
+        table(("variable", "flag", "default", "values", "meaning"), rows) + "\n\n" + _from_files(),
+    )
+
+
+def _from_files() -> str:
+    """The settings whose value may be in a file."""
+    rows = [
+        (f"`{variable(file_field(name))}`", f"`--{file_field(name).replace('_', '-')}`", f"`{variable(name)}`")
+        for name in FILE_FIELDS
+    ]
+    return (
+        "## Values in files\n\n"
+        "A variable or flag of this table is the path of a file that holds the value of another setting, and nothing\n"
+        "else: no newline at its end. Setting a value and its file is an error. In a pod the file is a key of a\n"
+        "Secret below `/etc/roomkeeper/secrets/<name of the Secret>/`; then the operator says which Secret or key is\n"
+        "missing, and how to create it.\n\n" + table(("variable", "flag", "instead of"), rows)
     )
 
 

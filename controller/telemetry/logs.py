@@ -87,3 +87,7 @@ def configure(log_format: str, level: str, secrets: tuple[str, ...]) -> None:
     root.setLevel(level.upper())
     for name in ("kopf", "aiohttp.access", "asyncio", "livekit"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # kopf logs each attempt of a request that fails, and the end of each of its tasks with a traceback. The operator
+    # restarts the watch, and says why in one line (`triggers.scope`).
+    for name in ("kopf._cogs", "kopf._core.reactor"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

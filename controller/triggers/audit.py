@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -38,10 +38,18 @@ _SEARCH_AGAIN_SECONDS = 600.0
 
 
 class Auditor:
-    """Reads all pools of this replica in turn. `namespaces` are those of the settings; empty for the whole cluster."""
+    """Reads all pools of this replica in turn.
+
+    `namespaces` names those of the settings whose objects are in the caches: a pool is restored from the caches, so it
+    may not be opened before. None stands for the whole cluster; then the pools are searched.
+    """
 
     def __init__(
-        self, backends: Backends, router: Router, interval_seconds: float, namespaces: tuple[str, ...]
+        self,
+        backends: Backends,
+        router: Router,
+        interval_seconds: float,
+        namespaces: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
         self._backends = backends
         self._router = router
@@ -53,7 +61,7 @@ class Auditor:
         """Read until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._audit_all())
-            if not self._namespaces:
+            if self._namespaces is None:
                 group.create_task(self._search())
 
     async def search(self) -> None:
@@ -95,7 +103,7 @@ class Auditor:
             # Pools that are not open yet are audited too: after a restart, a call that goes on and a user who waits
             # need no write that would open their pool.
             for namespace in {
-                *self._namespaces,
+                *(self._namespaces() if self._namespaces is not None else ()),
                 *self._backends.pools.namespaces(),
                 *self._backends.calls.namespaces(),
             }:

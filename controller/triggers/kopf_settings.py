@@ -69,5 +69,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.enforce_retry_after = True
     settings.scanning.disabled = True
     settings.peering.standalone = True
-    settings.process.ultimate_exiting_timeout = 25
+    # kopf would kill the process some seconds after the end of a watch; `app.life` bounds its own end.
+    settings.process.ultimate_exiting_timeout = None
     return settings

@@ -1,9 +1,8 @@
-"""kopf's part: the watch of our kinds, and nothing else. A handler puts the body of an event into the cache.
+"""The watch of our kinds in all scopes: one for the whole cluster, or one for each namespace of the settings.
 
-The handlers do no I/O, never touch `patch` and return nothing, so that kopf writes nothing of its own. Our own chunked
-LIST opens the gate at start and cleans up afterwards, because kopf tells neither when its first listing is complete nor
-which objects vanished while a watch was broken. Neighbors: `views.cache` takes the bodies, `triggers.router` turns
-changes into keys.
+A scope that cannot be read (no such namespace, no rights) stops no other one: the operator is ready as soon as all that
+may be read are in the caches, and takes the others up later. Neighbors: `triggers.scope` lists and watches one scope,
+`triggers.crds` waits for the CRDs, `triggers.router` turns changes of the caches into keys.
 """
 
 from __future__ import annotations
@@ -12,23 +11,19 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import kopf
 import structlog
 
-from controller.api.names import GROUP, KINDS, VERSION, ResourceKind
-from controller.backends.bundle import resource_of
+from controller.api.names import ResourceKind
 from controller.clients.connection import KubernetesConnection
-from controller.clients.kubernetes import KubernetesClient, Resource
-from controller.errors import BackendError, NotFound
-from controller.telemetry import metrics
-from controller.triggers.kopf_settings import kopf_settings
+from controller.clients.kubernetes import KubernetesClient
+from controller.errors import BackendError
+from controller.triggers.crds import CrdGate
+from controller.triggers.scope import Scope
 from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
 
 _START_PAUSE_SECONDS = 1.0
-
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
 
 class KubernetesTrigger:
@@ -41,114 +36,49 @@ class KubernetesTrigger:
         caches: Mapping[ResourceKind, ObjectCache[Any]],
         namespaces: tuple[str, ...],
     ) -> None:
-        self._connection = connection
-        self._client = client
-        self._caches = caches
-        self._namespaces = namespaces
+        self._crds = CrdGate(client, caches)
+        self._scopes = [Scope(namespace, connection, client, caches, self._crds) for namespace in namespaces or ("",)]
 
-    async def wait_for_crds(self) -> None:
-        """Return once our CRDs are established. Until then, log what is missing."""
-        said = ""
-        while True:
-            try:
-                missing = [
-                    kind.crd
-                    for kind in {**dict.fromkeys(KINDS), **self._caches}
-                    if not await self._is_established(kind)
-                ]
-            except BackendError as error:
-                problem = str(error)
-            else:
-                if not missing:
-                    return
-                problem = f"CRDs are not installed: {', '.join(missing)}; apply crds/ (or manifests/install.yaml)"
-            if problem != said:
-                said = problem
-                log.warning("waiting", what=problem)
-            await asyncio.sleep(_START_PAUSE_SECONDS)
+    def read_namespaces(self) -> tuple[str, ...]:
+        """The namespaces of the settings whose objects are in the caches; the others may not be judged by them."""
+        return tuple(scope.namespace for scope in self._scopes if scope.was_synced and scope.namespace)
 
     async def first_sync(self) -> None:
-        """`sync`, repeated until it works: the API server may be away when the operator starts."""
-        while True:
-            try:
-                return await self.sync()
-            except BackendError as error:
-                log.warning("objects cannot be listed yet", error=str(error))
-            await asyncio.sleep(_START_PAUSE_SECONDS)
+        """Return once the CRDs are served and every scope that may be read is in the caches, which is at least one.
 
-    async def sync(self) -> None:
-        """LIST everything once, in pages; evict cached objects that the server no longer has."""
-        await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches))
+        The API server may be away when the operator starts: a scope that it did not answer for is waited for.
+        """
+        await self._crds.wait()
+        await self._crds.check_schema()
+        while True:
+            await asyncio.gather(*(scope.try_sync() for scope in self._scopes if not scope.is_synced))
+            is_decided = all(scope.is_synced or scope.is_refused for scope in self._scopes)
+            if is_decided and any(scope.is_synced for scope in self._scopes):
+                return
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+            await self._crds.wait()
 
     async def resync_forever(self, interval_seconds: float) -> None:
-        """Repeat `sync` at intervals: nothing else finds deletions that a broken watch missed."""
+        """LIST what is watched at intervals: nothing else finds deletions that a broken watch missed.
+
+        The API server keeps a watch of a CRD that was deleted open for minutes. So if the CRDs were away, the watches
+        begin again.
+        """
         while True:
             await asyncio.sleep(interval_seconds)
-            try:
-                await self.sync()
-            except BackendError as error:
-                log.warning("the caches could not be compared with the server; next time", error=str(error))
+            if await self._crds.wait():
+                for scope in self._scopes:
+                    scope.begin_again()
+                continue
+            for scope in self._scopes:
+                if scope.is_synced:
+                    try:
+                        await scope.sync()
+                    except BackendError as error:
+                        log.warning("the caches could not be compared with the server; next time", error=str(error))
 
-    async def watch(self, stop: asyncio.Event, on_started: Callable[[], None]) -> None:
-        """Run kopf until `stop` is set; `on_started` is called once it is up."""
-        ready = asyncio.Event()
-        started = asyncio.create_task(_call_after(ready, on_started))
-        registry = kopf.OperatorRegistry()
-        for kind, cache in self._caches.items():
-            self._register(registry, kind, cache)
-
-        @kopf.on.login(registry=registry)
-        async def login(**_: Any) -> kopf.AiohttpSession:  # kopf runs a plain function in a thread, without our loop
-            return self._connection.for_kopf()
-
-        try:
-            await kopf.operator(
-                registry=registry,
-                settings=kopf_settings(),
-                clusterwide=not self._namespaces,
-                namespaces=self._namespaces,
-                standalone=True,
-                stop_flag=stop,
-                ready_flag=ready,
-            )
-        finally:
-            started.cancel()
-
-    def _register(self, registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
-        events = metrics.watch_events.labels(kind.kind)
-
-        @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
-        async def feed(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
-            events.inc()
-            if event["type"] == "DELETED":
-                cache.remove(event["object"])
-            else:
-                cache.offer(event["object"])
-
-    async def _sync_kind(self, kind: ResourceKind) -> None:
-        cache = self._caches[kind]
-        for namespace in self._namespaces or ("",):
-            uids: set[str] = set()
-            version = 0
-            async for page in self._client.pages(resource_of(kind), namespace):
-                version = version or int(page["metadata"]["resourceVersion"])
-                for body in page["items"]:
-                    cache.offer(body)
-                    uids.add(body["metadata"]["uid"])
-                await asyncio.sleep(0)  # 10 000 objects must not delay the renewal of the lease
-            evicted = cache.evict_missing(uids, version, namespace)
-            if evicted:
-                log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
-
-    async def _is_established(self, kind: ResourceKind) -> bool:
-        try:
-            crd = await self._client.get(CRDS, "", kind.crd)
-        except NotFound:
-            return False
-        conditions = crd.get("status", {}).get("conditions", [])
-        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
-
-
-async def _call_after(event: asyncio.Event, callback: Callable[[], None]) -> None:
-    await event.wait()
-    callback()
+    async def watch(self, on_started: Callable[[], None]) -> None:
+        """Watch all scopes until cancelled; `on_started` is called whenever kopf has started in one of them."""
+        async with asyncio.TaskGroup() as group:
+            for scope in self._scopes:
+                group.create_task(scope.run(on_started), name=f"watch {scope.namespace or 'everything'}")

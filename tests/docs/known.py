@@ -22,7 +22,7 @@ from controller.generate.chart.schema import settings_in_values
 from controller.generate.chart.values import CHART, read_values
 from controller.generate.crds import DEFINITIONS, crd
 from controller.generate.settings_pages import metrics_page
-from controller.settings import Settings, variable
+from controller.settings import FILE_FIELDS, Settings, file_field, variable
 from tests.docs import code
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ class Known:
     @cached_property
     def variables(self) -> frozenset[str]:
         """The environment variables of the settings, and those that our code spells out."""
-        settings = {variable(name) for name in Settings.model_fields}
+        settings = {variable(name) for name in (*Settings.model_fields, *map(file_field, FILE_FIELDS))}
         return frozenset(settings | {word for word in self.identifiers if word.startswith("ROOMKEEPER_")})
 
     @cached_property

@@ -68,6 +68,15 @@ WRONG: list[tuple[str, str, str]] = [
     ("LEASE_SECONDS", "1", "greater than or equal to 5"),
     ("CONCURRENCY", "0", "greater than or equal to 1"),
     ("STOP_SECONDS", "601", "less than or equal to 600"),
+    ("LIVEKIT_API_KEY", "APIkey\n", "ends in a newline, which is not part of the value"),
+    ("LIVEKIT_API_SECRET", SECRET + "\n", "ends in a newline, which is not part of the value"),
+    ("LIVEKIT_URL", " ws://livekit", "begins or ends with white space, which is not part of the value"),
+    ("REDIS_URL", "redis://redis\r", "ends in a newline, which is not part of the value"),
+    ("NAMESPACE", "Ours", '"Ours" cannot be the name of a namespace: expected lower-case letters'),
+    ("WATCH_NAMESPACES", "calls,Calls", '"Calls" cannot be the name of a namespace: expected lower-case letters'),
+    ("WATCH_NAMESPACES", "calls;other", '"calls;other" cannot be the name of a namespace'),
+    ("WATCH_NAMESPACES", "x" * 64, "at most 63 characters"),
+    ("LEASE_NAME", "My_Lease", "should match pattern"),
     ("LOG_FORMAT", "xml", "'json' or 'console'"),
     ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
 ]
@@ -131,6 +140,18 @@ def test_what_the_sandbox_tells_its_users_is_not_taken_for_a_setting(
     assert load_settings({}).webhook_port == 8080
 
 
+@pytest.mark.parametrize("name", ["livekit_url", "livekit_api_key", "livekit_api_secret", "redis_url"])
+def test_a_flag_without_a_value_is_refused(name: str) -> None:
+    assert f"{variable(name)}   is empty" in complaint({name: ""})
+
+
+def test_the_password_for_redis_is_one_of_the_secrets_that_logs_blank() -> None:
+    assert load_settings({"redis_url": "redis://:hunt%2Fer2@redis:6379/0"}).secrets == (
+        SECRET,
+        ":hunt%2Fer2@",
+    )
+
+
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEEPER_CLUSTER_ID", "from-env")
     monkeypatch.setenv("ROOMKEEPER_WEBHOOK_PORT", "1111")
@@ -174,7 +195,7 @@ def test_people_get_a_websocket_url_and_we_call_over_http(url: str, public: str,
 
 
 @pytest.mark.parametrize(
-    ("text", "names"), [("", ()), ("calls", ("calls",)), (" a, b ,,c ", ("a", "b", "c")), (" , ", ())]
+    ("text", "names"), [("", ()), ("calls", ("calls",)), (" a, b ,,c,a ", ("a", "b", "c")), (" , ", ())]
 )
 def test_namespaces_are_separated_by_commas(text: str, names: tuple[str, ...]) -> None:
     assert load_settings({"watch_namespaces": text}).namespaces == names

@@ -1,42 +1,24 @@
-"""All settings of the operator: environment and flags through pydantic-settings, checked once at start.
+"""The settings of the operator: their names, bounds, defaults and descriptions.
 
-Each is `ROOMKEEPER_<NAME>` in the environment and `--<name>` on the command line (which wins). A wrong value, a
-missing one and an unknown `ROOMKEEPER_…` name all stop the operator with one sentence per setting.
-docs/reference/settings.md is made from this module.
-
-Kubernetes puts variables into a pod for every Service of its namespace ("service links"). For a Service whose name
-begins with `roomkeeper` they begin with our prefix, so they are recognized and ignored here.
+docs/reference/settings.md is made from this module. A check of two settings together is a validator here. `load` makes
+one sentence of each error.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from controller.errors import SettingsError
 
 PREFIX = "ROOMKEEPER_"
 
-# Names with our prefix that are no settings of the operator: those of `sandbox up` and of the tests.
-_NOT_OURS = re.compile(r"ROOMKEEPER_(WEBHOOK_URL|METRICS_URL|TEST_.*)")
-
-# What Kubernetes calls the variables of a Service, after the name of the Service; <SERVICE>_PORT holds an address too.
-_SERVICE_NAMES = re.compile(
-    r"ROOMKEEPER(_[A-Z0-9_]+?)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-)
-_SERVICE_PORT = re.compile(r"(?P<service>ROOMKEEPER(_[A-Z0-9_]+)?)_PORT")
-_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
-_NO_LINKS = "`enableServiceLinks: false` in the pod's spec keeps it away"
-
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Settings(BaseSettings):
@@ -50,7 +32,7 @@ class Settings(BaseSettings):
     livekit_public_url: str = Field(
         default="", description="URL of LiveKit for participants; empty: the same as livekit-url"
     )
-    livekit_api_key: str = Field(min_length=1, description="API key of LiveKit")
+    livekit_api_key: str = Field(description="API key of LiveKit")
     livekit_api_secret: SecretStr = Field(description="API secret of LiveKit, at least 32 characters")
     redis_url: str = Field(description="redis://HOST:PORT/DB or rediss://USER:PASSWORD@HOST:PORT/DB")
     cluster_id: str = Field(
@@ -59,9 +41,12 @@ class Settings(BaseSettings):
         description="Name of this cluster in Redis keys and LiveKit marks; no two clusters may share one",
     )
     namespace: str = Field(
-        default="roomkeeper-system",
-        min_length=1,
-        description="The operator's own namespace: its Lease lives there",
+        default="roomkeeper-system", description="The operator's own namespace: its Lease lives there"
+    )
+    lease_name: str = Field(
+        default="roomkeeper-shard-0",
+        pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+        description="Name of the Lease; the replicas of one installation share it, and no two installations do",
     )
     watch_namespaces: str = Field(
         default="", description="Namespaces to serve, separated by commas; empty: all of the cluster"
@@ -120,6 +105,31 @@ class Settings(BaseSettings):
         description="Directory for dumps of what the planner saw and decided, for `roomkeeper replay`",
     )
 
+    @field_validator("livekit_url", "livekit_api_key", "livekit_api_secret", "redis_url", mode="before")
+    @classmethod
+    def _exact(cls, value: object) -> object:
+        """Refuse a newline or a blank around the value: a server would refuse it later, without the reason."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(text, str):
+            return value
+        if not text:
+            raise ValueError("is empty")
+        if text.endswith(("\n", "\r")):
+            raise ValueError("ends in a newline, which is not part of the value")
+        if text != text.strip():
+            raise ValueError("begins or ends with white space, which is not part of the value")
+        return value
+
+    @field_validator("namespace")
+    @classmethod
+    def _own_namespace(cls, value: str) -> str:
+        return _namespace(value)
+
+    @field_validator("watch_namespaces")
+    @classmethod
+    def _watched_namespaces(cls, value: str) -> str:
+        return ",".join(_namespace(name) for name in _split(value))
+
     @field_validator("livekit_url", "livekit_public_url")
     @classmethod
     def _livekit_url(cls, value: str) -> str:
@@ -158,52 +168,16 @@ class Settings(BaseSettings):
     @property
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces to serve; empty for all."""
-        return tuple(name for part in self.watch_namespaces.split(",") if (name := part.strip()))
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceLink:
-    """A variable with the name of a setting, which Kubernetes has set to the address of a Service."""
-
-    field: str
-    service: str
+        return _split(self.watch_namespaces)
 
     @property
-    def sentence(self) -> str:
-        """What it means for the setting."""
-        return (
-            f"{variable(self.field)} holds the address of the Service {self.service}, set by Kubernetes: "
-            f"it is ignored and the setting keeps its default; {_NO_LINKS}"
-        )
+    def secrets(self) -> tuple[str, ...]:
+        """What no text of the operator may repeat: LiveKit's API secret, and the password in the URL of Redis.
 
-
-def hidden_by_services(environ: Mapping[str, str]) -> list[ServiceLink]:
-    """Settings whose variable Kubernetes has set for a Service, so that they keep their defaults.
-
-    The other variables of the same Service prove it: its host and its port make the address.
-    """
-    return [
-        ServiceLink(field, _service_of(match["service"]))
-        for field in Settings.model_fields
-        if (match := _SERVICE_PORT.fullmatch(variable(field))) and _is_injected(match["service"], environ)
-    ]
-
-
-def load_settings(flags: Mapping[str, Any]) -> Settings:
-    """Settings from `flags` (by field name, only those that were given) over the environment.
-
-    Raises SettingsError with one line per wrong, missing or unknown setting.
-    """
-    problems = list(_unknown_names(os.environ))
-    defaults = {link.field: Settings.model_fields[link.field].get_default() for link in hidden_by_services(os.environ)}
-    settings: Settings | None = None
-    try:
-        settings = Settings(**{**defaults, **flags})
-    except ValidationError as error:
-        problems.extend(_sentence(details) for details in error.errors())
-    if settings is None or problems:
-        raise SettingsError(_report(problems))
-    return settings
+        The password is as long as its owner likes, so it counts together with the signs around it only.
+        """
+        password = urlsplit(self.redis_url).password
+        return (self.livekit_api_secret.get_secret_value(), *((f":{password}@",) if password else ()))
 
 
 def variable(field: str) -> str:
@@ -211,57 +185,17 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
-def _unknown_names(environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    known = {variable(field) for field in Settings.model_fields}
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in known or _NOT_OURS.fullmatch(name):
-            continue
-        if not _is_of_a_service(name, environ[name]):
-            yield name, "is not a setting of the operator; `roomkeeper operator --help` lists them"
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in names.split(",") if (name := part.strip())))
 
 
-def _is_of_a_service(name: str, value: str) -> bool:
-    """Whether the variable is one that Kubernetes sets for a Service."""
-    if _SERVICE_NAMES.fullmatch(name):
-        return True
-    return _SERVICE_PORT.fullmatch(name) is not None and _SERVICE_ADDRESS.fullmatch(value) is not None
-
-
-def _is_injected(service: str, environ: Mapping[str, str]) -> bool:
-    """Whether <service>_PORT is the address that Kubernetes makes of the Service's host and port."""
-    host, port = (environ.get(f"{service}_SERVICE_{what}", "") for what in ("HOST", "PORT"))
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    _, _, found = environ.get(f"{service}_PORT", "").partition("://")
-    return bool(host and port) and found == address
-
-
-def _service_of(service: str) -> str:
-    """The name of the Service (Kubernetes writes a dash as an underscore)."""
-    return service.lower().replace("_", "-")
-
-
-def _sentence(details: Any) -> tuple[str, str]:
-    if not details["loc"]:
-        return "settings", str(details["msg"]).removeprefix("Value error, ")
-    field = str(details["loc"][0])
-    if details["type"] == "missing":
-        return variable(field), f"is not set; it is the {Settings.model_fields[field].description}"
-    message = str(details["msg"]).removeprefix("Value error, ")
-    shown = "" if "secret" in field or "url" in field else f'"{details["input"]}": '
-    match = _SERVICE_PORT.fullmatch(variable(field))
-    if match and _SERVICE_ADDRESS.fullmatch(str(details["input"])):
-        message += (
-            f"; it looks like the address that Kubernetes sets for a Service {_service_of(match['service'])}, but the "
-            f"other variables of that Service do not confirm it: set a port number, or {_NO_LINKS}"
+def _namespace(name: str) -> str:
+    if not _NAMESPACE.fullmatch(name):
+        raise ValueError(
+            f'"{name}" cannot be the name of a namespace: expected lower-case letters, digits and dashes, '
+            "a letter or a digit at both ends, and at most 63 characters"
         )
-    return variable(field), f"{shown}{message}"
-
-
-def _report(problems: list[tuple[str, str]]) -> str:
-    count = f"{len(problems)} settings are wrong" if len(problems) > 1 else "a setting is wrong"
-    width = max(len(name) for name, _ in problems)
-    lines = [f"  {name:<{width}}   {sentence}" for name, sentence in problems]
-    return "\n".join([f"roomkeeper operator: {count}", *lines])
+    return name
 
 
 def _url(value: str, schemes: set[str], expected: str) -> str:

@@ -1,0 +1,195 @@
+"""One scope of the watch: a namespace, or the whole cluster. It lists and watches our kinds, and feeds the caches.
+
+kopf's handlers do no I/O, never touch `patch` and return nothing, so that kopf writes nothing of its own. kopf tells
+neither when its first listing is complete nor which objects vanished while a watch was broken, so our own LIST in pages
+does that. kopf also gives up for good on an answer that may change (a missing right, a CRD that is away), so its end is
+the end of one round here: the next round lists and watches again. Neighbors: `triggers.kubernetes` runs all scopes,
+`views.cache` takes the bodies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import kopf
+import structlog
+
+from controller.api.names import GROUP, VERSION, ResourceKind
+from controller.backends.bundle import resource_of
+from controller.clients.connection import KubernetesConnection
+from controller.clients.kubernetes import KubernetesClient
+from controller.errors import BackendError, BackendRefused
+from controller.telemetry import metrics
+from controller.triggers.crds import CrdGate
+from controller.triggers.kopf_settings import kopf_settings
+from controller.views.cache import ObjectCache
+
+log = structlog.get_logger(__name__)
+
+_AWAY_SECONDS = 1.0
+# Rights and namespaces are repaired by people.
+_REFUSED_SECONDS = 3.0
+# A watch that lasted so long had worked: its end is news again.
+_STEADY_SECONDS = 30.0
+
+
+class Scope:
+    """The objects of one namespace, or of all if `namespace` is empty."""
+
+    def __init__(
+        self,
+        namespace: str,
+        connection: KubernetesConnection,
+        client: KubernetesClient,
+        caches: Mapping[ResourceKind, ObjectCache[Any]],
+        crds: CrdGate,
+    ) -> None:
+        self.namespace = namespace
+        self.is_synced = False
+        self.is_refused = False
+        self.was_synced = False
+        self._connection = connection
+        self._client = client
+        self._caches = caches
+        self._crds = crds
+        self._said = ""
+        self._again = asyncio.Event()
+
+    def begin_again(self) -> None:
+        """End the watch that is under way; the next one begins with a LIST."""
+        self._again.set()
+
+    async def sync(self) -> None:
+        """LIST everything once, in pages; evict cached objects that the server no longer has. Raises BackendError."""
+        await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches))
+
+    async def try_sync(self) -> None:
+        """`sync`; a failure is said once, and `is_synced` and `is_refused` tell how it went."""
+        try:
+            await self.sync()
+        except BackendError as error:
+            self.is_synced, self.is_refused = False, isinstance(error, BackendRefused)
+            self._say(error)
+        else:
+            self.is_synced, self.is_refused, self.was_synced = True, False, True
+            if self._said:
+                self._said = ""
+                log.info(f"{self._what} served now")
+
+    async def run(self, on_started: Callable[[], None]) -> None:
+        """List and watch until cancelled; `on_started` is called whenever kopf has started."""
+        while True:
+            while not self.is_synced:
+                await asyncio.sleep(_REFUSED_SECONDS if self.is_refused else _AWAY_SECONDS)
+                await self._crds.wait()
+                await self.try_sync()
+            started = time.monotonic()
+            why = await self._watch(on_started)
+            self.is_synced = self.is_refused = False
+            said = f"the watch of {self._name} has ended and begins again: {why}"
+            if said != self._said or time.monotonic() - started > _STEADY_SECONDS:
+                self._said = said
+                log.warning(said)
+
+    @property
+    def _name(self) -> str:
+        return f"the namespace {self.namespace}" if self.namespace else "all namespaces"
+
+    @property
+    def _what(self) -> str:
+        return f"{self._name} {'is' if self.namespace else 'are'}"
+
+    def _say(self, error: BackendError) -> None:
+        """Log the problem, unless it is the one that was logged last."""
+        remedy = ""
+        if isinstance(error, BackendRefused):
+            remedy = (
+                "; create the namespace, if there is none, and bind the operator's Role in it"
+                if self.namespace
+                else "; bind the operator's ClusterRole, or name the namespaces to serve in ROOMKEEPER_WATCH_NAMESPACES"
+            )
+        said = f"{self._what} not served yet: {error.message}{remedy}"
+        if said != self._said:
+            self._said = said
+            log.warning(said)
+
+    async def _sync_kind(self, kind: ResourceKind) -> None:
+        cache = self._caches[kind]
+        uids: set[str] = set()
+        version = 0
+        async for page in self._client.pages(resource_of(kind), self.namespace):
+            version = version or int(page["metadata"]["resourceVersion"])
+            for body in page["items"]:
+                cache.offer(body)
+                uids.add(body["metadata"]["uid"])
+            await asyncio.sleep(0)  # 10 000 objects must not delay the renewal of the lease
+        evicted = cache.evict_missing(uids, version, self.namespace)
+        if evicted:
+            log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
+
+    async def _watch(self, on_started: Callable[[], None]) -> str:
+        """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""
+        registry = kopf.OperatorRegistry()
+        for kind, cache in self._caches.items():
+            _register(registry, kind, cache)
+        logins = 0
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.AiohttpSession:  # kopf runs a plain function in a thread, without our loop
+            nonlocal logins
+            logins += 1
+            if logins > 1:
+                # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
+                raise kopf.PermanentError("the API server no longer accepts the credentials")
+            return self._connection.for_kopf()
+
+        self._again.clear()
+        again = asyncio.create_task(self._again.wait())
+        # `kopf.operator` would end, beside its own tasks, every task that began after it.
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=kopf_settings(),
+            clusterwide=not self.namespace,
+            namespaces=[self.namespace] if self.namespace else [],
+            standalone=True,
+        )
+        on_started()
+        try:
+            done, _ = await asyncio.wait({*tasks, again}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end([*tasks, again])
+            await _end(self._left_behind())
+        if again in done:
+            return "the CRDs had been away"
+        error = next((task.exception() for task in done if not task.cancelled() and task.exception()), None)
+        return f"{type(error).__name__}: {error.args[0] if error.args else ''}" if error else "kopf stopped"
+
+    def _left_behind(self) -> list[asyncio.Task[Any]]:
+        """The watches of the other kinds, which kopf leaves running when one of them fails. It names them so."""
+        suffix = f"@{self.namespace or None}"
+        return [
+            task
+            for task in asyncio.all_tasks()
+            if task.get_name().startswith("watcher for ") and task.get_name().endswith(suffix)
+        ]
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _register(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
+    events = metrics.watch_events.labels(kind.kind)
+
+    @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
+    async def feed(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
+        events.inc()
+        if event["type"] == "DELETED":
+            cache.remove(event["object"])
+        else:
+            cache.offer(event["object"])
