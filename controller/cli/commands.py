@@ -31,8 +31,14 @@ class Entry:
 
 
 COMMANDS: Final = (
+    Entry("doctor", "controller.cli.doctor", "Ask what is wrong with an installation."),
     Entry("operator", "controller.cli.operator", "Run the operator until SIGTERM."),
     Entry("replay", "controller.cli.replay", "Ask today's planner about every recorded decision."),
+    Entry(
+        "uninstall",
+        "controller.cli.uninstall",
+        "Take Roomkeeper out of the cluster in the right order.",
+    ),
     Entry("version", "controller.cli.version", "Print the version."),
 )
 

@@ -1,19 +1,22 @@
 """How to reach the Kubernetes API: credentials from a kubeconfig or the pod's ServiceAccount, and HTTP sessions.
 
-kopf's own functions read both sources. kopf watches through a session of its own, which it may close at any time;
-`clients.kubernetes` writes through ours. Both are built alike, and a rotated token is reloaded into both.
+`clients.kubeconfig` reads the one, kopf the other. kopf watches through a session of its own, which it may close at any
+time; `clients.kubernetes` writes through ours. Both are built alike, and a rotated token is reloaded into both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import kopf
 import structlog
 
+from controller.clients.kubeconfig import Login, files, login
 from controller.errors import SettingsError
 
 log = structlog.get_logger(__name__)
@@ -22,24 +25,53 @@ _ROTATED_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _CONNECTIONS = 100
 
 
-def read_credentials() -> kopf.ConnectionInfo:
-    """Credentials from KUBECONFIG (or ~/.kube/config), else from the pod's ServiceAccount.
+def read_credentials(kubeconfig: Path | None = None, context: str = "") -> kopf.ConnectionInfo:
+    """Credentials as kubectl finds them: `kubeconfig`, KUBECONFIG, the pod's ServiceAccount, else ~/.kube/config.
 
-    Raises SettingsError if neither is there or the file cannot be used.
+    A `context` is one of a kubeconfig, so it leaves the ServiceAccount out. Raises SettingsError if there are no
+    credentials, or if a file cannot be used.
     """
-    settings = kopf.OperatorSettings()
-    try:
-        if os.environ.get("KUBECONFIG"):
-            info = kopf.login_with_kubeconfig(settings=settings)
-        else:
-            info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
-    except (OSError, KeyError, ValueError, kopf.LoginError) as error:
-        raise SettingsError(f"KUBECONFIG={os.environ.get('KUBECONFIG', '')!r} cannot be used: {error}") from error
-    if info is None:
+    is_named = kubeconfig is not None or bool(context) or bool(os.environ.get("KUBECONFIG"))
+    if not is_named and (info := kopf.login_with_service_account(settings=kopf.OperatorSettings())) is not None:
+        return info
+    paths = files(kubeconfig, os.environ)
+    if not paths:
         raise SettingsError(
             "no Kubernetes credentials: set KUBECONFIG to a kubeconfig file, or run in a pod with a ServiceAccount"
         )
-    return info
+    return _connection_info(login(paths, context))
+
+
+@contextlib.asynccontextmanager
+async def connected(kubeconfig: Path | None = None, context: str = "") -> AsyncIterator[KubernetesConnection]:
+    """A connection for one command, closed at the end of the block. Raises SettingsError as `read_credentials` does."""
+    info = await asyncio.to_thread(read_credentials, kubeconfig, context)  # a plugin may take seconds
+    try:
+        connection = KubernetesConnection(info)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"a certificate or key for {info.server} cannot be used: {error}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _connection_info(found: Login) -> kopf.ConnectionInfo:
+    """An empty field of a kubeconfig is None for kopf."""
+    return kopf.ConnectionInfo(
+        server=found.server,
+        ca_path=found.ca_path or None,
+        ca_data=found.ca_data or None,
+        insecure=found.insecure,
+        username=found.username or None,
+        password=found.password or None,
+        token=found.token or None,
+        certificate_path=found.certificate_path or None,
+        certificate_data=found.certificate_data or None,
+        private_key_path=found.key_path or None,
+        private_key_data=found.key_data or None,
+        proxy_url=found.proxy_url or None,
+    )
 
 
 class KubernetesConnection:
@@ -62,7 +94,12 @@ class KubernetesConnection:
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(ssl=self._ssl, limit=_CONNECTIONS, keepalive_timeout=60.0)
-        return aiohttp.ClientSession(connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=self.info.proxy_url,
+        )
 
     async def reload_token_forever(self, interval_seconds: float = 60.0) -> None:
         """Take over the ServiceAccount's token when the kubelet has rotated it (they live for about an hour)."""

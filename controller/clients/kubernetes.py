@@ -81,11 +81,17 @@ class KubernetesClient:
         """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
         return await self._send("read", "GET", path)
 
-    async def pages(self, resource: Resource, namespace: str = "", limit: int = 500) -> AsyncIterator[Body]:
-        """Yield the pages of a LIST as List objects. All pages show the state of one moment (etcd, not a cache)."""
+    async def pages(
+        self, resource: Resource, namespace: str = "", limit: int = 500, labels: str = ""
+    ) -> AsyncIterator[Body]:
+        """Yield the pages of a LIST as List objects. All pages show the state of one moment (etcd, not a cache).
+
+        `labels` is a label selector; empty for all objects.
+        """
         token = ""
         while True:
             params = {"limit": str(limit)} | ({"continue": token} if token else {})
+            params |= {"labelSelector": labels} if labels else {}
             page = await self._send("list", "GET", resource.path(namespace), params=params)
             yield page
             token = page.get("metadata", {}).get("continue", "")

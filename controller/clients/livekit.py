@@ -104,6 +104,10 @@ class LiveKitClient:
         request = api.UpdateRoomMetadataRequest(room=room, metadata=json.dumps(metadata, separators=(",", ":")))
         await self._send("UpdateRoomMetadata", lambda: self._people(room).update_room_metadata(request))
 
+    def join_token(self, room: str, identity: str) -> str:
+        """Return a token with which `identity` could join `room` for a minute."""
+        return self._token({"roomJoin": True, "room": room}, 60.0, sub=identity)
+
     def _rooms(self) -> api.room_service.RoomService:
         """Return the service for requests about rooms as such. Its token is used for half of its lifetime."""
         now = time.monotonic()
@@ -117,10 +121,13 @@ class LiveKitClient:
         return self._service_with({"roomAdmin": True, "room": room})
 
     def _service_with(self, grants: dict[str, object]) -> api.room_service.RoomService:
-        now = int(self._clock.now().timestamp())
-        claims = {"iss": self._api_key, "nbf": now, "exp": now + int(_SERVICE_TOKEN_SECONDS), "video": grants}
-        token = jwt.encode(claims, self._api_secret, algorithm="HS256")
+        token = self._token(grants, _SERVICE_TOKEN_SECONDS)
         return api.LiveKitAPI.with_token(token, self._url, session=self._session, failover=False).room
+
+    def _token(self, grants: dict[str, object], seconds: float, **claims: str) -> str:
+        now = int(self._clock.now().timestamp())
+        whole = {"iss": self._api_key, "nbf": now, "exp": now + int(seconds), "video": grants, **claims}
+        return jwt.encode(whole, self._api_secret, algorithm="HS256")
 
     async def _send(self, method: str, attempt: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -98,6 +98,12 @@ class Redis:
         info: str = await self._ask("INFO", "server")
         return info.partition("run_id:")[2].partition("\r\n")[0]
 
+    async def info(self) -> dict[str, str]:
+        """Return what the server says about itself, by the names of its INFO command."""
+        text: str = await self._ask("INFO")
+        pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+        return {name: value for name, _, value in pairs}
+
     async def hash(self, key: str) -> dict[str, str]:
         """Return all fields of a hash; empty if there is none."""
         flat: list[str] = await self._ask("HGETALL", key)

@@ -1,0 +1,123 @@
+"""The questions to Redis, to LiveKit and to the webhook's Service. Each returns the key of a saying in `checks`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+
+from controller.clients.livekit import LiveKitClient
+from controller.clients.redis.client import Redis
+from controller.doctor.findings import Answer, Scene, answer
+from controller.errors import BackendError, Forbidden
+
+_CLOCK_SECONDS: Final = 30.0
+_HTTP: Final = aiohttp.ClientTimeout(total=4.0)
+
+
+async def settings(scene: Scene) -> Answer:
+    """Whether the settings can be parsed; they were read before the checks began."""
+    return scene.settings_answer
+
+
+async def redis(scene: Scene) -> Answer:
+    """Whether Redis answers, and what it keeps over a restart."""
+    info = await _info(scene)
+    if isinstance(info, Answer):
+        return info
+    server = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version')}"
+    return answer("persistent" if info.get("aof_enabled") == "1" else "ok", server=server)
+
+
+async def eviction(scene: Scene) -> Answer:
+    """Whether Redis may drop keys when its memory is full."""
+    info = await _info(scene)
+    if isinstance(info, Answer):
+        return answer("unasked" if scene.settings is None else "away")
+    policy, limit = info.get("maxmemory_policy", ""), info.get("maxmemory_human", "?")
+    if not policy:
+        return answer("unread")
+    if policy == "noeviction":
+        return answer("ok")
+    return answer("unlimited" if info.get("maxmemory") == "0" else "evicts", policy=policy, limit=limit)
+
+
+async def _info(scene: Scene) -> Mapping[str, str] | Answer:
+    if scene.settings is None:
+        return answer("unasked")
+    client = Redis.from_url(scene.settings.redis_url)
+    try:
+        return await client.info()
+    except Forbidden as error:
+        return answer("refused", why=error.message)
+    except BackendError as error:
+        return answer("away", why=error.message)
+    finally:
+        await client.close()
+
+
+async def livekit(scene: Scene) -> Answer:
+    """Whether LiveKit answers and accepts the API key."""
+    if scene.settings is None:
+        return answer("unasked")
+    url = scene.settings.livekit_url
+    try:
+        rooms = await _livekit(scene).list_rooms()
+    except BackendError as error:
+        return answer("refused" if isinstance(error, Forbidden) else "away", url=url, why=error.message)
+    return answer("ok", url=url, rooms=len(rooms))
+
+
+async def livekit_clock(scene: Scene) -> Answer:
+    """How far LiveKit's clock is from that of the API server, by which tokens are signed."""
+    if scene.settings is None:
+        return answer("unasked")
+    await scene.kubernetes.read("/version")  # sets our clock by the API server's
+    try:
+        async with scene.http.get(scene.settings.api_url, timeout=_HTTP) as response:
+            date = response.headers.get("Date", "")
+        seconds = (parsedate_to_datetime(date) - scene.clock.now()).total_seconds()
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return answer("unknown")
+    where = "ahead of" if seconds > 0 else "behind"
+    return answer("ok" if abs(seconds) <= _CLOCK_SECONDS else "off", seconds=f"{abs(seconds):.0f}", where=where)
+
+
+async def auto_create(scene: Scene) -> Answer:
+    """Whether a participant can open a room: LiveKit tells whether it would let one into a room that does not exist."""
+    if scene.settings is None:
+        return answer("unasked")
+    room = f"roomkeeper-doctor-{secrets.token_hex(8)}"
+    token = _livekit(scene).join_token(room, "roomkeeper-doctor")
+    url = f"{scene.settings.api_url.rstrip('/')}/rtc/validate"
+    try:
+        async with scene.http.get(url, params={"access_token": token}, timeout=_HTTP) as response:
+            status = response.status
+    except (aiohttp.ClientError, TimeoutError):
+        return answer("unknown", why="LiveKit does not answer")
+    if status == 404:
+        return answer("ok")
+    return answer("on") if status == 200 else answer("unknown", why=f"LiveKit answers {status}")
+
+
+async def webhook(scene: Scene) -> Answer:
+    """Whether something answers where LiveKit is to send its webhooks."""
+    if not scene.webhook_url:
+        return answer("unasked")
+    try:
+        async with scene.http.get(scene.webhook_url, timeout=_HTTP) as response:
+            status = response.status
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return answer("away", url=scene.webhook_url, why=type(error).__name__)
+    # The operator accepts nothing but POST there.
+    return answer("ok" if status == 405 else "other", url=scene.webhook_url, status=status)
+
+
+def _livekit(scene: Scene) -> LiveKitClient:
+    settings = scene.settings
+    assert settings is not None, "the caller looks for the settings first"
+    secret = settings.livekit_api_secret.get_secret_value()
+    return LiveKitClient(scene.http, settings.api_url, settings.livekit_api_key, secret, scene.clock)
