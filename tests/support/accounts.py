@@ -21,15 +21,15 @@ _RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 _TOKEN_SECONDS: Final = 24 * 3600
 
 
-def shipped_rules(*, clusterwide: bool = False) -> list[dict[str, Any]]:
-    """The rules of the operator in the namespaces that it serves; `clusterwide` adds those outside of namespaces."""
+def shipped_rules() -> list[dict[str, Any]]:
+    """The rules of the operator in the namespaces that it serves."""
     (role,) = (
         manifest
         for manifest in read_manifests([INSTALL])
         if manifest["kind"] == "ClusterRole" and manifest["metadata"]["name"] == NAME
     )
     rules: list[dict[str, Any]] = role["rules"]
-    return [rule for rule in rules if clusterwide or rule["resources"] != ["customresourcedefinitions"]]
+    return rules
 
 
 class Account:
