@@ -37,8 +37,8 @@ DIFFERENCES: Final[Mapping[str, str]] = {
         ),
         "rights of commands are not those of Redis: one that is given is refused in a script",
     ),
-    "test_no_other_user_reaches_another_pool_or_administers_the_server": "a command that it does not know is not refused "
-    "for lack of rights",
+    "test_no_other_user_reaches_another_pool_or_administers_the_server": "a command that it does not "
+    "know is not refused for lack of rights",
     "test_the_operator_has_no_rights_beyond_its_pools": "as above",
     # tests/redis/test_states.py
     "test_s1_to_s5_hold_after_any_calls_in_any_order": "several times slower, and `make unit` is to be short",
