@@ -19,10 +19,12 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
     EXPIRE,
     SIGNAL,
+    SIGNALS,
     SILENT,
     ExpireReply,
     ScanCursor,
     SignalReply,
+    SignalsReply,
     Silence,
 )
 from controller.clients.redis.requests import Signal, SignalKind
@@ -87,10 +89,10 @@ class Inbox:
         """Return the id of the last handled entry of `signals`; the beginning of the stream if there is none."""
         return await self.pool.redis.text(self.pool.keys.signals_done()) or "0-0"
 
-    async def set_signals_done(self, entry_id: str, *, keep: int = 10_000) -> None:
+    async def set_signals_done(self, entry_id: str, *, keep: int = 10_000) -> SignalsReply:
         """Store that all entries up to `entry_id` are handled, and keep about `keep` entries of the stream."""
-        await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
-        await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
+        names = [self.pool.keys.signals_done(), self.pool.keys.signals()]
+        return await self.pool.run_fenced(Command(lua.SIGNALS, SIGNALS, names, (entry_id, keep)))
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
         """Return the flags that older clients set for these users, without our own and those that name no Match."""
