@@ -184,7 +184,7 @@ class Pools:
         await self._confirm()
         error = self._wrong_fence(namespace, fence)
         if namespace not in self._closed:
-            log.error("a pool is closed", namespace=namespace, why=error.sentence)
+            log.warning("a pool is closed", namespace=namespace, why=error.sentence)
         self._closed[namespace] = _Closed(error, asyncio.get_running_loop().time() + _CLOSED_SECONDS)
         metrics.pools_closed.set(len(self._closed))
         raise error

@@ -19,7 +19,7 @@ from controller.clients.redis.client import StreamEntry
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.outbox import Outbox
-from controller.clients.redis.replies.inbox import Ignored, Noted
+from controller.clients.redis.replies.inbox import Ignored, Noted, SignalsDone
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.clock import Clock
 from controller.facts.time import milliseconds
@@ -74,9 +74,11 @@ class SignalSource:
         if outcome in REFUSALS:
             await self._refuse(namespace, entry, outcome)
 
-    async def done(self, namespace: str, entry_id: str) -> None:
+    async def done(self, namespace: str, entry_id: str) -> str:
         """Store the position, for the replica that reads next."""
-        await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
+        reply = await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
+        self._pools.check(namespace, reply)
+        return reply.read_on_after if isinstance(reply, SignalsDone) else entry_id
 
     async def _refuse(self, namespace: str, entry: StreamEntry, why: str) -> None:
         user, kind = entry.fields.get("user", ""), entry.fields.get("type", "")

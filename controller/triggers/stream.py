@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -23,6 +23,8 @@ from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 _SHARD = 0
 _BLOCK_SECONDS = 1.0
@@ -55,8 +57,11 @@ class Source(Protocol):
         """Handle a new entry. After a BackendError it comes again, unless the backend refused it for good."""
         ...
 
-    async def done(self, namespace: str, entry_id: str) -> None:
-        """All entries up to this one were handled. After a BackendError the last one comes again."""
+    async def done(self, namespace: str, entry_id: str) -> str:
+        """All entries up to this one were handled. Return the id to read on from.
+
+        After a BackendError the last one comes again.
+        """
         ...
 
 
@@ -90,8 +95,9 @@ class WebhookSource:
         if entry.fields.get("replica") != self._replica:
             self._router.webhook_came(entry.fields.get("room", ""), entry.fields.get("event", ""), Wake.STREAM)
 
-    async def done(self, namespace: str, entry_id: str) -> None:
+    async def done(self, namespace: str, entry_id: str) -> str:
         """Store nothing: the next owner begins at the newest entry."""
+        return entry_id
 
 
 class StreamReader:
@@ -171,11 +177,11 @@ class StreamReader:
         try:
             if trouble:
                 raise trouble[0]
-            await _unless_refused(source.done(namespace, last_id), stream, last_id)
+            read_on_after = await _unless_refused(source.done(namespace, last_id), stream, last_id)
         except (BackendError, LeadershipLost) as error:
             self._rest(stream, error)
         else:
-            self._positions[stream] = last_id
+            self._positions[stream] = read_on_after or last_id
             handled.clear()
 
     async def _handle_lane(
@@ -211,10 +217,10 @@ class StreamReader:
         return [stream for stream in streams if self._resting.get(stream, now) <= now]
 
 
-async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str) -> None:
-    """Skip an entry that the backend will always refuse, or that no code expected: it must not stop those behind it."""
+async def _unless_refused(handling: Awaitable[_T], stream: str, entry_id: str) -> _T | None:
+    """Skip an entry that the backend will always refuse, or that no code expected, and return None."""
     try:
-        await handling
+        return await handling
     except BackendError as error:
         if _is_passing(error):
             raise
@@ -224,10 +230,12 @@ async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str)
             entry=entry_id,
             error=str(error),
         )
+        return None
     except LeadershipLost:
         raise
     except Exception:  # one bad entry must never stop the others
         log.exception("an entry of a stream failed unexpectedly, and is skipped", stream=stream, entry=entry_id)
+        return None
 
 
 def _is_passing(error: Exception) -> bool:

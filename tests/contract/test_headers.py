@@ -115,6 +115,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         pool.finish_restore,
         lambda: inbox.signal(Signal("m", "alice", SignalKind.SKIP), now_ms=NOW),
         lambda: inbox.signal(flag, now_ms=NOW),
+        lambda: inbox.set_signals_done("1-0"),
         lambda: inbox.silent(for_seconds=90, late_after_seconds=60),
         lambda: inbox.expire("alice", NOW, now_ms=NOW),
         lambda: outbox.refused("alice", "1-0", "skip", "idle", now_ms=NOW),

@@ -336,7 +336,6 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "text": (lambda redis, key: redis.text(key), "GET"),
     "texts": (lambda redis, key: redis.texts([key]), "MGET"),
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
-    "trim": (lambda redis, key: redis.trim(key, before="0-1"), "XTRIM"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
     "last_id": (lambda redis, key: redis.last_id(key), "XREVRANGE"),
     "listen": (lambda redis, key: in_time(redis.listen(key, lambda _: None, alive=lambda: None)), "SUBSCRIBE"),

@@ -9,7 +9,7 @@ import pytest
 from controller.api.match import QueuePlace, TerminationAction
 from controller.api.states import UserState
 from controller.clients.redis.inbox import Flag, Inbox, pools_with_people
-from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, Silence
+from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, SignalsDone, Silence
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.facts.ledger import Destination, Wish
@@ -106,6 +106,18 @@ async def test_a_signal_that_names_no_match_counts_only_if_it_was_sent_after_the
     inbox = Inbox(world.pool)
     assert await inbox.signal(replace(SKIP, sent_ms=began - 1), now_ms=NOW) is Ignored.OLDER
     assert await inbox.signal(replace(SKIP, sent_ms=began), now_ms=NOW) == Noted("name-m1", replay=False)
+
+
+async def test_a_stream_with_an_id_in_the_future_begins_again_once_it_is_handled(world: World) -> None:
+    inbox, signals = Inbox(world.pool), world.keys.signals()
+    future = f"{await server_ms(world) + 3_600_000}-0"
+    await world.raw("XADD", signals, future, "type", "skip", "user", "alice")
+    later = await world.raw("XADD", signals, "*", "type", "skip", "user", "bob")
+    assert await inbox.set_signals_done(future) == SignalsDone(future)
+    assert await inbox.set_signals_done(later) == SignalsDone("0-0")
+    assert await inbox.signals_done() == "0-0"
+    sent = await world.raw("XADD", signals, "*", "type", "skip", "user", "bob")
+    assert int(sent.partition("-")[0]) <= await server_ms(world)
 
 
 async def test_a_signal_whose_id_lies_in_the_future_counts_only_if_it_names_its_match(world: World) -> None:

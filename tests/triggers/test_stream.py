@@ -63,9 +63,10 @@ class Streams:
             await asyncio.sleep(3600)
         self.taken.append((namespace, entry.id))
 
-    async def done(self, namespace: str, entry_id: str) -> None:
+    async def done(self, namespace: str, entry_id: str) -> str:
         self._fail(namespace, "finishing")
         self.finished.append((namespace, entry_id))
+        return entry_id
 
     async def follow(self, seconds: float) -> None:
         """Let a reader run for this long."""

@@ -146,10 +146,6 @@ class Redis:
         ttl = () if ttl_seconds is None else ("EX", ttl_seconds)
         await self._ask("SET", key, value, *ttl)
 
-    async def trim(self, stream: str, *, before: str) -> None:
-        """Remove all entries of a stream that are older than the id `before`, roughly."""
-        await self._ask("XTRIM", stream, "MINID", "~", before)
-
     async def append(self, stream: str, fields: Mapping[str, str], *, max_entries: int) -> str:
         """Add an entry to a capped stream; return its id. Never repeated, because each attempt would add an entry."""
         flat = [part for pair in fields.items() for part in pair]

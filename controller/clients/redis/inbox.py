@@ -21,10 +21,12 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
     EXPIRE,
     SIGNAL,
+    SIGNALS,
     SILENT,
     ExpireReply,
     ScanCursor,
     SignalReply,
+    SignalsReply,
     Silence,
 )
 from controller.clients.redis.requests import Signal, SignalKind
@@ -90,13 +92,13 @@ class Inbox:
         """Return the id of the last handled entry of `signals`; the beginning of the stream if there is none."""
         return await self.pool.redis.text(self.pool.keys.signals_done()) or "0-0"
 
-    async def set_signals_done(self, entry_id: str) -> None:
+    async def set_signals_done(self, entry_id: str) -> SignalsReply:
         """Store that all entries up to `entry_id` are handled, and remove them from the stream, roughly.
 
         An entry that is not handled yet stays, however many follow it.
         """
-        await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
-        await self.pool.redis.trim(self.pool.keys.signals(), before=entry_id)
+        names = [self.pool.keys.signals_done(), self.pool.keys.signals()]
+        return await self.pool.run_fenced(Command(lua.SIGNALS, SIGNALS, names, (entry_id,)))
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
         """Return the flags that older clients set for these users, without our own and those that name no Match."""

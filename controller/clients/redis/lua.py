@@ -45,6 +45,7 @@ SETTLE = _operators("settle", "operator")
 ROOM = _operators("room", "operator")
 TOKENS = _operators("tokens", "operator")
 SIGNAL = _operators("signal", "operator")
+SIGNALS = _operators("signals", "operator")
 EXPIRE = _operators("expire", "operator")
 NOTIFY = _operators("notify", "operator")
 SERVE = _operators("serve", "operator")
@@ -66,7 +67,7 @@ RELEASE = _published("release")
 
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
-    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, NOTIFY, SERVE, INCARNATION),
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, SERVE, INCARNATION),
     *(EPOCH, SILENT, WITNESS),
     *PUBLISHED,
 )

@@ -52,6 +52,21 @@ def _ignored(why: str) -> Ignored:
 SIGNAL: Final = ReplyTable[SignalReply]("signal", {"OK": _noted, "IGNORED": _ignored, **FENCED})
 
 
+# signals
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsDone:
+    """The signals up to some entry are handled; the next read goes on after `read_on_after`."""
+
+    read_on_after: str
+
+
+SignalsReply: TypeAlias = SignalsDone | Stale | Lost
+
+SIGNALS: Final = ReplyTable[SignalsReply]("signals", {"OK": SignalsDone, **FENCED})
+
+
 # silent
 
 
