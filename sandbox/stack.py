@@ -62,6 +62,8 @@ class StackOptions:
     """Added to `operator.env`; they override its values."""
     manifests: tuple[Path, ...] = (CRDS, INSTALL, FINALIZER_POLICY)
     """Files, and directories of files. What would need a kubelet is left out."""
+    audit_log: Path | None = None
+    """Where the API server notes what the operator's ServiceAccount asks for; None: nowhere."""
 
 
 class Stack:
@@ -190,7 +192,7 @@ class Stack:
 
     async def _start_kubernetes(self, wiring: Wiring, cluster: Cluster) -> None:
         await self._start(recipes.etcd(wiring))
-        await self._start(recipes.kube_apiserver(wiring, cluster))
+        await self._start(recipes.kube_apiserver(wiring, cluster, self.options.audit_log))
         write_kubeconfig(wiring, "kubeconfig", "admin", wiring.admin_token)
         began = time.monotonic()
         await cluster.install(read_manifests(self.options.manifests))

@@ -132,6 +132,20 @@ async def test_a_right_that_is_missing(rig: Rig, account: Account, tmp_path: Pat
     assert condition(ready, "Degraded").reason == "AllBackendsAnswer"
 
 
+async def test_the_right_that_an_admission_plugin_asks_for(rig: Rig, account: Account, tmp_path: Path) -> None:
+    rules = [rule for rule in shipped_rules() if rule["resources"] != ["matches/finalizers"]]
+    await account.bind(rig.kube.namespace, rules)
+    operator = await as_account(rig, account, tmp_path)
+    await operator.start()
+    await rig.enqueue("alice", "bob")
+    await rig.kube.create(manifests.match())
+    await degraded(
+        rig, "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers"
+    )
+    await account.change(rig.kube.namespace, shipped_rules())
+    await rig.kube.match_until(lambda match: is_true(match, "Ready"))
+
+
 async def test_no_right_on_its_lease(rig: Rig, account: Account, tmp_path: Path) -> None:
     await account.bind(rig.kube.namespace, shipped_rules())
     operator = await as_account(rig, account, tmp_path)
