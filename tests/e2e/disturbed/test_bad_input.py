@@ -28,9 +28,12 @@ _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture(scope="module")
-async def where(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
+async def where(
+    tmp_path_factory: pytest.TempPathFactory, audit_log: Path, real_programs: None
+) -> AsyncIterator[Endpoints]:
     """A stack for this module: without CRDs, Kubernetes loses all objects of all tests."""
-    async with Stack(StackOptions(tmp_path_factory.mktemp("wrong") / "stack", operator=False)) as stack:
+    log = audit_log.with_suffix(".wrong.log")
+    async with Stack(StackOptions(tmp_path_factory.mktemp("wrong") / "stack", operator=False, audit_log=log)) as stack:
         yield stack.endpoints
 
 
