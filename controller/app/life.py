@@ -32,6 +32,7 @@ from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
+from controller.triggers.tokens import TokenChecker
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +114,7 @@ class Operator:
                 await self._worker.stop(grace_seconds=0)
 
     def _listeners(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What the leader reads beside Kubernetes and LiveKit: streams, heartbeats, records, flags."""
+        """What the leader reads beside its watch and LiveKit's lists: streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self._parts, self._settings, self._backends, self._parts.router
         sources = (
             WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
@@ -121,6 +122,7 @@ class Operator:
         )
         yield StreamReader(parts.redis, sources, backends.pools.namespaces).run()
         yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
+        yield TokenChecker(backends, router, settings.poll_seconds).run()
         yield Auditor(backends, router, settings.poll_seconds, settings.namespaces).run()
         if settings.legacy_flags:
             yield FlagPoller(backends, router).run()

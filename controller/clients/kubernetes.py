@@ -94,6 +94,11 @@ class KubernetesClient:
         """Replace an object (PUT). `body` has the guard: resourceVersion, or uid for kinds that we may not read."""
         return await self._send("replace", "PUT", resource.path(namespace, name), body, params=_MANAGED)
 
+    async def would_replace(self, resource: Resource, namespace: str, name: str, body: Body) -> None:
+        """Do as `replace`, but let the server store nothing (a dry run): it only says whether it would be refused."""
+        params = {**_MANAGED, "dryRun": "All"}
+        await self._send("replace", "PUT", resource.path(namespace, name), body, params=params)
+
     async def merge_patch(
         self,
         resource: Resource,

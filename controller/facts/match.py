@@ -80,6 +80,7 @@ class MatchSeen:
     """Observations of one Match, without decisions.
 
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
+    `tokens_refused` is why the latest attempt to deliver tokens was refused; empty if it was not.
     `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
     """
 
@@ -94,3 +95,4 @@ class MatchSeen:
     heartbeats: HeartbeatFacts = HeartbeatFacts()
     audit: AuditFacts = AuditFacts()
     is_over_limit: bool = False
+    tokens_refused: str = ""
