@@ -44,6 +44,7 @@ class ConditionReason(StrEnum):
     NOT_ISSUED = "NotIssued"
     TOKENS_DELIVERED = "TokensDelivered"
     TOKENS_DUE = "TokensDue"
+    TOKENS_REFUSED = "TokensRefused"
     PROVISIONED = "Provisioned"
     PROVISIONING = "Provisioning"
     BOTH_CONNECTED = "BothConnected"
@@ -216,7 +217,12 @@ _ROWS: Final = (
         (
             Because(_TRUE, _C.TOKENS_DELIVERED, "the tokens are delivered"),
             Because(_TRUE, _C.NOT_WANTED, "tokens.delivery is None"),
-            Because(_FALSE, _C.NOT_ISSUED, "no tokens are issued yet"),
+            Because(_FALSE, _C.NOT_ISSUED, "no tokens are issued yet, or those that were issued are gone"),
+            Because(
+                _FALSE,
+                _C.TOKENS_REFUSED,
+                "new tokens cannot be put where they belong, the message says why; earlier ones may still be valid",
+            ),
         ),
         _ENDED_MATCH,
     ),

@@ -94,7 +94,7 @@ class Participant(SpecModel):
 
     attributes: Attributes = Field(default_factory=dict)
     """Attributes that the participant's token carries. The other participant can read them. At most 16, with keys of
-    at most 128 and values of at most 1024 characters. Default: none."""
+    at most 128 and values of at most 1024 characters, and of at most 65536 bytes of UTF-8 in total. Default: none."""
 
     grants: Grants = unstored(Grants())
     """What the participant may do in the room. Default: publish, subscribe and send data."""

@@ -36,6 +36,7 @@ from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
+from controller.triggers.tokens import TokenChecker
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +144,7 @@ class Operator:
                 self._parts.budgets.clear()
 
     def _witnesses(self) -> Iterator[Loop]:
-        """What the leader reads beside Kubernetes: LiveKit, streams, heartbeats, records, flags."""
+        """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self._parts, self._settings, self._backends, self._parts.router
         for poller in parts.pollers:
             yield Loop(LoopName.POLL, poller.run, limit_seconds=settings.poll_seconds + 60)
@@ -163,6 +164,9 @@ class Operator:
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
+        yield Loop(
+            LoopName.TOKENS, TokenChecker(backends, router, settings.poll_seconds).run, settings.poll_seconds + 60
+        )
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 

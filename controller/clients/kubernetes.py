@@ -112,6 +112,11 @@ class KubernetesClient:
         path = resource.path(namespace, name)
         return await self._send("replace", "PUT", path, body, name=name, params=_MANAGED)
 
+    async def would_replace(self, resource: Resource, namespace: str, name: str, body: Body) -> None:
+        """Do as `replace`, but let the server store nothing (a dry run): it only says whether it would be refused."""
+        params = {**_MANAGED, "dryRun": "All"}
+        await self._send("replace", "PUT", resource.path(namespace, name), body, params=params)
+
     async def merge_patch(
         self,
         resource: Resource,

@@ -83,6 +83,7 @@ class MatchSeen:
     """Observations of one Match, without decisions.
 
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
+    `tokens_refused` is why the latest attempt to deliver tokens was refused; empty if it was not.
     `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
     `unreadable_room` has the metadata of a Room that is there and cannot be read: `room` is Unknown then.
     """
@@ -99,3 +100,4 @@ class MatchSeen:
     audit: AuditFacts = AuditFacts()
     is_over_limit: bool = False
     unreadable_room: ObjectMeta | None = None
+    tokens_refused: str = ""

@@ -28,6 +28,7 @@ class Wake(StrEnum):
     SIGNAL = "signal"
     HEARTBEAT = "heartbeat"
     AUDIT = "audit"
+    TOKENS = "tokens"
     DEADLINE = "deadline"
     RESTORED = "restored"
     OVER_LIMIT = "over-limit"
@@ -64,6 +65,7 @@ WAKES: Mapping[Wake, WakeRule] = {
     Wake.SIGNAL: WakeRule("A gateway sent a signal, or an older client set a flag."),
     Wake.HEARTBEAT: WakeRule("A user in a call stopped sending heartbeats."),
     Wake.AUDIT: WakeRule("A record in Redis differs from what the ledger of its Match says."),
+    Wake.TOKENS: WakeRule("Another client has deleted the tokens of a Match.", needs_read=False),
     Wake.DEADLINE: WakeRule("A moment that the last plan named has come."),
     Wake.RESTORED: WakeRule("Redis lost its data, and the Match was claimed again.", lane=Lane.BULK),
     Wake.OVER_LIMIT: WakeRule(

@@ -182,7 +182,7 @@ class DeleteRoom(Action):
 
 @dataclass(frozen=True, slots=True)
 class IssueTokens(Action):
-    """Sign a token for each participant and put them where `delivery` says."""
+    """Sign a token for each participant and put them where `delivery` says. `replaces`: earlier ones are there."""
 
     backend = Backend.KUBERNETES
     guard = "the Secret's name is made from the Match's UID, and the Match owns it"
@@ -191,6 +191,7 @@ class IssueTokens(Action):
     spec: MatchSpec
     livekit_name: str
     url: str
+    replaces: bool = False
 
     @property
     def idempotency_key(self) -> str:

@@ -194,7 +194,8 @@ def _issue_tokens(case: MatchCase) -> Plan | None:
         return Plan(deadline=case.ready_deadline, waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
     actions: list[AnyAction] = []
     if not tokens_are_there(case) or younger_tokens_are_wanted(case):
-        actions.append(IssueTokens(_target(case), case.match.spec, seen.livekit_name, seen.server.url))
+        replaces = case.tokens is not None
+        actions.append(IssueTokens(_target(case), case.match.spec, seen.livekit_name, seen.server.url, replaces))
     if not is_published(case):
         actions.append(_advance(case, UserState.CONNECTING))
     return Plan(tuple(actions), case.ready_deadline) if actions else None
@@ -245,7 +246,7 @@ def _wait(case: MatchCase) -> Plan | None:
     moments = (
         case.connect_deadline,
         case.duration_deadline,
-        renewal_at(case.match, case.tokens) if case.tokens is not None else None,
+        renewal_at(case),
         case.alone_deadline,
         *case.return_deadlines.values(),
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.api.endings import ENDINGS, EndCode, EndReason
+from controller.api.fields import MAX_ATTRIBUTES_BYTES, attributes_bytes
 from controller.api.match import TerminationAction
 from controller.api.phases import RoomPhase
 from controller.api.tolerant import is_known
@@ -112,6 +113,21 @@ def _users_are_unavailable(look: MatchLook) -> EndCause | None:
     return failed(refusal.code, f"{refusal.identity} {why}. No user was claimed, and both are where they were before")
 
 
+def _cannot_join(look: MatchLook) -> EndCause | None:
+    """LiveKit would refuse a participant. The API server refuses such a Match, unless its CRD is an older one."""
+    if look.match.status.ready_at is not None:
+        return None
+    for person in look.match.spec.participants:
+        size = attributes_bytes(person.attributes)
+        if size > MAX_ATTRIBUTES_BYTES:
+            return failed(
+                EndCode.ATTRIBUTES_TOO_LARGE,
+                f"the attributes of {person.identity} are {size} bytes in total, and LiveKit refuses a participant "
+                f"with more than {MAX_ATTRIBUTES_BYTES}; both users are where they were before",
+            )
+    return None
+
+
 def _own_room_is_gone(look: MatchLook) -> EndCause | None:
     seen = look.seen
     if look.match.status.ready_at is None or isinstance(seen.room, Unknown):
@@ -151,6 +167,7 @@ _CAUSES: tuple[Callable[[MatchLook], EndCause | None], ...] = (
     _wished,
     _deleted,
     _users_are_unavailable,
+    _cannot_join,
     timeouts.too_late,
     _own_room_is_gone,
     _taken_away,

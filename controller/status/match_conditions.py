@@ -76,8 +76,13 @@ def _tokens_issued(view: MatchView, cause: EndCause | None) -> Verdict:
     if not (delivery.to_secret or delivery.to_redis):
         told = "tokens.delivery is None: the application makes its own tokens"
         return true(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_WANTED, told)
+    seen = view.case.seen
+    if seen.tokens_refused:
+        return false(ConditionType.TOKENS_ISSUED, ConditionReason.TOKENS_REFUSED, seen.tokens_refused)
     if view.tokens is None:
-        return false(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_ISSUED, "no tokens are issued yet")
+        was_there = isinstance(seen.tokens, Unknown) and view.ready_at is not None
+        told = seen.tokens.why if was_there and isinstance(seen.tokens, Unknown) else "no tokens are issued yet"
+        return false(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_ISSUED, told)
     return true(ConditionType.TOKENS_ISSUED, ConditionReason.TOKENS_DELIVERED, f"the tokens are {_where(view)}")
 
 
@@ -101,8 +106,9 @@ def _ready(view: MatchView, cause: EndCause | None) -> Verdict:
         return false(ConditionType.READY, ConditionReason.PROVISIONING, "room and tokens are being made")
     if view.case.livekit_room is None:
         return false(ConditionType.READY, ConditionReason.ROOM_MISSING, "the room was lost; it is being restored")
+    why = f" ({view.case.seen.tokens_refused})" if view.case.seen.tokens_refused else ""
     return false(
-        ConditionType.READY, ConditionReason.TOKENS_DUE, "the room is there; its tokens are being issued again"
+        ConditionType.READY, ConditionReason.TOKENS_DUE, f"the room is there; its tokens are being issued again{why}"
     )
 
 

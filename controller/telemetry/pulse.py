@@ -35,6 +35,7 @@ class LoopName(StrEnum):
     AUDIT = "audit"
     SEARCH = "search"
     FLAGS = "flags"
+    TOKENS = "tokens"
     SERVED = "served"
     UNSERVED = "unserved"
     ASKED = "asked"

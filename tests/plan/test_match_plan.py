@@ -11,6 +11,7 @@ import pytest
 from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.errors import Backend
+from controller.facts.ledger import AloneTime
 from controller.facts.match import AuditFacts, MatchSeen, Refusal
 from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
@@ -21,6 +22,11 @@ from tests import values as b
 from tests.plan.world import check_plan, names, only
 
 BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
+PATIENT = b.active(timeouts={"soloSeconds": 3600})
+BOB_IS_MISSING = b.both_in(
+    people=(b.person("alice"),),
+    ledger=replace(b.ledger("Reconnecting"), alone=AloneTime(0, b.ms(599))),
+)
 ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
 DYING_ROOM = b.an_active_room(deleted=True)
 END = {"action": "End", "initiator": "alice"}
@@ -98,8 +104,9 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
         9,
         ["IssueTokens"],
     ),
-    ("tokens a third from their end: again", b.active(), b.both_in(), 600, ["IssueTokens"]),
-    ("tokens just before: not yet", b.active(), b.both_in(), 599.9, []),
+    ("tokens a third from their end, bob is missing: again", PATIENT, BOB_IS_MISSING, 600, ["IssueTokens"]),
+    ("tokens just before: not yet", PATIENT, BOB_IS_MISSING, 599.9, []),
+    ("tokens run out, both are in: none is needed", PATIENT, b.both_in(), 1000, []),
     ("a wish to end: the cause is recorded first", b.active(termination=END), b.both_in(), 9, ["RecordEnd"]),
     (
         "recorded: the participants are told",
@@ -235,7 +242,10 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
     ("window over, but the people read before: at once", b.connecting(),
      b.all_made(26, people=Present((), b.at(20))), 26.5, b.at(26.5)),
     ("window over, people unknown: soon", b.connecting(), b.all_made(20, people=b.unknown()), 26.5, b.at(27.5)),
-    ("call up: renewal of the tokens", b.active(), b.both_in(), 4, b.at(600)),
+    ("people join, patiently: renewal of the tokens",
+     b.connecting(timeouts={"connectSeconds": 3600}, room={"emptyTimeoutSeconds": 3605}), b.all_made(), 2,
+     b.at(600)),
+    ("call up: no renewal of the tokens, but its longest duration", b.active(), b.both_in(), 4, b.at(7203)),
     ("call up: its longest duration", b.active(timeouts={"max_duration_seconds": 60}), b.both_in(), 4, b.at(63)),
     ("no tokens, no limit: never", b.active(tokens={"delivery": "None"}, timeouts={"max_duration_seconds": 0}),
      b.both_in(tokens=None), 4, None),

@@ -745,3 +745,13 @@ def test_the_detail_of_a_silent_user_says_so() -> None:
     cause = replace(ending(EndReason.NETWORK_LOST, "bob"), code=EndCode.HEARTBEATS_STOPPED)
     result = b.releases(b.active(), b.both_in(people=ALICE), cause)
     assert [one.detail for one in result] == ["", "HeartbeatsStopped"]
+
+
+def test_a_match_whose_attributes_livekit_would_refuse_is_not_made() -> None:
+    """An older CRD lets it in."""
+    people = [{"identity": "alice"}, {"identity": "bob", "attributes": {f"{n:08}": "👩" * 1024 for n in range(16)}}]
+    found = MatchCase(b.a_match(participants=people), b.seen(), b.at(1)).cause
+    assert found is not None
+    assert (found.code, found.is_rollback) == (EndCode.ATTRIBUTES_TOO_LARGE, True)
+    assert "the attributes of bob are 65664 bytes in total" in found.message
+    assert MatchCase(b.a_match(), b.seen(), b.at(1)).cause is None

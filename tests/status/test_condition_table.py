@@ -65,7 +65,7 @@ ledgers = st.one_of(
 )
 refusals = st.sampled_from(
     [None, *(Refusal(code, "bob", "calls/other") for code in END_CODES if END_CODES[code].reason is EndReason.FAILED)]
-).filter(lambda refusal: refusal is None or refusal.code is not EndCode.TOO_LATE)
+).filter(lambda refusal: refusal is None or refusal.code in NOT_ACCEPTED)
 
 
 @st.composite

@@ -553,7 +553,7 @@ def test_a_settled_match_still_says_why_it_was_not_accepted(reason: str, refusal
 
 def test_tokens_that_cannot_be_renewed_do_not_make_a_lost_room() -> None:
     # The room is there; only the tokens run out while the API server is away.
-    status = status_of(b.active(), b.both_in(700), 700, error=OUTAGE)
+    status = status_of(b.active(), b.both_in(700, people=ALICE), 700, error=OUTAGE)
     assert condition(status, "Ready")[:2] == ("False", "TokensDue")
     assert "room was lost" not in condition(status, "Ready")[2]
 

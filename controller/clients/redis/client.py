@@ -141,6 +141,11 @@ class Redis:
                 raise ValueError("one value for each key was asked for")
             return found
 
+    async def exists(self, key: str) -> bool:
+        """Return whether there is anything under this key."""
+        count: int = await self._ask("EXISTS", key)
+        return count > 0
+
     async def put(self, key: str, value: str, *, ttl_seconds: int | None = None) -> None:
         """Set a string, with or without a TTL."""
         ttl = () if ttl_seconds is None else ("EX", ttl_seconds)

@@ -126,6 +126,10 @@ class Pool:
             raise ValueError("no tokens to put; use delete_tokens to remove them")
         return await self.run_fenced(commands.tokens(self.keys, uid, tokens, ttl_seconds))
 
+    async def has_tokens(self, uid: str) -> bool:
+        """Whether tokens of the Match are in Redis."""
+        return await self.redis.exists(self.keys.tokens(uid))
+
     async def delete_tokens(self, uid: str) -> TokensReply:
         """Remove the tokens of a Match."""
         return await self.run_fenced(commands.tokens(self.keys, uid, {}, 0))
