@@ -274,6 +274,7 @@ async def all_pages(client: KubernetesClient) -> list[dict[str, Any]]:
 
 REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]] = {
     "get": (lambda client: client.get(MATCHES, "calls", "m"), "get"),
+    "read": (lambda client: client.read("/apis/roomkeeper.dev"), "read"),
     "pages": (all_pages, "list"),
     "create": (lambda client: client.create(MATCHES, "calls", {}), "create"),
     "replace": (lambda client: client.replace(MATCHES, "calls", "m", {}), "replace"),

@@ -300,6 +300,7 @@ def test_an_answer_that_is_not_known_is_an_error_that_shows_its_first_word_only(
 REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "run": (lambda redis, key: redis.run(COUNT, [key], []), "count"),
     "ping": (lambda redis, _: redis.ping(), "PING"),
+    "info": (lambda redis, _: redis.info(), "INFO"),
     "run_id": (lambda redis, _: redis.run_id(), "INFO"),
     "hash": (lambda redis, key: redis.hash(key), "HGETALL"),
     "field": (lambda redis, key: redis.field(key, "name"), "HGET"),
