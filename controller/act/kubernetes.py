@@ -21,6 +21,7 @@ from controller.plan.actions import (
     DeleteRoom,
     ReleaseFinalizer,
     Target,
+    UpdateRoom,
 )
 
 
@@ -86,6 +87,21 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
                 f"room {room_name(target.uid)} exists and is not this match's; delete it",
                 retryable=True,
             ) from error
+    backends.rooms.offer(body)
+
+
+async def update_room(action: UpdateRoom, backends: Backends) -> None:
+    """Replace the metadata of the Match's Room, and nothing else of it. The Room's own key brings it to LiveKit."""
+    namespace, name, uid = action.target.namespace, action.room_name, action.room_uid
+    operations: list[Body] = [
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "add", "path": "/spec/metadata", "value": dict(action.metadata)},
+    ]
+    try:
+        body = await backends.kubernetes.json_patch(ROOMS, namespace, name, operations)
+    except NotFound:
+        backends.rooms.forget(namespace, name, uid)
+        return
     backends.rooms.offer(body)
 
 

@@ -10,7 +10,15 @@ from controller.backends.servers import Server
 from controller.clients.request import LIMITS
 from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, Overloaded
 from controller.facts.livekit import LiveKitRoom, RoomRequest
-from controller.plan.actions import Action, CreateLiveKitRoom, DeleteLiveKitRoom, OrphanLiveKitRoom, RemoveStranger
+from controller.facts.observation import Present
+from controller.plan.actions import (
+    Action,
+    CreateLiveKitRoom,
+    DeleteLiveKitRoom,
+    OrphanLiveKitRoom,
+    RemoveStranger,
+    UpdateLiveKitMetadata,
+)
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
@@ -33,6 +41,18 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
     if adopted or room.num_participants:
         sent_at = backends.clock.now()
         view.saw_people(request.name, await client.list_participants(request.name), sent_at)
+
+
+async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> None:
+    """Write the Room's present metadata and our mark to the room. If it is gone, the next list shows that."""
+    _require_lease(backends)
+    server, request = _server(action, backends), action.request
+    with contextlib.suppress(NotFound):
+        await server.client.update_metadata(request.name, request.marked_metadata)
+    now = backends.clock.now()
+    known = server.view.room(request.name, now)
+    if isinstance(known, Present):
+        server.view.saw_room(replace(known.value, mark=request.mark), now)
 
 
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:

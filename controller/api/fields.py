@@ -11,7 +11,7 @@ from controller.api.meta import SpecModel, unstored
 MAX_TEXT_BYTES: Final = 256
 MAX_SECONDS: Final = 7 * 24 * 3600
 MAX_ATTRIBUTES_BYTES: Final = 65536
-"""LiveKit's limit (`max_attributes_size`) for all keys and values of one participant together."""
+"""LiveKit's limit, as it is set by default, for all keys and values of one participant together."""
 
 _TEXT_RULES: Final = validations(
     rule(f"bytes(self).size() <= {MAX_TEXT_BYTES}", f"must be at most {MAX_TEXT_BYTES} bytes in UTF-8"),

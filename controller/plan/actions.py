@@ -169,6 +169,24 @@ class CreateRoom(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRoom(Action):
+    """Give the Match's Room the metadata that the Match has now."""
+
+    backend = Backend.KUBERNETES
+    guard = "the Room's uid (JSON patch test)"
+    seen_in = "room"
+
+    room_name: str
+    room_uid: str
+    metadata: tuple[tuple[str, str], ...]
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per metadata."""
+        return f"UpdateRoom:{self.room_uid}:{self.metadata}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteRoom(Action):
     """Delete the Match's Room; the Room's own key closes it on LiveKit."""
 
@@ -220,6 +238,22 @@ class CreateLiveKitRoom(Action):
     seen_in = "livekit_room"
 
     request: RoomRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLiveKitMetadata(Action):
+    """Write the Room's metadata to the room on LiveKit, with our mark beside it."""
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the request; the room carries our mark"
+    seen_in = "livekit_room"
+
+    request: RoomRequest
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per metadata."""
+        return f"UpdateLiveKitMetadata:{self.request.name}:{self.request.mark.digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,10 +357,12 @@ AnyAction: TypeAlias = (
     | RecordEnd
     | Settle
     | CreateRoom
+    | UpdateRoom
     | DeleteRoom
     | IssueTokens
     | RevokeTokens
     | CreateLiveKitRoom
+    | UpdateLiveKitMetadata
     | DeleteLiveKitRoom
     | OrphanLiveKitRoom
     | RemoveStranger

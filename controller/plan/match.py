@@ -33,6 +33,7 @@ from controller.plan.actions import (
     RevokeTokens,
     Settle,
     Target,
+    UpdateRoom,
 )
 from controller.plan.step import Plan, earliest
 from controller.rules.deadlines import windows
@@ -187,6 +188,15 @@ def _room(case: MatchCase) -> Plan | None:
     return Plan((CreateRoom(_target(case), case.match.spec),), case.ready_deadline, waits_for="the Room")
 
 
+def _room_metadata(case: MatchCase) -> Plan | None:
+    """The Match's metadata may change during the call; all else of its Room is immutable."""
+    room, wanted = value_of(case.seen.room), case.match.spec.room.metadata
+    if room is None or room.metadata.deletion_timestamp is not None or room.spec.metadata == wanted:
+        return None
+    metadata = tuple(sorted(wanted.items()))
+    return Plan((UpdateRoom(_target(case), room.metadata.name, room.metadata.uid, metadata),), case.ready_deadline)
+
+
 def _issue_tokens(case: MatchCase) -> Plan | None:
     """Deliver tokens and the room's address while the Room's key makes the room on LiveKit."""
     seen = case.seen
@@ -272,6 +282,7 @@ _STEPS: tuple[Callable[[MatchCase], Plan | None], ...] = (
     _restore,
     _claim,
     _room,
+    _room_metadata,
     _issue_tokens,
     _until_ready,
     _connected,

@@ -29,6 +29,7 @@ from controller.plan.actions import (
     ReleaseFinalizer,
     RemoveStranger,
     Target,
+    UpdateLiveKitMetadata,
     WriteRoomRecord,
 )
 from controller.plan.step import Plan, earliest
@@ -123,6 +124,8 @@ def _keep(case: RoomCase) -> Plan | None:
         RemoveStranger(_target(case), case.seen.livekit_name, stranger.identity, stranger.sid)
         for stranger in case.strangers
     ]
+    if case.has_other_metadata:
+        actions.append(UpdateLiveKitMetadata(_target(case), _request(case)))
     told = _record_as(RoomPhase.ACTIVE, case)
     record, owner = case.record, case.seen.owner
     deadline = earliest(

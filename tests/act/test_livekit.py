@@ -10,7 +10,7 @@ import pytest
 from controller.act.livekit import create_room, delete_room
 from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, Overloaded
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
+from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, metadata_digest
 from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.room import plan_room
@@ -155,8 +155,9 @@ async def test_a_room_that_a_client_has_made_gets_our_mark_and_its_people_are_re
     rig.view.snapshot([b.a_livekit_room()], b.at(5))
     await create_room(CREATE, rig.backends)
     assert rig.asked == ["create", "mark", "people"]
-    assert rig.metadata == {"topic": "go", "roomkeeper.dev": b.a_mark().to_json()}
-    marked = b.a_livekit_room(sid="RM_of_a_client")
+    mark = b.a_mark(digest=metadata_digest(METADATA))
+    assert rig.metadata == {"topic": "go", "roomkeeper.dev": mark.to_json()}
+    marked = b.a_livekit_room(sid="RM_of_a_client", mark=mark)
     assert rig.view.room(b.LIVEKIT_NAME, b.at(9)) == Present(marked, b.at(9))
     assert rig.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
 

@@ -366,6 +366,7 @@ REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]]
     "pages": (all_pages, "list"),
     "create": (lambda client: client.create(MATCHES, "calls", {}), "create"),
     "replace": (lambda client: client.replace(MATCHES, "calls", "m", {}), "replace"),
+    "would_replace": (lambda client: client.would_replace(MATCHES, "calls", "m", {}), "replace"),
     "merge_patch": (lambda client: client.merge_patch(MATCHES, "calls", "m", {}, "41"), "patch"),
     "json_patch": (lambda client: client.json_patch(MATCHES, "calls", "m", []), "patch"),
     "delete": (lambda client: client.delete(MATCHES, "calls", "m", "uid-1"), "delete"),

@@ -492,3 +492,13 @@ def test_the_longer_another_match_holds_a_user_the_later_the_claim_is_repeated()
         if (deadline := plan_match(MatchCase(match, b.seen(seconds, refusal=ENDING), b.at(seconds))).deadline)
     ]
     assert pauses == [0.1, 0.5, 2, 2]
+
+
+def test_metadata_that_changed_is_given_to_the_room_and_no_more_often_than_that() -> None:
+    match = b.active(room={"metadata": {"topic": "chess"}})
+    update = only(plan_match(MatchCase(match, b.both_in(), b.at(9))), a.UpdateRoom)
+    assert update.metadata == (("topic", "chess"),)
+    changed = b.both_in(room=b.an_active_room(metadata={"topic": "chess"}))
+    assert plan_match(MatchCase(match, changed, b.at(9))).actions == ()
+    dying = b.both_in(room=DYING_ROOM)
+    assert not [one for one in plan_match(MatchCase(match, dying, b.at(9))).actions if isinstance(one, a.UpdateRoom)]
