@@ -238,7 +238,8 @@ _CODE_ROWS: Final = (
     EndCodeRow(
         EndCode.USER_NOT_QUEUED,
         EndReason.FAILED,
-        "admission is Queued, and a user neither waits in the queue nor is reserved for this Match",
+        "a user neither waits in the queue nor is reserved for this Match, and admission is Queued or the user has "
+        "just left the queue",
     ),
     EndCodeRow(EndCode.USER_BLOCKED, EndReason.FAILED, "a user is blocked"),
     EndCodeRow(

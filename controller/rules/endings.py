@@ -33,8 +33,8 @@ _REASONS = {
 _REFUSALS = {
     EndCode.USER_BUSY: "is in another match, {holder}; end that one first, or match a user who is free",
     EndCode.USER_RESERVED: "is reserved for the match {holder}; create that one, or wait until the reservation expires",
-    EndCode.USER_NOT_QUEUED: "neither waits in the queue nor is reserved for this match, and admission is Queued; "
-    "enqueue the user first, or use admission: Any",
+    EndCode.USER_NOT_QUEUED: "neither waits in the queue nor is reserved for this match, and admission is Queued or "
+    "the user has just left the queue; enqueue the user first",
     EndCode.USER_BLOCKED: "is blocked and takes part in no Match",
 }
 

@@ -48,7 +48,13 @@ class Rig:
     # ---- steps
 
     async def enqueue(self, *identities: str) -> tuple[int, ...]:
-        """Put users into the queue one after another; return their places."""
+        """Put users into the queue one after another; return their places.
+
+        If no operator has run yet, an earlier one served the pool a moment ago.
+        """
+        if not self.operators.running and not (self.where.log_directory / "operator.log").exists():
+            await self.redis.hset(self.keys.served(), "version", "of an earlier operator")
+            await self.redis.expire(self.keys.served(), 300)
         places = []
         for identity in identities:
             places.append(await eventually(partial(self._enqueued, identity)))
