@@ -150,8 +150,8 @@ def test_only_an_empty_directory_is_writable() -> None:
 
 def test_a_field_that_is_not_understood_is_refused() -> None:
     pod = _pod(stdin=True)
-    pod["spec"]["hostNetwork"] = True
-    with pytest.raises(ConfigError, match=r"does not know containers\.stdin, hostNetwork"):
+    pod["spec"] |= {"hostNetwork": True, "securityContext": {"fsGroup": 1}}
+    with pytest.raises(ConfigError, match=r"does not know containers\.stdin, hostNetwork, securityContext\.fsGroup"):
         check(pod)
 
 
