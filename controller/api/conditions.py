@@ -48,6 +48,7 @@ class ConditionReason(StrEnum):
     WAITING_FOR_PEOPLE = "WaitingForPeople"
     ALL_BACKENDS_ANSWER = "AllBackendsAnswer"
     BACKEND_UNREACHABLE = "BackendUnreachable"
+    ACTION_REQUIRED = "ActionRequired"
     AS_EXPECTED = "AsExpected"
     IN_PROGRESS = "InProgress"
 
@@ -125,6 +126,7 @@ _PROVISIONING: Final = Because(_FALSE, _C.PROVISIONING, "it is being made for th
 _LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it is being restored")
 _DEGRADED: Final = (
     Because(_TRUE, _C.BACKEND_UNREACHABLE, "LiveKit or Redis does not answer; nothing is decided until it does"),
+    Because(_TRUE, _C.ACTION_REQUIRED, "a backend refuses what Roomkeeper needs; the message names what to repair"),
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
 )
 _IN_PROGRESS: Final = Because(_FALSE, _C.IN_PROGRESS, "it is not over")

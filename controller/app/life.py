@@ -21,7 +21,7 @@ from controller.app.endpoints import endpoints
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.request import LIMITS
-from controller.errors import Backend
+from controller.errors import Backend, BackendError
 from controller.loop.key import Key
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
@@ -57,7 +57,10 @@ class Operator:
         """Serve until SIGTERM or SIGINT. Raises if a part ends that the others depend on."""
         stop = asyncio.Event()
         self._on_signals(stop)
-        async with endpoints(self._parts), _background(self._health.run(), self._parts.events.run()):
+        async with (
+            endpoints(self._parts),
+            _background(self._health.run(), self._parts.events.run(), self._check_redis()),
+        ):
             lead = asyncio.create_task(self._lead(), name="lead")
             stopping = asyncio.create_task(stop.wait(), name="stop")
             watch = asyncio.create_task(self._watch(stop), name="watch")
@@ -89,6 +92,13 @@ class Operator:
         ):
             # kopf takes the signals over when it starts, and would stop the watch before the lease is released.
             await trigger.watch(on_started=lambda: self._on_signals(stop))
+
+    async def _check_redis(self) -> None:
+        """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
+        try:
+            await self._parts.redis.ping()
+        except BackendError as error:
+            log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
 
     async def _lead(self) -> None:
         """Hold the lease and work, again and again."""

@@ -80,19 +80,21 @@ class Leadership:
 
     async def acquire(self) -> int:
         """Wait until this replica holds the lease. Returns the new epoch."""
-        waiting_for = ""
+        waiting_for = said = ""
         while True:
             try:
                 holder = await self._try()
             except BackendError as error:
-                log.warning("lease cannot be read or written", lease=self._name, error=str(error))
-                holder = "?"
+                holder = ""
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("lease cannot be read or written", lease=self._name, error=said)
             if self._held is not None:
                 metrics.leader.set(1)
                 metrics.epoch.set(self.epoch)
                 log.info("lease acquired", lease=self._name, epoch=self.epoch, identity=str(self._identity))
                 return self.epoch
-            if holder != waiting_for:
+            if holder and holder != waiting_for:
                 waiting_for = holder
                 log.info("waiting for the lease", lease=self._name, holder=holder)
             await asyncio.sleep(self._times.retry_seconds)

@@ -8,6 +8,8 @@ pool. Until then, everything that needs the pool fails with StateLost and is rep
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
@@ -27,6 +29,9 @@ from controller.errors import Backend, LeadershipLost, StateLost
 from controller.facts.time import milliseconds
 
 log = structlog.get_logger(__name__)
+
+_RIVAL_TIMES = 3
+_RIVAL_SECONDS = 60.0
 
 _STATES = {
     MatchPhase.CREATING: UserState.CONNECTING,
@@ -66,6 +71,8 @@ class Pools:
         self._epoch = 0
         self._open: dict[str, Pool] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._overtaken_in = 0
+        self._overtakings: deque[float] = deque(maxlen=_RIVAL_TIMES)
 
     def begin_epoch(self, epoch: int) -> None:
         """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
@@ -95,6 +102,7 @@ class Pools:
         Stale raises LeadershipLost, and Lost raises StateLost.
         """
         if isinstance(reply, Stale):
+            self._overtaken(namespace)
             self._outdated(reply.current_epoch)
             raise LeadershipLost(f"Redis has seen epoch {reply.current_epoch}, ours is {self._epoch}")
         if isinstance(reply, Lost):
@@ -108,6 +116,19 @@ class Pools:
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces whose pool is open."""
         return tuple(self._open)
+
+    def _overtaken(self, namespace: str) -> None:
+        """Another holder of a lease was here. A lease that moves between replicas does so far less often than this."""
+        if self._overtaken_in == self._epoch:
+            return  # many requests of one epoch find out
+        self._overtaken_in, now = self._epoch, time.monotonic()
+        self._overtakings.append(now)
+        if len(self._overtakings) == _RIVAL_TIMES and now - self._overtakings[0] < _RIVAL_SECONDS:
+            self._overtakings.clear()
+            log.warning(
+                f"another operator with another Lease serves the namespace {namespace} too, and both take turns: let "
+                "each installation serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES)"
+            )
 
     async def _bind(self, namespace: str) -> Pool:
         await self._confirm()

@@ -40,6 +40,13 @@ def uninstall(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     crds: Annotated[bool, typer.Option("--crds", help="Delete the CRDs too, with every object that is left")] = False,
+    settle: Annotated[
+        bool,
+        typer.Option(
+            "--settle",
+            help="If no operator works, run one beside this command, with the operator's settings (ROOMKEEPER_…)",
+        ),
+    ] = False,
     hook: Annotated[
         bool,
         typer.Option("--hook", help="For Helm's hook: ask nothing, leave the Deployment to Helm, and never get stuck"),
@@ -57,6 +64,8 @@ def uninstall(
     """
     if policy and policy.lower() not in _POLICIES:
         raise typer.BadParameter(f"{policy!r} is neither drain nor release", param_hint="--policy")
+    if settle and (hook or policy.lower() == "release"):
+        raise typer.BadParameter("it ends calls: leave out --hook and --policy release", param_hint="--settle")
     timeout_seconds = seconds(timeout)
     # Its help needs none of these.
     import asyncio
@@ -65,23 +74,25 @@ def uninstall(
     from controller.clients.connection import connected
     from controller.clients.kubernetes import KubernetesClient
     from controller.clock import ServerClock
+    from controller.settings import load_settings
     from controller.telemetry import logs
     from controller.uninstall.facts import Installation, Policy
+    from controller.uninstall.own_operator import own_operator
     from controller.uninstall.plan import Wishes
     from controller.uninstall.run import Uninstallation
     from controller.uninstall.work import TimedOut
 
+    if settle:
+        load_settings({})
     logs.configure("console", "error", ())
-    wishes = Wishes(Policy(policy.lower()) if policy else None, is_hook=hook, crds=crds)
+    wishes = Wishes(Policy(policy.lower()) if policy else None, is_hook=hook, crds=crds, settles=settle)
     installation = Installation(namespace, name, namespaces(watch_namespaces))
-    if hook and installation.watched is None:
-        installation = Installation(namespace, name, ())
     lines = Lines()
 
     async def run() -> int:
-        async with connected(kubeconfig, context) as connection:
+        async with connected(kubeconfig, context) as connection, own_operator(kubeconfig, context) as beside:
             clock = ServerClock()
-            work = Uninstallation(KubernetesClient(connection, clock), clock, lines, timeout_seconds)
+            work = Uninstallation(KubernetesClient(connection, clock), clock, lines, timeout_seconds, beside)
             planned = await work.plan(installation, wishes)
             lines.end()
             sys.stdout.write(f"{planned.text}\n")

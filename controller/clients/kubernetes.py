@@ -36,6 +36,8 @@ Body = dict[str, Any]
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _JSON = "application/json"
+_NO_RIGHT = " cannot "
+_GRANT = "; grant it as the manifests and the chart of this version do"
 _MANAGED = {"fieldManager": FIELD_MANAGER}
 # `clients.request` keeps the deadline of the whole request.
 _TRANSPORT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
@@ -227,9 +229,17 @@ def _refusal(operation: str, status: int, payload: bytes) -> BackendError:
     if status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
         return kind(Backend.KUBERNETES, operation, message, code=code)
-    if status in {401, 403}:
+    if status == 401:
+        sentence = (
+            "the API server does not accept the operator's credentials (401): check that its ServiceAccount exists and "
+            "that its token is mounted, or check KUBECONFIG"
+        )
+        return Forbidden(Backend.KUBERNETES, operation, sentence, retryable=True, code=code)
+    if status == 403:
+        # The server's own words name the missing right.
+        remedy = _GRANT if _NO_RIGHT in message else ""
         # A namespace that is being deleted refuses creations with 403. That is not a lack of rights, and it passes.
-        return Forbidden(Backend.KUBERNETES, operation, message, retryable=True, code=code)
+        return Forbidden(Backend.KUBERNETES, operation, f"{message}{remedy}", retryable=True, code=code)
     if status in {400, 422}:
         return Invalid(Backend.KUBERNETES, operation, message, code=code)
     return BackendUnavailable(

@@ -148,7 +148,7 @@ def _translate(error: Exception, method: str) -> BackendError:
         message = "an answer that is no message of LiveKit's; is there a proxy in between?"
         code = Code.MALFORMED
     else:
-        message = f"no answer from LiveKit ({type(error).__name__})"
+        message = f"no answer from LiveKit ({type(error).__name__}); check that it runs and that its URL is right"
         code = Code.TIMEOUT if isinstance(error, TimeoutError) else Code.UNREACHABLE
     return BackendUnavailable(Backend.LIVEKIT, method, message, may_have_run=True, code=code)
 
@@ -159,7 +159,9 @@ def _refusal(method: str, status: int, twirp_code: str) -> BackendError:
     if status == 404:
         return NotFound(Backend.LIVEKIT, method, "room or participant does not exist", code=code)
     if status in {401, 403}:
-        sentence = "LiveKit refused our API key: check key, secret and clock"
+        sentence = (
+            "LiveKit refused our API key; check API key and secret, which are in LiveKit's `keys`, and the clocks"
+        )
         return Forbidden(Backend.LIVEKIT, method, sentence, retryable=True, code=code)
     if status == 400:
         sentence = f"LiveKit refused the request as malformed ({twirp_code})"

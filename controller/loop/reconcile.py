@@ -111,7 +111,9 @@ class Reconciler:
         if plan.frozen:
             return Result(plan.deadline, error)
         if plan.blocked_by is not None and error is None:
-            error = BackendUnavailable(plan.blocked_by, "read", plan.waits_for)
+            # What the plan waits for is the sentence of the failed read, which names the backend already.
+            why = plan.waits_for.removeprefix(f"{plan.blocked_by}: ")
+            error = BackendUnavailable(plan.blocked_by, "read", why)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
         status = recipe.status(case, reported)
         patch = merge_patch(found.status.manifest(), status.manifest())

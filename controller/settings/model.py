@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -172,10 +172,12 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text of the operator may repeat: LiveKit's API secret and the password for Redis."""
-        password = urlsplit(self.redis_url).password or ""
-        found = (self.livekit_api_secret.get_secret_value(), password, unquote(password))
-        return tuple(dict.fromkeys(secret for secret in found if secret))
+        """What no text of the operator may repeat: LiveKit's API secret, and the password in the URL of Redis.
+
+        The password is as long as its owner likes, so it counts together with the signs around it only.
+        """
+        password = urlsplit(self.redis_url).password
+        return (self.livekit_api_secret.get_secret_value(), *((f":{password}@",) if password else ()))
 
 
 def variable(field: str) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.api.conditions import ConditionType, Reason
+from controller.api.conditions import ConditionReason, ConditionType, Reason
+from controller.api.failures import LastError, Recovery
 from controller.api.meta import Condition, ConditionStatus
 
 
@@ -33,6 +34,13 @@ def true(type_: ConditionType, reason: Reason, message: str) -> Verdict:
 def false(type_: ConditionType, reason: Reason, message: str) -> Verdict:
     """The condition does not hold."""
     return Verdict(type_, ConditionStatus.FALSE, reason, message)
+
+
+def action_required(error: LastError | None) -> Verdict | None:
+    """Degraded, if the last step failed for a reason that an administrator has to remove; else None."""
+    if error is None or error.recovery is not Recovery.ESCALATE:
+        return None
+    return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
 
 
 def merge(

@@ -11,7 +11,7 @@ from controller.api.conditions import NOT_ACCEPTED, ConditionReason, ConditionTy
 from controller.facts.observation import Unknown
 from controller.rules.deadlines import windows
 from controller.rules.end_cause import EndCause
-from controller.status.conditions import Verdict, false, true
+from controller.status.conditions import Verdict, action_required, false, true
 from controller.status.match_view import MatchView
 
 
@@ -134,4 +134,4 @@ def _degraded(view: MatchView) -> Verdict:
         told = f"{trouble}; nothing is decided until it answers"
         return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
     told = "Kubernetes, LiveKit and Redis answer"
-    return false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)
+    return action_required(view.error) or false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)

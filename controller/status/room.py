@@ -34,7 +34,7 @@ def room_status(case: RoomCase, error: LastError | None) -> RoomStatus:
         phase=phase,
         reason=reason,
         occupancy=_occupancy(case, phase, there=there),
-        conditions=merge(before.conditions, room_conditions(case, phase, issues), room.metadata.generation, now),
+        conditions=merge(before.conditions, room_conditions(case, phase, issues, error), room.metadata.generation, now),
         livekit_name=case.seen.livekit_name,
         sid=known.sid if known is not None else before.sid,
         server=case.seen.server.name,

@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from controller.api.conditions import ConditionReason, ConditionType
+from controller.api.failures import LastError
 from controller.api.phases import RoomPhase
 from controller.api.room import MAX_RESTORES, Room, RoomEndReason, RoomIssue
 from controller.facts.observation import Unknown
 from controller.rules.restores import IN_TIME, WINDOW, was_lost_too_often
 from controller.rules.room_case import RoomCase
-from controller.status.conditions import Verdict, false, true
+from controller.status.conditions import Verdict, action_required, false, true
 
 
-def room_conditions(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str]) -> Iterator[Verdict]:
-    """One verdict per type, in the order of the table; `issues` as `status.room_health` found them."""
+def room_conditions(
+    case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str], error: LastError | None = None
+) -> Iterator[Verdict]:
+    """One verdict per type, in the order of the table.
+
+    `issues` are those of `status.room_health`; `error` is what kept the last step from working.
+    """
     reason, server = case.end_reason, case.seen.server
     yield _ready(case, phase, issues)
     if issues:
@@ -28,7 +34,8 @@ def room_conditions(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue,
         told = f"{server.trouble}; nothing is decided until it answers"
         yield true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
     else:
-        yield false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, f"{server.name} answers")
+        fine = false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, f"{server.name} answers")
+        yield action_required(error) or fine
     if reason is not None and phase in {RoomPhase.TERMINATED, RoomPhase.FAILED}:
         yield true(ConditionType.FINISHED, reason, _ending_sentence(case.room, reason))
     else:

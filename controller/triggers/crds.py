@@ -34,16 +34,19 @@ class CrdGate:
         self._kinds = tuple({**dict.fromkeys(KINDS), **dict.fromkeys(kinds)})
         self._said = ""
 
-    async def wait(self) -> None:
-        """Return once discovery lists every kind. Until then, log what is missing."""
+    async def wait(self) -> bool:
+        """Return once discovery lists every kind; until then, log what is missing. True if it had to wait."""
+        waited = False
         while problem := await self._problem():
             if problem != self._said:
                 self._said = problem
                 log.warning("waiting", what=problem)
+            waited = True
             await asyncio.sleep(_PAUSE_SECONDS)
         if self._said:
             self._said = ""
-            log.info("the API server serves our kinds again")
+            log.info("the API server serves our kinds now")
+        return waited
 
     async def check_schema(self) -> None:
         """Log once whether the schemas of the installed CRDs are those of this version. Nothing else follows from it.

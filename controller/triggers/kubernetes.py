@@ -59,9 +59,17 @@ class KubernetesTrigger:
             await self._crds.wait()
 
     async def resync_forever(self, interval_seconds: float) -> None:
-        """LIST what is watched at intervals: nothing else finds deletions that a broken watch missed."""
+        """LIST what is watched at intervals: nothing else finds deletions that a broken watch missed.
+
+        The API server keeps a watch of a CRD that was deleted open for minutes. So if the CRDs were away, the watches
+        begin again.
+        """
         while True:
             await asyncio.sleep(interval_seconds)
+            if await self._crds.wait():
+                for scope in self._scopes:
+                    scope.begin_again()
+                continue
             for scope in self._scopes:
                 if scope.is_synced:
                     try:

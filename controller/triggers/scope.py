@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import kopf
@@ -56,6 +56,11 @@ class Scope:
         self._caches = caches
         self._crds = crds
         self._said = ""
+        self._again = asyncio.Event()
+
+    def begin_again(self) -> None:
+        """End the watch that is under way; the next one begins with a LIST."""
+        self._again.set()
 
     async def sync(self) -> None:
         """LIST everything once, in pages; evict cached objects that the server no longer has. Raises BackendError."""
@@ -102,7 +107,7 @@ class Scope:
         remedy = ""
         if isinstance(error, BackendRefused):
             remedy = (
-                "; create the namespace, if there is none, and bind the operator's rights in it"
+                "; create the namespace, if there is none, and bind the operator's Role in it"
                 if self.namespace
                 else "; bind the operator's ClusterRole, or name the namespaces to serve in ROOMKEEPER_WATCH_NAMESPACES"
             )
@@ -141,6 +146,8 @@ class Scope:
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
             return self._connection.for_kopf()
 
+        self._again.clear()
+        again = asyncio.create_task(self._again.wait())
         # `kopf.operator` would end, beside its own tasks, every task that began after it.
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -151,13 +158,29 @@ class Scope:
         )
         on_started()
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*tasks, again}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end([*tasks, again])
+            await _end(self._left_behind())
+        if again in done:
+            return "the CRDs had been away"
         error = next((task.exception() for task in done if not task.cancelled() and task.exception()), None)
         return f"{type(error).__name__}: {error.args[0] if error.args else ''}" if error else "kopf stopped"
+
+    def _left_behind(self) -> list[asyncio.Task[Any]]:
+        """The watches of the other kinds, which kopf leaves running when one of them fails. It names them so."""
+        suffix = f"@{self.namespace or None}"
+        return [
+            task
+            for task in asyncio.all_tasks()
+            if task.get_name().startswith("watcher for ") and task.get_name().endswith(suffix)
+        ]
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _register(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:

@@ -36,7 +36,7 @@ class Installation:
     namespace: str
     name: str
     watched: tuple[str, ...] | None = None
-    """The namespaces that it serves; empty for all, None where only its Deployment can tell."""
+    """The namespaces that it serves; empty for all, None where that is not known."""
     lease: str = ""
 
     @property
@@ -63,8 +63,8 @@ class DeploymentFacts:
     resource_version: str
     helm_release: str = ""
     """The release that owns it; empty if Helm did not install it."""
-    watched: tuple[str, ...] = ()
-    """What its setting of the namespaces says; empty for all."""
+    watched: tuple[str, ...] | None = ()
+    """What its setting of the namespaces says; empty for all, None if it comes from elsewhere."""
     lease: str = ""
     """What its setting of the Lease says; empty for the default."""
 

@@ -24,6 +24,8 @@ class Wishes:
     is_hook: bool = False
     """Helm runs it before it deletes the rest: Drain falls back to Release, and the Deployment stays for Helm."""
     crds: bool = False
+    settles: bool = False
+    """Where no operator works, run one beside the command, which ends the calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,16 @@ class Drain:
     """Delete Matches, then Rooms, and wait for the operator to end them."""
 
     may_fall_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunOperator:
+    """Run an operator beside the command, until all is drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOperator:
+    """End the operator that runs beside the command, and delete its Lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,17 @@ class DeleteCrds:
     names: tuple[str, ...]
 
 
-Step: TypeAlias = DeletePolicy | Drain | StopOperator | Release | DeleteLease | DeleteDeployment | DeleteCrds
+Step: TypeAlias = (
+    DeletePolicy
+    | RunOperator
+    | Drain
+    | EndOperator
+    | StopOperator
+    | Release
+    | DeleteLease
+    | DeleteDeployment
+    | DeleteCrds
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +115,28 @@ def plan(found: Found, wishes: Wishes) -> Plan:
 
 
 def _policy(wishes: Wishes, now: Pulse) -> Policy:
-    """Without a working operator nobody can end a call, so the calls are released."""
-    if now.life is Life.WORKS:
-        return wishes.policy or Policy.DRAIN
-    return Policy.RELEASE
+    """Without an operator nobody can end a call, so the calls are released."""
+    can_drain = now.life is Life.WORKS or wishes.settles
+    return (wishes.policy or Policy.DRAIN) if can_drain else Policy.RELEASE
 
 
 def _steps(found: Found, wishes: Wishes, now: Pulse, policy: Policy) -> Iterator[Step]:
     if any(isinstance(seen, Present) for seen in found.policies):
         yield DeletePolicy(found.installation.policy_name)
-    is_empty = not found.known_objects
-    drains = policy is Policy.DRAIN and now.life is Life.WORKS
-    if drains and not is_empty:
-        yield Drain(may_fall_back=wishes.is_hook)
+    drains = policy is Policy.DRAIN and bool(found.known_objects)
     has_deployment = isinstance(found.deployment, Present)
-    if has_deployment and not _is_stopped(found, now):
-        yield StopOperator()
+    stop = [StopOperator()] if has_deployment and not _is_stopped(found, now) else []
+    if drains and now.life is Life.WORKS:
+        yield Drain(may_fall_back=wishes.is_hook)
+        yield from stop
+    elif drains:
+        # One that starts and dies again must not work beside ours.
+        yield from stop
+        yield RunOperator()
+        yield Drain(may_fall_back=False)
+        yield EndOperator()
+    else:
+        yield from stop
     # Once the operator is stopped, a Match that a client created meanwhile has nobody to take its finalizer off.
     will_run = now.life is Life.WORKS and not has_deployment
     if (found.held or drains) and not will_run:
@@ -137,14 +165,26 @@ def _unreadable(found: Found, _wishes: Wishes, _now: Pulse, _policy: Policy) -> 
 
 
 def _whose(found: Found, _wishes: Wishes, _now: Pulse, _policy: Policy) -> str:
-    """Without its Deployment, an installation does not say which namespaces it serves."""
+    """Which objects belong to an installation is known by the namespaces that it serves."""
     others = value_of(found.others)
     if found.installation.watched is not None or not others or not found.known_objects:
         return ""
     return (
-        f"there is no Deployment {found.installation}, and this cluster also has {', '.join(others)}: name the "
-        "namespaces of the installation that goes, with --watch-namespaces"
+        f"it is not known which namespaces {found.installation} serves, and this cluster also has {', '.join(others)}: "
+        "name its namespaces with --watch-namespaces"
     )
+
+
+def _narrower(found: Found, _wishes: Wishes, _now: Pulse, _policy: Policy) -> str:
+    """An operator that stops leaves the objects of all its namespaces."""
+    deployment, named = value_of(found.deployment), found.installation.watched
+    if deployment is None or deployment.watched is None or not named:
+        return ""
+    others = [namespace for namespace in deployment.watched if namespace not in named]
+    if deployment.watched and not others:
+        return ""
+    also = ", ".join(others) if others else "all namespaces"
+    return f"the operator serves {also}, and stops for all of them: leave out --watch-namespaces, or name them all"
 
 
 def _untold(found: Found, _wishes: Wishes, now: Pulse, _policy: Policy) -> str:
@@ -157,8 +197,8 @@ def _undrainable(found: Found, wishes: Wishes, now: Pulse, policy: Policy) -> st
     if wishes.is_hook or wishes.policy is not Policy.DRAIN or policy is Policy.DRAIN or not found.known_objects:
         return ""
     return (
-        f"the calls cannot be drained, because the operator does not work: {now.why}. Start it and try again, or let "
-        "the calls go on with --policy release"
+        f"the calls cannot be drained, because the operator does not work: {now.why}. Start it and try again, give "
+        "this command its settings and --settle, or let the calls go on with --policy release"
     )
 
 
@@ -195,6 +235,7 @@ def _first(things: list[ObjectFacts]) -> str:
 _REFUSALS: tuple[Callable[[Found, Wishes, Pulse, Policy], str], ...] = (
     _unreadable,
     _whose,
+    _narrower,
     _untold,
     _undrainable,
     _unstoppable,

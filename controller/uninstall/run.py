@@ -15,7 +15,7 @@ from controller.uninstall.facts import Found, Installation, Life, pulse
 from controller.uninstall.plan import Plan, Wishes, plan
 from controller.uninstall.survey import Survey
 from controller.uninstall.words import describe
-from controller.uninstall.work import Told, Work
+from controller.uninstall.work import Beside, Told, Work
 
 _LOOK_AGAIN_SECONDS = 1.0
 
@@ -32,11 +32,14 @@ class Planned:
 class Uninstallation:
     """One run. `told` gets the progress."""
 
-    def __init__(self, client: KubernetesClient, clock: Clock, told: Told, timeout_seconds: float) -> None:
+    def __init__(
+        self, client: KubernetesClient, clock: Clock, told: Told, timeout_seconds: float, beside: Beside
+    ) -> None:
         self._client = client
         self._survey = Survey(client, clock)
         self._told = told
         self._timeout_seconds = timeout_seconds
+        self._beside = beside
 
     async def plan(self, installation: Installation, wishes: Wishes) -> Planned:
         """Look until it is certain whether the operator works, and plan. Changes nothing."""
@@ -56,6 +59,6 @@ class Uninstallation:
     async def carry_out(self, planned: Planned) -> None:
         """All steps. Raises TimedOut, OperatorGone, or BackendError."""
         deadline = time.monotonic() + self._timeout_seconds
-        await Work(self._client, self._survey, planned.found.installation, self._told, deadline).carry_out(
-            planned.plan, planned.found
-        )
+        installation = planned.found.installation
+        work = Work(self._client, self._survey, installation, self._told, deadline, self._beside)
+        await work.carry_out(planned.plan, planned.found)

@@ -27,6 +27,7 @@ from controller.uninstall.facts import (
 )
 
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments")
+_NAMESPACES: Final = Resource("", "v1", "namespaces")
 PODS: Final = Resource("", "v1", "pods")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
@@ -98,6 +99,11 @@ class Survey:
         """The Lease of the working replica."""
         body = await self._get(LEASES, installation.namespace, installation.lease_name)
         return None if body is None else _lease(body)
+
+    async def is_active(self, namespace: str) -> bool:
+        """Whether the namespace is there and is not being deleted."""
+        body = await self._get(_NAMESPACES, "", namespace)
+        return body is not None and body.get("status", {}).get("phase") == "Active"
 
     async def policy(self, resource: Resource, installation: Installation) -> PolicyFacts | None:
         """The policy that adds our finalizer, or its binding; `resource` is one of `POLICIES`."""
@@ -180,12 +186,10 @@ def _without(
 
 def _deployment(body: Body) -> DeploymentFacts:
     metadata, spec = body["metadata"], body["spec"]
-    environment = {
-        entry["name"]: str(entry.get("value", ""))
-        for container in spec["template"]["spec"]["containers"]
-        for entry in container.get("env") or ()
-    }
-    watched = environment.get(variable("watch_namespaces"), "")
+    containers = spec["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry for container in containers for entry in container.get("env") or ()}
+    # What comes from a Secret or a ConfigMap is not read.
+    is_elsewhere = any(container.get("envFrom") for container in containers)
     return DeploymentFacts(
         uid=metadata["uid"],
         wanted=int(spec.get("replicas", 1)),
@@ -193,9 +197,16 @@ def _deployment(body: Body) -> DeploymentFacts:
         selector=tuple(sorted(spec["selector"].get("matchLabels", {}).items())),
         resource_version=metadata["resourceVersion"],
         helm_release=metadata.get("annotations", {}).get(_RELEASE, ""),
-        watched=tuple(name for part in watched.split(",") if (name := part.strip())),
-        lease=environment.get(variable("lease_name"), ""),
+        watched=_watched(environment.get(variable("watch_namespaces")), is_elsewhere=is_elsewhere),
+        lease=str(environment.get(variable("lease_name"), {}).get("value", "")),
     )
+
+
+def _watched(entry: Body | None, *, is_elsewhere: bool) -> tuple[str, ...] | None:
+    if (entry is None and is_elsewhere) or (entry is not None and "valueFrom" in entry):
+        return None
+    text = str(entry.get("value", "")) if entry is not None else ""
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def _lease(body: Body) -> LeaseFacts:

@@ -14,8 +14,10 @@ from controller.uninstall.plan import (
     DeleteLease,
     DeletePolicy,
     Drain,
+    EndOperator,
     Plan,
     Release,
+    RunOperator,
     Step,
     StopOperator,
 )
@@ -43,6 +45,10 @@ def sentence(step: Step, found: Found) -> str:
         case Drain():
             whole = f"delete {count(found.known_objects)}, and wait until the operator has ended them"
             return f"{whole}; if it cannot, go on" if step.may_fall_back else whole
+        case RunOperator():
+            return "run an operator beside this command, with the settings of its environment"
+        case EndOperator():
+            return "end that operator"
         case StopOperator():
             return f"scale the Deployment {found.installation} to 0, and wait until its pods are gone"
         case Release():
@@ -110,7 +116,7 @@ def _is_released(found: Found) -> bool:
 
 def _remarks(plan: Plan, found: Found) -> Iterator[str]:
     """What stays, and what a user should know before the confirmation."""
-    if plan.pulse.life is not Life.WORKS and found.known_objects:
+    if plan.pulse.life is not Life.WORKS and plan.policy is Policy.RELEASE and found.known_objects:
         yield "the operator does not work, so nobody ends the calls; they go on until the people leave"
     if any(isinstance(step, Release) for step in plan.steps) and plan.policy is Policy.RELEASE:
         yield from _left_behind(found)
@@ -131,7 +137,7 @@ def _left_behind(found: Found) -> Iterator[str]:
     if staying:
         yield f"{count(staying)} stay; an operator that is installed later takes them up with their calls"
     if people := [user for thing in going if thing.kind is MATCH for user in thing.people]:
-        yield f"{still_held(people)}. To have them settled, install the operator again first and drain"
+        yield f"{still_held(people)}; with the operator's settings, --settle does"
     if going:
         yield (
             "LiveKit: a room closes by itself when its people have left (departureTimeoutSeconds); "

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -24,8 +25,10 @@ from controller.uninstall.plan import (
     DeleteLease,
     DeletePolicy,
     Drain,
+    EndOperator,
     Plan,
     Release,
+    RunOperator,
     StopOperator,
 )
 from controller.uninstall.survey import CRDS, DEPLOYMENTS, LEASES, POLICIES, Survey
@@ -62,13 +65,35 @@ class OperatorGone(RoomkeeperError):
     """The operator stopped working while it drained."""
 
 
+class Beside(Protocol):
+    """An operator that runs beside the command."""
+
+    async def start(self, installation: Installation) -> None:
+        """Start it; its Lease is in the namespace of `installation`."""
+
+    def require(self) -> None:
+        """Raise RoomkeeperError if it has ended."""
+
+    async def end(self) -> None:
+        """End it."""
+
+
 class Work:
     """The steps of one plan."""
 
     def __init__(
-        self, client: KubernetesClient, survey: Survey, installation: Installation, told: Told, deadline: float
+        self,
+        client: KubernetesClient,
+        survey: Survey,
+        installation: Installation,
+        told: Told,
+        deadline: float,
+        beside: Beside,
     ) -> None:
         """`deadline` is a moment of the monotonic clock."""
+        self._beside = beside
+        self._serving = installation
+        """What the operator that drains calls itself: ours may need another namespace for its Lease."""
         self._client = client
         self._survey = survey
         self._installation = installation
@@ -81,6 +106,8 @@ class Work:
         """All steps in order. Raises TimedOut, OperatorGone, or BackendError for a refusal."""
         carry: dict[type[Any], Callable[[Any, Found], Awaitable[str]]] = {
             DeletePolicy: self._delete_policy,
+            RunOperator: self._run_operator,
+            EndOperator: self._end_operator,
             Drain: self._drain,
             StopOperator: self._stop_operator,
             Release: self._release,
@@ -133,7 +160,14 @@ class Work:
 
     async def _require_operator(self, left: Sequence[ObjectFacts]) -> None:
         """Raise OperatorGone if it certainly stopped, or has been silent for too long."""
-        signs = await self._survey.vital_signs(self._installation)
+        try:
+            self._beside.require()
+        except RoomkeeperError:
+            # The last object may have taken the CRDs with it, and an operator does not outlive them.
+            if await self._objects():
+                raise
+            return
+        signs = await self._survey.vital_signs(self._serving)
         now = pulse(signs)
         if now.life is not Life.SILENT:
             self._silent_since = None
@@ -142,6 +176,29 @@ class Work:
         is_gone = self._silent_since is not None and time.monotonic() - self._silent_since >= signs.patience_seconds
         if now.life is Life.STOPPED or is_gone:
             raise OperatorGone(f"the operator stopped working: {now.why}; {count(left)} are left: {_reasons(left)}")
+
+    async def _run_operator(self, _step: RunOperator, found: Found) -> str:
+        namespaces = (self._installation.namespace, *(thing.namespace for thing in found.known_objects), "default")
+        for namespace in dict.fromkeys(namespaces):
+            if await self._insist(partial(self._survey.is_active, namespace)):
+                break
+        self._serving = replace(self._installation, namespace=namespace)
+        await self._beside.start(self._serving)
+        pause = _Pause()
+        while True:
+            self._beside.require()
+            now = pulse(await self._survey.vital_signs(self._serving))
+            if now.life is Life.WORKS:
+                return now.why
+            self._in_time(f"the operator beside this command does not work: {now.why}")
+            await pause()
+
+    async def _end_operator(self, _step: EndOperator, _found: Found) -> str:
+        await self._beside.end()
+        lease = await self._insist(lambda: self._survey.lease(self._serving))
+        if lease is not None:
+            await self._delete(LEASES, self._serving.namespace, self._serving.lease_name, lease.uid)
+        return "it has ended"
 
     async def _stop_operator(self, _step: StopOperator, _found: Found) -> str:
         pause = _Pause()
@@ -288,6 +345,8 @@ class Work:
 
 _TITLES: Final[dict[type[Any], str]] = {
     DeletePolicy: "finalizer policy",
+    RunOperator: "own operator",
+    EndOperator: "own operator",
     Drain: "drain",
     StopOperator: "operator",
     Release: "finalizers",

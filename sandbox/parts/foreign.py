@@ -63,7 +63,7 @@ def _fetch(target: Path, progress: Progress) -> None:
         )
         files = Path(scratch) / "files"
         files.mkdir()
-        for module, folder in _folders(log.read_text(encoding="utf-8")).items():
+        for module, folder in folders(log.read_text(encoding="utf-8")).items():
             for path in _FILES[module]:
                 if not (folder / path).is_file():
                     raise BuildError(f"the Go module {module} that parts/crds pins has no file {path}")
@@ -72,7 +72,7 @@ def _fetch(target: Path, progress: Progress) -> None:
     progress.done(_NAME, "fetched", seconds)
 
 
-def _folders(answer: str) -> dict[str, Path]:
+def folders(answer: str) -> dict[str, Path]:
     """Where go has put each module: its answer is one JSON object after the other, between lines of progress."""
     found = [json.loads(text) for text in re.findall(r"^\{.*?^\}", answer, re.MULTILINE | re.DOTALL)]
     return {module["Path"]: Path(module["Dir"]) for module in found}

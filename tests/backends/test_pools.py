@@ -207,6 +207,28 @@ def test_a_reply_that_says_stale_ends_our_leadership() -> None:
     assert rig.outdated == [9]
 
 
+def test_another_installation_that_serves_the_same_namespace_is_named_after_some_turns() -> None:
+    rig = Rig(MemoryRedis())
+    with capture_logs() as logs:
+        for epoch in (7, 9, 11, 13):
+            rig.pools.begin_epoch(epoch)
+            for _ in range(5):  # requests that were under way together
+                with pytest.raises(LeadershipLost):
+                    rig.pools.check("calls", Stale(epoch + 1))
+    (warning,) = [entry["event"] for entry in logs]
+    assert warning.startswith("another operator with another Lease serves the namespace calls too")
+    assert "ROOMKEEPER_WATCH_NAMESPACES" in warning
+
+
+def test_a_lease_that_moved_once_names_no_other_installation() -> None:
+    rig = Rig(MemoryRedis())
+    with capture_logs() as logs:
+        for _ in range(5):
+            with pytest.raises(LeadershipLost):
+                rig.pools.check("calls", Stale(9))
+    assert logs == []
+
+
 def test_any_other_reply_passes() -> None:
     Rig(MemoryRedis()).pools.check("x", Written())
 

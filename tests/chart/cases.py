@@ -43,7 +43,10 @@ CASES: Final[dict[str, Case]] = {
     "budget": Case({"replicaCount": 4, "podDisruptionBudget": {"minAvailable": "50%"}}),
     "budget by number": Case({"replicaCount": 4, "podDisruptionBudget": {"maxUnavailable": 2}}),
     "one Secret": Case(
-        {"livekit": {"existingSecret": "calls.example.com"}, "redis": {"existingSecret": "calls.example.com"}}
+        {
+            "livekit": {"existingSecret": "calls.example.com"},
+            "redis": {"existingSecret": "calls.example.com", "secretKeys": {"url": "redis-url"}},
+        }
     ),
     "plain URL": Case({"livekit": {"url": "wss://livekit.example.com", "publicUrl": "wss://calls.example.com"}}),
     "other keys": Case(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from controller.settings import variable
+from controller.generate.chart.schema import settings_in_values
+from controller.settings import Settings, load_settings, variable
 from sandbox.manifests.command import HIGHLY_AVAILABLE, NAMESPACED
 from tests.chart.cases import CASES, DIGEST, NAMESPACE, OTHERS, Case
 from tests.chart.conftest import Chart, Object
@@ -384,6 +387,11 @@ def test_the_hook_uninstalls_before_anything_is_deleted(chart: Chart) -> None:
     assert {o["metadata"]["annotations"]["helm.sh/hook"] for o in hooks} == {"pre-delete", "test"}
     weights = {o["kind"]: o["metadata"]["annotations"].get("helm.sh/hook-weight") for o in hooks}
     assert weights == {"ServiceAccount": "-5", "Role": "-5", "RoleBinding": "-5", "Job": "-4", "Pod": None}
+    for o in hooks:
+        # Nothing stays after a success, and helm prints the log of what ran.
+        assert o["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        prints = "helm.sh/hook-output-log-policy" in o["metadata"]["annotations"]
+        assert prints is (o["kind"] in ("Job", "Pod"))
     account = job["spec"]["template"]["spec"]["serviceAccountName"]
     assert only(hooks, "ServiceAccount")["metadata"]["name"] == account == "roomkeeper-uninstall"
 
@@ -455,6 +463,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "webhook.service.nodePort needs webhook.service.type NodePort or LoadBalancer",
     ),
     "an account without a name": ({"serviceAccount": {"create": False}}, "name the ServiceAccount of the operator"),
+    "one key for two credentials": (
+        {"livekit": {"existingSecret": "calls"}, "redis": {"existingSecret": "calls"}},
+        "take LIVEKIT_URL and REDIS_URL from the same key url of the Secret calls: give one of them another key",
+    ),
     "a hook without rights": ({"rbac": {"create": False}}, "so the hook of the uninstallation gets no rights"),
     "a monitor without a Service": (
         {"serviceMonitor": {"enabled": True}, "metrics": {"service": {"enabled": False}}},
@@ -470,14 +482,34 @@ def test_wrong_values_are_refused_with_a_sentence(chart: Chart, values: dict[str
 
 
 def test_the_block_settings_sets_the_variables_of_the_settings(chart: Chart) -> None:
-    from controller.generate.chart.schema import settings_in_values
-    from controller.settings import Settings
-
     defaults = {name: Settings.model_fields[field].default for name, field in settings_in_values().items()}
     found = settings_of(chart.parsed(Case({"settings": defaults})))
     assert {variable(field) for field in settings_in_values().values()} <= set(found)
     before = settings_of(chart.objects("default"))
     assert set(found) - set(before) == {variable(field) for field in settings_in_values().values()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_operator_accepts_what_the_chart_sets(
+    chart: Chart, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a pod: the fields of the pod are filled in, and the files of the Secrets are there."""
+    secrets = {"URL": "wss://livekit", "API_KEY": "key", "API_SECRET": "s" * 32, "REDIS_URL": "redis://redis:6379/0"}
+    for variable_name in [known for known in os.environ if known.startswith("ROOMKEEPER_")]:
+        monkeypatch.delenv(variable_name)
+    for key, value in env(chart.objects(name)).items():
+        if key.endswith("_FILE"):
+            file = tmp_path / value.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stem = key.removesuffix("_FILE").removeprefix("ROOMKEEPER_")
+            file.write_text(secrets[stem.removeprefix("LIVEKIT_")])
+            monkeypatch.setenv(key, str(file))
+        else:
+            monkeypatch.setenv(key, value if isinstance(value, str) else CASES[name].namespace)
+    settings = load_settings({})
+    assert settings.redis_url == secrets["REDIS_URL"]
+    assert settings.livekit_api_secret.get_secret_value() == secrets["API_SECRET"]
+    assert settings.lease_name.endswith("-shard-0")
 
 
 def test_highly_available_replicas_are_spread(chart: Chart) -> None:

@@ -174,7 +174,7 @@ class References:
         return frozenset(".".join(part[i:]) for part in parts for i in range(len(part))) | {"spec", "status"}
 
     def _name(self, span: str, text: Text) -> str | None:
-        """A dotted name: a module of ours, a class and its member, a field, a value of the chart, a type of event."""
+        """A dotted name: of a module of ours, a class and its member, a field, a value of the chart, an event."""
         name = span.removesuffix("()")
         head, _, rest = name.partition(".")
         if name in self._known.event_types or (head in self._known.classes and self._has(head, rest)):

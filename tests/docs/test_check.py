@@ -30,6 +30,7 @@ WRONG = {
     "a setting": ("ROOMKEEPER_GONE", "no setting ROOMKEEPER_GONE"),
     "a metric": ("roomkeeper_gone_total", "no metric roomkeeper_gone_total"),
     "a field": ("`spec.gone`", "no field spec.gone"),
+    "a value of the chart": ("`rbac.gone`", "no value rbac.gone of the chart"),
     "a field of kubectl's output": ("-o jsonpath='{.status.end.gone}'", "no field status.end.gone"),
 }
 
@@ -45,7 +46,7 @@ RIGHT = """\
 `controller/`, `write_status` in `act/kubernetes.py`, `make bench ARGS="--only life"`, `roomkeeper sandbox parts list`,
 `roomkeeper operator --record-dir`, `--record-dir`, `python -m sandbox.person --url`, ROOMKEEPER_REDIS_URL,
 ROOMKEEPER_<NAME>, roomkeeper_matches_finished_total, `spec.requeue`, `status.participants[].state`, `match.active`,
-{.status.end.reason}
+{.status.end.reason}, `livekit.existingSecret`, `settings.logLevel`, `python -m sandbox.manifests --check`
 """
 
 

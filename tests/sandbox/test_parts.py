@@ -18,6 +18,7 @@ from sandbox.errors import BuildError, PartMissingError
 from sandbox.launch import launched
 from sandbox.parts import build, locate
 from sandbox.parts.cache import built_path, cache_directory, making
+from sandbox.parts.foreign import folders
 from sandbox.parts.programs import (
     GoProgram,
     VersionRule,
@@ -101,6 +102,12 @@ def test_the_pins_are_complete() -> None:
             assert programs()["go"].rule.fits(go_minimum(program.pin))
         if isinstance(program, WheelProgram):
             assert program.rule.fits(parse_version(wheel_version(program.distribution))), program.name
+
+
+def test_the_folders_of_go_modules_are_found_between_lines_of_progress() -> None:
+    modules = ['{\n\t"Path": "a",\n\t"Dir": "/x/a@v1"\n}\n', '{\n\t"Path": "b",\n\t"Dir": "/b"\n}\n']
+    answer = "go: downloading a v1\n" + "go: done\n".join(modules)
+    assert folders(answer) == {"a": Path("/x/a@v1"), "b": Path("/b")}
 
 
 def test_pin_files_name_versions_and_no_places() -> None:

@@ -173,9 +173,11 @@ class Site:
 
     # ---- the command
 
-    async def uninstall(self, *arguments: str, kubeconfig: Path | None = None, status: int = 0) -> Done:
-        """Run `roomkeeper uninstall` to its end; it must end with `status`."""
-        process = await self.begin(*arguments, kubeconfig=kubeconfig)
+    async def uninstall(
+        self, *arguments: str, kubeconfig: Path | None = None, status: int = 0, settings: bool = False
+    ) -> Done:
+        """Run `roomkeeper uninstall` to its end; it must end with `status`. `settings`: with those of the operator."""
+        process = await self.begin(*arguments, kubeconfig=kubeconfig, settings=settings)
         ending = asyncio.create_task(process.communicate())
         await asyncio.wait({ending}, timeout=patience(30))
         if not ending.done():
@@ -187,14 +189,20 @@ class Site:
         assert "Traceback" not in done.err, done
         return done
 
-    async def begin(self, *arguments: str, kubeconfig: Path | None = None) -> asyncio.subprocess.Process:
+    async def begin(
+        self, *arguments: str, kubeconfig: Path | None = None, settings: bool = False
+    ) -> asyncio.subprocess.Process:
         """Start `roomkeeper uninstall` without a terminal."""
         return await asyncio.create_subprocess_exec(
             *launched((sys.executable, "-m", "controller", "uninstall", *arguments)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**bare_environment(), "KUBECONFIG": str(kubeconfig or self.where.kubeconfig)},
+            env={
+                **bare_environment(),
+                **(self.where.operator_env if settings else {}),
+                "KUBECONFIG": str(kubeconfig or self.where.kubeconfig),
+            },
             cwd=ROOT,
         )
 

@@ -68,7 +68,7 @@ async def test_it_repairs_a_deletion_in_the_wrong_order(rig: Rig, site: Site) ->
     match = await rig.kube.match()
     assert match.metadata.deletion_timestamp is not None
     done = await site.uninstall("--yes")
-    await site.gone(*(f"{CRD}/{kind.crd}" for kind in KINDS), *POLICIES)
+    await eventually(lambda: site.gone(*(f"{CRD}/{kind.crd}" for kind in KINDS), *POLICIES))
     assert "there is no Deployment roomkeeper-system/roomkeeper" in done.out
     assert "alice, bob stay in a call that no longer has a Match" in done.out
     assert "the CRDs are being deleted already" in done.out
@@ -162,3 +162,18 @@ async def test_an_explicit_drain_without_an_operator_is_refused(rig: Rig, site: 
     assert "the calls cannot be drained, because the operator does not work" in done.err
     assert (await rig.kube.match()).metadata.deletion_timestamp is None
     await operator.start()
+
+
+async def test_with_the_operators_settings_it_settles_what_was_deleted_in_the_wrong_order(rig: Rig, site: Site) -> None:
+    operator = await site.start()
+    places = await rig.enqueue("alice", "bob")
+    await rig.ready("alice", "bob")
+    await operator.kill()
+    await site.remove(DEPLOYMENT, LEASE, *(f"{CRD}/{kind.crd}" for kind in KINDS))
+    done = await site.uninstall("--yes", "--settle", settings=True)
+    assert "run an operator beside this command" in done.out
+    await eventually(lambda: site.gone(*(f"{CRD}/{kind.crd}" for kind in KINDS), *POLICIES, LEASE))
+    await rig.expect_states(alice="WAITING", bob="WAITING")
+    assert tuple((await rig.queue()).values()) == places
+    assert not await rig.livekit_rooms()
+    await site.install()

@@ -27,7 +27,9 @@ from controller.uninstall.plan import (
     DeleteLease,
     DeletePolicy,
     Drain,
+    EndOperator,
     Release,
+    RunOperator,
     StopOperator,
     Wishes,
     plan,
@@ -121,6 +123,14 @@ def test_by_hand_a_drain_that_was_asked_for_is_refused_without_an_operator() -> 
     assert "--policy release" in refusal(DEAD, Wishes(Policy.DRAIN))
 
 
+def test_with_the_operators_settings_one_of_our_own_drains_where_none_works() -> None:
+    settles = Wishes(settles=True)
+    assert steps(LIVE, settles) == [DeletePolicy, Drain, StopOperator, Release, DeleteLease, DeleteDeployment]
+    own = [RunOperator, Drain, EndOperator, Release]
+    assert steps(NO_OPERATOR, settles) == [DeletePolicy, *own]
+    assert steps(DEAD, settles) == [DeletePolicy, StopOperator, *own, DeleteLease, DeleteDeployment]
+
+
 def test_a_deletion_in_the_wrong_order_is_repaired_with_what_is_left() -> None:
     deleting = tuple(replace(thing, is_deleting=True) for thing in (MATCH_OF_TWO, ITS_ROOM))
     crds = tuple(Present(CrdFacts(kind.crd, "uid", is_deleting=True), NOW) for kind in KINDS)
@@ -150,13 +160,28 @@ def test_what_cannot_be_read_is_never_taken_for_absent() -> None:
     assert "the policy roomkeeper-finalizer is not checked: forbidden" in describe(plan(blind, Wishes()), blind)
 
 
-def test_without_a_deployment_it_does_not_guess_which_installation_the_objects_belong_to() -> None:
+def test_where_its_namespaces_are_not_known_it_does_not_guess_whose_the_objects_are() -> None:
     unnamed = replace(NO_OPERATOR, installation=Installation("roomkeeper-system", "roomkeeper"))
     assert steps(unnamed)
     beside = replace(unnamed, others=Present(("team-a/roomkeeper",), NOW))
     assert "also has team-a/roomkeeper" in refusal(beside, Wishes())
     named = replace(beside, installation=Installation("roomkeeper-system", "roomkeeper", ("calls",)))
     assert Release in steps(named)
+
+
+def test_an_operator_is_not_stopped_for_some_of_its_namespaces() -> None:
+    """The objects of the others would keep our finalizer, and nobody would take it off."""
+    some = Installation("roomkeeper-system", "roomkeeper", ("calls",))
+    assert "the operator serves all namespaces, and stops for all of them" in refusal(
+        replace(LIVE, installation=some), Wishes()
+    )
+    two = replace(DEPLOYMENT, watched=("calls", "more"))
+    assert "the operator serves more," in refusal(
+        replace(LIVE, installation=some, deployment=Present(two, NOW)), Wishes()
+    )
+    unread = replace(DEPLOYMENT, watched=None)
+    for deployment in (replace(DEPLOYMENT, watched=("calls",)), unread):
+        assert steps(replace(LIVE, installation=some, deployment=Present(deployment, NOW)))
 
 
 def test_an_operator_without_a_deployment_is_not_released_under_its_hands() -> None:

@@ -32,6 +32,9 @@ _LONGEST_BLOCK_SECONDS: Final = 30.0
 _NOT_NOW: Final = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "MISCONF"}
 )
+_NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
+# Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
+_UNASKED_AUTH: Final = "AUTH <password> called without"
 _FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 # All error words that become metric labels. Modules and scripts can answer others, so their number is not bounded.
 _KNOWN_CODES: Final = _NOT_NOW | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
@@ -216,8 +219,12 @@ def translate(error: Exception, operation: str) -> BackendError:
     if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
         return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({word})", code=code)
     shown = word or "no code"
-    if word in _FORBIDDEN or isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
-        sentence = f"the credentials are wrong or do not suffice ({shown})"
+    if (
+        word in _FORBIDDEN
+        or _UNASKED_AUTH in str(error)
+        or isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError)
+    ):
+        sentence = f"the credentials are wrong or do not suffice ({shown}); check user and password in the Redis URL"
         return Forbidden(Backend.REDIS, operation, sentence, code=code)
     if isinstance(error, exceptions.ResponseError | exceptions.DataError):
         line = _SCRIPT_LINE.search(str(error))
@@ -225,9 +232,7 @@ def translate(error: Exception, operation: str) -> BackendError:
         return BackendRefused(Backend.REDIS, operation, f"the server refuses it ({shown}){where}", code=code)
     if isinstance(error, exceptions.TimeoutError):
         return BackendUnavailable(Backend.REDIS, operation, "no answer in time", may_have_run=True, code=Code.TIMEOUT)
-    return BackendUnavailable(
-        Backend.REDIS, operation, "the connection failed", may_have_run=True, code=Code.UNREACHABLE
-    )
+    return BackendUnavailable(Backend.REDIS, operation, _NO_CONNECTION, may_have_run=True, code=Code.UNREACHABLE)
 
 
 def _error_word(error: Exception) -> str:

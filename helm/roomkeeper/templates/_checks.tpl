@@ -46,6 +46,14 @@
 {{- if and .Values.uninstall.enabled (not .Values.rbac.create) (not .Values.uninstall.serviceAccountName) }}
 {{- $problems = append $problems "rbac.create is false, so the hook of the uninstallation gets no rights: name a ServiceAccount that has them in uninstall.serviceAccountName, or set uninstall.enabled to false" }}
 {{- end }}
+{{- $seen := dict -}}
+{{- range $value, $place := include "roomkeeper.credentials" . | fromJson }}
+{{- $name := printf "%s/%s" $place.secret $place.key -}}
+{{- if hasKey $seen $name }}
+{{- $problems = append $problems (printf "livekit.secretKeys and redis.secretKeys take %s and %s from the same key %s of the Secret %s: give one of them another key" (get $seen $name) $value $place.key $place.secret) }}
+{{- end }}
+{{- $_ := set $seen $name $value }}
+{{- end }}
 {{- toJson $problems }}
 {{- end }}
 

@@ -26,14 +26,27 @@
   readOnly: true
 {{- end }}
 
+{{/* Where each credential is, as JSON: by its setting, the Secret and the key. */}}
+{{- define "roomkeeper.credentials" -}}
+{{- $livekit := .Values.livekit.existingSecret -}}
+{{- $places := dict
+  "LIVEKIT_API_KEY" (dict "secret" $livekit "key" .Values.livekit.secretKeys.apiKey)
+  "LIVEKIT_API_SECRET" (dict "secret" $livekit "key" .Values.livekit.secretKeys.apiSecret)
+  "REDIS_URL" (dict "secret" .Values.redis.existingSecret "key" .Values.redis.secretKeys.url)
+-}}
+{{- if not .Values.livekit.url }}
+{{- $_ := set $places "LIVEKIT_URL" (dict "secret" $livekit "key" .Values.livekit.secretKeys.url) }}
+{{- end }}
+{{- toJson $places }}
+{{- end }}
+
 {{/* The keys that are mounted, by the name of the Secret, as JSON. One Secret may hold everything. */}}
 {{- define "roomkeeper.secretKeys" -}}
-{{- $keys := list .Values.livekit.secretKeys.apiKey .Values.livekit.secretKeys.apiSecret -}}
-{{- if not .Values.livekit.url }}{{- $keys = prepend $keys .Values.livekit.secretKeys.url }}{{- end -}}
-{{- $secrets := dict .Values.livekit.existingSecret $keys -}}
-{{- $others := default list (get $secrets .Values.redis.existingSecret) -}}
-{{- $_ := set $secrets .Values.redis.existingSecret (append $others .Values.redis.secretKeys.url | uniq) -}}
-{{- $secrets | toJson }}
+{{- $secrets := dict -}}
+{{- range include "roomkeeper.credentials" . | fromJson }}
+{{- $_ := set $secrets .secret (append (default list (get $secrets .secret)) .key) }}
+{{- end }}
+{{- toJson $secrets }}
 {{- end }}
 
 {{/* Every Secret is optional here, so that the operator itself can say which one is missing. */}}
@@ -61,7 +74,6 @@
 
 {{/* All variables that the chart sets, as a YAML list. */}}
 {{- define "roomkeeper.env" -}}
-{{- $livekit := printf "/etc/roomkeeper/secrets/%s" .Values.livekit.existingSecret -}}
 - name: POD_NAME
   valueFrom:
     fieldRef:
@@ -82,23 +94,18 @@
       fieldPath: metadata.namespace
   {{- end }}
 {{- end }}
-{{- if .Values.livekit.url }}
+{{- with .Values.livekit.url }}
 - name: ROOMKEEPER_LIVEKIT_URL
-  value: {{ .Values.livekit.url | quote }}
-{{- else }}
-- name: ROOMKEEPER_LIVEKIT_URL_FILE
-  value: {{ $livekit }}/{{ .Values.livekit.secretKeys.url }}
+  value: {{ . | quote }}
 {{- end }}
 {{- with .Values.livekit.publicUrl }}
 - name: ROOMKEEPER_LIVEKIT_PUBLIC_URL
   value: {{ . | quote }}
 {{- end }}
-- name: ROOMKEEPER_LIVEKIT_API_KEY_FILE
-  value: {{ $livekit }}/{{ .Values.livekit.secretKeys.apiKey }}
-- name: ROOMKEEPER_LIVEKIT_API_SECRET_FILE
-  value: {{ $livekit }}/{{ .Values.livekit.secretKeys.apiSecret }}
-- name: ROOMKEEPER_REDIS_URL_FILE
-  value: /etc/roomkeeper/secrets/{{ .Values.redis.existingSecret }}/{{ .Values.redis.secretKeys.url }}
+{{- range $setting, $place := include "roomkeeper.credentials" . | fromJson }}
+- name: ROOMKEEPER_{{ $setting }}_FILE
+  value: /etc/roomkeeper/secrets/{{ $place.secret }}/{{ $place.key }}
+{{- end }}
 - name: ROOMKEEPER_WEBHOOK_PORT
   value: {{ int64 .Values.webhook.port | quote }}
 - name: ROOMKEEPER_METRICS_PORT
