@@ -19,6 +19,7 @@ import yaml
 
 from sandbox.cluster import Cluster
 from sandbox.directory import Directory
+from sandbox.endpoints import OPERATOR_ACCOUNT, OPERATOR_NAMESPACE
 from sandbox.keys import random_secret, signing_key_pem
 from sandbox.parts import Located
 from sandbox.ports import PortLocks
@@ -139,7 +140,7 @@ def etcd(wiring: Wiring) -> Recipe:
     return wiring.recipe("etcd", arguments, _answers(f"{client}/health"), client)
 
 
-def kube_apiserver(wiring: Wiring, cluster: Cluster) -> Recipe:
+def kube_apiserver(wiring: Wiring, cluster: Cluster, audit_log: Path | None = None) -> Recipe:
     tokens = wiring.directory.write_secret("config/tokens.csv", f'{wiring.admin_token},admin,admin,"system:masters"\n')
     key = wiring.directory.write_secret("config/service-accounts.pem", signing_key_pem())
     arguments = (
@@ -154,10 +155,28 @@ def kube_apiserver(wiring: Wiring, cluster: Cluster) -> Recipe:
         "--service-cluster-ip-range=10.0.0.0/24",
         f"--token-auth-file={tokens}",
         "--authorization-mode=RBAC",
+        # Some clusters have it on. With it, the operator needs one right more.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+        *_audit(wiring, audit_log),
         # Otherwise it waits for the watches of its clients, although none of them comes back to this server.
         "--shutdown-send-retry-after=false",
     )
     return wiring.recipe("kube-apiserver", arguments, cluster.is_ready, wiring.server, grace_seconds=0.3)
+
+
+def _audit(wiring: Wiring, log: Path | None) -> tuple[str, ...]:
+    """The flags with which the API server notes in `log` what the operator's ServiceAccount asks for."""
+    if log is None:
+        return ()
+    user = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_ACCOUNT}"
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "users": [user]}, {"level": "None"}],
+    }
+    file = wiring.directory.write_secret("config/audit-policy.yaml", yaml.safe_dump(policy))
+    return f"--audit-policy-file={file}", f"--audit-log-path={log}"
 
 
 def kube_controller_manager(wiring: Wiring, cluster: Cluster, *, workloads: bool = False) -> Recipe:

@@ -67,6 +67,8 @@ class StackOptions:
     """
     workloads: bool = False
     """True: kube-controller-manager serves Deployments, Jobs and Services too; `sandbox.kubelet` runs their Pods."""
+    audit_log: Path | None = None
+    """Where the API server notes what the operator's ServiceAccount asks for; None: nowhere."""
 
 
 class Stack:
@@ -195,7 +197,7 @@ class Stack:
 
     async def _start_kubernetes(self, wiring: Wiring, cluster: Cluster) -> None:
         await self._start(recipes.etcd(wiring))
-        await self._start(recipes.kube_apiserver(wiring, cluster))
+        await self._start(recipes.kube_apiserver(wiring, cluster, self.options.audit_log))
         write_kubeconfig(wiring, "kubeconfig", "admin", wiring.admin_token)
         began = time.monotonic()
         await cluster.install(read_manifests(self.options.manifests))

@@ -37,26 +37,45 @@ from tests.support.real_programs import (
     pytest_runtest_protocol,
     real_programs,
 )
+from tests.support.rights import DIRECTORY, pytest_sessionfinish, pytest_terminal_summary
 from tests.support.shared import session_directory, shared_stack
 
-__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "real_programs"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_runtest_protocol",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "real_programs",
+]
+
+
+@pytest.fixture(scope="session")
+def audit_log(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """Where this worker's API servers note the requests of the operator (`tests.support.rights`)."""
+    directory = session_directory(tmp_path_factory, pytestconfig) / DIRECTORY
+    directory.mkdir(exist_ok=True)
+    return directory / f"{secrets.token_hex(4)}.log"
 
 
 @pytest.fixture(scope="session")
 async def stack(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, real_programs: None
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, audit_log: Path, real_programs: None
 ) -> AsyncIterator[Endpoints]:
     """The whole stack, one for all workers; every decision of its operator is recorded."""
     directory = session_directory(tmp_path_factory, pytestconfig)
-    options = StackOptions(operator_settings={"ROOMKEEPER_RECORD_DIR": str(directory / "record")})
+    settings = {"ROOMKEEPER_RECORD_DIR": str(directory / "record")}
+    options = StackOptions(operator_settings=settings, audit_log=audit_log.with_suffix(".stack.log"))
     async with shared_stack(directory / "stack", options) as endpoints:
         yield endpoints
 
 
 @pytest.fixture(scope="session")
-async def bare(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
+async def bare(
+    tmp_path_factory: pytest.TempPathFactory, audit_log: Path, real_programs: None
+) -> AsyncIterator[Endpoints]:
     """A stack without an operator, one for each worker: what a test does to it disturbs no other."""
-    async with Stack(StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False)) as stack:
+    options = StackOptions(tmp_path_factory.mktemp("bare") / "stack", operator=False, audit_log=audit_log)
+    async with Stack(options) as stack:
         yield stack.endpoints
 
 

@@ -10,15 +10,12 @@
   resources: [rooms]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [roomkeeper.dev]
-  resources: [livekitservers]
-  verbs: [get, list, watch]
-- apiGroups: [roomkeeper.dev]
-  resources: [matches/status, rooms/status, livekitservers/status]
+  resources: [matches/status, rooms/status]
   verbs: [patch]
 # Kubernetes requires this for owner references with blockOwnerDeletion if the admission plugin
 # OwnerReferencesPermissionEnforcement is on.
 - apiGroups: [roomkeeper.dev]
-  resources: [matches/finalizers, rooms/finalizers]
+  resources: [matches/finalizers]
   verbs: [update]
 # The operator writes and deletes the Secrets with tokens. It cannot read any Secret.
 - apiGroups: [""]
@@ -47,7 +44,7 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "roomkeeper.leaseName" . }}]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 {{- end }}
 
 {{/* What people and matchmakers may do. */}}

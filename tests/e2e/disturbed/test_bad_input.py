@@ -28,9 +28,12 @@ _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture(scope="module")
-async def where(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Endpoints]:
+async def where(
+    tmp_path_factory: pytest.TempPathFactory, audit_log: Path, real_programs: None
+) -> AsyncIterator[Endpoints]:
     """A stack for this module: without CRDs, Kubernetes loses all objects of all tests."""
-    async with Stack(StackOptions(tmp_path_factory.mktemp("wrong") / "stack", operator=False)) as stack:
+    log = audit_log.with_suffix(".wrong.log")
+    async with Stack(StackOptions(tmp_path_factory.mktemp("wrong") / "stack", operator=False, audit_log=log)) as stack:
         yield stack.endpoints
 
 
@@ -130,6 +133,20 @@ async def test_a_right_that_is_missing(rig: Rig, account: Account, tmp_path: Pat
     await account.change(rig.kube.namespace, rules)
     ready = await rig.kube.match_until(lambda match: is_true(match, "Ready"))
     assert condition(ready, "Degraded").reason == "AllBackendsAnswer"
+
+
+async def test_the_right_that_an_admission_plugin_asks_for(rig: Rig, account: Account, tmp_path: Path) -> None:
+    rules = [rule for rule in shipped_rules() if rule["resources"] != ["matches/finalizers"]]
+    await account.bind(rig.kube.namespace, rules)
+    operator = await as_account(rig, account, tmp_path)
+    await operator.start()
+    await rig.enqueue("alice", "bob")
+    await rig.kube.create(manifests.match())
+    await degraded(
+        rig, "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers"
+    )
+    await account.change(rig.kube.namespace, shipped_rules())
+    await rig.kube.match_until(lambda match: is_true(match, "Ready"))
 
 
 async def test_no_right_on_its_lease(rig: Rig, account: Account, tmp_path: Path) -> None:

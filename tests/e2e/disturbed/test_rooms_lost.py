@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from livekit import api
@@ -31,9 +32,10 @@ LIVEKIT = "livekit-server"
 
 
 @pytest.fixture(scope="module")
-async def own(tmp_path_factory: pytest.TempPathFactory, real_programs: None) -> AsyncIterator[Stack]:
+async def own(tmp_path_factory: pytest.TempPathFactory, audit_log: Path, real_programs: None) -> AsyncIterator[Stack]:
     """A stack without an operator, whose LiveKit is killed."""
-    async with Stack(StackOptions(tmp_path_factory.mktemp("lost") / "stack", operator=False)) as stack:
+    log = audit_log.with_suffix(".lost.log")
+    async with Stack(StackOptions(tmp_path_factory.mktemp("lost") / "stack", operator=False, audit_log=log)) as stack:
         yield stack
 
 
