@@ -43,9 +43,8 @@ LEASE: Final = "{lease}"
 RIGHTS: Final = (
     Right(GROUP, "matches", ("get", "list", "watch", "patch", "delete")),
     Right(GROUP, "rooms", ("get", "list", "watch", "create", "patch", "delete")),
-    Right(GROUP, "livekitservers", ("get", "list", "watch")),
-    *(Right(GROUP, f"{plural}/status", ("patch",)) for plural in ("matches", "rooms", "livekitservers")),
-    *(Right(GROUP, f"{plural}/finalizers", ("update",)) for plural in ("matches", "rooms")),
+    *(Right(GROUP, f"{plural}/status", ("patch",)) for plural in ("matches", "rooms")),
+    Right(GROUP, "matches/finalizers", ("update",)),
     Right("", "secrets", ("create", "update", "delete")),
     Right("", "events", ("create", "patch")),
     Right(
@@ -57,7 +56,7 @@ RIGHTS: Final = (
         is_optional=True,
     ),
     Right("coordination.k8s.io", "leases", ("create",), Place.OWN),
-    Right("coordination.k8s.io", "leases", ("get", "update", "patch"), Place.OWN, (LEASE,)),
+    Right("coordination.k8s.io", "leases", ("get", "update"), Place.OWN, (LEASE,)),
 )
 
 

@@ -33,8 +33,8 @@ _YAML_HEADER: Final = f"# Made by `{COMMAND}` from controller/api; edit the mode
 def generated(root: Path) -> dict[str, str]:
     """Every generated file by its path below `root`, with its content."""
     return {
-        **{f"crds/{d.kind.plural}.yaml": _YAML_HEADER + yaml_text(crd(d)) for d in DEFINITIONS},
         "controller/api/digests.py": _digests(),
+        **{f"crds/{d.kind.plural}.yaml": _YAML_HEADER + yaml_text(crd(d)) for d in DEFINITIONS},
         **_chart((root / CHART / "values.yaml").read_text(encoding="utf-8")),
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),

@@ -1,6 +1,6 @@
 """Plays scheduler, kubelet, cluster network and kube-proxy, so that what is installed on a sandbox's API server runs.
 
-    async with Stack(StackOptions(workloads=True)) as stack:
+    async with Stack(StackOptions(workloads=True, operator=False, manifests=())) as stack:
         async with Kubelet(stack.endpoints, ProcessRuntime({image: environment}), directory) as kubelet:
             ...  # helm install, kubectl apply
 

@@ -165,9 +165,9 @@ class Kubelet:
         elif body.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
             pod = Pod(body, self._admin, self._engine, self.network, self._directory / "pods" / uid, self._logs)
             self._pods[uid] = pod
-            self._tasks[uid] = asyncio.create_task(self._run(pod), name=f"Pod {pod.name}")
+            self._tasks[uid] = asyncio.create_task(self._live(pod), name=f"Pod {pod.name}")
 
-    async def _run(self, pod: Pod) -> None:
+    async def _live(self, pod: Pod) -> None:
         try:
             if not pod.body["spec"].get("nodeName"):
                 await self._bind(pod)

@@ -96,7 +96,7 @@ class Pod:
             self._network.remove_pod(self._address, self._network_file)
             shutil.rmtree(self._directory, ignore_errors=True)
         await self._write()
-        await self._remove_object()
+        await _remove(self._admin, self.body)
 
     def _containers(self, bodies: Iterable[Body]) -> list[Container]:
         return [Container(body, self._engine, self._address, self._prepare, self._news.set) for body in bodies]
@@ -164,12 +164,15 @@ class Pod:
             self._written = status
             self.body["status"] = answer.body["status"]
 
-    async def _remove_object(self) -> None:
-        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.body["metadata"]["uid"]}}
-        answer = await self._admin.answer("DELETE", self.path, options)
-        # 409: another Pod has the name by now.
-        if answer.status not in (200, 404, 409):
-            raise Refused(f"the deletion of Pod {self.name}", answer)
+
+async def _remove(admin: Administrator, body: Body) -> None:
+    """Remove the object. It is no error if it is gone, or another Pod has its name."""
+    metadata = body["metadata"]
+    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+    options = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
+    answer = await admin.answer("DELETE", path, options)
+    if answer.status not in (200, 404, 409):
+        raise Refused(f"the deletion of Pod {metadata['namespace']}/{metadata['name']}", answer)
 
 
 async def _first_of(*tasks: asyncio.Task[Any]) -> None:

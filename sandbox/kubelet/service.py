@@ -44,18 +44,17 @@ class Forwarder:
         task = asyncio.create_task(self._forward(reader, writer), name="connection to a Service")
         self._open.add(task)
         task.add_done_callback(self._open.discard)
+        # Also where the task is cancelled before it begins.
+        task.add_done_callback(lambda _task: writer.close())
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ports: Sequence[int] = ()
-        try:
-            # Where the API server is away, the Service is away: the client sees a connection that ends.
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, ClusterError):
-                ports = await self.behind()
-            if ports:
-                self._turn += 1
-                await _join(reader, writer, ports[self._turn % len(ports)])
-        finally:
-            writer.close()
+        # Where the API server is away, the Service is away: the client sees a connection that ends.
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ClusterError):
+            ports = await self.behind()
+        if ports:
+            self._turn += 1
+            await _join(reader, writer, ports[self._turn % len(ports)])
 
 
 class ServiceEndpoints:

@@ -21,12 +21,16 @@ _POD_FIELDS: Final = {
     *("containers", "initContainers", "volumes", "restartPolicy", "terminationGracePeriodSeconds", "securityContext"),
     *("serviceAccountName", "serviceAccount", "automountServiceAccountToken", "enableServiceLinks", "nodeName"),
     *("imagePullSecrets", "dnsPolicy", "schedulerName", "priority", "priorityClassName", "preemptionPolicy"),
-    *("tolerations", "nodeSelector", "affinity", "topologySpreadConstraints", "hostUsers", "activeDeadlineSeconds"),
+    *("tolerations", "nodeSelector", "affinity", "topologySpreadConstraints", "hostUsers"),
 }
 _CONTAINER_FIELDS: Final = {
     *("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "workingDir", "ports", "resources"),
-    *("volumeMounts", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "securityContext"),
+    *("volumeMounts", "livenessProbe", "readinessProbe", "startupProbe", "securityContext"),
     *("terminationMessagePath", "terminationMessagePolicy"),
+}
+_SECURITY_FIELDS: Final = {
+    *("runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"),
+    *("allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem"),
 }
 
 
@@ -34,11 +38,13 @@ def check(pod: Body) -> None:
     """Raise ConfigError for a field that is not understood here."""
     spec = pod["spec"]
     unknown = {name for name in spec if name not in _POD_FIELDS}
-    for container in spec["containers"]:
-        unknown |= {f"containers.{name}" for name in container if name not in _CONTAINER_FIELDS}
-    # Native sidecars are init containers with a restartPolicy.
-    for container in spec.get("initContainers", ()):
-        unknown |= {f"initContainers.{name}" for name in container if name not in _CONTAINER_FIELDS}
+    unknown |= {f"securityContext.{name}" for name in set(spec.get("securityContext", ())) - _SECURITY_FIELDS}
+    for kind in ("containers", "initContainers"):
+        # Native sidecars are init containers with a restartPolicy, which is not known here.
+        for container in spec.get(kind, ()):
+            unknown |= {f"{kind}.{name}" for name in set(container) - _CONTAINER_FIELDS}
+            security = set(container.get("securityContext", ())) - _SECURITY_FIELDS
+            unknown |= {f"{kind}.securityContext.{name}" for name in security}
     if unknown:
         raise ConfigError(f"the sandbox's kubelet does not know {', '.join(sorted(unknown))}")
 

@@ -104,6 +104,9 @@ def pod_status(
     """The whole status. `first`: its init containers. `now` becomes the time of the conditions that change."""
     ending = "deletionTimestamp" in pod["metadata"]
     found = phase(states, pod["spec"].get("restartPolicy", "Always"), ending=ending)
+    if any(isinstance(state.now, Terminated) and state.now.exit_code != 0 for state in first.values()):
+        # With another policy than Never it would have been started again.
+        found = "Failed"
     ready = all(state.is_ready for state in states.values())
     initialized = all(isinstance(state.now, Terminated) and state.now.exit_code == 0 for state in first.values())
     over = found in ("Succeeded", "Failed")

@@ -16,7 +16,7 @@ from controller.doctor.checks import CHECKS
 from controller.doctor.findings import Check, Finding, Verdict, answer, finding
 from controller.doctor.report import document, failed, lines
 from controller.doctor.rights import LEASE, RIGHTS, Place, questions
-from sandbox.source import ROOT
+from sandbox.source import INSTALL
 
 FINDINGS = (
     Finding("Redis", Verdict.OK, "Valkey 9"),
@@ -44,9 +44,9 @@ def test_every_answer_of_a_check_has_a_sentence_and_every_failure_a_remedy(check
 
 
 def test_the_rights_are_those_of_the_manifests() -> None:
-    text = (ROOT / "manifests/10-rbac.yaml").read_text(encoding="utf-8")
+    text = INSTALL.read_text(encoding="utf-8")
     roles = {body["metadata"]["name"]: body["rules"] for body in yaml.safe_load_all(text) if "rules" in body}
-    granted = _triples(roles["roomkeeper"]) | _triples(roles["roomkeeper-lease"])
+    granted = set().union(*(_triples(roles[name]) for name in ("roomkeeper", "roomkeeper-crds", "roomkeeper-lease")))
     needed = {
         (right.group, right.resource, verb, name.replace(LEASE, "roomkeeper-shard-0"))
         for right in RIGHTS

@@ -24,7 +24,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Release:
-    """One release. `values` are those of each install and upgrade, as for `--set`."""
+    """One release. `values` go into each install and upgrade; `a__b` stands for `a.b`."""
 
     where: Endpoints
     admin: Administrator

@@ -12,7 +12,8 @@ from sandbox.endpoints import Endpoints
 from sandbox.kubelet.kubelet import Kubelet
 from sandbox.source import INSTALL, ROOT
 from tests.installed.conftest import remove_all
-from tests.installed.release import Release
+from tests.installed.page import Page
+from tests.installed.release import Release, assert_undisturbed
 from tests.support.images import NEXT_VERSION, REPOSITORY
 from tests.support.kube import Kube
 from tests.support.rig import Rig
@@ -31,7 +32,7 @@ async def installation(where: Endpoints, kube: Kube, tmp_path: Path) -> AsyncIte
 
 
 async def test_kubectl_installs_it_and_its_pod_says_what_it_still_needs(
-    rig: Rig, installation: Release, kubelet: Kubelet, webhook_port: int
+    rig: Rig, installation: Release, kubelet: Kubelet, webhook_port: int, tmp_path: Path
 ) -> None:
     await installation.kube.ask("apply", "--server-side", "-f", str(INSTALL))
 
@@ -47,6 +48,8 @@ async def test_kubectl_installs_it_and_its_pod_says_what_it_still_needs(
     async with kubelet.serving(installation.namespace, "roomkeeper-webhook", "webhook", webhook_port):
         await rig.enqueue("alice", "bob")
         _, people = await rig.active()
+        assert "successfully rolled out" in await Page("upgrade.md", tmp_path).type("Without Helm", installation)
+        assert_undisturbed(*people)
         await rig.delete()
         for person in people:
             assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis.asyncio as redis_py
@@ -15,6 +16,7 @@ from controller.clients.redis.keys import Keys
 from sandbox.kubelet.kubelet import Kubelet
 from sandbox.source import CRDS
 from tests.installed.conftest import MakeRelease
+from tests.installed.page import Page
 from tests.installed.release import assert_undisturbed, global_objects, left_of
 from tests.support.kube import Kube
 from tests.support.rig import Rig
@@ -95,7 +97,7 @@ async def test_a_second_release_serves_other_namespaces_and_is_not_touched_by_th
     await client.close()
 
 
-async def test_crds_from_kubectl_are_taken_over_and_given_back(rig: Rig, release: MakeRelease) -> None:
+async def test_crds_from_kubectl_are_taken_over_and_given_back(rig: Rig, release: MakeRelease, tmp_path: Path) -> None:
     one = release()
     await one.prepare()
     await rig.kube.ask("apply", "--server-side", "-f", str(CRDS))
@@ -108,7 +110,7 @@ async def test_crds_from_kubectl_are_taken_over_and_given_back(rig: Rig, release
     await one.upgrade(uninstall__policy="Release")
     await one.uninstall()
     # The CRDs stay, and with them the Matches.
-    await rig.kube.ask("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    await Page("upgrade.md", tmp_path).type("CRDs", one)
     assert (await rig.kube.match()).status.phase is not None
     assert await left_of(rig.where, rig.kube.admin, one.namespace) == set()
     await one.install("--take-ownership")

@@ -150,8 +150,8 @@ def test_only_an_empty_directory_is_writable() -> None:
 
 def test_a_field_that_is_not_understood_is_refused() -> None:
     pod = _pod(stdin=True)
-    pod["spec"]["hostNetwork"] = True
-    with pytest.raises(ConfigError, match=r"does not know containers\.stdin, hostNetwork"):
+    pod["spec"] |= {"hostNetwork": True, "securityContext": {"fsGroup": 1}}
+    with pytest.raises(ConfigError, match=r"does not know containers\.stdin, hostNetwork, securityContext\.fsGroup"):
         check(pod)
 
 
@@ -192,3 +192,9 @@ def test_a_condition_keeps_its_time_until_it_changes() -> None:
     assert times["Ready"] == ("False", "now")
     assert times["PodScheduled"] == ("True", "then")
     assert later["startTime"] == "then"
+
+
+def test_a_pod_whose_first_container_has_failed_for_good_has_failed() -> None:
+    waiting = {"main": ContainerState("main", "image")}
+    first = {"first": ContainerState("first", "image", _FAILED)}
+    assert pod_status(_pod(), waiting, first, "10.244.0.2", "now")["phase"] == "Failed"
