@@ -250,10 +250,9 @@ class MatchStatus(ApiModel):
     def is_over(self) -> bool:
         """Whether the Match is over and nothing of it is left to do.
 
-        Roomkeeper writes a terminal phase last, together with the end. A phase that another client wrote has no end
-        beside it, and is put right like any other field. Where this version does not know the phase, the end alone
-        tells.
+        Roomkeeper writes a terminal phase last, together with `end` and `endedAt`. One of the three alone does not
+        count: a terminal phase that another client wrote is put right like any other field.
         """
         stage = MATCH_PHASES.get(self.phase) if self.phase is not None else None
-        is_said = self.phase is not None and (stage is None or stage.terminal)
-        return is_said and self.end is not None and self.ended_at is not None
+        signs = (stage is not None and stage.terminal, self.end is not None, self.ended_at is not None)
+        return sum(signs) >= 2

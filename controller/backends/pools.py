@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import structlog
 
-from controller.api.match import Match
+from controller.api.match import Match, MatchStatus
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
@@ -249,16 +249,28 @@ def restore_request(match: Match) -> ClaimRequest | None:
         )
         for person in match.spec.participants
     )
-    # A Match that has claimed its users is at least Creating.
-    phase = MatchPhase.CREATING if status.phase is MatchPhase.PENDING else status.phase
+    phase = _held_phase(status)
     return ClaimRequest(
         uid=match.metadata.uid,
         match_name=match.metadata.name,
         session_id=match.spec.session_id or match.metadata.uid,
         users=claimants,
         mode=ClaimMode.RESTORE,
-        state=_STATES.get(phase, UserState.IN_CALL if status.connected_at is not None else UserState.CONNECTING),
+        state=_STATES[phase],
         phase=phase.value,
         room=(status.room.livekit_name or "") if status.room is not None else "",
         url=(status.room.url or "") if status.room is not None else "",
     )
+
+
+def _held_phase(status: MatchStatus) -> MatchPhase:
+    """The phase of a Match that holds its users, as far as the status knows it.
+
+    A Match that has claimed its users is at least Creating. Another client may have written a terminal phase, and
+    another version one that this version does not know.
+    """
+    if status.phase is MatchPhase.PENDING:
+        return MatchPhase.CREATING
+    if status.phase in _STATES:
+        return status.phase
+    return MatchPhase.ACTIVE if status.connected_at is not None else MatchPhase.CONNECTING

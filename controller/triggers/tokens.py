@@ -66,7 +66,7 @@ class TokenChecker:
 
     async def _check(self, namespace: str, call: Call) -> None:
         match = self._backends.matches.get(namespace, call.name)
-        if match is None or match.metadata.uid != call.uid or not self._are_valid(match):
+        if not isinstance(match, Match) or match.metadata.uid != call.uid or not self._are_valid(match):
             return
         try:
             gone = await self._what_is_gone(match)

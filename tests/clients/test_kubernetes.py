@@ -362,6 +362,7 @@ async def test_missing_rights_and_unknown_credentials_say_what_to_do(client: Kub
 REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]] = {
     "read": (lambda client: client.read("/apis/roomkeeper.dev"), "read"),
     "get": (lambda client: client.get(MATCHES, "calls", "m"), "get"),
+    "read": (lambda client: client.read("/apis/roomkeeper.dev"), "read"),
     "pages": (all_pages, "list"),
     "create": (lambda client: client.create(MATCHES, "calls", {}), "create"),
     "replace": (lambda client: client.replace(MATCHES, "calls", "m", {}), "replace"),

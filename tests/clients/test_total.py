@@ -54,6 +54,7 @@ from controller.clients.redis.requests import (
     AdvanceRequest,
     Claimant,
     ClaimRequest,
+    Served,
     SettleRequest,
     Signal,
     SignalKind,
@@ -122,6 +123,7 @@ SAMPLES: dict[Any, Any] = {
     Signal: Signal("u", "alice", SignalKind.SKIP),
     Witnessed: Witnessed("participant_joined", (), "u", "alice"),
     RoomRecord: RoomRecord("rk", "rk", "active", 1, 2),
+    Served: Served("1.0.0", 30.0),
     Drain: Drain("d", "graceful"),
     Command[Any]: Command(lua.WITNESS, WITNESS, [], []),
 }
@@ -134,6 +136,8 @@ def requests_of(kind: type) -> list[tuple[type, str]]:
     return [(kind, name) for name in sorted(public_methods(kind))]
 
 
+# It reads no answer: whatever is not a list is a lost connection, and messages are texts. It needs an event loop.
+WITHOUT_ANSWER = [(Redis, "listen")]
 REQUESTS = [*requests_of(Redis), *requests_of(Pool), *requests_of(Inbox), *requests_of(Outbox), *requests_of(Gateway)]
 
 
@@ -186,7 +190,11 @@ def a_client(kind: type, redis: Redis) -> Any:
     return made[kind]
 
 
-@pytest.mark.parametrize(("kind", "name"), REQUESTS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [one for one in REQUESTS if one not in WITHOUT_ANSWER],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 @often
 @given(data=st.data())
 def test_an_answer_of_redis_is_a_value_or_refused(kind: type, name: str, data: st.DataObject) -> None:
@@ -315,6 +323,8 @@ LIVEKIT: dict[str, tuple[Any, ...]] = {
 MATCHES = Resource("roomkeeper.dev", "v1alpha1", "matches")
 KUBERNETES: dict[str, tuple[Any, ...]] = {
     "get": (MATCHES, "calls", "m"),
+    "read": ("/apis/roomkeeper.dev",),
+    "would_replace": (MATCHES, "calls", "m", {}),
     "pages": (MATCHES,),
     "create": (MATCHES, "calls", {}),
     "replace": (MATCHES, "calls", "m", {}),

@@ -329,6 +329,7 @@ async def in_time(listening: Awaitable[None]) -> None:
 REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "run": (lambda redis, key: redis.run(COUNT, [key], []), "count"),
     "ping": (lambda redis, _: redis.ping(), "PING"),
+    "info": (lambda redis, _: redis.info(), "INFO"),
     "run_id": (lambda redis, _: redis.run_id(), "INFO"),
     "hash": (lambda redis, key: redis.hash(key), "HGETALL"),
     "field": (lambda redis, key: redis.field(key, "name"), "HGET"),

@@ -105,7 +105,7 @@ class Redis:
 
     async def info(self) -> dict[str, str]:
         """Return what the server says about itself, by the names of its INFO command."""
-        text: str = await self._ask("INFO")
+        text = await self._text("INFO") or ""
         pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
         return {name: value for name, _, value in pairs}
 
@@ -143,8 +143,9 @@ class Redis:
 
     async def exists(self, key: str) -> bool:
         """Return whether there is anything under this key."""
-        count: int = await self._ask("EXISTS", key)
-        return count > 0
+        count = await self._ask("EXISTS", key)
+        with reading(Backend.REDIS, "EXISTS"):
+            return int(count) > 0
 
     async def put(self, key: str, value: str, *, ttl_seconds: int | None = None) -> None:
         """Set a string, with or without a TTL."""
