@@ -52,7 +52,8 @@ HIGHLY_AVAILABLE: Final[Values] = {
     ],
 }
 MONITORED: Final[Values] = {"serviceMonitor": {"enabled": True, "renderMode": "alwaysRender"}}
-POLICY: Final[Values] = {"finalizerPolicy": {"enabled": True}}
+FINALIZERS: Final[Values] = {"finalizerPolicy": {"enabled": True}}
+SECRETS: Final[Values] = {"secretPolicy": {"enabled": True}}
 
 COMPONENTS: Final[Mapping[str, Values]] = {
     # An administrator has made the namespace and installed the CRDs.
@@ -74,7 +75,8 @@ def manifests(root: Path) -> dict[str, str]:
     files = {
         "install.yaml": joined(cluster),
         "install-namespaced.yaml": joined(rendered(NAMESPACED)),
-        "finalizer-policy.yaml": joined(rendered(POLICY, "--show-only", "templates/finalizerpolicy.yaml")),
+        "finalizer-policy.yaml": joined(rendered(FINALIZERS, "--show-only", "templates/finalizerpolicy.yaml")),
+        "secret-policy.yaml": joined(rendered(SECRETS, "--show-only", "templates/secretpolicy.yaml")),
     }
     files |= {f"kustomize/base/{name}": text for name, text in base(cluster).items()}
     for name, values in COMPONENTS.items():

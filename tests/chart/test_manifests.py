@@ -96,7 +96,9 @@ def test_the_sandbox_takes_the_rights_and_runs_no_pod() -> None:
     assert {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "MutatingAdmissionPolicy"} <= set(kinds)
 
 
-@pytest.mark.parametrize("file", ["install.yaml", "install-namespaced.yaml", "finalizer-policy.yaml"])
+@pytest.mark.parametrize(
+    "file", ["install.yaml", "install-namespaced.yaml", "finalizer-policy.yaml", "secret-policy.yaml"]
+)
 def test_the_api_server_accepts_them(file: str, kubectl: Kubectl) -> None:
     done = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"),
