@@ -108,7 +108,8 @@ async def test_an_id_that_no_match_can_carry_does_not_wait(world: World, user_id
 )
 async def test_an_id_that_is_not_utf8_does_not_wait(world: World, user_id: bytes) -> None:
     before, keys = await world.snapshot(), world.keys
-    names = (keys.queue(), keys.reservations(), keys.user("x"), keys.blocked("x"), keys.notify("x"), keys.events())
+    of_user = (keys.user("x"), keys.blocked("x"), keys.notify("x"))
+    names = (keys.queue(), keys.reservations(), keys.heartbeats(), keys.served(), *of_user, keys.events())
     word, sentence = await world.redis.run(lua.ENQUEUE, names, cast("list[str]", [user_id, ""]))
     assert (word, sentence[:76]) == (
         "INVALID",
