@@ -162,7 +162,7 @@ CASES: Final[dict[str, Case]] = {
             }
         }
     ),
-    "policies": Case({"finalizerPolicy": {"enabled": True}, "secretPolicy": {"enabled": True}}),
+    "policies": Case({"finalizerPolicy": {"enabled": True}, "secretPolicy": {"enabled": False}}),
     "settings": Case(
         {
             "settings": {

@@ -95,7 +95,7 @@ def test_some_namespaces_are_bound_one_by_one(chart: Chart) -> None:
 
 
 def test_a_scope_that_contradicts_other_values_is_refused_with_what_to_set(chart: Chart) -> None:
-    policies = {"finalizerPolicy": {"enabled": True}, "secretPolicy": {"enabled": True}}
+    policies = {"finalizerPolicy": {"enabled": True}}
     said = chart.refusal({"rbac": {"scope": "Namespaces"}, **policies})
     for value in (
         "watchAnyNamespace",
@@ -373,7 +373,7 @@ def test_a_policy_is_of_the_version_that_the_cluster_has(chart: Chart) -> None:
     assert "finalizerPolicy.enabled needs MutatingAdmissionPolicies" in said
 
 
-@pytest.mark.parametrize(("name", "account"), [("policies", f"{NAMESPACE}:roomkeeper")])
+@pytest.mark.parametrize(("name", "account"), [("default", f"{NAMESPACE}:roomkeeper")])
 def test_the_policy_for_secrets_is_about_the_account_of_the_operator(chart: Chart, name: str, account: str) -> None:
     objects = chart.objects(name)
     policy = only(objects, "ValidatingAdmissionPolicy")

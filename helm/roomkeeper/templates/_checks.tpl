@@ -31,9 +31,6 @@
 {{- if .Values.finalizerPolicy.enabled }}
 {{- $problems = append $problems (printf "%s: set finalizerPolicy.enabled to false" $why) }}
 {{- end }}
-{{- if .Values.secretPolicy.enabled }}
-{{- $problems = append $problems (printf "%s: set secretPolicy.enabled to false" $why) }}
-{{- end }}
 {{- end }}
 {{- if and .Values.finalizerPolicy.enabled (not (include "roomkeeper.policyVersion" .)) }}
 {{- $problems = append $problems (printf "finalizerPolicy.enabled needs MutatingAdmissionPolicies, which Kubernetes has since 1.36 (and before as a beta that is off by default). This one is %s and has none: set it to false, the operator then adds the finalizers itself" .Capabilities.KubeVersion.Version) }}
