@@ -47,9 +47,14 @@ class Release:
     async def prepare(self, *, secrets: bool = True) -> None:
         """Make its namespace, where only restricted Pods may run, and the Secrets."""
         restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-        await self.admin.call(
-            "POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace, "labels": restricted}}
-        )
+        body = {"metadata": {"name": self.namespace, "labels": restricted}}
+
+        async def is_made() -> None:
+            # A namespace of an earlier test may still be going.
+            answer = await self.admin.answer("POST", "/api/v1/namespaces", body)
+            assert answer.status == 201, answer.message
+
+        await eventually(is_made)
         if secrets:
             await self.secrets()
 
