@@ -11,7 +11,7 @@ ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo els
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit e2e test check format generate parts venv bench image test-image sbom clean
+.PHONY: help demo unit e2e test check format generate parts venv bench image test-image sbom release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,14 +28,16 @@ e2e: $(INSTALLED) parts ## run the tests on the real programs: etcd, kube-apiser
 test: $(INSTALLED) parts ## run all tests: unit and e2e
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types, import contracts, generated files
+check: $(INSTALLED) ## format, lint, types, import contracts, workflows, generated files, CRDs against the last release
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/hadolint Dockerfile
+	$(PY) -m release workflows
 	$(PY) -m controller.generate --check
 	$(PY) -m sandbox.manifests --check
+	$(PY) -m release crds
 
 format: $(INSTALLED) ## format the code, and fix what ruff can fix
 	$(PY) -m ruff format .
@@ -59,6 +61,9 @@ test-image: $(INSTALLED) parts ## build and run the real image on Debian, as roo
 
 sbom: $(INSTALLED) ## write what the image contains as CycloneDX: build/roomkeeper.cdx.json
 	@$(PY) -m sandbox.image sbom
+
+release: $(INSTALLED) ## print the steps of a release and check them: make release VERSION=1.2.3; changes nothing
+	@$(PY) -m release check $(VERSION) $(ARGS)
 
 venv: $(INSTALLED) ## make .venv with the versions of constraints.txt
 

@@ -19,6 +19,7 @@ from benchmarks import profiling, report
 from benchmarks.access import CallFailed
 from benchmarks.cluster import LeftBehind
 from benchmarks.figures import Subject
+from benchmarks.life import capacity
 from benchmarks.life import run as life
 from benchmarks.life.run import Part
 from benchmarks.measure import Case
@@ -42,10 +43,11 @@ _FAILURES = (
 
 
 class Only(StrEnum):
-    """What can be measured alone: the two halves, and the parts of the second one."""
+    """What can be measured alone: the two halves, the parts of the second one, and the capacity."""
 
     READY = "ready"
     LIFE = "life"
+    CAPACITY = "capacity"
     WEBHOOKS = Part.WEBHOOKS.value
     PEOPLE = Part.PEOPLE.value
     HEARTBEATS = Part.HEARTBEATS.value
@@ -59,7 +61,10 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="few Matches, one round")] = False,
     only: Annotated[
         list[Only] | None,
-        typer.Option(help="created → Ready, the life of calls, or parts of that (may be repeated); default: all"),
+        typer.Option(
+            help="created → Ready, the life of calls, or parts of that (may be repeated); default: all of these. "
+            "capacity: what live Matches cost"
+        ),
     ] = None,
     subjects: Annotated[
         list[Subject] | None, typer.Option("--subject", help="only these (may be repeated); default: all")
@@ -90,6 +95,7 @@ def main(
         sizes=sizes.changed(in_flight, matches),
         rounds=rounds or (1 if quick or profile else 3),
         profile_beside=_OUTPUT if profile else None,
+        levels=(capacity.QUICK if quick else capacity.FULL) if Only.CAPACITY in chosen else None,
     )
     # A pipe has no width of its own, and a table that is cut is useless.
     console, progress = Console(width=None if sys.stdout.isatty() else 140), Progress(sys.stderr)

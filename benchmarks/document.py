@@ -1,7 +1,7 @@
 """`python -m benchmarks.document build/bench.json`: write the figures of a run into docs/performance.md.
 
-It rewrites the text between the two markers, and nothing else. Run it on the machine that was measured, because the
-line above the tables describes the machine that it runs on.
+`--into docs/capacity.md` writes them there. It rewrites the text between the two markers, and nothing else. Run it on
+the machine that was measured, because the line above the tables describes the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def block(results: Results, machine: str, command: str) -> str:
     for section in sections(results):
         parts.append(f"### {section.title}\n\n" + "\n".join(_table(section)))
     lines = [
-        f"| {goal.sentence} | {goal.told} | {_VERDICTS[goal.is_met]} |" for goal in goals(results.ready, results.life)
+        f"| {goal.sentence} | {goal.told} | {_VERDICTS[goal.is_met]} |"
+        for goal in goals(results.ready, results.life)
+        if goal.is_met is not None
     ]
     if lines:
         parts.append("\n".join(("### Goals", "", "| goal | found | |", "|---|---|---|", *lines)))

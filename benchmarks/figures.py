@@ -105,6 +105,42 @@ class LifeFigures:
 
 
 @dataclass(frozen=True)
+class CapacityFigures:
+    """What Roomkeeper needs while `live` Matches are up. The fields are those of build/bench.json."""
+
+    live: int
+    memory_mib: float
+    """Resident memory at the end of the measurement."""
+    cpu_ms_per_s: float
+    """CPU milliseconds per second: thousandths of a core, as in a Pod's resources."""
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON, rounded to the digits that are significant."""
+        return _rounded(asdict(self))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What each further thousand live Matches adds."""
+
+    memory_mib: float
+    cpu_ms_per_s: float
+
+
+def growth(figures: Sequence[CapacityFigures]) -> Growth | None:
+    """Return the growth from the fewest live Matches to the most; None if there are not two different numbers."""
+    ordered = sorted(figures, key=lambda one: one.live)
+    if not ordered or ordered[0].live == ordered[-1].live:
+        return None
+    least, most = ordered[0], ordered[-1]
+    thousands = (most.live - least.live) / 1000
+    return Growth(
+        (most.memory_mib - least.memory_mib) / thousands, (most.cpu_ms_per_s - least.cpu_ms_per_s) / thousands
+    )
+
+
+@dataclass(frozen=True)
 class Goal:
     """A value and the limit that it must keep. `value` is None if its part was not measured."""
 

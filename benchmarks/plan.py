@@ -15,7 +15,8 @@ from rich.console import Console
 from benchmarks import profiling
 from benchmarks.access import Access, kubernetes_session
 from benchmarks.cluster import Harness
-from benchmarks.figures import F, Figures, LifeFigures, Subject, medians
+from benchmarks.figures import CapacityFigures, F, Figures, LifeFigures, Subject, medians
+from benchmarks.life.capacity import Levels
 from benchmarks.life.run import Life, Part, Sizes
 from benchmarks.measure import Bench, Case, During, nothing
 from benchmarks.report import Results
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: created → Ready if there are `cases`, and `parts` of a call's life.
+    """What a run measures: created → Ready if there are `cases`, `parts` of a call's life, the capacity at `levels`.
 
     Rates are measured `rounds` times. Latencies of calls that run one at a time are measured once.
     """
@@ -39,6 +40,7 @@ class Plan:
     rounds: int
     profile_beside: Path | None = None
     """Where profiles go, if they are wanted."""
+    levels: Levels | None = None
 
     def ready_steps(self) -> Iterator[tuple[int, Case, Subject]]:
         """Rounds of created → Ready."""
@@ -68,10 +70,12 @@ class _Found:
     ready: defaultdict[tuple[int, Subject], list[Figures]] = field(default_factory=lambda: defaultdict(list))
     cycles: defaultdict[tuple[int, Subject], list[LifeFigures]] = field(default_factory=lambda: defaultdict(list))
     life: list[LifeFigures] = field(default_factory=list)
+    capacity: tuple[CapacityFigures, ...] = ()
 
     def results(self) -> Results:
         cycles = (medians(rounds) for rounds in self.cycles.values())
-        return Results(tuple(medians(rounds) for rounds in self.ready.values()), (*self.life, *cycles))
+        ready = tuple(medians(rounds) for rounds in self.ready.values())
+        return Results(ready, (*self.life, *cycles), self.capacity)
 
 
 class Run:
@@ -93,7 +97,9 @@ class Run:
                 harness = Harness(access, admin, livekit)
                 await harness.create_namespace()
                 await self._ready(Bench(stack, access, admin, harness))
-                await self._life(Life(stack, access, admin, harness))
+                life = Life(stack, access, admin, harness)
+                await self._life(life)
+                await self._capacity(life)
         return self._found.results()
 
     async def _ready(self, bench: Bench) -> None:
@@ -113,6 +119,13 @@ class Run:
             what = f"{subject}, {case.in_flight} cycles"
             figures = await self._rate(what, number, "cycle", subject, case, life.cycle)
             self._found.cycles[case.in_flight, subject].append(figures)
+
+    async def _capacity(self, life: Life) -> None:
+        if self._plan.levels is not None:
+            began = time.monotonic()
+            self._found.capacity = await life.capacity(self._plan.levels)
+            told = "; ".join(f"{one.live}: {one.memory_mib:.0f} MiB" for one in self._found.capacity)
+            self._progress.done("capacity", told, time.monotonic() - began)
 
     async def _rate(
         self,

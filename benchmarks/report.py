@@ -11,37 +11,45 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.figures import Figures, Goal, LifeFigures, Measure, Subject, goals
+from benchmarks.figures import CapacityFigures, Figures, Goal, LifeFigures, Measure, Subject, goals, growth
 
 _STYLES = {Subject.FLOOR: "dim", Subject.KOPF: "", Subject.ROOMKEEPER: "bold"}
-_TEXTS = frozenset({"subject", "from … to"})
+_TEXTS = frozenset({"subject", "from … to", "live Matches"})
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of one run: created → Ready, and the life of calls."""
+    """The results of one run: created → Ready, the life of calls, and what live Matches cost."""
 
     ready: tuple[Figures, ...] = ()
     life: tuple[LifeFigures, ...] = ()
+    capacity: tuple[CapacityFigures, ...] = ()
 
 
 def write_json(results: Results, path: Path) -> None:
-    """Write a list with one object per line of the tables; the objects of a call's life have a `measure`."""
+    """Write a list with one object per line of the tables.
+
+    Those of a call's life have a `measure`, those of the capacity a number of `live` Matches.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    entries = [*(one.to_json() for one in results.ready), *(one.to_json() for one in results.life)]
+    figures: tuple[Figures | LifeFigures | CapacityFigures, ...] = (*results.ready, *results.life, *results.capacity)
+    entries = [one.to_json() for one in figures]
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Results:
     """Read the file that `write_json` has written."""
-    ready, life = [], []
+    ready, life, capacity = [], [], []
     for entry in json.loads(path.read_text(encoding="utf-8")):
+        if "live" in entry:
+            capacity.append(CapacityFigures(**entry))
+            continue
         subject = Subject(entry.pop("subject"))
         if "measure" in entry:
             life.append(LifeFigures(subject, Measure(entry.pop("measure")), **entry))
         else:
             ready.append(Figures(subject, **entry))
-    return Results(tuple(ready), tuple(life))
+    return Results(tuple(ready), tuple(life), tuple(capacity))
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def sections(results: Results, rounds: int | None = None) -> tuple[Section, ...]
         _rates(f"From created to Ready{told}", "Match", "Matches/s", results.ready),
         _latencies("The life of a call", latencies),
         _rates(f"Full cycles, from created to deleted{told}", "cycle", "cycles/s", cycles),
+        _capacity("Live Matches, while nothing happens", results.capacity),
     )
     return tuple(section for section in found if section.rows)
 
@@ -103,6 +112,18 @@ def _latencies(title: str, figures: Sequence[LifeFigures]) -> Section:
     subjects = tuple(one.subject for one in ordered)
     headings = ("from … to", "load", "p50 ms", "p99 ms", "samples")
     return Section(title, headings, tuple(rows), subjects, tuple(None for _ in ordered))
+
+
+def _capacity(title: str, figures: Sequence[CapacityFigures]) -> Section:
+    rows = [
+        (str(one.live), _number(one.memory_mib, 1), _number(one.cpu_ms_per_s, 1))
+        for one in sorted(figures, key=lambda one: one.live)
+    ]
+    added = growth(figures)
+    if added is not None:
+        rows.append(("each further 1 000", f"+{added.memory_mib:.1f}", f"+{added.cpu_ms_per_s:.1f}"))
+    headings = ("live Matches", "memory MiB", "CPU m (thousandths of a core)")
+    return Section(title, headings, tuple(rows), (Subject.ROOMKEEPER,) * len(rows), (None,) * len(rows))
 
 
 def goal_line(goal: Goal) -> Text:

@@ -25,6 +25,10 @@ end
 if id == '' or (mode ~= 'TAKE' and mode ~= 'KEEP') then
   return {'INVALID', 'expected an id that is not empty, and TAKE or KEEP as the third argument'}
 end
+local wrong = misplaced(KEYS, {'user:' .. id, 'heartbeats', 'notify:' .. id})
+if wrong then
+  return wrong
+end
 local known = redis.call('HMGET', user, 'state', 'match', 'matchName', 'room', 'reason', 'seq', 'session')
 if not known[1] then
   return {'UNKNOWN'}

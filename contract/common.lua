@@ -20,9 +20,38 @@ local function server_ms()
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
 
+-- The answer INVALID if one of the keys is not the one that belongs in its place, and nil if all are right: two keys in
+-- the wrong order would spoil the pool for all its users. `names` are the expected keys without the pool's prefix.
+local function misplaced(keys, names)
+  local pool = string.match(keys[1], '^rk:{[^{}:%s%c]+:[^{}:%s%c]+}:')
+  if not pool then
+    return {'INVALID', 'expected keys that begin with the prefix of a pool, rk:{<cluster id>:<namespace>}: with its '
+      .. 'braces and colons, such as rk:{default:calls}:' .. names[1] .. ', not ' .. keys[1]}
+  end
+  for n, name in ipairs(names) do
+    if keys[n] ~= pool .. name then
+      return {'INVALID', 'expected the key ' .. pool .. name .. ' as number ' .. n .. ', not ' .. keys[n]}
+    end
+  end
+  return nil
+end
+
 -- HGET and HMGET answer false for a missing field.
 local function text(value)
   return value or ''
+end
+
+-- Every character beyond ASCII is replaced by its kind of sequence; what is left of the bytes beyond ASCII is none.
+-- Overlong forms, surrogates and code points above U+10FFFF are not UTF-8.
+local UTF8 = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+  '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
+
+local function is_utf8(value)
+  for _, sequence in ipairs(UTF8) do
+    value = string.gsub(value, sequence, '?')
+  end
+  return not string.find(value, '[\128-\255]')
 end
 
 -- A reservation is stored as '<place in the queue> <name of the Match>', so that claim, release and leave need not read

@@ -32,9 +32,38 @@ local function server_ms()
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
 
+-- The answer INVALID if one of the keys is not the one that belongs in its place, and nil if all are right: two keys in
+-- the wrong order would spoil the pool for all its users. `names` are the expected keys without the pool's prefix.
+local function misplaced(keys, names)
+  local pool = string.match(keys[1], '^rk:{[^{}:%s%c]+:[^{}:%s%c]+}:')
+  if not pool then
+    return {'INVALID', 'expected keys that begin with the prefix of a pool, rk:{<cluster id>:<namespace>}: with its '
+      .. 'braces and colons, such as rk:{default:calls}:' .. names[1] .. ', not ' .. keys[1]}
+  end
+  for n, name in ipairs(names) do
+    if keys[n] ~= pool .. name then
+      return {'INVALID', 'expected the key ' .. pool .. name .. ' as number ' .. n .. ', not ' .. keys[n]}
+    end
+  end
+  return nil
+end
+
 -- HGET and HMGET answer false for a missing field.
 local function text(value)
   return value or ''
+end
+
+-- Every character beyond ASCII is replaced by its kind of sequence; what is left of the bytes beyond ASCII is none.
+-- Overlong forms, surrogates and code points above U+10FFFF are not UTF-8.
+local UTF8 = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+  '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
+
+local function is_utf8(value)
+  for _, sequence in ipairs(UTF8) do
+    value = string.gsub(value, sequence, '?')
+  end
+  return not string.find(value, '[\128-\255]')
 end
 
 -- A reservation is stored as '<place in the queue> <name of the Match>', so that claim, release and leave need not read
@@ -153,15 +182,17 @@ local function wrong_request(keys, args, fewest, most, expected)
   return nil
 end
 
--- enqueue: let a user wait in the queue. A user who waits already keeps their place.
+-- enqueue: let a user wait in the queue. A user who waits already keeps their place. The request counts as a beat.
 --
 -- KEYS
 --   1 queue
 --   2 reservations
---   3 user:<id>
---   4 blocked:<id>
---   5 notify:<id>
---   6 events
+--   3 heartbeats
+--   4 served
+--   5 user:<id>
+--   6 blocked:<id>
+--   7 notify:<id>
+--   8 events
 -- ARGV
 --   1 id       the user: 1 to 256 bytes of UTF-8 without control characters
 --   2 session  the connection that speaks for the user from now on; may be empty
@@ -169,20 +200,28 @@ end
 --   OK new|replay <place>  the user waits; the place is the moment they began to wait (ms)
 --   BUSY <match UID>       this Match holds the user
 --   BLOCKED                the user is blocked
+--   UNSERVED               no operator serves this pool; one that can serve it learns of this, so try again in a second
 --   INVALID <sentence>     the request is wrong, and the sentence says what was expected
 local function enqueue(KEYS, ARGV)
-  local queue, reservations, user, blocked, notices, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+  local queue, reservations, heartbeats, served = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+  local user, blocked, notices, events = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
   local id, session = ARGV[1], ARGV[2]
 
-  if #KEYS ~= 6 or #ARGV ~= 2 then
-    return {'INVALID', 'expected 6 keys (queue, reservations, user, blocked, notify, events) and 2 arguments (id, '
-      .. 'session)'}
+  if #KEYS ~= 8 or #ARGV ~= 2 then
+    return {'INVALID', 'expected 8 keys (queue, reservations, heartbeats, served, user, blocked, notify, events) and 2 '
+      .. 'arguments (id, session)'}
   end
   -- A user whom no Match can carry would wait forever, in the end at the front of the queue. The second pattern is U+0080
   -- to U+009F in UTF-8.
-  if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]') then
-    return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes, without control characters (U+0000 to '
-      .. 'U+001F, U+007F to U+009F)'}
+  if id == '' or #id > 256 or string.find(id, '[%z\1-\31\127]') or string.find(id, '\194[\128-\159]')
+    or not is_utf8(id) then
+    return {'INVALID', 'expected an id that a Match can carry: 1 to 256 bytes of UTF-8, without control characters '
+      .. '(U+0000 to U+001F, U+007F to U+009F)'}
+  end
+  local wrong = misplaced(KEYS, {'queue', 'reservations', 'heartbeats', 'served', 'user:' .. id, 'blocked:' .. id,
+    'notify:' .. id, 'events'})
+  if wrong then
+    return wrong
   end
   local known = redis.call('HMGET', user, 'state', 'match', 'session')
   if text(known[2]) ~= '' then
@@ -191,18 +230,25 @@ local function enqueue(KEYS, ARGV)
   if redis.call('EXISTS', blocked) == 1 then
     return {'BLOCKED'}
   end
+  if redis.call('EXISTS', served) == 0 then
+    -- No key could carry this to the operator: it does not know the pool yet.
+    local cluster_id, namespace = string.match(queue, '^rk:{([^:]*):([^}]*)}')
+    redis.call('PUBLISH', 'rk:unserved:' .. cluster_id, namespace)
+    return {'UNSERVED'}
+  end
 
   local score = redis.call('ZSCORE', queue, id) or reservation(reservations, id)
   local kind = score and 'replay' or 'new'
   local is_replaced = session ~= '' and text(known[3]) ~= '' and session ~= known[3]
+  local now = whole(server_ms())
   local epoch, seq
   if not score then
-    score = whole(server_ms())
+    score = now
     redis.call('ZADD', queue, score, id)
   end
   if kind == 'new' or known[1] ~= 'WAITING' then
     redis.call('HSET', user, 'state', 'WAITING', 'match', '', 'matchName', '', 'room', '', 'url', '', 'sessionID', '',
-      'since', score, 'queuedAt', score, 'reason', '', 'session', session)
+      'since', score, 'queuedAt', score, 'reason', '', 'leftAt', '', 'leftFor', '', 'session', session)
     epoch = redis.call('HINCRBY', user, 'epoch', 1)
     seq = redis.call('HINCRBY', user, 'seq', 1)
     redis.call('PERSIST', user)
@@ -211,8 +257,10 @@ local function enqueue(KEYS, ARGV)
     redis.call('HSET', user, 'session', session)
     seq = redis.call('HINCRBY', user, 'seq', 1)
   end
+  -- A user who was never heard of again after this request would otherwise wait forever.
+  redis.call('ZADD', heartbeats, now, id)
   if is_replaced then
-    notify(notices, whole(server_ms()), 'replaced', 'session', known[3], 'by', session, 'seq', whole(seq))
+    notify(notices, now, 'replaced', 'session', known[3], 'by', session, 'seq', whole(seq))
   end
   if epoch then
     publish_user(events, score, {id = id, state = 'WAITING', epoch = epoch, place = score})
@@ -227,8 +275,8 @@ redis.register_function('roomkeeper_enqueue', function(keys, args)
   end
   local pool = keys[1]
   local names = {
-    pool..'queue', pool..'reservations', pool..'user:'..args[1], pool..'blocked:'..args[1],
-    pool..'notify:'..args[1], pool..'events',
+    pool..'queue', pool..'reservations', pool..'heartbeats', pool..'served', pool..'user:'..args[1],
+    pool..'blocked:'..args[1], pool..'notify:'..args[1], pool..'events',
   }
   return enqueue(names, args)
 end)
@@ -257,6 +305,10 @@ local function beat(KEYS, ARGV)
   end
   if id == '' or (mode ~= 'TAKE' and mode ~= 'KEEP') then
     return {'INVALID', 'expected an id that is not empty, and TAKE or KEEP as the third argument'}
+  end
+  local wrong = misplaced(KEYS, {'user:' .. id, 'heartbeats', 'notify:' .. id})
+  if wrong then
+    return wrong
   end
   local known = redis.call('HMGET', user, 'state', 'match', 'matchName', 'room', 'reason', 'seq', 'session')
   if not known[1] then
@@ -294,7 +346,8 @@ redis.register_function('roomkeeper_beat', function(keys, args)
   return beat(names, args)
 end)
 
--- leave: take a user out of the queue.
+-- leave: take a user out of the queue. A Match that was made before this, or within the next ten seconds, does not take
+-- the user, nor does the Match that the user was reserved for.
 --
 -- KEYS
 --   1 queue
@@ -307,7 +360,7 @@ end)
 -- ARGV
 --   1 id       the user
 --   2 session  the connection that sends the request; may be empty
---   3 ttl      how long the record of the idle user stays (ms)
+--   3 ttl      how long the record of the idle user stays (ms), at least a minute
 -- ANSWERS
 --   OK new|replay       the user does not wait; replay if they did not wait before the request
 --   BUSY <match UID>    this Match holds the user
@@ -316,6 +369,7 @@ end)
 local function leave(KEYS, ARGV)
   local queue, reserved, reservations, heartbeats, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
   local notices, events = KEYS[6], KEYS[7]
+  local LEFT_MS = 60000
   local id, session, ttl = ARGV[1], ARGV[2], at_least_one(ARGV[3])
 
   if #KEYS ~= 7 or #ARGV ~= 3 then
@@ -324,6 +378,11 @@ local function leave(KEYS, ARGV)
   end
   if id == '' or not ttl then
     return {'INVALID', 'expected an id that is not empty, and a ttl of 1 ms or more as the third argument'}
+  end
+  local wrong = misplaced(KEYS, {'queue', 'reserved', 'reservations', 'heartbeats', 'user:' .. id, 'notify:' .. id,
+    'events'})
+  if wrong then
+    return wrong
   end
   local known = redis.call('HMGET', user, 'state', 'match', 'session')
   if text(known[2]) ~= '' then
@@ -337,14 +396,16 @@ local function leave(KEYS, ARGV)
     return {'OK', 'replay'}
   end
 
+  local _, reserved_for = reservation(reservations, id)
   redis.call('ZREM', queue, id)
   cancel_reservation(reserved, reservations, id)
   redis.call('ZREM', heartbeats, id)
   local now = whole(server_ms())
-  redis.call('HSET', user, 'state', 'IDLE', 'since', now, 'queuedAt', '', 'reason', '')
+  redis.call('HSET', user, 'state', 'IDLE', 'since', now, 'queuedAt', '', 'reason', '', 'leftAt', now,
+    'leftFor', text(reserved_for))
   local epoch = redis.call('HINCRBY', user, 'epoch', 1)
   local seq = redis.call('HINCRBY', user, 'seq', 1)
-  redis.call('PEXPIRE', user, whole(ttl))
+  redis.call('PEXPIRE', user, whole(math.max(ttl, LEFT_MS)))
   notify(notices, now, 'left-queue', 'why', 'Left', 'seq', whole(seq))
   publish_user(events, now, {id = id, state = 'IDLE', epoch = epoch, reason = 'Left'})
   return {'OK', 'new'}
@@ -393,13 +454,18 @@ local function reserve(KEYS, ARGV)
   if name == '' or not ttl then
     return {'INVALID', 'expected the name of a Match, and a ttl of 1 ms or more as the second argument'}
   end
-  local seen = {}
+  local seen, names = {}, {'queue', 'reserved', 'reservations'}
   for n = 1, count do
     local id = ARGV[ARGV_BEFORE + n]
     if id == '' or seen[id] then
       return {'INVALID', 'expected ids that are distinct and not empty'}
     end
     seen[id] = true
+    names[KEYS_BEFORE + n] = 'blocked:' .. id
+  end
+  local wrong = misplaced(KEYS, names)
+  if wrong then
+    return wrong
   end
   for n = 1, count do
     if redis.call('EXISTS', KEYS[KEYS_BEFORE + n]) == 1 then
@@ -473,6 +539,10 @@ local function release(KEYS, ARGV)
   if not limit then
     return {'INVALID', 'expected a limit of 1 or more'}
   end
+  local wrong = misplaced(KEYS, {'queue', 'reserved', 'reservations'})
+  if wrong then
+    return wrong
+  end
   local now = whole(server_ms())
   local ids = redis.call('ZRANGEBYSCORE', reserved, '-inf', now, 'LIMIT', 0, whole(limit))
   local reply = {'OK'}
@@ -499,5 +569,5 @@ end)
 
 -- version: which library is loaded. Answers OK, the version of the contract, and a digest of the library's text.
 redis.register_function{function_name = 'roomkeeper_version', flags = {'no-writes'}, callback = function()
-  return {'OK', '1.0.0', '945bb046e10e'}
+  return {'OK', '1.0.0', '60f2df8b393c'}
 end}

@@ -21,6 +21,10 @@ end
 if not limit then
   return {'INVALID', 'expected a limit of 1 or more'}
 end
+local wrong = misplaced(KEYS, {'queue', 'reserved', 'reservations'})
+if wrong then
+  return wrong
+end
 local now = whole(server_ms())
 local ids = redis.call('ZRANGEBYSCORE', reserved, '-inf', now, 'LIMIT', 0, whole(limit))
 local reply = {'OK'}

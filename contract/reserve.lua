@@ -30,13 +30,18 @@ end
 if name == '' or not ttl then
   return {'INVALID', 'expected the name of a Match, and a ttl of 1 ms or more as the second argument'}
 end
-local seen = {}
+local seen, names = {}, {'queue', 'reserved', 'reservations'}
 for n = 1, count do
   local id = ARGV[ARGV_BEFORE + n]
   if id == '' or seen[id] then
     return {'INVALID', 'expected ids that are distinct and not empty'}
   end
   seen[id] = true
+  names[KEYS_BEFORE + n] = 'blocked:' .. id
+end
+local wrong = misplaced(KEYS, names)
+if wrong then
+  return wrong
 end
 for n = 1, count do
   if redis.call('EXISTS', KEYS[KEYS_BEFORE + n]) == 1 then

@@ -3,8 +3,9 @@
 Deadlines are compared with `creationTimestamp` and with times that other replicas wrote, so the operator never uses the
 machine's own wall clock, which may step by minutes. Every answer of the API server carries a `Date`, truncated to the
 second: the true time of the answer was in [date, date + 1 s). The intersection of these intervals narrows the offset to
-milliseconds within a few answers. An empty intersection means that the server's clock was set: the estimate restarts,
-and followers get the size of a large step.
+milliseconds within a few answers. An answer outside the estimate means that the server's clock was set, or that it
+comes from another API server whose clock differs. The first is followed, and followers get the size of a large step;
+the second is left out, or everything would begin again at each of its answers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ class Clock(Protocol):
 
 
 _DRIFT = 200e-6  # 200 ppm: more than the drift of any clock that NTP controls
-_STEP_SECONDS = 10.0  # smaller steps are differences between API servers that take turns, and deadlines tolerate them
+_STEP_SECONDS = 10.0  # smaller steps are not reported: deadlines tolerate them
+# API servers whose clocks NTP controls differ by less than this, so a clock that jumps by more was set.
+_FAR_SECONDS = 60.0
+# A clock that was set wrong is corrected once. More steps within this time are servers with different clocks.
+_SETS, _SETS_WITHIN_SECONDS = 2, 600.0
+# A server that takes turns with another one is contradicted by it within this time.
+_PERSISTS_SECONDS = 30.0
 
 
 class ServerClock:
@@ -39,6 +46,8 @@ class ServerClock:
         self._last_header = ""
         self._last_date = 0.0
         self._told = 0.0
+        self._contradicted_since: float | None = None
+        self._steps: list[float] = []
         self._followers: list[Callable[[float], None]] = []
 
     def follow(self, stepped: Callable[[float], None]) -> None:
@@ -59,22 +68,47 @@ class ServerClock:
         if date_header != self._last_header:
             try:
                 self._last_date = parsedate_to_datetime(date_header).timestamp()
-            except ValueError:
+            except (ValueError, OverflowError, OSError):
                 return  # a proxy sent a malformed header: the next answer has another one
             self._last_header = date_header
-        date = self._last_date
-        low, high = date - received_monotonic, date + 1.0 - sent_monotonic
-        if self._informed:
-            # The two clocks drift apart, so the older the estimate, the less precise it is.
-            drift = (received_monotonic - self._observed_at) * _DRIFT
-            low, high = max(low, self._low - drift), min(high, self._high + drift)
-        self._observed_at = received_monotonic
-        was_informed, before = self._informed, self._low
-        if not was_informed or low > high:
-            low, high = date - received_monotonic, date + 1.0 - sent_monotonic
-        self._low, self._high, self._informed = low, high, True
-        if not was_informed or abs(low - before) > _STEP_SECONDS:
-            self._told = 0.0
-        if was_informed and abs(low - before) > _STEP_SECONDS:
-            for stepped in self._followers:
-                stepped(low - before)
+        low, high = self._last_date - received_monotonic, self._last_date + 1.0 - sent_monotonic
+        if not self._informed:
+            self._told, self._informed = 0.0, True
+            self._believe(low, high, received_monotonic)
+            return
+        # The two clocks drift apart, so the older the estimate, the less precise it is.
+        drift = (received_monotonic - self._observed_at) * _DRIFT
+        common_low, common_high = max(low, self._low - drift), min(high, self._high + drift)
+        if common_low <= common_high:
+            self._contradicted_since = None
+            self._believe(common_low, common_high, received_monotonic)
+            return
+        step = low - self._low
+        if self._is_set(step, received_monotonic):
+            self._believe(low, high, received_monotonic)
+            self._follow_step(step, received_monotonic)
+
+    def _believe(self, low: float, high: float, at: float) -> None:
+        self._low, self._high, self._observed_at = low, high, at
+
+    def _is_set(self, step: float, at: float) -> bool:
+        """Whether an answer outside the estimate shows that the clock was set, and does not come from another server.
+
+        A leap is believed at once. Otherwise, or if the clock leaps again and again, no answer may have agreed with the
+        estimate for a while.
+        """
+        self._steps = [moment for moment in self._steps if at - moment < _SETS_WITHIN_SECONDS]
+        if abs(step) > _FAR_SECONDS and len(self._steps) < _SETS:
+            return True
+        if self._contradicted_since is None:
+            self._contradicted_since = at
+        return at - self._contradicted_since >= _PERSISTS_SECONDS
+
+    def _follow_step(self, step: float, at: float) -> None:
+        self._contradicted_since = None
+        if abs(step) <= _STEP_SECONDS:
+            return
+        self._told = 0.0
+        self._steps.append(at)
+        for stepped in self._followers:
+            stepped(step)

@@ -7,12 +7,13 @@
         ├── BackendUnavailable   no answer, or "not now": the request may be repeated
         │   └── Overloaded       the backend answered "not now"
         ├── BackendRefused       the backend refused: repeating the request changes nothing
-        │   ├── NotFound         the named object does not exist
+        │   ├── NotFound         the backend says that this very object does not exist
         │   ├── AlreadyExists    the name is taken
         │   ├── Conflict         a precondition (resourceVersion, uid) no longer holds
         │   ├── Forbidden        credentials or rights are missing
         │   └── Invalid          the object breaks a rule of its schema
-        └── StateLost            the store lost its data (another Redis incarnation)
+        ├── StateLost            the store lost its data (another Redis incarnation)
+        └── PoolClosed           the fence of a pool in Redis is wrong: it is above our epoch, and the lease is ours
 
 Only `loop.worker` turns these errors into retries; `act` never catches them. The messages are written for users. They
 never contain a token, a secret, or the body of an answer that may repeat one.
@@ -21,6 +22,15 @@ never contain a token, a secret, or the body of an answer that may repeat one.
 from __future__ import annotations
 
 import enum
+from typing import Final
+
+MAX_SENTENCE: Final = 1024
+"""The most characters of a sentence that another program wrote. A condition may have 32 768, an Event 1024."""
+
+
+def clip(text: str, most: int = MAX_SENTENCE) -> str:
+    """The text, cut at `most` characters: what others wrote must not make a status unwritable."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class Backend(enum.StrEnum):
@@ -63,10 +73,10 @@ class BackendError(RoomkeeperError):
         retryable: bool | None = None,
         code: str = "",
     ) -> None:
-        super().__init__(f"{backend} {operation}: {message}")
         self.backend = str(backend)
         self.operation = operation
-        self.message = message
+        self.message = clip(message)
+        super().__init__(f"{backend} {operation}: {self.message}")
         self.may_have_run = may_have_run
         self.code = str(code)
         if retryable is not None:
@@ -112,6 +122,11 @@ class Forbidden(BackendRefused):
 
 class Invalid(BackendRefused):
     """The object violates a rule of its schema, or the request is malformed."""
+
+
+class PoolClosed(BackendError):
+    """The fence of one pool is above our epoch, though the lease is ours. Nothing of that pool is written until the
+    fence is put right; other pools go on."""
 
 
 class StateLost(BackendError):

@@ -24,7 +24,10 @@ OPERATOR_ACCOUNT = "roomkeeper"
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Addresses and credentials of one stack. Its repr shows no secret."""
+    """Addresses and credentials of one stack. Its repr shows no secret.
+
+    `redis_url` is the administrator's; `redis_urls` has one for each role of docs/reference/redis-rights.md.
+    """
 
     directory: Path
     kubeconfig: Path
@@ -35,6 +38,7 @@ class Endpoints:
     livekit_api_key: str
     livekit_api_secret: str = field(repr=False)
     redis_url: str
+    redis_urls: dict[str, str] = field(repr=False)
     webhook_url: str
     metrics_url: str
     cluster_id: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
+from controller.clients.redis.keys import Role
 from sandbox.directory import Directory
 from sandbox.endpoints import OPERATOR_NAMESPACE, Endpoints, kubeconfig_text
 from sandbox.envfile import render
@@ -41,7 +42,7 @@ def describe(wiring: Wiring, cluster_id: str, operator_settings: Mapping[str, st
         "ROOMKEEPER_LIVEKIT_URL": wiring.livekit_url,
         "ROOMKEEPER_LIVEKIT_API_KEY": wiring.livekit_api_key,
         "ROOMKEEPER_LIVEKIT_API_SECRET": wiring.livekit_api_secret,
-        "ROOMKEEPER_REDIS_URL": wiring.redis_url,
+        "ROOMKEEPER_REDIS_URL": wiring.redis_url_of(Role.OPERATOR),
         "ROOMKEEPER_CLUSTER_ID": cluster_id,
         "ROOMKEEPER_NAMESPACE": OPERATOR_NAMESPACE,
         "ROOMKEEPER_WEBHOOK_HOST": HOST,
@@ -60,6 +61,7 @@ def describe(wiring: Wiring, cluster_id: str, operator_settings: Mapping[str, st
         livekit_api_key=wiring.livekit_api_key,
         livekit_api_secret=wiring.livekit_api_secret,
         redis_url=wiring.redis_url,
+        redis_urls={role.value: wiring.redis_url_of(role) for role in Role},
         webhook_url=wiring.webhook_url,
         metrics_url=f"{wiring.operator_url}/metrics",
         cluster_id=cluster_id,

@@ -17,6 +17,8 @@ from pathlib import Path
 import aiohttp
 import yaml
 
+from controller.clients.redis.keys import Role
+from controller.clients.redis.rights import rules, user_name
 from sandbox.cluster import Cluster
 from sandbox.directory import Directory
 from sandbox.endpoints import OPERATOR_ACCOUNT, OPERATOR_NAMESPACE
@@ -68,6 +70,9 @@ class Wiring:
     admin_token: str = field(default_factory=random_secret, repr=False)
     livekit_api_key: str = "sandbox"
     livekit_api_secret: str = field(default_factory=random_secret, repr=False)
+    redis_passwords: Mapping[Role, str] = field(
+        default_factory=lambda: {role: random_secret() for role in Role}, repr=False
+    )
 
     @property
     def server(self) -> str:
@@ -84,6 +89,10 @@ class Wiring:
     @property
     def redis_url(self) -> str:
         return f"redis://{HOST}:{self.ports.redis}/0"
+
+    def redis_url_of(self, role: Role) -> str:
+        """The URL with which this role logs in to Redis, with the rights of docs/reference/redis-rights.md."""
+        return self.redis_url.replace("//", f"//{user_name(role)}:{self.redis_passwords[role]}@")
 
     @property
     def webhook_url(self) -> str:
@@ -195,13 +204,18 @@ def kube_controller_manager(wiring: Wiring, cluster: Cluster, *, workloads: bool
     return wiring.recipe("kube-controller-manager", arguments, ready, what)
 
 
-def redis(wiring: Wiring) -> Recipe:
+def redis(wiring: Wiring, cluster_id: str) -> Recipe:
+    """Redis with a user for each role. The administrator (`default`) has no password."""
+    users = ["user default on nopass ~* &* +@all"]
+    for role, password in wiring.redis_passwords.items():
+        users.append(f"user {user_name(role)} {' '.join((*rules(role, cluster_id), f'>{password}'))}")
+    acl = wiring.directory.write_secret("config/redis.acl", "\n".join(users) + "\n")
     folder = wiring.data("redis")
     folder.mkdir(exist_ok=True)
     arguments = (
         *("--bind", HOST, "--port", str(wiring.ports.redis)),
         *("--dir", str(folder), "--save", "", "--appendonly", "no"),
-        *("--maxmemory-policy", "noeviction", "--loglevel", "notice"),
+        *("--maxmemory-policy", "noeviction", "--loglevel", "notice", "--aclfile", str(acl)),
     )
     ready = _answers_ping(wiring.ports.redis)
     return wiring.recipe("redis-server", arguments, ready, wiring.redis_url)

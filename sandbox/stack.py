@@ -191,7 +191,7 @@ class Stack:
     async def _start_all(self, wiring: Wiring, cluster: Cluster) -> None:
         await _all(
             self._start_kubernetes(wiring, cluster),
-            self._start(recipes.redis(wiring)),
+            self._start(recipes.redis(wiring, self.options.cluster_id)),
             self._start(recipes.livekit(wiring)),
         )
 

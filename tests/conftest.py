@@ -19,7 +19,6 @@ import redis.asyncio as redis_py
 from livekit import api
 
 from controller.api.names import MANAGED_LABEL
-from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator, Refused
@@ -30,6 +29,7 @@ from sandbox.kubelet.process import ProcessRuntime
 from sandbox.stack import Stack, StackOptions
 from tests.support.images import IMAGE, NEXT_VERSION, REPOSITORY
 from tests.support.kube import Kube
+from tests.support.logins import LoginsRedis
 from tests.support.operators import Operators
 from tests.support.people import People
 from tests.support.real_programs import (
@@ -173,7 +173,7 @@ async def livekit(where: Endpoints) -> AsyncIterator[api.LiveKitAPI]:
 @pytest.fixture
 async def gateway(where: Endpoints, keys: Keys) -> AsyncIterator[Gateway]:
     """What gateways and matchmakers do with users."""
-    client = Redis.from_url(where.redis_url)
+    client = LoginsRedis(where.redis_url, where.redis_urls)
     yield Gateway(client, keys)
     await client.close()
 

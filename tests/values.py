@@ -6,7 +6,7 @@ are in `tests.manifests`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark
 from controller.facts.match import MatchSeen, Refusal, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+from controller.facts.silences import Silence, Silences
 from controller.facts.time import milliseconds
 from controller.rules.end_cause import EndCause
 from controller.rules.match_case import MatchCase
@@ -86,6 +87,10 @@ def a_match(
 def connecting(**overrides: Any) -> Match:
     """A Match that became Ready after one second."""
     return a_match(**_with_status({"phase": MatchPhase.CONNECTING, "ready_at": at(1), "started_at": T0}, overrides))
+
+
+OVER: dict[str, Any] = {"phase": "Ended", "end": {"reason": "Ended"}, "ended_at": "2026-01-31T10:00:08Z"}
+"""What the status of a Match that is over says at least."""
 
 
 def active(**overrides: Any) -> Match:
@@ -234,6 +239,11 @@ def releases(match: Match, seen: MatchSeen, cause: EndCause) -> tuple[Release, .
 # Observations
 
 
+def silent(*spans: tuple[float, float]) -> Silences:
+    """Silences from one second to another."""
+    return Silences(tuple(Silence(at(start), at(end)) for start, end in spans))
+
+
 def tokens(expires: float = 900, *, livekit_name: str = LIVEKIT_NAME) -> TokensFacts:
     """Tokens that are good until `expires`."""
     return TokensFacts(livekit_name, at(expires))
@@ -309,7 +319,7 @@ def room_seen(
     gone: bool = False,
     miscounted: bool = False,
     trouble: str = "",
-    answers_since: float | None = None,
+    silences: Sequence[tuple[float, float]] = (),
     silent_since: float | None = None,
 ) -> RoomSeen:
     """What was seen of `a_room` at that second: a value is Present, None is Absent.
@@ -327,7 +337,7 @@ def room_seen(
             "default",
             URL,
             trouble,
-            None if answers_since is None else at(answers_since),
+            silent(*silences),
             None if silent_since is None else at(silent_since),
         ),
         is_certainly_gone=gone,

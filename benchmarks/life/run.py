@@ -12,8 +12,17 @@ import aiohttp
 
 from benchmarks.access import Access
 from benchmarks.cluster import Harness
-from benchmarks.figures import LifeFigures, Measure, Samples, Subject, latencies_ms, percentile, rate_per_second
-from benchmarks.life import heartbeats, people, restores, signals, terminations, webhooks
+from benchmarks.figures import (
+    CapacityFigures,
+    LifeFigures,
+    Measure,
+    Samples,
+    Subject,
+    latencies_ms,
+    percentile,
+    rate_per_second,
+)
+from benchmarks.life import capacity, heartbeats, people, restores, signals, terminations, webhooks
 from benchmarks.life.cycles import Cycles
 from benchmarks.life.scene import Scene, scene
 from benchmarks.life.sight import GONE, Sight
@@ -100,6 +109,11 @@ class Life:
                     return _figures(await restores.measure(at, self._stack, sizes.restores))
             case Part.CYCLES:
                 raise ValueError("cycles have several subjects: use `cycle`")
+
+    async def capacity(self, levels: capacity.Levels) -> tuple[CapacityFigures, ...]:
+        """Measure what Roomkeeper needs while so many Matches are up."""
+        async with self._scene() as at:
+            return await capacity.measure(at, levels)
 
     async def cycle(self, subject: Subject, case: Case, during: During = nothing) -> LifeFigures:
         """Measure full cycles of one subject."""

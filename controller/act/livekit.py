@@ -8,8 +8,17 @@ from dataclasses import replace
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.clients.request import LIMITS
-from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
-from controller.plan.actions import Action, CreateLiveKitRoom, DeleteLiveKitRoom, OrphanLiveKitRoom, RemoveStranger
+from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, Overloaded
+from controller.facts.livekit import LiveKitRoom, RoomRequest
+from controller.facts.observation import Present
+from controller.plan.actions import (
+    Action,
+    CreateLiveKitRoom,
+    DeleteLiveKitRoom,
+    OrphanLiveKitRoom,
+    RemoveStranger,
+    UpdateLiveKitMetadata,
+)
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
@@ -21,7 +30,7 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
     _require_lease(backends)
     server, request = _server(action, backends), action.request
     client, view = server.client, server.view
-    room = await client.create_room(request)
+    room = await _create(server, request, backends)
     adopted = room.mark is None
     if adopted:
         _require_lease(backends)
@@ -34,6 +43,18 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
         view.saw_people(request.name, await client.list_participants(request.name), sent_at)
 
 
+async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> None:
+    """Write the Room's present metadata and our mark to the room. If it is gone, the next list shows that."""
+    _require_lease(backends)
+    server, request = _server(action, backends), action.request
+    with contextlib.suppress(NotFound):
+        await server.client.update_metadata(request.name, request.marked_metadata)
+    now = backends.clock.now()
+    known = server.view.room(request.name, now)
+    if isinstance(known, Present):
+        server.view.saw_room(replace(known.value, mark=request.mark), now)
+
+
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     """Delete the room. If LiveKit says that there is no such room, a second, different read must agree.
 
@@ -44,6 +65,11 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     _require_lease(backends)
     server, name = _server(action, backends), action.request.name
     client = server.client
+    if server.view.may_be_created(name):
+        # Side by side they leave a room that lives and is not listed. The next list shows that LiveKit works again.
+        raise BackendUnavailable(
+            Backend.LIVEKIT, "DeleteRoom", f"room {name} may still be being made: its CreateRoom was not answered"
+        )
     try:
         await client.delete_room(name)
     except NotFound:
@@ -61,7 +87,7 @@ async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -
     server, request = _server(action, backends), action.request
     client = server.client
     _require_lease(backends, requests=2)
-    room = await client.create_room(request)
+    room = await _create(server, request, backends)
     if room.mark is not None and room.mark.room_uid != request.mark.room_uid:
         server.view.saw_room(room, backends.clock.now())
         raise _contradiction(f"room {request.name} carries the mark of another Room")
@@ -69,6 +95,15 @@ async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -
         await client.delete_room(request.name)
     except NotFound:
         raise _contradiction(f"LiveKit makes room {request.name} and says that it does not exist") from None
+
+
+async def _create(server: Server, request: RoomRequest, backends: Backends) -> LiveKitRoom:
+    try:
+        return await server.client.create_room(request)
+    except BackendError as error:
+        if error.may_have_run:
+            server.view.creation_unanswered(request.name, backends.clock.now())
+        raise
 
 
 def _contradiction(sentence: str) -> BackendUnavailable:

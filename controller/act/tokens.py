@@ -22,7 +22,7 @@ from controller.api.names import TOKENS_KEY, room_name, token_secret_name
 from controller.backends.bundle import SECRETS, Backends
 from controller.backends.servers import Server
 from controller.clients.kubernetes import Body
-from controller.errors import AlreadyExists
+from controller.errors import AlreadyExists, Backend, BackendRefused, Forbidden, Invalid, NotFound
 from controller.facts.match import TokensFacts
 from controller.plan.actions import IssueTokens, RevokeTokens, Target
 
@@ -50,10 +50,14 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
     }
     writes = []
     if delivery.to_secret:
-        writes.append(_write_secret(action.target, entries, backends))
+        writes.append(_write_secret(action, entries, backends))
     if delivery.to_redis:
         writes.append(_write_redis(action.target, entries, ttl_seconds, backends))
-    await asyncio.gather(*writes)
+    try:
+        await asyncio.gather(*writes)
+    except BackendRefused as error:
+        backends.tokens.refused(action.target.uid, error.sentence)
+        raise
     facts = TokensFacts(action.livekit_name, expires_at)
     backends.tokens.delivered(action.target.uid, facts, backends.clock.now())
 
@@ -100,13 +104,43 @@ def sign(person: Participant, room: str, server: Server, not_before: datetime, e
     return jwt.encode(claims, server.api_secret, algorithm="HS256")
 
 
-async def _write_secret(target: Target, entries: Mapping[str, Mapping[str, str]], backends: Backends) -> None:
-    body = _secret(target, entries)
+async def _write_secret(action: IssueTokens, entries: Mapping[str, Mapping[str, str]], backends: Backends) -> None:
+    """Write the Secret without reading it, since the operator has no permission to read Secrets.
+
+    A Secret that is there is replaced first: where the quota of the namespace is used up, the API server refuses a
+    creation before it looks whether the name is taken.
+    """
+    target, kubernetes = action.target, backends.kubernetes
+    name, body = token_secret_name(target.uid), _secret(target, entries)
     try:
-        await backends.kubernetes.create(SECRETS, target.namespace, body)
-    except AlreadyExists:
-        # The operator replaces the Secret without reading it, since it has no permission to read Secrets.
-        await backends.kubernetes.replace(SECRETS, target.namespace, token_secret_name(target.uid), body)
+        if action.replaces:
+            try:
+                await kubernetes.replace(SECRETS, target.namespace, name, body)
+            except NotFound:
+                await kubernetes.create(SECRETS, target.namespace, body)
+            return
+        try:
+            await kubernetes.create(SECRETS, target.namespace, body)
+        except (AlreadyExists, Forbidden) as refusal:
+            try:
+                await kubernetes.replace(SECRETS, target.namespace, name, body)
+            except NotFound:
+                raise refusal from None
+    except Invalid as error:
+        if not is_immutable(error):
+            raise
+        raise BackendRefused(
+            Backend.KUBERNETES,
+            error.operation,
+            f"Secret {name} is immutable, so it cannot get new tokens; delete it, and Roomkeeper makes it again",
+            retryable=True,
+            code=error.code,
+        ) from error
+
+
+def is_immutable(error: Invalid) -> bool:
+    """Whether the API server refused a change of a Secret because another client has made it immutable."""
+    return "field is immutable when `immutable` is set" in error.message
 
 
 async def _write_redis(

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from controller.api.endings import EndCode
 from controller.api.match import Admission, Match
-from controller.api.phases import MATCH_PHASES, MatchPhase, RoomPhase
+from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.states import UserState
 from controller.backends.bundle import Backends
+from controller.backends.pools import restore_request
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.match import (
     AdvanceOk,
@@ -39,7 +40,8 @@ from controller.facts.ledger import Cause, Ledger
 from controller.facts.match import Refusal
 from controller.facts.room import RecordFacts
 from controller.facts.time import milliseconds
-from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, Settle, WriteRoomRecord
+from controller.facts.unreadable import Unreadable
+from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, RestoreUsers, Settle, WriteRoomRecord
 
 _CLOSING, _OVER = RoomPhase.TERMINATING.record, RoomPhase.TERMINATED.record
 _FLAG_SECONDS = 30
@@ -53,8 +55,9 @@ async def claim(action: Claim, backends: Backends) -> Effect:
         uid=action.target.uid,
         match_name=action.target.name,
         session_id=action.session_id,
-        users=tuple(Claimant(identity) for identity in action.spec.identities),
-        mode=ClaimMode.QUEUED if action.spec.admission is Admission.QUEUED else ClaimMode.ANY,
+        users=tuple(Claimant(person.identity, person.livekit_identity) for person in action.spec.participants),
+        made_ms=milliseconds(action.made_at),
+        mode=ClaimMode.ANY if action.spec.admission is Admission.ANY else ClaimMode.QUEUED,
     )
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.claim(request, now_ms=now_ms)
@@ -62,6 +65,22 @@ async def claim(action: Claim, backends: Backends) -> Effect:
     if isinstance(reply, ClaimOk) and not reply.replay:
         ledger = _fresh_ledger(action, reply, now_ms)
         return Effect(ledger=ledger)
+    return Effect(refusal=_refusal(reply, backends), must_read=True)
+
+
+async def restore(action: RestoreUsers, backends: Backends) -> Effect:
+    """Write again what Redis has lost of a Match that has started, or report which user another Match holds."""
+    namespace = action.target.namespace
+    match = backends.matches.by_uid(action.target.uid)
+    request = restore_request(match) if isinstance(match, Match) else None
+    if request is None:
+        return READ_AGAIN
+    pool = await backends.pools.get(namespace)
+    reply = await pool.claim(request, now_ms=milliseconds(backends.clock.now()))
+    backends.pools.check(namespace, reply)
+    if isinstance(reply, ClaimOk):
+        backends.audit.restored(action.target.uid)
+        return READ_AGAIN
     return Effect(refusal=_refusal(reply, backends), must_read=True)
 
 
@@ -201,7 +220,8 @@ def _refusal(reply: ClaimReply, backends: Backends) -> Refusal | None:
     return None
 
 
-def _is_ending(match: Match) -> bool:
-    phase = match.status.phase
-    over = phase is MatchPhase.TERMINATING or (phase is not None and MATCH_PHASES[phase].terminal)
+def _is_ending(match: Match | Unreadable) -> bool:
+    if isinstance(match, Unreadable):
+        return match.metadata.deletion_timestamp is not None
+    over = match.status.phase is MatchPhase.TERMINATING or match.status.is_over
     return over or match.metadata.deletion_timestamp is not None or match.spec.termination is not None

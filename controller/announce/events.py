@@ -24,12 +24,14 @@ from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.clock import Clock
 from controller.errors import AlreadyExists, BackendError, NotFound
 from controller.telemetry import metrics
+from controller.telemetry.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
 EVENTS = Resource("", "v1", "events")
 _QUEUE_SIZE = 1000
 _REMEMBERED = 4096
+_LOOK_UP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,14 @@ class _Note:
 
     @property
     def event_name(self) -> str:
-        digest = hashlib.sha256(f"{self.subject.uid}\0{self.type}\0{self.reason}\0{self.message}".encode()).hexdigest()
-        return f"{self.subject.name[:200]}.{digest[:16]}"
+        return event_name(self.subject, self.type, self.reason, self.message)
+
+
+def event_name(subject: Subject, type_: str, reason: str, message: str) -> str:
+    """The name of the Event that says this about the subject: equal Events have equal names."""
+    digest = hashlib.sha256(f"{subject.uid}\0{type_}\0{reason}\0{message}".encode()).hexdigest()
+    # What is cut off may leave a character at the end that no part of a name ends with.
+    return f"{subject.name[:200].rstrip('-.')}.{digest[:16]}"
 
 
 class EventPoster:
@@ -78,17 +86,25 @@ class EventPoster:
         """Queue an Event of type Warning: something that a person should look at."""
         self._take(_Note(subject, "Warning", reason, message))
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Post until cancelled."""
         while True:
-            note = await self._queue.get()
-            try:
-                await self._post(note)
-                metrics.events_posted.labels("ok").inc()
-            except BackendError as error:
-                # A namespace that is going away takes no Events; nothing depends on one.
-                metrics.events_posted.labels("failed").inc()
-                log.debug("event could not be posted", reason=note.reason, error=str(error))
+            note = await self._next(pulse)
+            with pulse.item("to post an Event", reason=note.reason):
+                try:
+                    await self._post(note)
+                    metrics.events_posted.labels("ok").inc()
+                except BackendError as error:
+                    # A namespace that is going away takes no Events; nothing depends on one.
+                    metrics.events_posted.labels("failed").inc()
+                    log.debug("event could not be posted", reason=note.reason, error=str(error))
+
+    async def _next(self, pulse: Pulse) -> _Note:
+        """The next Event to post. The loop is alive while it waits for one."""
+        while True:
+            pulse.beat()
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(self._queue.get(), _LOOK_UP_SECONDS)
 
     def _take(self, note: _Note) -> None:
         try:

@@ -27,6 +27,8 @@ class ConditionType(StrEnum):
     HEALTHY = "Healthy"
     DEGRADED = "Degraded"
     FINISHED = "Finished"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
     DRAINED = "Drained"
 
 
@@ -42,12 +44,14 @@ class ConditionReason(StrEnum):
     NOT_ISSUED = "NotIssued"
     TOKENS_DELIVERED = "TokensDelivered"
     TOKENS_DUE = "TokensDue"
+    TOKENS_REFUSED = "TokensRefused"
     PROVISIONED = "Provisioned"
     PROVISIONING = "Provisioning"
     BOTH_CONNECTED = "BothConnected"
     WAITING_FOR_PEOPLE = "WaitingForPeople"
     ALL_BACKENDS_ANSWER = "AllBackendsAnswer"
     BACKEND_UNREACHABLE = "BackendUnreachable"
+    RECORDS_DIFFER = "RecordsDiffer"
     ACTION_REQUIRED = "ActionRequired"
     AS_EXPECTED = "AsExpected"
     IN_PROGRESS = "InProgress"
@@ -84,8 +88,9 @@ class Endings:
 
 @dataclass(frozen=True, slots=True)
 class ConditionRow:
-    """One type of condition of one kind. `true` and `false` say what each status means; `served` is False for what the
-    API shows and no code sets yet.
+    """One type of condition of one kind. `true` and `false` say what each status means; `false` is empty for a type
+    that is either True or absent. `absent` says when an object does not have it; empty if it always does. `served` is
+    False for what the API shows and no code sets yet.
     """
 
     kind: ResourceKind
@@ -94,6 +99,7 @@ class ConditionRow:
     false: str
     because: tuple[Because, ...] = ()
     endings: Endings | None = None
+    absent: str = ""
     served: bool = True
 
     def allows(self, status: ConditionStatus, reason: str) -> bool:
@@ -124,12 +130,23 @@ _ENDED_ROOM: Final = Endings(_FALSE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE)
 _PROVISIONED: Final = Because(_TRUE, _C.PROVISIONED, "all that the spec asks for is there")
 _PROVISIONING: Final = Because(_FALSE, _C.PROVISIONING, "it is being made for the first time")
 _LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it is being restored")
+_TOKENS_DUE: Final = Because(_FALSE, _C.TOKENS_DUE, "the room is there, and its tokens are being issued again")
 _DEGRADED: Final = (
+    Because(_TRUE, _C.RECORDS_DIFFER, "Redis has lost a record of the call, and it cannot be written again yet"),
     Because(_TRUE, _C.BACKEND_UNREACHABLE, "LiveKit or Redis does not answer; nothing is decided until it does"),
     Because(_TRUE, _C.ACTION_REQUIRED, "a backend refuses what Roomkeeper needs; the message names what to repair"),
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
 )
+_READY_WHILE: Final = "it is over in the normal way, so no tool waits for Ready any longer"
+_NOT_RECONCILING: Final = "Ready is True, or it is over, or it cannot become Ready"
+_NOT_STALLED: Final = "otherwise"
 _IN_PROGRESS: Final = Because(_FALSE, _C.IN_PROGRESS, "it is not over")
+
+
+def _while(ready: Because) -> Because:
+    """The reason for which Ready is False, as a reason for which something is being done."""
+    return Because(_TRUE, ready.reason, ready.meaning)
+
 
 ROOM_ISSUES: Final[Mapping[RoomIssue, str]] = MappingProxyType(
     {
@@ -200,7 +217,12 @@ _ROWS: Final = (
         (
             Because(_TRUE, _C.TOKENS_DELIVERED, "the tokens are delivered"),
             Because(_TRUE, _C.NOT_WANTED, "tokens.delivery is None"),
-            Because(_FALSE, _C.NOT_ISSUED, "no tokens are issued yet"),
+            Because(_FALSE, _C.NOT_ISSUED, "no tokens are issued yet, or those that were issued are gone"),
+            Because(
+                _FALSE,
+                _C.TOKENS_REFUSED,
+                "new tokens cannot be put where they belong, the message says why; earlier ones may still be valid",
+            ),
         ),
         _ENDED_MATCH,
     ),
@@ -213,9 +235,10 @@ _ROWS: Final = (
             _PROVISIONED,
             _PROVISIONING,
             _LOST,
-            Because(_FALSE, _C.TOKENS_DUE, "the room is there, and its tokens are being issued again"),
+            _TOKENS_DUE,
         ),
         _ENDED_MATCH,
+        absent=_READY_WHILE,
     ),
     ConditionRow(
         MATCH,
@@ -239,6 +262,24 @@ _ROWS: Final = (
         Endings(_TRUE, tuple(ENDINGS), MATCH_ENDINGS),
     ),
     ConditionRow(
+        MATCH,
+        _T.RECONCILING,
+        "Roomkeeper works on it: it is not Ready yet, not at the moment, or it is ending",
+        "",
+        (_while(_PROVISIONING), _while(_LOST), _while(_TOKENS_DUE)),
+        Endings(_TRUE, (*EndReason, *EndCode), MATCH_ENDINGS),
+        absent=_NOT_RECONCILING,
+    ),
+    ConditionRow(
+        MATCH,
+        _T.STALLED,
+        "the Match is over and was never made (the phase `Failed`): it does not become Ready",
+        "",
+        (),
+        Endings(_TRUE, (EndReason.FAILED, *EndCode), MATCH_ENDINGS),
+        absent=_NOT_STALLED,
+    ),
+    ConditionRow(
         ROOM,
         _T.READY,
         "LiveKit has the room",
@@ -250,6 +291,7 @@ _ROWS: Final = (
             Because(_FALSE, RoomIssue.FOREIGN_MARK, ROOM_ISSUES[RoomIssue.FOREIGN_MARK]),
         ),
         _ENDED_ROOM,
+        absent=_READY_WHILE,
     ),
     ConditionRow(
         ROOM,
@@ -269,6 +311,24 @@ _ROWS: Final = (
         "the Room is not over; it may be ending",
         (_IN_PROGRESS,),
         Endings(_TRUE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE),
+    ),
+    ConditionRow(
+        ROOM,
+        _T.RECONCILING,
+        "Roomkeeper works on it: it is not Ready yet, not at the moment, or it is ending",
+        "",
+        (_while(_PROVISIONING), _while(_LOST)),
+        Endings(_TRUE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE),
+        absent=_NOT_RECONCILING,
+    ),
+    ConditionRow(
+        ROOM,
+        _T.STALLED,
+        "the Room is `Failed`: it does not become Ready by itself",
+        "",
+        (Because(_TRUE, RoomIssue.FOREIGN_MARK, ROOM_ISSUES[RoomIssue.FOREIGN_MARK]),),
+        Endings(_TRUE, (RoomEndReason.LOST, RoomEndReason.FAILED), ROOM_ENDINGS_TABLE),
+        absent=_NOT_STALLED,
     ),
     ConditionRow(
         LIVEKIT_SERVER,

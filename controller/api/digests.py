@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "bf193db47adce11b",
-    "rooms.roomkeeper.dev": "1aa2edbce38972a1",
+    "matches.roomkeeper.dev": "61f5924732ef0fc2",
+    "rooms.roomkeeper.dev": "ddaf9425c683076a",
     "livekitservers.roomkeeper.dev": "44b26ec45300525d",
 }

@@ -35,6 +35,7 @@ class EndCode(StrEnum):
     USER_RESERVED = "UserReserved"
     USER_NOT_QUEUED = "UserNotQueued"
     USER_BLOCKED = "UserBlocked"
+    ATTRIBUTES_TOO_LARGE = "AttributesTooLarge"
     TOO_LATE = "TooLate"
     HEARTBEATS_STOPPED = "HeartbeatsStopped"
     USER_TAKEN_AWAY = "UserTakenAway"
@@ -237,9 +238,15 @@ _CODE_ROWS: Final = (
     EndCodeRow(
         EndCode.USER_NOT_QUEUED,
         EndReason.FAILED,
-        "admission is Queued, and a user neither waits in the queue nor is reserved for this Match",
+        "a user neither waits in the queue nor is reserved for this Match, and admission is Queued or the user has "
+        "just left the queue",
     ),
     EndCodeRow(EndCode.USER_BLOCKED, EndReason.FAILED, "a user is blocked"),
+    EndCodeRow(
+        EndCode.ATTRIBUTES_TOO_LARGE,
+        EndReason.FAILED,
+        "LiveKit would refuse a participant: the attributes are more than 65536 bytes in total",
+    ),
     EndCodeRow(EndCode.TOO_LATE, EndReason.FAILED, "the Match was not Ready within readySeconds"),
     EndCodeRow(EndCode.HEARTBEATS_STOPPED, EndReason.NETWORK_LOST, "the heartbeats of a client stopped"),
     EndCodeRow(

@@ -1,5 +1,6 @@
 """Field types that several resources share, each with its bounds and validation rules."""
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
@@ -9,6 +10,8 @@ from controller.api.meta import SpecModel, unstored
 
 MAX_TEXT_BYTES: Final = 256
 MAX_SECONDS: Final = 7 * 24 * 3600
+MAX_ATTRIBUTES_BYTES: Final = 65536
+"""LiveKit's limit, as it is set by default, for all keys and values of one participant together."""
 
 _TEXT_RULES: Final = validations(
     rule(f"bytes(self).size() <= {MAX_TEXT_BYTES}", f"must be at most {MAX_TEXT_BYTES} bytes in UTF-8"),
@@ -27,9 +30,28 @@ ShortText = Annotated[str, Field(max_length=MAX_TEXT_BYTES, json_schema_extra=_T
 
 Attributes = Annotated[
     dict[str, Annotated[str, Field(max_length=1024)]],
-    Field(max_length=16, json_schema_extra=atomic(*_KEY_RULES)),
+    Field(
+        max_length=16,
+        json_schema_extra=atomic(
+            *_KEY_RULES,
+            rule(
+                f"self.map(key, bytes(key).size() + bytes(self[key]).size()).sum() <= {MAX_ATTRIBUTES_BYTES}",
+                f"all keys and values together must be at most {MAX_ATTRIBUTES_BYTES} bytes in UTF-8, "
+                "or LiveKit refuses the participant",
+                computed="'%d bytes in UTF-8: all keys and values together must be at most "
+                f"{MAX_ATTRIBUTES_BYTES}, or LiveKit refuses the participant'"
+                ".format([self.map(key, bytes(key).size() + bytes(self[key]).size()).sum()])",
+            ),
+        ),
+    ),
 ]
 """A map of text to text: at most 16 entries, keys of at most 128 and values of at most 1024 characters."""
+
+
+def attributes_bytes(attributes: Mapping[str, str]) -> int:
+    """How large LiveKit counts them: all keys and values together, in UTF-8."""
+    return sum(len(key.encode()) + len(value.encode()) for key, value in attributes.items())
+
 
 Metadata = Annotated[
     dict[str, Annotated[str, Field(max_length=1024)]],

@@ -12,6 +12,7 @@ from controller.api.cel import atomic, distinct, rule
 from controller.api.endings import ENDINGS, EndReason, RequeuePolicy, Rollback, Subject
 from controller.api.fields import MAX_SECONDS, Attributes, Identity, Metadata, ShortText
 from controller.api.meta import SpecModel, unstored
+from controller.api.tolerant import is_known
 
 
 class TokenDelivery(StrEnum):
@@ -24,7 +25,8 @@ class TokenDelivery(StrEnum):
 
     @property
     def to_secret(self) -> bool:
-        return self in {TokenDelivery.SECRET, TokenDelivery.BOTH}
+        """Whether a Secret holds the tokens; also for a word of another version, since a Secret is the default."""
+        return self not in {TokenDelivery.NONE, TokenDelivery.REDIS}
 
     @property
     def to_redis(self) -> bool:
@@ -92,7 +94,7 @@ class Participant(SpecModel):
 
     attributes: Attributes = Field(default_factory=dict)
     """Attributes that the participant's token carries. The other participant can read them. At most 16, with keys of
-    at most 128 and values of at most 1024 characters. Default: none."""
+    at most 128 and values of at most 1024 characters, and of at most 65536 bytes of UTF-8 in total. Default: none."""
 
     grants: Grants = unstored(Grants())
     """What the participant may do in the room. Default: publish, subscribe and send data."""
@@ -210,7 +212,7 @@ class Requeue(SpecModel):
         """Which users return to the queue after an end for this reason."""
         ending = ENDINGS[reason]
         chosen: RequeuePolicy | None = getattr(self, ending.requeue_field)
-        return chosen or ending.requeue
+        return chosen if chosen is not None and is_known(chosen) else ending.requeue
 
 
 class Termination(SpecModel):

@@ -110,8 +110,9 @@ class MatchSpec(SpecModel):
     Default: the UID of the Match, see `status.sessionID`. Immutable."""
 
     admission: Admission = Admission.ANY
-    """Which users the Match may claim. `Any` (the default): users who are in no other live Match. `Queued`: only
-    users who wait in the queue, or whom a matchmaker reserved for this Match. Immutable."""
+    """Which users the Match may claim. `Any` (the default): users who are in no other live Match, except those who left
+    the queue after the Match was created, or within ten seconds before. `Queued`: only users who wait in the queue, or
+    whom a matchmaker reserved for this Match. Immutable."""
 
     placement: Placement = unstored(Placement())
     """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not

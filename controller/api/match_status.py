@@ -9,7 +9,7 @@ from controller.api.cel import atomic, keyed_by, ordered
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
 from controller.api.meta import ApiModel, Condition, Timestamp
-from controller.api.phases import MatchPhase
+from controller.api.phases import MATCH_PHASES, MatchPhase
 
 MAX_HISTORY: Final = 16
 
@@ -245,3 +245,14 @@ class MatchStatus(ApiModel):
 
     last_error: LastError | None = None
     """The current error, or else the latest one."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the Match is over and nothing of it is left to do.
+
+        Roomkeeper writes a terminal phase last, together with `end` and `endedAt`. One of the three alone does not
+        count: a terminal phase that another client wrote is put right like any other field.
+        """
+        stage = MATCH_PHASES.get(self.phase) if self.phase is not None else None
+        signs = (stage is not None and stage.terminal, self.end is not None, self.ended_at is not None)
+        return sum(signs) >= 2

@@ -5,7 +5,7 @@ Neighbors: every other module of `api` builds on these models.
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -101,6 +101,15 @@ class ObjectMeta(ApiModel):
     def manifest(self) -> dict[str, Any]:
         """The metadata as the API server receives it: only fields with a value, since the server fills in the rest."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+class HasMetadata(Protocol):
+    """Anything that Kubernetes has metadata of, readable or not."""
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Its metadata."""
+        ...
 
 
 class Resource(ApiModel):

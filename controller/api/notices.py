@@ -64,6 +64,7 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType(
         "stranger": "You are not part of this call.",
         "elsewhere": "The call is already over.",
         "older": "This request belongs to an earlier call.",
+        "timeless": "It is unknown to which call this request belongs.",
     }
 )
 """Why a signal has no effect, with the sentence that the user receives."""

@@ -1,39 +1,44 @@
 """The HTTP servers of one replica: LiveKit's webhooks on one port; metrics and probes on another.
 
 Both listen before anything else starts, so that a probe always gets an answer. Neighbors: `triggers.webhooks` and
-`telemetry.health` answer, `app.life` keeps the servers open.
+`telemetry.health` answer, `app.door` limits connections, `app.life` keeps the servers open.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
 
+from controller.app.door import Door
 from controller.app.wiring import Parts
 from controller.errors import RoomkeeperError
-from controller.triggers.webhooks import MAX_BODY_BYTES, WebhookHandler, add_webhooks
+from controller.triggers.refusals import Refusals
+from controller.triggers.webhooks import WebhookHandler, add_webhooks
 
 log = structlog.get_logger(__name__)
 
 _SHUTDOWN_SECONDS = 1.0
+_KEEPALIVE_SECONDS = 75.0
+_LINGER_SECONDS = 1.0
+_BUFFER_BYTES = 16_384
+_WEBHOOK_CONNECTIONS = 256
+_HEALTH_CONNECTIONS = 64
 
 
 @contextlib.asynccontextmanager
 async def endpoints(parts: Parts) -> AsyncIterator[None]:
     """Both servers, open inside the block. Raises RoomkeeperError where a port cannot be listened on."""
-    settings = parts.settings
+    settings, refusals = parts.settings, Refusals()
     async with contextlib.AsyncExitStack() as stack:
-        for app, host, port in (
-            (_webhooks(parts), settings.webhook_host, settings.webhook_port),
-            (_health(parts), settings.metrics_host, settings.metrics_port),
+        for app, most, host, port in (
+            (_webhooks(parts, refusals), _WEBHOOK_CONNECTIONS, settings.webhook_host, settings.webhook_port),
+            (_health(parts), _HEALTH_CONNECTIONS, settings.metrics_host, settings.metrics_port),
         ):
-            runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await _listen(runner, host, port)
+            await stack.enter_async_context(listening(app, Door(most, refusals.refused), host, port))
         log.info(
             "listening",
             webhooks=f"{settings.webhook_host}:{settings.webhook_port}",
@@ -42,10 +47,45 @@ async def endpoints(parts: Parts) -> AsyncIterator[None]:
         yield
 
 
-def _webhooks(parts: Parts) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, door: Door, host: str, port: int) -> AsyncIterator[asyncio.Server]:
+    """Serve an application behind a door while the block runs."""
+    app.middlewares.insert(0, door.middleware())
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        lingering_time=_LINGER_SECONDS,
+        read_bufsize=_BUFFER_BYTES,
+    )
+    await runner.setup()
+    try:
+        server = await _listen(runner, door, host, port)
+        try:
+            yield server
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, door: Door, host: str, port: int) -> asyncio.Server:
+    assert runner.server is not None
+    try:
+        return await asyncio.get_running_loop().create_server(
+            door.factory(runner.server), host, port, reuse_address=True
+        )
+    except OSError as error:
+        raise RoomkeeperError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from error
+
+
+def _webhooks(parts: Parts, refusals: Refusals) -> web.Application:
+    app = web.Application()
     secrets = {server.api_key: server.api_secret for server in parts.backends.servers}
-    add_webhooks(app, WebhookHandler(secrets, parts.backends.pools, parts.router, parts.clock, parts.replica))
+    pools, router, clock = parts.backends.pools, parts.router, parts.clock
+    add_webhooks(app, WebhookHandler(secrets, pools, router, clock, parts.replica, refusals))
     return app
 
 
@@ -53,10 +93,3 @@ def _health(parts: Parts) -> web.Application:
     app = web.Application()
     parts.health.add_routes(app)
     return app
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port, reuse_address=True).start()
-    except OSError as error:
-        raise RoomkeeperError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from error

@@ -2,7 +2,8 @@
 
 Start: HTTP endpoints, CRDs, our LIST (the sync gate), kopf's watch, then the lease; with the lease every key is
 enqueued. Stop (SIGTERM): no new keys, those in hand finish, the lease is handed over, exit 0. Calls continue during a
-restart, so participants are not notified. Neighbors: `app.wiring` made the parts, `cli.operator` calls `serve`.
+restart, so participants are not notified. Neighbors: `app.wiring` made the parts, `app.supervisor` keeps the loops
+going, `cli.operator` calls `serve`.
 """
 
 from __future__ import annotations
@@ -11,31 +12,35 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from functools import partial
 
 import aiohttp
 import structlog
 
 from controller.app.endpoints import endpoints
+from controller.app.supervisor import Loop, supervised
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.request import LIMITS
 from controller.errors import Backend, BackendError
-from controller.loop.key import Key
+from controller.loop.key import Key, in_turn
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
 from controller.settings import Settings
-from controller.triggers.audit import Auditor
+from controller.telemetry.pulse import LoopName, Pulse
+from controller.triggers.audit import SEARCH_AGAIN_SECONDS, Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
+from controller.triggers.tokens import TokenChecker
 
 log = structlog.get_logger(__name__)
 
 _FIRST_POLL_SECONDS = 0.7
-_END_SECONDS = 5.0
 # Once the caches are synced, most objects live as long as the process: collections leave them alone (kopf's objects
 # and ours measured: the p99 of a reconcile falls from 83 to 2 ms).
 _GC_THRESHOLDS = (50_000, 50, 1000)
@@ -50,48 +55,48 @@ class Operator:
         self._backends = parts.backends
         self._health = parts.health
         self._worker = parts.worker
-        self._synced = asyncio.Event()
         parts.clock.follow(self._clock_was_set)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises if a part ends that the others depend on."""
+        """Serve until SIGTERM or SIGINT."""
         stop = asyncio.Event()
         self._on_signals(stop)
-        async with (
-            endpoints(self._parts),
-            _background(self._health.run(), self._parts.events.run(), self._check_redis()),
-        ):
-            lead = asyncio.create_task(self._lead(), name="lead")
-            stopping = asyncio.create_task(stop.wait(), name="stop")
-            watch = asyncio.create_task(self._watch(stop), name="watch")
-            try:
-                done, _ = await asyncio.wait({lead, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done - {stopping}:
-                    task.result()
-                    raise RuntimeError(f"the operator's {task.get_name()} ended by itself")
-            finally:
-                await self._stop(lead, watch)
-                stopping.cancel()
-                await asyncio.gather(stopping, return_exceptions=True)
+        parts, pulses = self._parts, self._parts.pulses
+        async with endpoints(parts), supervised(pulses, *self._always()):
+            await self._check_redis()
+            if await self._is_synced(stop):
+                async with supervised(pulses, *self._watches(stop)):
+                    async with supervised(pulses, Loop(LoopName.LEAD, self._lead)):
+                        await stop.wait()
+                        log.info("stopping")
+                        self._health.stopping()
+                        await self._worker.stop(self._settings.stop_seconds)
+                    await self._backends.leadership.release()
+            log.info("stopped")
 
     def _on_signals(self, stop: asyncio.Event) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    async def _watch(self, stop: asyncio.Event) -> None:
-        trigger = self._parts.trigger
-        await trigger.first_sync()
+    async def _is_synced(self, stop: asyncio.Event) -> bool:
+        """Fill the caches, for as long as it takes. Returns False if the operator is stopped first."""
+        syncing = asyncio.create_task(self._parts.trigger.first_sync(), name="first sync")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        is_synced = syncing.done()
+        for task in (syncing, stopping):
+            task.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+        if not is_synced:
+            self._health.stopping()
+            await asyncio.gather(syncing, return_exceptions=True)
+            return False
+        syncing.result()
         self._health.synced()
-        self._synced.set()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        async with _background(
-            trigger.resync_forever(self._settings.resync_seconds),
-            self._parts.connection.reload_token_forever(),
-        ):
-            # kopf takes the signals over when it starts, and would stop the watch before the lease is released.
-            await trigger.watch(on_started=lambda: self._on_signals(stop))
+        return True
 
     async def _check_redis(self) -> None:
         """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
@@ -100,46 +105,85 @@ class Operator:
         except BackendError as error:
             log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
 
-    async def _lead(self) -> None:
+    def _always(self) -> Iterator[Loop]:
+        """What every replica does from its start on."""
+        connection = self._parts.connection
+        yield Loop(LoopName.LAG, self._health.run)
+        yield Loop(LoopName.EVENTS, self._parts.events.run)
+        if connection.has_rotating_token:
+            yield Loop(LoopName.TOKEN, connection.reload_token, limit_seconds=300)
+
+    def _watches(self, stop: asyncio.Event) -> Iterator[Loop]:
+        """What keeps the caches true."""
+        trigger, seconds = self._parts.trigger, self._settings.resync_seconds
+        # kopf takes the signals over when it starts, and would stop the watch before the lease is released.
+        on_started = partial(self._on_signals, stop)
+        for scope in trigger.scopes:
+            yield Loop(LoopName.WATCH, partial(scope.run, on_started=on_started))
+        yield Loop(LoopName.RESYNC, partial(trigger.resync, seconds), limit_seconds=seconds + 60)
+
+    async def _lead(self, pulse: Pulse) -> None:
         """Hold the lease and work, again and again."""
         leadership, pollers = self._backends.leadership, self._parts.pollers
         while True:
-            await self._synced.wait()
-            self._backends.pools.begin_epoch(await leadership.acquire())
+            self._backends.pools.begin_epoch(await leadership.acquire(pulse.beat))
+            self._parts.handover.read(leadership.predecessor)
             # Read LiveKit before anything is decided. A server that hangs is not waited for.
-            with contextlib.suppress(TimeoutError):
+            with pulse.item("the first list of LiveKit's rooms"), contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_POLL_SECONDS):
                     await asyncio.gather(*(poller.poll() for poller in pollers))
-            async with _background(*(poller.run() for poller in pollers), *self._listeners()):
-                if self._health.is_stopping:
-                    return
-                self._worker.start()
-                self._enqueue_all()
-                await leadership.hold()
+            if self._health.is_stopping:
+                await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
+            try:
+                async with supervised(self._parts.pulses, *self._witnesses()):
+                    self._worker.start()
+                    self._enqueue_all()
+                    await leadership.hold(pulse.beat)
+            finally:
                 await self._worker.stop(grace_seconds=0)
+                self._parts.budgets.clear()
 
-    def _listeners(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What the leader reads beside Kubernetes and LiveKit: streams, heartbeats, records, flags."""
+    def _witnesses(self) -> Iterator[Loop]:
+        """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self._parts, self._settings, self._backends, self._parts.router
+        for poller in parts.pollers:
+            yield Loop(LoopName.POLL, poller.run, limit_seconds=settings.poll_seconds + 60)
         sources = (
             WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
             SignalSource(backends.pools, router, backends.clock, settings.cluster_id),
         )
-        yield StreamReader(parts.redis, sources, backends.pools.namespaces).run()
-        yield HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2)).run()
+        yield Loop(LoopName.STREAMS, StreamReader(parts.redis, sources, backends.pools.namespaces).run)
+        heartbeats = HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2))
+        yield Loop(LoopName.HEARTBEATS, heartbeats.run)
         namespaces = parts.trigger.read_namespaces if settings.namespaces else None
-        yield Auditor(backends, router, settings.poll_seconds, namespaces).run()
+        auditor = Auditor(backends, router, settings.poll_seconds, namespaces)
+        yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
+        if namespaces is None:
+            yield Loop(LoopName.SEARCH, auditor.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
+        serving = Serving(backends, settings.namespaces)
+        yield Loop(LoopName.SERVED, serving.renew)
+        yield Loop(LoopName.UNSERVED, serving.listen)
+        yield Loop(LoopName.ASKED, serving.open_asked)
+        yield Loop(
+            LoopName.TOKENS, TokenChecker(backends, router, settings.poll_seconds).run, settings.poll_seconds + 60
+        )
         if settings.legacy_flags:
-            yield FlagPoller(backends, router).run()
+            yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 
     def _enqueue_all(self) -> None:
-        for kind, cache in self._backends.caches.items():
-            for namespace, name in cache.names():
-                self._parts.queue.enqueue(Key(kind, namespace, name), Wake.START)
+        keys = [
+            Key(kind, namespace, name)
+            for kind, cache in self._backends.caches.items()
+            for namespace, name in cache.names()
+        ]
+        self._parts.queue.feed(in_turn(keys), Wake.START)
 
     def _clock_was_set(self, by_seconds: float) -> None:
-        """Open windows compare moments of two clocks now: they begin again, as after a start."""
-        log.warning("the API server's clock was set; windows begin again", by_seconds=round(by_seconds, 3))
+        """Open windows compare moments of two clocks now: their ends move with the clock."""
+        log.warning("the API server's clock was set; open windows move with it", by_seconds=round(by_seconds, 3))
+        now = self._backends.clock.now()
+        for record in (self._backends.silences, *(server.view.silences for server in self._backends.servers)):
+            record.clock_was_set(now - timedelta(seconds=by_seconds), now)
         self._start_over()
         # Answers that are under way carry the time of the old clock. None is under way after this.
         longest = LIMITS[Backend.LIVEKIT].deadline_seconds
@@ -149,15 +193,6 @@ class Operator:
         for server in self._backends.servers:
             server.view.restart(self._backends.clock.now())
         self._enqueue_all()
-
-    async def _stop(self, lead: asyncio.Task[None], watch: asyncio.Task[None]) -> None:
-        log.info("stopping")
-        self._health.stopping()
-        await self._worker.stop(self._settings.stop_seconds)
-        await _end(lead)
-        await self._backends.leadership.release()
-        await _end(watch)
-        log.info("stopped")
 
 
 @contextlib.asynccontextmanager
@@ -180,25 +215,3 @@ async def serve(settings: Settings) -> None:
     """Run one operator until SIGTERM or SIGINT."""
     async with open_operator(settings) as operator:
         await operator.run()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel, and wait for a bounded time: a library that lost a cancellation must not keep the lease."""
-    task.cancel()
-    ended, _ = await asyncio.wait({task}, timeout=_END_SECONDS)
-    await asyncio.gather(*ended, return_exceptions=True)
-    if not ended:
-        log.error("a part of the operator does not end; the rest goes on", part=task.get_name())
-
-
-@contextlib.asynccontextmanager
-async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run these beside the body, and end them with it. If one fails, the body ends and the error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
-            yield
-            for task in tasks:
-                task.cancel()
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors

@@ -7,6 +7,7 @@ The followers of the caches are registered in one place (`_follow`): it answers 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import aiohttp
 
@@ -15,8 +16,10 @@ from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import MATCH
 from controller.backends.bundle import Backends
+from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
+from controller.backends.namespaces import Namespaces
 from controller.backends.pools import Pools
 from controller.backends.servers import Server, Servers
 from controller.backends.tokens import IssuedTokens
@@ -24,23 +27,33 @@ from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
+from controller.clients.redis.requests import Served
 from controller.clock import ServerClock
+from controller.errors import BackendError, LeadershipLost
+from controller.loop.budgets import Budgets
 from controller.loop.recipes import Recipes
 from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
+from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Worker
 from controller.settings import Settings
 from controller.telemetry.health import Health
+from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
+from controller.version import VERSION
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
+from controller.views.silences import SilenceRecord
+
+# The part of the worker's hands that bulk keys may hold: a key that a user waits for finds a free hand.
+_BULK_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +67,15 @@ class Parts:
     redis: Redis
     backends: Backends
     queue: WorkQueue
+    budgets: Budgets
     router: Router
     worker: Worker
+    handover: Handover
     pollers: tuple[Poller, ...]
     trigger: KubernetesTrigger
     events: EventPoster
     health: Health
+    pulses: Pulses
 
 
 def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.ClientSession, recipes: Recipes) -> Parts:
@@ -67,13 +83,17 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
     `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
     """
-    clock, queue, redis = ServerClock(), WorkQueue(), Redis.from_url(settings.redis_url)
+    pulses, silences = Pulses(everyday=(BackendError, LeadershipLost)), SilenceRecord()
+    clock = ServerClock()
+    queue = WorkQueue(bulk_in_hand=max(1, int(_BULK_SHARE * settings.concurrency)))
+    redis = Redis.from_url(settings.redis_url, lambda seconds: _was_silent(silences, seconds, clock))
     identity = ReplicaIdentity.of_this_process()
     kubernetes = KubernetesClient(connection, clock)
     caches = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     servers = Servers([_default_server(settings, http, clock)])
     router = Router(settings.cluster_id, servers, queue.enqueue)
     tokens = IssuedTokens(clock)
+    handover = Handover(servers, silences, clock)
     leadership = Leadership(
         kubernetes,
         clock,
@@ -81,11 +101,13 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         namespace=settings.namespace,
         name=settings.lease_name,
         times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
+        handover=handover.write,
     )
     pools = Pools(
         redis,
         settings.cluster_id,
         clock,
+        served=Served(VERSION, settings.heartbeat_seconds),
         matches=caches[MATCH].in_namespace,
         confirm=leadership.confirm,
         outdated=leadership.outdated,
@@ -97,6 +119,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         kubernetes=kubernetes,
         servers=servers,
         pools=pools,
+        namespaces=Namespaces(kubernetes),
         caches=caches,
         tokens=tokens,
         leadership=leadership,
@@ -107,11 +130,13 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         audit=AuditView(),
         calls=CallIndex(),
         finished=FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit),
+        silences=silences,
         serves_flags=settings.legacy_flags,
     )
     events = EventPoster(kubernetes, clock, str(identity))
     recorder = Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None
-    reconciler = Reconciler(recipes, backends, queue, Announcer(events, clock), recorder)
+    budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
+    reconciler = Reconciler(recipes, backends, queue, budgets, Announcer(events, clock), recorder)
     _follow(backends, router, reconciler)
     return Parts(
         settings=settings,
@@ -121,12 +146,15 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         redis=redis,
         backends=backends,
         queue=queue,
+        budgets=budgets,
         router=router,
         worker=Worker(reconciler, queue, clock, concurrency=settings.concurrency),
+        handover=handover,
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
-        health=Health(),
+        health=Health(pulses),
+        pulses=pulses,
     )
 
 
@@ -144,6 +172,11 @@ def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
         cache.follow(gone=reconciler.forget)
         router.follow_cache(kind, cache)
     router.follow_servers()
+
+
+def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:
+    now = clock.now()
+    record.add(now - timedelta(seconds=seconds), now)
 
 
 def _default_server(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock) -> Server:

@@ -14,6 +14,7 @@ from controller.api.match import Match
 from controller.api.names import GROUP, MATCH, ROOM, VERSION, ResourceKind
 from controller.api.room import Room
 from controller.backends.lease import Leadership
+from controller.backends.namespaces import Namespaces
 from controller.backends.pools import Pools
 from controller.backends.servers import Servers
 from controller.backends.tokens import IssuedTokens
@@ -24,6 +25,7 @@ from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
+from controller.views.silences import SilenceRecord
 
 
 @functools.cache
@@ -39,13 +41,16 @@ SECRETS = Resource("", "v1", "secrets")
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Clients, views and the lease. `caches` has one cache per kind of the registry (`loop.recipes`)."""
+    """Clients, views and the lease. `caches` has one cache per kind of the registry (`loop.recipes`); `silences` are
+    those of Redis.
+    """
 
     cluster_id: str
     clock: Clock
     kubernetes: KubernetesClient
     servers: Servers
     pools: Pools
+    namespaces: Namespaces
     caches: Mapping[ResourceKind, ObjectCache[Any]]
     tokens: IssuedTokens
     leadership: Leadership
@@ -53,6 +58,7 @@ class Backends:
     audit: AuditView
     calls: CallIndex
     finished: FinishedMatches
+    silences: SilenceRecord
     serves_flags: bool = True
 
     @property

@@ -8,6 +8,10 @@ A holder counts as gone in three cases: its Lease has not changed for its whole 
 (as in client-go's leaderelection); it released the Lease; or it is known to be dead, because it has our pod name (the
 kubelet never runs two containers of one pod), or was a process of this machine that no longer runs. So a restarted
 replica does not wait until the lease of its predecessor expires.
+
+A write whose answer is lost may have run. So a Conflict is no loss: the replica reads the Lease, and goes on if the
+Lease still names it under its epoch. An annotation of the Lease carries what a successor has to know
+(`backends.handover`). Labels and annotations of other clients stay.
 """
 
 from __future__ import annotations
@@ -15,21 +19,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from controller.api.names import GROUP
 from controller.backends.identity import ReplicaIdentity
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.clock import Clock
-from controller.errors import AlreadyExists, BackendError, Conflict, LeadershipLost, NotFound
+from controller.errors import AlreadyExists, BackendError, BackendRefused, Conflict, LeadershipLost, NotFound
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
+# leaseTransitions is an int32.
+_HIGHEST_FLOOR = 2**31 - 1_000_000
+
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
+HANDOVER = f"{GROUP}/handover"
+"""The annotation with what a leader leaves to its successor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +53,20 @@ class LeaseTimes:
     request_seconds: float = 4.0
 
 
+def _nothing() -> None:
+    """For a caller that has no pulse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The leader before this one: what it left on the Lease, and when it wrote the Lease for the last time."""
+
+    handover: str = ""
+    renewed_at: datetime | None = None
+
+
 class Leadership:
-    """One Lease, from the view of one replica."""
+    """One Lease, from the view of one replica. `handover` makes the text that every write leaves to a successor."""
 
     def __init__(
         self,
@@ -54,6 +77,7 @@ class Leadership:
         namespace: str,
         name: str,
         times: LeaseTimes,
+        handover: Callable[[], str] = str,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -61,12 +85,16 @@ class Leadership:
         self._namespace = namespace
         self._name = name
         self._times = times
+        self._handover = handover
         self._held: Body | None = None
+        # A write was sent and its answer has not come: the Lease may be ours in a version that we do not know.
+        self._is_unsure = False
         self._lost = asyncio.Event()
         self._floor = 0
         self._valid_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
         self.epoch = 0
+        self.predecessor = Predecessor()
 
     @property
     def is_held(self) -> bool:
@@ -78,10 +106,11 @@ class Leadership:
         if self._held is None or time.monotonic() + request_seconds >= self._valid_until:
             raise LeadershipLost(f"the lease {self._namespace}/{self._name} is not ours for long enough")
 
-    async def acquire(self) -> int:
-        """Wait until this replica holds the lease. Returns the new epoch."""
+    async def acquire(self, beat: Callable[[], None] = _nothing) -> int:
+        """Wait until this replica holds the lease. Returns the new epoch. `beat` is called at every attempt."""
         waiting_for = said = ""
         while True:
+            beat()
             try:
                 holder = await self._try()
             except BackendError as error:
@@ -99,35 +128,56 @@ class Leadership:
                 log.info("waiting for the lease", lease=self._name, holder=holder)
             await asyncio.sleep(self._times.retry_seconds)
 
-    async def hold(self) -> None:
-        """Renew the lease until it is lost, then return."""
+    async def hold(self, beat: Callable[[], None] = _nothing) -> None:
+        """Renew the lease until it is lost, then return. `beat` is called at every renewal."""
+        pause_seconds = self._times.renew_seconds
         while not self._lost.is_set():
+            beat()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), self._times.renew_seconds)
-            held = self._held
-            if held is None:
+                await asyncio.wait_for(self._lost.wait(), pause_seconds)
+            if self._held is None:
+                return
+            pause_seconds = self._times.retry_seconds
+            try:
+                # One connection that hangs must not use up the whole duration.
+                async with asyncio.timeout(self._times.renew_seconds):
+                    await self._renew(self._held)
+                pause_seconds = self._times.renew_seconds
+            except NotFound as error:
+                self._lose(f"it was deleted: {error}")
+            except TimeoutError:
+                self._not_renewed(f"no answer within {self._times.renew_seconds:g} s")
+            except BackendError as error:
+                self._not_renewed(str(error))
+
+    async def _renew(self, held: Body) -> None:
+        """Renew the lease once. On a Conflict, read it: it is ours as long as it names us under our epoch."""
+        started = time.monotonic()
+        try:
+            renewed = await self._write(held, self.epoch)
+        except Conflict as error:
+            lease = await self._client.get(LEASES, self._namespace, self._name)
+            if not self._is_ours(lease):
+                self._lose(f"another client wrote it: {error}")
                 return
             started = time.monotonic()
-            try:
-                renewed = await self._write(held, self.epoch)
-                if self._lost.is_set():
-                    return  # the lease was lost during the renewal
-                self._held = renewed
-                self._valid_until = started + self._times.duration_seconds
-            except (Conflict, NotFound) as error:
-                self._lose(f"another client wrote it: {error}")
-            except BackendError as error:
-                if time.monotonic() >= self._valid_until:
-                    self._lose(f"it could not be renewed in time: {error}")
-                else:
-                    log.warning("lease could not be renewed yet", lease=self._name, error=str(error))
+            renewed = await self._write(lease, self.epoch)
+        if not self._lost.is_set():  # else it was lost during the renewal
+            self._held = renewed
+            self._valid_until = started + self._times.duration_seconds
+
+    def _not_renewed(self, why: str) -> None:
+        if time.monotonic() >= self._valid_until:
+            self._lose(f"it could not be renewed in time: {why}")
+        else:
+            log.warning("lease could not be renewed yet", lease=self._name, error=why)
 
     def outdated(self, fence: int) -> None:
         """Step down, since a store has seen the epoch `fence`, which is higher than ours.
 
         This happens, for example, when the Lease was deleted. The replica takes the lease again above `fence`.
         """
-        self._floor = max(self._floor, fence)
+        self._floor = max(self._floor, min(fence, _HIGHEST_FLOOR))
         self._lose(f"epoch {fence} has been seen, ours is {self.epoch}")
 
     async def confirm(self) -> None:
@@ -137,26 +187,44 @@ class Leadership:
         """
         self.require()
         lease = await self._client.get(LEASES, self._namespace, self._name)
-        spec = lease["spec"]
-        if spec.get("holderIdentity") != str(self._identity) or spec.get("leaseTransitions") != self.epoch:
-            self._lose(f"it is held by {spec.get('holderIdentity')!r}")
+        if not self._is_ours(lease):
+            self._lose(f"it is held by {(lease.get('spec') or {}).get('holderIdentity')!r}")
             self.require()
 
     async def release(self) -> None:
         """Release the lease at once, so that another replica can take it. If this fails, the lease expires by
-        itself."""
+        itself.
+
+        A write that was cancelled on its way may have run, so in doubt the Lease is read first.
+        """
         held, self._held = self._held, None
         metrics.leader.set(0)
-        if held is None:
+        if held is None and not self._is_unsure:
             return
-        body = self._body(held, self.epoch)
-        body["spec"]["holderIdentity"] = ""
-        body["spec"]["leaseDurationSeconds"] = 1
+        try:
+            async with asyncio.timeout(self._times.request_seconds):
+                if held is None or self._is_unsure or not await self._is_released(held):
+                    lease = await self._client.get(LEASES, self._namespace, self._name)
+                    if lease["spec"].get("holderIdentity") == str(self._identity):
+                        await self._is_released(lease)
+        except (BackendError, TimeoutError) as error:
+            log.warning("lease could not be released; it runs out by itself", lease=self._name, error=str(error))
+
+    async def _is_released(self, lease: Body) -> bool:
+        """Write the Lease without a holder. False if this version of it is no longer the latest."""
+        epoch = int(lease["spec"]["leaseTransitions"])
+        body = self._body(lease, epoch)
+        body["spec"].update(holderIdentity="", leaseDurationSeconds=1)
         try:
             await self._client.replace(LEASES, self._namespace, self._name, body)
-            log.info("lease released", lease=self._name, epoch=self.epoch)
-        except BackendError as error:
-            log.warning("lease could not be released; it runs out by itself", lease=self._name, error=str(error))
+        except Conflict:
+            return False
+        log.info("lease released", lease=self._name, epoch=epoch)
+        return True
+
+    def _is_ours(self, lease: Body) -> bool:
+        spec = lease.get("spec") or {}
+        return (spec.get("holderIdentity"), spec.get("leaseTransitions")) == (str(self._identity), self.epoch)
 
     def _lose(self, why: str) -> None:
         if self._held is None:
@@ -171,8 +239,9 @@ class Leadership:
         try:
             lease = await self._client.get(LEASES, self._namespace, self._name)
         except NotFound:
-            lease = {"metadata": {"name": self._name, "namespace": self._namespace}, "spec": {}}
-        spec: dict[str, Any] = lease["spec"]
+            lease = {"metadata": {"name": self._name, "namespace": self._namespace}}
+        # `kubectl create` can make a Lease without a spec.
+        spec: dict[str, Any] = lease.setdefault("spec", {})
         holder = str(spec.get("holderIdentity") or "")
         foreign = holder not in {"", str(self._identity)}
         if foreign and not self._identity.is_dead_predecessor(holder) and not self._has_run_out(lease):
@@ -184,6 +253,7 @@ class Leadership:
         except (Conflict, AlreadyExists):
             return "another replica, which was faster"
         self.epoch = epoch
+        self.predecessor = _predecessor(lease)
         self._lost.clear()
         self._valid_until = started + self._times.duration_seconds
         return ""
@@ -200,18 +270,28 @@ class Leadership:
 
     async def _write(self, lease: Body, epoch: int) -> Body:
         body = self._body(lease, epoch)
-        if "resourceVersion" in body["metadata"]:
-            return await self._client.replace(LEASES, self._namespace, self._name, body)
-        return await self._client.create(LEASES, self._namespace, body)
+        self._is_unsure = True
+        try:
+            if "resourceVersion" in body["metadata"]:
+                written = await self._client.replace(LEASES, self._namespace, self._name, body)
+            else:
+                written = await self._client.create(LEASES, self._namespace, body)
+        except BackendRefused:
+            self._is_unsure = False
+            raise
+        self._is_unsure = False
+        return written
 
     def _body(self, lease: Body, epoch: int) -> Body:
         now = _micro_time(self._clock.now())
         mine = epoch == self.epoch and self._held is not None
         metadata = {
             key: lease["metadata"][key]
-            for key in ("name", "namespace", "resourceVersion", "uid")
+            for key in ("name", "namespace", "resourceVersion", "uid", "labels", "annotations")
             if key in lease["metadata"]
         }
+        if text := self._handover():
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), HANDOVER: text}
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -224,6 +304,16 @@ class Leadership:
                 "renewTime": now,
             },
         }
+
+
+def _predecessor(lease: Body) -> Predecessor:
+    """What the Lease tells of the leader before. A client may have written anything there."""
+    annotations = lease["metadata"].get("annotations") or {}
+    try:
+        renewed_at = datetime.fromisoformat(str(lease["spec"].get("renewTime", "")))
+    except ValueError:
+        renewed_at = None
+    return Predecessor(str(annotations.get(HANDOVER, "")), renewed_at)
 
 
 def _micro_time(moment: datetime) -> str:

@@ -3,35 +3,38 @@
 The incarnation shows that Redis lost its data, before anything is written. Then the operator claims the users of the
 live Matches again, from the status of these Matches (`mode Restore`, with the queue times), and only then opens the
 pool. Until then, everything that needs the pool fails with StateLost and is repeated.
+
+The Lease alone says who leads. If the fence of a pool says otherwise, we ask the Lease. If the Lease is still ours, the
+fence is wrong: that pool is closed until the key is mended (PoolClosed), and all others go on. A Lease that was deleted
+begins with a low epoch again; the operator's own key `epoch` remembers the highest one (`epoch.lua`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 
-from controller.api.match import Match
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.match import Match, MatchStatus
+from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.match import ClaimOk
-from controller.clients.redis.replies.pool import Incarnation
+from controller.clients.redis.replies.pool import Incarnation, IncarnationReply
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest
+from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, Served
 from controller.clock import Clock
-from controller.errors import Backend, LeadershipLost, StateLost
+from controller.errors import Backend, LeadershipLost, PoolClosed, StateLost
 from controller.facts.time import milliseconds
+from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-_RIVAL_TIMES = 3
-_RIVAL_SECONDS = 60.0
 
 _STATES = {
     MatchPhase.CREATING: UserState.CONNECTING,
@@ -42,12 +45,24 @@ _STATES = {
 }
 
 
+_FURTHEST_EPOCHS = 1_000_000
+_CLOSED_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    """A pool with a wrong fence: what is said about it, and when it is looked at again."""
+
+    error: PoolClosed
+    again_at: float
+
+
 class Pools:
     """Pools by namespace.
 
     `matches` lists the known Matches of a namespace. `confirm` checks that the lease is still ours, and `outdated` gets
-    an epoch above it that Redis has seen. Each of `restored` gets every Match whose users were claimed again: nothing
-    else of it is left in Redis.
+    the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us. Each of `restored`
+    gets every Match whose users were claimed again: nothing else of it is left in Redis.
     """
 
     def __init__(
@@ -56,6 +71,7 @@ class Pools:
         cluster_id: str,
         clock: Clock,
         *,
+        served: Served,
         matches: Callable[[str], Iterable[Match]],
         confirm: Callable[[], Awaitable[None]],
         outdated: Callable[[int], None],
@@ -68,16 +84,19 @@ class Pools:
         self._confirm = confirm
         self._outdated = outdated
         self._restored = restored
+        self._served = served
         self._epoch = 0
+        self._checked_epoch = 0
         self._open: dict[str, Pool] = {}
+        self._closed: dict[str, _Closed] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._overtaken_in = 0
-        self._overtakings: deque[float] = deque(maxlen=_RIVAL_TIMES)
 
     def begin_epoch(self, epoch: int) -> None:
         """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
         self._epoch = epoch
         self._open.clear()
+        self._closed.clear()
+        metrics.pools_closed.set(0)
 
     def unbound(self, namespace: str) -> Pool:
         """A pool without a fence and an incarnation, for reads and for the witness of webhooks."""
@@ -86,7 +105,8 @@ class Pools:
     async def get(self, namespace: str) -> Pool:
         """The open pool of `namespace`; it is opened first if necessary.
 
-        Raises StateLost while the pool is being restored, and BackendError if Redis does not answer.
+        Raises StateLost while the pool is being restored, PoolClosed while its fence is wrong, and BackendError if
+        Redis does not answer.
         """
         pool = self._open.get(namespace)
         if pool is not None:
@@ -97,43 +117,94 @@ class Pools:
             return self._open[namespace]
 
     def check(self, namespace: str, reply: object) -> None:
-        """Raise an error for the two replies that forbid us to write.
+        """Raise an error for the two replies that forbid us to write, and close the pool.
 
-        Stale raises LeadershipLost, and Lost raises StateLost.
+        Stale raises PoolClosed: the next `get` asks the Lease who is right. Lost raises StateLost.
         """
         if isinstance(reply, Stale):
-            self._overtaken(namespace)
-            self._outdated(reply.current_epoch)
-            raise LeadershipLost(f"Redis has seen epoch {reply.current_epoch}, ours is {self._epoch}")
+            self.forget(namespace)
+            raise self._wrong_fence(namespace, reply.current_epoch)
         if isinstance(reply, Lost):
             self.forget(namespace)
             raise StateLost(Backend.REDIS, "script", f"Redis lost the data of namespace {namespace}; restoring it")
 
     def forget(self, namespace: str) -> None:
-        """Close the pool, since Redis lost its data. The next `get` opens it again."""
+        """Close the pool. The next `get` opens it again."""
         self._open.pop(namespace, None)
+
+    async def serve(self, namespace: str) -> None:
+        """Say that we serve the open pool of `namespace`, for some minutes more."""
+        pool = self._open.get(namespace)
+        if pool is not None:
+            self.check(namespace, await pool.serve(self._served))
+
+    def trouble(self, namespace: str) -> str:
+        """Why the pool stays closed, as a sentence; empty if nothing is wrong with it."""
+        closed = self._closed.get(namespace)
+        return closed.error.sentence if closed is not None else ""
+
+    def closed(self) -> tuple[str, ...]:
+        """The namespaces whose pool stays closed because its fence is wrong."""
+        return tuple(self._closed)
 
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces whose pool is open."""
         return tuple(self._open)
 
-    def _overtaken(self, namespace: str) -> None:
-        """Another holder of a lease was here. A lease that moves between replicas does so far less often than this."""
-        if self._overtaken_in == self._epoch:
-            return  # many requests of one epoch find out
-        self._overtaken_in, now = self._epoch, time.monotonic()
-        self._overtakings.append(now)
-        if len(self._overtakings) == _RIVAL_TIMES and now - self._overtakings[0] < _RIVAL_SECONDS:
-            self._overtakings.clear()
-            log.warning(
-                f"another operator with another Lease serves the namespace {namespace} too, and both take turns: let "
-                "each installation serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES)"
-            )
-
     async def _bind(self, namespace: str) -> Pool:
+        closed = self._closed.get(namespace)
+        if closed is not None and asyncio.get_running_loop().time() < closed.again_at:
+            raise closed.error
         await self._confirm()
         pool = self.unbound(namespace)
+        await self._check_epoch(pool)
         incarnation = await pool.begin_restore()
+        if isinstance(incarnation, Stale):
+            await self._close(namespace, incarnation.current_epoch)
+        self._is_right(namespace)
+        bound = await self._restored_pool(namespace, pool, incarnation)
+        self.check(namespace, await bound.serve(self._served))
+        return bound
+
+    async def _check_epoch(self, pool: Pool) -> None:
+        """Compare our epoch with the highest one ever, once per epoch. Raises LeadershipLost if ours is lower."""
+        if self._checked_epoch == self._epoch:
+            return
+        highest = await pool.highest_epoch(most=self._epoch + _FURTHEST_EPOCHS)
+        if highest > self._epoch:
+            self._outdated(highest)
+            raise LeadershipLost(f"the Lease was made again: epoch {highest} was before, ours is {self._epoch}")
+        self._checked_epoch = self._epoch
+
+    async def _close(self, namespace: str, fence: int) -> NoReturn:
+        """Keep the pool closed for a while, since its fence is above the epoch of the Lease, which is ours.
+
+        Raises LeadershipLost if it is not ours after all.
+        """
+        await self._confirm()
+        error = self._wrong_fence(namespace, fence)
+        if namespace not in self._closed:
+            log.warning("a pool is closed", namespace=namespace, why=error.sentence)
+        self._closed[namespace] = _Closed(error, asyncio.get_running_loop().time() + _CLOSED_SECONDS)
+        metrics.pools_closed.set(len(self._closed))
+        raise error
+
+    def _is_right(self, namespace: str) -> None:
+        if self._closed.pop(namespace, None) is not None:
+            metrics.pools_closed.set(len(self._closed))
+            log.info("a pool is open again: its fence is right", namespace=namespace)
+
+    def _wrong_fence(self, namespace: str, fence: int) -> PoolClosed:
+        key = Keys(self._cluster_id, namespace).fence(0)
+        sentence = (
+            f"the key {key} says epoch {fence}, and the lease is ours with epoch {self._epoch}: if another "
+            f"installation serves the namespace {namespace} too, let each serve namespaces of its own "
+            "(ROOMKEEPER_WATCH_NAMESPACES); otherwise delete the key"
+        )
+        return PoolClosed(Backend.REDIS, "fence", sentence)
+
+    async def _restored_pool(self, namespace: str, pool: Pool, incarnation: IncarnationReply) -> Pool:
+        """The pool bound to the incarnation of Redis, after what Redis lost was restored."""
         self.check(namespace, incarnation)
         assert isinstance(incarnation, Incarnation)
         pool = pool.at(incarnation)
@@ -167,15 +238,18 @@ class Pools:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or MATCH_PHASES[status.phase].terminal or status.end:
+    if status.phase is None or status.started_at is None or status.is_over or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(
-        Claimant(identity, milliseconds(at) if (at := queued_at.get(identity)) is not None else None)
-        for identity in match.spec.identities
+        Claimant(
+            person.identity,
+            person.livekit_identity,
+            milliseconds(at) if (at := queued_at.get(person.identity)) is not None else None,
+        )
+        for person in match.spec.participants
     )
-    # A Match that has claimed its users is at least Creating.
-    phase = MatchPhase.CREATING if status.phase is MatchPhase.PENDING else status.phase
+    phase = _held_phase(status)
     return ClaimRequest(
         uid=match.metadata.uid,
         match_name=match.metadata.name,
@@ -187,3 +261,16 @@ def restore_request(match: Match) -> ClaimRequest | None:
         room=(status.room.livekit_name or "") if status.room is not None else "",
         url=(status.room.url or "") if status.room is not None else "",
     )
+
+
+def _held_phase(status: MatchStatus) -> MatchPhase:
+    """The phase of a Match that holds its users, as far as the status knows it.
+
+    A Match that has claimed its users is at least Creating. Another client may have written a terminal phase, and
+    another version one that this version does not know.
+    """
+    if status.phase is MatchPhase.PENDING:
+        return MatchPhase.CREATING
+    if status.phase in _STATES:
+        return status.phase
+    return MatchPhase.ACTIVE if status.connected_at is not None else MatchPhase.CONNECTING

@@ -5,20 +5,30 @@ Neighbors: `triggers.poll` reads one server, `observe` and `act` ask for the ser
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
 from controller.errors import Backend, BackendUnavailable
 from controller.facts.match import ServerFacts
+from controller.facts.unreadable import Unreadable
 from controller.views.livekit import LiveKitView
+
+# Reconciles that wait for the participants of a room at the same time, per server.
+_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One LiveKit server: its name, the URL that clients connect to, its credentials, its client and its view."""
+    """One LiveKit server: its name, the URL that clients connect to, its credentials, its client and its view.
+
+    `reads` bounds how many reconciles ask it for participants at once: a server that hangs must not hold them all.
+    """
 
     name: str
     public_url: str
@@ -26,11 +36,12 @@ class Server:
     api_secret: str = field(repr=False)
     client: LiveKitClient
     view: LiveKitView
+    reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
 
-    def facts(self) -> ServerFacts:
+    def facts(self, now: datetime) -> ServerFacts:
         """The facts about this server that planners use."""
         view = self.view
-        return ServerFacts(self.name, self.public_url, view.failure, view.answers_since, view.silent_since)
+        return ServerFacts(self.name, self.public_url, view.failure, view.silences.at(now), view.silent_since)
 
 
 class Servers:
@@ -39,7 +50,7 @@ class Servers:
     def __init__(self, servers: Iterable[Server]) -> None:
         self._servers = {server.name: server for server in servers}
 
-    def of(self, room: Room | None) -> Server:
+    def of(self, room: Room | Unreadable | None) -> Server:
         """The server that `room` is on; the default one for a Room that is on none yet.
 
         Raises BackendUnavailable where the Room is on a server that is not configured: its LiveKit room may be alive
@@ -50,14 +61,14 @@ class Servers:
             raise BackendUnavailable(Backend.LIVEKIT, "placement", self._not_configured(_name_of(room)))
         return server
 
-    def find(self, room: Room | None) -> Server | None:
+    def find(self, room: Room | Unreadable | None) -> Server | None:
         """The same, but None for a server that is not configured."""
         return self._servers.get(_name_of(room))
 
-    def facts(self, room: Room | None) -> ServerFacts:
+    def facts(self, room: Room | None, now: datetime) -> ServerFacts:
         """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
         server, name = self.find(room), _name_of(room)
-        return server.facts() if server is not None else ServerFacts(name, "", self._not_configured(name))
+        return server.facts(now) if server is not None else ServerFacts(name, "", self._not_configured(name))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,5 +82,6 @@ class Servers:
         return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
 
 
-def _name_of(room: Room | None) -> str:
-    return (room.status.server if room is not None else None) or DEFAULT_SERVER
+def _name_of(room: Room | Unreadable | None) -> str:
+    # Nothing says where a Room that cannot be read was placed.
+    return (room.status.server if isinstance(room, Room) else None) or DEFAULT_SERVER

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from controller.api.match import Match
+from controller.api.meta import HasMetadata
 from controller.clock import Clock
 from controller.facts.match import TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
@@ -13,13 +14,14 @@ from controller.facts.observation import Absent, Observation, Present, Unknown
 class IssuedTokens:
     """The tokens that this process delivered or revoked, by UID of the Match.
 
-    The operator may write Secrets but not read them, so it has to remember this. What it does not know after a restart,
-    it does again: both operations are idempotent.
+    The operator may write Secrets but not read them, so it has to remember this; `triggers.tokens` finds out when
+    another client deletes them. What it does not know after a restart, it does again: both operations are idempotent.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[str, Observation[TokensFacts]] = {}
+        self._refusals: dict[str, str] = {}
 
     def get(self, uid: str) -> Observation[TokensFacts] | None:
         """The latest delivery or revocation for the Match `uid`, or None if this process knows of none."""
@@ -28,10 +30,24 @@ class IssuedTokens:
     def delivered(self, uid: str, tokens: TokensFacts, at: datetime) -> None:
         """Store that the tokens were delivered."""
         self._known[uid] = Present(tokens, at)
+        self._refusals.pop(uid, None)
+
+    def refused(self, uid: str, why: str) -> None:
+        """Store that a delivery was refused. What was delivered before stays."""
+        self._refusals[uid] = why
+
+    def refusal(self, uid: str) -> str:
+        """Why the latest delivery was refused; empty if it was not."""
+        return self._refusals.get(uid, "")
+
+    def lost(self, uid: str, why: str) -> None:
+        """Store that another client has deleted the tokens: they are delivered again."""
+        self._known[uid] = Unknown(self._clock.now(), why)
 
     def revoked(self, uid: str, at: datetime) -> None:
         """Store that the tokens were deleted everywhere."""
         self._known[uid] = Absent(at)
+        self._refusals.pop(uid, None)
 
     def match_restored(self, match: Match) -> None:
         """Redis lost its data, and the Match was claimed again: tokens that were in Redis are no longer there."""
@@ -39,6 +55,7 @@ class IssuedTokens:
             why = "Redis lost its data; tokens are delivered again"
             self._known[match.metadata.uid] = Unknown(self._clock.now(), why)
 
-    def match_gone(self, match: Match) -> None:
+    def match_gone(self, match: HasMetadata) -> None:
         """The Match itself is gone."""
         self._known.pop(match.metadata.uid, None)
+        self._refusals.pop(match.metadata.uid, None)

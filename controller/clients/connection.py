@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import kopf
@@ -18,6 +19,7 @@ import structlog
 
 from controller.clients.kubeconfig import Login, files, login
 from controller.errors import SettingsError
+from controller.telemetry.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -86,27 +88,35 @@ class KubernetesConnection:
         self.session = self._open()
         self._watching: list[aiohttp.ClientSession] = []
 
-    def for_kopf(self) -> kopf.AiohttpSession:
-        """Return a session for kopf's login handler: one of its own, because kopf closes it at its end."""
-        session = self._open()
+    def for_kopf(self, answered: Callable[[], None]) -> kopf.AiohttpSession:
+        """Return a session for kopf's login handler: one of its own, because kopf closes it at its end.
+
+        `answered` is called whenever the API server begins to answer a request of this session.
+        """
+        session = self._open(_trace(answered))
         self._watching = [*(known for known in self._watching if not known.closed), session]
         return kopf.AiohttpSession(server=self.server, aiohttp_session=session)
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(ssl=self._ssl, limit=_CONNECTIONS, keepalive_timeout=60.0)
         return aiohttp.ClientSession(
             connector=connector,
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=list(traces),
             proxy=self.info.proxy_url,
         )
 
-    async def reload_token_forever(self, interval_seconds: float = 60.0) -> None:
+    @property
+    def has_rotating_token(self) -> bool:
+        """Whether the credentials are a ServiceAccount's token that the kubelet rotates."""
+        return self.info.token is not None and self._in_pod
+
+    async def reload_token(self, pulse: Pulse, interval_seconds: float = 60.0) -> None:
         """Take over the ServiceAccount's token when the kubelet has rotated it (they live for about an hour)."""
-        if self.info.token is None or not self._in_pod:
-            return
         while True:
             await asyncio.sleep(interval_seconds)
+            pulse.beat()
             try:
                 token = await asyncio.to_thread(_ROTATED_TOKEN.read_text, encoding="utf-8")
             except OSError as error:
@@ -120,3 +130,14 @@ class KubernetesConnection:
         """Close the sessions and their connections."""
         for session in (self.session, *self._watching):
             await session.close()
+
+
+def _trace(answered: Callable[[], None]) -> aiohttp.TraceConfig:
+    """Calls `answered` at the first bytes of each answer."""
+    trace = aiohttp.TraceConfig()
+
+    async def told(*_: Any) -> None:
+        answered()
+
+    trace.on_request_end.append(told)
+    return trace

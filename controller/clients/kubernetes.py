@@ -18,6 +18,7 @@ import orjson
 
 from controller.api.names import FIELD_MANAGER
 from controller.clients.connection import KubernetesConnection
+from controller.clients.reading import reading, rows
 from controller.clients.request import Code, Limits, Requests
 from controller.clock import ServerClock
 from controller.errors import (
@@ -75,7 +76,7 @@ class KubernetesClient:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Body:
         """Return one object. Raises NotFound."""
-        return await self._send("get", "GET", resource.path(namespace, name))
+        return await self._send("get", "GET", resource.path(namespace, name), name=name)
 
     async def read(self, path: str) -> Body:
         """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
@@ -93,8 +94,12 @@ class KubernetesClient:
             params = {"limit": str(limit)} | ({"continue": token} if token else {})
             params |= {"labelSelector": labels} if labels else {}
             page = await self._send("list", "GET", resource.path(namespace), params=params)
-            yield page
-            token = page.get("metadata", {}).get("continue", "")
+            with reading(Backend.KUBERNETES, "list"):
+                int(page["metadata"]["resourceVersion"])
+                token = page["metadata"].get("continue") or ""
+                # Go writes an empty list as null.
+                items = rows(Backend.KUBERNETES, resource.plural, page.get("items") or (), _item)
+            yield {**page, "items": items}
             if not token:
                 return
 
@@ -104,7 +109,13 @@ class KubernetesClient:
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Body) -> Body:
         """Replace an object (PUT). `body` has the guard: resourceVersion, or uid for kinds that we may not read."""
-        return await self._send("replace", "PUT", resource.path(namespace, name), body, params=_MANAGED)
+        path = resource.path(namespace, name)
+        return await self._send("replace", "PUT", path, body, name=name, params=_MANAGED)
+
+    async def would_replace(self, resource: Resource, namespace: str, name: str, body: Body) -> None:
+        """Do as `replace`, but let the server store nothing (a dry run): it only says whether it would be refused."""
+        params = {**_MANAGED, "dryRun": "All"}
+        await self._send("replace", "PUT", resource.path(namespace, name), body, params=params)
 
     async def merge_patch(
         self,
@@ -118,13 +129,15 @@ class KubernetesClient:
         """Merge-patch an object, guarded by `resource_version`. Raises Conflict if the object changed since then."""
         body = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": resource_version}}
         path = resource.path(namespace, name, subresource)
-        return await self._send("patch", "PATCH", path, body, params=_MANAGED, content_type=_MERGE)
+        return await self._send("patch", "PATCH", path, body, name=name, params=_MANAGED, content_type=_MERGE)
 
     async def json_patch(self, resource: Resource, namespace: str, name: str, operations: list[Body]) -> Body:
         """JSON-patch an object. Raises Conflict if a `test` fails."""
         path = resource.path(namespace, name)
         try:
-            return await self._send("patch", "PATCH", path, operations, params=_MANAGED, content_type=_JSON_PATCH)
+            return await self._send(
+                "patch", "PATCH", path, operations, name=name, params=_MANAGED, content_type=_JSON_PATCH
+            )
         except Invalid as error:
             # A failed `test` is an opaque 422. The caller observes again in any case.
             raise Conflict(Backend.KUBERNETES, error.operation, error.message, code=error.code) from error
@@ -139,7 +152,7 @@ class KubernetesClient:
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         try:
-            answer = await self._send("delete", "DELETE", resource.path(namespace, name), body)
+            answer = await self._send("delete", "DELETE", resource.path(namespace, name), body, name=name)
         except NotFound:
             return None
         return None if answer.get("kind") == "Status" else answer
@@ -151,13 +164,16 @@ class KubernetesClient:
         path: str,
         body: Any = None,
         *,
+        name: str = "",
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
     ) -> Body:
+        """Send one request about the object `name`, or about a collection where the name is empty."""
+
         async def attempt() -> Body:
             return await self._exchange(method, path, body, params, content_type)
 
-        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path))
+        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path, name))
 
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
@@ -177,10 +193,11 @@ class KubernetesClient:
             self._clock.observe(date, sent, time.monotonic())
         if response.status >= 400:
             raise _HttpError(response.status, payload)
-        try:
-            answer: Body = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            raise _NotJson(response.status) from error
+        answer = _json(payload)
+        if not isinstance(answer, dict) or not (
+            answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
+        ):
+            raise _Malformed(response.status)
         return answer
 
 
@@ -193,23 +210,23 @@ class _HttpError(Exception):
         self.payload = payload
 
 
-class _NotJson(Exception):
-    """The answer has a status of success, but its body is not JSON."""
+class _Malformed(Exception):
+    """The answer has a status of success, but its body is no object of Kubernetes."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
 
 
-_RAISED = (_HttpError, _NotJson, TimeoutError, aiohttp.ClientError)
+_RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
 
 
-def _translate(error: Exception, verb: str, method: str, path: str) -> BackendError:
+def _translate(error: Exception, verb: str, method: str, path: str, name: str) -> BackendError:
     operation = f"{verb} {path}"
     if isinstance(error, _HttpError):
-        return _refusal(operation, error.status, error.payload)
-    if isinstance(error, _NotJson):
-        message = f"HTTP {error.status} with a body that is no JSON; is there a proxy in between?"
+        return _refusal(operation, name, error.status, error.payload)
+    if isinstance(error, _Malformed):
+        message = f"HTTP {error.status} with a body that is no object of Kubernetes; is there a proxy in between?"
         code = Code.MALFORMED
     else:
         message = f"no answer from the API server ({type(error).__name__})"
@@ -217,15 +234,13 @@ def _translate(error: Exception, verb: str, method: str, path: str) -> BackendEr
     return BackendUnavailable(Backend.KUBERNETES, operation, message, may_have_run=method != "GET", code=code)
 
 
-def _refusal(operation: str, status: int, payload: bytes) -> BackendError:
-    try:
-        answer = orjson.loads(payload)
-        message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
-    except (orjson.JSONDecodeError, AttributeError):
-        message, reason = f"HTTP {status}", ""
+def _refusal(operation: str, name: str, status: int, payload: bytes) -> BackendError:
+    answer = _json(payload)
+    said = answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
+    message, reason = str(said.get("message") or f"HTTP {status}"), str(said.get("reason") or "")
     code = str(status)
     if status == 404:
-        return NotFound(Backend.KUBERNETES, operation, message, code=code)
+        return _not_found(operation, name, message, said)
     if status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
         return kind(Backend.KUBERNETES, operation, message, code=code)
@@ -242,6 +257,34 @@ def _refusal(operation: str, status: int, payload: bytes) -> BackendError:
         return Forbidden(Backend.KUBERNETES, operation, f"{message}{remedy}", retryable=True, code=code)
     if status in {400, 422}:
         return Invalid(Backend.KUBERNETES, operation, message, code=code)
-    return BackendUnavailable(
-        Backend.KUBERNETES, operation, message or f"HTTP {status}", may_have_run=status >= 500, code=code
-    )
+    return BackendUnavailable(Backend.KUBERNETES, operation, message, may_have_run=status >= 500, code=code)
+
+
+def _not_found(operation: str, name: str, message: str, said: Body) -> BackendError:
+    """Only a Status about this very object says that it does not exist.
+
+    A proxy, an API server that does not serve the kind (yet), and a namespace that is missing answer 404 as well.
+    """
+    details = said.get("details")
+    names_it = isinstance(details, dict) and bool(name) and details.get("name") == name
+    if said.get("reason") == "NotFound" and names_it:
+        return NotFound(Backend.KUBERNETES, operation, message, code="404")
+    sentence = f"HTTP 404 that does not say whether the object exists: {message}"
+    return BackendUnavailable(Backend.KUBERNETES, operation, sentence, code="404")
+
+
+def _item(item: Any) -> Body:
+    """An object of a list. Raises TypeError or LookupError for anything else."""
+    words = (item["metadata"]["name"], item["metadata"]["uid"], item["metadata"]["resourceVersion"])
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("expected an object with metadata")
+    found: Body = item
+    return found
+
+
+def _json(payload: bytes) -> Any:
+    """The body as JSON; None for a body that is none."""
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return None

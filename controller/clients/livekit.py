@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import jwt
@@ -21,6 +21,7 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.clients.reading import NO_SENSE, place_ms, reading
 from controller.clients.request import Code, Limits, Requests
 from controller.clock import Clock
 from controller.errors import (
@@ -33,9 +34,10 @@ from controller.errors import (
     NotFound,
     Overloaded,
 )
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, RoomRequest, parse_mark
+from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, RoomRequest, parse_mark
 
 _SERVICE_TOKEN_SECONDS = 600.0
+_NOT_FOUND = "not_found"
 T = TypeVar("T")
 
 
@@ -75,13 +77,16 @@ class LiveKitClient:
             max_participants=request.max_participants,
             metadata=metadata,
         )
-        return _room(await self._send("CreateRoom", lambda: self._rooms().create_room(message)))
+        room = await self._send("CreateRoom", lambda: self._rooms().create_room(message))
+        with reading(Backend.LIVEKIT, "CreateRoom"):
+            return _room(room)
 
     async def list_rooms(self, names: tuple[str, ...] = ()) -> tuple[LiveKitRoom, ...]:
         """Return all rooms of the server, or those of `names` that exist."""
         request = api.ListRoomsRequest(names=list(names))
         answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request))
-        return tuple(_room(room) for room in answer.rooms)
+        with reading(Backend.LIVEKIT, "ListRooms"):
+            return tuple(_room(room) for room in answer.rooms)
 
     async def delete_room(self, name: str) -> None:
         """Delete a room. Raises NotFound if it does not exist."""
@@ -92,7 +97,8 @@ class LiveKitClient:
         """Return the participants of `room`; an unknown room has none."""
         request = api.ListParticipantsRequest(room=room)
         answer = await self._send("ListParticipants", lambda: self._people(room).list_participants(request))
-        return tuple(_participant(info) for info in answer.participants)
+        with reading(Backend.LIVEKIT, "ListParticipants"):
+            return tuple(_participant(info) for info in answer.participants)
 
     async def remove_participant(self, room: str, identity: str) -> None:
         """Remove a participant. Raises NotFound if the room or the participant does not exist."""
@@ -138,13 +144,14 @@ class LiveKitClient:
             raise
 
 
-_RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, DecodeError)
+# The SDK stumbles over a refusal whose body is JSON, but no object.
+_RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, DecodeError, *NO_SENSE)
 
 
 def _translate(error: Exception, method: str) -> BackendError:
     if isinstance(error, api.TwirpError):
         return _refusal(method, error.status, error.code)
-    if isinstance(error, DecodeError):
+    if isinstance(error, (DecodeError, *NO_SENSE)):
         message = "an answer that is no message of LiveKit's; is there a proxy in between?"
         code = Code.MALFORMED
     else:
@@ -156,8 +163,11 @@ def _translate(error: Exception, method: str) -> BackendError:
 def _refusal(method: str, status: int, twirp_code: str) -> BackendError:
     # Only the status and Twirp's code are used: the message of a 401 repeats the whole token.
     code = str(status)
-    if status == 404:
+    if status == 404 and twirp_code == _NOT_FOUND:
         return NotFound(Backend.LIVEKIT, method, "room or participant does not exist", code=code)
+    if status == 404:
+        sentence = f"HTTP 404 ({twirp_code}) that does not come from LiveKit's RoomService; is the URL right?"
+        return BackendUnavailable(Backend.LIVEKIT, method, sentence, code=code)
     if status in {401, 403}:
         sentence = (
             "LiveKit refused our API key; check API key and secret, which are in LiveKit's `keys`, and the clocks"
@@ -179,12 +189,17 @@ def _room(message: RoomMessage) -> LiveKitRoom:
 _SEATLESS = frozenset({ParticipantInfo.Kind.AGENT, ParticipantInfo.Kind.EGRESS})
 
 
+def _word(words: Any, number: int) -> str:
+    """The name of a value of an enum. The next LiveKit has values that this SDK has no name for."""
+    return str(words.Name(number)) if number in words.values() else UNKNOWN_WORD
+
+
 def _participant(info: ParticipantInfo) -> LiveKitParticipant:
     return LiveKitParticipant(
         identity=info.identity,
         sid=info.sid,
-        state=ParticipantInfo.State.Name(info.state),
-        kind=ParticipantInfo.Kind.Name(info.kind),
-        joined_at_ms=info.joined_at_ms or info.joined_at * 1000,
+        state=_word(ParticipantInfo.State, info.state),
+        kind=_word(ParticipantInfo.Kind, info.kind),
+        joined_at_ms=place_ms(info.joined_at_ms or info.joined_at * 1000),
         takes_seat=not (info.kind in _SEATLESS or info.permission.agent or info.permission.recorder),
     )

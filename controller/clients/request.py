@@ -59,6 +59,7 @@ class Requests:
     `raised` are the exceptions of the client's library that `translate` understands; all others are bugs and pass
     unchanged. With `transport_keeps_deadline` the transport gives up by itself and raises TimeoutError or an exception
     of its own: Redis does so with one timer for all commands, because a timer per command costs as much as the command.
+    `was_silent` gets the length of a silence in seconds, at the first answer after it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Requests:
         *,
         limits: Limits | None = None,
         transport_keeps_deadline: bool = False,
+        was_silent: Callable[[float], None] | None = None,
     ) -> None:
         self.limits = limits or LIMITS[backend]
         self._backend = backend
@@ -76,6 +78,8 @@ class Requests:
         self._slow_seconds = self.limits.slow_seconds
         self._meters: dict[str, RequestMeter] = {}
         self._quiet: dict[tuple[str, str], _Quiet] = {}
+        self._was_silent = was_silent
+        self._silent_since: float | None = None
 
     async def send(
         self,
@@ -100,14 +104,24 @@ class Requests:
                     answer = await attempt()
         except self._raised as error:
             failure = translate(error)
+            if self._silent_since is None and isinstance(failure, BackendUnavailable):
+                self._silent_since = started
             self._failed(operation, failure, time.monotonic() - started)
             # The library's exception is dropped: its text can repeat arguments, and arguments can be tokens.
             raise failure from None
-        seconds = time.monotonic() - started
+        answered = time.monotonic()
+        seconds = answered - started
+        if self._silent_since is not None:
+            self._end_silence(answered)
         (self._meters.get(operation) or self._meter(operation)).answered(seconds)
         if seconds > self._slow_seconds + waits_seconds:
             self._log(log.warning, "a request was slow", operation, "slow", seconds)
         return answer
+
+    def _end_silence(self, answered: float) -> None:
+        since, self._silent_since = self._silent_since, None
+        if self._was_silent is not None and since is not None:
+            self._was_silent(answered - since)
 
     def _failed(self, operation: str, failure: BackendError, seconds: float) -> None:
         code = failure.code or Code.OTHER

@@ -5,36 +5,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
 
 from controller.api.names import MARK_KEY
 
+UNKNOWN_WORD = "UNKNOWN"
+"""A kind or state of a participant that this version has no name for."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Which Room it belongs to: in LiveKit's metadata under `roomkeeper.dev`, and read before we change anything."""
+    """Which Room it belongs to: in LiveKit's metadata under `roomkeeper.dev`, and read before we change anything.
+
+    `digest` is that of the metadata of the Room that we wrote beside the mark; empty for none.
+    """
 
     cluster: str
     namespace: str
     name: str
     root_uid: str
     room_uid: str
+    digest: str = ""
 
     def to_json(self) -> dict[str, str]:
         """The value of the key `roomkeeper.dev`."""
-        return {
+        fields = {
             "cluster": self.cluster,
             "namespace": self.namespace,
             "name": self.name,
             "rootUID": self.root_uid,
             "roomUID": self.room_uid,
         }
+        return fields | ({"digest": self.digest} if self.digest else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,11 @@ class LiveKitParticipant:
 
     @property
     def is_active(self) -> bool:
-        """Media is up (a client that only opened the signaling socket is JOINED)."""
-        return self.state == "ACTIVE"
+        """Media is up (a client that only opened the signaling socket is JOINED).
+
+        A participant in a state that this version does not know is in the room: no call ends for a new word.
+        """
+        return self.state in {"ACTIVE", UNKNOWN_WORD}
 
 
 def seats_taken(people: Iterable[LiveKitParticipant]) -> int:
@@ -89,6 +101,13 @@ class RoomRequest:
         return {**self.metadata, MARK_KEY: self.mark.to_json()}
 
 
+def metadata_digest(metadata: Mapping[str, object]) -> str:
+    """A short text that differs for different metadata of a Room; empty for none."""
+    if not metadata:
+        return ""
+    return hashlib.sha256(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
 def parse_mark(metadata: str) -> Mark | None:
     """Our mark in a room's metadata, or None if there is no valid one."""
     if MARK_KEY not in metadata:
@@ -96,7 +115,8 @@ def parse_mark(metadata: str) -> Mark | None:
     try:
         value = orjson.loads(metadata)[MARK_KEY]
         fields = [value[key] for key in ("cluster", "namespace", "name", "rootUID", "roomUID")]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        fields += [value["digest"]] if value.get("digest") else []
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None
     # Every client with an API key of that LiveKit can write there, so accept only what can be a name of ours.
     if not all(isinstance(field, str) and _NAME.fullmatch(field) for field in fields):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.api.endings import EndCode
+from controller.api.meta import ObjectMeta
 from controller.api.room import Room
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Observation
+from controller.facts.silences import Silences
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,15 @@ class TokensFacts:
 class ServerFacts:
     """The LiveKit server that the Match's room is on. `url` is the address that clients connect to.
 
-    `answers_since` is the first answer after an outage of the server, or after our own start. Windows restart there:
-    before it, no client could come back, or be seen to. `silent_since` is the last answer before an outage that still
-    lasts.
+    `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
+    Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
+    outage that still lasts.
     """
 
     name: str
     url: str
     trouble: str = ""
-    answers_since: datetime | None = None
+    silences: Silences = field(default_factory=Silences)
     silent_since: datetime | None = None
 
 
@@ -66,11 +68,13 @@ class HeartbeatFacts:
 class AuditFacts:
     """What other services did to the records of a call that is up.
 
-    `taken_away` are users whose record no longer says that this Match holds them. `room_has_tombstone`: Redis has a
+    `taken_away` are users whose record says that this Match does not hold them. `unrecorded` are users without a record
+    that could say so: it was evicted, deleted or damaged, which is no evidence. `room_has_tombstone`: Redis has a
     tombstone under the name of its LiveKit room.
     """
 
     taken_away: frozenset[str] = frozenset()
+    unrecorded: frozenset[str] = frozenset()
     room_has_tombstone: bool = False
 
 
@@ -79,7 +83,9 @@ class MatchSeen:
     """Observations of one Match, without decisions.
 
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
+    `tokens_refused` is why the latest attempt to deliver tokens was refused; empty if it was not.
     `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
+    `unreadable_room` has the metadata of a Room that is there and cannot be read: `room` is Unknown then.
     """
 
     ledger: Observation[Ledger]
@@ -93,3 +99,5 @@ class MatchSeen:
     heartbeats: HeartbeatFacts = HeartbeatFacts()
     audit: AuditFacts = AuditFacts()
     is_over_limit: bool = False
+    unreadable_room: ObjectMeta | None = None
+    tokens_refused: str = ""

@@ -1,9 +1,9 @@
 """`python -m controller.generate [--check]`: write every file that is made from the code, or name the stale ones.
 
-It writes the CRDs, what the Helm chart has from the code, the reference pages of the API, the conditions, the settings
-and the metrics, the page on the life of a call, the page and the JSON Schema of the events, and the library of Redis
-functions. Each has a module of its own beside this one; `generate.files` compares and writes. `sandbox.manifests` makes
-`manifests/` from the chart, because that needs Helm.
+It writes the CRDs, what the Helm chart has from the code, the reference pages of the API, the conditions, the settings,
+the metrics and the rights in Redis, the page on the life of a call, the page and the JSON Schema of the events, and the
+library of Redis functions. Each has a module of its own beside this one; `generate.files` compares and writes.
+`sandbox.manifests` makes `manifests/` from the chart, because that needs Helm.
 """
 
 from pathlib import Path
@@ -22,6 +22,7 @@ from controller.generate.events_schema import schema_text
 from controller.generate.files import Generator
 from controller.generate.library import library_text
 from controller.generate.lifecycle_page import TEMPLATE, lifecycle
+from controller.generate.rights_page import rights_page
 from controller.generate.settings_pages import metrics_page, settings_page
 from controller.generate.yaml_text import yaml_text
 
@@ -42,6 +43,7 @@ def generated(root: Path) -> dict[str, str]:
         "contract/events.schema.json": schema_text(),
         "contract/library.lua": library_text(COMMAND),
         "docs/reference/settings.md": settings_page(_header("controller/settings")),
+        "docs/reference/redis-rights.md": rights_page(_header("controller/clients/redis/keys.py")),
         "docs/reference/metrics.md": metrics_page(_header("controller/telemetry/metrics.py")),
     }
 

@@ -22,7 +22,12 @@ Each object says in `status.conditions` how it is: a type, the status `True` or 
 programs) and a message (a sentence for people). A reason or a type never changes its meaning. The messages may change.
 
 `kubectl wait` returns when a condition has the status that you ask for. It ignores a condition that speaks of an older
-generation of the spec than the present one."""
+generation of the spec than the present one.
+
+`Reconciling` and `Stalled` are for tools that wait for objects of any kind by the rules of kstatus: Flux, and
+`helm --wait`. For them an object is in progress while `Reconciling` is True or before Roomkeeper has seen it, failed
+while `Stalled` is True, and otherwise current. So a call that is over is current, and one that could not be made is
+failed."""
 
 _LINKS: Final = {
     MATCH_ENDINGS: "[the endings of a Match](#the-endings-of-a-match)",
@@ -52,7 +57,11 @@ def _condition(row: ConditionRow) -> Iterator[str]:
     yield f"### {row.kind.kind}: {row.type}"
     if not row.served:
         yield "Not served yet: no version of Roomkeeper sets this condition so far."
-    yield f"- `True`: {row.true}.\n- `False`: {row.false}."
+    yield "\n".join(
+        f"- {status}: {meaning}."
+        for status, meaning in (("`True`", row.true), ("`False`", row.false), ("absent", row.absent))
+        if meaning
+    )
     if reasons := list(_reasons(row)):
         yield table(("status", "reason", "meaning"), reasons)
     if row.served:

@@ -38,12 +38,15 @@ class Column:
         return column | ({"priority": 1} if self.wide else {})
 
 
+# The status of an object that the operator has not seen: tools that compare generations wait for it.
+_UNSEEN: Final = {"default": {"observedGeneration": -1}}
+
 _AGE: Final = Column("Age", ".metadata.creationTimestamp", "Time since the creation of the object.", "date")
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a CRD needs to know about a resource besides its schema."""
+    """What a CRD needs to know about a resource besides its schema. `is_reconciled`: the operator writes its status."""
 
     kind: ResourceKind
     model: type[Resource]
@@ -51,6 +54,7 @@ class Definition:
     status: type[ApiModel]
     columns: tuple[Column, ...]
     selectable: tuple[str, ...] = ()
+    is_reconciled: bool = True
 
 
 DEFINITIONS: Final = (
@@ -103,6 +107,7 @@ DEFINITIONS: Final = (
             Column("Version", ".status.version", "Version of LiveKit that the server runs.", wide=True),
             _AGE,
         ),
+        is_reconciled=False,
     ),
 )
 
@@ -154,6 +159,7 @@ def schema_digests() -> dict[str, str]:
 
 def _object_schema(definition: Definition) -> Schema:
     path = definition.kind.singular
+    unseen = _UNSEEN if definition.is_reconciled else {}
     return {
         "description": " ".join((definition.model.__doc__ or "").split()),
         "type": "object",
@@ -163,7 +169,7 @@ def _object_schema(definition: Definition) -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(definition.spec, f"{path}.spec", defaults=True),
-            "status": structural_schema(definition.status, f"{path}.status", defaults=False),
+            "status": structural_schema(definition.status, f"{path}.status", defaults=False) | unseen,
         },
     }
 

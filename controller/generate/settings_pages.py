@@ -69,11 +69,12 @@ def metrics_page(header: str) -> str:
 
 def _wakes() -> str:
     """The values of the label `source`, from the loop's own table."""
-    rows = [(f"`{wake}`", "yes" if rule.urgent else "", rule.meaning) for wake, rule in WAKES.items()]
+    rows = [(f"`{wake}`", rule.lane.name.lower(), rule.meaning) for wake, rule in WAKES.items()]
     return (
         "## Sources of wakes\n\n"
         "The label `source` of `roomkeeper_triggers_total` says why a key was put into the queue.\n"
-        "Urgent keys go before all others.\n\n" + table(("source", "urgent", "meaning"), rows)
+        "Keys of the lane `lost` go first, then those of `people`, then those of `bulk`; a bulk key gets a turn from\n"
+        "time to time.\n\n" + table(("source", "lane", "meaning"), rows)
     )
 
 

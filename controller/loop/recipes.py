@@ -25,6 +25,7 @@ from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present, value_of
 from controller.facts.room import RoomSeen
+from controller.facts.unreadable import Unreadable
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
 from controller.plan.actions import AnyAction
@@ -33,6 +34,7 @@ from controller.plan.room import plan_room
 from controller.plan.step import Plan
 from controller.rules.match_case import MatchCase
 from controller.rules.room_case import RoomCase
+from controller.rules.stand_in import stand_in_match, stand_in_room
 from controller.status.match import match_status
 from controller.status.room import room_status
 
@@ -65,6 +67,7 @@ class Recipe(Generic[D, S, C, St]):
     `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it). `case` puts
     object, observation and time together, once per round, so that plan and status share every judgement.
     `known` tells what the next round of the same reconcile need not read again.
+    `stand_in` replaces an object that is being deleted and cannot be read: its metadata, and what the backends have.
     `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
     `is_quiet(status)` tells whether our own write of it concerns no other key.
     `acted(announcer, found, actions)` announces what no status will say; `announce(announcer, found, status,
@@ -79,6 +82,7 @@ class Recipe(Generic[D, S, C, St]):
     plan: Callable[[C], Plan]
     status: Callable[[C, LastError | None], St]
     known: Callable[[S, Learned], Learned] = _nothing_known
+    stand_in: Callable[[Unreadable, Backends], Awaitable[D]] | None = None
     is_held_back: Callable[[D, St], bool] = _never
     is_quiet: Callable[[St], bool] = _always
     acted: Callable[[Announcer, D, tuple[AnyAction, ...]], None] = _silent
@@ -90,6 +94,15 @@ Recipes = Mapping[ResourceKind, Recipe[Any, Any, Any, Any]]
 
 def _match_known(seen: MatchSeen, learned: Learned) -> Learned:
     return replace(learned, ledger=seen.ledger if isinstance(seen.ledger, Present) else None)
+
+
+async def _match_stand_in(found: Unreadable, backends: Backends) -> Match:
+    pool = backends.pools.unbound(found.metadata.namespace)
+    return stand_in_match(found, await pool.ledger(found.metadata.uid))
+
+
+async def _room_stand_in(found: Unreadable, _backends: Backends) -> Room:
+    return stand_in_room(found)
 
 
 def _room_known(seen: RoomSeen, learned: Learned) -> Learned:
@@ -122,6 +135,7 @@ ROOMS: Recipe[Room, RoomSeen, RoomCase, RoomStatus] = Recipe(
     plan=plan_room,
     status=room_status,
     known=_room_known,
+    stand_in=_room_stand_in,
     is_held_back=_room_is_just_restored,
     is_quiet=_room_concerns_its_own_key_only,
     acted=Announcer.room_acted,
@@ -137,6 +151,7 @@ MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     plan=plan_match,
     status=match_status,
     known=_match_known,
+    stand_in=_match_stand_in,
     is_held_back=_match_is_transitional,
     acted=Announcer.match_acted,
     announce=Announcer.match_written,

@@ -3,8 +3,9 @@
 The planner is asked again after every round of actions, with what was observed after them, so a plan never has to
 foresee an answer. The status is computed last, also after a failure, and written once if it changed. A merely
 transitional status (the next step is under way in another key of ours) is held back for a moment: its API write would
-say what is no longer true when it arrives. What differs between kinds is in `loop.recipes`. Neighbors: `loop.worker`
-runs this, `loop.record` keeps what was decided.
+say what is no longer true when it arrives. `loop.status_limit` holds back the statuses of an object that changes too
+often. Actions run as far as `loop.budgets` has slots for their backends. What differs between kinds is in
+`loop.recipes`. Neighbors: `loop.worker` runs this, `loop.record` keeps what was decided.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ import structlog
 from controller.act.execute import ActionResult, execute
 from controller.act.kubernetes import write_status
 from controller.announce.announcer import Announcer
-from controller.api.meta import Resource
+from controller.api.meta import HasMetadata, Resource
 from controller.backends.bundle import Backends
 from controller.errors import BackendError, BackendUnavailable, Conflict
 from controller.facts.learned import Learned
+from controller.facts.unreadable import Unreadable
+from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.recipes import Recipe, Recipes
 from controller.loop.record import Recorder
+from controller.loop.status_limit import StatusLimit
 from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Result
-from controller.plan.actions import Target
+from controller.plan.actions import AnyAction, Target
 from controller.plan.step import Plan, earliest
 from controller.status.errors import last_error
 from controller.status.patch import merge_patch
@@ -47,34 +51,45 @@ class Reconciler:
         recipes: Recipes,
         backends: Backends,
         queue: WorkQueue,
+        budgets: Budgets,
         announcer: Announcer,
         recorder: Recorder | None,
     ) -> None:
         self._recipes = recipes
         self._backends = backends
         self._queue = queue
+        self._budgets = budgets
         self._announcer = announcer
         self._recorder = recorder
         self._numbers = itertools.count(1)
         self._held_back: dict[str, datetime] = {}
         self._first_seen: dict[str, datetime] = {}
+        self._status_limit = StatusLimit()
 
     async def __call__(self, key: Key) -> Result:
         """Bring `key` as far as it gets."""
         structlog.contextvars.bind_contextvars(key=str(key), reconcile=next(self._numbers))
-        return await self._run(key, self._recipes[key.kind])
+        try:
+            return await self._run(key, self._recipes[key.kind])
+        finally:
+            self._budgets.finished(key)
 
-    def forget(self, found: Resource) -> None:
+    def forget(self, found: HasMetadata) -> None:
         """The object is gone."""
         self._held_back.pop(found.metadata.uid, None)
         self._first_seen.pop(found.metadata.uid, None)
+        self._status_limit.forget(found.metadata.uid)
 
     async def _run(self, key: Key, recipe: Recipe[Any, Any, Any, Any]) -> Result:
         cache = self._backends.caches[key.kind]
         learned, uid = Learned(), ""
         error: BackendError | None = None
         for _ in range(_MAX_ROUNDS):
-            found = cache.get(key.namespace, key.name)
+            known = cache.get(key.namespace, key.name)
+            try:
+                found = await self._readable(recipe, known)
+            except BackendError as failure:
+                return Result(error=error or failure)
             if found is None:
                 return Result(error=error)
             if found.metadata.uid != uid:
@@ -88,13 +103,38 @@ class Reconciler:
             plan = recipe.plan(case)
             if self._recorder is not None:
                 self._recorder.record(key, found, seen, now, plan)
-            if not plan.actions or error is not None:
+            actions = self._with_slots(key, plan.actions) if error is None else ()
+            if not actions and isinstance(known, Unreadable):
+                return Result(plan.deadline, error or _blocked(plan))
+            if not actions:
                 return await self._conclude(key, recipe, found, seen, case, plan, now, error)
-            results = await execute(plan.actions, self._backends)
+            results = await self._execute(actions)
             recipe.acted(self._announcer, found, _done(results))
             error = next((result.error for result in results if result.error is not None), None)
             learned = recipe.known(seen, learned).after((result.effect for result in results), now)
         raise RuntimeError(f"{key}: still not at rest after {_MAX_ROUNDS} rounds; the last plan was {plan}")
+
+    def _with_slots(self, key: Key, actions: tuple[AnyAction, ...]) -> tuple[AnyAction, ...]:
+        """The actions that may run now. For the others the key waits: it is woken when their backend has a slot."""
+        return tuple(action for action in actions if self._budgets.take(key, action.backend))
+
+    async def _execute(self, actions: tuple[AnyAction, ...]) -> tuple[ActionResult, ...]:
+        try:
+            return await execute(actions, self._backends)
+        finally:
+            for action in actions:
+                self._budgets.give_back(action.backend)
+
+    async def _readable(self, recipe: Recipe[Any, Any, Any, Any], known: Resource | Unreadable | None) -> Any:
+        """The object; None if there is none, or one that cannot be read: such an object is left alone.
+
+        One that is being deleted has a stand-in. Raises BackendError.
+        """
+        if not isinstance(known, Unreadable):
+            return known
+        if known.metadata.deletion_timestamp is None or recipe.stand_in is None:
+            return None
+        return await recipe.stand_in(known, self._backends)
 
     async def _conclude(
         self,
@@ -110,10 +150,7 @@ class Reconciler:
         """Write the status if it says something new; what remains is to wait."""
         if plan.frozen:
             return Result(plan.deadline, error)
-        if plan.blocked_by is not None and error is None:
-            # What the plan waits for is the sentence of the failed read, which names the backend already.
-            why = plan.waits_for.removeprefix(f"{plan.blocked_by}: ")
-            error = BackendUnavailable(plan.blocked_by, "read", why)
+        error = error or _blocked(plan)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
         status = recipe.status(case, reported)
         patch = merge_patch(found.status.manifest(), status.manifest())
@@ -126,19 +163,32 @@ class Reconciler:
             if now < due:
                 return Result(earliest(plan.deadline, due), error)
         self._held_back.pop(uid, None)
+        due = self._status_limit.next_at(uid, now)
+        if due > now:
+            return Result(earliest(plan.deadline, due), error)
         target = Target(recipe.kind, key.namespace, key.name, uid, found.metadata.resource_version)
         try:
             self._backends.leadership.require()
             await write_status(target, patch, self._backends, quiet=recipe.is_quiet(status))
         except BackendError as failure:
             return Result(plan.deadline, error or failure)
+        self._status_limit.written(uid, now)
         recipe.announce(self._announcer, found, status, self._first_seen.get(uid, now))
         written = self._backends.caches[key.kind].get(key.namespace, key.name)
-        if written is None or error is not None:
+        if written is None or isinstance(written, Unreadable) or error is not None:
             return Result(plan.deadline, error)
         # Deadlines hang on what has just been written (readyAt, endedAt): ask the planner once more, nothing is read.
         then = recipe.plan(recipe.case(written, seen, now))
-        return Result(now if then.actions else then.deadline)
+        # Actions that are left wait for a slot: the key is woken when there is one.
+        return Result(now if then.actions and not plan.actions else then.deadline)
+
+
+def _blocked(plan: Plan) -> BackendUnavailable | None:
+    """The error of the backend that has to be read and could not be."""
+    if plan.blocked_by is None:
+        return None
+    # What the plan waits for is the sentence of the failed read, which names the backend already.
+    return BackendUnavailable(plan.blocked_by, "read", plan.waits_for.removeprefix(f"{plan.blocked_by}: "))
 
 
 def _done(results: tuple[ActionResult, ...]) -> tuple[Any, ...]:

@@ -1,8 +1,8 @@
 """Why a key was put into the queue: one row per source, and all that the loop concludes from it.
 
 What a reconcile decides never depends on a wake, since it observes everything again. Only two questions do: whether the
-backends have to be read again to see what happened, and whether the key goes before the others. The sources are the
-values of the label `source` of `roomkeeper_triggers_total`. Neighbors: `loop.work_queue` applies the table,
+backends have to be read again to see what happened, and which keys go first. The sources are the values of the label
+`source` of `roomkeeper_triggers_total`. Neighbors: `loop.work_queue` applies the table, `loop.lanes` has the lanes,
 `triggers` name the sources.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from controller.loop.lanes import Lane
+
 
 class Wake(StrEnum):
     """A source of wakes."""
@@ -19,15 +21,18 @@ class Wake(StrEnum):
     START = "start"
     OBJECT = "object"
     LIVEKIT = "livekit"
+    STALENESS = "staleness"
     LOST = "lost"
     WEBHOOK = "webhook"
     STREAM = "stream"
     SIGNAL = "signal"
     HEARTBEAT = "heartbeat"
     AUDIT = "audit"
+    TOKENS = "tokens"
     DEADLINE = "deadline"
     RESTORED = "restored"
     OVER_LIMIT = "over-limit"
+    SLOT = "slot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +40,36 @@ class WakeRule:
     """What the loop does for one source.
 
     `needs_read` is False where everything that changed is in memory already (a cache, the view of a LiveKit server):
-    then a reconcile that has begun, and has not observed yet, covers it. `urgent` keys go before all others.
+    then a reconcile that has begun, and has not observed yet, covers it. `lane` says which keys go first.
     """
 
     meaning: str
     needs_read: bool = True
-    urgent: bool = False
+    lane: Lane = Lane.PEOPLE
 
 
 WAKES: Mapping[Wake, WakeRule] = {
-    Wake.START: WakeRule("The replica begins to lead, or the API server's clock was set: every key is reconciled."),
+    Wake.START: WakeRule(
+        "The replica begins to lead, or the API server's clock was set: every key is reconciled.", lane=Lane.BULK
+    ),
     Wake.OBJECT: WakeRule("An object was created, changed or deleted.", needs_read=False),
     Wake.LIVEKIT: WakeRule("A poll, or an answer of LiveKit, showed a change of a room.", needs_read=False),
-    Wake.LOST: WakeRule("LiveKit no longer has a room that should exist.", needs_read=False, urgent=True),
+    Wake.STALENESS: WakeRule(
+        "A LiveKit server has been silent for too long, or answers again: this concerns every Room on it.",
+        needs_read=False,
+        lane=Lane.BULK,
+    ),
+    Wake.LOST: WakeRule("LiveKit no longer has a room that should exist.", needs_read=False, lane=Lane.LOST),
     Wake.WEBHOOK: WakeRule("A LiveKit webhook arrived at this replica."),
     Wake.STREAM: WakeRule("A LiveKit webhook arrived at another replica."),
     Wake.SIGNAL: WakeRule("A gateway sent a signal, or an older client set a flag."),
     Wake.HEARTBEAT: WakeRule("A user in a call stopped sending heartbeats."),
     Wake.AUDIT: WakeRule("A record in Redis differs from what the ledger of its Match says."),
+    Wake.TOKENS: WakeRule("Another client has deleted the tokens of a Match.", needs_read=False),
     Wake.DEADLINE: WakeRule("A moment that the last plan named has come."),
-    Wake.RESTORED: WakeRule("Redis lost its data, and the Match was claimed again."),
-    Wake.OVER_LIMIT: WakeRule("The namespace keeps more finished Matches than the limit; this is the oldest."),
+    Wake.RESTORED: WakeRule("Redis lost its data, and the Match was claimed again.", lane=Lane.BULK),
+    Wake.OVER_LIMIT: WakeRule(
+        "The namespace keeps more finished Matches than the limit; this is the oldest.", lane=Lane.BULK
+    ),
+    Wake.SLOT: WakeRule("A backend has room for another request of the key, which waited for it."),
 }

@@ -9,19 +9,20 @@ keys and before the worker, so that each of them gets it in its constructor. Nei
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from controller.loop.key import Key
+from controller.loop.lanes import Lane
 from controller.loop.queue import KeyQueue
 from controller.loop.wakes import WAKES, Wake
 from controller.telemetry import metrics
 
 
 class WorkQueue:
-    """Keys that wait for a reconcile, each of them once."""
+    """Keys that wait for a reconcile, each of them once. At most `bulk_in_hand` bulk keys are in hand at once."""
 
-    def __init__(self) -> None:
-        self._keys = KeyQueue()
+    def __init__(self, bulk_in_hand: int | None = None) -> None:
+        self._keys = KeyQueue(bulk_in_hand)
         self._asked_at: dict[Key, float] = {}
         self._followers: list[Callable[[], None]] = []
         self._open = False
@@ -32,7 +33,7 @@ class WorkQueue:
         return self._open
 
     def follow(self, added: Callable[[], None]) -> None:
-        """Call `added` after each key that was enqueued."""
+        """Call `added` after keys were enqueued."""
         self._followers.append(added)
 
     def open(self) -> None:
@@ -52,9 +53,19 @@ class WorkQueue:
         metrics.triggered(wake)
         self._asked_at.setdefault(key, time.monotonic())
         rule = WAKES[wake]
-        self._keys.add(key, needs_read=rule.needs_read, urgent=rule.urgent)
-        for added in self._followers:
-            added()
+        self._keys.add(key, needs_read=rule.needs_read, lane=rule.lane)
+        self._tell()
+
+    def feed(self, keys: Iterable[Key], wake: Wake) -> None:
+        """Ask for a reconcile of all `keys`, which are taken from the iterable one by one, when their turn comes.
+
+        Without effect while the queue is closed. The wake must be one of the bulk lane.
+        """
+        if not self._open:
+            return
+        assert WAKES[wake].lane is Lane.BULK, f"{wake} is no bulk wake"
+        self._keys.feed(_counted(keys, wake))
+        self._tell()
 
     def take(self) -> Key | None:
         """The next key, which is in hand from then on; None if no key waits, or the queue is closed."""
@@ -76,10 +87,26 @@ class WorkQueue:
         """`key` is no longer in hand; it waits again if it was enqueued meanwhile."""
         self._keys.done(key)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key waits and none is left to be fed."""
+        return not len(self._keys) and not self._keys.is_fed
+
     def __len__(self) -> int:
+        """Number of keys that wait, without those that are still to be fed."""
         return len(self._keys)
 
     @property
     def in_hand(self) -> int:
         """Number of keys that are being reconciled."""
         return self._keys.in_hand
+
+    def _tell(self) -> None:
+        for added in self._followers:
+            added()
+
+
+def _counted(keys: Iterable[Key], wake: Wake) -> Iterable[Key]:
+    for key in keys:
+        metrics.triggered(wake)
+        yield key

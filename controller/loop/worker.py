@@ -94,7 +94,7 @@ class Worker:
 
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in hand."""
-        return not len(self._queue) and not self._queue.in_hand
+        return self._queue.is_empty and not self._queue.in_hand
 
     def _pump(self) -> None:
         while len(self._tasks) < self._concurrency and (key := self._queue.take()) is not None:

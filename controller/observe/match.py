@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller.api.match import Match
+from controller.api.meta import ObjectMeta
 from controller.api.names import livekit_room_name, room_name
-from controller.api.phases import MATCH_PHASES
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
 from controller.errors import BackendError, NotFound
@@ -20,6 +20,7 @@ from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
+from controller.facts.unreadable import Unreadable
 from controller.rules.deadlines import alone_deadline, connect_deadline, ready_deadline, return_deadlines
 
 
@@ -29,24 +30,24 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
     ledger = await _ledger(match, backends, learned, now)
     room = await _room(match, value_of(ledger), backends, now)
     owned = value_of(room)
-    facts = _server(match, owned, backends)
-    name = (
-        livekit_room_name(backends.cluster_id, owned.metadata.namespace, owned.metadata.uid)
-        if owned is not None
-        else ""
-    )
+    facts = _server(match, owned, backends, now)
+    unreadable_room = _unreadable_room(match, room, backends)
+    metadata = owned.metadata if owned is not None else unreadable_room
+    name = livekit_room_name(backends.cluster_id, metadata.namespace, metadata.uid) if metadata is not None else ""
     return MatchSeen(
         ledger=ledger,
         refusal=learned.refusal,
         room=room,
-        livekit_room=_livekit_room(owned, name, facts, backends, now),
+        livekit_room=_livekit_room(room, name, facts, backends, now),
         people=await _people(match, value_of(ledger), owned, name, facts, backends, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
         server=facts,
         heartbeats=_heartbeats(match, value_of(ledger), backends),
         audit=backends.audit.facts(match.metadata.uid),
+        tokens_refused=backends.tokens.refusal(match.metadata.uid),
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
+        unreadable_room=unreadable_room,
     )
 
 
@@ -59,14 +60,18 @@ def _heartbeats(match: Match, ledger: Ledger | None, backends: Backends) -> Hear
 async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
     if learned.ledger is not None:
         return learned.ledger
-    if match.status.phase is not None and MATCH_PHASES[match.status.phase].terminal:
+    if match.status.is_over:
         return Absent(now)  # the Match is over, and its status has everything about it
+    if trouble := backends.pools.trouble(match.metadata.namespace):
+        return Unknown(now, trouble)
     if not learned.must_read and _is_new(match, now):
         # The Match has not claimed its users as far as we know, so a claim follows. Its answer replaces this read.
         return Absent(now)
     try:
         ledger = await backends.pools.unbound(match.metadata.namespace).ledger(match.metadata.uid)
     except BackendError as error:
+        if error.code == "WRONGTYPE":
+            return Absent(now)  # something else is under the key: no ledger
         return Unknown(now, error.sentence)
     return Absent(now) if ledger is None else Present(ledger, now)
 
@@ -80,9 +85,9 @@ def _is_new(match: Match, now: datetime) -> bool:
 async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[Room]:
     """The Match's Room. A GET confirms an absence that has consequences, since the cache may lag."""
     namespace, name = match.metadata.namespace, room_name(match.metadata.uid)
-    known = backends.rooms.get(namespace, name)
+    known = _cached_room(namespace, name, backends, now)
     if known is not None:
-        return Present(known, now)
+        return known
     ends = match.metadata.deletion_timestamp is not None or (ledger is not None and ledger.settled)
     if backends.rooms.was_deleted(namespace, name) or not (ends or match.status.ready_at is not None):
         return Absent(now)
@@ -94,23 +99,40 @@ async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: da
         return Absent(now)
     except BackendError as error:
         return Unknown(now, error.sentence)
-    found = backends.rooms.offer(body)
-    return Absent(now) if found is None else Present(found, now)
+    backends.rooms.offer(body)
+    # A Room whose deletion the cache saw during the request: the next look finds it absent.
+    return _cached_room(namespace, name, backends, now) or Unknown(now, "Kubernetes: the Room was deleted meanwhile")
 
 
-def _server(match: Match, room: Room | None, backends: Backends) -> ServerFacts:
+def _cached_room(namespace: str, name: str, backends: Backends, now: datetime) -> Present[Room] | Unknown | None:
+    known = backends.rooms.get(namespace, name)
+    if isinstance(known, Unreadable):
+        return Unknown(now, f"Kubernetes: the Room cannot be read ({known.why})")
+    return Present(known, now) if known is not None else None
+
+
+def _unreadable_room(match: Match, room: Observation[Room], backends: Backends) -> ObjectMeta | None:
+    """The metadata of a Room that cannot be read: enough to know it on LiveKit, and to delete it."""
+    if not isinstance(room, Unknown):
+        return None
+    known = backends.rooms.get(match.metadata.namespace, room_name(match.metadata.uid))
+    return known.metadata if isinstance(known, Unreadable) else None
+
+
+def _server(match: Match, room: Room | None, backends: Backends, now: datetime) -> ServerFacts:
     """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
-    facts, known = backends.servers.facts(room), match.status.room
-    return facts if facts.url or known is None else replace(facts, url=known.url or "")
+    facts, known = backends.servers.facts(room, now), match.status.room
+    url = facts.url if facts.url or known is None else known.url or ""
+    return replace(facts, url=url, silences=facts.silences | backends.silences.at(now))
 
 
 def _livekit_room(
-    room: Room | None, name: str, facts: ServerFacts, backends: Backends, now: datetime
+    room: Observation[Room], name: str, facts: ServerFacts, backends: Backends, now: datetime
 ) -> Observation[LiveKitRoom]:
     """The room on LiveKit; Unknown on a server that is not configured, since it may be alive there."""
     if not name:
-        return Absent(now)
-    server = backends.servers.find(room)
+        return room if isinstance(room, Unknown) else Absent(now)
+    server = backends.servers.find(value_of(room))
     return server.view.room(name, now) if server is not None else Unknown(now, facts.trouble)
 
 
@@ -134,8 +156,13 @@ async def _people(
     passed = max((deadline for deadline in deadlines if deadline is not None and deadline <= now), default=None)
     if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
         return known
+    if server.view.failure:
+        return Unknown(now, server.view.failure)  # a server that hangs would hold this reconcile until it is given up
+    if server.reads.locked():
+        return Unknown(now, f"LiveKit server {server.name} has many requests to answer")
     try:
-        people = await server.client.list_participants(name)
+        async with server.reads:
+            people = await server.client.list_participants(name)
     except BackendError as error:
         return Unknown(now, error.sentence)
     server.view.saw_people(name, people, now)
@@ -149,7 +176,6 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
     status = match.status
     if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
         return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at), now)
-    finished = status.phase is not None and MATCH_PHASES[status.phase].terminal
-    if finished or ledger is None or not ledger.claimed:
+    if status.is_over or ledger is None or not ledger.claimed:
         return Absent(now)
     return Unknown(now, "tokens may have been delivered before this operator started")

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from controller.api.match import Match
 from controller.api.meta import OwnerReference
 from controller.api.names import MATCH, livekit_room_name
 from controller.api.room import Room
 from controller.backends.bundle import MATCHES, Backends
+from controller.clients.reading import moment_ms
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+from controller.facts.unreadable import Unreadable
 
 
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
@@ -23,7 +26,7 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
     On a server that is not configured, the LiveKit room is Unknown: it may be alive there.
     """
     now = backends.clock.now()
-    server, facts = backends.servers.find(room), backends.servers.facts(room)
+    server, facts = backends.servers.find(room), backends.servers.facts(room, now)
     view = server.view if server is not None else None
     name = livekit_room_name(backends.cluster_id, room.metadata.namespace, room.metadata.uid)
     owner = await _owner(room, backends)
@@ -59,7 +62,15 @@ async def _record(
     # A record that was written before the Match was known lacks the call, so it has to be written again.
     is_due = owner is not None and bool(owner.session_id) and "sessionID" not in fields
     updated = "0" if is_due else fields.get("lastUpdated", "0")
-    return Present(RecordFacts(fields.get("status", ""), int(updated)), now)
+    return Present(RecordFacts(fields.get("status", ""), _updated_ms(updated)), now)
+
+
+def _updated_ms(text: str) -> int:
+    """When the record was written. One that does not say it is due."""
+    try:
+        return moment_ms(text)
+    except ValueError:
+        return 0
 
 
 async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
@@ -67,7 +78,9 @@ async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
     if reference is None or reference.kind != MATCH.kind:
         return None
     match = backends.matches.get(room.metadata.namespace, reference.name)
-    if match is not None and match.metadata.uid == reference.uid:
+    if isinstance(match, Unreadable) and match.metadata.uid == reference.uid:
+        return OwnerFacts(reference.uid, reference.name, (), "")
+    if isinstance(match, Match) and match.metadata.uid == reference.uid:
         session_id = match.spec.session_id or match.metadata.uid
         return OwnerFacts(reference.uid, reference.name, match.spec.identities, session_id)
     # The Match is gone or not in the cache yet. Its UID is known from the reference, and nothing else.

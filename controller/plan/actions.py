@@ -89,6 +89,16 @@ class Claim(Action):
 
     spec: MatchSpec
     session_id: str
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreUsers(Action):
+    """Write again, from the status of the Match, what Redis has lost of its ledger and of its users' records."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, and no other Match holds a user"
+    seen_in = "ledger.claimed, and the audit of the users' records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,24 @@ class CreateRoom(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRoom(Action):
+    """Give the Match's Room the metadata that the Match has now."""
+
+    backend = Backend.KUBERNETES
+    guard = "the Room's uid (JSON patch test)"
+    seen_in = "room"
+
+    room_name: str
+    room_uid: str
+    metadata: tuple[tuple[str, str], ...]
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per metadata."""
+        return f"UpdateRoom:{self.room_uid}:{self.metadata}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteRoom(Action):
     """Delete the Match's Room; the Room's own key closes it on LiveKit."""
 
@@ -172,7 +200,7 @@ class DeleteRoom(Action):
 
 @dataclass(frozen=True, slots=True)
 class IssueTokens(Action):
-    """Sign a token for each participant and put them where `delivery` says."""
+    """Sign a token for each participant and put them where `delivery` says. `replaces`: earlier ones are there."""
 
     backend = Backend.KUBERNETES
     guard = "the Secret's name is made from the Match's UID, and the Match owns it"
@@ -181,6 +209,7 @@ class IssueTokens(Action):
     spec: MatchSpec
     livekit_name: str
     url: str
+    replaces: bool = False
 
     @property
     def idempotency_key(self) -> str:
@@ -209,6 +238,22 @@ class CreateLiveKitRoom(Action):
     seen_in = "livekit_room"
 
     request: RoomRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLiveKitMetadata(Action):
+    """Write the Room's metadata to the room on LiveKit, with our mark beside it."""
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the request; the room carries our mark"
+    seen_in = "livekit_room"
+
+    request: RoomRequest
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per metadata."""
+        return f"UpdateLiveKitMetadata:{self.request.name}:{self.request.mark.digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,14 +352,17 @@ AnyAction: TypeAlias = (
     | ReleaseFinalizer
     | DeleteObject
     | Claim
+    | RestoreUsers
     | Advance
     | RecordEnd
     | Settle
     | CreateRoom
+    | UpdateRoom
     | DeleteRoom
     | IssueTokens
     | RevokeTokens
     | CreateLiveKitRoom
+    | UpdateLiveKitMetadata
     | DeleteLiveKitRoom
     | OrphanLiveKitRoom
     | RemoveStranger

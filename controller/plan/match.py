@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from controller.api.match import ParticipantState, ParticipantStatus
 from controller.api.names import FINALIZER, MATCH, PAUSED
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.errors import Backend
 from controller.facts.observation import Absent, Present, Unknown, value_of
@@ -29,9 +29,11 @@ from controller.plan.actions import (
     IssueTokens,
     RecordEnd,
     ReleaseFinalizer,
+    RestoreUsers,
     RevokeTokens,
     Settle,
     Target,
+    UpdateRoom,
 )
 from controller.plan.step import Plan, earliest
 from controller.rules.deadlines import windows
@@ -47,7 +49,9 @@ from controller.rules.readiness import (
 
 # How soon to look again where a deadline has passed and a witness could not be asked.
 _ASK_AGAIN = timedelta(seconds=1)
-_HELD_RETRY = timedelta(milliseconds=100)
+_RESTORE_RETRY = timedelta(seconds=2)
+# How soon to claim again users whom another Match still holds: the longer it has taken, the later.
+_HELD_RETRY, _HELD_RETRY_AT_MOST, _HELD_SHARE = timedelta(milliseconds=100), timedelta(seconds=2), 10
 _PHASE_OF_STATE = {
     UserState.CONNECTING: MatchPhase.CONNECTING,
     UserState.IN_CALL: MatchPhase.ACTIVE,
@@ -71,9 +75,9 @@ def _paused(case: MatchCase) -> Plan | None:
 
 
 def _finished(case: MatchCase) -> Plan | None:
-    match, phase = case.match, case.match.status.phase
+    match = case.match
     # The status became terminal only when nothing was left, so nothing is read again, even if a backend is away by now.
-    if phase is None or not MATCH_PHASES[phase].terminal:
+    if not match.status.is_over:
         return None
     if leftover := _close_room(case):
         return Plan(leftover, waits_for="a Room that came up late to be closed")
@@ -127,9 +131,10 @@ def _ending(case: MatchCase) -> Plan | None:
 
 def _close_room(case: MatchCase) -> tuple[AnyAction, ...]:
     room = value_of(case.seen.room)
-    if room is None or room.metadata.deletion_timestamp is not None:
+    metadata = room.metadata if room is not None else case.seen.unreadable_room
+    if metadata is None or metadata.deletion_timestamp is not None:
         return ()
-    return (DeleteRoom(_target(case), room.metadata.name, room.metadata.uid),)
+    return (DeleteRoom(_target(case), metadata.name, metadata.uid),)
 
 
 def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:
@@ -146,19 +151,50 @@ def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:
     return Settle(target, releases, cause.reason, cause.initiator, cause.message, evidence, case.session_id)
 
 
+def _restore(case: MatchCase) -> Plan | None:
+    """A Match that has started holds its users: what Redis has lost of that is written again, and never claimed."""
+    if case.match.status.started_at is None or (case.is_claimed and not case.seen.audit.unrecorded):
+        return None
+    refusal = case.seen.refusal
+    if refusal is None:
+        return Plan((RestoreUsers(_target(case)),))
+    if case.is_claimed:
+        return None
+    return Plan(deadline=case.now + _RESTORE_RETRY, waits_for=f"{refusal.identity} to be released in Redis")
+
+
 def _claim(case: MatchCase) -> Plan | None:
     if case.is_claimed:
         return None
     deadline, refusal = case.ready_deadline, case.seen.refusal
     if refusal is not None:
-        return Plan(deadline=earliest(deadline, case.now + _HELD_RETRY), waits_for=f"{refusal.identity} to be released")
-    return Plan((Claim(_target(case), case.match.spec, case.session_id),), deadline)
+        return Plan(deadline=earliest(deadline, _claim_again_at(case)), waits_for=f"{refusal.identity} to be released")
+    made_at = case.match.metadata.creation_timestamp or case.now
+    return Plan((Claim(_target(case), case.match.spec, case.session_id, made_at),), deadline)
+
+
+def _claim_again_at(case: MatchCase) -> datetime:
+    """When to try again: at first soon, since the holder is ending, and later at intervals that grow with the wait.
+
+    The holder may be a Match that is gone, so that nothing says when the user is released.
+    """
+    created = case.match.metadata.creation_timestamp or case.now
+    return case.now + min(max(_HELD_RETRY, (case.now - created) / _HELD_SHARE), _HELD_RETRY_AT_MOST)
 
 
 def _room(case: MatchCase) -> Plan | None:
     if not isinstance(case.seen.room, Absent):
         return None
     return Plan((CreateRoom(_target(case), case.match.spec),), case.ready_deadline, waits_for="the Room")
+
+
+def _room_metadata(case: MatchCase) -> Plan | None:
+    """The Match's metadata may change during the call; all else of its Room is immutable."""
+    room, wanted = value_of(case.seen.room), case.match.spec.room.metadata
+    if room is None or room.metadata.deletion_timestamp is not None or room.spec.metadata == wanted:
+        return None
+    metadata = tuple(sorted(wanted.items()))
+    return Plan((UpdateRoom(_target(case), room.metadata.name, room.metadata.uid, metadata),), case.ready_deadline)
 
 
 def _issue_tokens(case: MatchCase) -> Plan | None:
@@ -168,7 +204,8 @@ def _issue_tokens(case: MatchCase) -> Plan | None:
         return Plan(deadline=case.ready_deadline, waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
     actions: list[AnyAction] = []
     if not tokens_are_there(case) or younger_tokens_are_wanted(case):
-        actions.append(IssueTokens(_target(case), case.match.spec, seen.livekit_name, seen.server.url))
+        replaces = case.tokens is not None
+        actions.append(IssueTokens(_target(case), case.match.spec, seen.livekit_name, seen.server.url, replaces))
     if not is_published(case):
         actions.append(_advance(case, UserState.CONNECTING))
     return Plan(tuple(actions), case.ready_deadline) if actions else None
@@ -219,7 +256,7 @@ def _wait(case: MatchCase) -> Plan | None:
     moments = (
         case.connect_deadline,
         case.duration_deadline,
-        renewal_at(case.match, case.tokens) if case.tokens is not None else None,
+        renewal_at(case),
         case.alone_deadline,
         *case.return_deadlines.values(),
     )
@@ -242,8 +279,10 @@ _STEPS: tuple[Callable[[MatchCase], Plan | None], ...] = (
     _secured,
     _readable,
     _ending,
+    _restore,
     _claim,
     _room,
+    _room_metadata,
     _issue_tokens,
     _until_ready,
     _connected,

@@ -29,6 +29,7 @@ from controller.plan.actions import (
     ReleaseFinalizer,
     RemoveStranger,
     Target,
+    UpdateLiveKitMetadata,
     WriteRoomRecord,
 )
 from controller.plan.step import Plan, earliest
@@ -82,7 +83,8 @@ def _ending(case: RoomCase) -> Plan | None:
     if isinstance(case.seen.livekit_room, Unknown):
         return Plan(waits_for=case.seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
     livekit = case.livekit_room
-    orphaned = reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is DeletionPolicy.ORPHAN
+    # A policy that this version does not know may mean to keep the room. LiveKit closes it when it is empty.
+    orphaned = reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is not DeletionPolicy.DELETE
     # A room that is not listed may still be alive (LiveKit lost its Redis): the deletion is the second read.
     certain = isinstance(case.seen.livekit_room, Absent) and case.seen.is_certainly_gone
     if not certain and not case.is_foreign:
@@ -122,6 +124,8 @@ def _keep(case: RoomCase) -> Plan | None:
         RemoveStranger(_target(case), case.seen.livekit_name, stranger.identity, stranger.sid)
         for stranger in case.strangers
     ]
+    if case.has_other_metadata:
+        actions.append(UpdateLiveKitMetadata(_target(case), _request(case)))
     told = _record_as(RoomPhase.ACTIVE, case)
     record, owner = case.record, case.seen.owner
     deadline = earliest(

@@ -1,4 +1,7 @@
-"""When the windows of a Match run out: arithmetic on its spec and status. `rules.timeouts` says what follows. Pure."""
+"""When the windows of a Match run out: arithmetic on its spec and status. Pure.
+
+`rules.windows` moves a window by the silences of the backends; `rules.timeouts` says what follows from its end.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from controller.api.phases import MatchPhase
 from controller.facts.ledger import AloneTime, Ledger
 from controller.facts.match import ServerFacts
 from controller.facts.time import from_milliseconds
+from controller.rules.windows import window_end
 
 _LEAST_AFTER_NOTICE = timedelta(seconds=5)
 # LiveKit notices within 21 s that a client has vanished, so an earlier suspicion of the gateway was about something
@@ -39,7 +43,7 @@ def connect_deadline(match: Match, server: ServerFacts) -> datetime | None:
     if match.status.ready_at is None or match.status.connected_at is not None:
         return None
     window = timedelta(seconds=match.spec.timeouts.connect_seconds)
-    return _not_before(match.status.ready_at + window, server, window)
+    return window_end(match.status.ready_at, window, server.silences)
 
 
 def duration_deadline(match: Match) -> datetime | None:
@@ -68,7 +72,7 @@ def return_deadline(
     window, lost_at = timedelta(seconds=seconds), person.since
     if suspected is not None and lost_at - _SUSPICION <= suspected < lost_at:
         lost_at = suspected
-    deadline = _not_before(lost_at + window, server, window)
+    deadline = window_end(lost_at, window, server.silences)
     return deadline if noticed is None else max(deadline, noticed + min(window, _LEAST_AFTER_NOTICE))
 
 
@@ -78,7 +82,7 @@ def alone_deadline(match: Match, alone: AloneTime, server: ServerFacts) -> datet
         return None
     window = timedelta(seconds=match.spec.timeouts.solo_seconds)
     left = max(timedelta(0), window - timedelta(milliseconds=alone.before_ms))
-    return _not_before(from_milliseconds(alone.since_ms) + left, server, window)
+    return window_end(from_milliseconds(alone.since_ms), left, server.silences)
 
 
 def noticed_at(history: Sequence[HistoryEntry]) -> datetime | None:
@@ -122,11 +126,6 @@ def said_goodbye(reason: str | None) -> bool:
 def went_with_the_room(reason: str | None) -> bool:
     """Whether a LiveKit DisconnectReason means that the room was closed while the participant was in it."""
     return reason in _WENT_WITH_THE_ROOM
-
-
-def _not_before(deadline: datetime, server: ServerFacts, window: timedelta) -> datetime:
-    """Our own downtime, or LiveKit's, must not end calls: the window restarts with the first answer."""
-    return deadline if server.answers_since is None else max(deadline, server.answers_since + window)
 
 
 def _created(match: Match) -> datetime:

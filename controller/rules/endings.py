@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.api.endings import ENDINGS, EndCode, EndReason
+from controller.api.fields import MAX_ATTRIBUTES_BYTES, attributes_bytes
 from controller.api.match import TerminationAction
 from controller.api.phases import RoomPhase
+from controller.api.tolerant import is_known
 from controller.facts.ledger import VIA_SIGNAL
 from controller.facts.observation import Unknown, value_of
 from controller.rules import timeouts
-from controller.rules.end_cause import EndCause, failed, make_cause, read_cause, read_word
+from controller.rules.end_cause import UNKNOWN_REASON, EndCause, failed, make_cause, read_cause, read_word
 from controller.rules.match_look import MatchLook
 
 _ROOM_IS_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
@@ -31,8 +33,8 @@ _REASONS = {
 _REFUSALS = {
     EndCode.USER_BUSY: "is in another match, {holder}; end that one first, or match a user who is free",
     EndCode.USER_RESERVED: "is reserved for the match {holder}; create that one, or wait until the reservation expires",
-    EndCode.USER_NOT_QUEUED: "neither waits in the queue nor is reserved for this match, and admission is Queued; "
-    "enqueue the user first, or use admission: Any",
+    EndCode.USER_NOT_QUEUED: "neither waits in the queue nor is reserved for this match, and admission is Queued or "
+    "the user has just left the queue; enqueue the user first",
     EndCode.USER_BLOCKED: "is blocked and takes part in no Match",
 }
 
@@ -65,7 +67,7 @@ def _stored_in_status(look: MatchLook) -> EndCause | None:
         return None
     return make_cause(
         look.match,
-        status.end.reason,
+        status.end.reason if is_known(status.end.reason) else UNKNOWN_REASON,
         status.end.message or "",
         initiator=status.end.initiator or "",
         code=read_word(status.reason or ""),
@@ -80,7 +82,7 @@ def _deleted(look: MatchLook) -> EndCause | None:
 
 def _terminated(look: MatchLook) -> EndCause | None:
     wish = look.match.spec.termination
-    if wish is None:
+    if wish is None or not is_known(wish.action):
         return None
     reason = _REASONS[wish.action]
     subject = wish.target if wish.action is TerminationAction.DISCONNECT else wish.initiator
@@ -104,10 +106,26 @@ def _wished(look: MatchLook) -> EndCause | None:
 def _users_are_unavailable(look: MatchLook) -> EndCause | None:
     refusal = look.seen.refusal
     # A holder that is ending releases the user in a moment, so it is worth waiting for.
-    if refusal is None or look.is_claimed or refusal.holder_is_ending:
+    # A Match that has started is restored, not claimed, and a refused restore ends no call.
+    if refusal is None or look.is_claimed or refusal.holder_is_ending or look.match.status.started_at is not None:
         return None
     why = _REFUSALS[refusal.code].format(holder=refusal.holder)
     return failed(refusal.code, f"{refusal.identity} {why}. No user was claimed, and both are where they were before")
+
+
+def _cannot_join(look: MatchLook) -> EndCause | None:
+    """LiveKit would refuse a participant. The API server refuses such a Match, unless its CRD is an older one."""
+    if look.match.status.ready_at is not None:
+        return None
+    for person in look.match.spec.participants:
+        size = attributes_bytes(person.attributes)
+        if size > MAX_ATTRIBUTES_BYTES:
+            return failed(
+                EndCode.ATTRIBUTES_TOO_LARGE,
+                f"the attributes of {person.identity} are {size} bytes in total, and LiveKit refuses a participant "
+                f"with more than {MAX_ATTRIBUTES_BYTES}; both users are where they were before",
+            )
+    return None
 
 
 def _own_room_is_gone(look: MatchLook) -> EndCause | None:
@@ -127,9 +145,12 @@ def _own_room_is_gone(look: MatchLook) -> EndCause | None:
 
 
 def _taken_away(look: MatchLook) -> EndCause | None:
-    """The record of a user no longer says that this Match holds them: another service has changed it."""
+    """The record of a user says that this Match does not hold them: another service has changed it.
+
+    It counts only beside a ledger: where Redis lost that too, the record may be older than the call.
+    """
     taken_away = look.seen.audit.taken_away
-    if not taken_away:
+    if not taken_away or not look.is_claimed:
         return None
     names = " and ".join(sorted(taken_away))
     message = ENDINGS[EndReason.DISCONNECTED].sentence(
@@ -146,6 +167,7 @@ _CAUSES: tuple[Callable[[MatchLook], EndCause | None], ...] = (
     _wished,
     _deleted,
     _users_are_unavailable,
+    _cannot_join,
     timeouts.too_late,
     _own_room_is_gone,
     _taken_away,

@@ -17,6 +17,7 @@ from controller.facts.match import MatchSeen, TokensFacts
 from controller.facts.observation import Present, value_of
 from controller.rules import deadlines
 from controller.rules.presence import Presence, presences
+from controller.rules.stale import is_stale
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,12 @@ class MatchLook:
         return deadlines.duration_deadline(self.match)
 
     def was_asked_after(self, deadline: datetime) -> bool:
-        """Whether both witnesses, LiveKit and the ledger, were asked after the deadline: facts outrank deadlines."""
+        """Whether both witnesses, LiveKit and the ledger, were asked after the deadline: facts outrank deadlines.
+
+        While LiveKit's silence goes on, it is not known by how much it moves the deadline, so no answer counts.
+        """
+        if is_stale(self.seen.server.silent_since, self.now):
+            return False
         people, ledger = self.seen.people, self.seen.ledger
         listed = isinstance(people, Present) and people.at >= deadline
         return listed and isinstance(ledger, Present) and ledger.at >= deadline

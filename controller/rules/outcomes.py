@@ -20,8 +20,10 @@ _MEDIA_FAILURES = frozenset({"JOIN_FAILURE", "MEDIA_FAILURE"})
 def releases(look: MatchLook, cause: EndCause) -> tuple[Release, ...]:
     """One decision per participant, in the order of the spec; the stored ones, if they are stored with the cause."""
     match = look.match
-    if [one.id for one in cause.releases] == list(match.spec.identities):
-        return cause.releases
+    stored = {one.id: one for one in cause.releases}
+    if stored.keys() == set(match.spec.identities):
+        # A client may have changed the order of the participants since then.
+        return tuple(stored[identity] for identity in match.spec.identities)
     if cause.is_rollback:
         return tuple(Release(identity, Destination.BACK) for identity in match.spec.identities)
     ever = {status.identity for status in match.status.participants if status.connected_at is not None}

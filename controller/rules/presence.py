@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from controller.api.match import Evidence, Match, Participant, ParticipantState, ParticipantStatus
+from controller.api.tolerant import is_known
 from controller.facts.ledger import LastEvent
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.match import MatchSeen
@@ -44,7 +45,7 @@ class Presence:
 def presences(match: Match, seen: MatchSeen) -> tuple[Presence, ...]:
     """The verdict for each participant, in the order of the spec."""
     ledger = value_of(seen.ledger)
-    before = {status.identity: status for status in match.status.participants}
+    before = {status.identity: _in_our_words(status) for status in match.status.participants}
     return tuple(
         _presence(
             person,
@@ -81,6 +82,14 @@ def _presence(
             before.participant_sid,
         )
     return Presence(person.identity, ParticipantState.INVITED, None, None, None, None)
+
+
+def _in_our_words(status: ParticipantStatus) -> ParticipantStatus:
+    """The status without a state that this version does not know: such a participant has not dropped out."""
+    if is_known(status.state):
+        return status
+    was_in = status.connected_at is not None
+    return status.model_copy(update={"state": ParticipantState.CONNECTED if was_in else ParticipantState.INVITED})
 
 
 def _is_of_before(event: LastEvent, before: ParticipantStatus | None) -> bool:

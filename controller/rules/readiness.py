@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.phases import MatchPhase
-from controller.facts.match import TokensFacts
 from controller.facts.time import from_milliseconds
 from controller.rules.deadlines import noticed_at
 from controller.rules.match_look import MatchLook
@@ -34,9 +33,9 @@ def tokens_are_there(look: MatchLook) -> bool:
     """Whether tokens for the present room are delivered, and not due for renewal."""
     if not wants_tokens(look.match):
         return True
-    tokens = look.tokens
+    tokens, renewal = look.tokens, renewal_at(look)
     current = tokens is not None and tokens.livekit_name == look.seen.livekit_name
-    return tokens is not None and current and look.now < renewal_at(look.match, tokens)
+    return current and (renewal is None or look.now < renewal)
 
 
 def younger_tokens_are_wanted(look: MatchLook) -> bool:
@@ -52,9 +51,15 @@ def younger_tokens_are_wanted(look: MatchLook) -> bool:
     return wanted is not None and wanted >= issued + _FRESH
 
 
-def renewal_at(match: Match, tokens: TokensFacts) -> datetime:
-    """When tokens are issued again: after two thirds of their lifetime, so that a page reloaded late still gets in."""
-    return tokens.expires_at - timedelta(seconds=match.spec.tokens.ttl_seconds / 3)
+def renewal_at(look: MatchLook) -> datetime | None:
+    """When tokens are issued again because they run out: after two thirds of their lifetime.
+
+    None while both participants are in the room: LiveKit keeps a client that is in when its token runs out, and a
+    participant who drops out gets a younger one at once.
+    """
+    if look.tokens is None or not look.missing:
+        return None
+    return look.tokens.expires_at - timedelta(seconds=look.match.spec.tokens.ttl_seconds / 3)
 
 
 def is_published(look: MatchLook) -> bool:

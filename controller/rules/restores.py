@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from controller.api.room import MAX_RESTORES, Room
 from controller.facts.observation import Absent
 from controller.facts.room import RoomSeen
+from controller.rules.windows import window_end
 
 WINDOW = timedelta(minutes=10)
 _FIRST_PAUSE = timedelta(seconds=1)
@@ -41,10 +42,10 @@ def is_given_up(room: Room, seen: RoomSeen, now: datetime) -> bool:
         return False
     if len(times) == MAX_RESTORES and livekit_room.at > times[-1]:
         return True
-    lost_at, answers_since = room.status.lost_at, seen.server.answers_since
+    lost_at = room.status.lost_at
     if seen.owner is None or lost_at is None or livekit_room.at < lost_at:
         return False
-    return now >= max(lost_at, answers_since or lost_at) + IN_TIME
+    return now >= window_end(lost_at, IN_TIME, seen.server.silences)
 
 
 def was_lost_too_often(room: Room) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from controller.api.room import Room, RoomEndReason
-from controller.facts.livekit import LiveKitParticipant, Mark
+from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, Mark, metadata_digest
 from controller.facts.observation import Absent, value_of
 from controller.facts.room import RoomSeen
 from controller.rules.restores import is_given_up
@@ -16,8 +16,8 @@ from controller.rules.restores import is_given_up
 # LiveKit's timeouts are precise to 0.4 s, and we learn of a departure with some delay.
 _TIMEOUT_TOLERANCE = timedelta(seconds=1)
 
-# Participants of these kinds belong to the infrastructure and are never strangers.
-_SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE"})
+# Participants of these kinds belong to the infrastructure and are never strangers; one of a kind that is new may, too.
+_SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE", UNKNOWN_WORD})
 
 
 def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | None:
@@ -40,7 +40,25 @@ def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | Non
 def mark_of(room: Room, seen: RoomSeen) -> Mark:
     """Our mark for this Room; the root is the controlling Match, else the Room itself."""
     root_uid = seen.owner.uid if seen.owner is not None else room.metadata.uid
-    return Mark(seen.cluster_id, room.metadata.namespace, room.metadata.name, root_uid, room.metadata.uid)
+    return Mark(
+        seen.cluster_id,
+        room.metadata.namespace,
+        room.metadata.name,
+        root_uid,
+        room.metadata.uid,
+        metadata_digest(room.spec.metadata),
+    )
+
+
+def has_other_metadata(room: Room, seen: RoomSeen) -> bool:
+    """Whether the room on LiveKit is ours, and we wrote its metadata before the Room's metadata changed.
+
+    What another client writes beside our mark is left alone.
+    """
+    livekit = value_of(seen.livekit_room)
+    if livekit is None or livekit.mark is None or livekit.mark.room_uid != room.metadata.uid:
+        return False
+    return livekit.mark.digest != metadata_digest(room.spec.metadata)
 
 
 def is_foreign(room: Room, seen: RoomSeen) -> bool:

@@ -56,6 +56,11 @@ class RoomCase:
         return rules.is_revived(self.room, self.seen)
 
     @cached_property
+    def has_other_metadata(self) -> bool:
+        """Whether LiveKit still has the metadata that the Room had before it changed."""
+        return rules.has_other_metadata(self.room, self.seen)
+
+    @cached_property
     def is_lost(self) -> bool:
         """Whether LiveKit had the room, and no longer has it."""
         return restores.is_lost(self.room, self.seen)

@@ -80,7 +80,8 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(
         default=15.0,
-        ge=5,
+        # Two requests to LiveKit, one after the other, must fit between two renewals and the end of the lease.
+        ge=10,
         le=60,
         description="How long the lease holds without being renewed (renewed every fifth of it)",
     )

@@ -7,13 +7,14 @@ the verdicts; `api.conditions` is the table of what they can say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from controller.api.conditions import ConditionReason, ConditionType, Reason
 from controller.api.failures import LastError, Recovery
 from controller.api.meta import Condition, ConditionStatus
+from controller.errors import clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,17 @@ def action_required(error: LastError | None) -> Verdict | None:
     return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
 
 
+def progress(ready: Verdict, *, stalled: bool, over: bool) -> Iterator[Verdict]:
+    """What kstatus asks (the rules of Flux and of `helm --wait`): at most one of Reconciling and Stalled, only True.
+
+    kstatus goes on waiting while Ready is False, so an object that is over in the normal way has no Ready either.
+    """
+    if stalled:
+        yield true(ConditionType.STALLED, ready.reason, ready.message)
+    elif not over and ready.status is not ConditionStatus.TRUE:
+        yield true(ConditionType.RECONCILING, ready.reason, ready.message)
+
+
 def merge(
     before: Iterable[Condition], verdicts: Iterable[Verdict], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
@@ -58,7 +70,7 @@ def _condition(before: Condition | None, verdict: Verdict, generation: int, now:
         type=verdict.type.value,
         status=verdict.status,
         reason=verdict.reason.value,
-        message=verdict.message,
+        message=clip(verdict.message),
         last_transition_time=now if moved or before is None else before.last_transition_time,
         observed_generation=generation,
     )

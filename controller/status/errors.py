@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from controller.api.failures import ErrorType, LastError, Recovery, Severity
-from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, StateLost
+from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, PoolClosed, StateLost
 
 _TYPES = {
     Backend.KUBERNETES: ErrorType.SYSTEM,
@@ -17,7 +17,7 @@ _TYPES = {
 def last_error(error: BackendError, now: datetime) -> LastError:
     """The entry for `status.lastError`."""
     severity, recovery = Severity.MEDIUM, Recovery.RETRY
-    if isinstance(error, StateLost | Forbidden):
+    if isinstance(error, StateLost | PoolClosed | Forbidden):
         severity, recovery = Severity.HIGH, Recovery.ESCALATE
     elif not isinstance(error, BackendUnavailable) and not error.retryable:
         severity, recovery = Severity.HIGH, Recovery.NOTIFY

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.api.conditions import NOT_ACCEPTED, ConditionReason, ConditionType, Reason
+from controller.api.phases import MatchPhase
 from controller.facts.observation import Unknown
 from controller.rules.deadlines import windows
 from controller.rules.end_cause import EndCause
-from controller.status.conditions import Verdict, action_required, false, true
+from controller.status.conditions import Verdict, action_required, false, progress, true
 from controller.status.match_view import MatchView
 
 
@@ -21,13 +22,16 @@ def match_conditions(view: MatchView) -> Iterator[Verdict]:
     yield _accepted(view, cause)
     yield _room_ready(view, cause)
     yield _tokens_issued(view, cause)
-    yield _ready(view, cause)
+    ready = _ready(view, cause)
+    if view.phase is not MatchPhase.ENDED:
+        yield ready
     yield _connected(view, cause)
     yield _degraded(view)
     if view.finished and cause is not None:
         yield true(ConditionType.FINISHED, cause.reason, cause.message)
     else:
         yield false(ConditionType.FINISHED, ConditionReason.IN_PROGRESS, "the Match is not over")
+    yield from progress(ready, stalled=view.phase is MatchPhase.FAILED, over=view.finished)
 
 
 def not_claimed(view: MatchView) -> tuple[Reason, str]:
@@ -72,8 +76,13 @@ def _tokens_issued(view: MatchView, cause: EndCause | None) -> Verdict:
     if not (delivery.to_secret or delivery.to_redis):
         told = "tokens.delivery is None: the application makes its own tokens"
         return true(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_WANTED, told)
+    seen = view.case.seen
+    if seen.tokens_refused:
+        return false(ConditionType.TOKENS_ISSUED, ConditionReason.TOKENS_REFUSED, seen.tokens_refused)
     if view.tokens is None:
-        return false(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_ISSUED, "no tokens are issued yet")
+        was_there = isinstance(seen.tokens, Unknown) and view.ready_at is not None
+        told = seen.tokens.why if was_there and isinstance(seen.tokens, Unknown) else "no tokens are issued yet"
+        return false(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_ISSUED, told)
     return true(ConditionType.TOKENS_ISSUED, ConditionReason.TOKENS_DELIVERED, f"the tokens are {_where(view)}")
 
 
@@ -97,8 +106,9 @@ def _ready(view: MatchView, cause: EndCause | None) -> Verdict:
         return false(ConditionType.READY, ConditionReason.PROVISIONING, "room and tokens are being made")
     if view.case.livekit_room is None:
         return false(ConditionType.READY, ConditionReason.ROOM_MISSING, "the room was lost; it is being restored")
+    why = f" ({view.case.seen.tokens_refused})" if view.case.seen.tokens_refused else ""
     return false(
-        ConditionType.READY, ConditionReason.TOKENS_DUE, "the room is there; its tokens are being issued again"
+        ConditionType.READY, ConditionReason.TOKENS_DUE, f"the room is there; its tokens are being issued again{why}"
     )
 
 
@@ -133,5 +143,11 @@ def _degraded(view: MatchView) -> Verdict:
     if trouble:
         told = f"{trouble}; nothing is decided until it answers"
         return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
+    if view.case.match.status.started_at is not None and (refusal := seen.refusal) is not None:
+        told = (
+            f"the record of {refusal.identity} in Redis names match {refusal.holder} instead of this one; the call "
+            "goes on, and its records are written again as soon as that match is over"
+        )
+        return true(ConditionType.DEGRADED, ConditionReason.RECORDS_DIFFER, told)
     told = "Kubernetes, LiveKit and Redis answer"
     return action_required(view.error) or false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)

@@ -27,7 +27,7 @@ from controller.api.match import (
     TokensStatus,
 )
 from controller.api.names import token_secret_name
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.phases import MatchPhase
 from controller.facts.ledger import VIA_SIGNAL, Destination, Ledger
 from controller.facts.observation import Unknown, value_of
 from controller.facts.time import from_milliseconds
@@ -52,8 +52,7 @@ class MatchView:
     @cached_property
     def was_over(self) -> bool:
         """Whether the status said so before: then nothing else is read any longer."""
-        before = self.case.match.status.phase
-        return before is not None and MATCH_PHASES[before].terminal
+        return self.case.match.status.is_over
 
     @cached_property
     def claimed(self) -> bool:

@@ -14,7 +14,7 @@ from controller.api.room import MAX_RESTORES, Room, RoomEndReason, RoomIssue
 from controller.facts.observation import Unknown
 from controller.rules.restores import IN_TIME, WINDOW, was_lost_too_often
 from controller.rules.room_case import RoomCase
-from controller.status.conditions import Verdict, action_required, false, true
+from controller.status.conditions import Verdict, action_required, false, progress, true
 
 
 def room_conditions(
@@ -25,7 +25,9 @@ def room_conditions(
     `issues` are those of `status.room_health`; `error` is what kept the last step from working.
     """
     reason, server = case.end_reason, case.seen.server
-    yield _ready(case, phase, issues)
+    ready = _ready(case, phase, issues)
+    if phase is not RoomPhase.TERMINATED:
+        yield ready
     if issues:
         yield false(ConditionType.HEALTHY, next(iter(issues)), "; ".join(issues.values()))
     else:
@@ -40,6 +42,7 @@ def room_conditions(
         yield true(ConditionType.FINISHED, reason, _ending_sentence(case.room, reason))
     else:
         yield false(ConditionType.FINISHED, ConditionReason.IN_PROGRESS, "the room is not over")
+    yield from progress(ready, stalled=phase is RoomPhase.FAILED, over=phase is RoomPhase.TERMINATED)
 
 
 def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str]) -> Verdict:

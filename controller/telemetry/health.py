@@ -1,7 +1,8 @@
 """/livez, /readyz and /metrics: on a port of their own, and never dependent on LiveKit or Redis.
 
-Alive: the event loop keeps up. Ready: the caches are synced, so the operator can receive webhooks and, once it holds
-the lease, work on keys. An outage of a backend freezes decisions; restarting the pod would not help.
+Alive: the event loop keeps up, and every background loop comes round. Ready: the caches are synced, so the operator can
+receive webhooks and, once it holds the lease, work on keys. An outage of a backend freezes decisions; restarting the
+pod would not help.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller.telemetry import metrics
+from controller.telemetry.pulse import Pulse, Pulses
 
 _TICK_SECONDS = 0.5
 _MAX_LAG_SECONDS = 10.0
@@ -21,7 +23,8 @@ _MAX_LAG_SECONDS = 10.0
 class Health:
     """The state that the probes report."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulses: Pulses) -> None:
+        self._pulses = pulses
         self.is_synced = False
         self.is_stopping = False
         self._last_tick = time.monotonic()
@@ -34,19 +37,23 @@ class Health:
         """Note that the operator stops: it is no longer ready for traffic."""
         self.is_stopping = True
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Measure how late the event loop wakes up, until cancelled."""
         while True:
+            pulse.beat()
             before = time.monotonic()
             await asyncio.sleep(_TICK_SECONDS)
             self._last_tick = time.monotonic()
             metrics.loop_lag_seconds.set(max(0.0, self._last_tick - before - _TICK_SECONDS))
 
     async def livez(self, _request: web.Request) -> web.Response:
-        """200 while the loop keeps up."""
+        """200 while the event loop keeps up and every background loop comes round."""
         lag_seconds = time.monotonic() - self._last_tick
         if lag_seconds > _MAX_LAG_SECONDS:
             return web.Response(status=503, text=f"the event loop has been stuck for {lag_seconds:.0f} s\n")
+        if overdue := self._pulses.overdue():
+            lines = (f"the loop {pulse.name} has not come round for {pulse.age_seconds:.0f} s\n" for pulse in overdue)
+            return web.Response(status=503, text="".join(lines))
         return web.Response(text="ok\n")
 
     async def readyz(self, _request: web.Request) -> web.Response:
@@ -59,6 +66,8 @@ class Health:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """All metrics in Prometheus' text format."""
+        for name, age_seconds in self._pulses.ages().items():
+            metrics.loop_age_seconds.labels(name).set(age_seconds)
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def add_routes(self, app: web.Application) -> None:

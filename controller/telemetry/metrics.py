@@ -86,8 +86,33 @@ waiters_expired = Counter(
 )
 leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
+pools_closed = Gauge(
+    "roomkeeper_pools_closed",
+    "Pools that this replica does not write to, because their fence in Redis is above the epoch of the lease.",
+)
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
+loop_age_seconds = Gauge(
+    "roomkeeper_loop_age_seconds",
+    "Time since a background loop last came round; the oldest of those with one name.",
+    ["loop"],
+)
+loop_failures = Counter(
+    "roomkeeper_loop_failures_total", "How often a background loop failed and was begun again.", ["loop"]
+)
+item_failures = Counter(
+    "roomkeeper_loop_item_failures_total",
+    "Items of a background loop (a namespace, a room, a user) that failed unexpectedly; the others go on.",
+    ["loop"],
+)
 cached_objects = Gauge("roomkeeper_cached_objects", "Objects in the caches.", ["kind"])
+unreadable_objects = Gauge(
+    "roomkeeper_unreadable_objects", "Objects in the caches whose content this version cannot read.", ["kind"]
+)
+unreadable_rows = Counter(
+    "roomkeeper_unreadable_rows_total",
+    "Rows of answers that could not be read and were skipped, by backend and what the row is.",
+    ["backend", "what"],
+)
 events_posted = Counter("roomkeeper_events_posted_total", "Kubernetes Events written, by result.", ["result"])
 build_info = Gauge(
     "roomkeeper_build_info", "Always 1: the version of Roomkeeper and of Python that serve it.", ["version", "python"]

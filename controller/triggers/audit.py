@@ -4,12 +4,13 @@ Each round makes a few reads per pool, whatever the number of calls. It reads th
 data is noticed even where nothing is written. For some live calls in turn it reads the users' records and the room's
 tombstone.
 
-The auditor is also the only part that opens a pool in which users merely wait, because signals and heartbeats are read
-from open pools alone. An operator of the whole cluster has no list of namespaces. It therefore scans the names of all
-keys of Redis when it begins to lead, and again ten minutes after each scan. A scan reads at most 10 000 names a second
-in twenty steps of 500: less than 1 % of the server's time, 100 s for a million keys, and no other client waits for more
-than one step. (An index that `enqueue` maintains would be in another slot of a Redis Cluster than the pool.) Neighbors:
-`views.audit` keeps the findings, `triggers.router` wakes the Matches.
+The auditor also opens pools in which users merely wait, because signals and heartbeats are read from open pools alone.
+A pool that is new calls the operator (`triggers.serving`); one in which users waited before we led does not. An
+operator of the whole cluster has no list of namespaces. It therefore scans the names of all keys of Redis when it
+begins to lead, and again ten minutes after each scan. A scan reads at most 10 000 names a second in twenty steps of
+500: less than 1 % of the server's time, 100 s for a million keys, and no other client waits for more than one step. (An
+index that `enqueue` maintains would be in another slot of a Redis Cluster than the pool.) Neighbors: `views.audit`
+keeps the findings, `triggers.router` wakes the Matches.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from controller.clients.redis.pool import Pool
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, LeadershipLost
 from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 from controller.views.calls import Call
 
@@ -34,7 +36,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 100
 _KEYS_AT_ONCE = 500
 _PAUSE_SECONDS = 0.05
-_SEARCH_AGAIN_SECONDS = 600.0
+SEARCH_AGAIN_SECONDS = 600.0
 
 
 class Auditor:
@@ -57,21 +59,17 @@ class Auditor:
         self._namespaces = namespaces
         self._turns: dict[str, Iterator[Call]] = {}
 
-    async def run(self) -> None:
-        """Read until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._audit_all())
-            if self._namespaces is None:
-                group.create_task(self._search())
-
-    async def search(self) -> None:
+    async def search(self, pulse: Pulse) -> None:
         """Find the pools in which users wait, and open them. Raises BackendError, LeadershipLost."""
         redis = self._backends.pools.unbound("any").redis
         cursor = "0"
         while True:
+            pulse.beat()
             cursor, found = await pools_with_people(redis, self._backends.cluster_id, cursor, count=_KEYS_AT_ONCE)
             for namespace in found:
-                await self._open(namespace)
+                with pulse.item("to open a pool", namespace=namespace):
+                    if await self._backends.namespaces.exists(namespace):
+                        await self._open(namespace)
             if cursor == "0":
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -86,11 +84,13 @@ class Auditor:
             tell = log.debug if error.retryable else log.warning
             tell("a pool with waiting users cannot be opened", namespace=namespace, error=str(error))
 
-    async def _search(self) -> None:
+    async def run_search(self, pulse: Pulse) -> None:
+        """Search until cancelled; for an operator of the whole cluster, which has no list of namespaces."""
         while True:
-            pause_seconds = _SEARCH_AGAIN_SECONDS
+            pulse.beat()
+            pause_seconds = SEARCH_AGAIN_SECONDS
             try:
-                await self.search()
+                await self.search(pulse)
             except BackendRefused as error:
                 log.warning("pools with waiting users cannot be searched", error=str(error))
             except (BackendError, LeadershipLost) as error:
@@ -98,19 +98,21 @@ class Auditor:
                 pause_seconds = self._interval_seconds
             await asyncio.sleep(pause_seconds)
 
-    async def _audit_all(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
+        """Audit until cancelled."""
         while True:
             # Pools that are not open yet are audited too: after a restart, a call that goes on and a user who waits
             # need no write that would open their pool.
             for namespace in {
                 *(self._namespaces() if self._namespaces is not None else ()),
                 *self._backends.pools.namespaces(),
+                *self._backends.pools.closed(),
                 *self._backends.calls.namespaces(),
             }:
-                try:
+                pulse.beat()
+                with pulse.item("to audit Redis", namespace=namespace):
                     await self.audit(namespace)
-                except (BackendError, LeadershipLost) as error:
-                    log.debug("Redis cannot be audited at the moment", namespace=namespace, error=str(error))
+            pulse.beat()
             await asyncio.sleep(self._interval_seconds)
 
     async def audit(self, namespace: str) -> None:
@@ -137,7 +139,20 @@ class Auditor:
 
 
 async def _audit_call(pool: Pool, call: Call) -> AuditFacts:
-    holders = await asyncio.gather(*(pool.holder(identity) for identity in call.identities))
-    taken_away = {identity for identity, holder in zip(call.identities, holders, strict=True) if holder != call.uid}
+    holders = dict(
+        zip(call.identities, await asyncio.gather(*(_holder(pool, who) for who in call.identities)), strict=True)
+    )
     has_tombstone = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)
-    return AuditFacts(frozenset(taken_away), has_tombstone)
+    return AuditFacts(
+        taken_away=frozenset(who for who, holder in holders.items() if holder is not None and holder != call.uid),
+        unrecorded=frozenset(who for who, holder in holders.items() if holder is None),
+        room_has_tombstone=has_tombstone,
+    )
+
+
+async def _holder(pool: Pool, identity: str) -> str | None:
+    """The UID of the Match that the user's record names, empty if it names none; None without a record of ours."""
+    try:
+        return await pool.redis.field(pool.keys.user(identity), "match")
+    except BackendRefused:
+        return None  # the key has another type

@@ -8,7 +8,7 @@ an operator with rights in namespaces alone may not read them, and then says tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -26,6 +26,10 @@ _PAUSE_SECONDS = 1.0
 _APPLY = "apply crds/ (or manifests/install.yaml) of this version"
 
 
+def _nothing() -> None:
+    """For a caller that has no pulse."""
+
+
 class CrdGate:
     """Open once all kinds are served. All scopes of a replica share one, so that each problem is said once."""
 
@@ -34,10 +38,14 @@ class CrdGate:
         self._kinds = tuple({**dict.fromkeys(KINDS), **dict.fromkeys(kinds)})
         self._said = ""
 
-    async def wait(self) -> bool:
-        """Return once discovery lists every kind; until then, log what is missing. True if it had to wait."""
+    async def wait(self, beat: Callable[[], None] = _nothing) -> bool:
+        """Return once discovery lists every kind, and whether that took more than one look.
+
+        Until then, log what is missing; `beat` is called again and again.
+        """
         waited = False
         while problem := await self._problem():
+            beat()
             if problem != self._said:
                 self._said = problem
                 log.warning("waiting", what=problem)

@@ -16,10 +16,11 @@ import structlog
 from controller.backends.bundle import Backends
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies.inbox import Expiry
-from controller.errors import BackendError, BackendRefused, LeadershipLost
+from controller.errors import BackendRefused
 from controller.facts.time import milliseconds
 from controller.loop.wakes import Wake
 from controller.telemetry import metrics
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 from controller.views.calls import Call
 
@@ -52,17 +53,18 @@ class HeartbeatReader:
         self._gaps = ReadGaps(backends.heartbeats.after_seconds)
         self._refused: set[tuple[str, str]] = set()
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Read until cancelled."""
         while True:
             await asyncio.sleep(self._interval_seconds)
             for namespace in self._backends.pools.namespaces():
-                try:
-                    await self._read(namespace)
-                except BackendRefused as error:
-                    log.warning("heartbeats cannot be read", namespace=namespace, error=str(error))
-                except (BackendError, LeadershipLost) as error:
-                    log.debug("heartbeats cannot be read at the moment", namespace=namespace, error=str(error))
+                pulse.beat()
+                with pulse.item("to read heartbeats", namespace=namespace):
+                    try:
+                        await self._read(namespace)
+                    except BackendRefused as error:
+                        log.warning("heartbeats cannot be read", namespace=namespace, error=str(error))
+            pulse.beat()
 
     async def _read(self, namespace: str) -> None:
         view = self._backends.heartbeats

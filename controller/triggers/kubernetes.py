@@ -8,7 +8,7 @@ may be read are in the caches, and takes the others up later. Neighbors: `trigge
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from controller.api.names import ResourceKind
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.errors import BackendError
+from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
 from controller.triggers.scope import Scope
 from controller.views.cache import ObjectCache
@@ -37,11 +38,11 @@ class KubernetesTrigger:
         namespaces: tuple[str, ...],
     ) -> None:
         self._crds = CrdGate(client, caches)
-        self._scopes = [Scope(namespace, connection, client, caches, self._crds) for namespace in namespaces or ("",)]
+        self.scopes = [Scope(namespace, connection, client, caches, self._crds) for namespace in namespaces or ("",)]
 
     def read_namespaces(self) -> tuple[str, ...]:
         """The namespaces of the settings whose objects are in the caches; the others may not be judged by them."""
-        return tuple(scope.namespace for scope in self._scopes if scope.was_synced and scope.namespace)
+        return tuple(scope.namespace for scope in self.scopes if scope.was_synced and scope.namespace)
 
     async def first_sync(self) -> None:
         """Return once the CRDs are served and every scope that may be read is in the caches, which is at least one.
@@ -51,34 +52,32 @@ class KubernetesTrigger:
         await self._crds.wait()
         await self._crds.check_schema()
         while True:
-            await asyncio.gather(*(scope.try_sync() for scope in self._scopes if not scope.is_synced))
-            is_decided = all(scope.is_synced or scope.is_refused for scope in self._scopes)
-            if is_decided and any(scope.is_synced for scope in self._scopes):
+            await asyncio.gather(*(scope.try_sync() for scope in self.scopes if not scope.is_synced))
+            is_decided = all(scope.is_synced or scope.is_refused for scope in self.scopes)
+            if is_decided and any(scope.is_synced for scope in self.scopes):
                 return
             await asyncio.sleep(_START_PAUSE_SECONDS)
             await self._crds.wait()
 
-    async def resync_forever(self, interval_seconds: float) -> None:
+    async def resync(self, interval_seconds: float, pulse: Pulse) -> None:
         """LIST what is watched at intervals: nothing else finds deletions that a broken watch missed.
 
-        The API server keeps a watch of a CRD that was deleted open for minutes. So if the CRDs were away, the watches
-        begin again.
+        The API server may keep the watch of a deleted CRD open. So if the CRDs were away, the watches begin again.
         """
         while True:
             await asyncio.sleep(interval_seconds)
-            if await self._crds.wait():
-                for scope in self._scopes:
+            if await self._crds.wait(pulse.beat):
+                for scope in self.scopes:
                     scope.begin_again()
                 continue
-            for scope in self._scopes:
-                if scope.is_synced:
-                    try:
-                        await scope.sync()
-                    except BackendError as error:
-                        log.warning("the caches could not be compared with the server; next time", error=str(error))
+            for scope in self.scopes:
+                pulse.beat()
+                with pulse.item("to compare the caches with the server", namespace=scope.namespace):
+                    if scope.is_synced:
+                        await self._compare(scope)
 
-    async def watch(self, on_started: Callable[[], None]) -> None:
-        """Watch all scopes until cancelled; `on_started` is called whenever kopf has started in one of them."""
-        async with asyncio.TaskGroup() as group:
-            for scope in self._scopes:
-                group.create_task(scope.run(on_started), name=f"watch {scope.namespace or 'everything'}")
+    async def _compare(self, scope: Scope) -> None:
+        try:
+            await scope.sync()
+        except BackendError as error:
+            log.warning("the caches could not be compared with the server; next time", error=str(error))

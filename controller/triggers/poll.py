@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -20,6 +22,7 @@ from controller.errors import BackendError
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
 from controller.rules.stale import is_stale
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
@@ -43,6 +46,7 @@ class Poller:
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._doubted: set[str] = set()
         self._counting: set[asyncio.Task[None]] = set()
+        self._being_counted: set[str] = set()
         self._is_stale = False
         self._is_running = False
         server.view.follow(doubted=self._doubt)
@@ -60,15 +64,15 @@ class Poller:
         if not self._is_running:
             return
         for name in names:
-            task = asyncio.get_running_loop().create_task(self.count(name))
-            self._counting.add(task)
-            task.add_done_callback(self._counting.discard)
+            self._count_soon(name)
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Poll until cancelled; then the counts that are under way end as well."""
         try:
             while True:
-                await self.poll()
+                pulse.beat()
+                with pulse.item("to list the rooms", server=self._server.name):
+                    await self.poll()
                 # Jitter, so that replicas do not all ask at one moment.
                 await asyncio.sleep(self._pause_seconds() * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
@@ -97,13 +101,30 @@ class Poller:
             return
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
-        waiting = self._waiting(sent_at) if was_away or view.answers_since is None else []
+        waiting = self._waiting(sent_at) if was_away or not view.was_listed else []
         recount = view.snapshot([room for room in rooms if self._concerns_us(room)], sent_at)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
         self._router.rooms_changed(name for name in waiting if not is_missing[name])
         self._announce_staleness()
-        await asyncio.gather(*(self.count(name) for name in recount))
+        await self._recount(recount)
+
+    async def _recount(self, names: Iterable[str]) -> None:
+        """Read who is in these rooms. The next list does not wait for a server that answers slowly."""
+        tasks = {self._count_soon(name) for name in names if name not in self._being_counted}
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._interval_seconds)
+
+    def _count_soon(self, name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self.count(name), name=f"count {name}")
+        self._being_counted.add(name)
+        self._counting.add(task)
+        task.add_done_callback(partial(self._counted, name))
+        return task
+
+    def _counted(self, name: str, task: asyncio.Task[None]) -> None:
+        self._being_counted.discard(name)
+        self._counting.discard(task)
 
     async def count(self, name: str) -> None:
         """Read who is in the room `name`."""
@@ -137,4 +158,4 @@ class Poller:
         stale = is_stale(self._server.view.silent_since, self._clock.now())
         if stale is not self._is_stale:
             self._is_stale = stale
-            self._router.rooms_changed(self._router.livekit_names(self._server))
+            self._router.server_changed(self._server)

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 from controller.api.match import Match
-from controller.api.meta import Resource
+from controller.api.meta import HasMetadata
 from controller.api.names import MATCH, ROOM, ResourceKind, livekit_room_name, room_name
 from controller.api.phases import RoomPhase
 from controller.api.room import Room
 from controller.backends.servers import Server, Servers
 from controller.facts.livekit import Mark
+from controller.facts.unreadable import Unreadable
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
 from controller.views.cache import ObjectCache
@@ -42,27 +43,27 @@ class Router:
     def follow_cache(self, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
         """Wake keys for the changes of one kind. A kind without relations concerns its own key alone."""
         if kind is MATCH:
-            cache.follow(changed=self.match_changed, gone=self.match_gone)
+            cache.follow(changed=self.match_changed, unreadable=self.match_changed, gone=self.match_gone)
         elif kind is ROOM:
-            cache.follow(changed=self.room_changed, gone=self.room_gone)
+            cache.follow(changed=self.room_changed, unreadable=self.room_changed, gone=self.room_gone)
         else:
             changed = partial(self.object_changed, kind)
-            cache.follow(changed=changed, gone=changed)
+            cache.follow(changed=changed, unreadable=changed, gone=changed)
 
     def follow_servers(self) -> None:
         """Wake keys for the changes of rooms on every LiveKit server."""
         for server in self._servers:
             server.view.follow(changed=self.rooms_changed, lost=self.rooms_lost)
 
-    def object_changed(self, kind: ResourceKind, found: Resource) -> None:
+    def object_changed(self, kind: ResourceKind, found: HasMetadata) -> None:
         """An object was created, changed or deleted."""
         self._enqueue(Key(kind, found.metadata.namespace, found.metadata.name), Wake.OBJECT)
 
-    def match_changed(self, match: Match) -> None:
+    def match_changed(self, match: HasMetadata) -> None:
         """A Match was created or changed."""
         self.object_changed(MATCH, match)
 
-    def match_gone(self, match: Match) -> None:
+    def match_gone(self, match: HasMetadata) -> None:
         """A Match no longer exists: a Room that it left behind has no owner."""
         self.match_changed(match)
         room = Key(ROOM, match.metadata.namespace, room_name(match.metadata.uid))
@@ -88,13 +89,14 @@ class Router:
         for livekit_name in sorted(self._names.get(Key(MATCH, namespace, name), ())):
             self._doubt(livekit_name)
 
-    def room_changed(self, room: Room) -> None:
+    def room_changed(self, room: Room | Unreadable) -> None:
         """A Room was created, changed or deleted."""
         metadata = room.metadata
         key = Key(ROOM, metadata.namespace, metadata.name)
         livekit_name = self._livekit_name(room)
         self._rooms[livekit_name] = key
-        if (server := self._servers.find(room)) is not None:
+        readable = room if isinstance(room, Room) else None
+        if (server := self._servers.find(readable)) is not None:
             self._places[livekit_name] = server
         else:
             self._places.pop(livekit_name, None)
@@ -103,10 +105,11 @@ class Router:
         if match is not None:
             self._matches[key] = match
             self._names.setdefault(match, set()).add(livekit_name)
-            if metadata.deletion_timestamp is not None or room.status.phase in _OVER:
+            is_over = readable is None or readable.status.phase in _OVER
+            if metadata.deletion_timestamp is not None or is_over:
                 self._enqueue(match, Wake.OBJECT)
 
-    def room_gone(self, room: Room) -> None:
+    def room_gone(self, room: HasMetadata) -> None:
         """A Room no longer exists: its Match may be waiting for that."""
         metadata = room.metadata
         key = Key(ROOM, metadata.namespace, metadata.name)
@@ -132,6 +135,11 @@ class Router:
         """These rooms changed on LiveKit."""
         for name in livekit_names:
             self.livekit_changed(name, Wake.LIVEKIT)
+
+    def server_changed(self, server: Server) -> None:
+        """A LiveKit server has been silent for too long, or answers again."""
+        for name in self.livekit_names(server):
+            self.livekit_changed(name, Wake.STALENESS)
 
     def rooms_lost(self, livekit_names: Iterable[str]) -> None:
         """LiveKit no longer has these rooms. Their Rooms come before everything else, also before their Matches."""
@@ -171,7 +179,7 @@ class Router:
         if (server := self._places.get(livekit_name)) is not None:
             server.view.doubt(livekit_name)
 
-    def _livekit_name(self, room: Room) -> str:
+    def _livekit_name(self, room: HasMetadata) -> str:
         return livekit_room_name(self._cluster_id, room.metadata.namespace, room.metadata.uid)
 
     def _forget_name(self, match: Key | None, livekit_name: str) -> None:
@@ -181,7 +189,7 @@ class Router:
                 del self._names[match]
 
 
-def _match_of(room: Room) -> Key | None:
+def _match_of(room: HasMetadata) -> Key | None:
     """The Match that owns a Room."""
     metadata = room.metadata
     owner = next((ref for ref in metadata.owner_references if ref.controller and ref.kind == MATCH.kind), None)

@@ -23,6 +23,7 @@ from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.errors import BackendError, BackendRefused
 from controller.telemetry import metrics
+from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
 from controller.triggers.kopf_settings import kopf_settings
 from controller.views.cache import ObjectCache
@@ -79,15 +80,20 @@ class Scope:
                 self._said = ""
                 log.info(f"{self._what} served now")
 
-    async def run(self, on_started: Callable[[], None]) -> None:
-        """List and watch until cancelled; `on_started` is called whenever kopf has started."""
+    async def run(self, pulse: Pulse, on_started: Callable[[], None]) -> None:
+        """List and watch until cancelled; `on_started` is called whenever kopf has started.
+
+        The pulse beats whenever the API server begins to answer a watch, which ends every 20 s and begins again, and
+        while the scope waits for a repair.
+        """
         while True:
             while not self.is_synced:
+                pulse.beat()
                 await asyncio.sleep(_REFUSED_SECONDS if self.is_refused else _AWAY_SECONDS)
-                await self._crds.wait()
+                await self._crds.wait(pulse.beat)
                 await self.try_sync()
             started = time.monotonic()
-            why = await self._watch(on_started)
+            why = await self._watch(pulse, on_started)
             self.is_synced = self.is_refused = False
             said = f"the watch of {self._name} has ended and begins again: {why}"
             if said != self._said or time.monotonic() - started > _STEADY_SECONDS:
@@ -130,7 +136,7 @@ class Scope:
         if evicted:
             log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
 
-    async def _watch(self, on_started: Callable[[], None]) -> str:
+    async def _watch(self, pulse: Pulse, on_started: Callable[[], None]) -> str:
         """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""
         registry = kopf.OperatorRegistry()
         for kind, cache in self._caches.items():
@@ -144,7 +150,7 @@ class Scope:
             if logins > 1:
                 # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
-            return self._connection.for_kopf()
+            return self._connection.for_kopf(pulse.beat)
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())

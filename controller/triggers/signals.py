@@ -1,12 +1,15 @@
 """Signals of gateways: read from the stream `signals` of each pool and noted in the ledger of their Match.
 
 The position of the reader is kept in Redis, so signals that arrive while no operator runs are read later. A signal that
-is read twice is noted once. A malformed signal is skipped, because it must not stop those behind it. A user whose
-signal is refused gets a notice through `notify:<id>`. Neighbors: `triggers.stream` reads the streams, `triggers.router`
-wakes the Matches.
+is read twice is noted once. Signals that a user repeats within one read count as one. A malformed signal is skipped,
+because it must not stop those behind it. A user whose signal is refused gets a notice through `notify:<id>`. Neighbors:
+`triggers.stream` reads the streams, `triggers.router` wakes the Matches.
 """
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import structlog
 
@@ -16,7 +19,7 @@ from controller.clients.redis.client import StreamEntry
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.outbox import Outbox
-from controller.clients.redis.replies.inbox import Ignored, Noted
+from controller.clients.redis.replies.inbox import Ignored, Noted, SignalsDone
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.clock import Clock
 from controller.facts.time import milliseconds
@@ -48,6 +51,17 @@ class SignalSource:
         """The id of the last entry that was handled, by this replica or by a predecessor."""
         return await Inbox(await self._pools.get(namespace)).signals_done()
 
+    def lanes(self, entries: Sequence[StreamEntry]) -> Sequence[Sequence[StreamEntry]]:
+        """One lane per user. Of equal signals the last one counts: a bare one is then newest, and sent in this call."""
+        last = {_same(entry): entry for entry in entries}
+        users: defaultdict[str, list[StreamEntry]] = defaultdict(list)
+        for entry in entries:
+            if last[_same(entry)] is entry:
+                users[entry.fields.get("user", "")].append(entry)
+            else:
+                metrics.signal_came(_kind(entry), "signal", "repeated")
+        return tuple(users.values())
+
     async def take(self, namespace: str, entry: StreamEntry) -> None:
         """Note the signal. Raises BackendError or LeadershipLost if that is not possible now, or never will be."""
         signal = _parse(entry)
@@ -60,9 +74,11 @@ class SignalSource:
         if outcome in REFUSALS:
             await self._refuse(namespace, entry, outcome)
 
-    async def done(self, namespace: str, entry_id: str) -> None:
+    async def done(self, namespace: str, entry_id: str) -> str:
         """Store the position, for the replica that reads next."""
-        await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
+        reply = await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
+        self._pools.check(namespace, reply)
+        return reply.read_on_after if isinstance(reply, SignalsDone) else entry_id
 
     async def _refuse(self, namespace: str, entry: StreamEntry, why: str) -> None:
         user, kind = entry.fields.get("user", ""), entry.fields.get("type", "")
@@ -95,6 +111,17 @@ async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str
     if signal.kind is SignalKind.SUSPECT:
         router.match_suspected(namespace, reply.match_name)
     return "replay" if reply.replay else "noted"
+
+
+def _same(entry: StreamEntry) -> tuple[str, ...]:
+    """Signals for which this is equal ask for the same."""
+    return tuple(entry.fields.get(name, "") for name in ("user", "type", "match", "by"))
+
+
+def _kind(entry: StreamEntry) -> str:
+    """The kind as a metric label: one of the known ones."""
+    kind = entry.fields.get("type", "")
+    return kind if kind in set(SignalKind) else "malformed"
 
 
 def _parse(entry: StreamEntry) -> Signal | None:

@@ -1,16 +1,17 @@
 """Streams in Redis that others write: webhooks that another replica received, and signals of gateways.
 
-One blocking read serves all streams of all pools. Each kind of stream is a `Source`, which says where to begin and what
-to do with an entry. An entry is handled at least once. An entry that cannot be handled now is tried again, and stops
-its own stream alone. An entry that can never be handled (a key has another type, for example) is logged and skipped.
-Neighbors: `triggers.signals` is the other source, `clients.redis.client` reads.
+One blocking read serves all streams of all pools. Each kind of stream is a `Source`, which says where to begin, how the
+entries of one read divide into lanes, and what to do with an entry. Lanes are handled at the same time, so a user who
+floods a stream delays nobody but themselves. An entry is handled at least once. An entry that cannot be handled now is
+tried again, and stops its own stream alone. An entry that can never be handled (a key has another type, for example) is
+logged and skipped. Neighbors: `triggers.signals` is the other source, `clients.redis.client` reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -18,13 +19,18 @@ from controller.clients.redis.client import Redis, StreamEntry
 from controller.clients.redis.keys import Keys
 from controller.errors import BackendError, Forbidden, LeadershipLost
 from controller.loop.wakes import Wake
+from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
 
+_T = TypeVar("_T")
+
 _SHARD = 0
 _BLOCK_SECONDS = 1.0
 _GLANCE_SECONDS = 0.001
+_ENTRIES_AT_ONCE = 1000
+_LANES_AT_ONCE = 32
 # The pause for a stream that Redis refuses to read: after a repair the operator goes on without a restart.
 _REFUSED_SECONDS = 30.0
 
@@ -40,12 +46,22 @@ class Source(Protocol):
         """The id after which reading begins. May raise BackendError."""
         ...
 
+    def lanes(self, entries: Sequence[StreamEntry]) -> Sequence[Sequence[StreamEntry]]:
+        """Divide the entries of one read: those of one lane are handled in order, the lanes at the same time.
+
+        An entry that a later one repeats may be left out.
+        """
+        ...
+
     async def take(self, namespace: str, entry: StreamEntry) -> None:
         """Handle a new entry. After a BackendError it comes again, unless the backend refused it for good."""
         ...
 
-    async def done(self, namespace: str, entry_id: str) -> None:
-        """All entries up to this one were handled. After a BackendError the last one comes again."""
+    async def done(self, namespace: str, entry_id: str) -> str:
+        """All entries up to this one were handled. Return the id to read on from.
+
+        After a BackendError the last one comes again.
+        """
         ...
 
 
@@ -70,13 +86,18 @@ class WebhookSource:
         """The id of the newest entry."""
         return await self._redis.last_id(self.stream(namespace))
 
+    def lanes(self, entries: Sequence[StreamEntry]) -> Sequence[Sequence[StreamEntry]]:
+        """All in one lane: to wake a key takes no time."""
+        return (entries,)
+
     async def take(self, namespace: str, entry: StreamEntry) -> None:
         """Wake the keys of the room."""
         if entry.fields.get("replica") != self._replica:
             self._router.webhook_came(entry.fields.get("room", ""), entry.fields.get("event", ""), Wake.STREAM)
 
-    async def done(self, namespace: str, entry_id: str) -> None:
+    async def done(self, namespace: str, entry_id: str) -> str:
         """Store nothing: the next owner begins at the newest entry."""
+        return entry_id
 
 
 class StreamReader:
@@ -89,10 +110,13 @@ class StreamReader:
         self._positions: dict[str, str] = {}
         self._followed: dict[str, tuple[Source, str]] = {}
         self._resting: dict[str, float] = {}
+        self._handled: dict[str, set[str]] = {}
+        self._hands = asyncio.Semaphore(_LANES_AT_ONCE)
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Read until cancelled."""
         while True:
+            pulse.beat()
             try:
                 await self._follow()
                 await self._read()
@@ -107,7 +131,7 @@ class StreamReader:
             for namespace in self._namespaces()
             for source in self._sources
         }
-        for known in (self._positions, self._resting):
+        for known in (self._positions, self._resting, self._handled):
             for stream in known.keys() - self._followed.keys():
                 del known[stream]
         for stream in self._awake(self._followed.keys() - self._positions.keys()):
@@ -123,7 +147,7 @@ class StreamReader:
             await asyncio.sleep(_BLOCK_SECONDS)
             return
         try:
-            entries = await self._redis.read_streams(positions, block_seconds=_BLOCK_SECONDS)
+            entries = await self._redis.read_streams(positions, block_seconds=_BLOCK_SECONDS, count=_ENTRIES_AT_ONCE)
         except BackendError as error:
             if error.retryable:
                 raise
@@ -131,11 +155,7 @@ class StreamReader:
         by_stream: dict[str, list[StreamEntry]] = {}
         for entry in entries:
             by_stream.setdefault(entry.stream, []).append(entry)
-        for stream, of_stream in by_stream.items():
-            try:
-                await self._handle(stream, of_stream)
-            except (BackendError, LeadershipLost) as error:
-                self._rest(stream, error)
+        await asyncio.gather(*(self._handle(stream, of_stream) for stream, of_stream in by_stream.items()))
 
     async def _read_each(self, positions: Mapping[str, str]) -> tuple[StreamEntry, ...]:
         """One stream makes the read of all streams fail: find it, and leave it out for a while."""
@@ -148,14 +168,41 @@ class StreamReader:
         return tuple(entries)
 
     async def _handle(self, stream: str, entries: Sequence[StreamEntry]) -> None:
+        """Handle what was read of one stream. After an error it is read again, and what was handled is left out."""
         source, namespace = self._followed[stream]
-        last_id = entries[-1].id
-        for entry in entries:
-            await _unless_refused(source.take(namespace, entry), stream, entry.id)
-            if entry.id != last_id:
-                self._positions[stream] = entry.id
-        await _unless_refused(source.done(namespace, last_id), stream, last_id)
-        self._positions[stream] = last_id
+        handled, last_id = self._handled.setdefault(stream, set()), entries[-1].id
+        lanes = source.lanes([entry for entry in entries if entry.id not in handled])
+        trouble: list[Exception] = []
+        await asyncio.gather(*(self._handle_lane(source, namespace, lane, handled, trouble) for lane in lanes))
+        try:
+            if trouble:
+                raise trouble[0]
+            read_on_after = await _unless_refused(source.done(namespace, last_id), stream, last_id)
+        except (BackendError, LeadershipLost) as error:
+            self._rest(stream, error)
+        else:
+            self._positions[stream] = read_on_after or last_id
+            handled.clear()
+
+    async def _handle_lane(
+        self,
+        source: Source,
+        namespace: str,
+        lane: Sequence[StreamEntry],
+        handled: set[str],
+        trouble: list[Exception],
+    ) -> None:
+        """Handle one lane. After the first `trouble` of any lane no further entry is begun."""
+        async with self._hands:
+            for entry in lane:
+                if trouble:
+                    return
+                try:
+                    await _unless_refused(source.take(namespace, entry), entry.stream, entry.id)
+                except (BackendError, LeadershipLost) as error:
+                    trouble.append(error)
+                else:
+                    handled.add(entry.id)
 
     def _rest(self, stream: str, error: Exception) -> None:
         """Leave a stream alone for a while after an error; the others go on."""
@@ -170,10 +217,10 @@ class StreamReader:
         return [stream for stream in streams if self._resting.get(stream, now) <= now]
 
 
-async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str) -> None:
-    """Skip an entry that the backend will always refuse: it must not stop those behind it."""
+async def _unless_refused(handling: Awaitable[_T], stream: str, entry_id: str) -> _T | None:
+    """Skip an entry that the backend will always refuse, or that no code expected, and return None."""
     try:
-        await handling
+        return await handling
     except BackendError as error:
         if _is_passing(error):
             raise
@@ -183,6 +230,12 @@ async def _unless_refused(handling: Awaitable[None], stream: str, entry_id: str)
             entry=entry_id,
             error=str(error),
         )
+        return None
+    except LeadershipLost:
+        raise
+    except Exception:  # one bad entry must never stop the others
+        log.exception("an entry of a stream failed unexpectedly, and is skipped", stream=stream, entry=entry_id)
+        return None
 
 
 def _is_passing(error: Exception) -> bool:

@@ -67,8 +67,12 @@ class OwnOperator:
         """Raise RoomkeeperError with the end of its log if it has ended."""
         if self._process is None or self._process.returncode is None:
             return
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        raise RoomkeeperError("\n".join([f"the operator beside it ended ({self._process.returncode}):", *lines]))
+        raise RoomkeeperError(f"the operator beside it ended ({self._process.returncode}):\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_LAST_LINES:])
 
     async def end(self) -> None:
         """End it and wait for that; it gives the Lease back."""

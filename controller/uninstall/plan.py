@@ -202,6 +202,18 @@ def _undrainable(found: Found, wishes: Wishes, now: Pulse, policy: Policy) -> st
     )
 
 
+def _unservable(found: Found, wishes: Wishes, now: Pulse, _policy: Policy) -> str:
+    """An operator starts once all CRDs are served, and those without objects are the first to go."""
+    if not wishes.settles or now.life is Life.WORKS or not found.known_objects:
+        return ""
+    if not any(isinstance(crd, Absent) for crd in found.crds):
+        return ""
+    return (
+        "an operator cannot start, because some of its CRDs are gone: apply crds/ again, and repeat with --crds (those "
+        "that are being deleted still serve their objects, and go in the end)"
+    )
+
+
 def _unstoppable(found: Found, _wishes: Wishes, now: Pulse, policy: Policy) -> str:
     if policy is not Policy.RELEASE or now.life is not Life.WORKS or not isinstance(found.deployment, Absent):
         return ""
@@ -238,6 +250,7 @@ _REFUSALS: tuple[Callable[[Found, Wishes, Pulse, Policy], str], ...] = (
     _narrower,
     _untold,
     _undrainable,
+    _unservable,
     _unstoppable,
     _not_alone,
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from controller.api.conditions import ConditionType
 from controller.api.names import GROUP, KINDS, MATCH, PAUSED, VERSION, ResourceKind
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
@@ -38,7 +40,7 @@ POLICIES: Final = tuple(
 """The binding first: without it, the policy does nothing."""
 
 _OURS: Final = "app.kubernetes.io/name=roomkeeper"
-_OVER: Final = frozenset({"Succeeded", "Failed"})
+_OVER: Final = re.compile("Succeeded|Failed")
 _RELEASE: Final = "meta.helm.sh/release-name"
 T = TypeVar("T")
 
@@ -103,7 +105,7 @@ class Survey:
     async def is_active(self, namespace: str) -> bool:
         """Whether the namespace is there and is not being deleted."""
         body = await self._get(_NAMESPACES, "", namespace)
-        return body is not None and body.get("status", {}).get("phase") == "Active"
+        return body is not None and "deletionTimestamp" not in body["metadata"]
 
     async def policy(self, resource: Resource, installation: Installation) -> PolicyFacts | None:
         """The policy that adds our finalizer, or its binding; `resource` is one of `POLICIES`."""
@@ -155,7 +157,7 @@ class Survey:
 
     def _is_over(self, pod: Mapping[str, Any]) -> bool:
         """Whether nothing of it runs: it ended, or its node is gone and its time to stop has passed."""
-        if pod.get("status", {}).get("phase") in _OVER:
+        if _OVER.fullmatch(pod.get("status", {}).get("phase", "")):
             return True
         deadline = _time(pod["metadata"].get("deletionTimestamp"))
         return deadline is not None and deadline + _NODE_IS_GONE < self._clock.now()
@@ -223,7 +225,7 @@ def _object(kind: ResourceKind, body: Body) -> ObjectFacts:
     metadata, status = body["metadata"], body.get("status") or {}
     phase = str(status.get("phase") or "")
     conditions = {entry.get("type"): entry for entry in status.get("conditions") or ()}
-    degraded = conditions.get("Degraded", {})
+    degraded = conditions.get(ConditionType.DEGRADED, {})
     return ObjectFacts(
         kind=kind,
         namespace=metadata["namespace"],

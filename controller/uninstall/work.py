@@ -74,6 +74,9 @@ class Beside(Protocol):
     def require(self) -> None:
         """Raise RoomkeeperError if it has ended."""
 
+    def last_words(self) -> str:
+        """The end of its log."""
+
     async def end(self) -> None:
         """End it."""
 
@@ -190,7 +193,7 @@ class Work:
             now = pulse(await self._survey.vital_signs(self._serving))
             if now.life is Life.WORKS:
                 return now.why
-            self._in_time(f"the operator beside this command does not work: {now.why}")
+            self._in_time(f"the operator beside this command does not work; its log ends:\n{self._beside.last_words()}")
             await pause()
 
     async def _end_operator(self, _step: EndOperator, _found: Found) -> str:

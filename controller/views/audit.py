@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller.api.match import Match
+from controller.api.meta import HasMetadata
 from controller.facts.match import AuditFacts
 
 _NOTHING = AuditFacts()
@@ -39,10 +39,14 @@ class AuditView:
         """The findings about the Match `uid` on which two rounds agreed."""
         return self._confirmed.get(uid, _NOTHING)
 
-    def match_gone(self, match: Match) -> None:
+    def restored(self, uid: str) -> None:
+        """The records of the Match `uid` were written again: what was found before is over."""
+        self._once.pop(uid, None)
+        self._confirmed.pop(uid, None)
+
+    def match_gone(self, match: HasMetadata) -> None:
         """The Match itself is gone."""
-        self._once.pop(match.metadata.uid, None)
-        self._confirmed.pop(match.metadata.uid, None)
+        self.restored(match.metadata.uid)
 
     @staticmethod
     def _keep(where: dict[str, AuditFacts], uid: str, facts: AuditFacts) -> None:

@@ -3,11 +3,15 @@
 An older version never replaces a newer one, from whichever source it comes, so no step waits until the watch repeats
 what we wrote. The cache remembers a deleted UID for five minutes, so a late event cannot revive it. A LIST evicts only
 objects that are not newer than the LIST. "Not in the cache" is only a hint: `observe.match` asks the API server before
-it relies on an absence. Neighbors: `triggers.kubernetes` and `act.kubernetes` feed the cache, `observe` reads it.
+it relies on an absence. An object that cannot be read is in the cache as `Unreadable`, never as the version before it:
+each reader of the cache has to say what follows from it. Neighbors: `triggers.kubernetes` and `act.kubernetes` feed the
+cache, `observe` reads it, `api.tolerant` reads what other versions wrote.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +22,11 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from controller.api.meta import Resource
+from controller.api.meta import HasMetadata, ObjectMeta, Resource
+from controller.api.tolerant import reader
+from controller.clients.reading import NO_SENSE, skipped
+from controller.errors import Backend, clip
+from controller.facts.unreadable import Unreadable
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -45,11 +53,14 @@ class ObjectCache(Generic[M]):
 
     def __init__(self, model: type[M]) -> None:
         self._model: type[M] = model
+        self._reader = reader(model)
         self._kept: list[Callable[[M], None]] = []
         self._changed: list[Callable[[M], None]] = []
-        self._gone: list[Callable[[M], None]] = []
+        self._unreadable: list[Callable[[Unreadable], None]] = []
+        self._gone: list[Callable[[HasMetadata], None]] = []
         self._entries: dict[Name, _Entry] = {}
-        self._parsed: OrderedDict[Name, M] = OrderedDict()
+        self._parsed: OrderedDict[Name, M | Unreadable] = OrderedDict()
+        self._complaints: dict[str, str] = {}
         self._names: dict[str, Name] = {}
         self._dead: dict[str, float] = {}
         self._dead_names: dict[Name, str] = {}
@@ -59,18 +70,24 @@ class ObjectCache(Generic[M]):
         *,
         kept: Callable[[M], None] | None = None,
         changed: Callable[[M], None] | None = None,
-        gone: Callable[[M], None] | None = None,
+        unreadable: Callable[[Unreadable], None] | None = None,
+        gone: Callable[[HasMetadata], None] | None = None,
     ) -> None:
         """Register a follower; followers are called in the order in which they registered.
 
-        `kept` gets every newer version, and then `changed` every one that was not written quietly. `gone` gets the last
-        version of an object that no longer exists.
+        `kept` gets every newer version, and then `changed` every one that was not written quietly; `unreadable` gets a
+        newer version that cannot be read instead. `gone` gets the last version of an object that no longer exists.
         """
-        for follower, followers in ((kept, self._kept), (changed, self._changed), (gone, self._gone)):
-            if follower is not None:
-                followers.append(follower)
+        if kept is not None:
+            self._kept.append(kept)
+        if changed is not None:
+            self._changed.append(changed)
+        if unreadable is not None:
+            self._unreadable.append(unreadable)
+        if gone is not None:
+            self._gone.append(gone)
 
-    def get(self, namespace: str, name: str) -> M | None:
+    def get(self, namespace: str, name: str) -> M | Unreadable | None:
         """The newest known version of an object, or None if the cache has no such object."""
         entry = self._entries.get((namespace, name))
         return None if entry is None else self._read((namespace, name), entry)
@@ -79,12 +96,14 @@ class ObjectCache(Generic[M]):
         return len(self._entries)
 
     def in_namespace(self, namespace: str) -> Iterator[M]:
-        """The objects of one namespace. Objects of other namespaces are not parsed."""
+        """The readable objects of one namespace. Objects of other namespaces are not parsed."""
         for name, entry in list(self._entries.items()):
             if name[0] == namespace:
-                yield self._parsed.get(name) or self._model.model_validate_json(entry.body)
+                found = self._parsed.get(name) or self._parse(entry)
+                if not isinstance(found, Unreadable):
+                    yield found
 
-    def by_uid(self, uid: str) -> M | None:
+    def by_uid(self, uid: str) -> M | Unreadable | None:
         """The object with this UID, or None if the cache does not have it."""
         name = self._names.get(uid)
         return None if name is None else self.get(*name)
@@ -97,36 +116,42 @@ class ObjectCache(Generic[M]):
         """Whether the cache saw the deletion of the last object of this name, and no new object of this name since."""
         return (namespace, name) in self._dead_names and (namespace, name) not in self._entries
 
-    def offer(self, body: dict[str, Any], *, quiet: bool = False) -> M | None:
-        """Store a version of an object, unless a newer one is known. Returns the newest version.
+    def offer(self, body: dict[str, Any], *, quiet: bool = False) -> None:
+        """Store a version of an object, unless a newer one is known or its UID was deleted.
 
-        Returns None if the UID was deleted, or if the object is new and invalid. A `quiet` version wakes no key.
+        A version that is not newer is not even parsed: a LIST repeats every object. A `quiet` version wakes no key.
         """
-        metadata = body["metadata"]
-        name = (metadata.get("namespace", ""), metadata["name"])
-        uid, version = metadata["uid"], int(metadata["resourceVersion"])
-        if uid in self._dead:
-            return None
+        identity = self._identity(body)
+        if identity is None:
+            return
+        name, uid, version = identity
         known = self._entries.get(name)
-        if known is not None and version <= known.version:
-            return self._read(name, known)
-        parsed = self._parse(body)
-        if parsed is None:
-            return None if known is None else self._read(name, known)
+        if uid in self._dead or (known is not None and version <= known.version):
+            return
+        entry = _Entry(uid, version, _compact(body))
+        found = self._parse(entry)
         if known is not None and known.uid != uid:
             self._remove(name, known)
-        self._keep(name, _Entry(uid, version, _compact(body)), parsed)
+        if isinstance(found, Unreadable):
+            self._complain(found)
+            self._keep(name, entry, found)
+            for unreadable in self._unreadable:
+                unreadable(found)
+            return
+        self._complaints.pop(uid, None)
+        self._keep(name, entry, found)
         for kept in self._kept:
-            kept(parsed)
+            kept(found)
         if not quiet:
             for changed in self._changed:
-                changed(parsed)
-        return parsed
+                changed(found)
 
     def remove(self, body: dict[str, Any]) -> None:
         """Remove the object, whose deletion the watch has seen."""
-        metadata = body["metadata"]
-        self.forget(metadata.get("namespace", ""), metadata["name"], metadata["uid"])
+        identity = self._identity(body)
+        if identity is not None:
+            name, uid, _ = identity
+            self.forget(*name, uid)
 
     def forget(self, namespace: str, name: str, uid: str) -> None:
         """Remove the object with this UID, which was deleted, and refuse later versions of it."""
@@ -153,7 +178,7 @@ class ObjectCache(Generic[M]):
         self._drop_old_graves()
         return len(gone)
 
-    def _keep(self, name: Name, entry: _Entry, parsed: M) -> None:
+    def _keep(self, name: Name, entry: _Entry, parsed: M | Unreadable) -> None:
         self._entries[name] = entry
         self._names[entry.uid] = name
         self._dead_names.pop(name, None)
@@ -161,40 +186,62 @@ class ObjectCache(Generic[M]):
         self._parsed.move_to_end(name)
         if len(self._parsed) > _KEPT_PARSED:
             self._parsed.popitem(last=False)
-        metrics.cached_objects.labels(self._model.__name__).set(len(self._entries))
+        self._count()
 
-    def _read(self, name: Name, entry: _Entry) -> M:
+    def _read(self, name: Name, entry: _Entry) -> M | Unreadable:
         parsed = self._parsed.get(name)
         if parsed is None:
-            parsed = self._model.model_validate_json(entry.body)
+            parsed = self._parse(entry)
             self._keep(name, entry, parsed)
         return parsed
 
-    def _parse(self, body: dict[str, Any]) -> M | None:
+    def _parse(self, entry: _Entry) -> M | Unreadable:
         try:
-            return self._model.model_validate(body)
+            return self._reader.read_json(entry.body)
         except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        return Unreadable(_metadata(entry), clip("; ".join(problems)))
+
+    def _identity(self, body: dict[str, Any]) -> tuple[Name, str, int] | None:
+        """Name, UID and version of an object; None for what is no object at all."""
+        try:
             metadata = body["metadata"]
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()][:5]
-        log.error(
-            "object cannot be read; it is left alone until it is corrected",
-            kind=self._model.__name__,
-            namespace=metadata.get("namespace"),
-            name=metadata["name"],
-            problems=problems,
-        )
-        return None
+            namespace, name, uid = metadata.get("namespace") or "", metadata["name"], metadata["uid"]
+            if not all(isinstance(word, str) for word in (namespace, name, uid)):
+                raise TypeError("expected words")
+            return (namespace, name), uid, int(metadata["resourceVersion"])
+        except NO_SENSE:
+            skipped(Backend.KUBERNETES, self._model.__name__, body)
+            return None
+
+    def _complain(self, found: Unreadable) -> None:
+        """Log what is wrong with the object, once."""
+        metadata = found.metadata
+        if self._complaints.get(metadata.uid) != found.why:
+            log.warning(
+                "an object cannot be read; it is left alone until it is corrected or deleted",
+                kind=self._model.__name__,
+                namespace=metadata.namespace,
+                name=metadata.name,
+                why=found.why,
+            )
+        self._complaints[metadata.uid] = found.why
 
     def _remove(self, name: Name, entry: _Entry) -> None:
         last = self._read(name, entry)
         del self._entries[name]
         self._names.pop(entry.uid, None)
         self._parsed.pop(name, None)
+        self._complaints.pop(entry.uid, None)
         self._dead[entry.uid] = time.monotonic() + _DEAD_SECONDS
         self._dead_names[name] = entry.uid
-        metrics.cached_objects.labels(self._model.__name__).set(len(self._entries))
+        self._count()
         for gone in self._gone:
             gone(last)
+
+    def _count(self) -> None:
+        metrics.cached_objects.labels(self._model.__name__).set(len(self._entries))
+        metrics.unreadable_objects.labels(self._model.__name__).set(len(self._complaints))
 
     def _drop_old_graves(self) -> None:
         now = time.monotonic()
@@ -202,6 +249,20 @@ class ObjectCache(Generic[M]):
         self._dead_names = {name: uid for name, uid in self._dead_names.items() if uid in self._dead}
 
 
+def _metadata(entry: _Entry) -> ObjectMeta:
+    """What can be read of the metadata. The API server validates them, so that is all that we know of them."""
+    read = reader(ObjectMeta).read
+    readable = {}
+    for key, value in json.loads(entry.body)["metadata"].items():
+        with contextlib.suppress(ValidationError):
+            read({key: value})
+            readable[key] = value
+    return read(readable)
+
+
 def _compact(body: dict[str, Any]) -> bytes:
-    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    return orjson.dumps({**body, "metadata": metadata})
+    compact = {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
+    try:
+        return orjson.dumps(compact)
+    except TypeError:  # a number of more than 64 bits, or half of a character
+        return json.dumps(compact).encode()

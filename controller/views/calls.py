@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from controller.api.match import Match, ParticipantState
-from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.api.meta import HasMetadata
+from controller.api.phases import MatchPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class CallIndex:
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
         phase = match.status.phase
-        if phase is None or MATCH_PHASES[phase].terminal:
+        if phase is None or match.status.is_over:
             self.gone(match)
             return
         room = match.status.room
@@ -56,7 +57,7 @@ class CallIndex:
             (room.livekit_name or "") if room is not None else "",
         )
 
-    def gone(self, match: Match) -> None:
+    def gone(self, match: HasMetadata) -> None:
         """Remove the call, whose Match is over or deleted."""
         calls = self._calls.get(match.metadata.namespace, {})
         calls.pop(match.metadata.uid, None)

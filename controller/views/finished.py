@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.api.match import Match
+from controller.api.meta import HasMetadata
 
 # If a Match was deleted for another reason, its entry stays in the heap until it is popped or there are many of them.
 _DEAD_ENTRIES = 64
@@ -47,7 +48,7 @@ class FinishedMatches:
                 heapq.heappush(namespace.by_end, (ended_at, metadata.uid))
                 self._trim(metadata.namespace, namespace)
 
-    def gone(self, match: Match) -> None:
+    def gone(self, match: HasMetadata) -> None:
         """Drop a Match that was deleted."""
         self._forget(match.metadata.namespace, match.metadata.uid)
         self._over_limit.discard(match.metadata.uid)

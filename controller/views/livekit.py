@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, seats_taken
 from controller.facts.observation import Absent, Observation, Present, Unknown
+from controller.facts.silences import LONG_AGO
+from controller.views.silences import SilenceRecord
 
 People = tuple[LiveKitParticipant, ...]
 
@@ -33,8 +35,8 @@ class _Dispute:
 class LiveKitView:
     """Observations of one server. All times are those at which the request was *sent*.
 
-    `answers_since` is the first answer after an outage or a start; `silent_since` the last one before an outage that
-    goes on.
+    `silences` are the outages that are over, and the times in which no replica asked; `silent_since` is the last answer
+    before an outage that goes on.
     """
 
     def __init__(self) -> None:
@@ -48,8 +50,11 @@ class LiveKitView:
         self._disputes: dict[str, _Dispute] = {}
         self._miscounted: set[str] = set()
         self._unread: set[str] = set()
+        self._unanswered: dict[str, datetime] = {}
         self._snapshot_at: datetime | None = None
-        self.answers_since: datetime | None = None
+        self._answered_at = LONG_AGO
+        self._was_not_asked = True
+        self.silences = SilenceRecord()
         self.silent_since: datetime | None = None
         self._failure: tuple[datetime, str] | None = None
 
@@ -112,6 +117,7 @@ class LiveKitView:
         """Drop all observations of the room `name`. Its Room is gone, and no other Room ever gets this name."""
         for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
             known.pop(name, None)
+        self._unanswered.pop(name, None)
         self._miscounted.discard(name)
         self._unread.discard(name)
 
@@ -130,6 +136,14 @@ class LiveKitView:
         self._rooms[room.name] = Present(room, at)
         if before is None or before.value != room:
             self._tell_of_change((room.name,))
+
+    def creation_unanswered(self, name: str, at: datetime) -> None:
+        """Store that a CreateRoom was given up `at` this time: a server that is frozen may still carry it out."""
+        self._unanswered[name] = at
+
+    def may_be_created(self, name: str) -> bool:
+        """Whether a CreateRoom of ours may still be under way: no list that was asked for later has been answered."""
+        return name in self._unanswered
 
     def saw_gone(self, name: str, at: datetime) -> None:
         """Store that two reads agreed that there is no room `name`."""
@@ -160,10 +174,12 @@ class LiveKitView:
         Returns the names of the rooms whose participants should be read again.
         """
         is_first = self._snapshot_at is None
-        if self._failure is not None or is_first:
-            self.answers_since = sent_at
+        if self._was_not_asked or self._failure is not None:
+            self.silences.add(self._answered_at, sent_at)
+        self._was_not_asked = False
         self._failure = self.silent_since = None
-        self._snapshot_at = sent_at
+        self._snapshot_at = self._answered_at = sent_at
+        self._unanswered = {name: at for name, at in self._unanswered.items() if at >= sent_at}
         listed = {room.name: room for room in rooms}
         # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
         self._unread = set(listed) if is_first else self._unread & listed.keys()
@@ -185,16 +201,32 @@ class LiveKitView:
         self._tell_of_change(changed)
         return recount
 
+    @property
+    def answered_at(self) -> datetime:
+        """When the latest ListRooms that was answered was sent, by this replica or one before it."""
+        return self._answered_at
+
+    @property
+    def was_listed(self) -> bool:
+        """Whether there has been a snapshot since the start, or since the clock was set."""
+        return self._snapshot_at is not None
+
+    def succeed(self, answered_at: datetime) -> None:
+        """Begin after another replica, which LiveKit answered last at `answered_at`; no replica has asked since."""
+        self._answered_at, self._was_not_asked = answered_at, True
+
     def restart(self, at: datetime) -> None:
         """Drop all observations, as after a start, since the clock was set to `at`.
 
         Earlier times cannot be compared with later ones.
         """
+        self._answered_at = min(self._answered_at, at)
         for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
             known.clear()
         self._miscounted.clear()
         self._unread.clear()
-        self._snapshot_at, self.answers_since = None, at
+        self._unanswered = dict.fromkeys(self._unanswered, at)
+        self._snapshot_at = None
         if self._failure is not None:
             self.silent_since, self._failure = at, (at, self._failure[1])
 

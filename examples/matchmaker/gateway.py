@@ -35,7 +35,7 @@ class Person:
     def beat(self) -> None:
         """Poll once, and print what is new."""
         answer = self._pool.beat(self._id)
-        if answer[0] == "UNKNOWN":  # Redis lost its data, or they were idle for long
+        if answer[0] == "UNKNOWN":  # Redis lost its data, the pool was not served yet, or they were idle for long
             self.enter()
             return
         state, match_uid, match_name, room, reason, seq = answer[1:7]

@@ -134,7 +134,8 @@ class Pool:
     def enqueue(self, user_id: str, session: str = "") -> list[str]:
         """Let the user wait. Returns the script's answer."""
         user = (f"user:{user_id}", f"blocked:{user_id}", f"notify:{user_id}")
-        return self._run("enqueue", self._keys("queue", "reservations", *user, "events"), user_id, session)
+        keys = self._keys("queue", "reservations", "heartbeats", "served", *user, "events")
+        return self._run("enqueue", keys, user_id, session)
 
     def beat(self, user_id: str, session: str = "", *, take: bool = False) -> list[str]:
         """Report that the user's client is connected. Returns the script's answer: the user's state."""

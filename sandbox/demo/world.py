@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from controller.api.names import TOKENS_KEY
 from controller.clients.redis.client import Redis
-from controller.clients.redis.gateway import Gateway
+from controller.clients.redis.gateway import Gateway, Unserved
 from controller.clients.redis.keys import Keys
 from controller.errors import BackendError
 from sandbox.demo.checks import StepFailed
@@ -129,16 +129,23 @@ class World:
         users = await asyncio.gather(*(self.gateway.user(user_id) for user_id in user_ids))
         return {user_id: user.state.value if user else "unknown" for user_id, user in zip(user_ids, users, strict=True)}
 
+    async def enqueue(self, user_id: str) -> None:
+        """Let a user wait. A pool that is new is served a moment after the first request."""
+        for pause_seconds in (0.02, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0):
+            if not isinstance(await self.gateway.enqueue(user_id), Unserved):
+                return
+            await asyncio.sleep(pause_seconds)
+        raise StepFailed("the operator to serve the pool", "enqueue answers UNSERVED")
+
     async def queue(self) -> tuple[str, ...]:
         """The users in the queue, the one who has waited longest first."""
         return tuple(user_id for user_id, _ in await self.gateway.waiting())
 
     async def keys(self) -> dict[str, int]:
         """Every key of the pool without its prefix, with the seconds until it expires; -1 if it does not."""
-        prefix = self.gateway.keys.prefix
         names = [str(name) async for name in self.redis.scan_iter(count=1000)]
         times = await asyncio.gather(*(self.redis.ttl(name) for name in names))
-        return {name.removeprefix(prefix): int(seconds) for name, seconds in zip(names, times, strict=True)}
+        return {self.gateway.keys.name(name): int(seconds) for name, seconds in zip(names, times, strict=True)}
 
 
 @contextlib.asynccontextmanager

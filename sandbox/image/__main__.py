@@ -26,6 +26,13 @@ def build(tag: Annotated[str | None, typer.Argument(help="default: roomkeeper:VE
 
 
 @app.command()
+def arguments() -> None:
+    """Print the arguments of the Dockerfile for this commit, NAME=VALUE on each line, for other builders."""
+    for name, value in origin().arguments.items():
+        print(f"{name}={value}")
+
+
+@app.command()
 def sbom(file: Annotated[Path, typer.Argument(help="where to write it")] = ROOT / "build" / SBOM) -> None:
     """Write what the image contains of Python as CycloneDX JSON."""
     with tempfile.TemporaryDirectory(prefix="roomkeeper-sbom-") as folder:

@@ -39,6 +39,8 @@ Values = Mapping[str, Any]
 
 # Without Helm, nothing keeps the CRDs when the rest is deleted.
 CLUSTER: Final[Values] = {"crds": {"keep": False}}
+# kustomize cannot move the namespace inside the policy's expression.
+BASE: Final[Values] = {**CLUSTER, "secretPolicy": {"enabled": False}}
 NAMESPACED: Final[Values] = {
     "rbac": {"scope": "Namespaces"},
     "watchAnyNamespace": False,
@@ -52,13 +54,14 @@ HIGHLY_AVAILABLE: Final[Values] = {
     ],
 }
 MONITORED: Final[Values] = {"serviceMonitor": {"enabled": True, "renderMode": "alwaysRender"}}
-POLICY: Final[Values] = {"finalizerPolicy": {"enabled": True}}
+FINALIZERS: Final[Values] = {"finalizerPolicy": {"enabled": True}}
+SECRETS: Final[Values] = {"secretPolicy": {"enabled": True}}
 
 COMPONENTS: Final[Mapping[str, Values]] = {
     # An administrator has made the namespace and installed the CRDs.
     "namespaced": NAMESPACED,
-    "ha": {**CLUSTER, **HIGHLY_AVAILABLE},
-    "monitoring": {**CLUSTER, **MONITORED},
+    "ha": {**BASE, **HIGHLY_AVAILABLE},
+    "monitoring": {**BASE, **MONITORED},
 }
 
 
@@ -70,11 +73,12 @@ def manifests(root: Path) -> dict[str, str]:
         return render(helm, root / CHART, values, *options)
 
     namespace = Rendered(_NAMESPACE)
-    cluster = [namespace, *rendered(CLUSTER)]
+    cluster = [namespace, *rendered(BASE)]
     files = {
-        "install.yaml": joined(cluster),
+        "install.yaml": joined([namespace, *rendered(CLUSTER)]),
         "install-namespaced.yaml": joined(rendered(NAMESPACED)),
-        "finalizer-policy.yaml": joined(rendered(POLICY, "--show-only", "templates/finalizerpolicy.yaml")),
+        "finalizer-policy.yaml": joined(rendered(FINALIZERS, "--show-only", "templates/finalizerpolicy.yaml")),
+        "secret-policy.yaml": joined(rendered(SECRETS, "--show-only", "templates/secretpolicy.yaml")),
     }
     files |= {f"kustomize/base/{name}": text for name, text in base(cluster).items()}
     for name, values in COMPONENTS.items():

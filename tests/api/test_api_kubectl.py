@@ -29,6 +29,7 @@ from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Occupancy, RoomEndReason, RoomIssue, RoomSpec, RoomStatus
 from controller.generate.crds import schema_digests
 from tests.api.cluster import change, create, match, room
+from tests.support.kstatus import kstatus
 from tests.support.kube import Kube
 from tests.support.waiting import eventually, patience
 
@@ -123,9 +124,10 @@ async def test_a_status_is_kept_as_it_was_written(kube: Kube) -> None:
         assert type(status).model_validate(answer.body["status"]).manifest() == status.manifest()
 
 
-async def test_a_status_of_nothing_gets_no_defaults(kube: Kube) -> None:
+async def test_a_status_that_was_written_gets_no_defaults(kube: Kube) -> None:
     await create(kube, match())
-    answer = await change(kube, match(), {"status": {"phase": "Pending"}}, sub="status")
+    patch = {"status": {"phase": "Pending", "observedGeneration": None}}
+    answer = await change(kube, match(), patch, sub="status")
     assert answer.body["status"] == {"phase": "Pending"}
 
 
@@ -313,3 +315,14 @@ async def test_where_it_is_wanted_the_server_adds_the_finalizer(kube: Kube) -> N
         manifest["metadata"]["finalizers"] = given
         finalizers = (await create(kube, manifest, dry_run=True)).body["metadata"]["finalizers"]
         assert sorted(finalizers) == sorted({*given, names.FINALIZER})
+
+
+@pytest.mark.parametrize("manifest", [match(), room()], ids=["Match", "Room"])
+async def test_an_object_that_the_operator_has_not_seen_is_in_progress_for_tools_that_wait(
+    kube: Kube, manifest: dict[str, Any]
+) -> None:
+    made = await create(kube, manifest)
+    assert made.status == 201
+    assert kstatus(made.body) == "InProgress"
+    seen = await change(kube, manifest, {"status": {"observedGeneration": 1}}, sub="status")
+    assert kstatus(seen.body) == "Current"

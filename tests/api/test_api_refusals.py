@@ -85,6 +85,11 @@ CREATED = {
         alice(attributes={"k" * 129: "x"}),
         "spec.participants[0].attributes: Invalid value: keys must be at most 128 characters long",
     ),
+    "attributes that are too large for LiveKit in total": (
+        alice(attributes={f"{number:08}": "👩" * 1024 for number in range(16)}),
+        "spec.participants[0].attributes: Invalid value: 65664 bytes in UTF-8: all keys and values together must be at "
+        "most 65536, or LiveKit refuses the participant",
+    ),
     "a source that there is not": (
         alice(grants={"canPublishSources": ["radio"]}),
         'spec.participants[0].grants.canPublishSources[0]: Unsupported value: "radio": supported values: '

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.backends.identity import ReplicaIdentity
-from controller.backends.lease import Leadership, LeaseTimes
+from controller.backends.lease import HANDOVER, LEASES, Leadership, LeaseTimes, Predecessor
 from controller.errors import BackendUnavailable, LeadershipLost
 from tests.loop.kubernetes import MemoryKubernetes
 from tests.virtual_time import VirtualTime, run
@@ -56,6 +56,18 @@ def test_a_free_lease_is_taken_at_once_with_epoch_one() -> None:
         spec = rig.kubernetes.spec(NAME)
         assert (spec["holderIdentity"], spec["leaseTransitions"]) == (str(identity("a")), 1)
         assert (spec["leaseDurationSeconds"], spec["renewTime"]) == (15, "2026-01-31T10:00:00.000000Z")
+
+    in_virtual_time(scenario)
+
+
+def test_a_lease_without_a_spec_is_free() -> None:
+    """`kubectl create` makes one from a manifest without a spec."""
+
+    async def scenario(rig: Rig) -> None:
+        await rig.kubernetes.create(LEASES, "roomkeeper-system", {"metadata": {"name": NAME}})
+        replica = rig.replica("a")
+        assert await replica.acquire() == 1
+        await replica.confirm()
 
     in_virtual_time(scenario)
 
@@ -176,11 +188,94 @@ def test_renewal_keeps_the_epoch_and_the_time_of_taking() -> None:
 def test_a_holder_that_finds_the_lease_written_by_another_replica_has_lost_it() -> None:
     async def scenario(rig: Rig) -> None:
         holder, renewing = await rig.holding("a")
-        rig.kubernetes.objects[NAME]["metadata"]["resourceVersion"] = "77"
+        lease = rig.kubernetes.objects[NAME]
+        lease["metadata"]["resourceVersion"] = "77"
+        lease["spec"].update(holderIdentity="another replica", leaseTransitions=2)
         await renewing
         assert not holder.is_held
         with pytest.raises(LeadershipLost):
             holder.require()
+
+    in_virtual_time(scenario)
+
+
+def test_a_client_that_annotates_the_lease_takes_nothing_away_and_keeps_its_annotation() -> None:
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        metadata = rig.kubernetes.objects[NAME]["metadata"]
+        metadata.update(resourceVersion="77", annotations={"example.com/note": "mine"}, labels={"team": "calls"})
+        await asyncio.sleep(30)
+        assert (holder.is_held, holder.epoch, renewing.done()) == (True, 1, False)
+        kept = rig.kubernetes.objects[NAME]["metadata"]
+        assert (kept["annotations"]["example.com/note"], kept["labels"]) == ("mine", {"team": "calls"})
+        renewing.cancel()
+
+    in_virtual_time(scenario)
+
+
+def test_a_renewal_whose_answer_is_lost_is_no_loss() -> None:
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.answers_lost = 1
+        await asyncio.sleep(30)
+        assert (holder.is_held, holder.epoch, renewing.done()) == (True, 1, False)
+        assert rig.kubernetes.spec(NAME)["leaseTransitions"] == 1
+        renewing.cancel()
+
+    in_virtual_time(scenario)
+
+
+def test_one_renewal_that_hangs_does_not_use_up_the_lease() -> None:
+    async def scenario(rig: Rig) -> None:
+        holder, renewing = await rig.holding("a")
+        rig.kubernetes.hold_writes = asyncio.Event()
+        await asyncio.sleep(4)
+        rig.kubernetes.hold_writes = None  # the connection that hangs is not woken; a new request gets an answer
+        for _ in range(20):
+            await asyncio.sleep(1)
+            holder.require(7.0)
+        renewing.cancel()
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("during", ["taking", "renewal"])
+def test_a_stop_during_a_write_releases_the_lease_that_the_write_took(during: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        replica = rig.replica("a")
+        if during == "renewal":
+            await replica.acquire()
+        rig.kubernetes.answers_hang = True
+        task = asyncio.create_task(replica.hold() if during == "renewal" else _take(replica))
+        await asyncio.sleep(3.5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        rig.kubernetes.answers_hang = False
+        assert rig.kubernetes.spec(NAME)["holderIdentity"] == str(identity("a"))
+        await replica.release()
+        assert rig.kubernetes.spec(NAME)["holderIdentity"] == ""
+
+    async def _take(replica: Leadership) -> None:
+        await replica.acquire()
+
+    in_virtual_time(scenario)
+
+
+def test_what_the_leader_leaves_is_what_its_successor_finds() -> None:
+    async def scenario(rig: Rig) -> None:
+        texts = iter(["first", "second", *["later"] * 100])
+        client = rig.kubernetes.client()
+        old = Leadership(
+            client, rig.time, identity("a"), namespace="system", name=NAME, times=TIMES, handover=lambda: next(texts)
+        )
+        await old.acquire()
+        assert old.predecessor == Predecessor()
+        await asyncio.sleep(5)
+        await old.release()
+        new = rig.replica("b")
+        await new.acquire()
+        assert new.predecessor == Predecessor("second", rig.time.now())
+        assert rig.kubernetes.objects[NAME]["metadata"]["annotations"] == {HANDOVER: "second"}, "until it knows more"
 
     in_virtual_time(scenario)
 

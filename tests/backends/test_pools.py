@@ -15,8 +15,10 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.lua import Script
 from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.replies.refusals import Lost, Stale
-from controller.errors import LeadershipLost, StateLost
+from controller.clients.redis.requests import Served
+from controller.errors import LeadershipLost, PoolClosed, StateLost
 from tests import values as b
+from tests.virtual_time import VirtualTime, run
 
 NAMESPACE = b.NAMESPACE
 
@@ -29,6 +31,7 @@ class MemoryRedis:
         self.calls: list[tuple[str, list[str | int]]] = []
         self.claim_answer = ["OK", "new"]
         self.fence = 0
+        self.highest_epoch = 0
         self.is_lost_again = False
 
     async def run(self, script: Script, _keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
@@ -37,6 +40,10 @@ class MemoryRedis:
         self.calls.append((script.name, list(args)))
         if script.name == "claim":
             return self.claim_answer
+        if script.name == "serve":
+            return ["OK"]
+        if script.name == "epoch":
+            return ["OK", str(max(self.highest_epoch, int(args[0])))]
         value, epoch, operation = args
         if int(epoch) < self.fence:
             return ["STALE", str(self.fence)]
@@ -65,7 +72,7 @@ class Rig:
         self.restored: list[Match] = []
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.pools = Pools(
-            cast("Redis", redis), b.CLUSTER, clock,
+            cast("Redis", redis), b.CLUSTER, clock, served=Served("1.0", 30),
             matches=lambda namespace: [m for m in matches if m.metadata.namespace == namespace],
             confirm=self._confirm, outdated=self.outdated.append, restored=(self.restored.append,),
         )  # fmt: skip
@@ -80,7 +87,7 @@ async def test_a_pool_is_opened_once_and_kept() -> None:
     first, second = await asyncio.gather(rig.pools.get(NAMESPACE), rig.pools.get(NAMESPACE))
     assert first is second
     assert (first.incarnation, first.epoch, first.shard) == ("abc", 7, 0)
-    assert (rig.redis.names(), rig.confirmed) == (["incarnation"], 1)
+    assert (rig.redis.names(), rig.confirmed) == (["epoch", "incarnation", "serve"], 1)
     assert rig.pools.namespaces() == (NAMESPACE,)
 
 
@@ -104,15 +111,15 @@ async def test_what_is_neither_fenced_nor_bound_needs_no_opening() -> None:
 
 
 async def test_a_redis_that_lost_its_data_gets_the_live_matches_back_before_the_pool_opens() -> None:
-    live, finished, new = b.active(), b.active(status={"phase": "Ended"}), b.a_match()
+    live, finished, new = b.active(), b.active(status=b.OVER), b.a_match()
     elsewhere = b.active()
     elsewhere = elsewhere.model_copy(update={"metadata": elsewhere.metadata.model_copy(update={"namespace": "other"})})
     rig = Rig(MemoryRedis(None), live, finished, new, elsewhere)
     pool = await rig.pools.get(NAMESPACE)
-    assert rig.redis.names() == ["incarnation", "claim", "incarnation"]
+    assert rig.redis.names() == ["epoch", "incarnation", "claim", "incarnation", "serve"]
     assert not pool.incarnation.startswith("restoring:")
     assert pool.incarnation == rig.redis.incarnation
-    restored = rig.redis.calls[1][1]
+    restored = rig.redis.calls[2][1]
     assert "Restore" in restored
     assert restored[0] == f"restoring:{pool.incarnation}"
     assert rig.restored == [live]
@@ -121,7 +128,7 @@ async def test_a_redis_that_lost_its_data_gets_the_live_matches_back_before_the_
 async def test_a_restore_that_somebody_else_began_is_taken_over() -> None:
     rig = Rig(MemoryRedis("restoring:123"), b.active())
     pool = await rig.pools.get(NAMESPACE)
-    assert (pool.incarnation, rig.redis.names()) == ("123", ["incarnation", "claim", "incarnation"])
+    assert (pool.incarnation, rig.redis.names()) == ("123", ["epoch", "incarnation", "claim", "incarnation", "serve"])
 
 
 @pytest.mark.parametrize("answer", [["SETTLED"], ["BUSY", "alice", "another"]])
@@ -170,13 +177,69 @@ async def test_what_was_restored_and_what_could_not_be_is_told(answer: list[str]
     assert [entry["matches"] for entry in logs if "matches" in entry] == [1] * (answer[0] == "OK")
 
 
-async def test_an_epoch_below_the_fence_opens_nothing_and_is_told() -> None:
+async def test_a_fence_above_our_epoch_closes_its_pool_and_commands_no_lease() -> None:
     redis = MemoryRedis()
-    redis.fence = 40
+    redis.fence = 3_000_000_000
     rig = Rig(redis)
+    for _ in range(3):
+        with pytest.raises(PoolClosed, match=r"fence:0 says epoch 3000000000, and the lease is ours with epoch 7"):
+            await rig.pools.get("x")
+    assert (rig.outdated, rig.pools.namespaces(), rig.pools.closed()) == ([], (), ("x",))
+    assert "delete the key" in rig.pools.trouble("x")
+    # The Lease is asked before and after; then the pool is left alone for a while.
+    assert rig.confirmed == 2
+    redis.fence = 0
+    await rig.pools.get("y")
+    assert rig.pools.trouble("y") == ""
+
+
+def test_a_pool_opens_again_soon_after_its_fence_is_mended() -> None:
+    async def story(_: VirtualTime) -> None:
+        redis = MemoryRedis()
+        redis.fence = 40
+        rig = Rig(redis)
+        with pytest.raises(PoolClosed):
+            await rig.pools.get("x")
+        redis.fence = 0
+        await asyncio.sleep(2.1)
+        assert (await rig.pools.get("x")).epoch == 7
+        assert (rig.pools.closed(), rig.pools.trouble("x")) == ((), "")
+
+    run(story)
+
+
+async def test_a_lease_that_is_another_replicas_after_all_is_given_up() -> None:
+    redis = MemoryRedis()
+    redis.fence = 8
+    rig = Rig(redis)
+    answers = iter([True, False])
+
+    async def confirm() -> None:
+        if not next(answers):
+            raise LeadershipLost("another replica")
+
+    rig.pools._confirm = confirm
     with pytest.raises(LeadershipLost):
-        await rig.pools.get(NAMESPACE)
-    assert (rig.outdated, rig.pools.namespaces()) == ([40], ())
+        await rig.pools.get("x")
+    assert rig.pools.closed() == ()
+
+
+async def test_a_lease_that_was_made_again_is_taken_above_the_epochs_before() -> None:
+    redis = MemoryRedis()
+    redis.highest_epoch = 40
+    rig = Rig(redis)
+    with pytest.raises(LeadershipLost, match="epoch 40 was before, ours is 7"):
+        await rig.pools.get("x")
+    assert (rig.outdated, redis.names()) == ([40], ["epoch"])
+    rig.pools.begin_epoch(41)
+    assert (await rig.pools.get("x")).epoch == 41
+
+
+async def test_the_highest_epoch_is_asked_for_once_per_epoch() -> None:
+    rig = Rig(MemoryRedis())
+    for namespace in ("x", "y"):
+        await rig.pools.get(namespace)
+    assert rig.redis.names().count("epoch") == 1
 
 
 async def test_a_replica_that_does_not_lead_opens_no_pool() -> None:
@@ -200,33 +263,14 @@ async def test_a_reply_that_says_lost_closes_the_pool_of_that_namespace() -> Non
     assert rig.pools.namespaces() == ("y",)
 
 
-def test_a_reply_that_says_stale_ends_our_leadership() -> None:
+async def test_a_reply_that_says_stale_closes_the_pool_and_the_lease_is_asked() -> None:
     rig = Rig(MemoryRedis())
-    with pytest.raises(LeadershipLost, match="epoch 9, ours is 7"):
+    await rig.pools.get("x")
+    with pytest.raises(PoolClosed, match="epoch 9, and the lease is ours with epoch 7"):
         rig.pools.check("x", Stale(9))
-    assert rig.outdated == [9]
-
-
-def test_another_installation_that_serves_the_same_namespace_is_named_after_some_turns() -> None:
-    rig = Rig(MemoryRedis())
-    with capture_logs() as logs:
-        for epoch in (7, 9, 11, 13):
-            rig.pools.begin_epoch(epoch)
-            for _ in range(5):  # requests that were under way together
-                with pytest.raises(LeadershipLost):
-                    rig.pools.check("calls", Stale(epoch + 1))
-    (warning,) = [entry["event"] for entry in logs]
-    assert warning.startswith("another operator with another Lease serves the namespace calls too")
-    assert "ROOMKEEPER_WATCH_NAMESPACES" in warning
-
-
-def test_a_lease_that_moved_once_names_no_other_installation() -> None:
-    rig = Rig(MemoryRedis())
-    with capture_logs() as logs:
-        for _ in range(5):
-            with pytest.raises(LeadershipLost):
-                rig.pools.check("calls", Stale(9))
-    assert logs == []
+    assert (rig.outdated, rig.pools.namespaces(), rig.confirmed) == ([], (), 1)
+    await rig.pools.get("x")
+    assert rig.confirmed == 2
 
 
 def test_any_other_reply_passes() -> None:
@@ -238,8 +282,10 @@ def test_any_other_reply_passes() -> None:
     [
         ("not claimed yet", b.a_match(status={"phase": "Pending"}), None),
         ("never looked at", b.a_match(), None),
-        ("over", b.active(status={"phase": "Ended"}), None),
-        ("failed", b.active(status={"phase": "Failed"}), None),
+        ("over", b.active(status=b.OVER), None),
+        ("failed", b.active(status=b.OVER | {"phase": "Failed"}), None),
+        ("said to be over by another client", b.active(status={"phase": "Ended"}), ("IN_CALL", "Active")),
+        ("in a phase of another version", b.connecting(status={"phase": "Failed"}), ("CONNECTING", "Connecting")),
         ("settled, room closing", b.active(status={"phase": "Terminating", "end": {"reason": "Ended"}}), None),
         ("being made", b.connecting(status={"phase": "Creating"}), ("CONNECTING", "Creating")),
         ("people join", b.connecting(), ("CONNECTING", "Connecting")),

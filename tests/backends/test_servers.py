@@ -15,7 +15,7 @@ MOVED = b.an_active_room(status={"server": "eu-1"})
 def test_a_room_without_a_server_is_on_the_default_one(room: Room | None) -> None:
     servers = b.servers()
     assert servers.of(room) is servers.find(room) is next(iter(servers))
-    assert servers.facts(room) == servers.of(room).facts()
+    assert servers.facts(room, b.at(9)) == servers.of(room).facts(b.at(9))
 
 
 def test_no_other_server_stands_in_for_one_that_is_not_configured() -> None:
@@ -26,5 +26,5 @@ def test_no_other_server_stands_in_for_one_that_is_not_configured() -> None:
 
 
 def test_a_server_that_is_not_configured_is_in_trouble() -> None:
-    facts = b.servers().facts(MOVED)
+    facts = b.servers().facts(MOVED, b.at(9))
     assert (facts.name, facts.url, "not configured" in facts.trouble) == ("eu-1", "", True)

@@ -71,3 +71,10 @@ async def test_the_whole_life_of_a_call_is_measured(tmp_path: Path) -> None:
     # Room and its status, Secret, two statuses of the Match; Room, Secret and Match deleted, two of them let go.
     assert entries["full_cycle", "floor"]["api_writes_per_match"] == 10
     assert entries["full_cycle", "roomkeeper"]["api_writes_per_match"] >= 10
+
+
+async def test_the_capacity_is_measured_with_and_without_live_matches(tmp_path: Path) -> None:
+    said, found = await bench(tmp_path, "--only", "capacity")
+    assert "each further 1 000" in said
+    assert [entry["live"] for entry in found] == [0, 16]
+    assert all(entry["memory_mib"] > 20 and entry["cpu_ms_per_s"] > 0 for entry in found)

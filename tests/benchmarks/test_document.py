@@ -45,10 +45,17 @@ def test_the_block_has_the_machine_the_tables_and_the_goals() -> None:
     assert "| webhook → status, p50 | 30 ms (goal: at most 20 ms) | missed |" in lines
 
 
-def test_the_document_of_this_project_has_a_place_for_the_figures(tmp_path: Path) -> None:
+def test_a_goal_whose_part_was_not_measured_is_not_in_the_document() -> None:
+    lines = block(Results((some_figures(),)), "two cores", "make bench").splitlines()
+    assert not [line for line in lines if "not measured" in line]
+    assert "### Goals" not in lines
+
+
+@pytest.mark.parametrize("name", ["performance.md", "capacity.md"])
+def test_a_document_of_this_project_has_a_place_for_the_figures(name: str, tmp_path: Path) -> None:
     report.write_json(Results((some_figures(),)), tmp_path / "bench.json")
-    document = tmp_path / "performance.md"
-    document.write_text((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
+    document = tmp_path / name
+    document.write_text((ROOT / "docs" / name).read_text(encoding="utf-8"), encoding="utf-8")
     arguments = (str(tmp_path / "bench.json"), "--into", str(document), "--command", "make bench ARGS=--quick")
     subprocess.run(
         [sys.executable, "-m", "benchmarks.document", *arguments], cwd=ROOT, check=True, timeout=patience(30)

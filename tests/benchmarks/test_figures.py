@@ -12,11 +12,14 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.cluster import count_writes
 from benchmarks.figures import (
+    CapacityFigures,
     Figures,
+    Growth,
     LifeFigures,
     Measure,
     Subject,
     goals,
+    growth,
     latencies_ms,
     medians,
     percentile,
@@ -154,6 +157,28 @@ def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:
     )
     report.write_json(results, tmp_path / "bench.json")
     assert report.read_json(tmp_path / "bench.json") == results
+
+
+LIVE = (CapacityFigures(1000, 180.0, 90.0, 60.0), CapacityFigures(0, 100.0, 10.0, 60.0))
+
+
+def test_the_growth_is_what_a_thousand_live_matches_add() -> None:
+    half = CapacityFigures(500, 150.0, 60.0, 60.0)
+    assert growth((half, *LIVE)) == Growth(memory_mib=80.0, cpu_ms_per_s=80.0)
+    assert growth((half, LIVE[1])) == Growth(memory_mib=100.0, cpu_ms_per_s=100.0)
+    assert growth(()) is None
+    assert growth((half,)) is None
+
+
+def test_the_capacity_has_a_table_with_the_growth_and_survives_the_file(tmp_path: Path) -> None:
+    (section,) = report.sections(Results(capacity=LIVE))
+    assert section.rows == (
+        ("0", "100.0", "10.0"),
+        ("1000", "180.0", "90.0"),
+        ("each further 1 000", "+80.0", "+80.0"),
+    )
+    report.write_json(Results(capacity=LIVE), tmp_path / "bench.json")
+    assert report.read_json(tmp_path / "bench.json") == Results(capacity=LIVE)
 
 
 def test_only_writes_of_what_a_match_brings_are_counted() -> None:

@@ -162,7 +162,7 @@ CASES: Final[dict[str, Case]] = {
             }
         }
     ),
-    "finalizer policy": Case({"finalizerPolicy": {"enabled": True}}),
+    "policies": Case({"finalizerPolicy": {"enabled": True}, "secretPolicy": {"enabled": False}}),
     "settings": Case(
         {
             "settings": {

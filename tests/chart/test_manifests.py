@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sandbox.cluster import read_manifests
-from sandbox.manifests.command import CLUSTER, COMPONENTS, FOLDER, GENERATOR, HIGHLY_AVAILABLE, MONITORED, NAMESPACED
+from sandbox.manifests.command import BASE, COMPONENTS, FOLDER, GENERATOR, HIGHLY_AVAILABLE, MONITORED, NAMESPACED
 from sandbox.manifests.kustomize import difference
 from sandbox.source import CRDS, FINALIZER_POLICY, INSTALL, ROOT
 from tests.chart.cases import Case
@@ -96,7 +96,9 @@ def test_the_sandbox_takes_the_rights_and_runs_no_pod() -> None:
     assert {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "MutatingAdmissionPolicy"} <= set(kinds)
 
 
-@pytest.mark.parametrize("file", ["install.yaml", "install-namespaced.yaml", "finalizer-policy.yaml"])
+@pytest.mark.parametrize(
+    "file", ["install.yaml", "install-namespaced.yaml", "finalizer-policy.yaml", "secret-policy.yaml"]
+)
 def test_the_api_server_accepts_them(file: str, kubectl: Kubectl) -> None:
     done = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"),
@@ -107,10 +109,10 @@ def test_the_api_server_accepts_them(file: str, kubectl: Kubectl) -> None:
 
 
 OVERLAYS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "the base": ((), {**CLUSTER}),
+    "the base": ((), {**BASE}),
     "namespaced": (("namespaced",), {**NAMESPACED}),
-    "highly available": (("ha",), {**CLUSTER, **HIGHLY_AVAILABLE}),
-    "monitored": (("monitoring",), {**CLUSTER, **MONITORED}),
+    "highly available": (("ha",), {**BASE, **HIGHLY_AVAILABLE}),
+    "monitored": (("monitoring",), {**BASE, **MONITORED}),
     "all of them": (("namespaced", "ha", "monitoring"), {**NAMESPACED, **HIGHLY_AVAILABLE, **MONITORED}),
 }
 

@@ -18,7 +18,8 @@ from tests.chart.conftest import Chart, Object
 
 CLUSTER_SCOPED = (
     *("Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"),
-    *("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "PriorityClass"),
+    *("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"),
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
 )
 MONITORING = "monitoring.coreos.com/v1/"
 
@@ -94,8 +95,14 @@ def test_some_namespaces_are_bound_one_by_one(chart: Chart) -> None:
 
 
 def test_a_scope_that_contradicts_other_values_is_refused_with_what_to_set(chart: Chart) -> None:
-    said = chart.refusal({"rbac": {"scope": "Namespaces"}, "finalizerPolicy": {"enabled": True}})
-    for value in ("watchAnyNamespace", "crds.enabled", "createGlobalResources", "finalizerPolicy.enabled"):
+    policies = {"finalizerPolicy": {"enabled": True}}
+    said = chart.refusal({"rbac": {"scope": "Namespaces"}, **policies})
+    for value in (
+        "watchAnyNamespace",
+        "crds.enabled",
+        "createGlobalResources",
+        *(f"{name}.enabled" for name in policies),
+    ):
         assert f"rbac.scope is Namespaces, which allows no cluster-scoped object: set {value} to false" in said
 
 
@@ -358,12 +365,21 @@ def test_metrics_have_one_target_per_replica_and_webhooks_one_address(chart: Cha
 
 def test_a_policy_is_of_the_version_that_the_cluster_has(chart: Chart) -> None:
     kind = "MutatingAdmissionPolicy"
-    assert only(chart.objects("finalizer policy"), kind)["apiVersion"] == "admissionregistration.k8s.io/v1"
+    assert only(chart.objects("policies"), kind)["apiVersion"] == "admissionregistration.k8s.io/v1"
     beta = ("--kube-version", "1.34", "--api-versions", f"v1/Pod,admissionregistration.k8s.io/v1beta1/{kind}")
     objects = chart.parsed(Case({"finalizerPolicy": {"enabled": True}}, options=beta))
     assert only(objects, kind)["apiVersion"] == "admissionregistration.k8s.io/v1beta1"
     said = chart.refusal({"finalizerPolicy": {"enabled": True}}, "--kube-version", "1.34")
     assert "finalizerPolicy.enabled needs MutatingAdmissionPolicies" in said
+
+
+@pytest.mark.parametrize(("name", "account"), [("default", f"{NAMESPACE}:roomkeeper")])
+def test_the_policy_for_secrets_is_about_the_account_of_the_operator(chart: Chart, name: str, account: str) -> None:
+    objects = chart.objects(name)
+    policy = only(objects, "ValidatingAdmissionPolicy")
+    expression = policy["spec"]["matchConditions"][0]["expression"]
+    assert expression == f'request.userInfo.username == "system:serviceaccount:{account}"'
+    assert only(objects, "ValidatingAdmissionPolicyBinding")["spec"]["policyName"] == policy["metadata"]["name"]
 
 
 def test_crds_stay_when_the_release_goes_unless_they_shall_not(chart: Chart) -> None:

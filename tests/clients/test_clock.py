@@ -105,6 +105,43 @@ def test_api_servers_that_differ_by_seconds_are_no_step(machine: Machine) -> Non
         machine.answer(EPOCH + sent + ahead, sent=sent, received=sent)
 
 
+@pytest.mark.parametrize("ahead", [11.5, 59.0])
+def test_api_servers_that_take_turns_with_clocks_apart_are_no_steps(machine: Machine, ahead: float) -> None:
+    machine.clock.follow(lambda seconds: pytest.fail(f"a step of {seconds} s"))
+    for number in range(400):
+        machine.monotonic = sent = 500.0 + number * 0.5
+        machine.answer(EPOCH + sent + (ahead if number % 2 else 0.0), sent=sent, received=sent)
+        assert abs(machine.error_seconds(EPOCH)) <= 0.51, "the clock follows the first"
+
+
+@pytest.mark.parametrize("ahead", [90.0, -3600.0])
+def test_api_servers_that_take_turns_with_clocks_far_apart_are_two_steps_and_no_more(
+    machine: Machine, ahead: float
+) -> None:
+    steps: list[float] = []
+    machine.clock.follow(steps.append)
+    for number in range(400):
+        machine.monotonic = sent = 500.0 + number * 0.5
+        machine.answer(EPOCH + sent + (ahead if number % 2 else 0.0), sent=sent, received=sent)
+    assert len(steps) == 2
+
+
+@pytest.mark.parametrize("step", [-30.0, -3.0, 3.0, 11.5])
+def test_a_small_step_is_believed_when_no_answer_has_contradicted_it_for_half_a_minute(
+    machine: Machine, step: float
+) -> None:
+    steps: list[float] = []
+    machine.clock.follow(steps.append)
+    for number in range(80):
+        machine.monotonic = sent = 500.0 + number * 0.5
+        machine.answer(EPOCH + 0.2 + sent + (step if number >= 10 else 0.0), sent=sent, received=sent)
+        if number == 60:
+            assert not steps
+    machine.monotonic += 10
+    assert abs(machine.error_seconds(EPOCH + 0.2 + step)) <= 0.51
+    assert len(steps) == (abs(step) > 10)
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "Sat, 99 Foo 2026 10:00:00 GMT"])
 def test_a_header_that_is_no_date_changes_nothing(machine: Machine, text: str) -> None:
     machine.answer(EPOCH, sent=500.0, received=500.0)

@@ -21,6 +21,7 @@ from controller.clock import ServerClock
 from controller.errors import (
     AlreadyExists,
     BackendError,
+    BackendRefused,
     BackendUnavailable,
     Conflict,
     Forbidden,
@@ -38,7 +39,7 @@ class Api:
     """Gives the answers that a test has set, and remembers the requests."""
 
     status: int = 200
-    body: bytes = b'{"kind": "Match", "metadata": {}}'
+    body: bytes = b'{"kind": "Match", "metadata": {"resourceVersion": "7"}}'
     headers: dict[str, str] = field(default_factory=dict)
     pages: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
@@ -53,10 +54,10 @@ class Api:
             status=self.status, body=answer, headers={"Content-Type": "application/json", **self.headers}
         )
 
-    def refuse(self, status: int, reason: str = "", message: str = "because") -> None:
+    def refuse(self, status: int, reason: str = "", message: str = "because", **details: str) -> None:
         """Refuse all requests from now on, with a Status."""
         self.status = status
-        self.body = orjson.dumps({"kind": "Status", "reason": reason, "message": message})
+        self.body = orjson.dumps({"kind": "Status", "reason": reason, "message": message, "details": details})
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_every_resource_has_its_path(
 
 
 async def test_get_reads_one_object(client: KubernetesClient, api: Api) -> None:
-    assert await client.get(MATCHES, "calls", "m") == {"kind": "Match", "metadata": {}}
+    assert await client.get(MATCHES, "calls", "m") == orjson.loads(api.body)
     assert api.asked == [("GET", f"{PATH}/m", {}, None, "application/json")]
 
 
@@ -152,7 +153,7 @@ async def test_delete_is_for_one_incarnation(client: KubernetesClient, api: Api)
     [
         (200, {"kind": "Status", "status": "Success"}, None),
         (200, {"kind": "Match", "metadata": {"deletionTimestamp": "…"}}, "Match"),
-        (404, {"kind": "Status", "reason": "NotFound"}, None),
+        (404, {"kind": "Status", "reason": "NotFound", "details": {"name": "m", "kind": "matches"}}, None),
     ],
 )
 async def test_delete_returns_the_object_that_waits_for_its_finalizers_or_none(
@@ -169,15 +170,37 @@ async def test_delete_of_another_incarnation_is_a_conflict(client: KubernetesCli
         await client.delete(MATCHES, "calls", "m", "uid-1")
 
 
+def an_item(name: str) -> dict[str, Any]:
+    """An object of a list."""
+    return {"metadata": {"name": name, "uid": f"u-{name}", "resourceVersion": "1"}}
+
+
+def a_page(items: Any, token: str = "") -> dict[str, Any]:
+    """A page of a list."""
+    return {"items": items, "metadata": {"resourceVersion": "7", "continue": token}}
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], {}, {"metadata": None}, {"metadata": {"name": "x", "uid": 7}}])
+async def test_what_is_no_object_in_a_list_costs_no_other(client: KubernetesClient, api: Api, odd: Any) -> None:
+    api.pages = [a_page([an_item("a"), odd, an_item("b")])]
+    assert [page["items"] async for page in client.pages(MATCHES)] == [[an_item("a"), an_item("b")]]
+
+
+async def test_a_list_without_a_version_is_refused(client: KubernetesClient, api: Api) -> None:
+    api.pages = [{"items": [], "metadata": {}}]
+    with pytest.raises(BackendRefused):
+        [page async for page in client.pages(MATCHES)]
+
+
 async def test_a_list_comes_in_pages_and_goes_on_where_it_stopped(client: KubernetesClient, api: Api) -> None:
-    api.pages = [{"items": [1], "metadata": {"continue": "abc"}}, {"items": [2], "metadata": {"continue": ""}}]
-    assert [page["items"] async for page in client.pages(MATCHES, limit=1)] == [[1], [2]]
+    api.pages = [a_page([an_item("a")], "abc"), a_page([an_item("b")], "")]
+    assert [page["items"] async for page in client.pages(MATCHES, limit=1)] == [[an_item("a")], [an_item("b")]]
     assert [query for _, _, query, *_ in api.asked] == [{"limit": "1"}, {"limit": "1", "continue": "abc"}]
 
 
-async def test_a_list_without_metadata_has_one_page(client: KubernetesClient, api: Api) -> None:
-    api.pages = [{"items": []}]
-    assert len([page async for page in client.pages(MATCHES, "calls")]) == 1
+async def test_an_empty_list_may_be_null_and_has_one_page(client: KubernetesClient, api: Api) -> None:
+    api.pages = [{"items": None, "metadata": {"resourceVersion": "7", "continue": None}}]
+    assert [page["items"] async for page in client.pages(MATCHES, "calls")] == [[]]
     assert api.asked[0][1] == PATH
 
 
@@ -185,7 +208,7 @@ ERRORS: list[tuple[int, str, type[BackendError], bool, bool]] = [
     (400, "BadRequest", Invalid, False, False),
     (401, "Unauthorized", Forbidden, True, False),
     (403, "Forbidden", Forbidden, True, False),
-    (404, "NotFound", NotFound, False, False),
+    (404, "NotFound", BackendUnavailable, True, False),
     (409, "Conflict", Conflict, True, False),
     (409, "AlreadyExists", AlreadyExists, False, False),
     (410, "Expired", BackendUnavailable, True, False),
@@ -217,6 +240,57 @@ async def test_a_refusal_becomes_one_of_ours(
     assert f"create {PATH}" in str(caught.value)
 
 
+def not_found(**changes: Any) -> bytes:
+    """What the API server answers for a Match `m` that does not exist."""
+    details = {"name": "m", "group": "roomkeeper.dev", "kind": "matches"}
+    said = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": '"m" not found'}
+    return orjson.dumps({**said, "details": details, **changes})
+
+
+async def test_only_a_status_about_this_very_object_says_that_it_is_not_there(
+    client: KubernetesClient, api: Api
+) -> None:
+    api.status, api.body = 404, not_found()
+    with pytest.raises(NotFound):
+        await client.get(MATCHES, "calls", "m")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>404 not found</html>",
+        b"404 page not found\n",
+        b"null",
+        not_found(details={}),
+        not_found(details=None),
+        not_found(details={"name": "another"}),
+        not_found(details={"name": "calls", "kind": "namespaces"}),
+        not_found(reason="Other"),
+        not_found(kind="Match"),
+    ],
+)
+async def test_any_other_404_is_no_answer_about_the_object(client: KubernetesClient, api: Api, body: bytes) -> None:
+    api.status, api.body = 404, body
+    for request in (
+        client.get(MATCHES, "calls", "m"),
+        client.merge_patch(MATCHES, "calls", "m", {}, "1"),
+        client.delete(MATCHES, "calls", "m", "uid-1"),
+    ):
+        with pytest.raises(BackendUnavailable, match="does not say whether the object exists"):
+            await request
+
+
+async def test_a_sentence_of_the_server_is_cut_where_no_status_could_hold_it(
+    client: KubernetesClient, api: Api
+) -> None:
+    api.refuse(403, "Forbidden", "the policy denies it " * 5000)
+    with pytest.raises(Forbidden) as caught:
+        await client.create(MATCHES, "calls", {})
+    assert caught.value.message.startswith("the policy denies it the policy")
+    assert len(caught.value.sentence) < 2000
+    assert len(str(caught.value)) < 2000
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"7", b"", b"{}", b'{"message": ""}'])
 async def test_a_refusal_without_a_status_is_reported_by_its_number(
     client: KubernetesClient, api: Api, body: bytes
@@ -226,8 +300,8 @@ async def test_a_refusal_without_a_status_is_reported_by_its_number(
         await client.get(MATCHES, "calls", "m")
 
 
-@pytest.mark.parametrize("body", [b"<html>a proxy</html>", b""])
-async def test_an_answer_that_is_no_json_is_no_answer(client: KubernetesClient, api: Api, body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"<html>a proxy</html>", b"", b"[]", b'"m"', b"{}", b'{"metadata": null}'])
+async def test_an_answer_that_is_no_object_is_no_answer(client: KubernetesClient, api: Api, body: bytes) -> None:
     api.body = body
     with pytest.raises(BackendUnavailable) as caught:
         await client.replace(MATCHES, "calls", "m", {})
@@ -264,7 +338,7 @@ async def test_every_answer_sets_the_clock(client: KubernetesClient, api: Api, c
     api.status, api.headers = status, {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}
     try:
         await client.get(MATCHES, "calls", "m")
-    except NotFound:
+    except BackendUnavailable:
         assert status == 404
     assert f"{clock.now():%Y-%m-%d %H:%M}" == "2100-01-01 00:00"
 
@@ -291,6 +365,7 @@ REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]]
     "pages": (all_pages, "list"),
     "create": (lambda client: client.create(MATCHES, "calls", {}), "create"),
     "replace": (lambda client: client.replace(MATCHES, "calls", "m", {}), "replace"),
+    "would_replace": (lambda client: client.would_replace(MATCHES, "calls", "m", {}), "replace"),
     "merge_patch": (lambda client: client.merge_patch(MATCHES, "calls", "m", {}, "41"), "patch"),
     "json_patch": (lambda client: client.json_patch(MATCHES, "calls", "m", []), "patch"),
     "delete": (lambda client: client.delete(MATCHES, "calls", "m", "uid-1"), "delete"),

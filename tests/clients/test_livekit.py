@@ -23,7 +23,8 @@ from livekit.protocol.models import Room as RoomMessage
 from controller.clients.livekit import LiveKitClient
 from controller.clients.request import Limits
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden, Invalid, NotFound, Overloaded
-from controller.facts.livekit import RoomRequest, parse_mark
+from controller.facts.livekit import UNKNOWN_WORD, RoomRequest, parse_mark
+from controller.rules.room import strangers
 from tests import values as b
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 
@@ -40,6 +41,7 @@ class Server:
     status: int = 200
     answer: bytes = b""
     error: dict[str, str] = field(default_factory=dict)
+    raw: bytes = b""
     hangs: bool = False
     asked: list[tuple[str, bytes, str]] = field(default_factory=list)
 
@@ -49,6 +51,8 @@ class Server:
         self.asked.append((request.path.rpartition("/")[2], await request.read(), token))
         if self.hangs:
             await asyncio.sleep(30)
+        if self.raw:
+            return web.Response(body=self.raw, status=self.status, content_type="application/json")
         if self.status != 200:
             return web.json_response(self.error, status=self.status)
         return web.Response(body=self.answer, content_type="application/protobuf")
@@ -166,7 +170,7 @@ ERRORS: list[tuple[int, type[BackendError], bool, bool]] = [
     (400, Invalid, False, False),
     (401, Forbidden, True, False),
     (403, Forbidden, True, False),
-    (404, NotFound, False, False),
+    (404, BackendUnavailable, True, False),
     (412, BackendRefused, False, False),
     (429, Overloaded, True, True),
     (500, Overloaded, True, True),
@@ -186,6 +190,39 @@ async def test_a_refusal_becomes_one_of_ours_and_repeats_no_secret(
     assert (error.retryable, error.may_have_run, error.operation) == (retryable, may_have_run, "DeleteRoom")
     assert "canary" not in f"{error} {error.message} {error.__cause__!r}"
     assert error.__suppress_context__
+
+
+async def test_only_livekit_itself_says_that_a_room_does_not_exist(client: LiveKitClient, server: Server) -> None:
+    """A proxy and a wrong path answer 404 as well."""
+    server.status, server.error = 404, {"code": "not_found", "msg": "requested room does not exist"}
+    with pytest.raises(NotFound):
+        await client.delete_room("rk-1")
+    server.error = {"code": "bad_route", "msg": "no handler"}
+    with pytest.raises(BackendUnavailable, match="is the URL right"):
+        await client.delete_room("rk-1")
+
+
+async def test_people_of_a_new_kind_and_state_are_in_the_room_and_cost_no_others(
+    client: LiveKitClient, server: Server
+) -> None:
+    people = [
+        ParticipantInfo(identity="new", state=77, kind=99, joined_at_ms=2**63 - 1),  # type: ignore[arg-type]
+        ParticipantInfo(identity="alice", state=ParticipantInfo.ACTIVE),
+    ]
+    server.answer = sdk.ListParticipantsResponse(participants=people).SerializeToString()
+    new, alice = await client.list_participants("rk-1")
+    assert (new.kind, new.state, new.is_active, alice.is_active) == (UNKNOWN_WORD, UNKNOWN_WORD, True, True)
+    room = b.a_room(allowed_identities=["alice"])
+    assert strangers(room, b.room_seen(livekit_room=b.a_livekit_room(), people=(new, alice))) == ()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"7", b'"no"', b"<html>"])
+async def test_a_refusal_that_is_no_object_is_an_error_of_ours(
+    client: LiveKitClient, server: Server, body: bytes
+) -> None:
+    server.status, server.raw = 500, body
+    with pytest.raises(BackendUnavailable):
+        await client.list_rooms()
 
 
 async def test_a_server_that_hangs_is_given_up(server: Server) -> None:

@@ -6,11 +6,14 @@ import traceback
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from controller.clients.reading import MAX_MS
 from controller.clients.redis import gateway, lua
 from controller.clients.redis.replies import inbox, match, pool
 from controller.clients.redis.replies.table import ReplyTable
 from controller.errors import BackendRefused
+from controller.telemetry import metrics
 
 SECRET = "canary-c0ffee"
 TABLES: list[ReplyTable[Any]] = [
@@ -19,6 +22,27 @@ TABLES: list[ReplyTable[Any]] = [
     for value in vars(module).values()
     if isinstance(value, ReplyTable)
 ]
+
+
+@pytest.mark.parametrize("beat", ["-inf", "inf", "nan", "1e400", "soon", ""])
+def test_a_heartbeat_at_no_time_costs_no_other_and_is_named_once(beat: str) -> None:
+    counted = metrics.unreadable_rows.labels("Redis", "heartbeat")._value
+    before, who = counted.get(), f"mallory {beat}"
+    raw = ["OK", "3", "1700000000000", "1", "1700000000000", "", "2", who, beat, "alice", "1690000000000", "bob", "5"]
+    with capture_logs() as logs:
+        for _ in range(3):
+            silence = inbox.SILENT.parse(raw)
+    assert (silence.newly_silent, silence.still_silent) == ({"alice": 1_690_000_000_000}, {"bob": 5})
+    assert counted.get() == before + 3
+    assert [entry["row"] for entry in logs] == [repr((who, beat))]
+
+
+@pytest.mark.parametrize(
+    ("place", "read"), [("inf", MAX_MS), ("-inf", 0), ("1e300", MAX_MS), ("1700000000000", 17 * 10**11)]
+)
+def test_a_claim_is_read_whatever_place_a_user_had(place: str, read: int) -> None:
+    reply = match.CLAIM.parse(["OK", "new", "alice", place, "bob", ""])
+    assert reply == match.ClaimOk((match.ClaimedUser("alice", read), match.ClaimedUser("bob", None)), replay=False)
 
 
 def test_every_script_has_one_table() -> None:

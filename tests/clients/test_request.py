@@ -52,6 +52,20 @@ async def test_an_answer_comes_back_and_is_counted_once() -> None:
     assert counted_since(before, "LiveKit") == {"Sing": 1}
 
 
+async def test_an_outage_is_reported_at_the_first_answer_after_it_with_its_length() -> None:
+    lengths: list[float] = []
+    with time_machine.travel(0, tick=False) as time:
+        requests = Requests(Backend.LIVEKIT, (LibraryError, TimeoutError), was_silent=lengths.append)
+        for raised, told in ((absent, []), (unavailable, []), (unavailable, []), (None, [24.0]), (None, [24.0])):
+            if raised is None:
+                await requests.send("Sing", a_song, unavailable)
+            else:
+                with pytest.raises(BackendError):
+                    await requests.send("Sing", that_raises(LibraryError()), raised)
+            assert lengths == told
+            time.shift(12)
+
+
 async def test_an_error_of_the_library_is_translated_counted_and_left_behind() -> None:
     before, errors = requests_counted("LiveKit"), errors_counted("LiveKit", "Sing", "503")
     with pytest.raises(BackendUnavailable) as caught:

@@ -26,6 +26,7 @@ from controller.clients.redis.requests import (
     AdvanceRequest,
     Claimant,
     ClaimRequest,
+    Served,
     SettleRequest,
     Signal,
     SignalKind,
@@ -38,7 +39,7 @@ NOW = 1_700_000_000_000
 BOTH = ("alice", "bob")
 KEYS = Keys("default", "calls")
 CONTRACT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
-UNFENCED = {"silent", "witness"}
+UNFENCED = {"epoch", "silent", "witness"}
 
 
 def own_text(name: str) -> str:
@@ -107,11 +108,14 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: pool.delete_tokens("m"),
         lambda: pool.witness(seen),
         lambda: pool.witness(nameless),
+        lambda: pool.serve(Served("1.0", 30)),
+        lambda: pool.highest_epoch(1000),
         pool.ensure_incarnation,
         pool.begin_restore,
         pool.finish_restore,
         lambda: inbox.signal(Signal("m", "alice", SignalKind.SKIP), now_ms=NOW),
         lambda: inbox.signal(flag, now_ms=NOW),
+        lambda: inbox.set_signals_done("1-0"),
         lambda: inbox.silent(for_seconds=90, late_after_seconds=60),
         lambda: inbox.expire("alice", NOW, now_ms=NOW),
         lambda: outbox.refused("alice", "1-0", "skip", "idle", now_ms=NOW),
@@ -162,7 +166,7 @@ async def test_our_client_calls_each_script_as_its_header_says() -> None:
         assert fits(header.args, len(args)), f"{script.name} is called with {len(args)} arguments"
         for index, key in enumerate(keys):
             part = part_at(header.keys, index)
-            name, _, member = key.removeprefix(KEYS.prefix).partition(":")
+            name, _, member = (key if script is lua.EPOCH else KEYS.name(key)).partition(":")
             stem, _, wanted = part.form.partition(":")
             assert bool(member) == bool(wanted), f"key {part.number} of {script.name}: {key}"
             assert stem in {name, "<flag>"}, f"key {part.number} of {script.name} is {key}, its header says {part.form}"

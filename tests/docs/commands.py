@@ -12,6 +12,17 @@ from tests.docs.known import Known, is_installed
 
 _PROGRAMS: Final = ("roomkeeper", "kubectl-roomkeeper")
 _WORD: Final = re.compile(r"[a-z][\w-]*")
+_FLAGS_OF_HELM: Final = frozenset(
+    {
+        "--atomic",
+        "--force-conflicts",
+        "--reuse-values",
+        "--rollback-on-failure",
+        "--set",
+        "--take-ownership",
+        "--values",
+    }
+)
 _PACKAGE_OF_TARGET: Final = {"bench": "benchmarks", "demo": "sandbox.demo"}
 
 
@@ -77,4 +88,8 @@ class Commands:
 
     def flag(self, flag: str) -> str | None:
         """Judges a flag that is named alone."""
-        return None if flag.partition("=")[0] in self._known.flags else f"no program of ours has a flag {flag}"
+        return (
+            None
+            if flag.partition("=")[0] in self._known.flags | _FLAGS_OF_HELM
+            else f"no program of ours has a flag {flag}"
+        )

@@ -26,8 +26,8 @@ from controller.settings import FILE_FIELDS, Settings, file_field, variable
 from tests.docs import code
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-_OURS: Final = ("controller", "sandbox", "benchmarks", "examples", "tests", "contract")
-_HIDDEN_BUT_OURS: Final = frozenset({".importlinter", ".gitignore", ".ci"})
+_OURS: Final = ("controller", "sandbox", "benchmarks", "examples", "tests", "contract", "release")
+_HIDDEN_BUT_OURS: Final = frozenset({".importlinter", ".gitignore", ".ci", ".github"})
 _MADE: Final = ("__pycache__", ".egg-info")
 
 

@@ -189,7 +189,8 @@ class References:
             return f"no module {name}"
         if head in ("spec", "status"):
             return f"no field {name}"
-        if head in self._known.values:
+        # LiveKit's configuration has words such as `webhook.api_key`; values are in camelCase.
+        if head in self._known.values and "_" not in name:
             return f"no value {name} of the chart"
         return None
 

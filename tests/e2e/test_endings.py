@@ -10,6 +10,7 @@ import pytest
 from controller.api.match import Match
 from controller.api.names import room_name
 from tests import manifests
+from tests.support.kstatus import kstatus
 from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
 
@@ -63,6 +64,7 @@ async def test_a_termination_settles_the_users(rig: Rig, case: Case) -> None:
     match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
 
     _assert_end(match, case)
+    assert kstatus(await rig.kube.get("Match", "match") or {}) == "Current"
     queue = await rig.queue()
     for identity, (state, place) in (("alice", case.alice), ("bob", case.bob)):
         user = await rig.user(identity)
@@ -93,7 +95,7 @@ def _assert_end(match: Match, case: Case) -> None:
     assert match.status.ended_at is not None
     assert match.status.history[-1].phase == "Ended"
     assert match.status.tokens is None
-    for kind in ("Ready", "Connected", "RoomReady", "TokensIssued"):
+    for kind in ("Connected", "RoomReady", "TokensIssued"):
         assert condition(match, kind).status == "False"
     generation = match.metadata.generation
     assert all(entry.observed_generation == generation for entry in match.status.conditions)

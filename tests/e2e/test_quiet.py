@@ -115,11 +115,11 @@ def _assert_nowhere(canaries: set[str], said: dict[str, str]) -> None:
 
 async def _keys(rig: Rig, match: Match) -> list[str]:
     tokens = rig.keys.tokens(match.metadata.uid)
-    return [key async for key in rig.redis.scan_iter(f"{rig.keys.prefix}*") if key != tokens]
+    return [key async for key in rig.redis.scan_iter(rig.keys.pattern) if key != tokens]
 
 
 async def _kinds_of_keys(rig: Rig, match: Match) -> set[str]:
-    return {key.removeprefix(rig.keys.prefix).partition(":")[0] for key in await _keys(rig, match)}
+    return {rig.keys.name(key).partition(":")[0] for key in await _keys(rig, match)}
 
 
 async def _value(rig: Rig, key: str) -> str:

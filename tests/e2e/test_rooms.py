@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from livekit import api
@@ -10,6 +11,7 @@ from livekit import api
 from controller.api.names import FINALIZER, MARK_KEY, PAUSED, livekit_room_name
 from controller.api.room import Room
 from tests import manifests
+from tests.support.kstatus import kstatus
 from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
@@ -138,7 +140,7 @@ async def test_a_standing_room_that_closed_by_itself_stays_gone(rig: Rig) -> Non
     await rig.kube.create(manifests.room("lobby", emptyTimeoutSeconds=2, departureTimeoutSeconds=2))
     over = await rig.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason) == ("Terminated", "Empty")
-    assert condition(over, "Ready").status == "False"
+    assert kstatus(await rig.kube.get("Room", "lobby") or {}) == "Current"
     assert await rig.livekit_rooms() == {}
 
 
@@ -153,3 +155,28 @@ async def test_a_room_is_closed_for_good_by_its_termination_reason(rig: Rig) -> 
     over = await rig.kube.room_until(lambda room: is_true(room, "Finished"), "lobby")
     assert (over.status.phase, over.status.reason) == ("Terminated", "Terminated")
     assert "the party is over" in condition(over, "Finished").message
+
+
+async def test_metadata_that_changes_is_changed_on_livekit_beside_our_mark(rig: Rig) -> None:
+    """Of the Room of a call by way of its Match, and of a standing Room; what another client writes beside it stays."""
+    await rig.ready(room={"metadata": {"topic": "chess"}})
+    await rig.kube.create(manifests.room("lobby", emptyTimeoutSeconds=120))
+    await rig.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
+
+    async def is_on_livekit(name: str, expected: dict[str, str]) -> None:
+        (found,) = (await rig.livekit.room.list_rooms(api.ListRoomsRequest(names=[name]))).rooms
+        metadata = json.loads(found.metadata)
+        mark = metadata.pop("roomkeeper.dev")
+        assert mark["namespace"] == rig.kube.namespace
+        assert metadata == expected
+
+    names = [await rig.livekit_name(await rig.kube.match())]
+    lobby = await rig.kube.room("lobby")
+    names.append(livekit_room_name(rig.where.cluster_id, rig.kube.namespace, lobby.metadata.uid))
+    await is_on_livekit(names[0], {"topic": "chess"})
+    for wanted, removed in (({"topic": "go", "level": "easy"}, {}), ({"topic": "go"}, {"level": None})):
+        await rig.kube.patch("Match", "match", {"spec": {"room": {"metadata": {**wanted, **removed}}}})
+        await rig.kube.patch("Room", "lobby", {"spec": {"metadata": {**wanted, **removed}}})
+        for name in names:
+            await eventually(partial(is_on_livekit, name, dict(wanted)))
+    await rig.kube.room_until(lambda room: not room.status.issues, "lobby")

@@ -78,7 +78,7 @@ async def _only_room(rig: Rig) -> api.Room:
 async def _everything(rig: Rig) -> dict[str, Any]:
     """Return all that a webhook could change."""
     redis = rig.redis
-    keys = [key async for key in redis.scan_iter(f"{rig.keys.prefix}*")]
+    keys = [key async for key in redis.scan_iter(rig.keys.pattern)]
     values = {key: await redis.dump(key) for key in keys if await redis.type(key) != "string"}
     objects = {kind: await rig.kube.list(kind) for kind in ("Match", "Room", "Event")}
     return {"redis": values, **objects}

@@ -22,8 +22,14 @@ from sandbox.source import ROOT
 Body = dict[str, Any]
 
 
+def serve(pool: Pool) -> None:
+    """Say that an operator serves the pool."""
+    pool._redis.hset(f"{pool.prefix}served", "version", "1.0.0")
+
+
 def enqueue(pool: Pool, *ids: str) -> None:
-    """Put users into the queue."""
+    """Put users into the queue of a pool that is served."""
+    serve(pool)
     for user_id in ids:
         answer = pool.enqueue(user_id)
         assert answer[0] == "OK", answer

@@ -14,7 +14,7 @@ import redis as redis_py
 from examples.matchmaker.pairing import Pair, Waiting
 from examples.matchmaker.pool import Pool, PoolError, Reservation
 from sandbox.source import ROOT
-from tests.examples.support import crowd, enqueue, meet
+from tests.examples.support import crowd, enqueue, meet, serve
 from tests.support.waiting import eventually
 
 MINUTE_MS = 60_000
@@ -163,6 +163,8 @@ def test_a_wrong_request_is_refused_with_what_would_be_right(pool: Pool) -> None
 
 def test_a_gateway_enters_beats_reads_the_token_and_leaves(pool: Pool, raw: redis_py.Redis) -> None:
     assert pool.beat("alice") == ["UNKNOWN"]
+    assert pool.enqueue("alice", "tab-1") == ["UNSERVED"]
+    serve(pool)
     assert pool.enqueue("alice", "tab-1")[:2] == ["OK", "new"]
     assert pool.beat("alice", "tab-2", take=True)[:2] == ["OK", "WAITING"]
     assert pool.beat("alice", "tab-1") == ["REPLACED"]

@@ -66,6 +66,15 @@ def test_the_label_says_the_version_of_the_distribution() -> None:
     assert labels["org.opencontainers.image.licenses"] == project["license"]
 
 
+def test_the_labels_give_the_addresses_of_the_project() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    labels = dict(word.split("=", 1) for word in IMAGE.all("LABEL")[0].words)
+    assert labels["org.opencontainers.image.url"] == urls["Homepage"]
+    assert labels["org.opencontainers.image.source"] == urls["Source"]
+    assert labels["org.opencontainers.image.documentation"] == urls["Documentation"]
+    assert labels["org.opencontainers.image.vendor"] == "Roomkeeper"
+
+
 def test_only_the_operator_goes_into_the_build() -> None:
     files = [str(path) for path in dockerfile.copy_set()]
     assert "controller/__main__.py" in files

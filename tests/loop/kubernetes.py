@@ -18,6 +18,8 @@ class MemoryKubernetes:
         self.writes = 0
         self.is_down = False
         self.hold_writes: asyncio.Event | None = None
+        self.answers_lost = 0
+        self.answers_hang = False
 
     def client(self) -> KubernetesClient:
         """Return this object as a client. It has the verbs that the code under test uses."""
@@ -36,7 +38,7 @@ class MemoryKubernetes:
         name = body["metadata"]["name"]
         if name in self.objects:
             raise AlreadyExists(Backend.KUBERNETES, "create", name)
-        return self._store(name, body, 1)
+        return await self._written(self._store(name, body, 1))
 
     async def replace(self, _resource: Resource, _namespace: str, name: str, body: Body) -> Body:
         """Replace an object. Raises NotFound, and Conflict if the resourceVersion is not the present one."""
@@ -48,12 +50,21 @@ class MemoryKubernetes:
         version = self.objects[name]["metadata"]["resourceVersion"]
         if body["metadata"]["resourceVersion"] != version:
             raise Conflict(Backend.KUBERNETES, "replace", "moved on")
-        return self._store(name, body, int(version) + 1)
+        return await self._written(self._store(name, body, int(version) + 1))
 
     def spec(self, name: str) -> dict[str, Any]:
         """Return the spec of an object."""
         spec: dict[str, Any] = self.objects[name]["spec"]
         return spec
+
+    async def _written(self, stored: Body) -> Body:
+        """Answer a write that has run, unless the answer is lost or hangs."""
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise BackendUnavailable(Backend.KUBERNETES, "write", "no answer", may_have_run=True)
+        if self.answers_hang:
+            await asyncio.Event().wait()
+        return stored
 
     def _store(self, name: str, body: Body, version: int) -> Body:
         self.writes += 1

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from controller.api import names
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
-from controller.loop.key import Key
+from controller.loop.key import Key, in_turn
+from controller.loop.lanes import Lane
 from controller.loop.queue import KeyQueue
 from tests import values as b
 
@@ -144,9 +145,9 @@ def test_urgent_keys_come_first_in_their_own_order_whatever_their_namespace() ->
     far = key("far", "other")
     for added in (A, B, far):
         queue.add(added)
-    queue.add(far, urgent=True)
-    queue.add(C, urgent=True)
-    queue.add(far, urgent=True)
+    queue.add(far, lane=Lane.LOST)
+    queue.add(C, lane=Lane.LOST)
+    queue.add(far, lane=Lane.LOST)
     assert len(queue) == 4
     assert [queue.pop() for _ in range(5)] == [far, C, A, B, None]
 
@@ -154,7 +155,7 @@ def test_urgent_keys_come_first_in_their_own_order_whatever_their_namespace() ->
 def test_an_urgent_key_that_has_been_taken_leaves_nothing_in_its_lane() -> None:
     queue = KeyQueue()
     queue.add(A)
-    queue.add(A, urgent=True)
+    queue.add(A, lane=Lane.LOST)
     assert queue.pop() == A
     queue.done(A)
     assert (len(queue), queue.pop()) == (0, None)
@@ -167,10 +168,10 @@ def test_a_key_that_becomes_urgent_while_in_hand_comes_back_first() -> None:
     queue.add(A)
     queue.pop()
     queue.add(B)
-    queue.add(A, urgent=True)
+    queue.add(A, lane=Lane.LOST)
     queue.done(A)
     assert [queue.pop(), queue.pop()] == [A, B]
-    queue.add(A, urgent=True)
+    queue.add(A, lane=Lane.LOST)
     queue.seen(A, reads=True)
     queue.done(A)
     queue.add(C)
@@ -178,20 +179,95 @@ def test_a_key_that_becomes_urgent_while_in_hand_comes_back_first() -> None:
     assert [queue.pop(), queue.pop()] == [C, A], "the urgent trigger is covered by the observation"
 
 
+@pytest.fixture
+def crowd() -> list[Key]:
+    """Return a thousand keys of ten namespaces."""
+    return [key(str(number), f"n{number % 10}") for number in range(1000)]
+
+
+@pytest.mark.parametrize("fed", [True, False], ids=["fed", "added"])
+def test_a_key_that_a_user_waits_for_goes_before_a_thousand_bulk_keys(crowd: list[Key], fed: bool) -> None:
+    queue = KeyQueue()
+    if fed:
+        queue.feed(crowd)
+    for each in crowd if not fed else ():
+        queue.add(each, lane=Lane.BULK)
+    queue.pop()
+    queue.add(crowd[777])
+    assert queue.pop() == crowd[777]
+    rest = [found for _ in crowd if (found := queue.pop()) is not None]
+    assert sorted(rest) == sorted(set(crowd) - {crowd[0], crowd[777]}), "each comes once"
+    assert not queue.is_fed
+
+
+def test_bulk_keys_never_hold_all_hands() -> None:
+    queue = KeyQueue(bulk_in_hand=2)
+    queue.feed(KEYS)
+    assert [queue.pop(), queue.pop(), queue.pop()] == [*KEYS[:2], None]
+    queue.add(KEYS[5])
+    assert queue.pop() == KEYS[5]
+    queue.done(KEYS[5])
+    assert queue.pop() is None
+    queue.done(KEYS[0])
+    assert queue.pop() == KEYS[2]
+
+
+def test_bulk_keys_get_a_turn_even_if_users_wait_all_the_time(crowd: list[Key]) -> None:
+    queue = KeyQueue()
+    queue.feed(KEYS)
+    for each in crowd:
+        queue.add(each)
+    taken = [queue.pop() for _ in range(len(KEYS) * 9)]
+    assert set(KEYS) <= set(taken)
+
+
+def test_a_fed_key_that_is_in_hand_when_its_turn_comes_is_looked_at_again() -> None:
+    queue = KeyQueue()
+    queue.add(A)
+    assert queue.pop() == A
+    queue.feed([A])
+    assert queue.pop() is None
+    queue.done(A)
+    assert queue.pop() == A
+
+
+def test_a_cleared_queue_forgets_what_was_to_be_fed() -> None:
+    queue = KeyQueue()
+    queue.feed(KEYS)
+    queue.clear()
+    assert (queue.pop(), queue.is_fed) == (None, False)
+
+
+def test_keys_in_turn_take_the_namespaces_one_after_another() -> None:
+    keys = [key("1", "big"), key("2", "big"), key("3", "big"), key("1", "small")]
+    assert list(in_turn(keys)) == [keys[0], keys[3], keys[1], keys[2]]
+
+
 class QueueModel(RuleBasedStateMachine):
     """The queue against a simple model: the waiting keys (and whether each needs a read), and the keys in hand."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = KeyQueue()
+        self.queue = KeyQueue(bulk_in_hand=len(KEYS))
         self.wanted: dict[Key, bool] = {}
         self.in_hand: set[Key] = set()
 
-    @rule(added=st.sampled_from(KEYS), needs_read=st.booleans(), urgent=st.booleans())
-    def add(self, added: Key, needs_read: bool, urgent: bool) -> None:
+    @rule(added=st.sampled_from(KEYS), needs_read=st.booleans(), lane=st.sampled_from(Lane))
+    def add(self, added: Key, needs_read: bool, lane: Lane) -> None:
         """Add a key, as a trigger does."""
-        self.queue.add(added, needs_read=needs_read, urgent=urgent)
+        self.queue.add(added, needs_read=needs_read, lane=lane)
         self.wanted[added] = needs_read or self.wanted.get(added, False)
+
+    @rule()
+    def feed(self) -> None:
+        """Feed all keys, as a start does, and take them in at once."""
+        self.queue.feed(KEYS)
+        taken = set()
+        while (found := self.queue.pop()) is not None:
+            taken.add(found)
+            self.queue.done(found)
+        assert taken == set(KEYS) - self.in_hand
+        self.wanted = dict.fromkeys(self.in_hand, True)
 
     @rule()
     def pop(self) -> None:

@@ -22,12 +22,16 @@ from controller.api.room import RoomStatus
 from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost
 from controller.facts.learned import READ_AGAIN, Effect, Learned
+from controller.facts.ledger import Ledger
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Present
+from controller.facts.unreadable import Unreadable
 from controller.loop import reconcile as reconcile_module
+from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.recipes import MATCHES, ROOMS
 from controller.loop.reconcile import Reconciler
+from controller.loop.status_limit import BURST, INTERVAL
 from controller.loop.worker import Result
 from controller.plan import actions as a
 from controller.plan.match import plan_match
@@ -43,6 +47,7 @@ from tests.plan.world import only
 KEY = Key(names.MATCH, b.NAMESPACE, b.NAME)
 AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
 CLAIM = only(plan_match(MatchCase(b.a_match(), b.seen(), b.at(1))), a.Claim)
+RELEASE = a.ReleaseFinalizer(CLAIM.target)
 CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
 
 
@@ -59,6 +64,7 @@ class Rig:
         self.error: Exception | None = None
         self.write_error: Exception | None = None
         self.is_leader = True
+        self.ledger: Ledger | Exception | None = None
         self.seconds = 5.0
         self.phase: MatchPhase | None = MatchPhase.CONNECTING
         self.match = match or b.connecting()
@@ -71,6 +77,7 @@ class Rig:
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             leadership=SimpleNamespace(require=self._require),
             caches={names.MATCH: self.cache},
+            pools=SimpleNamespace(unbound=lambda _namespace: SimpleNamespace(ledger=self._read_ledger)),
         )
         recipe = replace(
             MATCHES,
@@ -81,8 +88,10 @@ class Rig:
             announce=lambda _announcer, _match, status, _first_seen: self.announced.append(status),
         )
         queue = SimpleNamespace(observing=self._observing)
+        self.woken: list[Key] = []
+        self.budgets = Budgets(4, self.woken.append)
         self.reconciler = Reconciler(
-            {names.MATCH: recipe}, cast("Backends", backends), cast("Any", queue), cast("Any", None), None
+            {names.MATCH: recipe}, cast("Backends", backends), cast("Any", queue), self.budgets, cast("Any", None), None
         )
         monkeypatch.setattr(reconcile_module, "execute", self._execute)
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
@@ -90,6 +99,11 @@ class Rig:
     async def run(self) -> Result:
         """Run one reconcile."""
         return await self.reconciler(KEY)
+
+    async def _read_ledger(self, _uid: str) -> Ledger | None:
+        if isinstance(self.ledger, Exception):
+            raise self.ledger
+        return self.ledger
 
     def _require(self) -> None:
         if not self.is_leader:
@@ -138,6 +152,34 @@ async def test_nothing_is_done_for_an_object_that_is_gone(make: Make) -> None:
     rig = make(REST)
     rig.match = cast("Match", None)
     assert await rig.run() == Result()
+
+
+def unreadable(**metadata: Any) -> Unreadable:
+    """The Match of the key, which cannot be read."""
+    return Unreadable(b.a_match(**metadata).metadata, "spec: it cannot be read")
+
+
+async def test_an_object_that_cannot_be_read_is_left_alone(make: Make) -> None:
+    rig = make(Plan((CLAIM,)))
+    rig.match = cast("Match", unreadable())
+    assert await rig.run() == Result()
+    assert (rig.learned, rig.done, rig.writes) == ([], [], [])
+
+
+async def test_the_deletion_of_an_object_that_cannot_be_read_is_finished_and_no_status_is_written(make: Make) -> None:
+    rig = make(Plan((RELEASE,)), Plan(waits_for="the room", deadline=b.at(26)))
+    rig.match, rig.ledger = cast("Match", unreadable(deleted=True)), b.ledger("Active")
+    assert await rig.run() == Result(b.at(26))
+    assert (rig.done, rig.writes) == (["ReleaseFinalizer"], [])
+    assert [case.match.spec.identities for case in rig.cases] == [b.PEOPLE] * 2
+    assert rig.cases[0].match.metadata == rig.match.metadata
+
+
+async def test_the_deletion_waits_while_the_ledger_cannot_be_read(make: Make) -> None:
+    rig = make(Plan((RELEASE,)))
+    rig.match, rig.ledger = cast("Match", unreadable(deleted=True)), AWAY
+    assert await rig.run() == Result(error=AWAY)
+    assert rig.done == []
 
 
 async def test_at_rest_nothing_is_written_and_the_deadline_is_kept(make: Make) -> None:
@@ -216,6 +258,42 @@ async def test_a_conflict_is_not_reported_as_an_error(make: Make) -> None:
     result = await rig.run()
     assert result.error is rig.error
     assert rig.writes == []
+
+
+async def test_an_action_without_a_slot_waits_and_holds_nothing_else_up(make: Make) -> None:
+    rig = make(Plan((CLAIM, CREATE), b.at(26)), Plan((CREATE,), b.at(26)))
+    rig.phase = MatchPhase.ACTIVE
+    others = [Key(names.ROOM, b.NAMESPACE, str(number)) for number in range(3)]
+    assert all(rig.budgets.take(other, Backend.KUBERNETES) for other in others)
+    assert await rig.run() == Result(b.at(26))
+    assert rig.done == ["Claim"]
+    assert rig.writes == [{"phase": "Active", "quiet": True}], "the status says what was done, and the key sleeps"
+    rig.budgets.give_back(Backend.KUBERNETES)
+    assert rig.woken == [KEY]
+    rig.plans = [Plan((CREATE,)), REST]
+    await rig.run()
+    assert rig.done == ["Claim", "CreateRoom"]
+
+
+async def test_a_failed_action_gives_its_slot_back(make: Make) -> None:
+    rig = make(Plan((CREATE,)), REST)
+    rig.error = AWAY
+    for _ in range(20):
+        rig.plans = [Plan((CREATE,)), REST]
+        await rig.run()
+    assert rig.done == ["CreateRoom"] * 20
+
+
+async def test_a_status_that_changes_all_the_time_is_written_now_and_then(make: Make) -> None:
+    rig = make(REST)
+    for number in range(100):
+        rig.seconds = 5 + number / 10
+        rig.phase = MatchPhase.ACTIVE if number % 2 else MatchPhase.RECONNECTING
+        result = await rig.run()
+        assert result.deadline is not None
+        is_written = rig.match.status.phase is rig.phase
+        assert is_written or result.deadline <= b.at(rig.seconds) + INTERVAL, "what is held back is written soon"
+    assert BURST < len(rig.writes) <= BURST + 5, "a burst, then one in two seconds"
 
 
 async def test_steps_that_undo_each_other_are_detected(make: Make) -> None:

@@ -86,7 +86,7 @@ def recorded(directory: Path) -> dict[str, Any]:
 def test_a_recording_has_the_object_the_observation_and_the_decision(tmp_path: Path) -> None:
     dump = recorded(tmp_path)
     assert set(dump) == {"kind", "key", "now", "desired", "observed", "plan"}
-    assert dump["plan"] == {"actions": [], "deadline": "2026-01-31T10:10:00+00:00", "waitsFor": "people"}
+    assert dump["plan"] == {"actions": [], "deadline": "2026-01-31T12:00:03+00:00", "waitsFor": "people"}
     assert dump["desired"]["metadata"]["uid"] == b.MATCH_UID
     assert dump["observed"]["ledger"]["value"]["phase"] == "Active"
 

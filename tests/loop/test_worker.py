@@ -35,7 +35,7 @@ class Rig:
         self.answers: dict[Key, list[Answer]] = defaultdict(lambda: [Result()])
         self.runs: dict[Key, list[float]] = defaultdict(list)
         self.in_hand: dict[Key, int] = defaultdict(int)
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(bulk_in_hand=max(1, concurrency * 3 // 4))
         self.worker = Worker(
             self._reconcile, self.queue, time, concurrency=concurrency, timeout_seconds=timeout_seconds
         )
@@ -163,6 +163,25 @@ def test_a_room_that_was_lost_is_taken_before_all_that_waits() -> None:
 
     rig = in_virtual_time(scenario, concurrency=4)
     assert rig.runs[room] == [1.0]
+
+
+def test_a_skip_does_not_wait_for_the_thousand_keys_of_a_start() -> None:
+    keys = [Key(names.MATCH, "calls", str(number)) for number in range(1000)]
+
+    async def scenario(rig: Rig) -> None:
+        for each in keys:
+            rig.answers[each] = [takes(1)]
+        rig.queue.feed(keys, Wake.START)
+        await rig.after(0.5)
+        rig.queue.enqueue(keys[900], Wake.SIGNAL)
+        rig.queue.enqueue(A, Wake.OBJECT)
+        assert not rig.worker.is_idle()
+        await rig.after(400)
+
+    rig = in_virtual_time(scenario, concurrency=4)
+    assert (rig.runs[keys[900]][0], rig.runs[A]) == (0.5, [1.0])
+    assert all(rig.runs[each] for each in keys)
+    assert rig.worker.is_idle()
 
 
 def test_deadlines_ring_in_their_order_each_at_its_time() -> None:

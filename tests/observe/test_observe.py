@@ -18,6 +18,7 @@ from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Refusal
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
+from controller.facts.silences import LONG_AGO, Silence
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
 from controller.plan import actions as a
@@ -25,12 +26,14 @@ from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.rules.match_case import MatchCase
 from controller.rules.room_case import RoomCase
+from controller.status.match import match_status
 from controller.status.room import room_status
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
+from controller.views.silences import SilenceRecord
 from tests import values as b
 from tests.plan.world import only
 
@@ -48,6 +51,7 @@ class Rig:
         self.answers: dict[str, Any] = {"ledger": None, "record": {}, "room": GONE, "match": GONE, "people": ()}
         self.seconds = 9.0
         self.view = LiveKitView()
+        self.silences = SilenceRecord()
         clock = SimpleNamespace(now=lambda: b.at(self.seconds))
         self.tokens = IssuedTokens(clock)
         self.rooms = ObjectCache(Room)
@@ -63,7 +67,7 @@ class Rig:
             finished=self.finished,
             cluster_id=b.CLUSTER,
             clock=clock,
-            pools=SimpleNamespace(unbound=lambda _: pool),
+            pools=SimpleNamespace(unbound=lambda _: pool, trouble=lambda _: ""),
             kubernetes=SimpleNamespace(get=self._get),
             servers=b.servers(self.view, client),
             rooms=self.rooms,
@@ -71,6 +75,7 @@ class Rig:
             tokens=self.tokens,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
             audit=AuditView(),
+            silences=self.silences,
         )
         self.backends = cast("Backends", fake)
 
@@ -189,10 +194,74 @@ async def test_a_room_that_the_server_knows_better_is_there(rig: Rig) -> None:
     assert rig.rooms.get(b.NAMESPACE, b.ROOM_NAME) is not None
 
 
-async def test_a_room_that_the_server_still_shows_and_we_know_to_be_dead_is_absent(rig: Rig) -> None:
+async def test_a_room_that_the_server_still_shows_is_unknown_until_the_server_says_that_it_is_gone(rig: Rig) -> None:
     rig.rooms.forget(b.NAMESPACE, b.ROOM_NAME, b.ROOM_UID)
     rig.answers |= {"ledger": b.ledger("Connecting"), "room": b.a_room().manifest()}
+    assert isinstance((await rig.match(b.connecting())).room, Unknown)
+    rig.answers["room"] = GONE
     assert (await rig.match(b.connecting())).room == Absent(b.at(9))
+
+
+def unreadable_room(**metadata: Any) -> dict[str, Any]:
+    """The Room of a call, as no version can read it."""
+    body = b.an_active_room().manifest()
+    body["spec"]["metadata"] = "none"
+    body["metadata"] |= metadata
+    return body
+
+
+@pytest.mark.parametrize("is_cached", [True, False], ids=["from the cache", "after a restart"])
+async def test_a_room_that_cannot_be_read_ends_no_call(rig: Rig, is_cached: bool) -> None:
+    rig.answers |= {"ledger": b.ledger("Active"), "room": unreadable_room()}
+    if is_cached:
+        rig.rooms.offer(unreadable_room())
+    rig.view.snapshot([b.a_livekit_room(people=2)], b.at(8))
+    rig.view.saw_people(b.LIVEKIT_NAME, tuple(map(b.person, b.PEOPLE)), b.at(8))
+    seen = await rig.match(b.active())
+    assert isinstance(seen.room, Unknown)
+    assert seen.room.why.startswith("Kubernetes: the Room cannot be read (spec.metadata: ")
+    assert seen.livekit_name == b.LIVEKIT_NAME, "its name on LiveKit follows from the metadata"
+    assert isinstance(seen.livekit_room, Present)
+    case = MatchCase(b.active(), seen, b.at(100))
+    assert case.cause is None
+    assert plan_match(case).actions == ()
+    assert match_status(case, None).phase == "Active"
+
+
+async def test_a_room_that_cannot_be_read_is_deleted_with_its_match(rig: Rig) -> None:
+    rig.rooms.offer(unreadable_room())
+    rig.answers["ledger"] = b.ledger("Terminating", settled="Ended")
+    seen = await rig.match(b.active())
+    delete = only(plan_match(MatchCase(b.active(), seen, b.at(100))), a.DeleteRoom)
+    assert (delete.room_name, delete.room_uid) == (b.ROOM_NAME, b.ROOM_UID)
+    rig.rooms.offer(unreadable_room(resourceVersion="201", deletionTimestamp="2026-01-31T10:00:01Z"))
+    seen = await rig.match(b.active())
+    assert not any(
+        isinstance(action, a.DeleteRoom) for action in plan_match(MatchCase(b.active(), seen, b.at(100))).actions
+    )
+    assert not MatchCase(b.active(), seen, b.at(100)).is_over
+
+
+async def test_a_room_that_is_not_known_has_an_unknown_room_on_livekit(rig: Rig) -> None:
+    rig.answers |= {"ledger": b.ledger("Connecting"), "room": API_AWAY}
+    assert (await rig.match(b.connecting())).livekit_room == Unknown(b.at(9), "Kubernetes: no answer")
+
+
+async def test_the_owner_of_a_room_that_cannot_be_read_is_not_gone(rig: Rig) -> None:
+    owner = b.a_match().manifest()
+    owner["spec"]["participants"] = 2
+    rig.matches.offer(owner)
+    seen = await rig.room(b.an_active_room())
+    assert seen.owner == OwnerFacts(b.MATCH_UID, b.NAME, (), "")
+    assert "match" not in rig.reads
+
+
+@pytest.mark.parametrize("updated", ["", "soon", "-inf", "nan", "1e400", "-5"])
+async def test_a_record_that_does_not_say_when_it_was_written_is_due(rig: Rig, updated: str) -> None:
+    rig.answers["record"] = {"status": "active", "lastUpdated": updated}
+    seen = await rig.room(b.an_active_room(owned=False))
+    assert seen.record == Present(RecordFacts("active", 0), b.at(9))
+    plan_room(RoomCase(b.an_active_room(owned=False), seen, b.at(9)))
 
 
 async def test_a_server_that_does_not_answer_leaves_the_room_unknown(rig: Rig) -> None:
@@ -291,9 +360,9 @@ STATED = {"tokens": {"expires_at": b.at(700)}, "room": {"name": b.ROOM_NAME, "li
         ("the status tells", b.connecting(status=STATED), b.ledger(), Present(b.tokens(700), b.at(9))),
         ("claimed, before we started", b.connecting(), b.ledger(), Unknown),
         ("not claimed: none were made", b.a_match(status={"phase": "Pending"}), None, Absent(b.at(9))),
-        ("over: taken away", b.active(status={"phase": "Ended"}), b.ledger(settled="Ended"), Absent(b.at(9))),
+        ("over: taken away", b.active(status=b.OVER), b.ledger(settled="Ended"), Absent(b.at(9))),
         ("over, the status speaks of the room alone",
-         b.active(status={"phase": "Ended", "room": STATED["room"]}), b.ledger(), Absent(b.at(9))),
+         b.active(status=b.OVER | {"room": STATED["room"]}), b.ledger(), Absent(b.at(9))),
     ],
 )  # fmt: skip
 async def test_after_a_restart_tokens_are_known_from_the_status_or_unknown(
@@ -309,6 +378,19 @@ async def test_the_server_is_named_and_so_is_its_trouble(rig: Rig) -> None:
     server = (await rig.match(b.connecting())).server
     assert (server.name, server.url, server.trouble) == ("default", b.URL, "LiveKit: no answer")
     assert server.silent_since == b.at(8)
+
+
+async def test_the_silences_of_a_match_are_those_of_livekit_and_of_redis(rig: Rig) -> None:
+    for second in (-60, -20, 0):
+        rig.view.snapshot([], b.at(second))
+    rig.view.failed(b.at(2), "no answer")
+    rig.view.snapshot([], b.at(20))
+    rig.silences.add(b.at(15), b.at(30))
+    rig.seconds = 40.0
+    match, room = await rig.match(b.connecting()), await rig.room(b.a_room())
+    before = Silence(LONG_AGO, b.at(-60))
+    assert match.server.silences.known == (before, Silence(b.at(0), b.at(30)))
+    assert room.server.silences.known == (before, Silence(b.at(0), b.at(20)))
 
 
 async def test_a_match_that_is_over_and_one_too_many_is_over_limit(rig: Rig) -> None:

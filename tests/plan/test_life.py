@@ -67,10 +67,10 @@ def test_a_call_that_is_up_writes_nothing_however_long_it_lasts() -> None:
     assert (world.match.status.phase, world.writes) == (MatchPhase.ACTIVE, before)
 
 
-def test_tokens_are_renewed_and_the_record_too_while_a_call_lasts() -> None:
+def test_the_record_is_renewed_while_a_call_lasts_and_tokens_only_while_a_participant_may_need_them() -> None:
     world = came_up(World())
     world.pass_time(7000)
-    assert world.log.count("IssueTokens") == 1 + 7000 // 600
+    assert world.log.count("IssueTokens") == 1
     assert world.log.count("WriteRoomRecord") == 2 + 7000 // 1800
 
 

@@ -11,15 +11,22 @@ import pytest
 from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.errors import Backend
-from controller.facts.match import MatchSeen, Refusal
-from controller.facts.observation import Present
+from controller.facts.ledger import AloneTime
+from controller.facts.match import AuditFacts, MatchSeen, Refusal
+from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.rules.match_case import MatchCase
+from controller.status.match import match_status
 from tests import values as b
 from tests.plan.world import check_plan, names, only
 
 BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
+PATIENT = b.active(timeouts={"soloSeconds": 3600})
+BOB_IS_MISSING = b.both_in(
+    people=(b.person("alice"),),
+    ledger=replace(b.ledger("Reconnecting"), alone=AloneTime(0, b.ms(599))),
+)
 ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
 DYING_ROOM = b.an_active_room(deleted=True)
 END = {"action": "End", "initiator": "alice"}
@@ -97,8 +104,9 @@ STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [
         9,
         ["IssueTokens"],
     ),
-    ("tokens a third from their end: again", b.active(), b.both_in(), 600, ["IssueTokens"]),
-    ("tokens just before: not yet", b.active(), b.both_in(), 599.9, []),
+    ("tokens a third from their end, bob is missing: again", PATIENT, BOB_IS_MISSING, 600, ["IssueTokens"]),
+    ("tokens just before: not yet", PATIENT, BOB_IS_MISSING, 599.9, []),
+    ("tokens run out, both are in: none is needed", PATIENT, b.both_in(), 1000, []),
     ("a wish to end: the cause is recorded first", b.active(termination=END), b.both_in(), 9, ["RecordEnd"]),
     (
         "recorded: the participants are told",
@@ -234,7 +242,10 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
     ("window over, but the people read before: at once", b.connecting(),
      b.all_made(26, people=Present((), b.at(20))), 26.5, b.at(26.5)),
     ("window over, people unknown: soon", b.connecting(), b.all_made(20, people=b.unknown()), 26.5, b.at(27.5)),
-    ("call up: renewal of the tokens", b.active(), b.both_in(), 4, b.at(600)),
+    ("people join, patiently: renewal of the tokens",
+     b.connecting(timeouts={"connectSeconds": 3600}, room={"emptyTimeoutSeconds": 3605}), b.all_made(), 2,
+     b.at(600)),
+    ("call up: no renewal of the tokens, but its longest duration", b.active(), b.both_in(), 4, b.at(7203)),
     ("call up: its longest duration", b.active(timeouts={"max_duration_seconds": 60}), b.both_in(), 4, b.at(63)),
     ("no tokens, no limit: never", b.active(tokens={"delivery": "None"}, timeouts={"max_duration_seconds": 0}),
      b.both_in(tokens=None), 4, None),
@@ -357,6 +368,52 @@ def test_the_session_is_the_uid_unless_the_matchmaker_named_one() -> None:
     assert only(plan_match(MatchCase(b.a_match(session_id="s-9"), b.seen(), b.at(1))), a.Claim).session_id == "s-9"
 
 
+REFUSALS = [
+    Refusal(EndCode.USER_BUSY, "bob", "calls/other"),
+    Refusal(EndCode.USER_RESERVED, "bob", "other"),
+    Refusal(EndCode.USER_NOT_QUEUED, "bob"),
+    Refusal(EndCode.USER_BLOCKED, "bob"),
+]
+
+
+def test_a_match_that_has_started_is_restored_and_never_claimed() -> None:
+    for match in (b.connecting(admission="Queued"), b.active(admission="Queued")):
+        only(plan_match(MatchCase(match, b.all_made(9, ledger=None), b.at(9))), a.RestoreUsers)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_a_restore_that_is_refused_ends_no_call_and_is_tried_again(refusal: Refusal) -> None:
+    case = MatchCase(b.active(), replace(b.both_in(), ledger=Absent(b.at(9)), refusal=refusal), b.at(9))
+    assert case.cause is None
+    plan = plan_match(case)
+    assert (plan.actions, plan.deadline) == ((), b.at(11))
+    degraded = next(c for c in match_status(case, None).conditions if c.type == "Degraded")
+    assert (degraded.status, degraded.reason) == ("True", "RecordsDiffer")
+    assert "the call goes on" in degraded.message
+
+
+def test_a_record_that_is_not_there_is_written_again_and_ends_no_call() -> None:
+    seen = replace(b.both_in(), audit=AuditFacts(unrecorded=frozenset({"bob"})))
+    case = MatchCase(b.active(), seen, b.at(9))
+    assert case.cause is None
+    only(plan_match(case), a.RestoreUsers)
+    refused = MatchCase(b.active(), replace(seen, refusal=REFUSALS[0]), b.at(9))
+    assert plan_match(refused).waits_for == "people", "the call is followed all the same"
+
+
+def test_a_record_that_names_no_match_counts_only_beside_a_ledger() -> None:
+    taken = AuditFacts(taken_away=frozenset({"bob"}))
+    assert MatchCase(b.active(), replace(b.both_in(), audit=taken), b.at(9)).cause is not None
+    lost = replace(b.both_in(), ledger=Absent(b.at(9)), audit=taken)
+    assert MatchCase(b.active(), lost, b.at(9)).cause is None
+
+
+def test_a_terminal_phase_without_an_end_is_not_believed() -> None:
+    case = MatchCase(b.active(status={"phase": "Ended"}), b.both_in(), b.at(9))
+    assert plan_match(case).actions == ()
+    assert match_status(case, None).phase == "Active"
+
+
 @pytest.mark.parametrize(
     ("delivery", "from_secret", "from_redis"),
     [("Secret", True, False), ("Redis", False, True), ("Both", True, True)],
@@ -424,3 +481,24 @@ def test_a_cause_that_is_recorded_stays_whatever_comes_later() -> None:
     stored = b.both_in(ledger=b.ledger("Terminating", recorded="MaxDuration", message="7200 s"))
     settle = only(plan_match(MatchCase(wished, stored, b.at(9))), a.Settle)
     assert (settle.reason, settle.message) == ("MaxDuration", "7200 s")
+
+
+def test_the_longer_another_match_holds_a_user_the_later_the_claim_is_repeated() -> None:
+    """The holder may be a Match that is gone: nothing says when the user is released."""
+    match = b.a_match(timeouts={"readySeconds": 3600})
+    pauses = [
+        (deadline - b.at(seconds)).total_seconds()
+        for seconds in (0.5, 5, 20, 900)
+        if (deadline := plan_match(MatchCase(match, b.seen(seconds, refusal=ENDING), b.at(seconds))).deadline)
+    ]
+    assert pauses == [0.1, 0.5, 2, 2]
+
+
+def test_metadata_that_changed_is_given_to_the_room_and_no_more_often_than_that() -> None:
+    match = b.active(room={"metadata": {"topic": "chess"}})
+    update = only(plan_match(MatchCase(match, b.both_in(), b.at(9))), a.UpdateRoom)
+    assert update.metadata == (("topic", "chess"),)
+    changed = b.both_in(room=b.an_active_room(metadata={"topic": "chess"}))
+    assert plan_match(MatchCase(match, changed, b.at(9))).actions == ()
+    dying = b.both_in(room=DYING_ROOM)
+    assert not [one for one in plan_match(MatchCase(match, dying, b.at(9))).actions if isinstance(one, a.UpdateRoom)]

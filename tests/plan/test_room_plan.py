@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from controller.api.room import Room, RoomEndReason
 from controller.errors import Backend
+from controller.facts.livekit import LiveKitRoom, metadata_digest, parse_mark
 from controller.facts.room import OwnerFacts, RoomSeen
 from controller.plan import actions as a
 from controller.plan.room import plan_room
@@ -472,7 +474,7 @@ def test_the_room_is_asked_for_as_the_spec_says_and_carries_our_mark() -> None:
     request = only(plan_room(RoomCase(room, b.room_seen(), b.at(2))), a.CreateLiveKitRoom).request
     assert (request.name, request.max_participants) == (b.LIVEKIT_NAME, 3)
     assert (request.empty_timeout_seconds, request.departure_timeout_seconds) == (40, 50)
-    assert (request.metadata, request.mark) == ({"topic": "go"}, b.a_mark())
+    assert (request.metadata, request.mark) == ({"topic": "go"}, b.a_mark(digest=metadata_digest({"topic": "go"})))
 
 
 @pytest.mark.parametrize(
@@ -577,3 +579,34 @@ def test_a_record_that_is_over_is_not_written_again_and_again() -> None:
     # The script never opens a closed record, so planning this write in every round would never end.
     seen: Any = b.room_seen(livekit_room=THERE, record=b.a_record("terminated"))
     assert names(plan_room(RoomCase(b.an_active_room(), seen, b.at(2)))) == []
+
+
+@pytest.mark.parametrize(
+    ("case", "written", "wanted", "updates"),
+    [
+        ("none, and none is wanted", {}, {}, False),
+        ("as it is wanted", {"topic": "chess"}, {"topic": "chess"}, False),
+        ("added", {}, {"topic": "chess"}, True),
+        ("changed", {"topic": "chess"}, {"topic": "go"}, True),
+        ("removed", {"topic": "chess"}, {}, True),
+    ],
+)
+def test_metadata_that_changed_is_written_to_livekit_with_our_mark(
+    case: str, written: dict[str, str], wanted: dict[str, str], updates: bool
+) -> None:
+    livekit = b.a_livekit_room(mark=b.a_mark(digest=metadata_digest(written)))
+    room = b.an_active_room(metadata=wanted)
+    plan = plan_room(RoomCase(room, b.room_seen(livekit_room=livekit, record=RECORD), b.at(2)))
+    found = [action for action in plan.actions if isinstance(action, a.UpdateLiveKitMetadata)]
+    assert bool(found) is updates, case
+    for action in found:
+        marked = orjson.dumps(action.request.marked_metadata).decode()
+        assert parse_mark(marked) == action.request.mark == b.a_mark(digest=metadata_digest(wanted))
+        assert wanted.items() <= action.request.marked_metadata.items()
+
+
+@pytest.mark.parametrize("livekit", [b.a_livekit_room(foreign=True), b.a_livekit_room(mark=b.a_mark(room_uid="other"))])
+def test_metadata_of_a_room_without_our_mark_is_left_alone(livekit: LiveKitRoom) -> None:
+    room = b.an_active_room(metadata={"topic": "chess"})
+    plan = plan_room(RoomCase(room, b.room_seen(livekit_room=livekit, record=RECORD), b.at(2)))
+    assert not [action for action in plan.actions if isinstance(action, a.UpdateLiveKitMetadata)]

@@ -313,6 +313,15 @@ class World:
             people = tuple(person.livekit_identity for person in action.spec.participants)
             self.room = b.a_room(allowed_identities=people)
 
+    def _update_room(self, action: a.UpdateRoom) -> None:
+        assert self.room is not None
+        spec = self.room.spec.model_copy(update={"metadata": dict(action.metadata)})
+        self.room = self.room.model_copy(update={"spec": spec})
+
+    def _update_livekit_metadata(self, action: a.UpdateLiveKitMetadata) -> None:
+        assert self.livekit is not None
+        self.livekit = replace(self.livekit, mark=action.request.mark)
+
     def _delete_room(self, action: a.DeleteRoom) -> None:
         assert self.room is not None
         assert action.room_uid == self.room.metadata.uid
@@ -419,10 +428,12 @@ _EFFECTS: dict[type[a.Action], Any] = {
     a.RecordEnd: World._record_end,
     a.Settle: World._settle,
     a.CreateRoom: World._create_room,
+    a.UpdateRoom: World._update_room,
     a.DeleteRoom: World._delete_room,
     a.IssueTokens: World._issue_tokens,
     a.RevokeTokens: World._revoke_tokens,
     a.CreateLiveKitRoom: World._create_livekit_room,
+    a.UpdateLiveKitMetadata: World._update_livekit_metadata,
     a.DeleteLiveKitRoom: World._delete_livekit_room,
     a.RemoveStranger: World._remove_stranger,
     a.WriteRoomRecord: World._write_record,

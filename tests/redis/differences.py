@@ -12,6 +12,9 @@ FAKEREDIS: Final = "fakeredis"
 
 # The name of a test → what fakeredis does differently.
 DIFFERENCES: Final[Mapping[str, str]] = {
+    # tests/redis/test_acl.py
+    "test_a_gateway_with_the_acl_of_the_docs_can_do_its_work": "an ACL knows no FCALL",
+    "test_a_gateway_with_the_acl_of_the_docs_reaches_no_other_pool_and_no_administration": "an ACL forbids no command",
     # tests/redis/test_client.py
     "test_a_claim_whose_reply_was_lost_is_a_replay": "each connection has a thread, so the later call can run first",
     "test_a_server_that_hangs_is_given_up_soon_and_a_lost_reply_runs_at_most_three_times": "each connection has a "
@@ -24,8 +27,22 @@ DIFFERENCES: Final[Mapping[str, str]] = {
     "test_the_part_of_a_command_that_the_server_repeats_is_not_shown": "an error does not repeat the arguments",
     "test_every_method_is_counted_when_it_is_answered_and_when_it_is_not": "no INFO; a password does not lock out",
     "test_every_attempt_that_a_retry_makes_is_counted": "no REPLICAOF",
+    "test_a_listener_hears_every_message_until_its_connection_is_lost": "a message reaches a connection only with its "
+    "next command",
     # tests/redis/test_events.py
     "test_the_oldest_entries_go_beyond_a_number": "100 000 entries take longer than the client waits for a reply",
+    # tests/redis/test_rights.py
+    **dict.fromkeys(
+        (
+            "test_a_gateway_can_do_all_that_gateways_do",
+            "test_a_matchmaker_can_do_all_that_matchmakers_do",
+            "test_the_operator_can_run_all_of_its_scripts",
+        ),
+        "rights of commands are not those of Redis: one that is given is refused in a script",
+    ),
+    "test_no_other_user_reaches_another_pool_or_administers_the_server": "a command that it does not know is not "
+    "refused for lack of rights",
+    "test_the_operator_has_no_rights_beyond_its_pools": "as above",
     # tests/redis/test_states.py
     "test_s1_to_s5_hold_after_any_calls_in_any_order": "several times slower, and `make unit` is to be short",
     # tests/redis/test_triggers.py

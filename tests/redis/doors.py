@@ -26,7 +26,14 @@ class FunctionsRedis(Redis):
         if script not in lua.PUBLISHED:
             return await super().run(script, keys, args)
         prefix = keys[0][: keys[0].index("}:") + 2]
-        answer: list[str] = await self._commands.execute("FCALL", f"roomkeeper_{script.name}", 1, prefix, *args)
+
+        async def attempt() -> list[str]:
+            return await self._call(script.name, prefix, args)
+
+        return await self._repeat(script.name, attempt)
+
+    async def _call(self, name: str, prefix: str, args: Sequence[str | int]) -> list[str]:
+        answer: list[str] = await self._commands.execute("FCALL", f"roomkeeper_{name}", 1, prefix, *args)
         return answer
 
     async def load(self) -> None:

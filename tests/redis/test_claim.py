@@ -8,6 +8,7 @@ import pytest
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
+from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies.match import (
     ClaimBlocked,
     ClaimBusy,
@@ -16,6 +17,7 @@ from controller.clients.redis.replies.match import (
     ClaimOk,
     ClaimReserved,
 )
+from controller.clients.redis.replies.pool import Incarnation
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
 from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest
 from controller.facts.ledger import Destination
@@ -63,6 +65,7 @@ async def test_a_claimed_user_who_was_idle_no_longer_expires(world: World) -> No
     await world.enqueue("alice")
     await world.gateway.leave("alice")
     assert "user:alice" in (await world.snapshot()).expiring
+    await world.left_long_ago("alice")
     await world.claim("m1", "alice", "bob")
     assert "user:alice" not in (await world.snapshot()).expiring
 
@@ -170,6 +173,67 @@ async def test_a_reservation_for_another_match_is_respected(world: World, mode: 
     assert await world.snapshot() == before
 
 
+@pytest.mark.parametrize("age_ms", [0, 30, 60_000])
+async def test_a_match_that_was_made_before_a_user_left_the_queue_does_not_take_them(world: World, age_ms: int) -> None:
+    await world.enqueue("alice")
+    await world.enqueue("bob")
+    await world.gateway.leave("alice")
+    before = await world.snapshot()
+    reply = await world.claim("m1", "alice", "bob", made_ms=NOW - age_ms)
+    assert reply == ClaimNotQueued("alice")
+    assert await world.snapshot() == before
+
+
+async def test_a_match_that_is_made_long_after_a_user_left_the_queue_takes_them(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    await world.left_long_ago("alice")
+    assert await world.claim("m1", "alice", "bob", made_ms=NOW - 55_000) == ClaimNotQueued("alice")
+    assert isinstance(await world.claim("m2", "alice", "bob", made_ms=NOW - 45_000), ClaimOk)
+    alice = (await world.snapshot()).values["user:alice"]
+    assert (alice["leftAt"], alice["leftFor"]) == ("", "")
+
+
+async def test_the_match_that_a_user_was_reserved_for_does_not_take_them_after_they_left_whenever_it_comes(
+    world: World,
+) -> None:
+    for who in ("alice", "bob"):
+        await world.enqueue(who)
+    await world.gateway.reserve("name-m1", ("alice", "bob"), ttl_seconds=60)
+    await world.gateway.leave("alice")
+    await world.left_long_ago("alice")
+    assert await world.claim("m1", "alice", "bob") == ClaimNotQueued("alice")
+    assert isinstance(await world.claim("m2", "alice", "carol"), ClaimOk)
+
+
+async def test_a_user_who_fell_silent_in_the_queue_has_left_it_too(world: World) -> None:
+    await world.enqueue("alice")
+    await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
+    await Inbox(world.pool).expire("alice", 5000, now_ms=NOW)
+    assert await world.claim("m1", "alice", "bob") == ClaimNotQueued("alice")
+
+
+async def test_a_user_who_left_and_waits_again_is_taken(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    await world.enqueue("alice")
+    assert isinstance(await world.claim("m1", "alice", "bob", made_ms=NOW - 5000), ClaimOk)
+
+
+async def test_a_lost_ledger_is_restored_whether_or_not_its_users_left_the_queue_since(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    begun = await world.pool.begin_restore()
+    assert isinstance(begun, Incarnation)
+    assert isinstance(await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE), ClaimOk)
+
+
+async def test_the_record_of_a_user_who_left_stays_for_a_minute_at_least(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice", idle_seconds=1)
+    assert 50_000 < await world.raw("PTTL", world.keys.user("alice")) <= 60_000
+
+
 async def test_an_expired_reservation_for_another_match_holds_no_user(world: World) -> None:
     await world.enqueue_at("alice", 1000)
     await world.gateway.reserve("other", ("alice",), ttl_seconds=60)
@@ -233,6 +297,49 @@ async def test_restore_goes_on_with_a_call_whose_user_was_banned_meanwhile(world
 async def test_restore_does_not_take_a_user_from_another_match(world: World) -> None:
     await world.claim("m1", "alice", "bob")
     assert await world.claim("m2", "alice", "carol", mode=ClaimMode.RESTORE) == ClaimBusy("alice", "m1")
+
+
+@pytest.mark.parametrize("damage", ["evicted", "another type"])
+async def test_restore_writes_a_record_again_that_redis_lost_beside_the_ledger(world: World, damage: str) -> None:
+    place = await world.enqueue("alice")
+    await world.claim("m1", "alice", "bob")
+    before = await world.ledger("m1")
+    bob = await world.user("bob")
+    await world.raw("DEL", world.keys.user("alice"))
+    if damage == "another type":
+        await world.raw("SET", world.keys.user("alice"), "a string")
+    reply = await world.claim(
+        "m1", "alice", "bob", mode=ClaimMode.RESTORE, state=UserState.IN_CALL, phase="Active", now_ms=NOW + 9000
+    )
+    assert reply == ClaimOk((ClaimedUser("alice", place), ClaimedUser("bob", None)), replay=False)
+    alice = await world.user("alice")
+    assert (alice.state, alice.match, alice.queued_at_ms) == (UserState.IN_CALL, "m1", place)
+    assert await world.user("bob") == bob
+    assert await world.ledger("m1") == before
+
+
+async def test_restore_of_a_match_that_lacks_nothing_changes_nothing(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    before = await world.snapshot()
+    reply = await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, now_ms=NOW + 9000)
+    assert isinstance(reply, ClaimOk)
+    assert reply.replay
+    assert await world.snapshot() == before
+
+
+async def test_restore_takes_no_user_back_whom_the_match_has_released(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    await world.settle("m1", {"alice": (Destination.IDLE, QueuePlace.ORIGINAL)}, final=False)
+    await world.raw("DEL", world.keys.user("bob"))
+    await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE)
+    assert ((await world.user("alice")).match, (await world.user("bob")).match) == ("", "m1")
+
+
+async def test_restore_rebuilds_a_ledger_that_is_no_ledger_any_more(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    await world.raw("SET", world.keys.match("m1"), "a string")
+    await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, state=UserState.IN_CALL, phase="Active")
+    assert (await world.ledger("m1")).phase == "Active"
 
 
 async def test_a_place_known_from_elsewhere_counts_for_restore_only(world: World) -> None:

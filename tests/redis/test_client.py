@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -10,12 +11,15 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import redis as redis_py
 
+from controller.clients.redis import client as client_module
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis, translate
+from controller.clients.redis.gateway import Unserved
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.lua import Script
@@ -26,6 +30,7 @@ from controller.errors import BackendError, BackendRefused, BackendUnavailable, 
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 from tests.redis.servers import Server, running
 from tests.redis.world import World
+from tests.support.waiting import eventually, patience
 
 COUNT = Script("count", "return {tostring(redis.call('INCR', KEYS[1]))}", "0" * 40)
 CANARY = "canary-c0ffee"
@@ -93,7 +98,7 @@ async def test_a_server_that_is_away_is_unavailable_and_found_again(own: Server,
         own.start()
     # Another process: it knows no script, and lost everything.
     assert await world.redis.run_id() != before
-    assert await world.enqueue("alice") > 0
+    assert await world.gateway.enqueue("alice") == Unserved()
 
 
 async def test_every_script_survives_that_the_server_forgot_it(world: World) -> None:
@@ -251,6 +256,24 @@ async def test_a_reader_that_is_cancelled_as_its_answer_comes_ends_all_the_same(
         await client.close()
 
 
+async def test_a_listener_hears_every_message_until_its_connection_is_lost(
+    own: Server, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_LISTEN_SECONDS", 0.05)
+    heard: list[str] = []
+    listening = asyncio.create_task(world.redis.listen("news", heard.append, alive=lambda: None))
+
+    async def publish(message: str) -> None:
+        assert await world.raw("PUBLISH", "news", message) == 1
+
+    for message in ("first", "second"):
+        await eventually(partial(publish, message))
+    await world.raw("CLIENT", "KILL", "TYPE", "pubsub")
+    with pytest.raises(BackendUnavailable, match="the connection failed"):
+        await asyncio.wait_for(listening, patience())
+    assert heard == ["first", "second"]
+
+
 async def test_a_cancelled_call_does_not_mix_up_the_answers(world: World) -> None:
     reading = asyncio.create_task(world.redis.read_streams({world.keys.signals(): "$"}, block_seconds=5))
     claims = [asyncio.create_task(world.claim(f"m{n}", f"a{n}", f"b{n}")) for n in range(20)]
@@ -268,8 +291,8 @@ def test_keys_are_those_of_the_contract() -> None:
     keys = Keys("default", "calls")
     assert keys.prefix == "rk:{default:calls}:"
     assert keys.user("alice") == "rk:{default:calls}:user:alice"
-    assert keys.fence(3) == "rk:{default:calls}:fence:3"
-    assert keys.webhooks(0) == "rk:{default:calls}:webhooks:0"
+    assert keys.fence(3) == "rk-operator:{default:calls}:fence:3"
+    assert keys.webhooks(0) == "rk-operator:{default:calls}:webhooks:0"
 
 
 @pytest.mark.parametrize(("cluster", "namespace"), [("a}b", "n"), ("a:b", "n"), ("", "n"), ("a", "{n}"), ("a", "n\n")])
@@ -297,9 +320,16 @@ def test_an_answer_that_is_not_known_is_an_error_that_shows_its_first_word_only(
     assert CANARY not in str(caught.value)
 
 
+async def in_time(listening: Awaitable[None]) -> None:
+    """Listen for a moment."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(listening, 0.3)
+
+
 REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "run": (lambda redis, key: redis.run(COUNT, [key], []), "count"),
     "ping": (lambda redis, _: redis.ping(), "PING"),
+    "info": (lambda redis, _: redis.info(), "INFO"),
     "run_id": (lambda redis, _: redis.run_id(), "INFO"),
     "hash": (lambda redis, key: redis.hash(key), "HGETALL"),
     "field": (lambda redis, key: redis.field(key, "name"), "HGET"),
@@ -307,9 +337,9 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "text": (lambda redis, key: redis.text(key), "GET"),
     "texts": (lambda redis, key: redis.texts([key]), "MGET"),
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
-    "trim": (lambda redis, key: redis.trim(key, keep=1), "XTRIM"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
     "last_id": (lambda redis, key: redis.last_id(key), "XREVRANGE"),
+    "listen": (lambda redis, key: in_time(redis.listen(key, lambda _: None, alive=lambda: None)), "SUBSCRIBE"),
     "read_streams": (lambda redis, key: redis.read_streams({key: "0"}, block_seconds=0.001), "XREAD"),
 }
 

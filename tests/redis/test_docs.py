@@ -19,7 +19,7 @@ from controller.api.match import QueuePlace
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.keys import Keys
+from controller.clients.redis.keys import KEY_RULES, Keys
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.requests import AdvanceRequest, Signal, SignalKind
 from controller.facts.ledger import Destination
@@ -34,18 +34,38 @@ EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 KEYS = [
     name
     for name, member in vars(Keys).items()
-    if inspect.isfunction(member) and not name.startswith("_") and name != "flag"
+    if inspect.isfunction(member) and not name.startswith("_") and name not in {"flag", "name"}
 ]
 UID, NAME, ROOM = "6f1c…", "match-7f3a", "rk-1b2c…"
 
 
-@pytest.mark.parametrize("name", KEYS)
-def test_every_key_is_in_the_contract(name: str) -> None:
+TYPES = {"sorted set": "zset"}
+
+
+def stem(form: str) -> str:
+    return form.partition("<")[0]
+
+
+def test_every_key_that_the_code_builds_has_its_rule_and_its_prefix() -> None:
     keys = Keys("default", "calls")
-    method = getattr(keys, name)
-    arguments = ["X"] * len(inspect.signature(method).parameters)
-    stem = method(*arguments).removeprefix(keys.prefix).removesuffix("X")
-    assert re.search(rf"`{re.escape(stem)}[<`]", CONTRACT), f"docs/redis.md does not name {stem}"
+    built = {}
+    for name in KEYS:
+        method = getattr(keys, name)
+        key = method(*["X"] * len(inspect.signature(method).parameters))
+        built[keys.name(key).removesuffix("X")] = key.startswith("rk-operator:{default:calls}:")
+    assert built == {stem(rule.form): rule.is_private for rule in KEY_RULES}
+
+
+@pytest.mark.parametrize(("section", "is_private"), [("Keys of the contract", False), ("Keys of the operator", True)])
+def test_the_page_lists_every_key_with_its_type_in_the_section_of_its_prefix(section: str, is_private: bool) -> None:
+    text = CONTRACT.partition(f"### {section}\n")[2].partition("\n### ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| `")]
+    listed = {
+        stem(form): TYPES.get(kind.partition(",")[0], kind.partition(",")[0])
+        for cell, kind in rows
+        for form in re.findall(r"`([^`]+)`", cell)
+    }
+    assert listed == {stem(rule.form): rule.type for rule in KEY_RULES if rule.is_private == is_private}
 
 
 async def test_the_contract_lists_the_fields_of_users_and_ledgers(world: World) -> None:

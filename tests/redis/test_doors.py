@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ from redis import exceptions
 import contract
 from controller.clients.redis import lua
 from controller.clients.redis.gateway import Queued
+from controller.generate.script_headers import parse
 from tests.redis.doors import Door, FunctionsRedis, opened
 from tests.redis.servers import Server
 from tests.redis.world import World
@@ -54,9 +56,54 @@ async def functions(server: Server) -> AsyncIterator[FunctionsRedis]:
 
 
 def keys_of(world: World, script: lua.Script, ids: list[str]) -> list[str]:
-    """As many keys as the script wants; none of them exists."""
-    count = {"enqueue": 6, "beat": 3, "leave": 7, "reserve": 3 + len(ids), "release": 3}[script.name]
-    return [f"{world.keys.prefix}wrong-{n}" for n in range(count)]
+    """The keys that the script's header names; those with an id are repeated for each of `ids`."""
+    header = parse(contract.read(f"{script.name}.lua"))
+    single = [key.form.replace("<id>", ids[0] if ids else "") for key in header.keys if not key.repeated]
+    repeated = [key.form.replace("<id>", who) for who in ids for key in header.keys if key.repeated]
+    return [world.keys.prefix + name for name in (*single, *repeated)]
+
+
+RIGHT = [
+    (lua.ENQUEUE, ["alice", "tab-1"], ["alice"]),
+    (lua.BEAT, ["alice", "tab-1", "KEEP"], ["alice"]),
+    (lua.LEAVE, ["alice", "tab-1", "60000"], ["alice"]),
+    (lua.RESERVE, ["m", "60000", "alice", "bob"], ["alice", "bob"]),
+    (lua.RELEASE, ["10"], []),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "ids"), RIGHT, ids=lambda value: getattr(value, "name", ""))
+async def test_two_keys_in_the_wrong_order_are_refused_with_a_sentence_and_spoil_nothing(
+    world: World, script: lua.Script, arguments: list[str], ids: list[str]
+) -> None:
+    before = await world.snapshot()
+    keys = keys_of(world, script, ids)
+    for one, other in itertools.combinations(range(len(keys)), 2):
+        exchanged = list(keys)
+        exchanged[one], exchanged[other] = keys[other], keys[one]
+        assert await world.redis.run(script, exchanged, arguments) == [
+            "INVALID",
+            f"expected the key {keys[one]} as number {one + 1}, not {keys[other]}",
+        ]
+    assert await world.snapshot() == before
+    assert (await world.redis.run(script, keys, arguments))[0] != "INVALID"
+
+
+@pytest.mark.parametrize(("script", "arguments", "ids"), RIGHT, ids=lambda value: getattr(value, "name", ""))
+async def test_keys_of_another_pool_of_another_user_or_without_a_prefix_are_refused(
+    world: World, script: lua.Script, arguments: list[str], ids: list[str]
+) -> None:
+    before = await world.snapshot()
+    keys = keys_of(world, script, ids)
+    wrong = [[*keys[:-1], keys[-1] + "x"], [*keys[:-1], keys[-1].replace("}:", "}")]]
+    if ids:
+        wrong.append(keys_of(world, script, ["zoe", "mallory"][: len(ids)]))
+    for names in wrong:
+        word, sentence = await world.redis.run(script, names, arguments)
+        assert (word, sentence[:17]) == ("INVALID", "expected the key ")
+    word, sentence = await world.redis.run(script, [key.removeprefix("rk:") for key in keys], arguments)
+    assert sentence.startswith("expected keys that begin with the prefix of a pool, rk:{<cluster id>:<namespace>}:")
+    assert await world.snapshot() == before
 
 
 @pytest.mark.parametrize(("script", "arguments"), REFUSED)
@@ -64,7 +111,7 @@ async def test_both_doors_refuse_wrong_arguments_with_the_same_sentence_and_writ
     world: World, functions: FunctionsRedis, script: lua.Script, arguments: list[str]
 ) -> None:
     before = await world.snapshot()
-    keys = keys_of(world, script, arguments[2:])
+    keys = keys_of(world, script, arguments[2:] if script is lua.RESERVE else arguments[:1])
     word, sentence = await world.redis.run(script, keys, arguments)
     assert word == "INVALID"
     assert sentence.startswith("expected ")
@@ -76,7 +123,7 @@ async def test_both_doors_refuse_wrong_arguments_with_the_same_sentence_and_writ
     ("script", "keys", "arguments"),
     [
         (lua.ENQUEUE, 4, ["alice", ""]),
-        (lua.ENQUEUE, 6, ["alice"]),
+        (lua.ENQUEUE, 8, ["alice"]),
         (lua.LEAVE, 5, ["alice", "", "60000"]),
         (lua.BEAT, 2, ["alice", "", "KEEP"]),
         (lua.RESERVE, 3, ["m", "60000", "alice"]),
@@ -151,7 +198,7 @@ async def test_a_call_before_the_library_is_loaded_says_so_and_works_after_loadi
 ) -> None:
     await functions._commands.execute("FUNCTION", "DELETE", "roomkeeper")
     with pytest.raises(exceptions.ResponseError, match="Function not found"):
-        await functions.run(lua.ENQUEUE, [world.keys.queue()], ["alice", ""])
+        await functions._call("enqueue", world.keys.prefix, ["alice", ""])
     await functions.load()
     word, kind, place = await functions.run(lua.ENQUEUE, [world.keys.queue()], ["alice", ""])
     assert (word, kind) == ("OK", "new")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
+from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import (
     Beat,
@@ -20,6 +22,7 @@ from controller.clients.redis.gateway import (
     ReservedElsewhere,
     ReservedPair,
     Unknown,
+    Unserved,
 )
 from controller.clients.redis.replies.match import ClaimOk
 from controller.errors import Invalid
@@ -57,13 +60,23 @@ async def test_a_user_who_enters_waits_since_now_by_the_servers_clock(world: Wor
 
 async def test_a_user_who_waits_already_keeps_the_place(world: World) -> None:
     await world.enqueue_at("alice", 1000)
-    before = await world.snapshot()
+    before = (await world.snapshot()).without("heartbeats")
     assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
-    assert await world.snapshot() == before
+    assert (await world.snapshot()).without("heartbeats") == before
 
 
 @pytest.mark.parametrize(
-    "user_id", ["x" * 256, "ä" * 128, "alice@example.com", "a b", "\u00a0", "日本", "\u20ac\u0410"]
+    "user_id",
+    [
+        "x" * 256,
+        "ä" * 128,
+        "alice@example.com",
+        "a b",
+        "\u00a0",
+        "日本",
+        "\u20ac\u0410",
+        "\u07ff\u0800\uffff\U00010000\U0010ffff",
+    ],
 )
 async def test_every_id_that_a_match_can_carry_may_wait(world: World, user_id: str) -> None:
     assert isinstance(await world.gateway.enqueue(user_id), Queued)
@@ -80,6 +93,31 @@ async def test_an_id_that_no_match_can_carry_does_not_wait(world: World, user_id
     assert await world.snapshot() == before
 
 
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        pytest.param(b"caf\xe9", id="Latin-1"),
+        pytest.param(b"\xc3", id="a lead without its continuation"),
+        pytest.param(b"\x80alice", id="a continuation without its lead"),
+        pytest.param(b"\xc0\xaf", id="overlong"),
+        pytest.param(b"\xe0\x80\x80", id="overlong in three bytes"),
+        pytest.param(b"\xed\xa0\x80", id="a surrogate"),
+        pytest.param(b"\xf4\x90\x80\x80", id="above U+10FFFF"),
+        pytest.param(b"\xe2\xc3\xa9\x82\xac", id="a character inside another"),
+    ],
+)
+async def test_an_id_that_is_not_utf8_does_not_wait(world: World, user_id: bytes) -> None:
+    before, keys = await world.snapshot(), world.keys
+    of_user = (keys.user("x"), keys.blocked("x"), keys.notify("x"))
+    names = (keys.queue(), keys.reservations(), keys.heartbeats(), keys.served(), *of_user, keys.events())
+    word, sentence = await world.redis.run(lua.ENQUEUE, names, cast("list[str]", [user_id, ""]))
+    assert (word, sentence[:76]) == (
+        "INVALID",
+        "expected an id that a Match can carry: 1 to 256 bytes of UTF-8, without cont",
+    )
+    assert await world.snapshot() == before
+
+
 async def test_the_newest_session_speaks_for_a_user_who_waits(world: World) -> None:
     await world.gateway.enqueue("alice", session="old")
     before = await world.user("alice")
@@ -93,9 +131,9 @@ async def test_the_newest_session_speaks_for_a_user_who_waits(world: World) -> N
 async def test_a_reserved_user_who_enters_keeps_the_place_and_the_reservation(world: World) -> None:
     await world.enqueue_at("alice", 1000)
     await world.gateway.reserve("m", ("alice",), ttl_seconds=60)
-    before = await world.snapshot()
+    before = (await world.snapshot()).without("heartbeats")
     assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
-    assert await world.snapshot() == before
+    assert (await world.snapshot()).without("heartbeats") == before
 
 
 async def test_a_user_in_a_match_cannot_enter(world: World) -> None:
@@ -129,6 +167,46 @@ async def test_a_user_in_the_queue_whose_record_is_gone_gets_it_back(
     await world.raw("DEL", world.keys.user("alice"))
     assert await world.gateway.enqueue("alice") == Queued(1000, replay=True)
     assert (await world.user("alice")).queued_at_ms == 1000
+
+
+async def test_entering_counts_as_a_beat_also_for_a_user_who_waits_already(world: World) -> None:
+    for _ in range(2):
+        earliest = await server_ms(world)
+        await world.gateway.enqueue("alice")
+        assert earliest <= int((await world.snapshot()).values["heartbeats"]["alice"]) <= await server_ms(world)
+
+
+async def server_ms(world: World) -> int:
+    seconds, micros = await world.raw("TIME")
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def test_nobody_waits_in_a_pool_that_no_operator_serves(world: World) -> None:
+    await world.raw("DEL", world.keys.served())
+    before = await world.snapshot()
+    assert await world.gateway.enqueue("alice") == Unserved()
+    assert await world.snapshot() == before
+    await world.serve()
+    assert isinstance(await world.gateway.enqueue("alice"), Queued)
+
+
+async def test_a_pool_that_was_served_is_served_for_some_minutes_without_the_operator(world: World) -> None:
+    await world.serve()
+    assert 240_000 < await world.raw("PTTL", world.keys.served()) <= 300_000
+    served = (await world.snapshot()).values["served"]
+    assert served == {"version": "1.0", "heartbeatSeconds": "30", "namespace": world.keys.namespace}
+
+
+async def test_what_is_left_of_a_pool_that_is_no_longer_served_expires(world: World) -> None:
+    await world.enqueue("alice")
+    await world.gateway.leave("alice")
+    for stream in (world.keys.signals(), world.keys.webhooks(0), world.keys.disconnects()):
+        await world.raw("XADD", stream, "*", "a", "b")
+    await world.raw("SET", world.keys.signals_done(), "1-0")
+    await world.serve()
+    kept = await world.raw("KEYS", f"*{{test:{world.keys.namespace}}}*")
+    assert len(kept) >= 8
+    assert [key for key in kept if await world.raw("PTTL", key) < 0] == []
 
 
 # leave
@@ -216,8 +294,9 @@ async def test_a_beat_of_an_idle_user_is_not_noted(world: World) -> None:
 async def test_a_replaced_session_does_not_make_its_successor_look_alive(world: World) -> None:
     await world.gateway.enqueue("alice", session="old")
     await world.gateway.enqueue("alice", session="new")
+    before = await world.snapshot()
     assert await world.gateway.beat("alice", session="old") == Replaced()
-    assert "heartbeats" not in (await world.snapshot()).values
+    assert await world.snapshot() == before
 
 
 async def test_a_new_connection_takes_over_with_its_first_beat_also_in_a_call(world: World) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from controller.api.match import QueuePlace, TerminationAction
 from controller.api.states import UserState
-from controller.clients.redis.inbox import Flag, Inbox
-from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, Silence
+from controller.clients.redis.inbox import Flag, Inbox, pools_with_people
+from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted, ScanCursor, SignalsDone, Silence
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.facts.ledger import Destination, Wish
@@ -108,6 +108,25 @@ async def test_a_signal_that_names_no_match_counts_only_if_it_was_sent_after_the
     assert await inbox.signal(replace(SKIP, sent_ms=began), now_ms=NOW) == Noted("name-m1", replay=False)
 
 
+async def test_a_stream_with_an_id_in_the_future_begins_again_once_it_is_handled(world: World) -> None:
+    inbox, signals = Inbox(world.pool), world.keys.signals()
+    future = f"{await server_ms(world) + 3_600_000}-0"
+    await world.raw("XADD", signals, future, "type", "skip", "user", "alice")
+    later = await world.raw("XADD", signals, "*", "type", "skip", "user", "bob")
+    assert await inbox.set_signals_done(future) == SignalsDone(future)
+    assert await inbox.set_signals_done(later) == SignalsDone("0-0")
+    assert await inbox.signals_done() == "0-0"
+    sent = await world.raw("XADD", signals, "*", "type", "skip", "user", "bob")
+    assert int(sent.partition("-")[0]) <= await server_ms(world)
+
+
+async def test_a_signal_whose_id_lies_in_the_future_counts_only_if_it_names_its_match(world: World) -> None:
+    await world.claim("m1", *BOTH)
+    inbox, future_ms = Inbox(world.pool), await server_ms(world) + 60_000
+    assert await inbox.signal(replace(SKIP, sent_ms=future_ms), now_ms=NOW) is Ignored.TIMELESS
+    assert await inbox.signal(SKIP, now_ms=NOW) == Noted("name-m1", replay=False)
+
+
 async def test_the_call_begins_by_the_clock_of_redis(world: World) -> None:
     seconds, _ = await world.raw("TIME")
     await world.claim("m1", *BOTH, now_ms=NOW)
@@ -122,14 +141,26 @@ async def test_an_owner_that_is_out_of_date_notes_nothing(world: World) -> None:
     assert await world.snapshot() == before
 
 
-async def test_what_was_dealt_with_is_remembered_and_old_signals_go(world: World) -> None:
+async def test_what_was_handled_is_remembered_and_old_signals_go(world: World) -> None:
     inbox = Inbox(world.pool)
     assert await inbox.signals_done() == "0-0"
-    for _ in range(300):
-        entry = await world.raw("XADD", world.keys.signals(), "*", "type", "skip", "user", "alice")
-    await inbox.set_signals_done(entry, keep=100)
-    assert await inbox.signals_done() == entry
-    assert 100 <= await world.raw("XLEN", world.keys.signals()) < 300
+    entries = [await world.raw("XADD", world.keys.signals(), "*", "type", "skip", "user", "alice") for _ in range(1000)]
+    await inbox.set_signals_done(entries[499])
+    assert await inbox.signals_done() == entries[499]
+    # Redis removes whole blocks of a hundred entries.
+    assert 500 <= await world.raw("XLEN", world.keys.signals()) < 700
+
+
+async def test_a_flood_does_not_push_a_signal_out_that_is_not_handled_yet(world: World) -> None:
+    inbox = Inbox(world.pool)
+    first = await world.raw("XADD", world.keys.signals(), "*", "type", "skip", "user", "alice")
+    await inbox.set_signals_done(first)
+    skip = await world.raw("XADD", world.keys.signals(), "*", "type", "skip", "user", "bob")
+    for _ in range(12_000):
+        await world.raw("XADD", world.keys.signals(), "*", "type", "token", "user", "mallory")
+    await inbox.set_signals_done(first)
+    ((entry, _),) = await world.raw("XRANGE", world.keys.signals(), skip, "+", "COUNT", "1")
+    assert entry == skip
 
 
 # Flags of older clients
@@ -216,11 +247,10 @@ async def test_flags_are_read_for_all_at_once_but_for_our_own(world: World) -> N
 # silent
 
 
-async def test_only_a_user_who_has_beaten_before_can_be_silent(world: World) -> None:
+async def test_only_a_user_who_has_been_heard_before_can_be_silent(world: World) -> None:
     for who in ("alice", "bob", "carol"):
         await world.enqueue(who)
-    for who in ("alice", "bob"):
-        await world.gateway.beat(who)
+    await world.raw("ZREM", world.keys.heartbeats(), "carol")
     await world.raw("ZADD", world.keys.heartbeats(), 5000, "alice")
     silence = await silent(world)
     assert (silence.beating, silence.newly_silent) == (2, {"alice": 5000})
@@ -235,6 +265,36 @@ async def test_the_longest_silent_come_first_and_the_others_with_the_next_reads(
     third = await silent(world, second.cursor, limit=2)
     assert (third.newly_silent, third.still_silent) == ({}, {"carol": 3000})
     assert (await silent(world, third.cursor, limit=2)).still_silent == {"alice": 1000, "bob": 2000}, "their turn again"
+
+
+@pytest.mark.parametrize("beat", ["-inf", "+inf", "1e300", "-1e300"])
+async def test_a_beat_at_no_time_hides_no_other(world: World, beat: str) -> None:
+    await last_beats(world, alice=1000, bob=2000)
+    await world.raw("ZADD", world.keys.heartbeats(), beat, "mallory")
+    read = await silent(world, limit=2)
+    found = dict(read.newly_silent)
+    for _ in range(3):
+        read = await silent(world, read.cursor, limit=2)
+        found |= read.newly_silent
+    assert found == {"alice": 1000, "bob": 2000}
+
+
+async def test_a_key_with_an_odd_name_hides_no_pool(world: World) -> None:
+    await world.enqueue("alice")
+    cluster_id = world.keys.cluster_id
+    odd = [f"rk:{{{cluster_id}:a\x01b}}:queue", f"rk:{{{cluster_id}:}}:queue", f"rk:{{{cluster_id}:x:y}}:heartbeats"]
+    for key in odd:
+        await world.raw("ZADD", key, 1, "mallory")
+    found: set[str] = set()
+    cursor = "0"
+    while True:
+        cursor, some = await pools_with_people(world.redis, cluster_id, cursor, count=100)
+        found.update(some)
+        if cursor == "0":
+            break
+    await world.raw("DEL", *odd)
+    assert world.keys.namespace in found
+    assert not found & {"a\x01b", "", "x:y"}
 
 
 async def test_with_few_silent_all_of_them_are_looked_at_every_time(world: World) -> None:
@@ -268,6 +328,12 @@ async def test_a_crowd_is_counted_whole_with_those_who_are_merely_late(world: Wo
     read = await silent(world, cursor, limit=5)
     assert (len(read.newly_silent), read.stopped_together, read.beating) == (5, 19, 21)
     assert (await silent(world, (await silent(world)).cursor)).stopped_together == 0, "no user is new"
+
+
+async def test_a_flood_of_beats_of_one_moment_is_read_with_a_limit(world: World) -> None:
+    await last_beats(world, **{f"user-{n:03}": 1000 for n in range(100)})
+    read = await silent(world, limit=5)
+    assert len(read.newly_silent) == 5 + 10 * 5
 
 
 async def test_a_clock_that_went_back_restarts_the_search(world: World) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
-from controller.clients.redis.replies.match import ClaimOk, Incomplete, SettleOk
+from controller.clients.redis.replies.match import ClaimNotQueued, ClaimOk, Incomplete, SettleOk
 from controller.clients.redis.replies.refusals import Lost, Stale, Unclaimed
-from controller.clients.redis.requests import AdvanceRequest, SettleRequest
+from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest
 from controller.facts.ledger import Cause, Destination, End, Release, SettledUser
 from tests.redis.world import NOW, World
 
@@ -49,6 +49,27 @@ async def test_a_user_who_waits_again_goes_to_the_end_of_the_queue_by_the_server
     assert earlier <= score <= later
     assert (await world.queue())["alice"] == score
     assert (await world.user("alice")).queued_at_ms == score
+
+
+async def test_a_match_that_took_no_user_puts_those_who_were_reserved_for_it_back_at_once(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.enqueue_at("bob", 2000)
+    await world.gateway.reserve("name-m1", ("alice", "bob"), ttl_seconds=60)
+    await world.gateway.leave("alice")
+    assert await world.claim("m1", "alice", "bob", mode=ClaimMode.QUEUED) == ClaimNotQueued("alice")
+    await world.settle("m1", {"alice": BACK, "bob": BACK}, cause=Cause("Failed"))
+    assert await world.queue() == {"bob": 2000}
+    values = (await world.snapshot()).values
+    assert not {"reserved", "reservations"} & set(values)
+    assert values["user:bob"]["state"] == UserState.WAITING
+
+
+async def test_the_end_of_a_match_leaves_reservations_for_others_alone(world: World) -> None:
+    await world.enqueue_at("alice", 1000)
+    await world.gateway.reserve("another", ("alice",), ttl_seconds=60)
+    await world.settle("m1", {"alice": BACK, "bob": BACK}, cause=Cause("Failed"))
+    assert await world.queue() == {}
+    assert (await world.snapshot()).values["reservations"] == {"alice": "1000 another"}
 
 
 @pytest.mark.parametrize("choice", [BACK, ORIG, AGAIN, IDLE])

@@ -33,10 +33,18 @@ from hypothesis.stateful import (
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
-from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair
+from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair, Unserved
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.replies.inbox import Expiry, Ignored, Noted
-from controller.clients.redis.replies.match import AdvanceOk, ClaimOk, SettleOk, Step, Verdict, WitnessReply
+from controller.clients.redis.replies.match import (
+    AdvanceOk,
+    ClaimNotQueued,
+    ClaimOk,
+    SettleOk,
+    Step,
+    Verdict,
+    WitnessReply,
+)
 from controller.clients.redis.replies.pool import Incarnation, Written
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Signal, SignalKind, Witnessed
@@ -260,7 +268,7 @@ class Calls(RuleBasedStateMachine):
     # (Few rules with a choice within: Hypothesis leaves out rules at random, and a call needs most of them.)
 
     @rule(
-        what=st.sampled_from(["enqueue", "enqueue", "enqueue", "leave", "beat", "take"]),
+        what=st.sampled_from(["enqueue", "enqueue", "enqueue", "leave", "beat", "take", "time passes"]),
         user_id=users,
         session=st.sampled_from(["", "", "s1", "s2"]),
     )
@@ -270,6 +278,8 @@ class Calls(RuleBasedStateMachine):
                 self.enqueue(user_id, session)
             case "leave":
                 self.leave(user_id, session)
+            case "time passes":
+                self.time_passes_since_they_left(user_id)
             case _:
                 self.beat(user_id, session, take=what == "take")
 
@@ -321,7 +331,9 @@ class Calls(RuleBasedStateMachine):
             edges={(None, WAITING), (IDLE, WAITING)},
             may_change=(user_id,),
         )
-        assert isinstance(reply, Queued) == (not held and not is_blocked)
+        is_served = "served" in self.now.values
+        assert isinstance(reply, Queued) == (not held and not is_blocked and is_served)
+        assert isinstance(reply, Unserved) == (not held and not is_blocked and not is_served)
         if isinstance(reply, Queued) and was_waiting:
             assert reply.replay
             assert str(reply.score_ms) == waited
@@ -336,6 +348,11 @@ class Calls(RuleBasedStateMachine):
         assert not (held and isinstance(reply, Left))
         if isinstance(reply, Left):
             assert self.user(user_id).get("state") in {None, IDLE}
+
+    def time_passes_since_they_left(self, user_id: str) -> None:
+        if self.user(user_id).get("leftAt"):
+            self.wait(self.world.left_long_ago(user_id))
+            self.now = self.snapshot()
 
     def beat(self, user_id: str, session: str, *, take: bool) -> None:
         reply = self.twice(lambda: self.world.gateway.beat(user_id, session=session, take=take), may_change=(user_id,))
@@ -384,6 +401,10 @@ class Calls(RuleBasedStateMachine):
         if mode is ClaimMode.ANY:
             edges |= {(None, UserState.CONNECTING), (IDLE, UserState.CONNECTING)}
         reply = self.as_owner(uid, kind, lambda world: world.claim(uid, *pair, mode=mode), edges=edges, may_change=pair)
+        latest = self.server_ms()
+        if isinstance(reply, ClaimNotQueued):
+            assert self.user(reply.id).get("state") != WAITING
+            assert mode is ClaimMode.QUEUED or self.user(reply.id).get("leftAt")
         if isinstance(reply, ClaimOk):
             assert "settled" not in before.values.get(f"match:{uid}", NOTHING)
             places = {user.id: user.score_ms for user in reply.users}
@@ -393,6 +414,8 @@ class Calls(RuleBasedStateMachine):
                     if before.values.get("reserved", NOTHING).get(user_id, "1") != "1":
                         assert before.values["reservations"][user_id].endswith(f" name-{uid}")
                     was = self.user(user_id, before)
+                    left_ms = int(was.get("leftAt") or 0)
+                    assert not left_ms or (latest - left_ms >= 10_000 and was["leftFor"] != f"name-{uid}")
                     waited = was["queuedAt"] if was.get("state") == WAITING else ""
                     assert str(places[user_id] or "") == waited
             self.remembered[uid] = places
@@ -483,6 +506,8 @@ class Calls(RuleBasedStateMachine):
                 has_partner = any(name.startswith("q:") and name != f"q:{user.id}" for name in ledger)
                 met = has_partner and decision is not Destination.BACK
                 assert (f"recent:{user.id}" in self.now.values) >= met
+        if final and not ledger:
+            assert not [who for who in named if self.key("reservations").get(who, "").endswith(f" name-{uid}")]
         assert (self.key(f"match:{uid}").get("settled") == "1") == (final or ledger.get("settled") == "1")
         assert before.values.get("incarnation") == self.now.values.get("incarnation")
 
@@ -530,8 +555,10 @@ class Calls(RuleBasedStateMachine):
             at_ms=sid * 10_000 + left * 5_000,
             joined_at_ms=sid * 10_000,
         )
+        is_known = f"q:{who}" in self.key(f"match:{uid}")
         reply = self.twice(lambda: self.world.pool.witness(happened))
-        assert (reply.verdict in {Verdict.STORED, Verdict.OLDER, Verdict.DUPLICATE}) == was_live
+        assert (reply.verdict in {Verdict.STORED, Verdict.OLDER, Verdict.DUPLICATE}) == (was_live and is_known)
+        assert (reply.verdict is Verdict.STRANGER) == (was_live and not is_known)
 
     # The loss of everything
 
@@ -576,6 +603,7 @@ class Calls(RuleBasedStateMachine):
         finished = self.wait(restorer.pool.finish_restore())
         assert isinstance(finished, Incarnation)
         self.world = self.world.other_owner(incarnation=finished.value)
+        self.wait(self.world.other_owner(shard=0, epoch=self.epochs[0]).serve())
         self.refused = 0
         self.now = self.snapshot()
         self.is_lost = False

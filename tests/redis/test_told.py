@@ -66,7 +66,8 @@ async def wait_and_leave(world: World) -> None:
 
 
 async def have_a_call(world: World) -> None:
-    await world.enqueue("alice")
+    for who in BOTH:
+        await world.enqueue(who)
     await world.claim("m1", *BOTH)
     for phase, state, missing in (
         ("Connecting", UserState.CONNECTING, ()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +16,8 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.facts.ledger import Destination
 from controller.loop.key import Key
-from controller.triggers import audit
+from controller.telemetry import metrics
+from controller.triggers import audit, flags
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
@@ -28,6 +28,7 @@ from controller.views.calls import CallIndex
 from controller.views.heartbeats import HeartbeatView
 from tests import values as b
 from tests.redis.world import World
+from tests.support.pulses import a_pulse
 
 BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
@@ -53,6 +54,10 @@ class Pools:
     def check(self, _namespace: str, _reply: object) -> None:
         """No other replica leads here."""
 
+    def closed(self) -> tuple[str, ...]:
+        """The fence of every pool is right."""
+        return ()
+
     def namespaces(self) -> tuple[str, ...]:
         return tuple(world.keys.namespace for world in self.worlds)
 
@@ -70,11 +75,16 @@ class Rig:
         fake = SimpleNamespace(
             cluster_id="test",
             pools=self.pools,
+            namespaces=self,
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             calls=self.calls,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
         )
         self.backends = cast("Backends", fake)
+
+    async def exists(self, _namespace: str) -> bool:
+        """Every namespace is in Kubernetes."""
+        return True
 
     def a_call(self, world: World, uid: str, *who: str) -> None:
         """A call that Kubernetes knows of."""
@@ -130,7 +140,7 @@ async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(wo
         await world.claim("m2", "alice", "carol")
 
     rig.pools.before_get = the_next_call
-    await FlagPoller(rig.backends, rig.router)._tick()
+    await FlagPoller(rig.backends, rig.router)._tick(a_pulse())
     assert (await world.ledger("m2")).wish is None
     assert rig.woken == []
 
@@ -146,7 +156,7 @@ async def test_a_flag_that_cannot_be_noted_holds_up_none_that_come_after_it(worl
     poller = FlagPoller(rig.backends, rig.router)
     with capture_logs() as logs:
         for _ in range(3):
-            await poller._tick()
+            await poller._tick(a_pulse())
     wish = (await world.ledger("m1")).wish
     assert wish is not None
     assert [(entry["user"], entry["log_level"]) for entry in logs if entry["event"] == "a flag cannot be noted"] == [
@@ -173,6 +183,36 @@ async def test_a_signal_about_a_key_that_is_not_ours_holds_up_no_other(world: Wo
     assert await Inbox(other.pool).signals_done() == last
     assert {entry["log_level"] for entry in logs if "is skipped" in entry["event"]} == {"warning"}
     assert await Inbox(world.pool).signals_done() != "0-0"
+
+
+async def test_a_user_who_floods_the_signals_delays_no_other(world: World) -> None:
+    rig = Rig(world)
+    await world.claim("m1", "alice", "bob")
+    await world.claim("m2", "mallory", "zoe")
+    for _ in range(1500):
+        await send(world, type="token", user="mallory")
+    skip = await send(world, type="skip", user="alice", match="m1")
+    for _ in range(1500):
+        await send(world, type="token", user="mallory")
+    repeated = metrics.signals.labels("token", "signal", "repeated")._value
+    before = repeated.get()
+    for _ in range(4):
+        await rig.read_signals()
+    assert (await world.ledger("m1")).wish is not None, f"{skip} is in the second thousand"
+    assert repeated.get() - before >= 2990, "each read notes one signal of a flood"
+
+
+async def test_every_user_has_a_turn_with_their_flags(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "_USERS_PER_TICK", 5)
+    rig = Rig(world)
+    for number in range(6):
+        await world.claim(f"m{number}", f"a{number}", f"b{number}")
+        rig.a_call(world, f"m{number}", f"a{number}", f"b{number}")
+        await world.raw("SET", world.keys.pre_skip(f"b{number}"), "1")
+    poller = FlagPoller(rig.backends, rig.router)
+    for _ in range(3):
+        await poller._tick(a_pulse())
+    assert all([(await world.ledger(f"m{number}")).wish for number in range(6)])
 
 
 async def test_a_stream_that_is_none_holds_up_no_other(world: World, other: World) -> None:
@@ -249,28 +289,6 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-another-service", 1, "alice")
-    await Auditor(rig.backends, rig.router, 2.0).search()
+    await Auditor(rig.backends, rig.router, 2.0).search(a_pulse())
     found = {opened for opened in rig.pools.opened if opened.startswith(name)}
     assert found == {f"{name}-waits", f"{name}-beats"}
-
-
-@pytest.mark.parametrize(("namespaces", "searches"), [(None, 1), (("calls",), 0)])
-async def test_only_an_operator_of_the_whole_cluster_looks_for_pools(
-    world: World, monkeypatch: Any, namespaces: tuple[str, ...] | None, searches: int
-) -> None:
-    rig = Rig(world)
-    auditor = Auditor(rig.backends, rig.router, 2.0, (lambda: namespaces) if namespaces is not None else None)
-    seen: list[str] = []
-
-    async def note(what: str) -> None:
-        seen.append(what)
-
-    monkeypatch.setattr(auditor, "search", lambda: note("search"))
-    monkeypatch.setattr(auditor, "audit", note)
-    running = asyncio.create_task(auditor.run())
-    for _ in range(10):
-        await asyncio.sleep(0)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert seen.count("search") == searches
-    assert world.keys.namespace in seen

@@ -8,10 +8,10 @@ import pytest
 
 from controller.api.match import QueuePlace
 from controller.clients.redis.replies.match import Verdict
-from controller.clients.redis.requests import Witnessed
+from controller.clients.redis.requests import Claimant, Witnessed
 from controller.clients.redis.retention import Retention
 from controller.facts.ledger import Destination, LastEvent
-from tests.redis.world import World
+from tests.redis.world import NOW, World, claim_request
 
 IDLE = (Destination.IDLE, QueuePlace.ORIGINAL)
 JOINED = Witnessed(
@@ -101,6 +101,23 @@ async def test_an_event_about_an_unknown_match_creates_no_ledger(world: World) -
     before = await world.snapshot()
     assert (await world.pool.witness(LEFT)).verdict is Verdict.ABSENT
     assert await world.snapshot() == before
+
+
+async def test_an_event_about_a_stranger_goes_to_the_stream_only(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    before = await world.snapshot()
+    for n in range(20):
+        assert (await world.pool.witness(replace(LEFT, identity=f"agent-{n}"))).verdict is Verdict.STRANGER
+    assert await world.snapshot() == before
+    assert await world.raw("XLEN", world.keys.webhooks(0)) == 20
+
+
+async def test_a_user_is_known_by_the_identity_that_they_have_on_livekit(world: World) -> None:
+    request = replace(claim_request("m1", "alice", "bob"), users=(Claimant("alice", "p-91"), Claimant("bob")))
+    await world.pool.claim(request, now_ms=NOW)
+    assert (await world.pool.witness(replace(LEFT, identity="p-91"))).verdict is Verdict.STORED
+    assert (await world.pool.witness(replace(LEFT, identity="alice"))).verdict is Verdict.STRANGER
+    assert set((await world.ledger("m1")).last) == {"p-91"}
 
 
 @pytest.mark.parametrize("claimed", [True, False])

@@ -14,10 +14,12 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import User
 from controller.clients.redis.replies.match import ClaimReply, SettleOk, SettleReply
+from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.requests import (
     Claimant,
     ClaimMode,
     ClaimRequest,
+    Served,
     SettleRequest,
 )
 from controller.facts.ledger import Cause, Destination, Ledger, Release, SettledUser
@@ -64,6 +66,7 @@ class World:
         keys = Keys(cluster_id, namespace)
         pool = Pool(redis, keys, shard=0, epoch=1)
         world = cls(redis, keys, pool.at(await pool.ensure_incarnation()), Gateway(redis, keys))
+        await world.serve()
         # The fence rises also where a script refuses: so that "nothing changed" can be compared, it stands already.
         await world.raw("SET", keys.fence(0), 1)
         return world
@@ -71,6 +74,10 @@ class World:
     async def raw(self, *words: str | int) -> Any:
         """Any command, past the typed calls."""
         return await self.redis._commands.execute(*words)
+
+    async def serve(self) -> None:
+        """Serve the pool, as the operator does every minute."""
+        assert isinstance(await self.pool.serve(Served("1.0", 30)), Written)
 
     # People
 
@@ -86,6 +93,10 @@ class World:
         await self.raw("ZADD", self.keys.queue(), score_ms, user_id)
         await self.raw("HSET", self.keys.user(user_id), "queuedAt", score_ms)
         return score_ms
+
+    async def left_long_ago(self, user_id: str) -> None:
+        """Move the moment at which a user left the queue a minute back."""
+        await self.raw("HINCRBY", self.keys.user(user_id), "leftAt", -60_000)
 
     async def user(self, user_id: str) -> User:
         """The record of a user, which must exist."""
@@ -156,7 +167,7 @@ class World:
         notices: list[tuple[str, dict[str, str]]] = []
         told = Told(notices, [], [])
         for key, entries in await self.raw("EVAL", _HEAR, 0, self.keys.prefix):
-            name = key.removeprefix(self.keys.prefix)
+            name = self.keys.name(key)
             for _, flat in entries:
                 fields = dict(zip(flat[::2], flat[1::2], strict=True))
                 if name == "events":
@@ -177,9 +188,9 @@ class World:
         """All that Redis holds of this pool."""
         values: dict[str, Any] = {}
         expiring: set[str] = set()
-        dump = await self.raw("EVAL", _DUMP, 0, self.keys.prefix)
+        dump = await self.raw("EVAL", _DUMP, 0, self.keys.prefix, self.keys.private)
         for key, kind, ttl, content in dump:
-            name = key.removeprefix(self.keys.prefix)
+            name = self.keys.name(key)
             if kind in {"hash", "zset"}:
                 content = dict(zip(content[::2], content[1::2], strict=True))  # noqa: PLW2901
             values[name] = content
@@ -189,14 +200,14 @@ class World:
 
     async def lose_everything(self) -> None:
         """As FLUSHALL, but for this pool only."""
-        for key, *_ in await self.raw("EVAL", _DUMP, 0, self.keys.prefix):
+        for key, *_ in await self.raw("EVAL", _DUMP, 0, self.keys.prefix, self.keys.private):
             await self.raw("DEL", key)
 
 
 def claim_request(uid: str, *ids: str, **fields: Any) -> ClaimRequest:
     """The request that `World.claim` sends."""
     known: Mapping[str, int | None] = fields.pop("places", {})
-    users = tuple(Claimant(user_id, known.get(user_id)) for user_id in ids)
+    users = tuple(Claimant(user_id, queued_at_ms=known.get(user_id)) for user_id in ids)
     return ClaimRequest(uid, fields.pop("match_name", f"name-{uid}"), f"session-{uid}", users, **fields)
 
 
@@ -212,8 +223,11 @@ return heard
 """
 
 _DUMP = """
-local dump = {}
-for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+local dump, names = {}, redis.call('KEYS', ARGV[1] .. '*')
+for _, key in ipairs(redis.call('KEYS', ARGV[2] .. '*')) do
+  names[#names + 1] = key
+end
+for _, key in ipairs(names) do
   local kind, content = redis.call('TYPE', key).ok, false
   if kind == 'hash' then content = redis.call('HGETALL', key) end
   if kind == 'zset' then content = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end

@@ -488,6 +488,19 @@ def test_the_destination_of_users_is_decided_with_the_cause_whatever_they_do_aft
     assert settle.releases == decided
 
 
+def test_the_destinations_stay_when_a_client_changes_the_order_of_the_participants() -> None:
+    match, seen = b.connecting(), b.all_made(30, people=(b.person("alice"),))
+    cause = MatchCase(match, seen, b.at(30)).cause
+    assert cause is not None
+    stored = b.ledger("Terminating", recorded="NoShow", evidence=cause.evidence(b.releases(match, seen, cause)))
+    people = tuple(reversed(match.spec.participants))
+    turned = match.model_copy(update={"spec": match.spec.model_copy(update={"participants": people})})
+    # Meanwhile bob has come; he would be judged in another way.
+    (settle,) = plan_match(MatchCase(turned, b.both_in(31, ledger=stored), b.at(31))).actions
+    assert isinstance(settle, a.Settle)
+    assert [(one.id, one.to) for one in settle.releases] == [("bob", "IDLE"), ("alice", "WAITING")]
+
+
 @pytest.mark.parametrize(
     "evidence", ["", "not JSON", "[]", '{"code": "NoShow", "subject": ["bob"]}', '{"outcomes": 7}']
 )
@@ -732,3 +745,13 @@ def test_the_detail_of_a_silent_user_says_so() -> None:
     cause = replace(ending(EndReason.NETWORK_LOST, "bob"), code=EndCode.HEARTBEATS_STOPPED)
     result = b.releases(b.active(), b.both_in(people=ALICE), cause)
     assert [one.detail for one in result] == ["", "HeartbeatsStopped"]
+
+
+def test_a_match_whose_attributes_livekit_would_refuse_is_not_made() -> None:
+    """An older CRD lets it in."""
+    people = [{"identity": "alice"}, {"identity": "bob", "attributes": {f"{n:08}": "👩" * 1024 for n in range(16)}}]
+    found = MatchCase(b.a_match(participants=people), b.seen(), b.at(1)).cause
+    assert found is not None
+    assert (found.code, found.is_rollback) == (EndCode.ATTRIBUTES_TOO_LARGE, True)
+    assert "the attributes of bob are 65664 bytes in total" in found.message
+    assert MatchCase(b.a_match(), b.seen(), b.at(1)).cause is None

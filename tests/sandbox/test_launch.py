@@ -128,8 +128,12 @@ STARTS: Final = {
 """Calls that start a program and let it run. `subprocess.run` is not among them: it asks and waits for the answer."""
 
 
+WITHOUT_LAUNCHER = "controller/uninstall/own_operator.py"
+"""Starts an operator where the sandbox with its launcher is not installed."""
+
+
 def starts() -> Iterator[tuple[Path, ast.Call]]:
-    """All such calls outside the operator, which starts no program."""
+    """All such calls."""
     for folder in ("benchmarks", "controller", "examples", "sandbox", "tests"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -149,4 +153,7 @@ def is_launched(call: ast.Call) -> bool:
 def test_every_program_is_started_through_the_launcher() -> None:
     found = list(starts())
     assert len(found) > 10
-    assert [f"{file}:{call.lineno}" for file, call in found if not is_launched(call)] == []
+    others = [
+        f"{file}:{call.lineno}" for file, call in found if not is_launched(call) and str(file) != WITHOUT_LAUNCHER
+    ]
+    assert others == []

@@ -65,7 +65,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("RESYNC_SECONDS", "86401", "less than or equal to 86400"),
     ("LEASE_SECONDS", "61", "less than or equal to 60"),
     ("CONCURRENCY", "1025", "less than or equal to 1024"),
-    ("LEASE_SECONDS", "1", "greater than or equal to 5"),
+    ("LEASE_SECONDS", "9", "greater than or equal to 10"),
     ("CONCURRENCY", "0", "greater than or equal to 1"),
     ("STOP_SECONDS", "601", "less than or equal to 600"),
     ("LIVEKIT_API_KEY", "APIkey\n", "ends in a newline, which is not part of the value"),

@@ -77,7 +77,7 @@ PHASES: list[tuple[str, Match, MatchSeen, float, MatchPhase]] = [
     ("over stays over, whatever is seen", b.active(status=ENDED), b.both_in(), 99, MatchPhase.ENDED),
     (
         "failed stays failed",
-        b.a_match(status={"phase": "Failed", "end": {"reason": "Failed"}}),
+        b.a_match(status=b.OVER | {"phase": "Failed", "end": {"reason": "Failed"}}),
         b.seen(),
         9,
         MatchPhase.FAILED,
@@ -218,12 +218,18 @@ def test_each_condition_says_why(case: tuple[Any, ...]) -> None:
     assert words in found[2]
 
 
-def test_all_conditions_are_always_there_and_speak_of_the_present_generation() -> None:
-    for match, seen in ((b.a_match(generation=3), b.seen()), (b.active(generation=3), b.all_gone())):
+def test_the_conditions_are_in_the_order_of_the_table_and_speak_of_the_present_generation() -> None:
+    always = ["Accepted", "RoomReady", "TokensIssued", "Connected", "Degraded", "Finished"]
+    for match, seen, added in (
+        (b.a_match(generation=3), b.seen(), {3: "Ready", 7: "Reconciling"}),
+        (b.active(generation=3), b.both_in(), {3: "Ready"}),
+        (b.active(generation=3), b.all_gone(), dict[int, str]()),
+    ):
         status = status_of(match, seen)
-        assert [c.type for c in status.conditions] == [
-            "Accepted", "RoomReady", "TokensIssued", "Ready", "Connected", "Degraded", "Finished",
-        ]  # fmt: skip
+        expected = list(always)
+        for place, type_ in added.items():
+            expected.insert(place, type_)
+        assert [c.type for c in status.conditions] == expected
         assert {c.observed_generation for c in status.conditions} == {3}
         assert status.observed_generation == 3
 
@@ -547,7 +553,7 @@ def test_a_settled_match_still_says_why_it_was_not_accepted(reason: str, refusal
 
 def test_tokens_that_cannot_be_renewed_do_not_make_a_lost_room() -> None:
     # The room is there; only the tokens run out while the API server is away.
-    status = status_of(b.active(), b.both_in(700), 700, error=OUTAGE)
+    status = status_of(b.active(), b.both_in(700, people=ALICE), 700, error=OUTAGE)
     assert condition(status, "Ready")[:2] == ("False", "TokensDue")
     assert "room was lost" not in condition(status, "Ready")[2]
 

@@ -102,7 +102,6 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
     ("out of sight", b.an_active_room(status={"phase": "Creating"}), b.room_seen(livekit_room=b.unknown()), "Ready",
      F, "RoomMissing", "no answer in time"),
     ("deleted", DELETED, b.room_seen(livekit_room=THERE), "Ready", F, "Deleted", "the Room was deleted"),
-    ("empty", TERMINATED, b.room_seen(gone=True), "Ready", F, "Empty", "the room was empty"),
     ("aged", b.an_active_room(max_age_seconds=3), b.room_seen(livekit_room=THERE), "Ready", F, "Expired", "(3 s)"),
     ("closed", b.a_room(termination_reason="works"), b.room_seen(livekit_room=THERE), "Ready", F, "Terminated",
      "works"),

@@ -45,7 +45,7 @@ async def assert_clean(rig: Rig) -> None:
     waiting = {keys.user(identity) for identity in await rig.queue()}
     tokens = [key async for key in rig.redis.scan_iter(keys.tokens("*"))]
     assert not tokens, f"tokens of calls that are over: {tokens}"
-    lasting = {key async for key in rig.redis.scan_iter(f"{keys.prefix}*") if await rig.redis.ttl(key) == -1}
+    lasting = {key async for key in rig.redis.scan_iter(keys.pattern) if await rig.redis.ttl(key) == -1}
     assert not lasting - allowed - streams - waiting, "keys in Redis that never expire"
 
 

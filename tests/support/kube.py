@@ -29,6 +29,7 @@ R = TypeVar("R", Match, Room)
 
 _PATHS = {kind.kind: f"/apis/{API_VERSION}/namespaces/{{}}/{kind.plural}" for kind in KINDS} | {
     "Secret": "/api/v1/namespaces/{}/secrets",
+    "ResourceQuota": "/api/v1/namespaces/{}/resourcequotas",
     "Event": "/api/v1/namespaces/{}/events",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
 }

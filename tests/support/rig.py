@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import redis.asyncio as redis_py
@@ -47,13 +48,23 @@ class Rig:
     # ---- steps
 
     async def enqueue(self, *identities: str) -> tuple[int, ...]:
-        """Put users into the queue one after another; return their places."""
+        """Put users into the queue one after another; return their places.
+
+        If no operator has run yet, an earlier one served the pool a moment ago.
+        """
+        if not self.operators.running and not (self.where.log_directory / "operator.log").exists():
+            await self.redis.hset(self.keys.served(), "version", "of an earlier operator")
+            await self.redis.expire(self.keys.served(), 300)
         places = []
         for identity in identities:
-            reply = await self.gateway.enqueue(identity)
-            assert isinstance(reply, Queued), reply
-            places.append(reply.score_ms)
+            places.append(await eventually(partial(self._enqueued, identity)))
         return tuple(places)
+
+    async def _enqueued(self, identity: str) -> int:
+        """The user's place. A pool that is new is served a moment after the first request."""
+        reply = await self.gateway.enqueue(identity)
+        assert isinstance(reply, Queued), reply
+        return reply.score_ms
 
     async def ready(self, *identities: str, name: str = "match", **spec: Any) -> Match:
         """Create a Match; return it when it is Ready."""

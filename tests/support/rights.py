@@ -42,6 +42,10 @@ class Right:
 NO_REQUEST: Final = frozenset({Right("matches/finalizers.roomkeeper.dev", "update")})
 
 
+# `tests/api/test_secret_policy.py` uses the operator's token as a thief would: no test of the operator asks for it.
+A_THIEF_ASKED: Final = frozenset({Right("secrets", "get", "bank")})
+
+
 @dataclass
 class Asked:
     """What was asked, and what of it was refused for want of a right."""
@@ -93,7 +97,7 @@ def read(directory: Path) -> Asked:
 
 def problems(rights: frozenset[Right], asked: Asked, *, complete: bool) -> list[str]:
     """What is wrong, a line each: rights that are missing, and those without a use if all tests ran."""
-    found = [f"missing in the manifests: {right}" for right in sorted(asked.refused)]
+    found = [f"missing in the manifests: {right}" for right in sorted(asked.refused - A_THIEF_ASKED)]
     if complete:
         used = asked.requests | {Right(right.resource, right.verb) for right in asked.requests} | NO_REQUEST
         found += [f"in the manifests, and no test needed it: {right}" for right in sorted(rights - used)]

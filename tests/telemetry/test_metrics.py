@@ -10,12 +10,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from controller.telemetry.health import Health
 from controller.telemetry.metrics import RequestMeter
+from controller.telemetry.pulse import Pulses
 
 
 async def served() -> str:
     """The text of /metrics."""
     app = web.Application()
-    Health().add_routes(app)
+    Health(Pulses()).add_routes(app)
     async with TestClient(TestServer(app)) as client, client.get("/metrics") as answer:
         assert answer.status == 200
         return await answer.text()

@@ -16,6 +16,7 @@ from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
 from tests import values as b
+from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
@@ -135,7 +136,7 @@ def test_a_server_that_has_just_fallen_silent_is_asked_again_and_again_for_half_
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         await livekit.poller.poll()
         livekit.is_down = True
-        running = asyncio.create_task(livekit.poller.run())
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
         await asyncio.sleep(29)
         assert 870 <= livekit.asked.count("rooms") <= 1080
         await asyncio.sleep(5)
@@ -153,7 +154,7 @@ def test_a_server_that_comes_back_without_its_rooms_is_noticed_at_once() -> None
         livekit.rooms = [b.a_livekit_room()]
         await livekit.poller.poll()
         livekit.is_down = True
-        running = asyncio.create_task(livekit.poller.run())
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
         await asyncio.sleep(3)
         livekit.woken.clear()
         livekit.rooms, livekit.is_down = [], False
@@ -192,7 +193,7 @@ def test_rooms_are_woken_when_the_server_has_been_silent_for_too_long_and_when_i
         await livekit.poller.poll()
         livekit.woken.clear()
         livekit.is_down = True
-        running = asyncio.create_task(livekit.poller.run())
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
         await asyncio.sleep(9.9)
         assert livekit.woken == []
         await asyncio.sleep(0.3)
@@ -209,7 +210,7 @@ def test_rooms_are_woken_when_the_server_has_been_silent_for_too_long_and_when_i
 
 def test_a_stopped_poller_reads_nothing_more() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
-        running = asyncio.create_task(livekit.poller.run())
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
         await asyncio.sleep(0.1)
         livekit.view.doubt("x")
         running.cancel()
@@ -257,7 +258,7 @@ def test_many_webhooks_of_one_room_make_one_count() -> None:
 
 def test_it_polls_for_as_long_as_it_runs_about_every_interval() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
-        running = asyncio.create_task(livekit.poller.run())
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
         await asyncio.sleep(60)
         assert 26 <= livekit.asked.count("rooms") <= 35
         running.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from controller.clients.redis.client import Redis, StreamEntry
 from controller.errors import Backend, BackendRefused, BackendUnavailable, Forbidden, LeadershipLost, StateLost
 from controller.triggers.stream import StreamReader
+from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.REDIS, "XREAD", "no answer")
@@ -33,14 +34,21 @@ class Streams:
         self.finished: list[tuple[str, str]] = []
         self.failures: dict[tuple[str, str], list[Exception]] = {}
 
-    async def read_streams(self, positions: Mapping[str, str], *, block_seconds: float) -> tuple[StreamEntry, ...]:
-        """Return the entries after the positions; wait if there are none."""
+    async def read_streams(
+        self, positions: Mapping[str, str], *, block_seconds: float, count: int = 100
+    ) -> tuple[StreamEntry, ...]:
+        """Return at most `count` entries after the positions; wait if there are none."""
         for stream in positions:
             self._fail(stream.partition(":")[0], "reading")
         found = tuple(entry for entry in self.entries if entry.id > positions.get(entry.stream, "9"))
         if not found:
             await asyncio.sleep(block_seconds)
-        return found
+        return found[:count]
+
+    def lanes(self, entries: Sequence[StreamEntry]) -> Sequence[Sequence[StreamEntry]]:
+        """Divide by the field `user`, which most entries lack."""
+        users = dict.fromkeys(entry.fields.get("user", "") for entry in entries)
+        return [[entry for entry in entries if entry.fields.get("user", "") == user] for user in users]
 
     def stream(self, namespace: str) -> str:
         return f"{namespace}:signals"
@@ -51,18 +59,21 @@ class Streams:
 
     async def take(self, namespace: str, entry: StreamEntry) -> None:
         self._fail(namespace, entry.id)
+        if entry.fields.get("user") == "slow":
+            await asyncio.sleep(3600)
         self.taken.append((namespace, entry.id))
 
-    async def done(self, namespace: str, entry_id: str) -> None:
+    async def done(self, namespace: str, entry_id: str) -> str:
         self._fail(namespace, "finishing")
         self.finished.append((namespace, entry_id))
+        return entry_id
 
     async def follow(self, seconds: float) -> None:
         """Let a reader run for this long."""
         reader = StreamReader(cast("Redis", self), (self,), lambda: self.namespaces)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await reader.run()
+                await reader.run(a_pulse())
 
     def add(self, namespace: str, *ids: str) -> None:
         self.entries += [StreamEntry(self.stream(namespace), entry_id, {}) for entry_id in ids]
@@ -163,7 +174,7 @@ def test_an_entry_whose_handling_could_not_be_stored_comes_again() -> None:
         streams.add("calls", "1", "2")
         streams.fail("calls", "finishing", AWAY)
         await streams.follow(5)
-        assert streams.taken == [("calls", "1"), ("calls", "2"), ("calls", "2")]
+        assert streams.taken == [("calls", "1"), ("calls", "2")], "only the position was left to be stored"
         assert streams.finished == [("calls", "2")]
 
     run(main)
@@ -177,6 +188,20 @@ def test_while_redis_is_away_it_is_asked_once_a_second() -> None:
         await streams.follow(10)
         assert 985 <= len(streams.failures["calls", "reading"]) <= 995
         assert streams.taken == []
+
+    run(main)
+
+
+def test_the_lanes_of_a_stream_do_not_wait_for_one_another() -> None:
+    async def main(_: VirtualTime) -> None:
+        streams = Streams()
+        streams.entries = [
+            StreamEntry("calls:signals", "1", {"user": "slow"}),
+            StreamEntry("calls:signals", "2", {"user": "alice"}),
+            StreamEntry("calls:signals", "3", {"user": "alice"}),
+        ]
+        await streams.follow(1)
+        assert streams.taken == [("calls", "2"), ("calls", "3")]
 
     run(main)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -12,15 +14,19 @@ import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
 
 from controller.backends.pools import Pools
 from controller.clients.redis.requests import Witnessed
 from controller.errors import Backend, BackendUnavailable
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
+from controller.telemetry import metrics
+from controller.triggers.refusals import Refusals
 from controller.triggers.router import Router
-from controller.triggers.webhooks import MAX_BODY_BYTES, PATH, WebhookHandler, add_webhooks
+from controller.triggers.webhooks import BODIES_AT_ONCE, MAX_BODY_BYTES, PATH, WebhookHandler, add_webhooks
 from tests import values as b
+from tests.support.waiting import patience
 
 KEY, SECRET = "APIkey", "a-secret-of-more-than-thirty-two-characters"
 # By the clock that the handler gets; the machine's own clock has a very different time.
@@ -40,8 +46,11 @@ class Rig:
         router.room_changed(b.a_room())
         self.woken.clear()
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
-        self.app = web.Application(client_max_size=MAX_BODY_BYTES)
-        add_webhooks(self.app, WebhookHandler({KEY: SECRET}, cast("Pools", self), router, clock, "replica-1"))
+        self.app = web.Application()
+        handler = WebhookHandler(
+            {KEY: SECRET}, cast("Pools", self), router, clock, "replica-1", Refusals(), read_seconds=0.5
+        )
+        add_webhooks(self.app, handler)
 
     def unbound(self, namespace: str) -> Rig:
         """Return this rig as the pool of every namespace."""
@@ -213,5 +222,101 @@ async def test_fields_of_a_newer_livekit_are_ignored(client: Client) -> None:
 
 
 async def test_only_posts_are_taken(client: Client) -> None:
+    before = counted("wrong-method")
     async with client.get(PATH) as response:
         assert response.status == 405
+    assert counted("wrong-method") == before + 1
+
+
+def counted(result: str) -> float:
+    return cast("float", metrics.webhooks.labels(result)._value.get())
+
+
+async def test_a_slash_at_the_end_of_the_path_does_no_harm(client: Client, rig: Rig) -> None:
+    async with client.post(f"{PATH}/", data=BODY, headers={"Authorization": signature(BODY)}) as response:
+        assert response.status == 200
+    assert len(rig.witnessed) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/livekit/webhooks", "/livekit"])
+async def test_another_path_is_counted_and_the_log_says_which_is_right(client: Client, path: str) -> None:
+    before = counted("wrong-path")
+    with capture_logs() as logs:
+        for _ in range(3):
+            async with client.post(path, data=BODY, headers={"Authorization": signature(BODY)}) as response:
+                assert response.status == 404
+                assert PATH in await response.text()
+    assert counted("wrong-path") == before + 3
+    (line,) = logs
+    assert (line["code"], line["path"]) == ("wrong-path", path)
+    assert "webhook.urls" in line["why"]
+
+
+async def test_refusals_of_one_cause_are_logged_once_in_a_while_and_counted_all(client: Client) -> None:
+    before = counted("unsigned")
+    with capture_logs() as logs:
+        for _ in range(20):
+            await post(client, BODY, None)
+        await post(client, BODY, "Bearer nonsense")
+    assert counted("unsigned") == before + 20
+    assert [line["code"] for line in logs] == ["unsigned", "bad-token"]
+
+
+async def test_an_encoded_body_is_refused_unread(client: Client, rig: Rig) -> None:
+    body = gzip.compress(BODY)
+    headers = {"Authorization": signature(body), "Content-Encoding": "gzip"}
+    async with client.post(PATH, data=body, headers=headers) as response:
+        assert response.status == 415
+    assert rig.witnessed == []
+
+
+# On a real socket
+
+
+async def opened(client: Client, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the beginning of a request was sent."""
+    reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+    writer.write(head.encode())
+    await writer.drain()
+    return reader, writer
+
+
+def an_unfinished_post(authorization: str = "", length: int = MAX_BODY_BYTES) -> str:
+    """The head of a POST whose body is announced, and half a kilobyte of it."""
+    signed = f"Authorization: {authorization}\r\n" if authorization else ""
+    return f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{signed}Content-Length: {length}\r\n\r\n{'x' * 512}"
+
+
+async def test_unsigned_requests_are_answered_before_their_body_comes_and_are_not_held(client: Client) -> None:
+    connections = await asyncio.gather(*(opened(client, an_unfinished_post()) for _ in range(400)))
+    for reader, writer in connections:
+        answer = await asyncio.wait_for(reader.read(), patience())
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        writer.close()
+    # Signed ones are served all the while.
+    assert await post(client, BODY, signature(BODY)) == (200, "ok\n")
+
+
+async def test_signed_bodies_are_read_in_bounded_number_and_time_and_livekit_sends_the_others_again(
+    client: Client, rig: Rig
+) -> None:
+    head = an_unfinished_post(signature(b""))
+    connections = await asyncio.gather(*(opened(client, head) for _ in range(BODIES_AT_ONCE + 8)))
+    answers = [await asyncio.wait_for(reader.read(), patience()) for reader, _ in connections]
+    for _, writer in connections:
+        writer.close()
+    assert all(answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 1\r\n" in answer for answer in answers)
+    said = [answer.rpartition(b"\r\n\r\n")[2] for answer in answers]
+    assert said.count(b"too many webhooks at once; send it again\n") == 8
+    assert said.count(b"the body did not come within 0.5 s; send it again\n") == BODIES_AT_ONCE
+    assert await post(client, BODY, signature(BODY)) == (200, "ok\n")
+    assert len(rig.witnessed) == 1
+
+
+async def test_a_body_without_a_length_is_bounded_too(client: Client) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY_BYTES // 65536 + 1):
+            yield b"x" * 65536
+
+    async with client.post(PATH, data=body(), headers={"Authorization": signature(b"")}) as response:
+        assert response.status == 413

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 from controller.api.names import FINALIZER, KINDS, PAUSED
+from sandbox.source import CRDS
 from tests import manifests
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
@@ -58,15 +59,19 @@ async def test_without_a_terminal_and_without_yes_it_changes_nothing_and_says_so
     assert await site.get(DEPLOYMENT) is not None
 
 
+async def deleted_in_the_wrong_order(rig: Rig, site: Site) -> None:
+    """Delete the Deployment and the CRDs; return when the API server is deleting the objects, too."""
+    await site.remove(DEPLOYMENT, LEASE, *(f"{CRD}/{kind.crd}" for kind in KINDS))
+    await rig.kube.match_until(lambda match: match.metadata.deletion_timestamp is not None)
+
+
 async def test_it_repairs_a_deletion_in_the_wrong_order(rig: Rig, site: Site) -> None:
     """As after `kubectl delete -f` with everything: rights and operator go first, CRDs and objects hang."""
     operator = await site.start()
     await rig.enqueue("alice", "bob")
     await rig.ready("alice", "bob")
     await operator.kill()
-    await site.remove(DEPLOYMENT, LEASE, *(f"{CRD}/{kind.crd}" for kind in KINDS))
-    match = await rig.kube.match()
-    assert match.metadata.deletion_timestamp is not None
+    await deleted_in_the_wrong_order(rig, site)
     done = await site.uninstall("--yes")
     await eventually(lambda: site.gone(*(f"{CRD}/{kind.crd}" for kind in KINDS), *POLICIES))
     assert "there is no Deployment roomkeeper-system/roomkeeper" in done.out
@@ -169,8 +174,11 @@ async def test_with_the_operators_settings_it_settles_what_was_deleted_in_the_wr
     places = await rig.enqueue("alice", "bob")
     await rig.ready("alice", "bob")
     await operator.kill()
-    await site.remove(DEPLOYMENT, LEASE, *(f"{CRD}/{kind.crd}" for kind in KINDS))
-    done = await site.uninstall("--yes", "--settle", settings=True)
+    await deleted_in_the_wrong_order(rig, site)
+    refused = await site.uninstall("--yes", "--settle", settings=True, status=1)
+    assert "an operator cannot start, because some of its CRDs are gone: apply crds/ again" in refused.err
+    await rig.kube.ask("apply", "-f", str(CRDS))
+    done = await site.uninstall("--yes", "--settle", "--crds", settings=True)
     assert "run an operator beside this command" in done.out
     await eventually(lambda: site.gone(*(f"{CRD}/{kind.crd}" for kind in KINDS), *POLICIES, LEASE))
     await rig.expect_states(alice="WAITING", bob="WAITING")

@@ -18,6 +18,7 @@ from controller.api.names import KINDS, SYSTEM_NAMESPACE
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
 from sandbox.endpoints import Endpoints
+from sandbox.launch import launched
 from sandbox.parts import locate
 from sandbox.source import ROOT
 from sandbox.stack import Stack, StackOptions
@@ -85,7 +86,7 @@ async def typed(heading: str, site: Site, directory: Path) -> str:
     ours, theirs = pty.openpty()
     os.write(ours, b"y\n" * 8)
     process = await asyncio.create_subprocess_exec(
-        "bash", "-e", "-c", block(heading),
+        *launched(("bash", "-e", "-c", block(heading))),
         stdin=theirs,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

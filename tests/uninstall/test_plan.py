@@ -128,6 +128,8 @@ def test_with_the_operators_settings_one_of_our_own_drains_where_none_works() ->
     assert steps(LIVE, settles) == [DeletePolicy, Drain, StopOperator, Release, DeleteLease, DeleteDeployment]
     own = [RunOperator, Drain, EndOperator, Release]
     assert steps(NO_OPERATOR, settles) == [DeletePolicy, *own]
+    gone = replace(NO_OPERATOR, crds=(*NO_OPERATOR.crds[:2], ABSENT))
+    assert "some of its CRDs are gone: apply crds/ again" in refusal(gone, settles)
     assert steps(DEAD, settles) == [DeletePolicy, StopOperator, *own, DeleteLease, DeleteDeployment]
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from controller.api.match import Match
+from controller.facts.unreadable import Unreadable
+from controller.telemetry import metrics
 from controller.views import cache as cache_module
 from controller.views.cache import ObjectCache
 from tests import values as b
@@ -30,11 +32,19 @@ class Rig:
     def __init__(self) -> None:
         self.changed: list[str] = []
         self.gone: list[str] = []
+        self.unreadable: list[str] = []
         self.cache = ObjectCache(Match)
         self.cache.follow(
             changed=lambda match: self.changed.append(match.metadata.resource_version),
+            unreadable=lambda found: self.unreadable.append(found.metadata.resource_version),
             gone=lambda match: self.gone.append(match.metadata.uid),
         )
+
+    def found(self) -> Match:
+        """The object `m`, which must be readable."""
+        known = self.cache.get("calls", "m")
+        assert isinstance(known, Match)
+        return known
 
     def version(self, name: str = "m") -> str | None:
         """The version of an object that the cache has."""
@@ -49,9 +59,8 @@ def rig() -> Rig:
 
 def test_the_newest_version_is_known_and_reported(rig: Rig) -> None:
     assert rig.version() is None
-    offered = rig.cache.offer(body(5))
-    assert offered is not None
-    assert (offered.metadata.uid, rig.version(), rig.changed, len(rig.cache)) == ("u1", "5", ["5"], 1)
+    rig.cache.offer(body(5))
+    assert (rig.found().metadata.uid, rig.version(), rig.changed, len(rig.cache)) == ("u1", "5", ["5"], 1)
     rig.cache.offer(body(7))
     assert (rig.version(), rig.changed) == ("7", ["5", "7"])
 
@@ -59,9 +68,20 @@ def test_the_newest_version_is_known_and_reported(rig: Rig) -> None:
 @pytest.mark.parametrize("version", [3, 5])
 def test_an_older_or_equal_version_changes_nothing_and_is_not_reported(rig: Rig, version: int) -> None:
     rig.cache.offer(body(5))
-    offered = rig.cache.offer(body(version))
-    assert offered is not None
-    assert (offered.metadata.resource_version, rig.version(), rig.changed) == ("5", "5", ["5"])
+    rig.cache.offer(body(version))
+    assert (rig.version(), rig.changed) == ("5", ["5"])
+
+
+@pytest.mark.parametrize("kept", [1, 600])
+def test_a_list_of_unchanged_objects_parses_none_of_them(rig: Rig, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [body(number + 1, uid=f"u{number}", name=f"m{number}") for number in range(kept)]
+    for one in bodies:
+        rig.cache.offer(one)
+    parsed: list[object] = []
+    monkeypatch.setattr(rig.cache, "_parse", parsed.append)
+    for one in bodies:
+        rig.cache.offer(one)
+    assert parsed == []
 
 
 def test_versions_are_numbers_not_texts(rig: Rig) -> None:
@@ -81,13 +101,13 @@ def test_a_deleted_uid_stays_dead(rig: Rig) -> None:
     rig.cache.offer(body(5))
     rig.cache.remove(body(6))
     assert (rig.version(), rig.gone, rig.cache.was_deleted("calls", "m")) == (None, ["u1"], True)
-    assert rig.cache.offer(body(7)) is None
+    rig.cache.offer(body(7))
     assert rig.version() is None
 
 
 def test_a_deletion_that_comes_before_the_object_counts(rig: Rig) -> None:
     rig.cache.remove(body(6))
-    assert rig.cache.offer(body(5)) is None
+    rig.cache.offer(body(5))
     assert (rig.version(), rig.gone) == (None, [])
 
 
@@ -95,7 +115,7 @@ def test_the_same_name_with_another_uid_is_another_object(rig: Rig) -> None:
     rig.cache.offer(body(5))
     rig.cache.offer(body(8, uid="u2"))
     assert (rig.gone, rig.version(), rig.cache.was_deleted("calls", "m")) == (["u1"], "8", False)
-    assert rig.cache.offer(body(9)) is None
+    rig.cache.offer(body(9))
     assert rig.version() == "8"
 
 
@@ -121,11 +141,13 @@ def test_a_deleted_uid_is_remembered_for_five_minutes(rig: Rig, monkeypatch: pyt
     rig.cache.remove(body(6))
     now[0] += 299
     rig.cache.evict_missing([], 100)
-    assert rig.cache.offer(body(7)) is None
+    rig.cache.offer(body(7))
+    assert rig.version() is None
     now[0] += 2
     rig.cache.evict_missing([], 100)
     assert not rig.cache.was_deleted("calls", "m")
-    assert rig.cache.offer(body(7)) is not None
+    rig.cache.offer(body(7))
+    assert rig.version() == "7"
 
 
 def test_a_list_evicts_what_it_lacks_unless_that_is_newer(rig: Rig) -> None:
@@ -143,17 +165,60 @@ def test_a_list_of_one_namespace_says_nothing_about_another(rig: Rig) -> None:
     assert rig.gone == ["here"]
 
 
-def test_an_object_that_cannot_be_read_is_left_alone(rig: Rig) -> None:
-    broken = body(6)
-    broken["spec"]["participants"] = "nobody"
-    with capture_logs() as logs:
-        assert rig.cache.offer(broken) is None
-    assert [entry["event"] for entry in logs] == ["object cannot be read; it is left alone until it is corrected"]
-    assert "participants" in str(logs[0]["problems"])
+def broken(version: int, **metadata: Any) -> Body:
+    """A Match that no version can read."""
+    made = body(version)
+    made["spec"]["participants"] = "nobody"
+    made["metadata"] |= metadata
+    return made
+
+
+def test_an_object_that_cannot_be_read_is_there_with_its_metadata(rig: Rig) -> None:
+    rig.cache.offer(broken(6, deletionTimestamp="2026-01-31T11:00:00Z", finalizers=["roomkeeper.dev/cleanup"]))
+    found = rig.cache.get("calls", "m")
+    assert isinstance(found, Unreadable)
+    metadata = found.metadata
+    assert (metadata.uid, metadata.resource_version, metadata.finalizers) == ("u1", "6", ("roomkeeper.dev/cleanup",))
+    assert metadata.deletion_timestamp is not None
+    assert "spec.participants" in found.why
+    assert (rig.cache.by_uid("u1"), len(rig.cache), list(rig.cache.in_namespace("calls"))) == (found, 1, [])
+    assert (rig.changed, rig.unreadable) == ([], ["6"])
+
+
+def test_a_version_that_cannot_be_read_replaces_the_one_before_and_is_replaced_by_the_next(rig: Rig) -> None:
     rig.cache.offer(body(5))
-    offered = rig.cache.offer(broken)
-    assert offered is not None
-    assert (offered.metadata.resource_version, rig.version()) == ("5", "5")
+    rig.cache.offer(broken(6), quiet=True)
+    assert isinstance(rig.cache.get("calls", "m"), Unreadable)
+    assert (rig.changed, rig.unreadable, rig.gone) == (["5"], ["6"], [])
+    rig.cache.offer(body(7))
+    assert (rig.version(), rig.changed) == ("7", ["5", "7"])
+
+
+def test_an_object_that_cannot_be_read_is_named_in_the_log_once_and_counted(rig: Rig) -> None:
+    counted = metrics.unreadable_objects.labels("Match")._value
+    with capture_logs() as logs:
+        for version in (5, 6, 7):
+            rig.cache.offer(broken(version))
+            assert counted.get() == 1
+    assert [(entry["namespace"], entry["name"]) for entry in logs] == [("calls", "m")]
+    assert "participants" in logs[0]["why"]
+    rig.cache.remove(broken(8))
+    assert (rig.gone, counted.get()) == (["u1"], 0)
+
+
+def test_the_metadata_is_read_even_where_a_part_of_it_cannot_be(rig: Rig) -> None:
+    rig.cache.offer(broken(5, labels="none", ownerReferences=7, finalizers=["x"]))
+    found = rig.cache.get("calls", "m")
+    assert isinstance(found, Unreadable)
+    assert (found.metadata.uid, found.metadata.finalizers) == ("u1", ("x",))
+
+
+@pytest.mark.parametrize("no_object", [{}, {"metadata": None}, {"metadata": {"name": "m"}}, {"metadata": {"uid": 7}}])
+def test_what_is_no_object_costs_no_other(rig: Rig, no_object: Body) -> None:
+    rig.cache.offer(body(5))
+    rig.cache.offer(no_object)
+    rig.cache.remove(no_object)
+    assert (rig.version(), rig.gone) == ("5", [])
 
 
 def test_many_objects_are_all_there_and_iterated(rig: Rig) -> None:
@@ -165,7 +230,7 @@ def test_many_objects_are_all_there_and_iterated(rig: Rig) -> None:
     assert rig.version("m0") == "1"
     assert {match.metadata.uid for match in rig.cache.in_namespace("calls")} == {f"u{number}" for number in range(600)}
     known = rig.cache.get("calls", "m1")
-    assert known is not None
+    assert isinstance(known, Match)
     assert known.spec.identities == b.PEOPLE
 
 

@@ -19,7 +19,7 @@ def test_a_call_is_there_from_its_first_status_until_it_is_over() -> None:
     (call,) = index.of(NS)
     assert (call.name, call.identities, call.is_up) == (b.NAME, b.PEOPLE, True)
     assert index.has(NS, b.MATCH_UID)
-    index.kept(b.active(status={"phase": "Ended"}))
+    index.kept(b.active(status=b.OVER))
     assert index.of(NS) == ()
     assert not index.has(NS, b.MATCH_UID)
 

@@ -6,6 +6,7 @@ import pytest
 
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.observation import Absent, Present, Unknown
+from controller.facts.silences import LONG_AGO, Silence
 from controller.views.livekit import LiveKitView
 from tests import values as b
 
@@ -136,15 +137,30 @@ def test_a_snapshot_of_the_very_moment_of_the_deletion_does_not_revive_a_room(ri
     assert (rig.view.is_gone("r"), rig.view.room("r", b.at(6))) == (True, Absent(b.at(5)))
 
 
-def test_since_when_the_server_answers_is_the_first_answer_after_an_outage_or_a_start(rig: Rig) -> None:
-    moments = []
-    for step in (5, 7, "away", 20, 22, "away", "away", 40):
+def test_an_outage_is_a_silence_from_the_last_answer_before_it_to_the_first_one_after_it(rig: Rig) -> None:
+    for step in (5, 7, "away", 20, 22, 60, "away", "away", 100):
         if isinstance(step, str):
             rig.view.failed(b.at(19), "no answer")
         else:
             rig.view.snapshot([], b.at(step))
-        moments.append(rig.view.answers_since)
-    assert moments == [b.at(5), b.at(5), b.at(5), b.at(20), b.at(20), b.at(20), b.at(20), b.at(40)]
+    expected = (Silence(LONG_AGO, b.at(5)), Silence(b.at(7), b.at(20)), Silence(b.at(60), b.at(100)))
+    assert rig.view.silences.at(b.at(100)).known == expected, "long pauses between two polls are no silences"
+
+
+def test_one_refused_request_is_no_silence(rig: Rig) -> None:
+    rig.view.snapshot([], b.at(5))
+    rig.view.failed(b.at(7), "HTTP 503")
+    rig.view.snapshot([], b.at(9))
+    assert rig.view.silences.at(b.at(9)).known == (Silence(LONG_AGO, b.at(5)),)
+
+
+def test_a_new_leader_counts_the_time_since_the_last_answer_to_the_old_one_as_a_silence(rig: Rig) -> None:
+    rig.view.succeed(b.at(-30))
+    rig.view.snapshot([], b.at(5))
+    assert rig.view.silences.at(b.at(5)).known == (Silence(b.at(-30), b.at(5)),)
+    rig.view.succeed(b.at(7))
+    rig.view.snapshot([], b.at(9))
+    assert rig.view.silences.at(b.at(9)).known == (Silence(b.at(-30), b.at(5)),), "a quick restart is no silence"
 
 
 def test_since_when_the_server_is_silent_is_its_last_answer(rig: Rig) -> None:
@@ -270,11 +286,10 @@ def test_after_the_clock_was_set_the_next_snapshot_counts_whatever_was_seen_befo
     rig.view.restart(b.at(set_to))
     assert isinstance(rig.view.room("r", b.at(set_to)), Unknown)
     assert isinstance(rig.view.people("r", b.at(set_to)), Unknown)
-    # Until LiveKit answers, too: no window ends because the clock was set.
-    assert rig.view.answers_since == b.at(set_to)
+    assert not rig.view.was_listed
     assert rig.view.snapshot([ROOM], b.at(set_to + 1)) == ["r"]
     assert rig.view.room("r", b.at(set_to + 2)) == Present(ROOM, b.at(set_to + 1))
-    assert rig.view.answers_since == b.at(set_to + 1)
+    assert rig.view.was_listed
 
 
 def test_a_server_that_is_silent_while_the_clock_is_set_is_silent_since_then(rig: Rig) -> None:

@@ -11,6 +11,7 @@ arguments can be tokens. Neighbors: `wire` is the connection, `clients.request` 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from redis import exceptions
 
+from controller.clients.reading import NO_SENSE, reading, skipped
 from controller.clients.redis.lua import Script
 from controller.clients.redis.wire import Wire
 from controller.clients.request import Code, Requests
@@ -27,6 +29,7 @@ _T = TypeVar("_T")
 
 _RETRY_DELAYS_SECONDS: Final = (0.02, 0.1)
 _LONGEST_BLOCK_SECONDS: Final = 30.0
+_LISTEN_SECONDS: Final = 5.0
 
 # Answers that mean "not now": the server is starting, failing over, full, or busy with another client's script.
 _NOT_NOW: Final = frozenset(
@@ -56,19 +59,20 @@ class Redis:
     """A server behind a URL. Create it inside a running loop; close it at the end.
 
     Every method raises BackendUnavailable when the server does not answer or says "not now", and a BackendRefused for
-    a refusal.
+    a refusal. `was_silent` gets the length of each outage in seconds, at the first answer after it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, was_silent: Callable[[float], None] | None = None) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
-        self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True)
+        self._url = url
+        self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True, was_silent=was_silent)
         self._commands = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
         self._reads = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
 
     @classmethod
-    def from_url(cls, url: str) -> Redis:
+    def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Redis:
         """Create a client for a `redis://`, `rediss://` or `unix://` URL. It connects at the first request."""
-        return cls(url)
+        return cls(url, was_silent)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -79,15 +83,16 @@ class Redis:
         """Run a script and return its reply. A lost reply makes it run again: every script of ours is idempotent."""
         rest = (len(keys), *keys, *args)
 
-        async def attempt() -> list[str]:
+        async def attempt() -> Any:
             try:
-                answer: list[str] = await self._commands.execute("EVALSHA", script.sha, *rest)
+                return await self._commands.execute("EVALSHA", script.sha, *rest)
             except exceptions.NoScriptError:
                 # The server was restarted or replaced. EVAL loads and runs in one trip.
-                answer = await self._commands.execute("EVAL", script.text, *rest)
-            return answer
+                return await self._commands.execute("EVAL", script.text, *rest)
 
-        return await self._repeat(script.name, attempt)
+        answer = await self._repeat(script.name, attempt)
+        with reading(Backend.REDIS, script.name):
+            return _texts(answer)
 
     async def ping(self) -> None:
         """Return if the server answers."""
@@ -95,66 +100,74 @@ class Redis:
 
     async def run_id(self) -> str:
         """Return the id of the server process; it is another one after a restart or a failover."""
-        info: str = await self._ask("INFO", "server")
+        info = await self._text("INFO", "server") or ""
         return info.partition("run_id:")[2].partition("\r\n")[0]
 
     async def info(self) -> dict[str, str]:
         """Return what the server says about itself, by the names of its INFO command."""
-        text: str = await self._ask("INFO")
+        text = await self._text("INFO") or ""
         pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
         return {name: value for name, _, value in pairs}
 
     async def hash(self, key: str) -> dict[str, str]:
         """Return all fields of a hash; empty if there is none."""
-        flat: list[str] = await self._ask("HGETALL", key)
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        flat = await self._ask("HGETALL", key)
+        with reading(Backend.REDIS, "HGETALL"):
+            return _pairs(flat)
 
     async def field(self, key: str, name: str) -> str | None:
         """Return one field of a hash; None if it is not there."""
-        value: str | None = await self._ask("HGET", key, name)
-        return value
+        return await self._text("HGET", key, name)
 
     async def scored(
         self, key: str, *, at_most: int | None = None, offset: int = 0, limit: int
     ) -> list[tuple[str, float]]:
         """Return members of a sorted set with their scores, the lowest first."""
         highest = "+inf" if at_most is None else at_most
-        flat: list[str] = await self._ask("ZRANGEBYSCORE", key, "-inf", highest, "WITHSCORES", "LIMIT", offset, limit)
-        return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+        flat = await self._ask("ZRANGEBYSCORE", key, "-inf", highest, "WITHSCORES", "LIMIT", offset, limit)
+        with reading(Backend.REDIS, "ZRANGEBYSCORE"):
+            return [(member, _score(score)) for member, score in _pairs(flat).items()]
 
     async def text(self, key: str) -> str | None:
         """Return a string; None if it is not there."""
-        value: str | None = await self._ask("GET", key)
-        return value
+        return await self._text("GET", key)
 
     async def texts(self, keys: Sequence[str]) -> list[str | None]:
         """Return several strings, with None for each that is not there."""
-        values: list[str | None] = await self._ask("MGET", *keys)
-        return values
+        values = await self._ask("MGET", *keys)
+        with reading(Backend.REDIS, "MGET"):
+            found = [None if value is None else _str(value) for value in _list(values)]
+            if len(found) != len(keys):
+                raise ValueError("one value for each key was asked for")
+            return found
+
+    async def exists(self, key: str) -> bool:
+        """Return whether there is anything under this key."""
+        count = await self._ask("EXISTS", key)
+        with reading(Backend.REDIS, "EXISTS"):
+            return int(count) > 0
 
     async def put(self, key: str, value: str, *, ttl_seconds: int | None = None) -> None:
         """Set a string, with or without a TTL."""
         ttl = () if ttl_seconds is None else ("EX", ttl_seconds)
         await self._ask("SET", key, value, *ttl)
 
-    async def trim(self, stream: str, *, keep: int) -> None:
-        """Remove all entries of a stream except the newest `keep`, roughly."""
-        await self._ask("XTRIM", stream, "MAXLEN", "~", keep)
-
     async def append(self, stream: str, fields: Mapping[str, str], *, max_entries: int) -> str:
         """Add an entry to a capped stream; return its id. Never repeated, because each attempt would add an entry."""
         flat = [part for pair in fields.items() for part in pair]
-        entry_id: str = await self._requests.send(
+        entry_id = await self._requests.send(
             "XADD",
             lambda: self._commands.execute("XADD", stream, "MAXLEN", "~", max_entries, "*", *flat),
             lambda error: translate(error, "XADD"),
         )
-        return entry_id
+        with reading(Backend.REDIS, "XADD"):
+            return _str(entry_id)
 
     async def last_id(self, stream: str) -> str:
         """Return the id of the last entry. A read after it gets every later entry, independent of any clock."""
         newest = await self._ask("XREVRANGE", stream, "+", "-", "COUNT", 1)
-        return newest[0][0] if newest else "0-0"
+        with reading(Backend.REDIS, "XREVRANGE"):
+            return _str(newest[0][0]) if _list(newest) else "0-0"
 
     async def read_streams(
         self, positions: Mapping[str, str], *, block_seconds: float, count: int = 100
@@ -186,11 +199,43 @@ class Redis:
         except asyncio.CancelledError:
             await self._reads.close()  # otherwise the next read would wait for the end of this one
             raise
-        return tuple(
-            StreamEntry(stream, entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
-            for stream, entries in answer or ()
-            for entry_id, flat in entries
-        )
+        with reading(Backend.REDIS, "XREAD"):
+            return tuple(
+                StreamEntry(_str(stream), _str(entry_id), _fields(flat))
+                for stream, entries in answer or ()
+                for entry_id, flat in entries
+            )
+
+    async def _text(self, command: str, *words: str | int) -> str | None:
+        """The text that a command answers, or None."""
+        value = await self._ask(command, *words)
+        with reading(Backend.REDIS, command):
+            return None if value is None else _str(value)
+
+    async def listen(self, channel: str, heard: Callable[[str], None], *, alive: Callable[[], None]) -> None:
+        """Hand each message of a channel to `heard` until cancelled. Messages of a time without a connection are lost.
+
+        `alive` is called whenever the server has answered. Raises BackendError if the channel cannot be listened to, or
+        when the connection is lost.
+        """
+        wire = Wire(self._url, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard)
+
+        async def send(*words: str) -> None:
+            reply = await self._requests.send(
+                words[0], lambda: wire.execute(*words), lambda error: translate(error, words[0])
+            )
+            # A connection with a subscription answers a PING with a list. One that was opened again has none.
+            if not isinstance(reply, list):
+                raise BackendUnavailable(Backend.REDIS, words[0], "the connection failed", code=Code.UNREACHABLE)
+
+        try:
+            await send("SUBSCRIBE", channel)
+            while True:
+                alive()
+                await asyncio.sleep(_LISTEN_SECONDS)
+                await send("PING")
+        finally:
+            await wire.close()
 
     async def _ask(self, command: str, *words: str | int) -> Any:
         """Send an idempotent command, again if that can help."""
@@ -207,6 +252,43 @@ class Redis:
                     raise
             await asyncio.sleep(delay_seconds)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a text")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("expected an array")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    return [_str(one) for one in _list(value)]
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    flat = _texts(value)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _score(text: str) -> float:
+    score = float(text)
+    if math.isnan(score):
+        raise ValueError("expected a score")
+    return score
+
+
+def _fields(value: Any) -> dict[str, str]:
+    """The fields of an entry; none where they cannot be read, so that the reader goes on behind the entry."""
+    try:
+        return _pairs(value)
+    except NO_SENSE:
+        skipped(Backend.REDIS, "entry", value)
+        return {}
 
 
 _RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)

@@ -15,9 +15,9 @@ from controller.clients.redis import lua
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
 from controller.clients.redis.replies.match import ADVANCE, CLAIM, SETTLE, AdvanceReply, ClaimReply, SettleReply
-from controller.clients.redis.replies.pool import ROOM, TOKENS, RoomReply, TokensReply
+from controller.clients.redis.replies.pool import ROOM, SERVE, TOKENS, RoomReply, ServeReply, TokensReply
 from controller.clients.redis.replies.table import ReplyTable
-from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, SettleRequest
+from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, Served, SettleRequest
 from controller.clients.redis.retention import Retention
 
 R = TypeVar("R")
@@ -56,10 +56,11 @@ def claim(keys: Keys, request: ClaimRequest, now_ms: int) -> Command[ClaimReply]
         request.session_id,
         request.room,
         request.url,
+        0 if request.made_ms is None else max(0, now_ms - request.made_ms),
     ]
     for user in request.users:
         names += [keys.user(user.id), keys.blocked(user.id), keys.notify(user.id), *_flags(keys, user.id)]
-        args += [user.id, "" if user.queued_at_ms is None else user.queued_at_ms]
+        args += [user.id, user.alias or user.id, "" if user.queued_at_ms is None else user.queued_at_ms]
     return Command(lua.CLAIM, CLAIM, names, args)
 
 
@@ -88,6 +89,8 @@ def settle(keys: Keys, request: SettleRequest, retention: Retention, now_ms: int
     cause = request.cause
     names = [
         keys.queue(),
+        keys.reserved(),
+        keys.reservations(),
         keys.heartbeats(),
         keys.live(),
         keys.match(request.uid),
@@ -147,6 +150,17 @@ def tokens(keys: Keys, uid: str, by_identity: Mapping[str, str], ttl_seconds: in
     for identity, token in by_identity.items():
         args += [identity, token]
     return Command(lua.TOKENS, TOKENS, [keys.match(uid), keys.tokens(uid)], args)
+
+
+def serve(keys: Keys, shard: int, served: Served, retention: Retention) -> Command[ServeReply]:
+    """Say who serves the pool, and keep what has no end of its own."""
+    kept = (
+        *(keys.incarnation(), keys.fence(shard), keys.signals_done(), keys.webhooks(shard)),
+        *(keys.signals(), keys.events(), keys.disconnects()),
+    )
+    times = (retention.served_seconds * 1000, retention.unserved_pool_seconds * 1000)
+    args = (served.version, f"{served.heartbeat_seconds:g}", keys.namespace, *times)
+    return Command(lua.SERVE, SERVE, (keys.served(), *kept), args)
 
 
 def _flags(keys: Keys, user_id: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from controller.api.states import UserState
+from controller.clients.reading import place_ms
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
@@ -47,6 +48,11 @@ class Blocked:
     """The user `id` is blocked."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """No operator serves the pool. One that can serve it learns of the request: try again in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +100,14 @@ class ReservedElsewhere:
     match_name: str
 
 
-EnqueueReply: TypeAlias = Queued | Busy | Blocked
+EnqueueReply: TypeAlias = Queued | Busy | Blocked | Unserved
 LeaveReply: TypeAlias = Left | Busy | Replaced
 BeatReply: TypeAlias = Beat | Unknown | Replaced
 ReserveReply: TypeAlias = ReservedPair | NotQueued | ReservedElsewhere | Blocked
 
 
 def _queued(kind: str, score: str) -> Queued:
-    return Queued(int(score), replay=is_replay(kind))
+    return Queued(place_ms(score), replay=is_replay(kind))
 
 
 def _left(kind: str) -> Left:
@@ -113,7 +119,7 @@ def _beat(state: str, match: str, match_name: str, room: str, reason: str, seq: 
 
 
 def _reserved(kind: str, *rest: str) -> ReservedPair:
-    return ReservedPair(tuple((user_id, int(score)) for user_id, score in pairs(rest)), replay=is_replay(kind))
+    return ReservedPair(tuple((user_id, place_ms(score)) for user_id, score in pairs(rest)), replay=is_replay(kind))
 
 
 def _released(*user_ids: str) -> tuple[str, ...]:
@@ -125,7 +131,8 @@ def _blocked() -> Blocked:
 
 
 ENQUEUE: Final = ReplyTable[EnqueueReply](
-    "enqueue", {"OK": _queued, "BUSY": Busy, "BLOCKED": _blocked, "INVALID": invalid("enqueue")}
+    "enqueue",
+    {"OK": _queued, "BUSY": Busy, "BLOCKED": _blocked, "UNSERVED": Unserved, "INVALID": invalid("enqueue")},
 )
 LEAVE: Final = ReplyTable[LeaveReply](
     "leave", {"OK": _left, "BUSY": Busy, "REPLACED": Replaced, "INVALID": invalid("leave")}
@@ -162,6 +169,8 @@ class Gateway:
         names = [
             keys.queue(),
             keys.reservations(),
+            keys.heartbeats(),
+            keys.served(),
             keys.user(user_id),
             keys.blocked(user_id),
             keys.notify(user_id),
@@ -208,7 +217,7 @@ class Gateway:
     async def waiting(self, *, limit: int = 100) -> tuple[tuple[str, int], ...]:
         """The users at the head of the queue with their places (ms), the longest waiting first."""
         rows = await self.redis.scored(self.keys.queue(), limit=limit)
-        return tuple((user_id, int(score)) for user_id, score in rows)
+        return tuple((user_id, place_ms(score)) for user_id, score in rows)
 
     async def release_expired(self, *, limit: int = 100) -> tuple[str, ...]:
         """Put users whose reservation has run out back in their places. Returns their ids."""

@@ -11,21 +11,26 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controller.clients.reading import reading, rows
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
+from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
     EXPIRE,
     SIGNAL,
+    SIGNALS,
     SILENT,
     ExpireReply,
     ScanCursor,
     SignalReply,
+    SignalsReply,
     Silence,
 )
 from controller.clients.redis.requests import Signal, SignalKind
+from controller.errors import Backend
 
 FLAGS = {
     "force-disconnect": SignalKind.DISCONNECT,
@@ -87,10 +92,13 @@ class Inbox:
         """Return the id of the last handled entry of `signals`; the beginning of the stream if there is none."""
         return await self.pool.redis.text(self.pool.keys.signals_done()) or "0-0"
 
-    async def set_signals_done(self, entry_id: str, *, keep: int = 10_000) -> None:
-        """Store that all entries up to `entry_id` are handled, and keep about `keep` entries of the stream."""
-        await self.pool.redis.put(self.pool.keys.signals_done(), entry_id)
-        await self.pool.redis.trim(self.pool.keys.signals(), keep=keep)
+    async def set_signals_done(self, entry_id: str) -> SignalsReply:
+        """Store that all entries up to `entry_id` are handled, and remove them from the stream, roughly.
+
+        An entry that is not handled yet stays, however many follow it.
+        """
+        names = [self.pool.keys.signals_done(), self.pool.keys.signals()]
+        return await self.pool.run_fenced(Command(lua.SIGNALS, SIGNALS, names, (entry_id,)))
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
         """Return the flags that older clients set for these users, without our own and those that name no Match."""
@@ -140,6 +148,17 @@ async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count
     prefix = f"rk:{{{cluster_id}:"
     # Of a pool's keys only `queue` and `heartbeats` begin with one of these letters.
     pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*}:[hq]*"
-    go_on, *keys = await redis.run(_POOLS, (), [cursor, pattern, count])
-    found = (re.fullmatch(rf"{re.escape(prefix)}([^{{}}: ]+)}}:(?:queue|heartbeats)", key) for key in keys)
-    return go_on, tuple(dict.fromkeys(key[1] for key in found if key))
+    with reading(Backend.REDIS, _POOLS.name):
+        go_on, *names = await redis.run(_POOLS, (), [cursor, pattern, count])
+        keys = [name for name in names if name.endswith(("}:queue", "}:heartbeats"))]
+    pools = rows(Backend.REDIS, "pool", keys, lambda key: _namespace_of(key, cluster_id))
+    return go_on, tuple(dict.fromkeys(pools))
+
+
+def _namespace_of(key: str, cluster_id: str) -> str:
+    """The namespace whose pool has this key. Raises ValueError for a name that no key of ours has."""
+    namespace = key.removeprefix(f"rk:{{{cluster_id}:").partition("}:")[0]
+    keys = Keys(cluster_id, namespace)
+    if key not in {keys.queue(), keys.heartbeats()}:
+        raise ValueError(f"{key!r} is no key of a pool")
+    return namespace

@@ -1,12 +1,103 @@
-"""The names of all keys of one matchmaking pool (one namespace).
+"""The names of all keys of one matchmaking pool (one namespace), and who may touch them.
 
-The braces make the prefix a Redis Cluster hash tag: a pool lives in one slot, so the scripts may touch its
-keys together. What each key holds, for how long, and who writes it: docs/redis.md.
+A pool has two prefixes: `rk:{…}:` for the keys of the contract, which gateways and matchmakers touch too, and
+`rk-operator:{…}:` for those that only the operator may touch. The braces make both a Redis Cluster hash tag with the
+same text: a pool lives in one slot, so the scripts may touch its keys together. `KEY_RULES` says for each key to whom
+it belongs; the rights in Redis (`acl`), docs/redis.md and the tests follow from it. docs/redis.md has the content.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    """A user of Redis."""
+
+    OPERATOR = "operator"
+    GATEWAY = "gateway"
+    MATCHMAKER = "matchmaker"
+    MODERATOR = "moderator"
+
+
+class Access(StrEnum):
+    """What a role may do with a key, in the words of a key pattern of Redis."""
+
+    NONE = ""
+    READ = "R"
+    WRITE = "W"
+    BOTH = "RW"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """One key of a pool: its name without the prefix, its type, and who may do what with it.
+
+    The operator may read and write every key: Redis cannot know what a script does with the keys that it is given.
+    """
+
+    form: str
+    type: str
+    gateway: Access = Access.NONE
+    matchmaker: Access = Access.NONE
+    moderator: Access = Access.NONE
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only the operator may touch it. Then the key has the operator's prefix."""
+        return not (self.gateway or self.matchmaker or self.moderator)
+
+    def access(self, role: Role) -> Access:
+        """What `role` may do with the key."""
+        others = {Role.GATEWAY: self.gateway, Role.MATCHMAKER: self.matchmaker, Role.MODERATOR: self.moderator}
+        return others.get(role, Access.BOTH)
+
+
+_R, _W, _RW, _NONE = Access.READ, Access.WRITE, Access.BOTH, Access.NONE
+
+KEY_RULES: Final = (
+    # The operator and others
+    KeyRule("user:<id>", "hash", gateway=_RW),
+    KeyRule("queue", "zset", gateway=_RW, matchmaker=_RW),
+    KeyRule("reserved", "zset", gateway=_RW, matchmaker=_RW),
+    KeyRule("reservations", "hash", gateway=_RW, matchmaker=_RW),
+    KeyRule("heartbeats", "zset", gateway=_RW),
+    KeyRule("blocked:<id>", "string", gateway=_R, matchmaker=_R, moderator=_RW),
+    KeyRule("recent:<id>", "zset", matchmaker=_R),
+    KeyRule("tokens:<uid>", "hash", gateway=_R),
+    KeyRule("room:<LiveKit name>", "hash", gateway=_R),
+    KeyRule("served", "hash", gateway=_R, matchmaker=_R),
+    KeyRule("signals", "stream", gateway=_W),
+    KeyRule("notify:<id>", "stream", gateway=_RW),
+    KeyRule("disconnects", "stream", gateway=_R, matchmaker=_R),
+    KeyRule("events", "stream", gateway=_RW, matchmaker=_R),
+    KeyRule("force-disconnect:<id>", "string", gateway=_RW),
+    KeyRule("skip-in-progress:<id>", "string", gateway=_RW),
+    KeyRule("pre-skip:<id>", "string", gateway=_RW),
+    # The operator alone
+    KeyRule("match:<uid>", "hash"),
+    KeyRule("session:<session id>", "string"),
+    KeyRule("live", "zset"),
+    KeyRule("room-deleted:<LiveKit name>", "string"),
+    KeyRule("webhooks:<shard>", "stream"),
+    KeyRule("signals-done", "string"),
+    KeyRule("incarnation", "string"),
+    KeyRule("fence:<shard>", "string"),
+    KeyRule("errors", "stream"),
+)
+"""Every key of a pool."""
+
+
+def epoch_key(cluster_id: str) -> str:
+    """String: the highest epoch of the lease. The operator's only key that belongs to no pool."""
+    return f"rk-operator:{{{cluster_id}}}:epoch"
+
+
+def unserved_channel(cluster_id: str) -> str:
+    """Channel: the namespaces of pools in which a user wanted to wait and that no operator served."""
+    return f"rk:unserved:{cluster_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +107,18 @@ class Keys:
     cluster_id: str
     namespace: str
     prefix: str = field(init=False, repr=False, compare=False)
+    private: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in (("cluster id", self.cluster_id), ("namespace", self.namespace)):
             if not value or not value.isprintable() or set(value) & set("{}: "):
                 raise ValueError(f"{name} {value!r} cannot be part of a Redis key: use letters, digits, '-' and '.'")
         object.__setattr__(self, "prefix", f"rk:{{{self.cluster_id}:{self.namespace}}}:")
+        object.__setattr__(self, "private", f"rk-operator:{{{self.cluster_id}:{self.namespace}}}:")
+
+    def name(self, key: str) -> str:
+        """The name of a key of this pool without its prefix."""
+        return key.removeprefix(self.prefix).removeprefix(self.private)
 
     # Users and the queue
 
@@ -75,15 +172,15 @@ class Keys:
 
     def match(self, uid: str) -> str:
         """Hash: the ledger of a Match."""
-        return f"{self.prefix}match:{uid}"
+        return f"{self.private}match:{uid}"
 
     def session(self, session_id: str) -> str:
         """String: the UID of the Match that runs under this session id."""
-        return f"{self.prefix}session:{session_id}"
+        return f"{self.private}session:{session_id}"
 
     def live(self) -> str:
         """Sorted set: UIDs of Matches that hold users, by the moment of the claim."""
-        return f"{self.prefix}live"
+        return f"{self.private}live"
 
     def tokens(self, uid: str) -> str:
         """Hash: the LiveKit tokens of a Match's participants."""
@@ -97,7 +194,7 @@ class Keys:
 
     def room_deleted(self, livekit_name: str) -> str:
         """String: the tombstone of a LiveKit room."""
-        return f"{self.prefix}room-deleted:{livekit_name}"
+        return f"{self.private}room-deleted:{livekit_name}"
 
     # Streams
 
@@ -107,7 +204,7 @@ class Keys:
 
     def signals_done(self) -> str:
         """String: the id of the last signal that the operator has handled."""
-        return f"{self.prefix}signals-done"
+        return f"{self.private}signals-done"
 
     def disconnects(self) -> str:
         """Stream, out: who was disconnected, and why."""
@@ -123,18 +220,27 @@ class Keys:
 
     def webhooks(self, shard: int) -> str:
         """Stream: verified LiveKit events for the owner of a shard."""
-        return f"{self.prefix}webhooks:{shard}"
+        return f"{self.private}webhooks:{shard}"
+
+    def served(self) -> str:
+        """Hash: the operator that serves the pool. It is missing if no operator does."""
+        return f"{self.prefix}served"
+
+    @property
+    def pattern(self) -> str:
+        """The pattern of all keys of the pool, for SCAN."""
+        return f"rk*:{{{self.cluster_id}:{self.namespace}}}:*"
 
     def errors(self) -> str:
         """Stream: records of errors."""
-        return f"{self.prefix}errors"
+        return f"{self.private}errors"
 
     # The operator's own
 
     def incarnation(self) -> str:
         """String: changes when Redis lost its data."""
-        return f"{self.prefix}incarnation"
+        return f"{self.private}incarnation"
 
     def fence(self, shard: int) -> str:
         """String: the highest epoch seen from the owners of a shard."""
-        return f"{self.prefix}fence:{shard}"
+        return f"{self.private}fence:{shard}"

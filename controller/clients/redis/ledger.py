@@ -12,15 +12,28 @@ from collections.abc import Mapping
 import orjson
 
 from controller.api.match import TerminationAction
+from controller.clients.reading import NO_SENSE, moment_ms, reading, rows
 from controller.clients.redis.replies.match import parse_outcome
 from controller.clients.redis.replies.table import milliseconds
+from controller.errors import Backend, clip
 from controller.facts.ledger import AloneTime, Cause, End, LastEvent, Ledger, Wish
+
+_MAX_REASON = 256
 
 
 def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
-    """Return the ledger from its hash; None if the hash is empty."""
+    """Return the ledger from its hash; None if the hash is empty.
+
+    What decides (the users, their outcomes, the end) must be readable: raises BackendRefused. What only helps to decide
+    is left out where it cannot be read; then the other witnesses decide.
+    """
     if not fields:
         return None
+    with reading(Backend.REDIS, "ledger"):
+        return _ledger(uid, fields)
+
+
+def _ledger(uid: str, fields: Mapping[str, str]) -> Ledger:
     last = {user_id: _last_event(text) for user_id, text in _of(fields, "last:")}
     return Ledger(
         uid=uid,
@@ -40,7 +53,7 @@ def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
         last={user_id: event for user_id, event in last.items() if event is not None},
         wish=_wish(fields.get("wish", "")),
         alone=AloneTime(milliseconds(fields.get("aloneMs", "")) or 0, milliseconds(fields.get("aloneSince", ""))),
-        suspected_at_ms={user_id: int(float(at)) for user_id, at in _of(fields, "suspect:")},
+        suspected_at_ms=dict(rows(Backend.REDIS, "suspicion", _of(fields, "suspect:"), _suspicion)),
         tokens_asked_at_ms=milliseconds(fields.get("tokensAskedAt", "")),
         taken_at_ms=milliseconds(fields.get("takenAt", "")) or 0,
     )
@@ -50,6 +63,11 @@ def _of(fields: Mapping[str, str], prefix: str) -> list[tuple[str, str]]:
     return [(name[len(prefix) :], value) for name, value in fields.items() if name.startswith(prefix)]
 
 
+def _suspicion(row: tuple[str, str]) -> tuple[str, int]:
+    user_id, at = row
+    return user_id, moment_ms(at)
+
+
 def _end(fields: Mapping[str, str]) -> End | None:
     at_ms = milliseconds(fields.get("endAt", ""))
     if at_ms is None:
@@ -57,7 +75,7 @@ def _end(fields: Mapping[str, str]) -> End | None:
     reason, initiator, message, evidence = (
         fields.get(name, "") for name in ("endReason", "endInitiator", "endMessage", "endEvidence")
     )
-    return End(Cause(reason, initiator, message, evidence), at_ms)
+    return End(Cause(reason, clip(initiator), clip(message), evidence), at_ms)
 
 
 def _wish(text: str) -> Wish | None:
@@ -65,8 +83,8 @@ def _wish(text: str) -> Wish | None:
     try:
         value = orjson.loads(text)
         action, user, by, reason, via = (str(value[name]) for name in ("action", "user", "by", "reason", "via"))
-        return Wish(TerminationAction(action.capitalize()), user, by, reason, via, int(value["at"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return Wish(TerminationAction(action.capitalize()), user, by, clip(reason), via, moment_ms(value["at"]))
+    except NO_SENSE:
         return None
 
 
@@ -76,10 +94,10 @@ def _last_event(text: str) -> LastEvent | None:
         value = orjson.loads(text)
         return LastEvent(
             str(value["event"]),
-            str(value["reason"]),
-            str(value["sid"]),
-            int(value["at"]),
-            int(value["joinedAtMs"]),
+            clip(str(value["reason"]), _MAX_REASON),
+            clip(str(value["sid"]), _MAX_REASON),
+            moment_ms(value["at"]),
+            moment_ms(value["joinedAtMs"]),
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+    except NO_SENSE:
         return None

@@ -45,9 +45,14 @@ SETTLE = _operators("settle", "operator")
 ROOM = _operators("room", "operator")
 TOKENS = _operators("tokens", "operator")
 SIGNAL = _operators("signal", "operator")
+SIGNALS = _operators("signals", "operator")
 EXPIRE = _operators("expire", "operator")
 NOTIFY = _operators("notify", "operator")
+SERVE = _operators("serve", "operator")
 INCARNATION = _operators("incarnation", "operator")
+
+# The owner runs it once for all pools, before it binds the first one.
+EPOCH = _operators("epoch")
 
 # Any replica may run these: the one that received a webhook, the one that reads heartbeats.
 SILENT = _operators("silent")
@@ -62,7 +67,7 @@ RELEASE = _published("release")
 
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
-    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, EXPIRE, NOTIFY, INCARNATION),
-    *(SILENT, WITNESS),
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, SERVE, INCARNATION),
+    *(EPOCH, SILENT, WITNESS),
     *PUBLISHED,
 )

@@ -14,23 +14,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from controller.clients.reading import place_ms
 from controller.clients.redis import commands, lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
-from controller.clients.redis.keys import Keys
+from controller.clients.redis.keys import Keys, epoch_key
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.replies.match import WITNESS, AdvanceReply, ClaimReply, SettleReply, WitnessReply
 from controller.clients.redis.replies.pool import (
+    EPOCH,
     INCARNATION,
     RESTORING,
     Incarnation,
     IncarnationReply,
     RoomReply,
+    ServeReply,
     TokensReply,
 )
 from controller.clients.redis.replies.table import unknown_reply
-from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, SettleRequest, Witnessed
+from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, Served, SettleRequest, Witnessed
 from controller.clients.redis.retention import RETENTION, Retention
 from controller.facts.ledger import LastEvent, Ledger
 
@@ -87,8 +90,8 @@ class Pool:
         self, *, claimed_before_ms: int | None = None, offset: int = 0, limit: int = 1000
     ) -> tuple[LiveMatch, ...]:
         """Matches that hold users, the oldest first."""
-        rows = await self.redis.scored(self.keys.live(), at_most=claimed_before_ms, offset=offset, limit=limit)
-        return tuple(LiveMatch(uid, int(score)) for uid, score in rows)
+        found = await self.redis.scored(self.keys.live(), at_most=claimed_before_ms, offset=offset, limit=limit)
+        return tuple(LiveMatch(uid, place_ms(score)) for uid, score in found)
 
     # Rooms and tokens
 
@@ -123,9 +126,17 @@ class Pool:
             raise ValueError("no tokens to put; use delete_tokens to remove them")
         return await self.run_fenced(commands.tokens(self.keys, uid, tokens, ttl_seconds))
 
+    async def has_tokens(self, uid: str) -> bool:
+        """Whether tokens of the Match are in Redis."""
+        return await self.redis.exists(self.keys.tokens(uid))
+
     async def delete_tokens(self, uid: str) -> TokensReply:
         """Remove the tokens of a Match."""
         return await self.run_fenced(commands.tokens(self.keys, uid, {}, 0))
+
+    async def serve(self, served: Served) -> ServeReply:
+        """Say for some minutes that we serve the pool, so that gateways may let users wait in it."""
+        return await self.run_fenced(commands.serve(self.keys, self.shard, served, self.retention))
 
     # Webhooks
 
@@ -152,7 +163,12 @@ class Pool:
             args += [name, value]
         return WITNESS.parse(await self.redis.run(lua.WITNESS, names, args))
 
-    # Incarnation
+    # Epochs and incarnations
+
+    async def highest_epoch(self, most: int) -> int:
+        """The highest epoch that any owner of the lease has had, ours included; a value above `most` is replaced."""
+        key = epoch_key(self.keys.cluster_id)
+        return EPOCH.parse(await self.redis.run(lua.EPOCH, [key], [self.epoch, most]))
 
     async def ensure_incarnation(self) -> Incarnation:
         """The incarnation of Redis; a new one if it has none, so only if nothing must be restored."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.api.states import UserState
+from controller.clients.reading import NO_SENSE
 from controller.clients.redis.replies.table import milliseconds
 
 
@@ -36,7 +37,7 @@ def parse_user(user_id: str, fields: Mapping[str, str]) -> User | None:
     """Return the user from their hash; None if the hash is empty or cannot be read."""
     try:
         return _user(user_id, fields)
-    except ValueError:
+    except NO_SENSE:
         return None
 
 

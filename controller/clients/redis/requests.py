@@ -30,9 +30,11 @@ class ClaimMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A user to be claimed; `queued_at_ms`: the place in the queue that the Match's status remembers."""
+    """A user to be claimed. `alias` is their identity on LiveKit (empty: the id), `queued_at_ms` the place in the queue
+    that the Match's status remembers."""
 
     id: str
+    alias: str = ""
     queued_at_ms: int | None = None
 
 
@@ -40,8 +42,9 @@ class Claimant:
 class ClaimRequest:
     """Take all of `users` for the Match `uid`, or none.
 
-    `match_name` is the name of the Match in its namespace: a reservation made for it is honored. `state` and
-    `phase` differ from their defaults only when a lost ledger is rebuilt.
+    `match_name` is the name of the Match in its namespace: a reservation made for it is honored. `made_ms` is when the
+    Match was created (None: just now): it does not take a user who left the queue after that. `state` and `phase`
+    differ from their defaults only when a lost ledger is rebuilt.
     """
 
     uid: str
@@ -53,6 +56,7 @@ class ClaimRequest:
     phase: str = MatchPhase.CREATING
     room: str = ""
     url: str = ""
+    made_ms: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.uid, self.session_id, (user.id for user in self.users))
@@ -142,6 +146,14 @@ class Signal:
     def about(self, uid: str) -> Signal:
         """The same, of the Match `uid`."""
         return replace(self, uid=uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What gateways read about the operator that serves a pool: its version, and how often a client is to beat."""
+
+    version: str
+    heartbeat_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import hiredis
@@ -20,9 +20,13 @@ from redis.asyncio.connection import parse_url
 
 
 class Wire:
-    """A lazily opened connection behind a URL (`redis://`, `rediss://`, `unix://`)."""
+    """A lazily opened connection behind a URL (`redis://`, `rediss://`, `unix://`).
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+    After a SUBSCRIBE, `heard` gets each message of a channel.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float, heard: Callable[[str], None] | None = None) -> None:
+        self._heard = heard
         self._options: Mapping[str, Any] = dict(parse_url(url))
         self._secure = url.startswith("rediss:")
         self._timeout_seconds = timeout_seconds
@@ -61,7 +65,7 @@ class Wire:
         loop, options = asyncio.get_running_loop(), self._options
 
         def make() -> _Stream:
-            return _Stream(loop, self._timeout_seconds)
+            return _Stream(loop, self._timeout_seconds, self._heard)
 
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -90,8 +94,11 @@ class Wire:
 class _Stream(asyncio.Protocol):
     """The protocol of one connection. Replies have no names: they come in the order of the commands."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, timeout_seconds: float, heard: Callable[[str], None] | None
+    ) -> None:
         self._loop = loop
+        self._heard = heard
         self._timeout_seconds = timeout_seconds
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
@@ -140,6 +147,9 @@ class _Stream(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
+                if self._heard is not None and isinstance(reply, list) and reply[0] == "message":
+                    self._heard(str(reply[2]))
+                    continue
                 _, future = self._waiting.popleft()
                 # A cancelled request no longer wants its reply, but it keeps its place in the order.
                 if not future.done():

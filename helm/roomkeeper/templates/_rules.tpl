@@ -26,8 +26,13 @@
   verbs: [create, patch]
 {{- end }}
 
-{{/* What the operator reads of the cluster. Without it, the operator does not check the schema of the CRDs. */}}
+{{/* What the operator reads of the cluster. Without it, it checks neither the schema of the CRDs nor whether the
+     namespace of a pool exists. */}}
 {{- define "roomkeeper.rules.crds" -}}
+# A gateway names a pool: the operator serves it if its namespace exists.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # At its start, the operator checks that the installed CRDs fit its version.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]

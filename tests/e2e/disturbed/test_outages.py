@@ -124,7 +124,7 @@ async def test_a_redis_that_lost_everything_is_filled_again_from_the_matches(rig
     await rig.operators.start()
     places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     match = await rig.ready()
-    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(f"{rig.keys.prefix}*")])
+    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(rig.keys.pattern)])
     await rig.kube.patch("Match", "match", {"metadata": {"annotations": {"example.com/look": "again"}}})
     await rig.expect_states(alice="CONNECTING", bob="CONNECTING")
     assert (await rig.user("alice")).match == match.metadata.uid
@@ -138,7 +138,7 @@ async def test_tokens_and_the_record_of_the_room_are_in_redis_again_after_it_los
     match = await rig.ready(tokens={"delivery": "Both"})
     room = rig.keys.room(await rig.livekit_name(match))
     before = _without_times(await rig.hash(room))
-    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(f"{rig.keys.prefix}*")])
+    await rig.redis.delete(*[key async for key in rig.redis.scan_iter(rig.keys.pattern)])
 
     async def there_again() -> dict[str, Any]:
         assert _without_times(await rig.hash(room)) == before

@@ -37,12 +37,12 @@ async def test_the_second_takes_over_when_the_first_is(rig: Rig, how: signal.Sig
 
 
 async def test_a_leader_that_slept_through_its_lease_steps_down(rig: Rig) -> None:
-    first = await rig.operators.start(lease_seconds="5")
+    first = await rig.operators.start(lease_seconds="10")
     await eventually(first.leads)
     before = await rig.ready(name="before")
-    second = await rig.operators.start(lease_seconds="5")
+    second = await rig.operators.start(lease_seconds="10")
     first.send(signal.SIGSTOP)
-    await eventually(second.leads, 15)
+    await eventually(second.leads, 25)
     after = await rig.ready("carol", "dave", name="after")
     first.send(signal.SIGCONT)
     await eventually(first.waits)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from controller.clients.reading import moment_ms, rows
 from controller.clients.redis.replies.refusals import FENCED, Lost, Stale
 from controller.clients.redis.replies.table import ReplyTable, is_replay, milliseconds, pairs
+from controller.errors import Backend
 
 # signal
 
@@ -32,6 +34,8 @@ class Ignored(StrEnum):
     """The Match has released the user."""
     OLDER = "older"
     """The signal was sent before the call began. Of a flag: it is gone, or has another value by now."""
+    TIMELESS = "timeless"
+    """The id of the entry lies in the future, so it does not tell when the signal was sent."""
 
 
 SignalReply: TypeAlias = Noted | Ignored | Stale | Lost
@@ -46,6 +50,21 @@ def _ignored(why: str) -> Ignored:
 
 
 SIGNAL: Final = ReplyTable[SignalReply]("signal", {"OK": _noted, "IGNORED": _ignored, **FENCED})
+
+
+# signals
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsDone:
+    """The signals up to some entry are handled; the next read goes on after `read_on_after`."""
+
+    read_on_after: str
+
+
+SignalsReply: TypeAlias = SignalsDone | Stale | Lost
+
+SIGNALS: Final = ReplyTable[SignalsReply]("signals", {"OK": SignalsDone, **FENCED})
 
 
 # silent
@@ -84,15 +103,20 @@ class Silence:
 def _silence(
     beating: str, at_ms: str, stopped_together: str, known_ms: str, checked_ms: str, count: str, *rest: str
 ) -> Silence:
-    rows = [(user_id, int(float(score))) for user_id, score in pairs(rest)]
+    beats = list(pairs(rest))
     return Silence(
         int(beating),
-        int(at_ms),
+        moment_ms(at_ms),
         int(stopped_together),
         ScanCursor(milliseconds(known_ms), milliseconds(checked_ms)),
-        newly_silent=dict(rows[: int(count)]),
-        still_silent=dict(rows[int(count) :]),
+        newly_silent=dict(rows(Backend.REDIS, "heartbeat", beats[: int(count)], _last_beat)),
+        still_silent=dict(rows(Backend.REDIS, "heartbeat", beats[int(count) :], _last_beat)),
     )
+
+
+def _last_beat(row: tuple[str, str]) -> tuple[str, int]:
+    user_id, score = row
+    return user_id, moment_ms(score)
 
 
 SILENT: Final = ReplyTable[Silence]("silent", {"OK": _silence})

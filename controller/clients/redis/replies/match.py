@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from controller.clients.reading import moment_ms
 from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed
 from controller.clients.redis.replies.table import ReplyTable, is_replay, milliseconds, pairs
+from controller.errors import clip
 from controller.facts.ledger import Cause, Destination, End, SettledUser
 
 # claim
@@ -146,7 +148,7 @@ def _settled(kind: str, reason: str, initiator: str, message: str, evidence: str
             parse_outcome(user_id, outcome, detail)
             for user_id, outcome, detail in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
         ),
-        End(Cause(reason, initiator, message, evidence), int(at_ms)) if at_ms else None,
+        End(Cause(reason, initiator, clip(message), evidence), moment_ms(at_ms)) if at_ms else None,
         replay=is_replay(kind),
     )
 
@@ -169,6 +171,8 @@ class Verdict(StrEnum):
     SETTLED = "settled"
     ABSENT = "absent"
     """No Match of this UID is known."""
+    STRANGER = "stranger"
+    """The event is about a participant who is no user of the Match, such as an agent."""
     UNADDRESSED = "unaddressed"
     """The event names no participant of a Match."""
 

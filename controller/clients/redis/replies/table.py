@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from controller.clients.reading import NO_SENSE, place_ms
 from controller.errors import Backend, BackendRefused
 
 Raw: TypeAlias = Sequence[str]
@@ -35,8 +36,8 @@ class ReplyTable(Generic[R]):
             raise unknown_reply(self.script, raw, f"with {len(words)} words after it")
         try:
             return reader(*words)
-        except ValueError:
-            # The text of a ValueError repeats the word, and the word can name a user.
+        except NO_SENSE:
+            # The text of the error repeats the word, and the word can name a user.
             raise unknown_reply(self.script, raw, "with a word after it") from None
 
 
@@ -53,8 +54,8 @@ def is_replay(kind: str) -> bool:
 
 
 def milliseconds(text: str) -> int | None:
-    """Return a time or score as Redis spells it; None for the empty string."""
-    return int(float(text)) if text else None
+    """Return a time or a place in the queue as Redis spells it; None for the empty string."""
+    return place_ms(text) if text else None
 
 
 def pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -39,9 +39,11 @@ redis.call('ZREM', heartbeats, id)
 if known[1] ~= 'WAITING' then
   return {'OK', 'unknown'}
 end
+local _, reserved_for = reservation(reservations, id)
 redis.call('ZREM', queue, id)
 cancel_reservation(reserved, reservations, id)
-redis.call('HSET', user, 'state', 'IDLE', 'since', now, 'queuedAt', '', 'reason', 'Silent')
+redis.call('HSET', user, 'state', 'IDLE', 'since', now, 'queuedAt', '', 'reason', 'Silent',
+  'leftAt', whole(server_ms()), 'leftFor', text(reserved_for))
 local epoch = redis.call('HINCRBY', user, 'epoch', 1)
 local seq = redis.call('HINCRBY', user, 'seq', 1)
 redis.call('PEXPIRE', user, idle_ttl)

@@ -23,7 +23,7 @@ local function stale()
     return {'STALE', whole(seen)}
   end
   if epoch > seen then
-    redis.call('SET', KEYS[2], whole(epoch))
+    redis.call('SET', KEYS[2], whole(epoch), 'KEEPTTL')
   end
   return nil
 end

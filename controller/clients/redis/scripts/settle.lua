@@ -4,19 +4,21 @@
 --
 -- KEYS
 --   3 queue
---   4 heartbeats
---   5 live
---   6 match:<uid>
---   7 session:<session>
---   8 events
---   9 disconnects
---   10+ user:<id>
---   11+ blocked:<id>
---   12+ recent:<id>
---   13+ notify:<id>
---   14+ force-disconnect:<id>
---   15+ skip-in-progress:<id>
---   16+ pre-skip:<id>
+--   4 reserved
+--   5 reservations
+--   6 heartbeats
+--   7 live
+--   8 match:<uid>
+--   9 session:<session>
+--   10 events
+--   11 disconnects
+--   12+ user:<id>
+--   13+ blocked:<id>
+--   14+ recent:<id>
+--   15+ notify:<id>
+--   16+ force-disconnect:<id>
+--   17+ skip-in-progress:<id>
+--   18+ pre-skip:<id>
 -- ARGV
 --   3 now          (ms)
 --   4 uid          of the Match
@@ -44,10 +46,10 @@
 --   UNCLAIMED        the Match has no ledger; never for a final request
 -- REDIS 6.2
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 9, 7, 16, 4
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 11, 7, 16, 4
 local RECENT_PARTNERS, RECENT_TTL_MS = 20, 600000
-local queue, heartbeats, live, match, session = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local events, disconnects = KEYS[8], KEYS[9]
+local queue, reserved, reservations, heartbeats, live = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local match, session, events, disconnects = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local now, uid, final, match_ttl, idle_ttl = ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7]
 local reason, initiator, message, evidence, replaces = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local match_name, session_id, notice, own_notice = ARGV[13], ARGV[14], ARGV[15], ARGV[16]
@@ -174,6 +176,17 @@ if is_over then
   -- The session id may belong to a later Match by now.
   if redis.call('GET', session) == uid then
     redis.call('PEXPIRE', session, match_ttl)
+  end
+end
+
+-- A Match that took no user does not take the reserved ones any more either: they wait again, in their places.
+if is_over and not ledger.claimed then
+  for _, user in ipairs(users) do
+    local kept, reserved_for = reservation(reservations, user.id)
+    if kept and reserved_for == match_name then
+      redis.call('ZADD', queue, 'LT', kept, user.id)
+      cancel_reservation(reserved, reservations, user.id)
+    end
   end
 end
 

@@ -17,13 +17,15 @@
 --   11? flag  the value of the flag as it was read
 -- ANSWERS
 --   OK new|replay <match name>                          noted
---   IGNORED unknown|over|stranger|elsewhere|older       not noted: there is no such Match, it is over, the user is not
---                                                       one of its users, another Match holds the user, or the signal
---                                                       is older than the call
+--   IGNORED unknown|over|stranger|elsewhere|older|timeless
+--                                                       not noted: there is no such Match, it is over, the user is not
+--                                                       one of its users, another Match holds the user, the signal is
+--                                                       older than the call, or its time lies in the future
 -- REDIS 6.2
 
 local user, match, flag = KEYS[3], KEYS[4], KEYS[5]
 local now, uid, id, kind, by, reason, via = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local FUTURE_MS = 5000
 local sent_ms, flag_value = tonumber(ARGV[10]), ARGV[11]
 
 local refused = refusal(false)
@@ -45,6 +47,10 @@ local function why_ignored()
   end
   if redis.call('HGET', user, 'match') ~= uid then
     return 'elsewhere'
+  end
+  -- A gateway chose the id of an entry itself, so nothing tells whether this one was sent during the call.
+  if sent_ms and sent_ms > server_ms() + FUTURE_MS then
+    return 'timeless'
   end
   if sent_ms and sent_ms < tonumber(ledger[4] or '0') then
     return 'older'

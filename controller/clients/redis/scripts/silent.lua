@@ -18,6 +18,7 @@
 --       all known users have had their turn
 -- REDIS 6.2
 
+local TIES = 10
 local heartbeats = KEYS[1]
 local now, limit = server_ms(), tonumber(ARGV[5])
 local silent, late = now - tonumber(ARGV[1]), now - tonumber(ARGV[2])
@@ -30,6 +31,7 @@ end
 
 -- The members with a score above `after` and up to `up_to`, and the score up to which the page is complete. Members
 -- with the same score as the last one are in the page too: the next page begins after that score and would miss them.
+-- More than TIES times the limit of them come from no clients, and the others wait for no one.
 local function page(after, up_to)
   local from = after and '(' .. whole(after) or '-inf'
   local rows = redis.call('ZRANGEBYSCORE', heartbeats, from, whole(up_to), 'WITHSCORES', 'LIMIT', 0, limit)
@@ -40,7 +42,7 @@ local function page(after, up_to)
   while ties < limit and rows[#rows - 2 * ties] == last do
     ties = ties + 1
   end
-  for _, part in ipairs(redis.call('ZRANGEBYSCORE', heartbeats, last, last, 'WITHSCORES', 'LIMIT', ties, -1)) do
+  for _, part in ipairs(redis.call('ZRANGEBYSCORE', heartbeats, last, last, 'WITHSCORES', 'LIMIT', ties, TIES * limit)) do
     rows[#rows + 1] = part
   end
   return rows, last

@@ -17,7 +17,8 @@
 --   8+ field    of the stream's entry
 --   9+ value
 -- ANSWERS
---   OK <entry id> stored|older|duplicate|settled|absent|unaddressed  the entry, and what the ledger made of the event
+--   OK <entry id> stored|older|duplicate|settled|absent|stranger|unaddressed  the entry, and what the ledger made of the
+--       event; stranger: the participant is none of the Match's users
 -- REDIS 6.2
 
 local match = KEYS[2]
@@ -47,12 +48,16 @@ local function verdict()
   if not match then
     return 'unaddressed'
   end
-  local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'last:' .. identity)
+  local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'last:' .. identity, 'i:' .. identity)
   if ledger[2] then
     return 'settled'
   end
   if not ledger[1] then
     return 'absent'
+  end
+  -- Agents, and guests with names at random, would let the ledger grow.
+  if not ledger[4] then
+    return 'stranger'
   end
   local is_json, last = pcall(cjson.decode, text(ledger[3]))
   if not is_json or type(last) ~= 'table' or type(last.at) ~= 'number' or type(last.joinedAtMs) ~= 'number' then

@@ -1,0 +1,121 @@
+"""When each background loop of this replica last came round: the ages behind /livez and a metric.
+
+A loop that died or hangs does not show anywhere else: the pod runs, and users wait. Neighbors: `app.supervisor` starts
+and restarts loops, the loops in `triggers` and elsewhere beat, `telemetry.health` judges the ages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import structlog
+
+from controller.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+_SAY_AGAIN_SECONDS = 60.0
+
+
+class LoopName(StrEnum):
+    """The background loops, as the label `loop` of metrics names them."""
+
+    WATCH = "watch"
+    RESYNC = "resync"
+    TOKEN = "token"  # noqa: S105 (the name of a loop)
+    EVENTS = "events"
+    LAG = "lag"
+    LEAD = "lead"
+    POLL = "poll"
+    STREAMS = "streams"
+    HEARTBEATS = "heartbeats"
+    AUDIT = "audit"
+    SEARCH = "search"
+    FLAGS = "flags"
+    TOKENS = "tokens"
+    SERVED = "served"
+    UNSERVED = "unserved"
+    ASKED = "asked"
+
+
+class Pulse:
+    """The pulse of one loop. The loop calls `beat` each time it comes round, and `item` isolates what it handles.
+
+    `limit_seconds` is the age from which on the loop counts as dead. `everyday` are the exceptions that other parts
+    report.
+    """
+
+    def __init__(
+        self,
+        name: LoopName,
+        limit_seconds: float,
+        everyday: tuple[type[Exception], ...] = (),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.limit_seconds = limit_seconds
+        self._everyday = everyday
+        self._monotonic = monotonic
+        self._last = monotonic()
+        self._said: dict[tuple[str, ...], float] = {}
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the last beat."""
+        return self._monotonic() - self._last
+
+    def beat(self) -> None:
+        """The loop came round."""
+        self._last = self._monotonic()
+
+    @contextmanager
+    def item(self, what: str, **named: str) -> Iterator[None]:
+        """Isolate one item of the loop: whatever fails inside costs this item alone.
+
+        What is not everyday is a bug, or data that no code expected: it is counted, and logged once a minute for the
+        same item.
+        """
+        try:
+            yield
+        except self._everyday as error:
+            log.debug(f"{what} is not possible at the moment", loop=self.name.value, error=str(error), **named)
+        except Exception:  # one bad item must never stop the others
+            metrics.item_failures.labels(self.name).inc()
+            now = self._monotonic()
+            subject = (what, *named.values())
+            if now >= self._said.get(subject, 0.0):
+                self._said = {known: until for known, until in self._said.items() if until > now}
+                self._said[subject] = now + _SAY_AGAIN_SECONDS
+                log.exception(f"{what} failed unexpectedly; the loop goes on", loop=self.name.value, **named)
+
+
+class Pulses:
+    """The pulses of all loops that run. `everyday` are exceptions that a loop may meet at any time."""
+
+    def __init__(self, everyday: tuple[type[Exception], ...] = ()) -> None:
+        self._everyday = everyday
+        self._running: list[Pulse] = []
+
+    def start(self, name: LoopName, limit_seconds: float) -> Pulse:
+        """Make the pulse of a loop that begins."""
+        pulse = Pulse(name, limit_seconds, self._everyday)
+        self._running.append(pulse)
+        return pulse
+
+    def stop(self, pulse: Pulse) -> None:
+        """The loop has ended on purpose: it has no age."""
+        self._running.remove(pulse)
+
+    def overdue(self) -> list[Pulse]:
+        """The loops that count as dead."""
+        return [pulse for pulse in self._running if pulse.age_seconds > pulse.limit_seconds]
+
+    def ages(self) -> dict[LoopName, float]:
+        """The age of each loop; of several loops with one name, the oldest."""
+        ages: dict[LoopName, float] = {}
+        for pulse in self._running:
+            ages[pulse.name] = max(ages.get(pulse.name, 0.0), pulse.age_seconds)
+        return ages

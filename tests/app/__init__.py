@@ -1,0 +1,1 @@
+"""How one replica keeps itself going."""
