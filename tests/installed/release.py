@@ -167,8 +167,16 @@ async def left_of(where: Endpoints, admin: Administrator, namespace: str) -> set
     return (set(own) - usual) | await global_objects(where, admin)
 
 
+GLOBAL: Final = ",".join(
+    (
+        *("clusterroles", "clusterrolebindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
+        *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+    )
+)
+"""The cluster-scoped kinds of an installation, without the CRDs."""
+
+
 async def global_objects(where: Endpoints, admin: Administrator) -> set[str]:
     """The cluster-scoped objects of any installation, without the CRDs."""
-    kinds = "clusterroles,clusterrolebindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings"
     kube = Kube(where, "default", admin)
-    return set((await kube.ask("get", kinds, "-l", "app.kubernetes.io/part-of=roomkeeper", "-o", "name")).split())
+    return set((await kube.ask("get", GLOBAL, "-l", "app.kubernetes.io/part-of=roomkeeper", "-o", "name")).split())
