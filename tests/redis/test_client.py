@@ -335,6 +335,7 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "field": (lambda redis, key: redis.field(key, "name"), "HGET"),
     "scored": (lambda redis, key: redis.scored(key, limit=1), "ZRANGEBYSCORE"),
     "text": (lambda redis, key: redis.text(key), "GET"),
+    "exists": (lambda redis, key: redis.exists(key), "EXISTS"),
     "texts": (lambda redis, key: redis.texts([key]), "MGET"),
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
