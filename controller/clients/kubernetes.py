@@ -80,7 +80,16 @@ class KubernetesClient:
 
     async def read(self, path: str) -> Body:
         """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
-        return await self._send("read", "GET", path)
+        return await self._send("read", "GET", path, is_document=True)
+
+    async def served(self, api_version: str) -> set[str]:
+        """Return the plural names of what a version of a group serves; none if the group or the version is missing."""
+        try:
+            found = await self.read(f"/apis/{api_version}")
+        except NotFound:
+            return set()
+        with reading(Backend.KUBERNETES, "read"):
+            return {str(entry["name"]) for entry in found["resources"]}
 
     async def pages(
         self, resource: Resource, namespace: str = "", limit: int = 500, labels: str = ""
@@ -167,18 +176,30 @@ class KubernetesClient:
         name: str = "",
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
+        is_document: bool = False,
     ) -> Body:
-        """Send one request about the object `name`, or about a collection where the name is empty."""
+        """Send one request about the object `name`, or about a collection where the name is empty.
+
+        `is_document`: the answer is no object, but a document of the API such as a discovery document.
+        """
 
         async def attempt() -> Body:
-            return await self._exchange(method, path, body, params, content_type)
+            answer = await self._exchange(method, path, body, params, content_type)
+            if not isinstance(answer, dict) or not (is_document or _is_object(answer)):
+                raise _Malformed
+            return answer
 
-        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path, name))
+        def translate(error: Exception) -> BackendError:
+            if is_document and _has_no_document(error):
+                return NotFound(Backend.KUBERNETES, f"{verb} {path}", "the API server has no such path", code="404")
+            return _translate(error, verb, method, path, name)
+
+        return await self._requests.send(verb, attempt, translate)
 
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
-    ) -> Body:
-        """Send one request and set the clock by its answer; raise _HttpError for a status that refuses it."""
+    ) -> Any:
+        """Send one request, set the clock by its answer, and return its JSON; raise _HttpError for a refusal."""
         sent = time.monotonic()
         async with self._connection.session.request(
             method,
@@ -193,12 +214,16 @@ class KubernetesClient:
             self._clock.observe(date, sent, time.monotonic())
         if response.status >= 400:
             raise _HttpError(response.status, payload)
-        answer = _json(payload)
-        if not isinstance(answer, dict) or not (
-            answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
-        ):
-            raise _Malformed(response.status)
-        return answer
+        return _json(payload)
+
+
+def _has_no_document(error: Exception) -> bool:
+    """Whether an API server, and no proxy, says that it has nothing at a path. For paths it uses no Status."""
+    return isinstance(error, _HttpError) and error.status == 404 and error.payload.strip() == b"404 page not found"
+
+
+def _is_object(answer: Body) -> bool:
+    return answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
 
 
 class _HttpError(Exception):
@@ -211,11 +236,7 @@ class _HttpError(Exception):
 
 
 class _Malformed(Exception):
-    """The answer has a status of success, but its body is no object of Kubernetes."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    """The answer has a status of success, but its body is not what an API server sends."""
 
 
 _RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
@@ -226,7 +247,7 @@ def _translate(error: Exception, verb: str, method: str, path: str, name: str) -
     if isinstance(error, _HttpError):
         return _refusal(operation, name, error.status, error.payload)
     if isinstance(error, _Malformed):
-        message = f"HTTP {error.status} with a body that is no object of Kubernetes; is there a proxy in between?"
+        message = "the answer is none of an API server; is there a proxy in between?"
         code = Code.MALFORMED
     else:
         message = f"no answer from the API server ({type(error).__name__})"

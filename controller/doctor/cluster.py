@@ -38,9 +38,7 @@ async def server(scene: Scene) -> Answer:
 async def crds(scene: Scene) -> Answer:
     """Whether our kinds are served, in the schema of this version."""
     try:
-        served = {entry["name"] for entry in (await scene.kubernetes.read(f"/apis/{API_VERSION}"))["resources"]}
-    except NotFound:
-        served = set()
+        served = await scene.kubernetes.served(API_VERSION)
     except BackendError as error:
         return answer("unread", why=error.message)
     if missing := [kind.crd for kind in KINDS if kind.plural not in served]:

@@ -42,6 +42,10 @@ class Discovery:
             raise answer
         return answer
 
+    async def served(self, api_version: str) -> set[str]:
+        """As the client reads it."""
+        return await KubernetesClient.served(cast("KubernetesClient", self), api_version)
+
     async def get(self, _resource: object, _namespace: str, name: str) -> Any:
         """A CRD."""
         if self.refusal is not None:
