@@ -30,6 +30,7 @@ from controller.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    NotServed,
 )
 
 Body = dict[str, Any]
@@ -79,14 +80,14 @@ class KubernetesClient:
         return await self._send("get", "GET", resource.path(namespace, name), name=name)
 
     async def read(self, path: str) -> Body:
-        """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
+        """Return what is at a path of the API, such as the discovery document of a group. Raises NotServed."""
         return await self._send("read", "GET", path, is_document=True)
 
     async def served(self, api_version: str) -> set[str]:
         """Return the plural names of what a version of a group serves; none if the group or the version is missing."""
         try:
             found = await self.read(f"/apis/{api_version}")
-        except NotFound:
+        except NotServed:
             return set()
         with reading(Backend.KUBERNETES, "read"):
             return {str(entry["name"]) for entry in found["resources"]}
@@ -189,12 +190,7 @@ class KubernetesClient:
                 raise _Malformed
             return answer
 
-        def translate(error: Exception) -> BackendError:
-            if is_document and _has_no_document(error):
-                return NotFound(Backend.KUBERNETES, f"{verb} {path}", "the API server has no such path", code="404")
-            return _translate(error, verb, method, path, name)
-
-        return await self._requests.send(verb, attempt, translate)
+        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path, name))
 
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
@@ -217,11 +213,6 @@ class KubernetesClient:
         return _json(payload)
 
 
-def _has_no_document(error: Exception) -> bool:
-    """Whether an API server, and no proxy, says that it has nothing at a path. For paths it uses no Status."""
-    return isinstance(error, _HttpError) and error.status == 404 and error.payload.strip() == b"404 page not found"
-
-
 def _is_object(answer: Body) -> bool:
     return answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
 
@@ -239,6 +230,8 @@ class _Malformed(Exception):
     """The answer has a status of success, but its body is not what an API server sends."""
 
 
+# An API server says in plain text that it knows no such group, version or kind; about an object it answers a Status.
+_NO_SUCH_PATH = b"404 page not found"
 _RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
 
 
@@ -256,6 +249,9 @@ def _translate(error: Exception, verb: str, method: str, path: str, name: str) -
 
 
 def _refusal(operation: str, name: str, status: int, payload: bytes) -> BackendError:
+    if status == 404 and payload.strip() == _NO_SUCH_PATH:
+        sentence = "HTTP 404 that does not say whether the object exists: nothing is served at this path"
+        return NotServed(Backend.KUBERNETES, operation, sentence, code="404")
     answer = _json(payload)
     said = answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
     message, reason = str(said.get("message") or f"HTTP {status}"), str(said.get("reason") or "")

@@ -27,6 +27,7 @@ from controller.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    NotServed,
 )
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 
@@ -347,6 +348,16 @@ async def test_what_a_group_serves_is_read_from_its_discovery(client: Kubernetes
     api.body = b"<html>a proxy</html>"
     with pytest.raises(BackendUnavailable, match="404"):
         await client.served("roomkeeper.dev/v1alpha1")
+
+
+async def test_a_kind_that_is_not_served_is_told_from_an_object_that_does_not_exist(
+    client: KubernetesClient, api: Api
+) -> None:
+    api.status, api.body = 404, b"404 page not found\n"
+    with pytest.raises(NotServed):
+        await client.get(MATCHES, "calls", "m")
+    with pytest.raises(NotServed):
+        await all_pages(client)
 
 
 @pytest.mark.parametrize(("verb", "may_have_run"), [("get", False), ("create", True)])
