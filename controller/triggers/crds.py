@@ -76,7 +76,7 @@ class CrdGate:
         others = [
             kind.crd
             for kind, crd in found
-            if crd["metadata"].get("annotations", {}).get(SCHEMA_DIGEST) != SCHEMA_DIGESTS[kind.crd]
+            if (crd["metadata"].get("annotations") or {}).get(SCHEMA_DIGEST) != SCHEMA_DIGESTS[kind.crd]
         ]
         if others:
             log.warning(
@@ -106,4 +106,4 @@ class CrdGate:
             group = await self._client.read(f"/apis/{GROUP}")
         except BackendError:
             return []
-        return [str(entry["version"]) for entry in group.get("versions", ())]
+        return [str(entry.get("version")) for entry in group.get("versions") or () if isinstance(entry, dict)]
