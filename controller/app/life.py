@@ -36,6 +36,7 @@ from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
+from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
 from controller.triggers.tokens import TokenChecker
 
 log = structlog.get_logger(__name__)
@@ -158,6 +159,8 @@ class Operator:
         namespaces = parts.trigger.read_namespaces if settings.namespaces else None
         auditor = Auditor(backends, router, settings.poll_seconds, namespaces)
         yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
+        sweeper = Sweeper(backends, parts.restorer, settings.namespaces)
+        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, auditor.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
         serving = Serving(backends, settings.namespaces)

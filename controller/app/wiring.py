@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import aiohttp
 
@@ -15,12 +16,13 @@ from controller.announce.announcer import Announcer
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import MATCH
-from controller.backends.bundle import Backends
+from controller.backends.bundle import MATCHES, Backends
 from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
 from controller.backends.namespaces import Namespaces
 from controller.backends.pools import Pools
+from controller.backends.restores import Restorer
 from controller.backends.servers import Server, Servers
 from controller.backends.tokens import IssuedTokens
 from controller.clients.connection import KubernetesConnection
@@ -29,7 +31,7 @@ from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
 from controller.clients.redis.requests import Served
 from controller.clock import ServerClock
-from controller.errors import BackendError, LeadershipLost
+from controller.errors import BackendError, LeadershipLost, NotFound
 from controller.loop.budgets import Budgets
 from controller.loop.recipes import Recipes
 from controller.loop.reconcile import Reconciler
@@ -72,6 +74,7 @@ class Parts:
     worker: Worker
     handover: Handover
     pollers: tuple[Poller, ...]
+    restorer: Restorer
     trigger: KubernetesTrigger
     events: EventPoster
     health: Health
@@ -103,15 +106,22 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
         handover=handover.write,
     )
+    calls = CallIndex()
+    restorer = Restorer(
+        caches[MATCH],
+        calls,
+        clock,
+        restored=(tokens.match_restored, router.match_restored),
+        wake=router.match_differs,
+        uid_of=partial(_match_uid, kubernetes),
+    )
     pools = Pools(
         redis,
         settings.cluster_id,
-        clock,
         served=Served(VERSION, settings.heartbeat_seconds),
-        matches=caches[MATCH].in_namespace,
+        restorer=restorer,
         confirm=leadership.confirm,
         outdated=leadership.outdated,
-        restored=(tokens.match_restored, router.match_restored),
     )
     backends = Backends(
         cluster_id=settings.cluster_id,
@@ -128,7 +138,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
             decide_alone=settings.heartbeat_decides == "Alone",
         ),
         audit=AuditView(),
-        calls=CallIndex(),
+        calls=calls,
         finished=FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit),
         silences=silences,
         serves_flags=settings.legacy_flags,
@@ -151,6 +161,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         worker=Worker(reconciler, queue, clock, concurrency=settings.concurrency),
         handover=handover,
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        restorer=restorer,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
         health=Health(pulses),
@@ -172,6 +183,14 @@ def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
         cache.follow(gone=reconciler.forget)
         router.follow_cache(kind, cache)
     router.follow_servers()
+
+
+async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
+    """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
+    try:
+        return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
+    except NotFound:
+        return None
 
 
 def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:

@@ -1,8 +1,8 @@
 """The slowest witness: it checks that Redis did not lose its data, and that its records agree with our ledgers.
 
-Each round makes a few reads per pool, whatever the number of calls. It reads the incarnation every time, so a loss of
-data is noticed even where nothing is written. For some live calls in turn it reads the users' records and the room's
-tombstone.
+Each round makes a few reads per pool, whatever the number of calls. It reads the incarnation and the fence every time,
+so a loss of data is noticed even where nothing is written. For some live calls in turn it reads the users' records and
+the room's tombstone.
 
 The auditor also opens pools in which users merely wait, because signals and heartbeats are read from open pools alone.
 A pool that is new calls the operator (`triggers.serving`); one in which users waited before we led does not. An
@@ -118,7 +118,7 @@ class Auditor:
     async def audit(self, namespace: str) -> None:
         """One round of one pool. Raises BackendError, LeadershipLost."""
         pool = await self._backends.pools.get(namespace)
-        if await pool.current_incarnation() != pool.incarnation:
+        if await pool.has_lost_data():
             self._backends.pools.forget(namespace)
             await self._backends.pools.get(namespace)
             return
