@@ -79,8 +79,16 @@ class KubernetesClient:
         return await self._send("get", "GET", resource.path(namespace, name), name=name)
 
     async def read(self, path: str) -> Body:
-        """Return what is at a path of the API, such as the discovery document of a group. Raises NotFound."""
-        return await self._send("read", "GET", path)
+        """Return a document of the API that is no object: discovery, or the server's version.
+
+        Raises NotFound for any answer 404: nothing ends or is deleted because a document is not there.
+        """
+        try:
+            return await self._send("read", "GET", path, is_object=False)
+        except BackendUnavailable as error:
+            if error.code != "404":
+                raise
+            raise NotFound(Backend.KUBERNETES, f"read {path}", error.message, code=error.code) from None
 
     async def pages(
         self, resource: Resource, namespace: str = "", limit: int = 500, labels: str = ""
@@ -167,11 +175,15 @@ class KubernetesClient:
         name: str = "",
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
+        is_object: bool = True,
     ) -> Body:
         """Send one request about the object `name`, or about a collection where the name is empty."""
 
         async def attempt() -> Body:
-            return await self._exchange(method, path, body, params, content_type)
+            answer = await self._exchange(method, path, body, params, content_type)
+            if is_object and not (answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)):
+                raise _Malformed
+            return answer
 
         return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path, name))
 
@@ -194,11 +206,15 @@ class KubernetesClient:
         if response.status >= 400:
             raise _HttpError(response.status, payload)
         answer = _json(payload)
-        if not isinstance(answer, dict) or not (
-            answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
-        ):
-            raise _Malformed(response.status)
+        if not isinstance(answer, dict):
+            raise _Malformed
         return answer
+
+
+def resource_names(document: Body) -> set[str]:
+    """The plural names in a discovery document of one version of a group."""
+    entries = document.get("resources")
+    return {entry["name"] for entry in entries or () if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
 
 
 class _HttpError(Exception):
@@ -213,10 +229,6 @@ class _HttpError(Exception):
 class _Malformed(Exception):
     """The answer has a status of success, but its body is no object of Kubernetes."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
 
 _RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
 
@@ -226,7 +238,7 @@ def _translate(error: Exception, verb: str, method: str, path: str, name: str) -
     if isinstance(error, _HttpError):
         return _refusal(operation, name, error.status, error.payload)
     if isinstance(error, _Malformed):
-        message = f"HTTP {error.status} with a body that is no object of Kubernetes; is there a proxy in between?"
+        message = "an answer with a body that is no object of Kubernetes; is there a proxy in between?"
         code = Code.MALFORMED
     else:
         message = f"no answer from the API server ({type(error).__name__})"

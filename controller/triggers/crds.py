@@ -14,7 +14,7 @@ import structlog
 
 from controller.api.digests import SCHEMA_DIGESTS
 from controller.api.names import API_VERSION, GROUP, KINDS, SCHEMA_DIGEST, VERSION, ResourceKind
-from controller.clients.kubernetes import KubernetesClient, Resource
+from controller.clients.kubernetes import KubernetesClient, Resource, resource_names
 from controller.errors import BackendError, Forbidden, NotFound
 from controller.version import VERSION as OUR_VERSION
 
@@ -76,7 +76,7 @@ class CrdGate:
         others = [
             kind.crd
             for kind, crd in found
-            if crd["metadata"].get("annotations", {}).get(SCHEMA_DIGEST) != SCHEMA_DIGESTS[kind.crd]
+            if (crd["metadata"].get("annotations") or {}).get(SCHEMA_DIGEST) != SCHEMA_DIGESTS[kind.crd]
         ]
         if others:
             log.warning(
@@ -87,7 +87,7 @@ class CrdGate:
     async def _problem(self) -> str:
         """What is wrong, and what to do about it; empty if all kinds are served."""
         try:
-            served = {entry["name"] for entry in (await self._client.read(f"/apis/{API_VERSION}"))["resources"]}
+            served = resource_names(await self._client.read(f"/apis/{API_VERSION}"))
         except NotFound:
             served = set()
         except BackendError as error:
@@ -108,4 +108,4 @@ class CrdGate:
             group = await self._client.read(f"/apis/{GROUP}")
         except BackendError:
             return []
-        return [str(entry["version"]) for entry in group.get("versions", ())]
+        return [str(entry.get("version")) for entry in group.get("versions") or () if isinstance(entry, dict)]
