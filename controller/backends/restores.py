@@ -22,9 +22,9 @@ from controller.api.meta import ObjectMeta
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.match import ClaimOk, ClaimReply, SettleOk, SettleReply
-from controller.clients.redis.replies.refusals import Settled
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, SettleRequest
+from controller.clients.redis.replies.match import AdvanceReply, ClaimOk, ClaimReply, SettleOk, SettleReply
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale
+from controller.clients.redis.requests import AdvanceRequest, Claimant, ClaimMode, ClaimRequest, SettleRequest
 from controller.clock import Clock
 from controller.errors import BackendRefused
 from controller.facts.ledger import Cause, Destination, Ledger, Release
@@ -219,8 +219,15 @@ class Restorer:
     async def _claim(self, pool: Pool, request: ClaimRequest) -> ClaimReply:
         return await pool.claim(request, now_ms=milliseconds(self._clock.now()))
 
-    async def _settle(self, pool: Pool, request: SettleRequest) -> SettleReply:
-        return await pool.settle(request, now_ms=milliseconds(self._clock.now()))
+    async def _settle(self, pool: Pool, request: SettleRequest) -> AdvanceReply | SettleReply:
+        """Settle in the steps in which every call ends: the users hear that they are to hang up, unless it never was."""
+        now_ms = milliseconds(self._clock.now())
+        if any(user.to is not Destination.BACK for user in request.users):
+            users = tuple((user.id, UserState.DISCONNECTING) for user in request.users)
+            reply = await pool.advance(AdvanceRequest(request.uid, users, MatchPhase.TERMINATING), now_ms=now_ms)
+            if isinstance(reply, Stale | Lost):
+                return reply
+        return await pool.settle(request, now_ms=now_ms)
 
     async def _isolated(self, metadata: ObjectMeta, request: Awaitable[R]) -> R | None:
         """The answer; None if Redis refuses this one Match, which costs no other."""

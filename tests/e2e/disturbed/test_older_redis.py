@@ -33,7 +33,8 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def where(bare: Endpoints, server: Server) -> Endpoints:
     """The stack, but with this Redis."""
-    return replace(bare, redis_url=server.url, redis_urls=dict.fromkeys(Role, server.url))
+    environment = {**bare.operator_env, "ROOMKEEPER_REDIS_URL": server.url}
+    return replace(bare, redis_url=server.url, redis_urls=dict.fromkeys(Role, server.url), operator_env=environment)
 
 
 async def test_a_call_goes_on_when_redis_forgets_its_claim(rig: Rig, server: Server) -> None:
