@@ -6,16 +6,18 @@ The followers of the caches are registered in one place (`_follow`): it answers 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import aiohttp
 
 from controller.announce.announcer import Announcer
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
-from controller.api.names import MATCH
+from controller.api.names import MATCH, ResourceKind
 from controller.backends.bundle import MATCHES, Backends
 from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
@@ -33,6 +35,7 @@ from controller.clients.redis.requests import Served
 from controller.clock import ServerClock
 from controller.errors import BackendError, LeadershipLost, NotFound
 from controller.loop.budgets import Budgets
+from controller.loop.key import Key
 from controller.loop.recipes import Recipes
 from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
@@ -122,6 +125,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         restorer=restorer,
         confirm=leadership.confirm,
         outdated=leadership.outdated,
+        opened=lambda namespace: queue.feed(_keys_in(caches, namespace), Wake.POOL),
     )
     backends = Backends(
         cluster_id=settings.cluster_id,
@@ -191,6 +195,12 @@ async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) ->
         return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
     except NotFound:
         return None
+
+
+def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
+    """The keys of all objects in one namespace."""
+    for kind, cache in caches.items():
+        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
 
 
 def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:

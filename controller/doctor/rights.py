@@ -47,6 +47,7 @@ RIGHTS: Final = (
     Right(GROUP, "matches/finalizers", ("update",)),
     Right("", "secrets", ("create", "update", "delete")),
     Right("", "events", ("create", "patch")),
+    Right("", "namespaces", ("get",), Place.CLUSTER, is_optional=True),
     Right(
         "apiextensions.k8s.io",
         "customresourcedefinitions",

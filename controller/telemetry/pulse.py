@@ -34,6 +34,7 @@ class LoopName(StrEnum):
     HEARTBEATS = "heartbeats"
     AUDIT = "audit"
     SWEEP = "sweep"
+    POOLS = "pools"
     SEARCH = "search"
     FLAGS = "flags"
     TOKENS = "tokens"

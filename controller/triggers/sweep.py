@@ -67,7 +67,7 @@ class Sweeper:
 
     async def _sweep_pool(self, namespace: str, at_most: int) -> int:
         pools = self._backends.pools
-        return await self._restorer.sweep(namespace, await pools.get(namespace), pools.check, at_most)
+        return await self._restorer.sweep(namespace, pools.opened(namespace), pools.check, at_most)
 
     async def _sweep_rooms(self, pulse: Pulse) -> None:
         """Close marked rooms whose Room is gone for longer than a room can be without one."""

@@ -324,6 +324,7 @@ MATCHES = Resource("roomkeeper.dev", "v1alpha1", "matches")
 KUBERNETES: dict[str, tuple[Any, ...]] = {
     "get": (MATCHES, "calls", "m"),
     "read": ("/apis/roomkeeper.dev",),
+    "served": ("roomkeeper.dev/v1alpha1",),
     "would_replace": (MATCHES, "calls", "m", {}),
     "pages": (MATCHES,),
     "create": (MATCHES, "calls", {}),

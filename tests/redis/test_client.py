@@ -337,6 +337,7 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "text": (lambda redis, key: redis.text(key), "GET"),
     "texts": (lambda redis, key: redis.texts([key]), "MGET"),
     "exists": (lambda redis, key: redis.exists(key), "EXISTS"),
+    "delete": (lambda redis, key: redis.delete(key), "DEL"),
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
     "last_id": (lambda redis, key: redis.last_id(key), "XREVRANGE"),

@@ -20,7 +20,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
 from controller.clients.redis.keys import Keys, epoch_key
 from controller.clients.redis.ledger import parse_ledger
-from controller.clients.redis.mark import Mark, parse_fence
+from controller.clients.redis.mark import Mark
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.replies.match import WITNESS, AdvanceReply, ClaimReply, SettleReply, WitnessReply
 from controller.clients.redis.replies.pool import (
@@ -193,12 +193,6 @@ class Pool:
         if not isinstance(reply, Incarnation):
             raise unknown_reply("incarnation", [type(reply).__name__])
         return reply
-
-    async def has_lost_data(self) -> bool:
-        """Whether this is no longer the Redis that we know: it is empty, another one, or an older state of it."""
-        known = self.mark.known
-        incarnation, fence = await self.redis.texts(self._fence_keys())
-        return incarnation != self.incarnation or (known > 0 and parse_fence(fence) < (self.epoch, known))
 
     async def begin_restore(self) -> IncarnationReply:
         """Start to rebuild what Redis lost. Only the owner of shard 0 calls it.

@@ -28,8 +28,8 @@ _PATTERNS: Final = {Access.READ: "%R~", Access.WRITE: "%W~", Access.BOTH: "~"}
 
 _OWN_COMMANDS: Final = {
     Role.OPERATOR: (
-        *("eval", "evalsha", "scan", "subscribe"),
-        *("hgetall", "hget", "zrangebyscore", "get", "mget", "set", "xtrim", "xadd", "xrevrange", "xread"),
+        *("eval", "evalsha", "scan", "subscribe", "info"),
+        *("hgetall", "hget", "zrangebyscore", "get", "mget", "exists", "set", "xadd", "xrevrange", "xread"),
     ),
     Role.GATEWAY: (
         *(*_FUNCTIONS, "publish"),
