@@ -181,7 +181,11 @@ class Restorer:
         # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
         if ledger is None or ledger.settled or not ledger.match_name:
             return
-        if await self._uid_of(namespace, ledger.match_name) == uid:
+        try:
+            if await self._uid_of(namespace, ledger.match_name) == uid:
+                return
+        except BackendRefused as error:
+            self._cannot(metadata, error.sentence)
             return
         metadata = metadata.model_copy(update={"name": ledger.match_name})
         reply = await self._isolated(metadata, self._settle(pool, self._last_settle(metadata, ledger)))
