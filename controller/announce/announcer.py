@@ -15,7 +15,7 @@ from controller.api.conditions import ConditionType
 from controller.api.endings import EndReason
 from controller.api.event_reasons import EVENT_REASONS, EventReason, error_reason
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
-from controller.api.names import MATCH, ROOM
+from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
@@ -55,6 +55,10 @@ class Announcer:
                 RoomIssue.UNEXPECTED_PARTICIPANT,
                 "removed a participant who is not in allowedIdentities",
             )
+
+    def deletion_paused(self, kind: ResourceKind, found: Match | Room) -> None:
+        """The object is being deleted, and is frozen. Its status is not written."""
+        self._events.warning(Subject.of(kind, found), EventReason.PAUSED, EVENT_REASONS[EventReason.PAUSED])
 
     def match_written(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
         """A status of a Match was written. `match` has the status before; `first_seen` is its first reconcile."""

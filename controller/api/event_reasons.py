@@ -9,18 +9,21 @@ from types import MappingProxyType
 from typing import Final
 
 from controller.api.failures import ErrorType
+from controller.api.names import PAUSED
 
 
 class EventReason(StrEnum):
     """Reasons of Events about what is no ending and no issue."""
 
     CONNECTED = "Connected"
+    PAUSED = "Paused"
     RESTORED = "Restored"
 
 
 EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
     {
         EventReason.CONNECTED: "both participants are in the room",
+        EventReason.PAUSED: f"the deletion waits until the annotation {PAUSED}, which freezes this object, is removed",
         EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",
     }
 )

@@ -160,10 +160,10 @@ class Operator:
         namespaces = parts.trigger.read_namespaces if settings.namespaces else None
         auditor = Auditor(backends, router, settings.poll_seconds)
         yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
-        keeper = PoolKeeper(backends, settings.poll_seconds, namespaces)
-        yield Loop(LoopName.POOLS, keeper.run, limit_seconds=settings.poll_seconds + 60)
         sweeper = Sweeper(backends, parts.restorer, settings.namespaces)
         yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
+        keeper = PoolKeeper(backends, settings.poll_seconds, namespaces)
+        yield Loop(LoopName.POOLS, keeper.run, limit_seconds=settings.poll_seconds + 60)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
         serving = Serving(backends, settings.namespaces)

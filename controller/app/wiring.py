@@ -189,18 +189,18 @@ def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
     router.follow_servers()
 
 
-def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
-    """The keys of all objects in one namespace."""
-    for kind, cache in caches.items():
-        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
-
-
 async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
     """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
     try:
         return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
     except NotFound:
         return None
+
+
+def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
+    """The keys of all objects in one namespace."""
+    for kind, cache in caches.items():
+        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
 
 
 def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:

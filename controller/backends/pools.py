@@ -89,10 +89,10 @@ class Pools:
         self._checked_epoch = 0
         self._open: dict[str, Pool] = {}
         self._closed: dict[str, _Closed] = {}
+        self._marks: dict[str, Mark] = {}
         self._openings: dict[str, _Opening] = {}
         # The namespaces of the pools that are open, or were and are to be open again.
         self._kept: set[str] = set()
-        self._marks: dict[str, Mark] = {}
 
     def begin_epoch(self, epoch: int) -> None:
         """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
@@ -102,8 +102,8 @@ class Pools:
         self._epoch = epoch
         self._open.clear()
         self._closed.clear()
-        self._kept.clear()
         self._marks.clear()
+        self._kept.clear()
         metrics.pools_closed.set(0)
 
     def unbound(self, namespace: str) -> Pool:

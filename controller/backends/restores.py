@@ -181,7 +181,11 @@ class Restorer:
         # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
         if ledger is None or ledger.settled or not ledger.match_name:
             return
-        if await self._uid_of(namespace, ledger.match_name) == uid:
+        try:
+            if await self._uid_of(namespace, ledger.match_name) == uid:
+                return
+        except BackendRefused as error:
+            self._cannot(metadata, error.sentence)
             return
         metadata = metadata.model_copy(update={"name": ledger.match_name})
         reply = await self._isolated(metadata, self._settle(pool, self._last_settle(metadata, ledger)))
@@ -220,7 +224,7 @@ class Restorer:
         return await pool.claim(request, now_ms=milliseconds(self._clock.now()))
 
     async def _settle(self, pool: Pool, request: SettleRequest) -> AdvanceReply | SettleReply:
-        """Settle in the steps in which every call ends: the users hear that they are to hang up."""
+        """Settle in the steps of every ending: users who had a call are DISCONNECTING first."""
         now_ms = milliseconds(self._clock.now())
         if any(user.to is not Destination.BACK for user in request.users):
             users = tuple((user.id, UserState.DISCONNECTING) for user in request.users)

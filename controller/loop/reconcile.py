@@ -65,6 +65,7 @@ class Reconciler:
         self._held_back: dict[str, datetime] = {}
         self._first_seen: dict[str, datetime] = {}
         self._status_limit = StatusLimit()
+        self._told_of_pause: set[str] = set()
 
     async def __call__(self, key: Key) -> Result:
         """Bring `key` as far as it gets."""
@@ -79,6 +80,7 @@ class Reconciler:
         self._held_back.pop(found.metadata.uid, None)
         self._first_seen.pop(found.metadata.uid, None)
         self._status_limit.forget(found.metadata.uid)
+        self._told_of_pause.discard(found.metadata.uid)
 
     async def _run(self, key: Key, recipe: Recipe[Any, Any, Any, Any]) -> Result:
         cache = self._backends.caches[key.kind]
@@ -113,6 +115,13 @@ class Reconciler:
             error = next((result.error for result in results if result.error is not None), None)
             learned = recipe.known(seen, learned).after((result.effect for result in results), now)
         raise RuntimeError(f"{key}: still not at rest after {_MAX_ROUNDS} rounds; the last plan was {plan}")
+
+    def _tell_of_pause(self, recipe: Recipe[Any, Any, Any, Any], found: Any) -> None:
+        """Say once what a deletion waits for: nothing else of a frozen object is written."""
+        uid = found.metadata.uid
+        if found.metadata.deletion_timestamp is not None and uid not in self._told_of_pause:
+            self._told_of_pause.add(uid)
+            self._announcer.deletion_paused(recipe.kind, found)
 
     def _with_slots(self, key: Key, actions: tuple[AnyAction, ...]) -> tuple[AnyAction, ...]:
         """The actions that may run now. For the others the key waits: it is woken when their backend has a slot."""
@@ -149,6 +158,7 @@ class Reconciler:
     ) -> Result:
         """Write the status if it says something new; what remains is to wait."""
         if plan.frozen:
+            self._tell_of_pause(recipe, found)
             return Result(plan.deadline, error)
         error = error or _blocked(plan)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None

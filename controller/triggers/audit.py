@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import structlog
 
 from controller.backends.bundle import Backends
-from controller.clients.redis.inspection import guards, holders, tombstoned
+from controller.clients.redis.inspection import holders, tombstoned, with_losses
 from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
 from controller.telemetry.pulse import Pulse
@@ -54,13 +54,10 @@ class Auditor:
         open_pools = [pools.opened(namespace) for namespace in pools.namespaces()]
         if not open_pools:
             return
-        known = {pool.keys.namespace: pool.mark.known for pool in open_pools}
-        current = await guards(open_pools[0].redis, [pool.keys for pool in open_pools])
-        for pool in open_pools:
+        for pool in await with_losses(open_pools[0].redis, open_pools):
             namespace = pool.keys.namespace
             # A pool that was opened again meanwhile is bound to a newer incarnation than this read.
-            is_same = namespace in pools.namespaces() and pools.opened(namespace) is pool
-            if is_same and pool.differs(current[namespace], known[namespace]):
+            if namespace in pools.namespaces() and pools.opened(namespace) is pool:
                 pools.forget(namespace)
                 pools.begin(namespace)
 

@@ -24,6 +24,8 @@ from controller.telemetry.pulse import Pulse
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 30.0
+# The first round of a term: the audit has opened the pools by then.
+_FIRST_SECONDS = 5.0
 _MATCHES_PER_ROUND = 500
 _ROOMS_PER_ROUND = 100
 # A room that we are making has no Room in the cache of another replica yet, and one that is closed stays listed.
@@ -48,6 +50,7 @@ class Sweeper:
 
     async def run(self, pulse: Pulse) -> None:
         """Sweep until cancelled."""
+        await asyncio.sleep(_FIRST_SECONDS)
         while True:
             await self.sweep(pulse)
             pulse.beat()
@@ -64,7 +67,7 @@ class Sweeper:
 
     async def _sweep_pool(self, namespace: str, at_most: int) -> int:
         pools = self._backends.pools
-        return await self._restorer.sweep(namespace, await pools.get(namespace), pools.check, at_most)
+        return await self._restorer.sweep(namespace, pools.opened(namespace), pools.check, at_most)
 
     async def _sweep_rooms(self, pulse: Pulse) -> None:
         """Close marked rooms whose Room is gone for longer than a room can be without one."""

@@ -96,8 +96,7 @@ class Rig:
         )
         self.pools = Pools(
             cast("Redis", redis), b.CLUSTER, served=Served("1.0", 30), restorer=restorer,
-            confirm=self._confirm, outdated=self.outdated.append,
-            opened=self.opened.append,
+            confirm=self._confirm, outdated=self.outdated.append, opened=self.opened.append,
         )  # fmt: skip
         self.pools.begin_epoch(7)
 
@@ -130,7 +129,7 @@ class SlowRedis(MemoryRedis):
 
 def test_a_pool_that_is_being_restored_holds_up_no_other_one_and_no_caller() -> None:
     async def story(time: VirtualTime) -> None:
-        rig = Rig(SlowRedis(None), b.active())
+        rig = Rig(SlowRedis(None), *(b.active(name=f"m{n}", uid=f"u{n}") for n in range(3)))
         callers = [asyncio.create_task(rig.pools.get(NAMESPACE)) for _ in range(3)]
         await time.settle()
         assert (await rig.pools.get("other")).incarnation == "abc"

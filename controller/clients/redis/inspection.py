@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from controller.clients.reading import reading
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
-from controller.clients.redis.mark import Guard
+from controller.clients.redis.mark import parse_fence
+from controller.clients.redis.pool import Pool
 from controller.errors import Backend
 
 # MGET does not read hashes. A key of another type answers an error, and is no record of ours.
@@ -49,15 +50,21 @@ async def tombstoned(redis: Redis, keys: Keys, livekit_names: Sequence[str]) -> 
     return frozenset(name for name, text in zip(livekit_names, found, strict=True) if text is not None)
 
 
-async def guards(redis: Redis, pools: Sequence[Keys]) -> Mapping[str, Guard]:
-    """Incarnation and fence of each of these pools by its namespace, in one read; None for what is lost.
+async def with_losses(redis: Redis, pools: Sequence[Pool]) -> tuple[Pool, ...]:
+    """Those of these pools whose data is lost, all of it or the latest, in one read. Raises BackendError.
 
-    Raises BackendError.
+    Each pool is bound to the incarnation that it knows.
     """
     if not pools:
-        return {}
-    found = await redis.texts([key for keys in pools for key in (keys.incarnation(), keys.fence(0))])
-    return {keys.namespace: guard for keys, guard in zip(pools, zip(found[::2], found[1::2], strict=True), strict=True)}
+        return ()
+    known = [pool.mark.known for pool in pools]
+    found = await redis.texts([key for pool in pools for key in (pool.keys.incarnation(), pool.keys.fence(pool.shard))])
+    states = zip(pools, known, found[::2], found[1::2], strict=True)
+    return tuple(
+        pool
+        for pool, number, incarnation, fence in states
+        if incarnation != pool.incarnation or (number > 0 and parse_fence(fence) < (pool.epoch, number))
+    )
 
 
 async def has_people(redis: Redis, keys: Keys) -> bool:

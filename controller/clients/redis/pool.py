@@ -20,7 +20,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
 from controller.clients.redis.keys import Keys, epoch_key
 from controller.clients.redis.ledger import parse_ledger
-from controller.clients.redis.mark import Guard, Mark, parse_fence
+from controller.clients.redis.mark import Mark
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.replies.match import WITNESS, AdvanceReply, ClaimReply, SettleReply, WitnessReply
 from controller.clients.redis.replies.pool import (
@@ -193,14 +193,6 @@ class Pool:
         if not isinstance(reply, Incarnation):
             raise unknown_reply("incarnation", [type(reply).__name__])
         return reply
-
-    def differs(self, guard: Guard, known: int) -> bool:
-        """Whether Redis is no longer the one that we know: it is empty, another one, or an older state of it.
-
-        `guard` is what was read of it, and `known` our mark before that read.
-        """
-        incarnation, fence = guard
-        return incarnation != self.incarnation or (known > 0 and parse_fence(fence) < (self.epoch, known))
 
     async def begin_restore(self) -> IncarnationReply:
         """Start to rebuild what Redis lost. Only the owner of shard 0 calls it.

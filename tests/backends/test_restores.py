@@ -1,0 +1,241 @@
+"""Redis is made to agree with the Matches: what differs is restored or settled, each Match by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from controller.api.match import Match, QueuePlace
+from controller.backends.restores import Restorer, settle_request
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.records import LiveMatch
+from controller.clients.redis.replies.match import AdvanceOk, ClaimBusy, ClaimOk, SettleOk
+from controller.clients.redis.replies.refusals import Lost
+from controller.clients.redis.requests import ClaimRequest, SettleRequest
+from controller.errors import Backend, BackendRefused, BackendUnavailable
+from controller.facts.ledger import Cause, Destination, End, Ledger
+from controller.views.cache import ObjectCache
+from controller.views.calls import CallIndex
+from tests import values as b
+
+NAMESPACE = b.NAMESPACE
+GONE = "u-gone"
+
+
+class FakePool:
+    """A pool with these live UIDs and ledgers. `claims` has what Redis answers for a UID instead of OK."""
+
+    def __init__(self, *live: str, claims: dict[str, Any] | None = None) -> None:
+        self.keys = Keys(b.CLUSTER, NAMESPACE)
+        self.live_uids = list(live)
+        self.claims = claims or {}
+        self.ledgers: dict[str, Ledger] = {}
+        self.claimed: list[str] = []
+        self.settled: list[SettleRequest] = []
+        self.at_once = self.most = 0
+
+    async def live(self, *, offset: int, limit: int) -> tuple[LiveMatch, ...]:
+        """One page."""
+        return tuple(LiveMatch(uid, 1) for uid in self.live_uids[offset : offset + limit])
+
+    async def ledger(self, uid: str) -> Ledger | None:
+        """The ledger of a Match."""
+        return self.ledgers.get(uid)
+
+    async def claim(self, request: ClaimRequest, *, now_ms: int) -> Any:
+        """Restore."""
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        answer = self.claims.get(request.uid, ClaimOk((), replay=False))
+        if isinstance(answer, Exception):
+            raise answer
+        self.claimed.append(request.uid)
+        return answer
+
+    async def advance(self, _request: Any, *, now_ms: int) -> Any:
+        """The users are DISCONNECTING."""
+        return AdvanceOk(())
+
+    async def settle(self, request: SettleRequest, *, now_ms: int) -> Any:
+        """The last step."""
+        self.settled.append(request)
+        return SettleOk((), End(request.cause, 1), replay=False)
+
+
+class Rig:
+    """A restorer over these Matches. Kubernetes has the Matches that `objects` names."""
+
+    def __init__(self, *matches: Match) -> None:
+        cache, calls = ObjectCache(Match), CallIndex()
+        cache.follow(kept=calls.kept)
+        for match in matches:
+            cache.offer(match.manifest())
+        self.restored: list[str] = []
+        self.woken: list[str] = []
+        self.objects: dict[str, Any] = {}
+        clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
+        self.restorer = Restorer(
+            cache, calls, clock,
+            restored=(lambda match: self.restored.append(match.metadata.uid),),
+            wake=lambda match: self.woken.append(match.metadata.uid), uid_of=self._uid_of,
+        )  # fmt: skip
+
+    async def _uid_of(self, _namespace: str, name: str) -> str | None:
+        found = self.objects.get(name)
+        if isinstance(found, Exception):
+            raise found
+        return cast("str | None", found)
+
+    async def compare(self, pool: FakePool) -> None:
+        """As at the opening of the pool."""
+        await self.restorer.compare(NAMESPACE, cast("Pool", pool), check)
+
+    async def sweep(self, pool: FakePool, at_most: int = 100) -> int:
+        """As once in a while."""
+        return await self.restorer.sweep(NAMESPACE, cast("Pool", pool), check, at_most)
+
+
+def check(_namespace: str, reply: object) -> None:
+    """Nothing was lost."""
+    assert not isinstance(reply, Lost)
+
+
+def live(number: int) -> Match:
+    """A call that goes on."""
+    return b.active(name=f"m{number}", uid=f"u{number}")
+
+
+def over(number: int, outcomes: list[dict[str, Any]]) -> Match:
+    """A call that is over."""
+    end = {"reason": "Skipped", "initiator": "alice", "message": "alice skipped", "outcomes": outcomes}
+    return b.active(name=f"m{number}", uid=f"u{number}", status={"phase": "Ended", "ended_at": b.at(8), "end": end})
+
+
+OUTCOMES = [
+    {"identity": "alice", "state": "Waiting", "place": "Now"},
+    {"identity": "bob", "state": "Idle", "detail": "CLIENT_INITIATED"},
+]
+
+
+async def test_a_call_that_redis_does_not_know_is_restored_and_others_are_left_alone() -> None:
+    rig, pool = Rig(live(1), live(2)), FakePool("u2")
+    await rig.compare(pool)
+    assert (pool.claimed, rig.restored) == (["u1"], ["u1"])
+
+
+async def test_many_calls_are_restored_side_by_side_but_not_all_at_once() -> None:
+    rig, pool = Rig(*map(live, range(120))), FakePool()
+    await rig.compare(pool)
+    assert sorted(pool.claimed) == sorted(f"u{n}" for n in range(120))
+    assert 1 < pool.most <= 50
+
+
+@pytest.mark.parametrize(
+    "poison", [BackendRefused(Backend.REDIS, "claim", "WRONGTYPE"), ClaimBusy("alice", "u-another")]
+)
+async def test_a_poisoned_match_is_told_once_and_costs_no_other(poison: Any) -> None:
+    rig, pool = Rig(live(1), live(2), live(3)), FakePool(claims={"u2": poison})
+    with capture_logs() as logs:
+        await rig.compare(pool)
+        await rig.compare(pool)
+    assert rig.restored[:2] == ["u1", "u3"]
+    assert [entry["key"] for entry in logs if entry["log_level"] == "error"] == [f"{NAMESPACE}/m2"]
+    assert "u2" in rig.woken, "its own key reports it"
+
+
+async def test_an_outage_is_no_poison() -> None:
+    rig = Rig(live(1))
+    pool = FakePool(claims={"u1": BackendUnavailable(Backend.REDIS, "claim", "no answer")})
+    with pytest.raises(BackendUnavailable):
+        await rig.compare(pool)
+
+
+async def test_a_match_that_is_over_and_that_redis_holds_is_settled_as_its_status_says() -> None:
+    rig, pool = Rig(over(1, OUTCOMES), over(2, [])), FakePool("u1")
+    await rig.compare(pool)
+    (request,) = pool.settled
+    assert [(user.id, user.to, user.place) for user in request.users] == [
+        ("alice", Destination.WAITING, QueuePlace.NOW),
+        ("bob", Destination.IDLE, QueuePlace.NOW),
+    ]
+    assert request.cause == Cause("Skipped", "alice", "alice skipped")
+
+
+def test_a_user_whom_the_status_leaves_out_goes_back_to_where_they_were() -> None:
+    assert {user.to for user in settle_request(over(1, [])).users} == {Destination.BACK}
+
+
+def a_ledger(**changes: Any) -> Ledger:
+    """The ledger of a Match that is gone: alice came from the queue, bob did not."""
+    fields: dict[str, Any] = {
+        "uid": GONE, "claimed": True, "phase": "Connecting", "created_at_ms": b.ms(1), "session_id": "s",
+        "match_name": "gone", "queued_at_ms": {"alice": 5, "bob": None},
+    }  # fmt: skip
+    return Ledger(**fields | changes)
+
+
+@pytest.mark.parametrize("found", [None, "u-another"])
+async def test_users_of_a_match_without_an_object_are_let_go_as_after_a_deletion(found: str | None) -> None:
+    rig, pool = Rig(live(1)), FakePool("u1", GONE)
+    pool.ledgers[GONE] = a_ledger()
+    rig.objects["gone"] = found
+    assert await rig.sweep(pool) == 1
+    (request,) = pool.settled
+    assert (request.uid, request.session_id, request.cause.reason) == (GONE, "s", "Deleted")
+    assert {user.id for user in request.users} == {"alice", "bob"}
+
+
+async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger(end=End(Cause("Skipped", "bob", "bob skipped"), 1))
+    await rig.sweep(pool)
+    (request,) = pool.settled
+    assert (request.cause.reason, request.cause.initiator) == ("Skipped", "bob")
+
+
+@pytest.mark.parametrize(
+    ("case", "ledger", "found"),
+    [
+        ("Kubernetes has it", a_ledger(), GONE),
+        ("it is settled", a_ledger(settled=True), None),
+        ("nothing is known of it", None, None),
+        ("the ledger does not say which Match it was", a_ledger(match_name=""), None),
+    ],
+)
+async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: Ledger | None, found: Any) -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    if ledger is not None:
+        pool.ledgers[GONE] = ledger
+    rig.objects["gone"] = found
+    await rig.sweep(pool)
+    assert pool.settled == [], case
+
+
+async def test_a_match_that_kubernetes_refuses_to_show_costs_no_other() -> None:
+    rig, pool = Rig(), FakePool("u-forbidden", GONE)
+    pool.ledgers = {GONE: a_ledger(), "u-forbidden": a_ledger(uid="u-forbidden", match_name="forbidden")}
+    rig.objects["forbidden"] = BackendRefused(Backend.KUBERNETES, "get", "forbidden")
+    await rig.sweep(pool)
+    assert [request.uid for request in pool.settled] == [GONE]
+
+
+async def test_no_user_is_let_go_while_kubernetes_does_not_answer() -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    rig.objects["gone"] = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+    with pytest.raises(BackendUnavailable):
+        await rig.sweep(pool)
+    assert pool.settled == []
+
+
+async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -> None:
+    rig, pool = Rig(live(1), *(over(n, OUTCOMES) for n in range(2, 8))), FakePool(*(f"u{n}" for n in range(2, 8)))
+    assert await rig.sweep(pool, at_most=4) == 4
+    assert len(pool.settled) == 4
+    assert rig.woken == ["u1"]

@@ -1,0 +1,69 @@
+"""Objects that went without us: whoever they held is free again, and a deletion says what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from livekit import api
+
+from controller.api.names import PAUSED, room_name
+from tests.support.rig import Rig
+from tests.support.waiting import eventually
+
+_STRIPPED = {"metadata": {"finalizers": None}}
+
+
+async def test_users_of_a_match_whose_finalizers_were_taken_off_while_no_operator_ran_are_free_again(rig: Rig) -> None:
+    operator = await rig.operators.start(poll_seconds="0.5")
+    await rig.enqueue("alice", "bob")
+    match, _ = await rig.active()
+    name = await rig.livekit_name(match)
+    await operator.kill()
+    for kind, called in (("Match", "match"), ("Room", room_name(match.metadata.uid))):
+        await rig.kube.delete(kind, called)
+        await rig.kube.patch(kind, called, _STRIPPED)
+        await rig.kube.gone(kind, called)
+    await operator.start()
+
+    async def are_free() -> None:
+        assert await rig.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+        assert await rig.redis.zrange(rig.keys.live(), 0, -1) == []
+
+    await eventually(are_free, 60)
+    assert "a match is gone that still held users" in operator.log
+    # The room itself would be closed a minute later.
+    await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+
+
+async def test_users_of_matches_whose_finalizers_are_taken_off_at_once_are_free_again(rig: Rig) -> None:
+    await rig.operators.start(poll_seconds="0.5")
+    pairs = [(f"m{n}", f"a{n}", f"b{n}") for n in range(10)]
+    users = [user for _, *pair in pairs for user in pair]
+    await rig.enqueue(*users)
+    await asyncio.gather(*(rig.ready(*pair, name=name) for name, *pair in pairs))
+    for name, *_ in pairs:
+        await rig.kube.delete("Match", name)
+        await rig.kube.patch("Match", name, _STRIPPED)
+
+    async def are_free() -> None:
+        assert set((await rig.states(*users)).values()) == {"WAITING"}
+        assert await rig.redis.zrange(rig.keys.live(), 0, -1) == []
+
+    await eventually(are_free, 60)
+
+
+async def test_the_deletion_of_a_paused_match_says_what_it_waits_for(rig: Rig) -> None:
+    await rig.operators.start()
+    await rig.enqueue("alice", "bob")
+    await rig.ready()
+    await rig.kube.patch("Match", "match", {"metadata": {"annotations": {PAUSED: "true"}}})
+    await rig.kube.delete("Match", "match")
+
+    async def is_told() -> None:
+        told = [event["message"] for event in await rig.events() if event["reason"] == "Paused"]
+        assert len(told) == 1
+        assert PAUSED in told[0]
+
+    await eventually(is_told)
+    await rig.kube.patch("Match", "match", {"metadata": {"annotations": {PAUSED: None}}})
+    await rig.kube.gone("Match", "match")
