@@ -125,6 +125,15 @@ class LiveKitView:
         self._miscounted.discard(name)
         self._unread.discard(name)
 
+    def prune(self, has_room: Callable[[str], bool]) -> None:
+        """Drop what is remembered of names that LiveKit does not list and for which no Room exists.
+
+        An answer that was under way when a Room went has brought its name back.
+        """
+        for known in (self._gone, self._people, self._sids, self._disputes):
+            for name in [name for name in known if name not in self._rooms and not has_room(name)]:
+                self.forget(name)
+
     @property
     def failure(self) -> str:
         """Why the server does not answer; empty while it does."""
