@@ -102,7 +102,12 @@ class Poller:
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
         waiting = self._waiting(sent_at) if was_away or not view.was_listed else []
-        recount = view.snapshot([room for room in rooms if self._concerns_us(room)], sent_at)
+        recount: list[str] = []
+        for found in view.in_slices([room for room in rooms if self._concerns_us(room)], sent_at):
+            if found is None:
+                await asyncio.sleep(0)  # thousands of rooms must not hold up everything else
+            else:
+                recount = found
         view.prune(self._router.has_room)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
