@@ -5,7 +5,8 @@
     ├── LeadershipLost           another replica holds the lease: this one must not write
     └── BackendError             a request to Kubernetes, LiveKit or Redis failed
         ├── BackendUnavailable   no answer, or "not now": the request may be repeated
-        │   └── Overloaded       the backend answered "not now"
+        │   ├── Overloaded       the backend answered "not now"
+        │   └── NotServed        the API server knows no such path, kind or version (yet)
         ├── BackendRefused       the backend refused: repeating the request changes nothing
         │   ├── NotFound         the backend says that this very object does not exist
         │   ├── AlreadyExists    the name is taken
@@ -94,6 +95,10 @@ class BackendUnavailable(BackendError):
 
 class Overloaded(BackendUnavailable):
     """The backend answered that it cannot handle the request now (429, 5xx)."""
+
+
+class NotServed(BackendUnavailable):
+    """The API server knows no such group, version or kind (yet). That says nothing about an object."""
 
 
 class BackendRefused(BackendError):

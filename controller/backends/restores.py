@@ -220,7 +220,7 @@ class Restorer:
         return await pool.claim(request, now_ms=milliseconds(self._clock.now()))
 
     async def _settle(self, pool: Pool, request: SettleRequest) -> AdvanceReply | SettleReply:
-        """Settle in the steps in which every call ends: users hear that they are to hang up, unless it never was."""
+        """Settle in the steps in which every call ends: the users hear that they are to hang up."""
         now_ms = milliseconds(self._clock.now())
         if any(user.to is not Destination.BACK for user in request.users):
             users = tuple((user.id, UserState.DISCONNECTING) for user in request.users)

@@ -30,6 +30,7 @@ from controller.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    NotServed,
 )
 
 Body = dict[str, Any]
@@ -79,16 +80,17 @@ class KubernetesClient:
         return await self._send("get", "GET", resource.path(namespace, name), name=name)
 
     async def read(self, path: str) -> Body:
-        """Return a document of the API that is no object: discovery, or the server's version.
+        """Return what is at a path of the API, such as the discovery document of a group. Raises NotServed."""
+        return await self._send("read", "GET", path, is_document=True)
 
-        Raises NotFound for any answer 404: nothing ends or is deleted because a document is not there.
-        """
+    async def served(self, api_version: str) -> set[str]:
+        """Return the plural names of what a version of a group serves; none if the group or the version is missing."""
         try:
-            return await self._send("read", "GET", path, is_object=False)
-        except BackendUnavailable as error:
-            if error.code != "404":
-                raise
-            raise NotFound(Backend.KUBERNETES, f"read {path}", error.message, code=error.code) from None
+            found = await self.read(f"/apis/{api_version}")
+        except NotServed:
+            return set()
+        with reading(Backend.KUBERNETES, "read"):
+            return {str(entry["name"]) for entry in found["resources"]}
 
     async def pages(
         self, resource: Resource, namespace: str = "", limit: int = 500, labels: str = ""
@@ -175,13 +177,16 @@ class KubernetesClient:
         name: str = "",
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
-        is_object: bool = True,
+        is_document: bool = False,
     ) -> Body:
-        """Send one request about the object `name`, or about a collection where the name is empty."""
+        """Send one request about the object `name`, or about a collection where the name is empty.
+
+        `is_document`: the answer is no object, but a document of the API such as a discovery document.
+        """
 
         async def attempt() -> Body:
             answer = await self._exchange(method, path, body, params, content_type)
-            if is_object and not (answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)):
+            if not isinstance(answer, dict) or not (is_document or _is_object(answer)):
                 raise _Malformed
             return answer
 
@@ -189,8 +194,8 @@ class KubernetesClient:
 
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
-    ) -> Body:
-        """Send one request and set the clock by its answer; raise _HttpError for a status that refuses it."""
+    ) -> Any:
+        """Send one request, set the clock by its answer, and return its JSON; raise _HttpError for a refusal."""
         sent = time.monotonic()
         async with self._connection.session.request(
             method,
@@ -205,16 +210,11 @@ class KubernetesClient:
             self._clock.observe(date, sent, time.monotonic())
         if response.status >= 400:
             raise _HttpError(response.status, payload)
-        answer = _json(payload)
-        if not isinstance(answer, dict):
-            raise _Malformed
-        return answer
+        return _json(payload)
 
 
-def resource_names(document: Body) -> set[str]:
-    """The plural names in a discovery document of one version of a group."""
-    entries = document.get("resources")
-    return {entry["name"] for entry in entries or () if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
+def _is_object(answer: Body) -> bool:
+    return answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
 
 
 class _HttpError(Exception):
@@ -227,9 +227,11 @@ class _HttpError(Exception):
 
 
 class _Malformed(Exception):
-    """The answer has a status of success, but its body is no object of Kubernetes."""
+    """The answer has a status of success, but its body is not what an API server sends."""
 
 
+# An API server says in plain text that it knows no such group, version or kind; about an object it answers a Status.
+_NO_SUCH_PATH = b"404 page not found"
 _RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
 
 
@@ -238,7 +240,7 @@ def _translate(error: Exception, verb: str, method: str, path: str, name: str) -
     if isinstance(error, _HttpError):
         return _refusal(operation, name, error.status, error.payload)
     if isinstance(error, _Malformed):
-        message = "an answer with a body that is no object of Kubernetes; is there a proxy in between?"
+        message = "the answer is none of an API server; is there a proxy in between?"
         code = Code.MALFORMED
     else:
         message = f"no answer from the API server ({type(error).__name__})"
@@ -247,6 +249,9 @@ def _translate(error: Exception, verb: str, method: str, path: str, name: str) -
 
 
 def _refusal(operation: str, name: str, status: int, payload: bytes) -> BackendError:
+    if status == 404 and payload.strip() == _NO_SUCH_PATH:
+        sentence = "HTTP 404 that does not say whether the object exists: nothing is served at this path"
+        return NotServed(Backend.KUBERNETES, operation, sentence, code="404")
     answer = _json(payload)
     said = answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
     message, reason = str(said.get("message") or f"HTTP {status}"), str(said.get("reason") or "")

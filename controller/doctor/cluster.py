@@ -8,7 +8,7 @@ from typing import Final
 
 from controller.api.digests import SCHEMA_DIGESTS
 from controller.api.names import API_VERSION, KINDS, SCHEMA_DIGEST
-from controller.clients.kubernetes import Body, Resource, resource_names
+from controller.clients.kubernetes import Body, Resource
 from controller.doctor.findings import Answer, Scene, answer
 from controller.doctor.rights import Question, questions
 from controller.errors import BackendError, BackendUnavailable, Forbidden, NotFound
@@ -38,9 +38,7 @@ async def server(scene: Scene) -> Answer:
 async def crds(scene: Scene) -> Answer:
     """Whether our kinds are served, in the schema of this version."""
     try:
-        served = resource_names(await scene.kubernetes.read(f"/apis/{API_VERSION}"))
-    except NotFound:
-        served = set()
+        served = await scene.kubernetes.served(API_VERSION)
     except BackendError as error:
         return answer("unread", why=error.message)
     if missing := [kind.crd for kind in KINDS if kind.plural not in served]:

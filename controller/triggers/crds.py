@@ -14,8 +14,8 @@ import structlog
 
 from controller.api.digests import SCHEMA_DIGESTS
 from controller.api.names import API_VERSION, GROUP, KINDS, SCHEMA_DIGEST, VERSION, ResourceKind
-from controller.clients.kubernetes import KubernetesClient, Resource, resource_names
-from controller.errors import BackendError, Forbidden, NotFound
+from controller.clients.kubernetes import KubernetesClient, Resource
+from controller.errors import BackendError, Forbidden
 from controller.version import VERSION as OUR_VERSION
 
 log = structlog.get_logger(__name__)
@@ -87,9 +87,7 @@ class CrdGate:
     async def _problem(self) -> str:
         """What is wrong, and what to do about it; empty if all kinds are served."""
         try:
-            served = resource_names(await self._client.read(f"/apis/{API_VERSION}"))
-        except NotFound:
-            served = set()
+            served = await self._client.served(API_VERSION)
         except BackendError as error:
             return str(error)
         missing = [kind.crd for kind in self._kinds if kind.plural not in served]

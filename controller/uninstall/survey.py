@@ -14,7 +14,7 @@ from controller.api.names import GROUP, KINDS, MATCH, PAUSED, VERSION, ResourceK
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.clock import Clock
-from controller.errors import BackendError, NotFound
+from controller.errors import BackendError, NotFound, NotServed
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
 from controller.settings import variable
 from controller.uninstall.facts import (
@@ -139,13 +139,13 @@ class Survey:
         pages = self._client.pages(resource, namespace, labels=labels)
         try:
             return [body async for page in pages for body in page["items"]]
-        except NotFound:
-            return []  # the API server does not serve this kind
+        except NotServed:
+            return []
 
     async def _get(self, resource: Resource, namespace: str, name: str) -> Body | None:
         try:
             return await self._client.get(resource, namespace, name)
-        except NotFound:
+        except (NotFound, NotServed):
             return None
 
     async def _observe(self, read: Awaitable[T | None]) -> Observation[T]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from controller.api.names import FINALIZER, GROUP, KINDS, PAUSED, VERSION, ResourceKind
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
-from controller.errors import BackendUnavailable, Conflict, NotFound, RoomkeeperError
+from controller.errors import BackendUnavailable, Conflict, NotFound, NotServed, RoomkeeperError
 from controller.facts.observation import Present, Unknown, value_of
 from controller.uninstall.facts import ORDER, DeploymentFacts, Found, Installation, Life, ObjectFacts, pulse
 from controller.uninstall.plan import (
@@ -305,7 +305,7 @@ class Work:
         async def patch() -> bool:
             try:
                 await self._client.json_patch(_resource(thing.kind), thing.namespace, thing.name, operations)
-            except (NotFound, Conflict):
+            except (NotFound, NotServed, Conflict):
                 return False
             return True
 
@@ -315,7 +315,8 @@ class Work:
         """Delete exactly this object; another one of its name is left alone."""
 
         async def delete() -> None:
-            with contextlib.suppress(Conflict):
+            # A kind that is no longer served has no objects.
+            with contextlib.suppress(Conflict, NotServed):
                 await self._client.delete(resource, namespace, name, uid)
 
         await self._insist(delete)

@@ -27,11 +27,23 @@ from controller.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    NotServed,
 )
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 
 MATCHES, SECRETS = Resource("roomkeeper.dev", "v1alpha1", "matches"), Resource("", "v1", "secrets")
 PATH = "/apis/roomkeeper.dev/v1alpha1/namespaces/calls/matches"
+
+# What a real API server answers there.
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.3"},
+    "/apis/roomkeeper.dev": {"kind": "APIGroup", "name": "roomkeeper.dev", "versions": [{"version": "v1alpha1"}]},
+    "/apis/roomkeeper.dev/v1alpha1": {
+        "kind": "APIResourceList",
+        "groupVersion": "roomkeeper.dev/v1alpha1",
+        "resources": [{"name": "matches", "kind": "Match"}, {"name": "matches/status", "kind": "Match"}],
+    },
+}
 
 
 @dataclass
@@ -39,7 +51,7 @@ class Api:
     """Gives the answers that a test has set, and remembers the requests."""
 
     status: int = 200
-    body: bytes = b'{"kind": "Match", "metadata": {"resourceVersion": "7"}}'
+    body: bytes = b'{"kind": "Match", "metadata": {"resourceVersion": "7"}, "resources": []}'
     headers: dict[str, str] = field(default_factory=dict)
     pages: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
@@ -308,6 +320,46 @@ async def test_an_answer_that_is_no_object_is_no_answer(client: KubernetesClient
     assert caught.value.may_have_run
 
 
+@pytest.mark.parametrize(("path", "answer"), DOCUMENTS.items())
+async def test_a_document_of_the_api_is_read_although_it_is_no_object(
+    client: KubernetesClient, api: Api, path: str, answer: dict[str, Any]
+) -> None:
+    api.body = orjson.dumps(answer)
+    assert await client.read(path) == answer
+
+
+@pytest.mark.parametrize("body", [b"<html>a proxy</html>", b"", b"[]", b'"m"'])
+async def test_a_document_that_no_api_server_sends_is_no_answer(
+    client: KubernetesClient, api: Api, body: bytes
+) -> None:
+    api.body = body
+    with pytest.raises(BackendUnavailable, match="is there a proxy in between"):
+        await client.read("/version")
+
+
+async def test_what_a_group_serves_is_read_from_its_discovery(client: KubernetesClient, api: Api) -> None:
+    api.body = orjson.dumps(DOCUMENTS["/apis/roomkeeper.dev/v1alpha1"])
+    assert await client.served("roomkeeper.dev/v1alpha1") == {"matches", "matches/status"}
+    api.body = b"{}"
+    with pytest.raises(BackendRefused, match="cannot be read"):
+        await client.served("roomkeeper.dev/v1alpha1")
+    api.status, api.body = 404, b"404 page not found\n"
+    assert await client.served("roomkeeper.dev/v1alpha1") == set()
+    api.body = b"<html>a proxy</html>"
+    with pytest.raises(BackendUnavailable, match="404"):
+        await client.served("roomkeeper.dev/v1alpha1")
+
+
+async def test_a_kind_that_is_not_served_is_told_from_an_object_that_does_not_exist(
+    client: KubernetesClient, api: Api
+) -> None:
+    api.status, api.body = 404, b"404 page not found\n"
+    with pytest.raises(NotServed):
+        await client.get(MATCHES, "calls", "m")
+    with pytest.raises(NotServed):
+        await all_pages(client)
+
+
 @pytest.mark.parametrize(("verb", "may_have_run"), [("get", False), ("create", True)])
 async def test_no_answer_at_all(unused_tcp_port: int, verb: str, may_have_run: bool) -> None:
     async with aiohttp.ClientSession() as session:
@@ -361,6 +413,7 @@ async def test_missing_rights_and_unknown_credentials_say_what_to_do(client: Kub
 
 REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]] = {
     "read": (lambda client: client.read("/apis/roomkeeper.dev"), "read"),
+    "served": (lambda client: client.served("roomkeeper.dev/v1alpha1"), "read"),
     "get": (lambda client: client.get(MATCHES, "calls", "m"), "get"),
     "pages": (all_pages, "list"),
     "create": (lambda client: client.create(MATCHES, "calls", {}), "create"),

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from controller.api.digests import SCHEMA_DIGESTS
 from controller.api.names import KINDS, SCHEMA_DIGEST
 from controller.clients.kubernetes import KubernetesClient
-from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, NotFound
+from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, NotServed
 from controller.generate.crds import schema_digests
 from controller.triggers import crds
 from controller.triggers.crds import CrdGate
@@ -37,10 +37,14 @@ class Discovery:
     async def read(self, path: str) -> Any:
         """A discovery document."""
         await asyncio.sleep(0)
-        answer = self.paths.get(path, NotFound(Backend.KUBERNETES, "read", "404 page not found"))
+        answer = self.paths.get(path, NotServed(Backend.KUBERNETES, "read", "404 page not found"))
         if isinstance(answer, BackendError):
             raise answer
         return answer
+
+    async def served(self, api_version: str) -> set[str]:
+        """As the client reads it."""
+        return await KubernetesClient.served(cast("KubernetesClient", self), api_version)
 
     async def get(self, _resource: object, _namespace: str, name: str) -> Any:
         """A CRD."""

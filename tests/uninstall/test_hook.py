@@ -65,7 +65,7 @@ async def test_a_drain_without_an_operator_releases_at_once(rig: Rig, site: Site
 
 async def test_a_drain_whose_operator_dies_falls_back_and_says_what_it_leaves(rig: Rig, site: Site) -> None:
     """As in a crash loop: the Deployment wants a pod, and no replica renews the Lease."""
-    operator = await site.start(lease_seconds="5")
+    operator = await site.start(lease_seconds="10")
     await rig.enqueue("alice", "bob")
     await rig.ready("alice", "bob")
     await site.stack.kill("redis-server")  # so that the operator cannot end the call before it dies

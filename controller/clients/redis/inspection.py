@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from controller.clients.reading import reading
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
-from controller.clients.redis.pool import Pool
+from controller.clients.redis.mark import Guard
 from controller.errors import Backend
 
 # MGET does not read hashes. A key of another type answers an error, and is no record of ours.
@@ -49,14 +49,15 @@ async def tombstoned(redis: Redis, keys: Keys, livekit_names: Sequence[str]) -> 
     return frozenset(name for name, text in zip(livekit_names, found, strict=True) if text is not None)
 
 
-async def lost(redis: Redis, pools: Sequence[Pool]) -> tuple[Pool, ...]:
-    """Those of these bound pools whose data Redis has lost: all are compared in one read. Raises BackendError."""
+async def guards(redis: Redis, pools: Sequence[Keys]) -> Mapping[str, Guard]:
+    """Incarnation and fence of each of these pools by its namespace, in one read; None for what is lost.
+
+    Raises BackendError.
+    """
     if not pools:
-        return ()
-    known = [pool.mark.known for pool in pools]
-    found = await redis.texts([key for pool in pools for key in pool.fence_keys()])
-    rows = zip(pools, known, found[::2], found[1::2], strict=True)
-    return tuple(pool for pool, number, incarnation, fence in rows if pool.is_behind(number, incarnation, fence))
+        return {}
+    found = await redis.texts([key for keys in pools for key in (keys.incarnation(), keys.fence(0))])
+    return {keys.namespace: guard for keys, guard in zip(pools, zip(found[::2], found[1::2], strict=True), strict=True)}
 
 
 async def has_people(redis: Redis, keys: Keys) -> bool:

@@ -8,6 +8,8 @@ Neighbors: `pool` sends the mark with every fenced request, `triggers.audit` com
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 
 class Mark:
     """The requests to one pool under one epoch, by number. `known` is the highest number that Redis has answered."""
@@ -26,6 +28,10 @@ class Mark:
     def done(self, number: int) -> None:
         """Redis has answered the request `number`, and its fence is that far at least."""
         self.known = max(self.known, number)
+
+
+Guard: TypeAlias = tuple[str | None, str | None]
+"""The incarnation and the fence of a pool as they are in Redis; None for what is not there."""
 
 
 def parse_fence(text: str | None) -> tuple[int, int]:

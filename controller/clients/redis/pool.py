@@ -20,7 +20,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
 from controller.clients.redis.keys import Keys, epoch_key
 from controller.clients.redis.ledger import parse_ledger
-from controller.clients.redis.mark import Mark, parse_fence
+from controller.clients.redis.mark import Guard, Mark, parse_fence
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.replies.match import WITNESS, AdvanceReply, ClaimReply, SettleReply, WitnessReply
 from controller.clients.redis.replies.pool import (
@@ -66,7 +66,7 @@ class Pool:
 
     async def run_fenced(self, command: Command[R]) -> R:
         """Run a fenced script as the owner of the shard. It refuses an older epoch and a Redis that has lost data."""
-        keys, number = [*self.fence_keys(), *command.keys], self.mark.next()
+        keys, number = [*self._fence_keys(), *command.keys], self.mark.next()
 
         def args() -> list[str | int]:
             # What is known may have grown since the first attempt, which another server may have answered.
@@ -77,8 +77,7 @@ class Pool:
             self.mark.done(number)
         return reply
 
-    def fence_keys(self) -> tuple[str, str]:
-        """The keys that show a loss of data: the incarnation and the fence."""
+    def _fence_keys(self) -> tuple[str, str]:
         return self.keys.incarnation(), self.keys.fence(self.shard)
 
     # Users and ledgers
@@ -190,19 +189,17 @@ class Pool:
     async def ensure_incarnation(self) -> Incarnation:
         """The incarnation of Redis; a new one if it has none, so only if nothing must be restored."""
         args = [secrets.token_hex(8), "", "ENSURE"]
-        reply = INCARNATION.parse(await self.redis.run(lua.INCARNATION, self.fence_keys(), args))
+        reply = INCARNATION.parse(await self.redis.run(lua.INCARNATION, self._fence_keys(), args))
         if not isinstance(reply, Incarnation):
             raise unknown_reply("incarnation", [type(reply).__name__])
         return reply
 
-    async def has_lost_data(self) -> bool:
-        """Whether this is no longer the Redis that we know: it is empty, another one, or an older state of it."""
-        known = self.mark.known
-        incarnation, fence = await self.redis.texts(self.fence_keys())
-        return self.is_behind(known, incarnation, fence)
+    def differs(self, guard: Guard, known: int) -> bool:
+        """Whether Redis is no longer the one that we know: it is empty, another one, or an older state of it.
 
-    def is_behind(self, known: int, incarnation: str | None, fence: str | None) -> bool:
-        """Whether these values, read when request number `known` was answered, are not of the Redis that we know."""
+        `guard` is what was read of it, and `known` our mark before that read.
+        """
+        incarnation, fence = guard
         return incarnation != self.incarnation or (known > 0 and parse_fence(fence) < (self.epoch, known))
 
     async def begin_restore(self) -> IncarnationReply:
