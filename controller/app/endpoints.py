@@ -15,6 +15,8 @@ from aiohttp import web
 
 from controller.app.door import Door
 from controller.app.wiring import Parts
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.pool import Pool
 from controller.errors import RoomkeeperError
 from controller.triggers.refusals import Refusals
 from controller.triggers.webhooks import WebhookHandler, add_webhooks
@@ -83,9 +85,16 @@ async def _listen(runner: web.AppRunner, door: Door, host: str, port: int) -> as
 
 def _webhooks(parts: Parts, refusals: Refusals) -> web.Application:
     app = web.Application()
-    secrets = {server.api_key: server.api_secret for server in parts.backends.servers}
-    pools, router, clock = parts.backends.pools, parts.router, parts.clock
-    add_webhooks(app, WebhookHandler(secrets, pools, router, clock, parts.replica, refusals))
+    secrets = {server.api_key: server.api_secret for server in parts.servers()}
+    handler = WebhookHandler(
+        secrets,
+        lambda namespace: Pool(parts.redis, Keys(parts.settings.cluster_id, namespace), 0, 0),
+        parts.router,
+        parts.clock,
+        parts.replica,
+        refusals,
+    )
+    add_webhooks(app, handler)
     return app
 
 

@@ -3,7 +3,7 @@
 Start: HTTP endpoints, CRDs, our LIST (the sync gate), kopf's watch, then the lease; with the lease every key is
 enqueued. Stop (SIGTERM): no new keys, those in hand finish, the lease is handed over, exit 0. Calls continue during a
 restart, so participants are not notified. Neighbors: `app.wiring` made the parts, `app.supervisor` keeps the loops
-going, `cli.operator` calls `serve`.
+going, `app.term` is what lives as long as the lease is ours, `cli.operator` calls `serve`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import structlog
 
 from controller.app.endpoints import endpoints
 from controller.app.supervisor import Loop, supervised
+from controller.app.term import Term, begin_term
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import KubernetesConnection, read_credentials
 from controller.clients.request import LIMITS
@@ -30,19 +31,9 @@ from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
 from controller.settings import Settings
 from controller.telemetry.pulse import LoopName, Pulse
-from controller.triggers.audit import Auditor
-from controller.triggers.flags import FlagPoller
-from controller.triggers.heartbeats import HeartbeatReader
-from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
-from controller.triggers.serving import Serving
-from controller.triggers.signals import SignalSource
-from controller.triggers.stream import StreamReader, WebhookSource
-from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
-from controller.triggers.tokens import TokenChecker
 
 log = structlog.get_logger(__name__)
 
-_FIRST_POLL_SECONDS = 0.7
 # Once the caches are synced, most objects live as long as the process: collections leave them alone (kopf's objects
 # and ours measured: the p99 of a reconcile falls from 83 to 2 ms).
 _GC_THRESHOLDS = (50_000, 50, 1000)
@@ -54,9 +45,8 @@ class Operator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._settings = parts.settings
-        self._backends = parts.backends
         self._health = parts.health
-        self._worker = parts.worker
+        self._term: Term | None = None
         parts.clock.follow(self._clock_was_set)
 
     async def run(self) -> None:
@@ -72,8 +62,9 @@ class Operator:
                         await stop.wait()
                         log.info("stopping")
                         self._health.stopping()
-                        await self._worker.stop(self._settings.stop_seconds)
-                    await self._backends.leadership.release()
+                        if self._term is not None:
+                            await self._term.worker.stop(self._settings.stop_seconds)
+                    await self._parts.leadership.release()
             log.info("stopped")
 
     def _on_signals(self, stop: asyncio.Event) -> None:
@@ -125,80 +116,48 @@ class Operator:
         yield Loop(LoopName.RESYNC, partial(trigger.resync, seconds), limit_seconds=seconds + 60)
 
     async def _lead(self, pulse: Pulse) -> None:
-        """Hold the lease and work, again and again."""
-        leadership, pollers = self._backends.leadership, self._parts.pollers
+        """Hold the lease and work, term after term."""
+        parts, leadership = self._parts, self._parts.leadership
         while True:
-            self._backends.pools.begin_epoch(await leadership.acquire(pulse.beat))
-            self._parts.handover.read(leadership.predecessor)
-            # Read LiveKit before anything is decided. A server that hangs is not waited for.
-            with pulse.item("the first list of LiveKit's rooms"), contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FIRST_POLL_SECONDS):
-                    await asyncio.gather(*(poller.poll() for poller in pollers))
-            if self._health.is_stopping:
-                await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
+            epoch = await leadership.acquire(pulse.beat)
+            term = self._term = begin_term(parts, epoch)
+            parts.handover.begin(term.backends.servers, leadership.predecessor)
             try:
-                async with supervised(self._parts.pulses, *self._witnesses()):
-                    self._worker.start()
+                with pulse.item("the first list of LiveKit's rooms"):
+                    await term.first_poll()
+                if self._health.is_stopping:
+                    await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
+                async with supervised(parts.pulses, *term.loops()):
+                    term.worker.start()
                     self._enqueue_all()
                     await leadership.hold(pulse.beat)
             finally:
-                await self._worker.stop(grace_seconds=0)
-                self._parts.budgets.clear()
-
-    def _witnesses(self) -> Iterator[Loop]:
-        """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
-        parts, settings, backends, router = self._parts, self._settings, self._backends, self._parts.router
-        for poller in parts.pollers:
-            yield Loop(LoopName.POLL, poller.run, limit_seconds=settings.poll_seconds + 60)
-        sources = (
-            WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
-            SignalSource(backends.pools, router, backends.clock, settings.cluster_id),
-        )
-        yield Loop(LoopName.STREAMS, StreamReader(parts.redis, sources, backends.pools.namespaces).run)
-        heartbeats = HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2))
-        yield Loop(LoopName.HEARTBEATS, heartbeats.run)
-        namespaces = parts.trigger.read_namespaces if settings.namespaces else None
-        auditor = Auditor(backends, router, settings.poll_seconds)
-        yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
-        sweeper = Sweeper(backends, parts.restorer, settings.namespaces)
-        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
-        keeper = PoolKeeper(backends, settings.poll_seconds, namespaces)
-        yield Loop(LoopName.POOLS, keeper.run, limit_seconds=settings.poll_seconds + 60)
-        if namespaces is None:
-            yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
-        serving = Serving(backends, settings.namespaces)
-        yield Loop(LoopName.SERVED, serving.renew)
-        yield Loop(LoopName.UNSERVED, serving.listen)
-        yield Loop(LoopName.ASKED, serving.open_asked)
-        yield Loop(
-            LoopName.TOKENS, TokenChecker(backends, router, settings.poll_seconds).run, settings.poll_seconds + 60
-        )
-        if settings.legacy_flags:
-            yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
+                await term.end()
+            # Not after a cancellation: then the lease is released, with what its successor has to know.
+            parts.handover.end()
+            self._term = None
 
     def _enqueue_all(self) -> None:
-        keys = [
-            Key(kind, namespace, name)
-            for kind, cache in self._backends.caches.items()
-            for namespace, name in cache.names()
-        ]
+        caches = self._parts.caches
+        keys = [Key(kind, namespace, name) for kind, cache in caches.items() for namespace, name in cache.names()]
         self._parts.queue.feed(in_turn(keys), Wake.START)
 
     def _clock_was_set(self, by_seconds: float) -> None:
         """Open windows compare moments of two clocks now: their ends move with the clock."""
         log.warning("the API server's clock was set; open windows move with it", by_seconds=round(by_seconds, 3))
-        now = self._backends.clock.now()
-        for record in (self._backends.silences, *(server.view.silences for server in self._backends.servers)):
-            record.clock_was_set(now - timedelta(seconds=by_seconds), now)
-        self._start_over()
+        now = self._parts.clock.now()
+        self._parts.silences.clock_was_set(now - timedelta(seconds=by_seconds), now)
+        if self._term is not None:
+            self._term.clock_was_set(by_seconds)
+            self._enqueue_all()
         # Answers that are under way carry the time of the old clock. None is under way after this.
         longest = LIMITS[Backend.LIVEKIT].deadline_seconds
         asyncio.get_running_loop().call_later(longest + 1, self._start_over)
 
     def _start_over(self) -> None:
-        for server in self._backends.servers:
-            server.view.restart(self._backends.clock.now())
-        self._enqueue_all()
+        if self._term is not None:
+            self._term.start_over()
+            self._enqueue_all()
 
 
 @contextlib.asynccontextmanager

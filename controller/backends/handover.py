@@ -39,13 +39,15 @@ class _Left:
 class Handover:
     """Writes and reads the annotation of the Lease."""
 
-    def __init__(self, servers: Servers, redis: SilenceRecord, clock: Clock) -> None:
-        self._servers = servers
+    def __init__(self, redis: SilenceRecord, clock: Clock) -> None:
+        self._servers: Servers | None = None
         self._redis = redis
         self._clock = clock
 
     def write(self) -> str:
-        """What a successor has to know at this moment, as JSON; times in ms."""
+        """What a successor has to know at this moment, as JSON; times in ms. Empty unless this replica leads."""
+        if self._servers is None:
+            return ""
         now = self._clock.now()
         left = {_REDIS: _text(self._redis, now)}
         for server in self._servers:
@@ -53,18 +55,23 @@ class Handover:
             left[f"livekit/{server.name}"] = {"answered": answered, **_text(server.view.silences, now)}
         return orjson.dumps(left).decode()
 
-    def read(self, predecessor: Predecessor) -> None:
-        """Begin where the predecessor stopped.
+    def begin(self, servers: Servers, predecessor: Predecessor) -> None:
+        """Begin a term with `servers` where the predecessor stopped.
 
         Of one that left no readable text, only the time of its last renewal is known; without a predecessor, nothing.
         """
         now = self._clock.now()
         left = _parse(predecessor.handover)
         self._redis.inherit(left.get(_REDIS, _Left()).silences, now)
-        for server in self._servers:
+        self._servers = servers
+        for server in servers:
             known = left.get(f"livekit/{server.name}", _Left())
             server.view.silences.inherit(known.silences, now)
             server.view.succeed(min(now, known.answered_at or predecessor.renewed_at or LONG_AGO))
+
+    def end(self) -> None:
+        """The term is over: another replica writes from now on."""
+        self._servers = None
 
 
 def _text(record: SilenceRecord, now: datetime) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import structlog
@@ -60,7 +60,7 @@ class _Opening:
 
 
 class Pools:
-    """Pools by namespace.
+    """The pools of one term, by namespace. `epoch` is that of the lease.
 
     `restorer` makes a pool agree with the Matches before it opens. `confirm` checks that the lease is still ours, and
     `outdated` gets the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us.
@@ -71,6 +71,7 @@ class Pools:
         self,
         redis: Redis,
         cluster_id: str,
+        epoch: int,
         *,
         served: Served,
         restorer: Restorer,
@@ -85,31 +86,26 @@ class Pools:
         self._outdated = outdated
         self._opened = opened
         self._served = served
-        self._epoch = 0
-        self._checked_epoch = 0
+        self._epoch = epoch
+        self._is_epoch_checked = False
         self._open: dict[str, Pool] = {}
         self._closed: dict[str, _Closed] = {}
-        self._marks: dict[str, Mark] = {}
         self._openings: dict[str, _Opening] = {}
         # The namespaces of the pools that are open, or were and are to be open again.
         self._kept: set[str] = set()
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
-        for opening in self._openings.values():
-            opening.task.cancel()
-        self._openings.clear()
-        self._epoch = epoch
-        self._open.clear()
-        self._closed.clear()
-        self._marks.clear()
-        self._kept.clear()
+        self._marks: dict[str, Mark] = {}
         metrics.pools_closed.set(0)
+
+    async def close(self) -> None:
+        """Give up the pools that are being opened: the term is over."""
+        tasks = [opening.task for opening in self._openings.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def unbound(self, namespace: str) -> Pool:
         """A pool without a fence and an incarnation, for reads and for the witness of webhooks."""
-        mark = self._marks.setdefault(namespace, Mark())
-        return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch, mark=mark)
+        return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch)
 
     async def get(self, namespace: str) -> Pool:
         """The open pool of `namespace`; it is opened first if necessary.
@@ -201,8 +197,6 @@ class Pools:
         return opening
 
     def _end_opening(self, namespace: str, opening: _Opening) -> None:
-        if self._openings.get(namespace) is not opening:
-            return  # of an earlier epoch
         del self._openings[namespace]
         if opening.task.cancelled():
             return
@@ -222,7 +216,7 @@ class Pools:
         if closed is not None and asyncio.get_running_loop().time() < closed.again_at:
             raise closed.error
         await self._confirm()
-        pool = self.unbound(namespace)
+        pool = replace(self.unbound(namespace), mark=self._marks.setdefault(namespace, Mark()))
         await self._check_epoch(pool)
         incarnation = await pool.begin_restore()
         if isinstance(incarnation, Stale):
@@ -235,13 +229,13 @@ class Pools:
 
     async def _check_epoch(self, pool: Pool) -> None:
         """Compare our epoch with the highest one ever, once per epoch. Raises LeadershipLost if ours is lower."""
-        if self._checked_epoch == self._epoch:
+        if self._is_epoch_checked:
             return
         highest = await pool.highest_epoch(most=self._epoch + _FURTHEST_EPOCHS)
         if highest > self._epoch:
             self._outdated(highest)
             raise LeadershipLost(f"the Lease was made again: epoch {highest} was before, ours is {self._epoch}")
-        self._checked_epoch = self._epoch
+        self._is_epoch_checked = True
 
     async def _close(self, namespace: str, fence: int) -> NoReturn:
         """Keep the pool closed for a while, since its fence is above the epoch of the Lease, which is ours.

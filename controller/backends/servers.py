@@ -58,16 +58,16 @@ class Servers:
         """
         server = self.find(room)
         if server is None:
-            raise BackendUnavailable(Backend.LIVEKIT, "placement", self._not_configured(_name_of(room)))
+            raise BackendUnavailable(Backend.LIVEKIT, "placement", self._not_configured(server_name_of(room)))
         return server
 
     def find(self, room: Room | Unreadable | None) -> Server | None:
         """The same, but None for a server that is not configured."""
-        return self._servers.get(_name_of(room))
+        return self._servers.get(server_name_of(room))
 
     def facts(self, room: Room | None, now: datetime) -> ServerFacts:
         """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
-        server, name = self.find(room), _name_of(room)
+        server, name = self.find(room), server_name_of(room)
         return server.facts(now) if server is not None else ServerFacts(name, "", self._not_configured(name))
 
     @property
@@ -82,6 +82,7 @@ class Servers:
         return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
 
 
-def _name_of(room: Room | Unreadable | None) -> str:
+def server_name_of(room: Room | Unreadable | None) -> str:
+    """The name of the server that `room` is on; the default one for a Room that is on none yet."""
     # Nothing says where a Room that cannot be read was placed.
     return (room.status.server if isinstance(room, Room) else None) or DEFAULT_SERVER

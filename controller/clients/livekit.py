@@ -9,6 +9,7 @@ request, `views.livekit` holds what is read here, `act.livekit` writes.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,8 @@ _SERVICE_TOKEN_SECONDS = 600.0
 _NOT_FOUND = "not_found"
 T = TypeVar("T")
 
+_ROOMS_AT_ONCE = 500
+
 
 class LiveKitClient:
     """One LiveKit server. Build it inside a running loop; the session is the caller's.
@@ -66,6 +69,8 @@ class LiveKitClient:
         self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits)
         self._service: api.room_service.RoomService | None = None
         self._service_until = 0.0
+        # What the latest list of all rooms said, by name, with the metadata that it was read from.
+        self._listed: dict[str, tuple[str, LiveKitRoom]] = {}
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
         """Create a room, or adopt the one that has the name already: compare `mark` and `sid` of the answer."""
@@ -82,11 +87,34 @@ class LiveKitClient:
             return _room(room)
 
     async def list_rooms(self, names: tuple[str, ...] = ()) -> tuple[LiveKitRoom, ...]:
-        """Return all rooms of the server, or those of `names` that exist."""
+        """Return all rooms of the server, or those of `names` that exist.
+
+        A room that is as it was in the latest list of all rooms is the same object. A long answer is read in slices,
+        and the rest of the program goes on between them.
+        """
         request = api.ListRoomsRequest(names=list(names))
         answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request))
-        with reading(Backend.LIVEKIT, "ListRooms"):
-            return tuple(_room(room) for room in answer.rooms)
+        listed: dict[str, tuple[str, LiveKitRoom]] = {}
+        for start in range(0, len(answer.rooms), _ROOMS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            with reading(Backend.LIVEKIT, "ListRooms"):
+                for message in answer.rooms[start : start + _ROOMS_AT_ONCE]:
+                    metadata, room = self._room(message)
+                    listed[room.name] = metadata, room
+        if not names:
+            self._listed = listed
+        return tuple(room for _, room in listed.values())
+
+    def _room(self, message: RoomMessage) -> tuple[str, LiveKitRoom]:
+        """A listed room, and its metadata. The mark of unchanged metadata is not parsed again."""
+        name, sid, metadata, count = message.name, message.sid, message.metadata, message.num_participants
+        before, known = self._listed.get(name, ("", None))
+        if known is None or before != metadata:
+            return metadata, LiveKitRoom(name, sid, count, parse_mark(metadata))
+        if (known.sid, known.num_participants) == (sid, count):
+            return metadata, known
+        return metadata, LiveKitRoom(name, sid, count, known.mark)
 
     async def delete_room(self, name: str) -> None:
         """Delete a room. Raises NotFound if it does not exist."""

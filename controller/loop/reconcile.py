@@ -100,7 +100,8 @@ class Reconciler:
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
             seen = await recipe.observe(found, self._backends, learned)
             now = self._backends.clock.now()
-            self._first_seen.setdefault(uid, now)
+            if cache.has(uid):  # else it went meanwhile, and nothing would ever remove it
+                self._first_seen.setdefault(uid, now)
             case = recipe.case(found, seen, now)
             plan = recipe.plan(case)
             if self._recorder is not None:
@@ -168,7 +169,7 @@ class Reconciler:
         if not patch or _cannot_be_written(found):
             self._held_back.pop(uid, None)
             return Result(plan.deadline, error)
-        if error is None and recipe.is_held_back(found, status):
+        if error is None and recipe.is_held_back(found, status) and self._backends.caches[key.kind].has(uid):
             due = self._held_back.setdefault(uid, now + _TRANSITIONAL)
             if now < due:
                 return Result(earliest(plan.deadline, due), error)
@@ -182,7 +183,8 @@ class Reconciler:
             await write_status(target, patch, self._backends, quiet=recipe.is_quiet(status))
         except BackendError as failure:
             return Result(plan.deadline, error or failure)
-        self._status_limit.written(uid, now)
+        if self._backends.caches[key.kind].has(uid):
+            self._status_limit.written(uid, now)
         recipe.announce(self._announcer, found, status, self._first_seen.get(uid, now))
         written = self._backends.caches[key.kind].get(key.namespace, key.name)
         if written is None or isinstance(written, Unreadable) or error is not None:

@@ -32,9 +32,10 @@ class WorkQueue:
         """Whether keys are taken in: from `open` to `close`."""
         return self._open
 
-    def follow(self, added: Callable[[], None]) -> None:
-        """Call `added` after keys were enqueued."""
+    def follow(self, added: Callable[[], None]) -> Callable[[], None]:
+        """Call `added` after keys were enqueued. Returns a function that ends this."""
         self._followers.append(added)
+        return lambda: self._followers.remove(added)
 
     def open(self) -> None:
         """Take keys in from now on."""
@@ -102,7 +103,7 @@ class WorkQueue:
         return self._keys.in_hand
 
     def _tell(self) -> None:
-        for added in self._followers:
+        for added in tuple(self._followers):
             added()
 
 

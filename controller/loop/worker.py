@@ -67,12 +67,11 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: datetime | None = None
-        queue.follow(self._pump)
 
     def start(self) -> None:
         """Open the queue and begin to take keys: the lease is ours and the caches are synced."""
         self._queue.open()
-        self._pump()
+        self.pump()
         self._arm()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -96,7 +95,8 @@ class Worker:
         """Whether nothing waits and nothing is in hand."""
         return self._queue.is_empty and not self._queue.in_hand
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Take keys as long as there are some, and a hand is free. It follows the queue."""
         while len(self._tasks) < self._concurrency and (key := self._queue.take()) is not None:
             task = asyncio.get_running_loop().create_task(self._work(key), name=str(key))
             self._tasks.add(task)
@@ -106,7 +106,7 @@ class Worker:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._pump()
+        self.pump()
 
     async def _work(self, key: Key) -> None:
         started = time.monotonic()

@@ -102,7 +102,13 @@ class Poller:
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
         waiting = self._waiting(sent_at) if was_away or not view.was_listed else []
-        recount = view.snapshot([room for room in rooms if self._concerns_us(room)], sent_at)
+        recount: list[str] = []
+        for found in view.in_slices([room for room in rooms if self._concerns_us(room)], sent_at):
+            if found is None:
+                await asyncio.sleep(0)  # thousands of rooms must not hold up everything else
+            else:
+                recount = found
+        view.prune(self._router.has_room)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
         self._router.rooms_changed(name for name in waiting if not is_missing[name])
@@ -151,11 +157,13 @@ class Poller:
     def _waiting(self, now: datetime) -> list[str]:
         """Rooms about which nothing is known: the first list decides what they wait for."""
         view = self._server.view
-        return [name for name in self._router.livekit_names(self._server) if isinstance(view.room(name, now), Unknown)]
+        return [
+            name for name in self._router.livekit_names(self._server.name) if isinstance(view.room(name, now), Unknown)
+        ]
 
     def _announce_staleness(self) -> None:
         """Wake all Rooms of the server when it has been silent for too long, and when it answers again."""
         stale = is_stale(self._server.view.silent_since, self._clock.now())
         if stale is not self._is_stale:
             self._is_stale = stale
-            self._router.server_changed(self._server)
+            self._router.server_changed(self._server.name)

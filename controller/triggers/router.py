@@ -1,8 +1,9 @@
 """From a change to keys: which Match and which Room a change concerns.
 
 Triggers carry no meaning; the router only knows which objects belong together. A change of a Room concerns its own key,
-and its Match if the Room is new, ending or over; a change on LiveKit concerns both. Neighbors: the caches and the views
-of the LiveKit servers (the router follows them), the other triggers, `loop.work_queue` (takes the keys).
+and its Match if the Room is new, ending or over; a change on LiveKit concerns both. Neighbors: the caches (the router
+follows them), the views of the LiveKit servers (each side follows the other, for one term), the other triggers,
+`loop.work_queue` (takes the keys).
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from controller.api.meta import HasMetadata
 from controller.api.names import MATCH, ROOM, ResourceKind, livekit_room_name, room_name
 from controller.api.phases import RoomPhase
 from controller.api.room import Room
-from controller.backends.servers import Server, Servers
+from controller.backends.servers import server_name_of
 from controller.facts.livekit import Mark
 from controller.facts.unreadable import Unreadable
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
-from controller.views.cache import ObjectCache
+from controller.views.cache import ObjectCache, following
 
 Enqueue = Callable[[Key, Wake], None]
+_OfServer = tuple[str, Callable[[str], None]]
 
 _OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
@@ -31,12 +33,13 @@ _OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 class Router:
     """Wakes the keys that a change concerns, through `enqueue`."""
 
-    def __init__(self, cluster_id: str, servers: Servers, enqueue: Enqueue) -> None:
+    def __init__(self, cluster_id: str, enqueue: Enqueue) -> None:
         self._cluster_id = cluster_id
-        self._servers = servers
         self._enqueue = enqueue
         self._rooms: dict[str, Key] = {}
-        self._places: dict[str, Server] = {}
+        self._places: dict[str, str] = {}
+        self._gone: list[_OfServer] = []
+        self._doubted: list[_OfServer] = []
         self._matches: dict[Key, Key] = {}
         self._names: dict[Key, set[str]] = {}
 
@@ -50,10 +53,20 @@ class Router:
             changed = partial(self.object_changed, kind)
             cache.follow(changed=changed, unreadable=changed, gone=changed)
 
-    def follow_servers(self) -> None:
-        """Wake keys for the changes of rooms on every LiveKit server."""
-        for server in self._servers:
-            server.view.follow(changed=self.rooms_changed, lost=self.rooms_lost)
+    def follow_rooms(
+        self, server: str, *, gone: Callable[[str], None], doubted: Callable[[str], None]
+    ) -> Callable[[], None]:
+        """Tell about the rooms on one LiveKit server, by their LiveKit names. Returns a function that ends this.
+
+        `gone` gets a room whose Room no longer exists, `doubted` one in which participants came or went.
+        """
+        unfollow = (following(self._gone, (server, gone)), following(self._doubted, (server, doubted)))
+
+        def end() -> None:
+            for one in unfollow:
+                one()
+
+        return end
 
     def object_changed(self, kind: ResourceKind, found: HasMetadata) -> None:
         """An object was created, changed or deleted."""
@@ -100,10 +113,7 @@ class Router:
         livekit_name = self._livekit_name(room)
         self._rooms[livekit_name] = key
         readable = room if isinstance(room, Room) else None
-        if (server := self._servers.find(readable)) is not None:
-            self._places[livekit_name] = server
-        else:
-            self._places.pop(livekit_name, None)
+        self._places[livekit_name] = server_name_of(readable)
         match = _match_of(room)
         self._enqueue(key, Wake.OBJECT)
         if match is not None:
@@ -119,8 +129,7 @@ class Router:
         key = Key(ROOM, metadata.namespace, metadata.name)
         livekit_name = self._livekit_name(room)
         self._rooms.pop(livekit_name, None)
-        if (server := self._places.pop(livekit_name, None)) is not None:
-            server.view.forget(livekit_name)
+        self._tell(self._gone, self._places.pop(livekit_name, None), livekit_name)
         self._forget_name(_match_of(room), livekit_name)
         match = self._matches.pop(key, None)
         self._enqueue(key, Wake.OBJECT)
@@ -140,7 +149,7 @@ class Router:
         for name in livekit_names:
             self.livekit_changed(name, Wake.LIVEKIT)
 
-    def server_changed(self, server: Server) -> None:
+    def server_changed(self, server: str) -> None:
         """A LiveKit server has been silent for too long, or answers again."""
         for name in self.livekit_names(server):
             self.livekit_changed(name, Wake.STALENESS)
@@ -158,9 +167,9 @@ class Router:
         """Whether it is the LiveKit name of a Room."""
         return livekit_name in self._rooms
 
-    def livekit_names(self, server: Server) -> tuple[str, ...]:
+    def livekit_names(self, server: str) -> tuple[str, ...]:
         """The LiveKit names of all Rooms on one server."""
-        return tuple(name for name, place in self._places.items() if place is server)
+        return tuple(name for name, place in self._places.items() if place == server)
 
     def webhook_came(self, livekit_name: str, event: str, wake: Wake) -> None:
         """A webhook was written to the ledger. Events about tracks, and echoes of our own calls, wake no key."""
@@ -180,8 +189,13 @@ class Router:
         return mark.cluster == self._cluster_id
 
     def _doubt(self, livekit_name: str) -> None:
-        if (server := self._places.get(livekit_name)) is not None:
-            server.view.doubt(livekit_name)
+        self._tell(self._doubted, self._places.get(livekit_name), livekit_name)
+
+    @staticmethod
+    def _tell(followers: Iterable[_OfServer], server: str | None, livekit_name: str) -> None:
+        for of, tell in followers:
+            if of == server:
+                tell(livekit_name)
 
     def _livekit_name(self, room: HasMetadata) -> str:
         return livekit_room_name(self._cluster_id, room.metadata.namespace, room.metadata.uid)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from aiohttp import ClientError, web
@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from controller.backends.pools import Pools
+from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import Witnessed
 from controller.clock import Clock
 from controller.errors import BackendError
@@ -81,7 +81,7 @@ class WebhookHandler:
     def __init__(
         self,
         secrets: Mapping[str, str],
-        pools: Pools,
+        pool_of: Callable[[str], Pool],
         router: Router,
         clock: Clock,
         replica: str,
@@ -90,7 +90,7 @@ class WebhookHandler:
         read_seconds: float = READ_SECONDS,
     ) -> None:
         self._secrets = secrets
-        self._pools = pools
+        self._pool_of = pool_of
         self._router = router
         self._clock = clock
         self._replica = replica
@@ -111,7 +111,7 @@ class WebhookHandler:
             metrics.webhooks.labels("foreign").inc()
             return web.Response(text="not a room of this cluster\n")
         try:
-            await self._pools.unbound(mark.namespace).witness(_witnessed(event, mark, self._clock, self._replica))
+            await self._pool_of(mark.namespace).witness(_witnessed(event, mark, self._clock, self._replica))
         except BackendError as error:
             metrics.webhooks.labels("unavailable").inc()
             log.warning("webhook could not be written to Redis; LiveKit will send it again", error=str(error))

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -32,10 +33,24 @@ from controller.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 M = TypeVar("M", bound=Resource)
+F = TypeVar("F")
 Name = tuple[str, str]
 
 _DEAD_SECONDS = 300.0
 _KEPT_PARSED = 512
+
+
+def following(followers: list[F], follower: F | None) -> Callable[[], None]:
+    """Add `follower`, if there is one, and return a function that removes it."""
+    if follower is None:
+        return lambda: None
+    followers.append(follower)
+    return partial(_remove, followers, follower)
+
+
+def _remove(followers: list[F], follower: F) -> None:
+    if follower in followers:
+        followers.remove(follower)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +87,25 @@ class ObjectCache(Generic[M]):
         changed: Callable[[M], None] | None = None,
         unreadable: Callable[[Unreadable], None] | None = None,
         gone: Callable[[HasMetadata], None] | None = None,
-    ) -> None:
+    ) -> Callable[[], None]:
         """Register a follower; followers are called in the order in which they registered.
 
         `kept` gets every newer version, and then `changed` every one that was not written quietly; `unreadable` gets a
         newer version that cannot be read instead. `gone` gets the last version of an object that no longer exists.
+        Returns a function that ends this.
         """
-        if kept is not None:
-            self._kept.append(kept)
-        if changed is not None:
-            self._changed.append(changed)
-        if unreadable is not None:
-            self._unreadable.append(unreadable)
-        if gone is not None:
-            self._gone.append(gone)
+        unfollow = (
+            following(self._kept, kept),
+            following(self._changed, changed),
+            following(self._unreadable, unreadable),
+            following(self._gone, gone),
+        )
+
+        def end() -> None:
+            for one in unfollow:
+                one()
+
+        return end
 
     def get(self, namespace: str, name: str) -> M | Unreadable | None:
         """The newest known version of an object, or None if the cache has no such object."""
@@ -107,6 +127,10 @@ class ObjectCache(Generic[M]):
         """The object with this UID, or None if the cache does not have it."""
         name = self._names.get(uid)
         return None if name is None else self.get(*name)
+
+    def has(self, uid: str) -> bool:
+        """Whether the cache has the object with this UID."""
+        return uid in self._names
 
     def names(self) -> list[Name]:
         """The (namespace, name) of every object."""

@@ -8,7 +8,7 @@ it, `triggers.router` follows it, `observe` reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ People = tuple[LiveKitParticipant, ...]
 
 # LiveKit's count of a room follows its list of participants within 4.8 s.
 _COUNT_LAGS = timedelta(seconds=5)
+_ROOMS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class LiveKitView:
         self._unread: set[str] = set()
         self._unanswered: dict[str, datetime] = {}
         self._snapshot_at: datetime | None = None
+        self._restarts = 0
         self._answered_at = LONG_AGO
         self._was_not_asked = True
         self.silences = SilenceRecord()
@@ -125,6 +127,15 @@ class LiveKitView:
         self._miscounted.discard(name)
         self._unread.discard(name)
 
+    def prune(self, has_room: Callable[[str], bool]) -> None:
+        """Drop what is remembered of names that LiveKit does not list and for which no Room exists.
+
+        An answer that was under way when a Room went has brought its name back.
+        """
+        for known in (self._gone, self._people, self._sids, self._disputes):
+            for name in [name for name in known if name not in self._rooms and not has_room(name)]:
+                self.forget(name)
+
     @property
     def failure(self) -> str:
         """Why the server does not answer; empty while it does."""
@@ -177,33 +188,46 @@ class LiveKitView:
 
         Returns the names of the rooms whose participants should be read again.
         """
-        is_first = self._snapshot_at is None
+        for recount in self.in_slices(rooms, sent_at):
+            if recount is not None:
+                return recount
+        return []
+
+    def in_slices(self, rooms: Iterable[LiveKitRoom], sent_at: datetime) -> Iterator[list[str] | None]:
+        """Store a complete ListRooms as `snapshot` does, with pauses: each None is one, and the names come last.
+
+        Newer answers to our own requests may come in the pauses. Until the end a room that was not listed is as it was.
+        """
+        restarts, listed = self._restarts, {room.name: room for room in rooms}
+        # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
+        self._unread = set(listed) if self._snapshot_at is None else self._unread & listed.keys()
+        changed, recount = [], []
+        for number, room in enumerate(listed.values(), 1):
+            if self._is_older(room.name, sent_at):
+                if self._take(room, sent_at):
+                    changed.append(room.name)
+                if self._wants_people(room):
+                    recount.append(room.name)
+            if number % _ROOMS_AT_ONCE == 0:
+                yield None
+                if self._restarts != restarts:
+                    return  # the clock was set, and the time of this list means nothing any longer
         if self._was_not_asked or self._failure is not None:
             self.silences.add(self._answered_at, sent_at)
         self._was_not_asked = False
         self._failure = self.silent_since = None
         self._snapshot_at = self._answered_at = sent_at
         self._unanswered = {name: at for name, at in self._unanswered.items() if at >= sent_at}
-        listed = {room.name: room for room in rooms}
-        # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
-        self._unread = set(listed) if is_first else self._unread & listed.keys()
         # This is only the first read: the planner of rooms asks again before it takes a room for gone.
         lost = [name for name, known in self._rooms.items() if name not in listed and known.at < sent_at]
         for name in lost:
             del self._rooms[name]
-        changed, recount = [], []
-        for room in listed.values():
-            if self._is_older(room.name, sent_at):
-                if self._take(room, sent_at):
-                    changed.append(room.name)
-                if self._wants_people(room):
-                    recount.append(room.name)
         self._gone = {name: at for name, at in self._gone.items() if name not in listed or at >= sent_at}
         self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}
         for tell in self._lost:
             tell(lost)
         self._tell_of_change(changed)
-        return recount
+        yield recount
 
     @property
     def answered_at(self) -> datetime:
@@ -224,6 +248,7 @@ class LiveKitView:
 
         Earlier times cannot be compared with later ones.
         """
+        self._restarts += 1
         self._answered_at = min(self._answered_at, at)
         for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
             known.clear()
@@ -266,7 +291,8 @@ class LiveKitView:
             self._miscounted.add(room.name)
         else:
             self._miscounted.discard(room.name)
-        return before is None or before.value != room or is_miscounted != was_miscounted
+        is_same = before is not None and (before.value is room or before.value == room)
+        return not is_same or is_miscounted != was_miscounted
 
     def _is_disputed_for_long(self, room: LiveKitRoom, sent_at: datetime) -> bool:
         """Whether the same difference of count and list has lasted too long to be a lag."""

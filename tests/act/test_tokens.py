@@ -36,7 +36,7 @@ class Rig:
         self.verbs: list[str] = []
         self._created, self._exists, self._frozen = created, exists, frozen
         clock = SimpleNamespace(now=lambda: b.at(9))
-        self.tokens = IssuedTokens(clock)
+        self.tokens = IssuedTokens(clock, lambda _: True)
         fake = SimpleNamespace(
             clock=clock,
             tokens=self.tokens,

@@ -23,7 +23,12 @@ class Leader:
 
     def __init__(self, seconds: float = 100) -> None:
         self.view, self.redis = LiveKitView(), SilenceRecord()
-        self.handover = Handover(b.servers(self.view), self.redis, SimpleNamespace(now=lambda: b.at(seconds)))
+        self.handover = Handover(self.redis, SimpleNamespace(now=lambda: b.at(seconds)))
+        self.begin(Predecessor())
+
+    def begin(self, predecessor: Predecessor) -> None:
+        """Take over from this one."""
+        self.handover.begin(b.servers(self.view), predecessor)
 
     def silences(self, seconds: float) -> tuple[Silence, ...]:
         """What counts after LiveKit's first answer."""
@@ -38,7 +43,7 @@ def test_the_successor_knows_the_outage_that_the_predecessor_saw_and_how_long_no
     old.view.failed(b.at(4), "no answer")
     assert old.silences(90) == (Silence(b.at(2), b.at(90)),)
     old.redis.add(b.at(10), b.at(30))
-    new.handover.read(Predecessor(old.handover.write(), b.at(99)))
+    new.begin(Predecessor(old.handover.write(), b.at(99)))
     assert new.silences(131) == (Silence(b.at(2), b.at(131)),), "it was away when the outage had just ended"
     assert new.redis.at(b.at(131)).known == (Silence(b.at(10), b.at(30)),)
 
@@ -48,7 +53,7 @@ def test_an_outage_that_goes_on_across_a_restart_is_one_silence() -> None:
     old.view.succeed(b.at(0))
     old.silences(2)
     old.view.failed(b.at(4), "no answer")
-    new.handover.read(Predecessor(old.handover.write(), b.at(50)))
+    new.begin(Predecessor(old.handover.write(), b.at(50)))
     new.view.failed(b.at(53), "no answer")
     assert new.silences(80) == (Silence(b.at(2), b.at(80)),)
 
@@ -57,7 +62,7 @@ def test_quick_restarts_one_after_another_are_no_silence() -> None:
     text = ""
     for start in range(0, 600, 20):
         leader = Leader(start + 15)
-        leader.handover.read(Predecessor(text, b.at(start - 5) if start else None))
+        leader.begin(Predecessor(text, b.at(start - 5) if start else None))
         known = leader.silences(start)
         leader.silences(start + 15)
         text = leader.handover.write()
@@ -77,7 +82,7 @@ def test_of_a_predecessor_without_a_readable_text_the_last_renewal_counts(
     case: str, predecessor: Predecessor, expected: Any
 ) -> None:
     leader = Leader()
-    leader.handover.read(predecessor)
+    leader.begin(predecessor)
     assert leader.view.answered_at == expected, case
 
 
@@ -92,6 +97,6 @@ _JSON = st.recursive(
 @given(value=st.dictionaries(st.sampled_from(["redis", "livekit/default", "else"]), _JSON) | _JSON)
 def test_whatever_stands_there_can_be_read(value: Any) -> None:
     leader = Leader()
-    leader.handover.read(Predecessor(json.dumps(value), b.at(70)))
+    leader.begin(Predecessor(json.dumps(value), b.at(70)))
     assert leader.view.answered_at <= b.at(100)
     leader.silences(101)

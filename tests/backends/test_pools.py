@@ -78,7 +78,7 @@ class MemoryRedis:
 class Rig:
     """Pools over it; `confirmed` counts how often the lease was asked for."""
 
-    def __init__(self, redis: MemoryRedis, *matches: Match) -> None:
+    def __init__(self, redis: MemoryRedis, *matches: Match, epoch: int = 7) -> None:
         self.redis = redis
         self.confirmed = 0
         self.outdated: list[int] = []
@@ -95,10 +95,9 @@ class Rig:
             cache, calls, clock, restored=(self.restored.append,), wake=self.woken.append, uid_of=self._uid_of
         )
         self.pools = Pools(
-            cast("Redis", redis), b.CLUSTER, served=Served("1.0", 30), restorer=restorer,
+            cast("Redis", redis), b.CLUSTER, epoch, served=Served("1.0", 30), restorer=restorer,
             confirm=self._confirm, outdated=self.outdated.append, opened=self.opened.append,
         )  # fmt: skip
-        self.pools.begin_epoch(7)
 
     async def _uid_of(self, _namespace: str, _name: str) -> str | None:
         return None
@@ -184,12 +183,14 @@ async def test_each_namespace_has_its_own_pool() -> None:
     assert (await rig.pools.get("x")).keys != (await rig.pools.get("y")).keys
 
 
-async def test_a_new_epoch_opens_every_pool_again() -> None:
+async def test_the_end_of_a_term_gives_up_the_pools_that_are_being_opened() -> None:
     rig = Rig(MemoryRedis())
-    await rig.pools.get(NAMESPACE)
-    rig.pools.begin_epoch(8)
+    caller = asyncio.create_task(rig.pools.get(NAMESPACE))
+    await asyncio.sleep(0)
+    await rig.pools.close()
+    with pytest.raises(LeadershipLost):
+        await caller
     assert rig.pools.namespaces() == ()
-    assert (await rig.pools.get(NAMESPACE)).epoch == 8
 
 
 async def test_what_is_neither_fenced_nor_bound_needs_no_opening() -> None:
@@ -318,8 +319,7 @@ async def test_a_lease_that_was_made_again_is_taken_above_the_epochs_before() ->
     with pytest.raises(LeadershipLost, match="epoch 40 was before, ours is 7"):
         await rig.pools.get("x")
     assert (rig.outdated, redis.names()) == ([40], ["epoch"])
-    rig.pools.begin_epoch(41)
-    assert (await rig.pools.get("x")).epoch == 41
+    assert (await Rig(redis, epoch=41).pools.get("x")).epoch == 41
 
 
 async def test_the_highest_epoch_is_asked_for_once_per_epoch() -> None:

@@ -106,6 +106,26 @@ async def test_rooms_are_listed_with_their_marks(client: LiveKitClient, server: 
     assert list(sdk.ListRoomsRequest.FromString(server.asked[0][1]).names) == ["a", "b"]
 
 
+async def test_a_room_that_did_not_change_between_two_lists_is_the_same_and_one_that_did_is_new(
+    client: LiveKitClient, server: Server
+) -> None:
+    def listed(*rooms: RoomMessage) -> None:
+        server.answer = sdk.ListRoomsResponse(rooms=rooms).SerializeToString()
+
+    many = [RoomMessage(name=f"room-{n}", sid=f"RM_{n}", num_participants=1, metadata=MARK) for n in range(1200)]
+    listed(*many)
+    before = await client.list_rooms()
+    assert [room.name for room in before] == [message.name for message in many]
+    many[1].num_participants = 2
+    many[2].metadata = "of another service"
+    many[3].sid = "RM_new"
+    listed(*many)
+    after = await client.list_rooms()
+    assert [n for n in range(1200) if after[n] is not before[n]] == [1, 2, 3]
+    assert (after[1].num_participants, after[1].mark, after[2].mark) == (2, b.a_mark(), None)
+    assert (after[3].sid, after[3].mark) == ("RM_new", b.a_mark())
+
+
 async def test_people_are_listed_with_state_and_kind(client: LiveKitClient, server: Server) -> None:
     people = [
         ParticipantInfo(identity="alice", sid="PA_1", state=ParticipantInfo.ACTIVE, joined_at_ms=1500, joined_at=1),

@@ -72,7 +72,7 @@ class Rig:
         self.announced: list[Any] = []
         self.cases: list[MatchCase] = []
         self.described: list[MatchCase] = []
-        self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match)
+        self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match, has=lambda _uid: True)
         backends = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             leadership=SimpleNamespace(require=self._require),

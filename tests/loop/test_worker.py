@@ -39,6 +39,7 @@ class Rig:
         self.worker = Worker(
             self._reconcile, self.queue, time, concurrency=concurrency, timeout_seconds=timeout_seconds
         )
+        self.queue.follow(self.worker.pump)
         self.worker.start()
 
     async def _reconcile(self, key: Key) -> Result:
@@ -424,6 +425,7 @@ def test_a_worker_that_was_never_started_takes_nothing() -> None:
 
         queue = WorkQueue()
         worker = Worker(reconcile, queue, time)
+        queue.follow(worker.pump)
         queue.enqueue(A, Wake.SIGNAL)
         await time.settle()
         worker.start()  # every key is enqueued after this

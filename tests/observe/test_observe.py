@@ -53,7 +53,7 @@ class Rig:
         self.view = LiveKitView()
         self.silences = SilenceRecord()
         clock = SimpleNamespace(now=lambda: b.at(self.seconds))
-        self.tokens = IssuedTokens(clock)
+        self.tokens = IssuedTokens(clock, lambda _: True)
         self.rooms = ObjectCache(Room)
         self.matches = ObjectCache(Match)
         pool = SimpleNamespace(

@@ -97,7 +97,7 @@ class Rig:
         self.pools = Pools(list(worlds))
         self.seconds = 0.0
         self.woken: list[Key] = []
-        self.router = Router("test", b.servers(), lambda key, _wake: self.woken.append(key))
+        self.router = Router("test", lambda key, _wake: self.woken.append(key))
         self.calls = CallIndex()
         self.missing: set[str] = set()
         self.objects: list[tuple[str, str]] = []

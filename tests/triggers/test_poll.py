@@ -34,9 +34,10 @@ class LiveKit:
         self.woken: list[str] = []
         self.view = LiveKitView()
         servers = b.servers(self.view, self)
-        self.router = Router(b.CLUSTER, servers, self._wake)
-        self.router.follow_servers()
+        self.router = Router(b.CLUSTER, self._wake)
         (server,) = servers
+        self.view.follow(changed=self.router.rooms_changed, lost=self.router.rooms_lost)
+        self.router.follow_rooms(server.name, gone=self.view.forget, doubted=self.view.doubt)
         self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0)
 
     def _wake(self, key: Key, _wake: Wake) -> None:

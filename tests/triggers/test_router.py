@@ -12,7 +12,6 @@ from controller.api.room import Room
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
 from controller.triggers.router import Router
-from controller.views.livekit import LiveKitView
 from tests import values as b
 
 MATCH, ROOM = Key(names.MATCH, b.NAMESPACE, b.NAME), Key(names.ROOM, b.NAMESPACE, b.ROOM_NAME)
@@ -25,9 +24,8 @@ class Rig:
     def __init__(self) -> None:
         self.woken: list[tuple[Key, Wake]] = []
         self.counted: list[str] = []
-        view = LiveKitView()
-        view.follow(doubted=self.counted.append)
-        self.router = Router(b.CLUSTER, b.servers(view), lambda key, wake: self.woken.append((key, wake)))
+        self.router = Router(b.CLUSTER, lambda key, wake: self.woken.append((key, wake)))
+        self.router.follow_rooms("default", gone=lambda _: None, doubted=self.counted.append)
 
     def woken_after(self, *calls: Any) -> list[Key]:
         """Return the keys that the last of these calls woke."""

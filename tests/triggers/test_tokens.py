@@ -37,7 +37,7 @@ class Rig:
         self.keys: dict[str, bool] = {}
         self.calls = CallIndex()
         clock = SimpleNamespace(now=lambda: b.at(seconds))
-        self.tokens = IssuedTokens(clock)
+        self.tokens = IssuedTokens(clock, lambda _: True)
         known = {match.metadata.name: match for match in matches}
         for match in matches:
             self.calls.kept(match)
@@ -50,7 +50,7 @@ class Rig:
             kubernetes=SimpleNamespace(would_replace=self._would_replace),
             pools=SimpleNamespace(unbound=lambda _namespace: SimpleNamespace(has_tokens=self._has_tokens)),
         )
-        router = Router(b.CLUSTER, b.servers(), self._wake)
+        router = Router(b.CLUSTER, self._wake)
         self.checker = TokenChecker(cast("Backends", fake), router, 2.0)
 
     def _wake(self, key: Key, wake: Wake) -> None:

@@ -16,7 +16,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
-from controller.backends.pools import Pools
 from controller.clients.redis.requests import Witnessed
 from controller.errors import Backend, BackendUnavailable
 from controller.loop.key import Key
@@ -42,13 +41,13 @@ class Rig:
         self.woken: list[tuple[Key, Wake]] = []
         self.redis_is_down = False
         self._namespace = ""
-        router = Router(b.CLUSTER, b.servers(), lambda key, wake: self.woken.append((key, wake)))
+        router = Router(b.CLUSTER, lambda key, wake: self.woken.append((key, wake)))
         router.room_changed(b.a_room())
         self.woken.clear()
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.app = web.Application()
         handler = WebhookHandler(
-            {KEY: SECRET}, cast("Pools", self), router, clock, "replica-1", Refusals(), read_seconds=0.5
+            {KEY: SECRET}, cast("Any", self.unbound), router, clock, "replica-1", Refusals(), read_seconds=0.5
         )
         add_webhooks(self.app, handler)
 

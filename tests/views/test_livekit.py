@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.facts.livekit import LiveKitParticipant
+from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.silences import LONG_AGO, Silence
 from controller.views.livekit import LiveKitView
@@ -364,3 +364,40 @@ def test_neither_sid_nor_end_nor_count_of_a_forgotten_room_remains(rig: Rig, how
     rig.view.saw_gone("r", b.at(20))
     forget()
     assert not rig.view.is_gone("r")
+
+
+def many(count: int) -> list[LiveKitRoom]:
+    """So many rooms of a long list."""
+    return [LiveKitRoom(f"room-{number}", f"RM_{number}", 0, None) for number in range(count)]
+
+
+def test_a_long_list_is_stored_with_pauses_in_which_no_listed_room_is_absent() -> None:
+    view, rooms = LiveKitView(), many(1200)
+    pauses = 0
+    for recount in view.in_slices(rooms, b.at(1)):
+        if recount is None:
+            pauses += 1
+            assert isinstance(view.room("room-0", b.at(1)), Present)
+            assert isinstance(view.room("room-1199", b.at(1)), Unknown)
+    assert pauses == 2
+    assert view.names() == [room.name for room in rooms]
+
+
+def test_our_own_answers_in_the_pauses_of_a_list_win_over_it() -> None:
+    view, rooms = LiveKitView(), many(1200)
+    slices = view.in_slices(rooms, b.at(1))
+    assert next(slices) is None
+    view.saw_gone("room-1000", b.at(2))
+    view.saw_room(LiveKitRoom("room-new", "RM_new", 0, None), b.at(2))
+    assert list(slices)[-1] is not None
+    assert isinstance(view.room("room-1000", b.at(3)), Absent)
+    assert isinstance(view.room("room-new", b.at(3)), Present)
+
+
+def test_a_list_in_whose_pause_the_clock_was_set_is_given_up() -> None:
+    view = LiveKitView()
+    slices = view.in_slices(many(1200), b.at(1))
+    assert next(slices) is None
+    view.restart(b.at(-100))
+    assert list(slices) == []
+    assert isinstance(view.room("room-0", b.at(-99)), Unknown)

@@ -1,0 +1,202 @@
+"""One term: everything that a leader knows and decides by, made when the lease is won and dropped when it is lost.
+
+A replica that leads again an hour later must not end a call for a heartbeat that was missing then. So the views, the
+pools, the worker with its backoffs and deadlines, and the readers belong to a term. What does not decide stays with the
+replica (`app.wiring`): clients, caches and their indexes, the router, the queue. What crosses terms is on the Lease
+(`backends.handover`), in Redis and in the statuses. Neighbors: `app.life` begins and ends terms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from controller.api.names import MATCH, ResourceKind
+from controller.app.supervisor import Loop
+from controller.app.wiring import Parts
+from controller.backends.bundle import MATCHES, Backends
+from controller.backends.pools import Pools
+from controller.backends.restores import Restorer
+from controller.backends.servers import Servers
+from controller.backends.tokens import IssuedTokens
+from controller.clients.kubernetes import KubernetesClient
+from controller.clients.redis.requests import Served
+from controller.errors import NotFound
+from controller.loop.budgets import Budgets
+from controller.loop.key import Key
+from controller.loop.reconcile import Reconciler
+from controller.loop.wakes import Wake
+from controller.loop.worker import Worker
+from controller.telemetry.pulse import LoopName
+from controller.triggers.audit import Auditor
+from controller.triggers.flags import FlagPoller
+from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
+from controller.triggers.poll import Poller
+from controller.triggers.router import Router
+from controller.triggers.serving import Serving
+from controller.triggers.signals import SignalSource
+from controller.triggers.stream import StreamReader, WebhookSource
+from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
+from controller.triggers.tokens import TokenChecker
+from controller.version import VERSION
+from controller.views.audit import AuditView
+from controller.views.cache import ObjectCache
+from controller.views.heartbeats import HeartbeatView
+
+# LiveKit is read before anything is decided. A server that hangs is not waited for.
+_FIRST_POLL_SECONDS = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The parts of one term. `unfollow` takes its followers off what stays with the replica."""
+
+    parts: Parts
+    backends: Backends
+    restorer: Restorer
+    worker: Worker
+    pollers: tuple[Poller, ...]
+    unfollow: tuple[Callable[[], None], ...]
+
+    async def first_poll(self) -> None:
+        """Ask each LiveKit server for its rooms, before anything is decided. One that hangs is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_POLL_SECONDS):
+                await asyncio.gather(*(poller.poll() for poller in self.pollers))
+
+    def clock_was_set(self, by_seconds: float) -> None:
+        """Windows that are open compare moments of two clocks now: their ends move with the clock."""
+        now = self.backends.clock.now()
+        for server in self.backends.servers:
+            server.view.silences.clock_was_set(now - timedelta(seconds=by_seconds), now)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget what was seen of LiveKit: its times cannot be compared with those to come."""
+        for server in self.backends.servers:
+            server.view.restart(self.backends.clock.now())
+
+    async def end(self) -> None:
+        """Stop the work at once, and drop what was known."""
+        await self.worker.stop(grace_seconds=0)
+        await self.backends.pools.close()
+        for unfollow in self.unfollow:
+            unfollow()
+
+    def loops(self) -> Iterator[Loop]:
+        """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
+        parts, settings, backends, router = self.parts, self.parts.settings, self.backends, self.parts.router
+        seconds, pools = settings.poll_seconds, backends.pools
+        for poller in self.pollers:
+            yield Loop(LoopName.POLL, poller.run, limit_seconds=seconds + 60)
+        sources = (
+            WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
+            SignalSource(pools, router, backends.clock, settings.cluster_id),
+        )
+        yield Loop(LoopName.STREAMS, StreamReader(parts.redis, sources, pools.namespaces).run)
+        heartbeats = HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2))
+        yield Loop(LoopName.HEARTBEATS, heartbeats.run)
+        yield Loop(LoopName.AUDIT, Auditor(backends, router, seconds).run, limit_seconds=seconds + 60)
+        namespaces = parts.trigger.read_namespaces if settings.namespaces else None
+        keeper = PoolKeeper(backends, seconds, namespaces)
+        yield Loop(LoopName.POOLS, keeper.run, limit_seconds=seconds + 60)
+        if namespaces is None:
+            yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
+        sweeper = Sweeper(backends, self.restorer, settings.namespaces)
+        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
+        serving = Serving(backends, settings.namespaces)
+        yield Loop(LoopName.SERVED, serving.renew)
+        yield Loop(LoopName.UNSERVED, serving.listen)
+        yield Loop(LoopName.ASKED, serving.open_asked)
+        yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
+        if settings.legacy_flags:
+            yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
+
+
+def begin_term(parts: Parts, epoch: int) -> Term:
+    """Make all parts of a term of a replica that has won the lease under `epoch`. Nothing of it runs yet."""
+    settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
+    servers = parts.servers()
+    tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
+    restorer = Restorer(
+        caches[MATCH],
+        parts.calls,
+        clock,
+        restored=(tokens.match_restored, router.match_restored),
+        wake=router.match_differs,
+        uid_of=partial(_match_uid, parts.kubernetes),
+    )
+    pools = Pools(
+        parts.redis,
+        settings.cluster_id,
+        epoch,
+        served=Served(VERSION, settings.heartbeat_seconds),
+        restorer=restorer,
+        confirm=parts.leadership.confirm,
+        outdated=parts.leadership.outdated,
+        opened=lambda namespace: queue.feed(_keys_in(caches, namespace), Wake.POOL),
+    )
+    backends = Backends(
+        cluster_id=settings.cluster_id,
+        clock=clock,
+        kubernetes=parts.kubernetes,
+        servers=servers,
+        pools=pools,
+        namespaces=parts.namespaces,
+        caches=caches,
+        tokens=tokens,
+        leadership=parts.leadership,
+        heartbeats=HeartbeatView(
+            settings.heartbeat_seconds * settings.heartbeat_misses,
+            decide_alone=settings.heartbeat_decides == "Alone",
+        ),
+        audit=audit,
+        calls=parts.calls,
+        finished=parts.finished,
+        silences=parts.silences,
+        serves_flags=settings.legacy_flags,
+    )
+    budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
+    reconciler = Reconciler(parts.recipes, backends, queue, budgets, parts.announcer, parts.recorder)
+    worker = Worker(reconciler, queue, clock, concurrency=settings.concurrency)
+    return Term(
+        parts=parts,
+        backends=backends,
+        restorer=restorer,
+        worker=worker,
+        pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        unfollow=(
+            caches[MATCH].follow(gone=tokens.match_gone),
+            caches[MATCH].follow(gone=audit.match_gone),
+            *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
+            *_follow_rooms(servers, router),
+            queue.follow(worker.pump),
+        ),
+    )
+
+
+def _follow_rooms(servers: Servers, router: Router) -> Iterator[Callable[[], None]]:
+    """Connect the views of the servers and the router: each tells the other what concerns it."""
+    for server in servers:
+        server.view.follow(changed=router.rooms_changed, lost=router.rooms_lost)
+        yield router.follow_rooms(server.name, gone=server.view.forget, doubted=server.view.doubt)
+
+
+def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
+    """The keys of all objects in one namespace."""
+    for kind, cache in caches.items():
+        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
+
+
+async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
+    """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
+    try:
+        return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
+    except NotFound:
+        return None
