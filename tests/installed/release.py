@@ -19,6 +19,14 @@ from tests.support.kube import Kube
 from tests.support.waiting import eventually, patience
 
 CHART: Final = ROOT / "helm" / "roomkeeper"
+GLOBAL_KINDS: Final = ",".join(
+    (
+        *("clusterroles", "clusterrolebindings"),
+        *("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
+        *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+    )
+)
+"""The cluster-scoped kinds of an installation, without the CRDs."""
 Body = dict[str, Any]
 
 
@@ -164,6 +172,7 @@ async def left_of(where: Endpoints, admin: Administrator, namespace: str) -> set
 
 async def global_objects(where: Endpoints, admin: Administrator) -> set[str]:
     """The cluster-scoped objects of any installation, without the CRDs."""
-    kinds = "clusterroles,clusterrolebindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings"
     kube = Kube(where, "default", admin)
-    return set((await kube.ask("get", kinds, "-l", "app.kubernetes.io/part-of=roomkeeper", "-o", "name")).split())
+    return set(
+        (await kube.ask("get", GLOBAL_KINDS, "-l", "app.kubernetes.io/part-of=roomkeeper", "-o", "name")).split()
+    )
