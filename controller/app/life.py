@@ -30,9 +30,10 @@ from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
 from controller.settings import Settings
 from controller.telemetry.pulse import LoopName, Pulse
-from controller.triggers.audit import SEARCH_AGAIN_SECONDS, Auditor
+from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
@@ -156,10 +157,12 @@ class Operator:
         heartbeats = HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2))
         yield Loop(LoopName.HEARTBEATS, heartbeats.run)
         namespaces = parts.trigger.read_namespaces if settings.namespaces else None
-        auditor = Auditor(backends, router, settings.poll_seconds, namespaces)
+        auditor = Auditor(backends, router, settings.poll_seconds)
         yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
+        keeper = PoolKeeper(backends, settings.poll_seconds, namespaces)
+        yield Loop(LoopName.POOLS, keeper.run, limit_seconds=settings.poll_seconds + 60)
         if namespaces is None:
-            yield Loop(LoopName.SEARCH, auditor.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
+            yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
         serving = Serving(backends, settings.namespaces)
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)

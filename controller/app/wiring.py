@@ -6,15 +6,17 @@ The followers of the caches are registered in one place (`_follow`): it answers 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import aiohttp
 
 from controller.announce.announcer import Announcer
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
-from controller.api.names import MATCH
+from controller.api.names import MATCH, ResourceKind
 from controller.backends.bundle import Backends
 from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
@@ -31,6 +33,7 @@ from controller.clients.redis.requests import Served
 from controller.clock import ServerClock
 from controller.errors import BackendError, LeadershipLost
 from controller.loop.budgets import Budgets
+from controller.loop.key import Key
 from controller.loop.recipes import Recipes
 from controller.loop.reconcile import Reconciler
 from controller.loop.record import Recorder
@@ -112,6 +115,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         confirm=leadership.confirm,
         outdated=leadership.outdated,
         restored=(tokens.match_restored, router.match_restored),
+        opened=lambda namespace: queue.feed(_keys_in(caches, namespace), Wake.POOL),
     )
     backends = Backends(
         cluster_id=settings.cluster_id,
@@ -172,6 +176,12 @@ def _follow(backends: Backends, router: Router, reconciler: Reconciler) -> None:
         cache.follow(gone=reconciler.forget)
         router.follow_cache(kind, cache)
     router.follow_servers()
+
+
+def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
+    """The keys of all objects in one namespace."""
+    for kind, cache in caches.items():
+        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
 
 
 def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:

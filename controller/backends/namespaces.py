@@ -1,7 +1,7 @@
 """Which namespaces exist in Kubernetes: a pool is served only for one that does.
 
 Gateways name pools. A pool without a namespace is a mistake in a gateway's settings, or an attempt to make the operator
-keep pools open without end. Neighbors: `triggers.serving` and `triggers.audit` ask before they open a pool that no
+keep pools open without end. Neighbors: `triggers.serving` and `triggers.keeper` ask before they open a pool that no
 Match asked for.
 """
 

@@ -4,6 +4,10 @@ The incarnation shows that Redis lost its data, before anything is written. Then
 live Matches again, from the status of these Matches (`mode Restore`, with the queue times), and only then opens the
 pool. Until then, everything that needs the pool fails with StateLost and is repeated.
 
+A pool is opened by a task of its own, once for all who ask for it. A caller waits for it for a moment at most, because
+an opening may restore thousands of Matches: one pool holds up no other one, and no hand of the worker. Readers take the
+pools that are open and leave out the others. `triggers.keeper` decides which pools are open.
+
 The Lease alone says who leads. If the fence of a pool says otherwise, we ask the Lease. If the Lease is still ours, the
 fence is wrong: that pool is closed until the key is mended (PoolClosed), and all others go on. A Lease that was deleted
 begins with a low epoch again; the operator's own key `epoch` remembers the highest one (`epoch.lua`).
@@ -29,7 +33,7 @@ from controller.clients.redis.replies.pool import Incarnation, IncarnationReply
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
 from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, Served
 from controller.clock import Clock
-from controller.errors import Backend, LeadershipLost, PoolClosed, StateLost
+from controller.errors import Backend, BackendError, LeadershipLost, PoolClosed, StateLost
 from controller.facts.time import milliseconds
 from controller.telemetry import metrics
 
@@ -47,6 +51,8 @@ _STATES = {
 
 _FURTHEST_EPOCHS = 1_000_000
 _CLOSED_SECONDS = 2.0
+# An ordinary opening takes three round trips. One that restores Matches takes longer, and is not waited for.
+_PATIENCE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,22 @@ class _Closed:
     again_at: float
 
 
+@dataclass(slots=True)
+class _Opening:
+    """A pool that is being opened. Until `patient_until` callers wait for it; then it `has_refused` them."""
+
+    task: asyncio.Task[Pool]
+    patient_until: float
+    has_refused: bool = False
+
+
 class Pools:
     """Pools by namespace.
 
     `matches` lists the known Matches of a namespace. `confirm` checks that the lease is still ours, and `outdated` gets
     the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us. Each of `restored`
-    gets every Match whose users were claimed again: nothing else of it is left in Redis.
+    gets every Match whose users were claimed again: nothing else of it is left in Redis. `opened` gets the namespace
+    of a pool that is open after callers were sent away.
     """
 
     def __init__(
@@ -76,6 +92,7 @@ class Pools:
         confirm: Callable[[], Awaitable[None]],
         outdated: Callable[[int], None],
         restored: Sequence[Callable[[Match], None]],
+        opened: Callable[[str], None],
     ) -> None:
         self._redis = redis
         self._cluster_id = cluster_id
@@ -84,18 +101,25 @@ class Pools:
         self._confirm = confirm
         self._outdated = outdated
         self._restored = restored
+        self._opened = opened
         self._served = served
         self._epoch = 0
         self._checked_epoch = 0
         self._open: dict[str, Pool] = {}
         self._closed: dict[str, _Closed] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._openings: dict[str, _Opening] = {}
+        # The namespaces of the pools that are open, or were and are to be open again.
+        self._kept: set[str] = set()
 
     def begin_epoch(self, epoch: int) -> None:
         """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
+        for opening in self._openings.values():
+            opening.task.cancel()
+        self._openings.clear()
         self._epoch = epoch
         self._open.clear()
         self._closed.clear()
+        self._kept.clear()
         metrics.pools_closed.set(0)
 
     def unbound(self, namespace: str) -> Pool:
@@ -111,10 +135,28 @@ class Pools:
         pool = self._open.get(namespace)
         if pool is not None:
             return pool
-        async with self._locks.setdefault(namespace, asyncio.Lock()):
-            if namespace not in self._open:
-                self._open[namespace] = await self._bind(namespace)
-            return self._open[namespace]
+        opening = self._opening(namespace)
+        patience_seconds = opening.patient_until - asyncio.get_running_loop().time()
+        if patience_seconds > 0:
+            await asyncio.wait({opening.task}, timeout=patience_seconds)
+        if not opening.task.done():
+            opening.has_refused = True
+            raise _is_opening(namespace)
+        if opening.task.cancelled():
+            raise LeadershipLost(f"the pool of namespace {namespace} was closed while it was being opened")
+        return opening.task.result()
+
+    def opened(self, namespace: str) -> Pool:
+        """The open pool of `namespace`, for those who only read pools that are open. Raises StateLost if it is not."""
+        pool = self._open.get(namespace)
+        if pool is None:
+            raise _is_opening(namespace)
+        return pool
+
+    def begin(self, namespace: str) -> None:
+        """Open the pool of `namespace` without waiting for it. Nothing happens if it is open."""
+        if namespace not in self._open:
+            self._opening(namespace)
 
     def check(self, namespace: str, reply: object) -> None:
         """Raise an error for the two replies that forbid us to write, and close the pool.
@@ -129,8 +171,15 @@ class Pools:
             raise StateLost(Backend.REDIS, "script", f"Redis lost the data of namespace {namespace}; restoring it")
 
     def forget(self, namespace: str) -> None:
-        """Close the pool. The next `get` opens it again."""
+        """Close the pool, which is out of date. It is still to be open: the next `get` or `begin` opens it again."""
         self._open.pop(namespace, None)
+
+    def release(self, namespace: str) -> None:
+        """Close the pool, which is no longer needed. A `get` opens it again."""
+        self._open.pop(namespace, None)
+        self._kept.discard(namespace)
+        if self._closed.pop(namespace, None) is not None:
+            metrics.pools_closed.set(len(self._closed))
 
     async def serve(self, namespace: str) -> None:
         """Say that we serve the open pool of `namespace`, for some minutes more."""
@@ -150,6 +199,38 @@ class Pools:
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces whose pool is open."""
         return tuple(self._open)
+
+    def kept(self) -> frozenset[str]:
+        """The namespaces whose pool is open, or was open and is to be open again."""
+        return frozenset(self._kept)
+
+    def _opening(self, namespace: str) -> _Opening:
+        """The opening that is under way, or one that begins now."""
+        known = self._openings.get(namespace)
+        if known is not None:
+            return known
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._bind(namespace), name=f"open the pool of {namespace}")
+        opening = self._openings[namespace] = _Opening(task, loop.time() + _PATIENCE_SECONDS)
+        task.add_done_callback(lambda _: self._end_opening(namespace, opening))
+        return opening
+
+    def _end_opening(self, namespace: str, opening: _Opening) -> None:
+        if self._openings.get(namespace) is not opening:
+            return  # of an earlier epoch
+        del self._openings[namespace]
+        if opening.task.cancelled():
+            return
+        error = opening.task.exception()
+        if error is None:
+            self._open[namespace] = opening.task.result()
+            self._kept.add(namespace)
+            if opening.has_refused:
+                self._opened(namespace)
+        elif isinstance(error, BackendError | LeadershipLost):
+            log.debug("a pool cannot be opened at the moment", namespace=namespace, error=str(error))
+        else:
+            log.error("a pool cannot be opened", namespace=namespace, exc_info=error)
 
     async def _bind(self, namespace: str) -> Pool:
         closed = self._closed.get(namespace)
@@ -233,6 +314,10 @@ class Pools:
             elif not isinstance(reply, Settled):
                 log.error("match could not be restored", key=f"{namespace}/{match.metadata.name}", answer=str(reply))
         return restored
+
+
+def _is_opening(namespace: str) -> StateLost:
+    return StateLost(Backend.REDIS, "open", f"the pool of namespace {namespace} is being opened")
 
 
 def restore_request(match: Match) -> ClaimRequest | None:

@@ -31,6 +31,7 @@ class Wake(StrEnum):
     TOKENS = "tokens"
     DEADLINE = "deadline"
     RESTORED = "restored"
+    POOL = "pool"
     OVER_LIMIT = "over-limit"
     SLOT = "slot"
 
@@ -68,6 +69,7 @@ WAKES: Mapping[Wake, WakeRule] = {
     Wake.TOKENS: WakeRule("Another client has deleted the tokens of a Match.", needs_read=False),
     Wake.DEADLINE: WakeRule("A moment that the last plan named has come."),
     Wake.RESTORED: WakeRule("Redis lost its data, and the Match was claimed again.", lane=Lane.BULK),
+    Wake.POOL: WakeRule("A pool is open that reconciles of its namespace did not wait for.", lane=Lane.BULK),
     Wake.OVER_LIMIT: WakeRule(
         "The namespace keeps more finished Matches than the limit; this is the oldest.", lane=Lane.BULK
     ),

@@ -33,6 +33,7 @@ class LoopName(StrEnum):
     STREAMS = "streams"
     HEARTBEATS = "heartbeats"
     AUDIT = "audit"
+    POOLS = "pools"
     SEARCH = "search"
     FLAGS = "flags"
     TOKENS = "tokens"

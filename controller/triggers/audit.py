@@ -1,30 +1,23 @@
 """The slowest witness: it checks that Redis did not lose its data, and that its records agree with our ledgers.
 
-Each round makes a few reads per pool, whatever the number of calls. It reads the incarnation every time, so a loss of
-data is noticed even where nothing is written. For some live calls in turn it reads the users' records and the room's
-tombstone.
-
-The auditor also opens pools in which users merely wait, because signals and heartbeats are read from open pools alone.
-A pool that is new calls the operator (`triggers.serving`); one in which users waited before we led does not. An
-operator of the whole cluster has no list of namespaces. It therefore scans the names of all keys of Redis when it
-begins to lead, and again ten minutes after each scan. A scan reads at most 10 000 names a second in twenty steps of
-500: less than 1 % of the server's time, 100 s for a million keys, and no other client waits for more than one step. (An
-index that `enqueue` maintains would be in another slot of a Redis Cluster than the pool.) Neighbors: `views.audit`
-keeps the findings, `triggers.router` wakes the Matches.
+Each round makes a few reads, whatever the number of pools and calls. One read gets the incarnation of every open pool,
+so a loss of data is noticed even where nothing is written. Then the users' records and the room's tombstone of some
+live calls are read, with two commands per pool: all calls of all pools take turns. Neighbors:
+`clients.redis.inspection` reads, `views.audit` keeps the findings, `triggers.router` wakes the Matches,
+`triggers.keeper` keeps the pools open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
 from controller.backends.bundle import Backends
-from controller.clients.redis.inbox import pools_with_people
-from controller.clients.redis.pool import Pool
-from controller.errors import BackendError, BackendRefused, BackendUnavailable, LeadershipLost
+from controller.clients.redis.inspection import holders, incarnations, tombstoned
 from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
 from controller.telemetry.pulse import Pulse
@@ -33,126 +26,88 @@ from controller.views.calls import Call
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 100
-_KEYS_AT_ONCE = 500
-_PAUSE_SECONDS = 0.05
-SEARCH_AGAIN_SECONDS = 600.0
+# Ten thousand calls have their turn within 20 rounds, at a few thousandths of a core.
+_CALLS_PER_ROUND = 500
 
 
 class Auditor:
-    """Reads all pools of this replica in turn.
+    """Audits the open pools of this replica."""
 
-    `namespaces` names those of the settings whose objects are in the caches: a pool is restored from the caches, so it
-    may not be opened before. None stands for the whole cluster; then the pools are searched.
-    """
-
-    def __init__(
-        self,
-        backends: Backends,
-        router: Router,
-        interval_seconds: float,
-        namespaces: Callable[[], tuple[str, ...]] | None = None,
-    ) -> None:
+    def __init__(self, backends: Backends, router: Router, interval_seconds: float) -> None:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
-        self._namespaces = namespaces
-        self._turns: dict[str, Iterator[Call]] = {}
-
-    async def search(self, pulse: Pulse) -> None:
-        """Find the pools in which users wait, and open them. Raises BackendError, LeadershipLost."""
-        redis = self._backends.pools.unbound("any").redis
-        cursor = "0"
-        while True:
-            pulse.beat()
-            cursor, found = await pools_with_people(redis, self._backends.cluster_id, cursor, count=_KEYS_AT_ONCE)
-            for namespace in found:
-                with pulse.item("to open a pool", namespace=namespace):
-                    if await self._backends.namespaces.exists(namespace):
-                        await self._open(namespace)
-            if cursor == "0":
-                return
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def _open(self, namespace: str) -> None:
-        """Open one pool. If Redis refuses, the next search tries again, and this search goes on."""
-        try:
-            await self._backends.pools.get(namespace)
-        except BackendUnavailable:
-            raise
-        except BackendError as error:
-            tell = log.debug if error.retryable else log.warning
-            tell("a pool with waiting users cannot be opened", namespace=namespace, error=str(error))
-
-    async def run_search(self, pulse: Pulse) -> None:
-        """Search until cancelled; for an operator of the whole cluster, which has no list of namespaces."""
-        while True:
-            pulse.beat()
-            pause_seconds = SEARCH_AGAIN_SECONDS
-            try:
-                await self.search(pulse)
-            except BackendRefused as error:
-                log.warning("pools with waiting users cannot be searched", error=str(error))
-            except (BackendError, LeadershipLost) as error:
-                log.debug("pools with waiting users cannot be searched at the moment", error=str(error))
-                pause_seconds = self._interval_seconds
-            await asyncio.sleep(pause_seconds)
+        self._turn: Iterator[tuple[str, Call]] = iter(())
 
     async def run(self, pulse: Pulse) -> None:
         """Audit until cancelled."""
         while True:
-            # Pools that are not open yet are audited too: after a restart, a call that goes on and a user who waits
-            # need no write that would open their pool.
-            for namespace in {
-                *(self._namespaces() if self._namespaces is not None else ()),
-                *self._backends.pools.namespaces(),
-                *self._backends.pools.closed(),
-                *self._backends.calls.namespaces(),
-            }:
-                pulse.beat()
-                with pulse.item("to audit Redis", namespace=namespace):
-                    await self.audit(namespace)
             pulse.beat()
+            with pulse.item("to look for lost data"):
+                await self.find_losses()
+            await self.audit(pulse)
             await asyncio.sleep(self._interval_seconds)
 
-    async def audit(self, namespace: str) -> None:
-        """One round of one pool. Raises BackendError, LeadershipLost."""
-        pool = await self._backends.pools.get(namespace)
-        if await pool.current_incarnation() != pool.incarnation:
-            self._backends.pools.forget(namespace)
-            await self._backends.pools.get(namespace)
+    async def find_losses(self) -> None:
+        """Open every pool again whose data Redis has lost. Raises BackendError."""
+        pools = self._backends.pools
+        open_pools = [pools.opened(namespace) for namespace in pools.namespaces()]
+        if not open_pools:
             return
-        calls = [call for call in self._next(namespace) if self._backends.calls.has(namespace, call.uid)]
-        findings = await asyncio.gather(*(_audit_call(pool, call) for call in calls))
-        names = {call.uid: call.name for call in calls}
-        for uid in self._backends.audit.found(dict(zip(names, findings, strict=True))):
-            self._router.match_woken(namespace, names[uid], Wake.AUDIT)
+        current = await incarnations(open_pools[0].redis, [pool.keys for pool in open_pools])
+        for pool in open_pools:
+            namespace = pool.keys.namespace
+            # A pool that was opened again meanwhile is bound to a newer incarnation than this read.
+            is_same = namespace in pools.namespaces() and pools.opened(namespace) is pool
+            if is_same and current[namespace] != pool.incarnation:
+                pools.forget(namespace)
+                pools.begin(namespace)
 
-    def _next(self, namespace: str) -> list[Call]:
-        """The calls whose turn it is. After the last one the turn starts again."""
-        turn = self._turns.get(namespace) or (call for call in self._backends.calls.of(namespace) if call.is_up)
-        chosen = list(itertools.islice(turn, _AT_ONCE))
-        self._turns[namespace] = turn
-        if len(chosen) < _AT_ONCE:
-            del self._turns[namespace]
-        return chosen
+    async def audit(self, pulse: Pulse) -> None:
+        """One round: the next calls, of as many pools as they are in."""
+        by_namespace: defaultdict[str, list[Call]] = defaultdict(list)
+        for namespace, call in self._next():
+            by_namespace[namespace].append(call)
+        await asyncio.gather(*(self._audit_pool(pulse, *calls) for calls in by_namespace.items()))
 
+    async def _audit_pool(self, pulse: Pulse, namespace: str, calls: Sequence[Call]) -> None:
+        with pulse.item("to audit Redis", namespace=namespace):
+            found = await self._findings(namespace, calls)
+            # A call that ended meanwhile has no findings, and would never lose them.
+            findings = {call: facts for call, facts in found.items() if self._backends.calls.has(namespace, call.uid)}
+            names = {call.uid: call.name for call in findings}
+            for uid in self._backends.audit.found({call.uid: facts for call, facts in findings.items()}):
+                self._router.match_woken(namespace, names[uid], Wake.AUDIT)
 
-async def _audit_call(pool: Pool, call: Call) -> AuditFacts:
-    holders = dict(
-        zip(call.identities, await asyncio.gather(*(_holder(pool, who) for who in call.identities)), strict=True)
-    )
-    has_tombstone = bool(call.livekit_name) and await pool.is_tombstoned(call.livekit_name)
-    return AuditFacts(
-        taken_away=frozenset(who for who, holder in holders.items() if holder is not None and holder != call.uid),
-        unrecorded=frozenset(who for who, holder in holders.items() if holder is None),
-        room_has_tombstone=has_tombstone,
-    )
+    async def _findings(self, namespace: str, calls: Sequence[Call]) -> Mapping[Call, AuditFacts]:
+        pool = self._backends.pools.opened(namespace)
+        users = list(dict.fromkeys(who for call in calls for who in call.identities))
+        rooms = [call.livekit_name for call in calls if call.livekit_name]
+        held_by, without_room = await asyncio.gather(
+            holders(pool.redis, pool.keys, users), tombstoned(pool.redis, pool.keys, rooms)
+        )
+        return {
+            call: AuditFacts(
+                taken_away=frozenset(who for who in call.identities if held_by[who] not in {None, call.uid}),
+                unrecorded=frozenset(who for who in call.identities if held_by[who] is None),
+                room_has_tombstone=call.livekit_name in without_room,
+            )
+            for call in calls
+        }
 
+    def _next(self) -> list[tuple[str, Call]]:
+        """The calls whose turn it is. After the last one the turn starts again, in the next round."""
+        chosen = list(itertools.islice(self._turn, _CALLS_PER_ROUND))
+        if not chosen:
+            self._turn = self._calls()
+            chosen = list(itertools.islice(self._turn, _CALLS_PER_ROUND))
+        if len(chosen) < _CALLS_PER_ROUND:
+            self._turn = iter(())
+        return [(namespace, call) for namespace, call in chosen if self._backends.calls.has(namespace, call.uid)]
 
-async def _holder(pool: Pool, identity: str) -> str | None:
-    """The UID of the Match that the user's record names, empty if it names none; None without a record of ours."""
-    try:
-        return await pool.redis.field(pool.keys.user(identity), "match")
-    except BackendRefused:
-        return None  # the key has another type
+    def _calls(self) -> Iterator[tuple[str, Call]]:
+        """Every call that is up, pool by pool. A call that comes meanwhile may wait for the next turn."""
+        for namespace in self._backends.pools.namespaces():
+            for call in self._backends.calls.of(namespace):
+                if call.is_up:
+                    yield namespace, call

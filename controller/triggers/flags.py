@@ -48,6 +48,7 @@ class FlagPoller:
         if len(turn) < _USERS_PER_TICK:
             # The last user had a turn: the first one follows. No user has two turns in one tick.
             self._turn = self._users()
+            self._refused = {refused for refused in self._refused if refused[0] in self._backends.pools.kept()}
             more = itertools.islice(self._turn, _USERS_PER_TICK - len(turn))
             turn = list(dict.fromkeys((*turn, *more)))
         for namespace in dict.fromkeys(namespace for namespace, _ in turn):

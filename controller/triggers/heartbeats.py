@@ -9,6 +9,7 @@ keeps who is silent, `clients.redis.inbox` reads.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import structlog
@@ -35,6 +36,12 @@ class ReadGaps:
         self._since: dict[str, datetime] = {}
         self._last: dict[str, datetime] = {}
 
+    def keep(self, namespaces: Collection[str]) -> None:
+        """Forget the pools of all other namespaces."""
+        for known in (self._since, self._last):
+            for namespace in known.keys() - set(namespaces):
+                del known[namespace]
+
     def read(self, namespace: str, at: datetime) -> bool:
         """Note a read of a pool. Whether it may find users silent who were not silent before."""
         if at - self._last.get(namespace, datetime.min.replace(tzinfo=at.tzinfo)) > self._silence / 2:
@@ -57,6 +64,7 @@ class HeartbeatReader:
         """Read until cancelled."""
         while True:
             await asyncio.sleep(self._interval_seconds)
+            self._forget_closed()
             for namespace in self._backends.pools.namespaces():
                 pulse.beat()
                 with pulse.item("to read heartbeats", namespace=namespace):
@@ -65,6 +73,13 @@ class HeartbeatReader:
                     except BackendRefused as error:
                         log.warning("heartbeats cannot be read", namespace=namespace, error=str(error))
             pulse.beat()
+
+    def _forget_closed(self) -> None:
+        """Forget what belongs to pools that were closed."""
+        kept = self._backends.pools.kept()
+        self._gaps.keep(kept)
+        self._backends.heartbeats.keep(kept)
+        self._refused = {refused for refused in self._refused if refused[0] in kept}
 
     async def _read(self, namespace: str) -> None:
         view = self._backends.heartbeats
@@ -106,7 +121,7 @@ class HeartbeatReader:
 
     async def _expire(self, namespace: str, silent: set[str]) -> None:
         """Take silent users who once sent heartbeats out of the queue."""
-        pool = await self._backends.pools.get(namespace)
+        pool = self._backends.pools.opened(namespace)
         last_beat_ms = self._backends.heartbeats.silent(namespace)
         now_ms = milliseconds(self._backends.clock.now())
         for who in sorted(silent):

@@ -3,7 +3,7 @@
 `served` expires some minutes after the last renewal, so `enqueue` answers UNSERVED where no operator is left. The same
 answer comes from a pool that is new, and then the script publishes the pool's namespace: no key could tell us, because
 we do not know the pool. Neighbors: `backends.pools` opens pools and writes the key, `backends.namespaces` says whether
-a pool has a namespace, `triggers.audit` finds pools in which users waited before we led.
+a pool has a namespace, `triggers.keeper` finds pools in which users waited before we led.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _RENEW_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 _LOOK_UP_SECONDS = 5.0
 _MOST_ASKED = 1000
+_AT_ONCE = 32
 
 
 class Serving:
@@ -73,18 +74,21 @@ class Serving:
                 await asyncio.wait_for(self._is_asked.wait(), _LOOK_UP_SECONDS)
             self._is_asked.clear()
             asked, self._asked = self._asked, set()
-            for namespace in sorted(asked):
-                pulse.beat()
-                with pulse.item("to open a pool that a gateway asked for", namespace=namespace):
-                    await self._try_to_open(namespace)
+            hands = asyncio.Semaphore(_AT_ONCE)
+            await asyncio.gather(*(self._try_to_open(namespace, pulse, hands) for namespace in sorted(asked)))
 
-    async def _try_to_open(self, namespace: str) -> None:
-        try:
-            await self._open(namespace)
-        except BackendRefused as error:
-            if error.retryable:
-                raise
-            log.warning("a pool that a gateway asked for cannot be opened", namespace=namespace, error=str(error))
+    async def _try_to_open(self, namespace: str, pulse: Pulse, hands: asyncio.Semaphore) -> None:
+        async with hands:
+            pulse.beat()
+            with pulse.item("to open a pool that a gateway asked for", namespace=namespace):
+                try:
+                    await self._open(namespace)
+                except BackendRefused as error:
+                    if error.retryable:
+                        raise
+                    log.warning(
+                        "a pool that a gateway asked for cannot be opened", namespace=namespace, error=str(error)
+                    )
 
     async def _open(self, namespace: str) -> None:
         if not self._namespaces and not await self._backends.namespaces.exists(namespace):

@@ -49,7 +49,7 @@ class SignalSource:
 
     async def start(self, namespace: str) -> str:
         """The id of the last entry that was handled, by this replica or by a predecessor."""
-        return await Inbox(await self._pools.get(namespace)).signals_done()
+        return await Inbox(self._pools.opened(namespace)).signals_done()
 
     def lanes(self, entries: Sequence[StreamEntry]) -> Sequence[Sequence[StreamEntry]]:
         """One lane per user. Of equal signals the last one counts: a bare one is then newest, and sent in this call."""
@@ -76,7 +76,7 @@ class SignalSource:
 
     async def done(self, namespace: str, entry_id: str) -> str:
         """Store the position, for the replica that reads next."""
-        reply = await Inbox(await self._pools.get(namespace)).set_signals_done(entry_id)
+        reply = await Inbox(self._pools.opened(namespace)).set_signals_done(entry_id)
         self._pools.check(namespace, reply)
         return reply.read_on_after if isinstance(reply, SignalsDone) else entry_id
 
@@ -84,7 +84,7 @@ class SignalSource:
         user, kind = entry.fields.get("user", ""), entry.fields.get("type", "")
         if not user or kind in _BY_OTHERS:
             return
-        outbox = Outbox(await self._pools.get(namespace))
+        outbox = Outbox(self._pools.opened(namespace))
         now_ms = milliseconds(self._clock.now())
         self._pools.check(namespace, await outbox.refused(user, entry.id, kind[:64], why, now_ms=now_ms))
 
@@ -94,7 +94,7 @@ async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str
 
     A signal that names no Match is about the Match that holds the user. Raises BackendError, LeadershipLost.
     """
-    inbox = Inbox(await pools.get(namespace))
+    inbox = Inbox(pools.opened(namespace))
     if not signal.uid:
         signal = signal.about(await inbox.pool.holder(signal.user))
     if not signal.uid:

@@ -134,12 +134,14 @@ class StreamReader:
         for known in (self._positions, self._resting, self._handled):
             for stream in known.keys() - self._followed.keys():
                 del known[stream]
-        for stream in self._awake(self._followed.keys() - self._positions.keys()):
-            source, namespace = self._followed[stream]
-            try:
-                self._positions[stream] = await source.start(namespace)
-            except (BackendError, LeadershipLost) as error:
-                self._rest(stream, error)
+        new = self._awake(self._followed.keys() - self._positions.keys())
+        await asyncio.gather(*(self._start(stream, *self._followed[stream]) for stream in new))
+
+    async def _start(self, stream: str, source: Source, namespace: str) -> None:
+        try:
+            self._positions[stream] = await source.start(namespace)
+        except (BackendError, LeadershipLost) as error:
+            self._rest(stream, error)
 
     async def _read(self) -> None:
         positions = {stream: self._positions[stream] for stream in self._awake(self._positions)}

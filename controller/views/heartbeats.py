@@ -12,7 +12,7 @@ again after five minutes. All times of heartbeats are those of Redis. Neighbors:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -99,6 +99,11 @@ class HeartbeatView:
         newly = tuple(who for who in self.silent(namespace) if who not in pool.told)
         pool.told.update(newly)
         return BeatNews(newly, len(fresh) if is_doubtful else 0)
+
+    def keep(self, namespaces: Collection[str]) -> None:
+        """Forget the pools of all other namespaces."""
+        for namespace in self._pools.keys() - set(namespaces):
+            del self._pools[namespace]
 
     def forget(self, namespace: str, who: str) -> None:
         """Drop a user: Redis says that they beat again, or are gone."""

@@ -70,11 +70,13 @@ class Rig:
         self.confirmed = 0
         self.outdated: list[int] = []
         self.restored: list[Match] = []
+        self.opened: list[str] = []
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.pools = Pools(
             cast("Redis", redis), b.CLUSTER, clock, served=Served("1.0", 30),
             matches=lambda namespace: [m for m in matches if m.metadata.namespace == namespace],
             confirm=self._confirm, outdated=self.outdated.append, restored=(self.restored.append,),
+            opened=self.opened.append,
         )  # fmt: skip
         self.pools.begin_epoch(7)
 
@@ -89,6 +91,69 @@ async def test_a_pool_is_opened_once_and_kept() -> None:
     assert (first.incarnation, first.epoch, first.shard) == ("abc", 7, 0)
     assert (rig.redis.names(), rig.confirmed) == (["epoch", "incarnation", "serve"], 1)
     assert rig.pools.namespaces() == (NAMESPACE,)
+
+
+class SlowRedis(MemoryRedis):
+    """A claim takes a second. The pool `other` lost nothing."""
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+        if any(":other}" in key for key in keys):
+            return await MemoryRedis("abc").run(script, keys, args)
+        if script.name == "claim":
+            await asyncio.sleep(1)
+        return await super().run(script, keys, args)
+
+
+def test_a_pool_that_is_being_restored_holds_up_no_other_one_and_no_caller() -> None:
+    async def story(time: VirtualTime) -> None:
+        rig = Rig(SlowRedis(None), b.active(), b.active(), b.active())
+        callers = [asyncio.create_task(rig.pools.get(NAMESPACE)) for _ in range(3)]
+        await time.settle()
+        assert (await rig.pools.get("other")).incarnation == "abc"
+        assert time.seconds == 0
+        answers = await asyncio.gather(*callers, return_exceptions=True)
+        assert time.seconds == pytest.approx(0.5)
+        for answer in answers:
+            assert isinstance(answer, StateLost)
+            assert "is being opened" in str(answer)
+        for _ in range(5):
+            with pytest.raises(StateLost, match="is being opened"):
+                await rig.pools.get(NAMESPACE)
+        assert time.seconds == pytest.approx(0.5), "those who come later do not wait at all"
+        assert rig.opened == []
+        await asyncio.sleep(3)
+        assert rig.opened == [NAMESPACE], "those who were sent away are woken"
+        assert rig.redis.names().count("claim") == 3, "the pool was restored once"
+        await rig.pools.get(NAMESPACE)
+
+    run(story)
+
+
+async def test_all_who_wait_for_a_pool_learn_why_it_does_not_open() -> None:
+    redis = MemoryRedis()
+    redis.fence = 40
+    rig = Rig(redis)
+    answers = await asyncio.gather(*(rig.pools.get("x") for _ in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [PoolClosed] * 3
+    assert redis.names().count("incarnation") == 1
+
+
+async def test_readers_take_open_pools_and_open_none() -> None:
+    rig = Rig(MemoryRedis())
+    with pytest.raises(StateLost):
+        rig.pools.opened("x")
+    assert rig.redis.calls == []
+    assert await rig.pools.get("x") is rig.pools.opened("x")
+
+
+async def test_a_pool_that_is_out_of_date_is_kept_and_one_that_is_released_is_not() -> None:
+    rig = Rig(MemoryRedis())
+    for namespace in ("x", "y"):
+        await rig.pools.get(namespace)
+    rig.pools.forget("x")
+    rig.pools.release("y")
+    assert rig.pools.namespaces() == ()
+    assert rig.pools.kept() == {"x"}
 
 
 async def test_each_namespace_has_its_own_pool() -> None:

@@ -16,7 +16,7 @@ from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
 from sandbox.kubelet.kubelet import Kubelet
-from tests.installed.release import GLOBAL_KINDS, Release
+from tests.installed.release import GLOBAL, Release
 from tests.support.kube import Kube
 from tests.support.operators import Operators
 from tests.support.people import People
@@ -64,7 +64,7 @@ async def remove_all(where: Endpoints, admin: Administrator, namespaces: list[st
         await kube.ask("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
     for plural in ("matches", "rooms"):
         await _release_all(admin, f"/apis/{API_VERSION}/{plural}")
-    await kube.ask("delete", f"crds,{GLOBAL_KINDS}", "-l", "app.kubernetes.io/part-of=roomkeeper", "--ignore-not-found")
+    await kube.ask("delete", f"crds,{GLOBAL}", "-l", "app.kubernetes.io/part-of=roomkeeper", "--ignore-not-found")
 
 
 async def _release_all(admin: Administrator, path: str) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from sandbox.launch import launched
 from sandbox.parts import locate
 from sandbox.source import ROOT
 from tests.installed.release import Release
@@ -53,7 +54,7 @@ class Page:
         """Type the commands below a heading into a shell; return what it shows. All must succeed."""
         environment = {**os.environ, **release.environment, "PATH": f"{self._programs}:{os.environ['PATH']}"}
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-e", "-c", self.block(heading)),
+            *launched(("bash", "-e", "-c", self.block(heading))),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

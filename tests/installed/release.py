@@ -19,14 +19,6 @@ from tests.support.kube import Kube
 from tests.support.waiting import eventually, patience
 
 CHART: Final = ROOT / "helm" / "roomkeeper"
-GLOBAL_KINDS: Final = ",".join(
-    (
-        *("clusterroles", "clusterrolebindings"),
-        *("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
-        *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
-    )
-)
-"""The cluster-scoped kinds of an installation, without the CRDs."""
 Body = dict[str, Any]
 
 
@@ -55,9 +47,14 @@ class Release:
     async def prepare(self, *, secrets: bool = True) -> None:
         """Make its namespace, where only restricted Pods may run, and the Secrets."""
         restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-        await self.admin.call(
-            "POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace, "labels": restricted}}
-        )
+        body = {"metadata": {"name": self.namespace, "labels": restricted}}
+
+        async def is_made() -> None:
+            # A namespace of an earlier test may still be going.
+            answer = await self.admin.answer("POST", "/api/v1/namespaces", body)
+            assert answer.status == 201, answer.message
+
+        await eventually(is_made)
         if secrets:
             await self.secrets()
 
@@ -170,9 +167,16 @@ async def left_of(where: Endpoints, admin: Administrator, namespace: str) -> set
     return (set(own) - usual) | await global_objects(where, admin)
 
 
+GLOBAL: Final = ",".join(
+    (
+        *("clusterroles", "clusterrolebindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
+        *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+    )
+)
+"""The cluster-scoped kinds of an installation, without the CRDs."""
+
+
 async def global_objects(where: Endpoints, admin: Administrator) -> set[str]:
     """The cluster-scoped objects of any installation, without the CRDs."""
     kube = Kube(where, "default", admin)
-    return set(
-        (await kube.ask("get", GLOBAL_KINDS, "-l", "app.kubernetes.io/part-of=roomkeeper", "-o", "name")).split()
-    )
+    return set((await kube.ask("get", GLOBAL, "-l", "app.kubernetes.io/part-of=roomkeeper", "-o", "name")).split())

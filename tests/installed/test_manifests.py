@@ -17,7 +17,7 @@ from tests.installed.release import Release, assert_undisturbed
 from tests.support.images import NEXT_VERSION, REPOSITORY
 from tests.support.kube import Kube
 from tests.support.rig import Rig
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience
 
 pytestmark = [pytest.mark.usefixtures("real_programs"), pytest.mark.xdist_group("image")]
 
@@ -26,9 +26,10 @@ pytestmark = [pytest.mark.usefixtures("real_programs"), pytest.mark.xdist_group(
 async def installation(where: Endpoints, kube: Kube, tmp_path: Path) -> AsyncIterator[Release]:
     """What manifests/ installs, in the namespace that they name. The test applies them."""
     one = Release(where, kube.admin, tmp_path, "roomkeeper", "roomkeeper-system")
+    # A test before this one may have had it.
+    await kube.ask("wait", "--for=delete", f"namespace/{one.namespace}", f"--timeout={patience():g}s")
     yield one
     await remove_all(where, kube.admin, [one.namespace])
-    await kube.ask("wait", "--for=delete", f"namespace/{one.namespace}", "--timeout=60s")
 
 
 async def test_kubectl_installs_it_and_its_pod_says_what_it_still_needs(

@@ -56,6 +56,5 @@ async def test_the_chart_is_installed_carries_a_call_is_upgraded_and_uninstalled
         for person in people:
             assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
         await rig.expect_states(alice="WAITING", bob="WAITING")
-    # Helm keeps the pod of a test, and its log with it.
-    assert await left_of(rig.where, rig.kube.admin, one.namespace) == {"pod/roomkeeper-test"}
+    assert await left_of(rig.where, rig.kube.admin, one.namespace) == set()
     assert await rig.kube.list("Match") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,19 +12,25 @@ from structlog.testing import capture_logs
 
 from controller.api.match import QueuePlace
 from controller.backends.bundle import Backends
-from controller.clients.redis.inbox import Inbox
+from controller.clients.redis import inspection
+from controller.clients.redis.client import Redis
+from controller.clients.redis.gateway import Unserved
+from controller.clients.redis.inbox import Flag, Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.facts.ledger import Destination
+from controller.facts.match import AuditFacts
 from controller.loop.key import Key
 from controller.telemetry import metrics
-from controller.triggers import audit, flags
+from controller.triggers import audit, flags, keeper
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
+from controller.triggers.keeper import PoolKeeper
 from controller.triggers.router import Router
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader
+from controller.views.audit import AuditView
 from controller.views.calls import CallIndex
 from controller.views.heartbeats import HeartbeatView
 from tests import values as b
@@ -35,21 +42,41 @@ BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
 @dataclass
 class Pools:
-    """The pools of these worlds, all of them open; `before_get` is what happens while one is being looked up."""
+    """The pools of these worlds, all of them open."""
 
     worlds: list[World]
-    before_get: Any = None
-    opened: list[str] = field(default_factory=list)
+    gotten: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    opened_again: list[str] = field(default_factory=list)
 
     async def get(self, namespace: str) -> Pool:
-        if self.before_get is not None:
-            await self.before_get()
-        self.opened.append(namespace)
+        self.gotten.append(namespace)
         return self.unbound(namespace)
 
     def unbound(self, namespace: str) -> Pool:
         found = (world.pool for world in self.worlds if world.keys.namespace == namespace)
         return next(found, Pool(self.worlds[0].redis, Keys("test", namespace), 0, 1))
+
+    def opened(self, namespace: str) -> Pool:
+        return self.unbound(namespace)
+
+    def kept(self) -> frozenset[str]:
+        return frozenset(self.namespaces())
+
+    def forget(self, namespace: str) -> None:
+        """It was seen that the data is lost."""
+        self.lost.append(namespace)
+
+    def release(self, namespace: str) -> None:
+        self.released.append(namespace)
+
+    async def serve(self, namespace: str) -> None:
+        self.served.append(namespace)
+
+    def begin(self, namespace: str) -> None:
+        self.opened_again.append(namespace)
 
     def check(self, _namespace: str, _reply: object) -> None:
         """No other replica leads here."""
@@ -72,23 +99,32 @@ class Rig:
         self.woken: list[Key] = []
         self.router = Router("test", b.servers(), lambda key, _wake: self.woken.append(key))
         self.calls = CallIndex()
+        self.missing: set[str] = set()
+        self.objects: list[tuple[str, str]] = []
         fake = SimpleNamespace(
             cluster_id="test",
             pools=self.pools,
             namespaces=self,
+            caches={"Match": self},
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             calls=self.calls,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
+            audit=AuditView(),
         )
         self.backends = cast("Backends", fake)
 
-    async def exists(self, _namespace: str) -> bool:
-        """Every namespace is in Kubernetes."""
-        return True
+    async def exists(self, namespace: str) -> bool:
+        """Whether the namespace is in Kubernetes."""
+        return namespace not in self.missing
+
+    def names(self) -> list[tuple[str, str]]:
+        """The objects in the caches."""
+        return self.objects
 
     def a_call(self, world: World, uid: str, *who: str) -> None:
         """A call that Kubernetes knows of."""
-        match = b.active(namespace=world.keys.namespace, uid=uid, name=f"name-{uid}")
+        room = {"name": b.ROOM_NAME, "livekit_name": f"rk-{uid}", "url": b.URL}
+        match = b.active(namespace=world.keys.namespace, uid=uid, name=f"name-{uid}", status={"room": room})
         people = tuple(
             person.model_copy(update={"identity": identity})
             for person, identity in zip(match.spec.participants, who, strict=True)
@@ -128,7 +164,9 @@ async def other(world: World) -> World:
 # Flags
 
 
-async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(world: World) -> None:
+async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Alice's flag is read; before it is noted her call ends, and the flag with it; and the next call takes her."""
     rig = Rig(world)
     await world.claim("m1", "alice", "bob")
@@ -139,7 +177,14 @@ async def test_a_flag_that_is_read_at_the_end_of_a_call_does_not_end_the_next(wo
         await world.settle("m1", dict.fromkeys(("alice", "bob"), BACK))
         await world.claim("m2", "alice", "carol")
 
-    rig.pools.before_get = the_next_call
+    read_flags = Inbox.flags
+
+    async def flags_before_the_next_call(inbox: Inbox, user_ids: Sequence[str]) -> tuple[Flag, ...]:
+        found = await read_flags(inbox, user_ids)
+        await the_next_call()
+        return found
+
+    monkeypatch.setattr(Inbox, "flags", flags_before_the_next_call)
     await FlagPoller(rig.backends, rig.router)._tick(a_pulse())
     assert (await world.ledger("m2")).wish is None
     assert rig.woken == []
@@ -273,12 +318,134 @@ async def test_a_silent_user_who_cannot_leave_the_queue_keeps_no_other_in_it(wor
     assert [entry["identity"] for entry in logs if entry["log_level"] == "warning"] == ["alice"]
 
 
+# Audit
+
+
+async def test_records_that_others_changed_are_found_and_count_when_two_rounds_agree(
+    world: World, other: World
+) -> None:
+    rig = Rig(world, other)
+    auditor = Auditor(rig.backends, rig.router, 2.0)
+    for pool, uid in ((world, "m1"), (other, "m2")):
+        await pool.claim(uid, f"alice-{uid}", f"bob-{uid}")
+        rig.a_call(pool, uid, f"alice-{uid}", f"bob-{uid}")
+    await world.raw("HSET", world.keys.user("alice-m1"), "match", "of-another-service")
+    await world.raw("DEL", world.keys.user("bob-m1"))
+    await world.raw("SET", world.keys.room_deleted("rk-m1"), "1")
+    await other.raw("DEL", other.keys.user("alice-m2"))
+    await other.raw("SET", other.keys.user("alice-m2"), "no record")
+    await auditor.audit(a_pulse())
+    assert rig.woken == []
+    await auditor.audit(a_pulse())
+    assert {str(key) for key in rig.woken} == {
+        f"match/{world.keys.namespace}/name-m1",
+        f"match/{other.keys.namespace}/name-m2",
+    }
+    view = rig.backends.audit
+    assert view.facts("m1") == AuditFacts(frozenset({"alice-m1"}), frozenset({"bob-m1"}), room_has_tombstone=True)
+    assert view.facts("m2") == AuditFacts(unrecorded=frozenset({"alice-m2"}))
+
+
+async def test_a_round_makes_a_bounded_number_of_reads_whatever_the_number_of_pools_and_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_CALLS_PER_ROUND", 10)
+    worlds = [await World.new(world.redis, f"{world.keys.namespace}-{number}") for number in range(8)]
+    rig = Rig(*worlds)
+    for number, of in enumerate(worlds):
+        for call in range(4):
+            rig.a_call(of, f"m{number}-{call}", f"a{number}-{call}", f"b{number}-{call}")
+    auditor = Auditor(rig.backends, rig.router, 2.0)
+    read: list[str] = []
+    monkeypatch.setattr(audit, "holders", recording(inspection.holders, read))
+    for _ in range(4):
+        before = len(read)
+        await auditor.audit(a_pulse())
+        assert len(read) - before <= 20, "two users of ten calls"
+    assert len(read) == len(set(read)) == 64, "every call had its turn"
+
+
+def recording(read: Any, users: list[str]) -> Any:
+    """The same read, which notes the users that it asks for."""
+
+    async def noted(redis: Any, keys: Keys, user_ids: Sequence[str]) -> Any:
+        users.extend(user_ids)
+        return await read(redis, keys, user_ids)
+
+    return noted
+
+
+async def test_each_pool_that_lost_its_data_is_opened_again_and_no_other(world: World, other: World) -> None:
+    rig = Rig(world, other)
+    auditor = Auditor(rig.backends, rig.router, 2.0)
+    await auditor.find_losses()
+    assert rig.pools.lost == []
+    await other.raw("DEL", other.keys.incarnation())
+    await auditor.find_losses()
+    assert rig.pools.lost == rig.pools.opened_again == [other.keys.namespace]
+
+
+# Pools that nothing needs
+
+
+def idle(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Rig, PoolKeeper]:
+    """A pool of an operator of the whole cluster, in which ten minutes pass at once."""
+    monkeypatch.setattr(keeper, "_IDLE_SECONDS", 0)
+    rig = Rig(world)
+    return rig, PoolKeeper(rig.backends, 2.0)
+
+
+async def test_a_pool_without_an_object_and_a_user_is_closed_and_asks_to_be_opened_at_the_next_user(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, pools = idle(world, monkeypatch)
+    await pools.close_idle(a_pulse())
+    assert rig.pools.released == [world.keys.namespace]
+    assert await world.gateway.enqueue("alice") == Unserved()
+
+
+async def test_a_pool_with_a_waiting_user_or_an_object_stays_open(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, pools = idle(world, monkeypatch)
+    rig.pools.worlds.append(other)
+    await world.enqueue("alice")
+    rig.objects.append((other.keys.namespace, "a match"))
+    await pools.close_idle(a_pulse())
+    assert rig.pools.released == []
+
+
+async def test_a_pool_whose_namespace_is_gone_is_closed_whoever_waits_in_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, pools = idle(world, monkeypatch)
+    await world.enqueue("alice")
+    rig.missing.add(world.keys.namespace)
+    await pools.close_idle(a_pulse())
+    assert rig.pools.released == [world.keys.namespace]
+
+
+async def test_a_user_who_comes_while_the_pool_is_being_closed_keeps_it_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, pools = idle(world, monkeypatch)
+    delete = Redis.delete
+
+    async def after_a_user_came(redis: Redis, key: str) -> None:
+        await world.enqueue("alice")
+        await delete(redis, key)
+
+    monkeypatch.setattr(Redis, "delete", after_a_user_came)
+    await pools.close_idle(a_pulse())
+    assert (rig.pools.released, rig.pools.served) == ([], [world.keys.namespace])
+
+
 # Pools in which people only wait
 
 
 async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World, monkeypatch: Any) -> None:
-    monkeypatch.setattr(audit, "_KEYS_AT_ONCE", 10)
-    monkeypatch.setattr(audit, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(keeper, "_KEYS_AT_ONCE", 10)
+    monkeypatch.setattr(keeper, "_PAUSE_SECONDS", 0)
     rig = Rig(world)
     name = world.keys.namespace
     waiting, beating, empty = [await World.new(world.redis, f"{name}-{what}") for what in ("waits", "beats", "empty")]
@@ -289,6 +456,6 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-another-service", 1, "alice")
-    await Auditor(rig.backends, rig.router, 2.0).search(a_pulse())
-    found = {opened for opened in rig.pools.opened if opened.startswith(name)}
+    await PoolKeeper(rig.backends, 2.0).search(a_pulse())
+    found = {opened for opened in rig.pools.gotten if opened.startswith(name)}
     assert found == {f"{name}-waits", f"{name}-beats"}

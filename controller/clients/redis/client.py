@@ -152,6 +152,10 @@ class Redis:
         ttl = () if ttl_seconds is None else ("EX", ttl_seconds)
         await self._ask("SET", key, value, *ttl)
 
+    async def delete(self, key: str) -> None:
+        """Delete a key, if it is there."""
+        await self._ask("DEL", key)
+
     async def append(self, stream: str, fields: Mapping[str, str], *, max_entries: int) -> str:
         """Add an entry to a capped stream; return its id. Never repeated, because each attempt would add an entry."""
         flat = [part for pair in fields.items() for part in pair]
