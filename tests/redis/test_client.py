@@ -337,7 +337,6 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "text": (lambda redis, key: redis.text(key), "GET"),
     "exists": (lambda redis, key: redis.exists(key), "EXISTS"),
     "texts": (lambda redis, key: redis.texts([key]), "MGET"),
-    "exists": (lambda redis, key: redis.exists(key), "EXISTS"),
     "delete": (lambda redis, key: redis.delete(key), "DEL"),
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
