@@ -37,6 +37,7 @@ from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
+from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
 from controller.triggers.tokens import TokenChecker
 
 log = structlog.get_logger(__name__)
@@ -161,6 +162,8 @@ class Operator:
         yield Loop(LoopName.AUDIT, auditor.run, limit_seconds=settings.poll_seconds + 60)
         keeper = PoolKeeper(backends, settings.poll_seconds, namespaces)
         yield Loop(LoopName.POOLS, keeper.run, limit_seconds=settings.poll_seconds + 60)
+        sweeper = Sweeper(backends, parts.restorer, settings.namespaces)
+        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
         serving = Serving(backends, settings.namespaces)

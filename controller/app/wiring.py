@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,12 +18,13 @@ from controller.announce.announcer import Announcer
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import MATCH, ResourceKind
-from controller.backends.bundle import Backends
+from controller.backends.bundle import MATCHES, Backends
 from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
 from controller.backends.namespaces import Namespaces
 from controller.backends.pools import Pools
+from controller.backends.restores import Restorer
 from controller.backends.servers import Server, Servers
 from controller.backends.tokens import IssuedTokens
 from controller.clients.connection import KubernetesConnection
@@ -31,7 +33,7 @@ from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
 from controller.clients.redis.requests import Served
 from controller.clock import ServerClock
-from controller.errors import BackendError, LeadershipLost
+from controller.errors import BackendError, LeadershipLost, NotFound
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.recipes import Recipes
@@ -75,6 +77,7 @@ class Parts:
     worker: Worker
     handover: Handover
     pollers: tuple[Poller, ...]
+    restorer: Restorer
     trigger: KubernetesTrigger
     events: EventPoster
     health: Health
@@ -106,15 +109,22 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
         handover=handover.write,
     )
+    calls = CallIndex()
+    restorer = Restorer(
+        caches[MATCH],
+        calls,
+        clock,
+        restored=(tokens.match_restored, router.match_restored),
+        wake=router.match_differs,
+        uid_of=partial(_match_uid, kubernetes),
+    )
     pools = Pools(
         redis,
         settings.cluster_id,
-        clock,
         served=Served(VERSION, settings.heartbeat_seconds),
-        matches=caches[MATCH].in_namespace,
+        restorer=restorer,
         confirm=leadership.confirm,
         outdated=leadership.outdated,
-        restored=(tokens.match_restored, router.match_restored),
         opened=lambda namespace: queue.feed(_keys_in(caches, namespace), Wake.POOL),
     )
     backends = Backends(
@@ -132,7 +142,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
             decide_alone=settings.heartbeat_decides == "Alone",
         ),
         audit=AuditView(),
-        calls=CallIndex(),
+        calls=calls,
         finished=FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit),
         silences=silences,
         serves_flags=settings.legacy_flags,
@@ -155,6 +165,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         worker=Worker(reconciler, queue, clock, concurrency=settings.concurrency),
         handover=handover,
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        restorer=restorer,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
         health=Health(pulses),
@@ -182,6 +193,14 @@ def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) ->
     """The keys of all objects in one namespace."""
     for kind, cache in caches.items():
         yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
+
+
+async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
+    """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
+    try:
+        return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
+    except NotFound:
+        return None
 
 
 def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:

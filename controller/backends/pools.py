@@ -1,8 +1,8 @@
 """The matchmaking pools of this replica: one per namespace, bound to our epoch and to the incarnation of Redis.
 
-The incarnation shows that Redis lost its data, before anything is written. Then the operator claims the users of the
-live Matches again, from the status of these Matches (`mode Restore`, with the queue times), and only then opens the
-pool. Until then, everything that needs the pool fails with StateLost and is repeated.
+The incarnation shows that Redis lost its data, and the mark that it is older than what we know, before anything is
+written. Then `backends.restores` writes again what is missing, and only then the pool opens. Until then, everything
+that needs the pool fails with StateLost and is repeated.
 
 A pool is opened by a task of its own, once for all who ask for it. A caller waits for it for a moment at most, because
 an opening may restore thousands of Matches: one pool holds up no other one, and no hand of the worker. Readers take the
@@ -16,37 +16,24 @@ begins with a low epoch again; the operator's own key `epoch` remembers the high
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 import structlog
 
-from controller.api.match import Match, MatchStatus
-from controller.api.phases import MatchPhase
-from controller.api.states import UserState
+from controller.backends.restores import Restorer
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
+from controller.clients.redis.mark import Mark
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.replies.pool import Incarnation, IncarnationReply
-from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, Served
-from controller.clock import Clock
+from controller.clients.redis.replies.refusals import Lost, Stale
+from controller.clients.redis.requests import Served
 from controller.errors import Backend, BackendError, LeadershipLost, PoolClosed, StateLost
-from controller.facts.time import milliseconds
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-
-
-_STATES = {
-    MatchPhase.CREATING: UserState.CONNECTING,
-    MatchPhase.CONNECTING: UserState.CONNECTING,
-    MatchPhase.ACTIVE: UserState.IN_CALL,
-    MatchPhase.RECONNECTING: UserState.IN_CALL,
-    MatchPhase.TERMINATING: UserState.DISCONNECTING,
-}
 
 
 _FURTHEST_EPOCHS = 1_000_000
@@ -75,32 +62,27 @@ class _Opening:
 class Pools:
     """Pools by namespace.
 
-    `matches` lists the known Matches of a namespace. `confirm` checks that the lease is still ours, and `outdated` gets
-    the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us. Each of `restored`
-    gets every Match whose users were claimed again: nothing else of it is left in Redis. `opened` gets the namespace
-    of a pool that is open after callers were sent away.
+    `restorer` makes a pool agree with the Matches before it opens. `confirm` checks that the lease is still ours, and
+    `outdated` gets the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us.
+    `opened` gets the namespace of a pool that is open after callers were sent away.
     """
 
     def __init__(
         self,
         redis: Redis,
         cluster_id: str,
-        clock: Clock,
         *,
         served: Served,
-        matches: Callable[[str], Iterable[Match]],
+        restorer: Restorer,
         confirm: Callable[[], Awaitable[None]],
         outdated: Callable[[int], None],
-        restored: Sequence[Callable[[Match], None]],
         opened: Callable[[str], None],
     ) -> None:
         self._redis = redis
         self._cluster_id = cluster_id
-        self._clock = clock
-        self._matches = matches
+        self._restorer = restorer
         self._confirm = confirm
         self._outdated = outdated
-        self._restored = restored
         self._opened = opened
         self._served = served
         self._epoch = 0
@@ -110,6 +92,7 @@ class Pools:
         self._openings: dict[str, _Opening] = {}
         # The namespaces of the pools that are open, or were and are to be open again.
         self._kept: set[str] = set()
+        self._marks: dict[str, Mark] = {}
 
     def begin_epoch(self, epoch: int) -> None:
         """Close all pools, since we now hold the lease under `epoch`. They open again when they are needed."""
@@ -120,11 +103,13 @@ class Pools:
         self._open.clear()
         self._closed.clear()
         self._kept.clear()
+        self._marks.clear()
         metrics.pools_closed.set(0)
 
     def unbound(self, namespace: str) -> Pool:
         """A pool without a fence and an incarnation, for reads and for the witness of webhooks."""
-        return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch)
+        mark = self._marks.setdefault(namespace, Mark())
+        return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch, mark=mark)
 
     async def get(self, namespace: str) -> Pool:
         """The open pool of `namespace`; it is opened first if necessary.
@@ -168,7 +153,7 @@ class Pools:
             raise self._wrong_fence(namespace, reply.current_epoch)
         if isinstance(reply, Lost):
             self.forget(namespace)
-            raise StateLost(Backend.REDIS, "script", f"Redis lost the data of namespace {namespace}; restoring it")
+            raise StateLost(Backend.REDIS, "script", f"Redis lost data of namespace {namespace}; restoring it")
 
     def forget(self, namespace: str) -> None:
         """Close the pool, which is out of date. It is still to be open: the next `get` or `begin` opens it again."""
@@ -244,6 +229,7 @@ class Pools:
             await self._close(namespace, incarnation.current_epoch)
         self._is_right(namespace)
         bound = await self._restored_pool(namespace, pool, incarnation)
+        await self._restorer.compare(namespace, bound, self.check)
         self.check(namespace, await bound.serve(self._served))
         return bound
 
@@ -291,71 +277,14 @@ class Pools:
         pool = pool.at(incarnation)
         if not incarnation.restoring:
             return pool
-        restored = await self._restore(namespace, pool)
+        restored = await self._restorer.restore_all(namespace, pool, self.check)
         opened = await pool.finish_restore()
         self.check(namespace, opened)
         assert isinstance(opened, Incarnation)
         if restored:
-            log.warning("Redis had lost its data; live matches were restored", namespace=namespace, matches=restored)
+            log.warning("Redis had lost data; live matches were restored", namespace=namespace, matches=restored)
         return pool.at(opened)
-
-    async def _restore(self, namespace: str, pool: Pool) -> int:
-        restored = 0
-        for match in self._matches(namespace):
-            request = restore_request(match)
-            if request is None:
-                continue
-            reply = await pool.claim(request, now_ms=milliseconds(self._clock.now()))
-            self.check(namespace, reply)
-            if isinstance(reply, ClaimOk):
-                restored += 1
-                for tell in self._restored:
-                    tell(match)
-            elif not isinstance(reply, Settled):
-                log.error("match could not be restored", key=f"{namespace}/{match.metadata.name}", answer=str(reply))
-        return restored
 
 
 def _is_opening(namespace: str) -> StateLost:
     return StateLost(Backend.REDIS, "open", f"the pool of namespace {namespace} is being opened")
-
-
-def restore_request(match: Match) -> ClaimRequest | None:
-    """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
-    status = match.status
-    if status.phase is None or status.started_at is None or status.is_over or status.end:
-        return None
-    queued_at = {person.identity: person.queued_at for person in status.participants}
-    claimants = tuple(
-        Claimant(
-            person.identity,
-            person.livekit_identity,
-            milliseconds(at) if (at := queued_at.get(person.identity)) is not None else None,
-        )
-        for person in match.spec.participants
-    )
-    phase = _held_phase(status)
-    return ClaimRequest(
-        uid=match.metadata.uid,
-        match_name=match.metadata.name,
-        session_id=match.spec.session_id or match.metadata.uid,
-        users=claimants,
-        mode=ClaimMode.RESTORE,
-        state=_STATES[phase],
-        phase=phase.value,
-        room=(status.room.livekit_name or "") if status.room is not None else "",
-        url=(status.room.url or "") if status.room is not None else "",
-    )
-
-
-def _held_phase(status: MatchStatus) -> MatchPhase:
-    """The phase of a Match that holds its users, as far as the status knows it.
-
-    A Match that has claimed its users is at least Creating. Another client may have written a terminal phase, and
-    another version one that this version does not know.
-    """
-    if status.phase is MatchPhase.PENDING:
-        return MatchPhase.CREATING
-    if status.phase in _STATES:
-        return status.phase
-    return MatchPhase.ACTIVE if status.connected_at is not None else MatchPhase.CONNECTING

@@ -90,6 +90,11 @@ pools_closed = Gauge(
     "roomkeeper_pools_closed",
     "Pools that this replica does not write to, because their fence in Redis is above the epoch of the lease.",
 )
+put_right = Counter(
+    "roomkeeper_put_right_total",
+    "What differed between Kubernetes and Redis or LiveKit and was put right, by kind; `refused` was not.",
+    ("what",),
+)
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
 loop_age_seconds = Gauge(
     "roomkeeper_loop_age_seconds",

@@ -34,6 +34,7 @@ class LoopName(StrEnum):
     HEARTBEATS = "heartbeats"
     AUDIT = "audit"
     POOLS = "pools"
+    SWEEP = "sweep"
     SEARCH = "search"
     FLAGS = "flags"
     TOKENS = "tokens"

@@ -1,8 +1,8 @@
 """The slowest witness: it checks that Redis did not lose its data, and that its records agree with our ledgers.
 
-Each round makes a few reads, whatever the number of pools and calls. One read gets the incarnation of every open pool,
-so a loss of data is noticed even where nothing is written. Then the users' records and the room's tombstone of some
-live calls are read, with two commands per pool: all calls of all pools take turns. Neighbors:
+Each round makes a few reads, whatever the number of pools and calls. One read gets the incarnation and the fence of
+every open pool, so a loss of data is noticed even where nothing is written. Then the users' records and the room's
+tombstone of some live calls are read, with two commands per pool: all calls of all pools take turns. Neighbors:
 `clients.redis.inspection` reads, `views.audit` keeps the findings, `triggers.router` wakes the Matches,
 `triggers.keeper` keeps the pools open.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import structlog
 
 from controller.backends.bundle import Backends
-from controller.clients.redis.inspection import holders, incarnations, tombstoned
+from controller.clients.redis.inspection import guards, holders, tombstoned
 from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
 from controller.telemetry.pulse import Pulse
@@ -54,12 +54,13 @@ class Auditor:
         open_pools = [pools.opened(namespace) for namespace in pools.namespaces()]
         if not open_pools:
             return
-        current = await incarnations(open_pools[0].redis, [pool.keys for pool in open_pools])
+        known = {pool.keys.namespace: pool.mark.known for pool in open_pools}
+        current = await guards(open_pools[0].redis, [pool.keys for pool in open_pools])
         for pool in open_pools:
             namespace = pool.keys.namespace
             # A pool that was opened again meanwhile is bound to a newer incarnation than this read.
             is_same = namespace in pools.namespaces() and pools.opened(namespace) is pool
-            if is_same and current[namespace] != pool.incarnation:
+            if is_same and pool.differs(current[namespace], known[namespace]):
                 pools.forget(namespace)
                 pools.begin(namespace)
 

@@ -84,6 +84,10 @@ class Router:
         self.match_woken(namespace, name, Wake.RESTORED)
         self._enqueue(Key(ROOM, namespace, room_name(match.metadata.uid)), Wake.RESTORED)
 
+    def match_differs(self, match: Match) -> None:
+        """Redis does not have of a Match what it should have."""
+        self.match_woken(match.metadata.namespace, match.metadata.name, Wake.AUDIT)
+
     def match_suspected(self, namespace: str, name: str) -> None:
         """A gateway sent a signal that a participant is lost: who is in the room is read again."""
         for livekit_name in sorted(self._names.get(Key(MATCH, namespace, name), ())):

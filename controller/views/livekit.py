@@ -96,6 +96,10 @@ class LiveKitView:
             return Unknown(now, "LiveKit's rooms have not been listed yet")
         return Absent(self._snapshot_at)
 
+    def listed(self) -> tuple[LiveKitRoom, ...]:
+        """All rooms that concern us, as they were last seen."""
+        return tuple(known.value for known in self._rooms.values())
+
     def people(self, name: str, now: datetime) -> Observation[People]:
         """The participants of the room `name`; Unknown if they have not been read."""
         return self._people.get(name) or Unknown(now, "the participants have not been listed yet")

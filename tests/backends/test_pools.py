@@ -10,13 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match
-from controller.backends.pools import Pools, restore_request
-from controller.clients.redis.client import Redis
+from controller.backends.pools import Pools
+from controller.backends.restores import Restorer, restore_request
+from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.lua import Script
 from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import Served
 from controller.errors import LeadershipLost, PoolClosed, StateLost
+from controller.views.cache import ObjectCache
+from controller.views.calls import CallIndex
 from tests import values as b
 from tests.virtual_time import VirtualTime, run
 
@@ -33,18 +36,23 @@ class MemoryRedis:
         self.fence = 0
         self.highest_epoch = 0
         self.is_lost_again = False
+        self.live: list[str] = []
 
-    async def run(self, script: Script, _keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+    async def run(self, script: Script, _keys: Sequence[str], arguments: Arguments) -> list[str]:
         """One script."""
         await asyncio.sleep(0)
+        args = arguments() if callable(arguments) else arguments
         self.calls.append((script.name, list(args)))
         if script.name == "claim":
+            if self.claim_answer[0] == "OK":
+                self.live.append(str(args[3]))
             return self.claim_answer
         if script.name == "serve":
             return ["OK"]
         if script.name == "epoch":
             return ["OK", str(max(self.highest_epoch, int(args[0])))]
-        value, epoch, operation = args
+        value, mark, operation = args
+        epoch = str(mark).partition(":")[0]
         if int(epoch) < self.fence:
             return ["STALE", str(self.fence)]
         if operation == "BEGIN":
@@ -56,6 +64,11 @@ class MemoryRedis:
         else:
             return ["LOST"]
         return ["OK", self.incarnation]
+
+    async def scored(self, _key: str, **_page: object) -> list[tuple[str, float]]:
+        """The key `live`."""
+        await asyncio.sleep(0)
+        return [(uid, 1.0) for uid in self.live]
 
     def names(self) -> list[str]:
         """Scripts that ran."""
@@ -72,13 +85,24 @@ class Rig:
         self.restored: list[Match] = []
         self.opened: list[str] = []
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
+        self.woken: list[Match] = []
+        cache, calls = ObjectCache(Match), CallIndex()
+        cache.follow(kept=calls.kept)
+        for match in matches:
+            cache.offer(match.manifest())
+        redis.live = redis.live or [match.metadata.uid for match in matches if redis.incarnation is not None]
+        restorer = Restorer(
+            cache, calls, clock, restored=(self.restored.append,), wake=self.woken.append, uid_of=self._uid_of
+        )
         self.pools = Pools(
-            cast("Redis", redis), b.CLUSTER, clock, served=Served("1.0", 30),
-            matches=lambda namespace: [m for m in matches if m.metadata.namespace == namespace],
-            confirm=self._confirm, outdated=self.outdated.append, restored=(self.restored.append,),
+            cast("Redis", redis), b.CLUSTER, served=Served("1.0", 30), restorer=restorer,
+            confirm=self._confirm, outdated=self.outdated.append,
             opened=self.opened.append,
         )  # fmt: skip
         self.pools.begin_epoch(7)
+
+    async def _uid_of(self, _namespace: str, _name: str) -> str | None:
+        return None
 
     async def _confirm(self) -> None:
         self.confirmed += 1
@@ -96,7 +120,7 @@ async def test_a_pool_is_opened_once_and_kept() -> None:
 class SlowRedis(MemoryRedis):
     """A claim takes a second. The pool `other` lost nothing."""
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+    async def run(self, script: Script, keys: Sequence[str], args: Arguments) -> list[str]:
         if any(":other}" in key for key in keys):
             return await MemoryRedis("abc").run(script, keys, args)
         if script.name == "claim":
@@ -106,7 +130,7 @@ class SlowRedis(MemoryRedis):
 
 def test_a_pool_that_is_being_restored_holds_up_no_other_one_and_no_caller() -> None:
     async def story(time: VirtualTime) -> None:
-        rig = Rig(SlowRedis(None), b.active(), b.active(), b.active())
+        rig = Rig(SlowRedis(None), b.active())
         callers = [asyncio.create_task(rig.pools.get(NAMESPACE)) for _ in range(3)]
         await time.settle()
         assert (await rig.pools.get("other")).incarnation == "abc"
@@ -123,7 +147,7 @@ def test_a_pool_that_is_being_restored_holds_up_no_other_one_and_no_caller() -> 
         assert rig.opened == []
         await asyncio.sleep(3)
         assert rig.opened == [NAMESPACE], "those who were sent away are woken"
-        assert rig.redis.names().count("claim") == 3, "the pool was restored once"
+        assert rig.redis.names().count("claim") == 1, "the pool was restored once"
         await rig.pools.get(NAMESPACE)
 
     run(story)
@@ -176,9 +200,8 @@ async def test_what_is_neither_fenced_nor_bound_needs_no_opening() -> None:
 
 
 async def test_a_redis_that_lost_its_data_gets_the_live_matches_back_before_the_pool_opens() -> None:
-    live, finished, new = b.active(), b.active(status=b.OVER), b.a_match()
-    elsewhere = b.active()
-    elsewhere = elsewhere.model_copy(update={"metadata": elsewhere.metadata.model_copy(update={"namespace": "other"})})
+    live, finished = b.active(), b.active(status=b.OVER, name="finished", uid="u-finished")
+    new, elsewhere = b.a_match(name="new", uid="u-new"), b.active(namespace="other", uid="u-elsewhere")
     rig = Rig(MemoryRedis(None), live, finished, new, elsewhere)
     pool = await rig.pools.get(NAMESPACE)
     assert rig.redis.names() == ["epoch", "incarnation", "claim", "incarnation", "serve"]
@@ -228,7 +251,7 @@ async def test_a_loss_at_the_end_of_a_restore_keeps_the_pool_closed() -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (["OK", "new"], ["Redis had lost its data; live matches were restored"]),
+        (["OK", "new"], ["Redis had lost data; live matches were restored"]),
         (["SETTLED"], []),
         (["BUSY", "alice", "another"], ["match could not be restored"]),
     ],

@@ -37,7 +37,7 @@ from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.livekit import LiveKitClient
 from controller.clients.reading import moment_ms, place_ms
 from controller.clients.redis import lua
-from controller.clients.redis.client import Redis, StreamEntry
+from controller.clients.redis.client import Arguments, Redis, StreamEntry
 from controller.clients.redis.commands import Command
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox, pools_with_people
@@ -114,6 +114,7 @@ SAMPLES: dict[Any, Any] = {
     Script: lua.WITNESS,
     Sequence[str]: ["x"],
     Sequence[str | int]: ["x"],
+    Arguments: ["x"],
     tuple[str, ...]: ("x", "y"),
     Mapping[str, str]: {"x": "0-0"},
     ScanCursor: ScanCursor(),

@@ -15,7 +15,7 @@ import pytest
 import contract
 from controller.api.states import UserState
 from controller.clients.redis import lua
-from controller.clients.redis.client import Redis
+from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
@@ -66,8 +66,8 @@ class Recorder:
 
     calls: list[tuple[lua.Script, Sequence[str], Sequence[str | int]]] = field(default_factory=list)
 
-    async def run(self, script: lua.Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
-        self.calls.append((script, keys, args))
+    async def run(self, script: lua.Script, keys: Sequence[str], args: Arguments) -> list[str]:
+        self.calls.append((script, keys, args() if callable(args) else args))
         raise Recorded
 
 

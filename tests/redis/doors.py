@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import contract
 from controller.clients.redis import lua
-from controller.clients.redis.client import Redis
+from controller.clients.redis.client import Arguments, Redis
 
 
 class Door(StrEnum):
@@ -21,14 +21,14 @@ class Door(StrEnum):
 class FunctionsRedis(Redis):
     """Our client, but it calls the published scripts as functions: with the pool's prefix instead of their keys."""
 
-    async def run(self, script: lua.Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+    async def run(self, script: lua.Script, keys: Sequence[str], args: Arguments) -> list[str]:
         """Run a script; a published one by its function."""
         if script not in lua.PUBLISHED:
             return await super().run(script, keys, args)
         prefix = keys[0][: keys[0].index("}:") + 2]
 
         async def attempt() -> list[str]:
-            return await self._call(script.name, prefix, args)
+            return await self._call(script.name, prefix, args() if callable(args) else args)
 
         return await self._repeat(script.name, attempt)
 

@@ -45,12 +45,16 @@ def kinds_for(test: str) -> list[Any]:
 
 
 class Server:
-    """A running server, reached by `url`. `stop` and `start` take it away for a while."""
+    """A running server, reached by `url`. `stop` and `start` take it away for a while.
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    `save` says when a real one writes a snapshot by itself. One that has written any begins with it again.
+    """
+
+    def __init__(self, kind: str, folder: Path, *, save: str = "") -> None:
         self._socket = folder / "redis.sock"
         self.url = f"unix://{self._socket}"
         self.is_real = kind != FAKEREDIS
+        self._save = save
         self._command = self._real(programs()[kind]) if self.is_real else self._fake()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -79,7 +83,7 @@ class Server:
                     return
 
     def stop(self) -> None:
-        """Kill it; all data is lost."""
+        """Kill it; all data since the last snapshot is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -89,7 +93,7 @@ class Server:
         return [
             str(program),
             *("--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._socket.parent)),
-            *("--save", "", "--appendonly", "no", "--logfile", str(self._socket.parent / "log")),
+            *("--save", self._save, "--appendonly", "no", "--logfile", str(self._socket.parent / "log")),
         ]
 
     def _fake(self) -> list[str]:

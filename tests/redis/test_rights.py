@@ -116,7 +116,7 @@ async def test_the_operator_can_run_all_of_its_scripts(users: Users) -> None:
     assert not await operator.pool.is_tombstoned("rk-9")
     assert await inspection.holders(operator.redis, operator.keys, ("zoe", "nemo")) == {"zoe": "m9", "nemo": None}
     assert await inspection.tombstoned(operator.redis, operator.keys, ("rk-9",)) == frozenset()
-    assert await inspection.incarnations(operator.redis, [operator.keys])
+    assert await inspection.guards(operator.redis, [operator.keys])
     assert await inspection.has_people(operator.redis, operator.keys)
     await operator.redis.delete(operator.keys.served())
     assert await operator.redis.last_id(operator.keys.webhooks(0)) == "0-0"

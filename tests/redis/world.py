@@ -11,6 +11,7 @@ from controller.api.match import QueuePlace
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway, Queued
 from controller.clients.redis.keys import Keys
+from controller.clients.redis.mark import Mark
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import User
 from controller.clients.redis.replies.match import ClaimReply, SettleOk, SettleReply
@@ -67,8 +68,6 @@ class World:
         pool = Pool(redis, keys, shard=0, epoch=1)
         world = cls(redis, keys, pool.at(await pool.ensure_incarnation()), Gateway(redis, keys))
         await world.serve()
-        # The fence rises also where a script refuses: so that "nothing changed" can be compared, it stands already.
-        await world.raw("SET", keys.fence(0), 1)
         return world
 
     async def raw(self, *words: str | int) -> Any:
@@ -145,8 +144,8 @@ class World:
         return ledger
 
     def other_owner(self, **changes: Any) -> World:
-        """The same pool with another epoch, shard or incarnation."""
-        return replace(self, pool=replace(self.pool, **changes))
+        """The same pool with another epoch, shard or incarnation: of a replica that knows nothing of our requests."""
+        return replace(self, pool=replace(self.pool, mark=Mark(), **changes))
 
     # What is told
 
@@ -185,7 +184,7 @@ class World:
     # Everything at once
 
     async def snapshot(self) -> Snapshot:
-        """All that Redis holds of this pool."""
+        """All that Redis holds of this pool. Of a fence only the epoch: every request counts its number up."""
         values: dict[str, Any] = {}
         expiring: set[str] = set()
         dump = await self.raw("EVAL", _DUMP, 0, self.keys.prefix, self.keys.private)
@@ -193,6 +192,8 @@ class World:
             name = self.keys.name(key)
             if kind in {"hash", "zset"}:
                 content = dict(zip(content[::2], content[1::2], strict=True))  # noqa: PLW2901
+            elif name.startswith("fence:"):
+                content = content.partition(":")[0]  # noqa: PLW2901
             values[name] = content
             if ttl > 0:
                 expiring.add(name)

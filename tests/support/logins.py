@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from redis import exceptions
 
 from controller.clients.redis import lua
-from controller.clients.redis.client import Redis
+from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.keys import Role
 from tests.redis.doors import FunctionsRedis
 
@@ -27,7 +27,7 @@ class LoginsRedis(Redis):
         self._matchmaker = _Functions(urls[Role.MATCHMAKER], administrator)
         self._operator = Redis(urls[Role.OPERATOR])
 
-    async def run(self, script: lua.Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+    async def run(self, script: lua.Script, keys: Sequence[str], args: Arguments) -> list[str]:
         """Run a script as the one to whom it belongs."""
         role = self._matchmaker if script in _MATCHMAKERS else self._gateway
         return await (role if script in lua.PUBLISHED else self._operator).run(script, keys, args)

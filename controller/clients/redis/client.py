@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from redis import exceptions
 
@@ -26,6 +26,9 @@ from controller.clients.request import Code, Requests
 from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
 
 _T = TypeVar("_T")
+
+Arguments: TypeAlias = Sequence[str | int] | Callable[[], Sequence[str | int]]
+"""The arguments of a script, or what makes them for each attempt."""
 
 _RETRY_DELAYS_SECONDS: Final = (0.02, 0.1)
 _LONGEST_BLOCK_SECONDS: Final = 30.0
@@ -79,11 +82,14 @@ class Redis:
         await self._commands.close()
         await self._reads.close()
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
-        """Run a script and return its reply. A lost reply makes it run again: every script of ours is idempotent."""
-        rest = (len(keys), *keys, *args)
+    async def run(self, script: Script, keys: Sequence[str], args: Arguments) -> list[str]:
+        """Run a script and return its reply. A lost reply makes it run again: every script of ours is idempotent.
+
+        Each attempt calls `args` once more, if it can be called.
+        """
 
         async def attempt() -> Any:
+            rest = (len(keys), *keys, *(args() if callable(args) else args))
             try:
                 return await self._commands.execute("EVALSHA", script.sha, *rest)
             except exceptions.NoScriptError:

@@ -143,22 +143,22 @@ class Inbox:
 async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, tuple[str, ...]]:
     """Scan about `count` of the keys of Redis, from `cursor` on.
 
-    Return the next cursor (`0`: the scan is complete) and the namespaces that have waiting or beating users.
+    Return the next cursor (`0`: the scan is complete) and the namespaces that have waiting or beating users, or Matches
+    that hold users.
     """
-    prefix = f"rk:{{{cluster_id}:"
-    # Of a pool's keys only `queue` and `heartbeats` begin with one of these letters.
-    pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*}:[hq]*"
+    # Of a pool's keys only `queue`, `heartbeats` and `live` begin with one of these letters.
+    pattern = "rk*" + re.sub(r"([*?\[\]\\^])", r"\\\1", f":{{{cluster_id}:") + "*}:[hlq]*"
     with reading(Backend.REDIS, _POOLS.name):
         go_on, *names = await redis.run(_POOLS, (), [cursor, pattern, count])
-        keys = [name for name in names if name.endswith(("}:queue", "}:heartbeats"))]
+        keys = [name for name in names if name.endswith(("}:queue", "}:heartbeats", "}:live"))]
     pools = rows(Backend.REDIS, "pool", keys, lambda key: _namespace_of(key, cluster_id))
     return go_on, tuple(dict.fromkeys(pools))
 
 
 def _namespace_of(key: str, cluster_id: str) -> str:
     """The namespace whose pool has this key. Raises ValueError for a name that no key of ours has."""
-    namespace = key.removeprefix(f"rk:{{{cluster_id}:").partition("}:")[0]
+    namespace = key.partition(f":{{{cluster_id}:")[2].partition("}:")[0]
     keys = Keys(cluster_id, namespace)
-    if key not in {keys.queue(), keys.heartbeats()}:
+    if key not in {keys.queue(), keys.heartbeats(), keys.live()}:
         raise ValueError(f"{key!r} is no key of a pool")
     return namespace

@@ -13,6 +13,7 @@ from controller.clients.reading import reading
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
+from controller.clients.redis.mark import Guard
 from controller.errors import Backend
 
 # MGET does not read hashes. A key of another type answers an error, and is no record of ours.
@@ -48,15 +49,15 @@ async def tombstoned(redis: Redis, keys: Keys, livekit_names: Sequence[str]) -> 
     return frozenset(name for name, text in zip(livekit_names, found, strict=True) if text is not None)
 
 
-async def incarnations(redis: Redis, pools: Sequence[Keys]) -> Mapping[str, str]:
-    """The incarnation of each of these pools by its namespace, in one read; empty if its data is lost.
+async def guards(redis: Redis, pools: Sequence[Keys]) -> Mapping[str, Guard]:
+    """Incarnation and fence of each of these pools by its namespace, in one read; None for what is lost.
 
     Raises BackendError.
     """
     if not pools:
         return {}
-    found = await redis.texts([keys.incarnation() for keys in pools])
-    return {keys.namespace: text or "" for keys, text in zip(pools, found, strict=True)}
+    found = await redis.texts([key for keys in pools for key in (keys.incarnation(), keys.fence(0))])
+    return {keys.namespace: guard for keys, guard in zip(pools, zip(found[::2], found[1::2], strict=True), strict=True)}
 
 
 async def has_people(redis: Redis, keys: Keys) -> bool:

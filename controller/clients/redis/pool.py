@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from controller.clients.reading import place_ms
@@ -20,6 +20,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
 from controller.clients.redis.keys import Keys, epoch_key
 from controller.clients.redis.ledger import parse_ledger
+from controller.clients.redis.mark import Guard, Mark, parse_fence
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.replies.match import WITNESS, AdvanceReply, ClaimReply, SettleReply, WitnessReply
 from controller.clients.redis.replies.pool import (
@@ -32,6 +33,7 @@ from controller.clients.redis.replies.pool import (
     ServeReply,
     TokensReply,
 )
+from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.replies.table import unknown_reply
 from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, Served, SettleRequest, Witnessed
 from controller.clients.redis.retention import RETENTION, Retention
@@ -42,7 +44,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The requests. `incarnation` is empty until `ensure_incarnation` has returned it: see `at`."""
+    """The requests. `incarnation` is empty until `ensure_incarnation` has returned it: see `at`.
+
+    All values of one pool under one epoch share a `mark`.
+    """
 
     redis: Redis
     keys: Keys
@@ -50,6 +55,7 @@ class Pool:
     epoch: int
     incarnation: str = ""
     retention: Retention = RETENTION
+    mark: Mark = field(default_factory=Mark, compare=False, repr=False)
 
     def at(self, incarnation: Incarnation) -> Pool:
         """The same pool, bound to this incarnation.
@@ -59,10 +65,20 @@ class Pool:
         return replace(self, incarnation=incarnation.value)
 
     async def run_fenced(self, command: Command[R]) -> R:
-        """Run a fenced script as the owner of the shard. It refuses an older epoch and another incarnation."""
-        keys = [self.keys.incarnation(), self.keys.fence(self.shard), *command.keys]
-        args = [self.incarnation, self.epoch, *command.args]
-        return command.replies.parse(await self.redis.run(command.script, keys, args))
+        """Run a fenced script as the owner of the shard. It refuses an older epoch and a Redis that has lost data."""
+        keys, number = [*self._fence_keys(), *command.keys], self.mark.next()
+
+        def args() -> list[str | int]:
+            # What is known may have grown since the first attempt, which another server may have answered.
+            return [self.incarnation, f"{self.epoch}:{number}:{self.mark.known}", *command.args]
+
+        reply = command.replies.parse(await self.redis.run(command.script, keys, args))
+        if not isinstance(reply, Stale | Lost):
+            self.mark.done(number)
+        return reply
+
+    def _fence_keys(self) -> tuple[str, str]:
+        return self.keys.incarnation(), self.keys.fence(self.shard)
 
     # Users and ledgers
 
@@ -172,19 +188,24 @@ class Pool:
 
     async def ensure_incarnation(self) -> Incarnation:
         """The incarnation of Redis; a new one if it has none, so only if nothing must be restored."""
-        reply = await self._incarnation("ENSURE", secrets.token_hex(8))
+        args = [secrets.token_hex(8), "", "ENSURE"]
+        reply = INCARNATION.parse(await self.redis.run(lua.INCARNATION, self._fence_keys(), args))
         if not isinstance(reply, Incarnation):
             raise unknown_reply("incarnation", [type(reply).__name__])
         return reply
 
-    async def current_incarnation(self) -> str:
-        """Which life of Redis this is by its own word; empty if it has lost its data. Compare with `incarnation`."""
-        return await self.redis.text(self.keys.incarnation()) or ""
+    def differs(self, guard: Guard, known: int) -> bool:
+        """Whether Redis is no longer the one that we know: it is empty, another one, or an older state of it.
+
+        `guard` is what was read of it, and `known` our mark before that read.
+        """
+        incarnation, fence = guard
+        return incarnation != self.incarnation or (known > 0 and parse_fence(fence) < (self.epoch, known))
 
     async def begin_restore(self) -> IncarnationReply:
         """Start to rebuild what Redis lost. Only the owner of shard 0 calls it.
 
-        An incarnation that is not `restoring` means that there is nothing to restore. Else: bind to it
+        An incarnation that is not `restoring` means that Redis has lost nothing that we know of. Else: bind to it
         (`at`), claim every live Match with mode Restore, then `finish_restore`. All other replicas get `Lost`
         until then. An earlier restore that did not finish is shut out.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.api.endings import EndReason
 from controller.api.match import Match, QueuePlace
+from controller.clients.redis.mark import parse_fence
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import (
     SettleRequest,
@@ -180,7 +181,7 @@ async def _is_skipped(rig: Rig, name: str) -> None:
 async def _record_end(rig: Rig, operator: Operator, match: Match, reason: str, message: str, evidence: str) -> None:
     """Write what the first step of an ending writes, as if the operator had died right after it."""
     incarnation = await rig.redis.get(rig.keys.incarnation())
-    epoch = int(await rig.redis.get(rig.keys.fence(0)) or 0)
+    epoch, _ = parse_fence(str(await rig.redis.get(rig.keys.fence(0))))
     pool = Pool(rig.gateway.redis, rig.keys, 0, epoch, str(incarnation))
     cause = Cause(reason, "", message, evidence)
     uid = match.metadata.uid

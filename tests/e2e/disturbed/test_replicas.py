@@ -52,4 +52,4 @@ async def test_a_leader_that_slept_through_its_lease_steps_down(rig: Rig) -> Non
     assert is_true(await rig.kube.match("before"), "Ready")
     # The fence has the epoch of the second replica: Redis refuses all that the first may still send.
     fence = await rig.redis.get(rig.keys.fence(0))
-    assert fence == f"{(await second.metrics())('roomkeeper_epoch'):.0f}"
+    assert str(fence).partition(":")[0] == f"{(await second.metrics())('roomkeeper_epoch'):.0f}"

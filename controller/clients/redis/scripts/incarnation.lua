@@ -1,12 +1,13 @@
 
--- incarnation: a value that Redis loses together with all other data, so that the operator notices a loss.
+-- incarnation: a value that Redis loses together with all other data, and that the operator replaces when it finds an
+-- older Redis, so that every request from before is refused.
 --
 -- KEYS
 --   1 incarnation
 --   2 fence:<shard>
 -- ARGV
 --   1 value      to store, or for FINISH the one that BEGIN stored
---   2 epoch      the epoch of the caller's Lease; ENSURE does not look at it
+--   2 mark       as in operator.lua; ENSURE does not look at it
 --   3 operation  ENSURE, BEGIN or FINISH
 -- ANSWERS
 --   OK <incarnation>  this is stored now
@@ -25,14 +26,14 @@ if operation == 'ENSURE' then
   return {'OK', current}
 end
 
-local refused = stale()
+local refused, is_older = advance_fence(operation == 'BEGIN')
 if refused then
   return refused
 end
 
 if operation == 'BEGIN' then
   -- An unfinished restore of another owner is taken over: that owner gets LOST from now on.
-  if not current or string.find(current, RESTORING) then
+  if not current or is_older or string.find(current, RESTORING) then
     redis.call('SET', key, value)
     current = value
   end

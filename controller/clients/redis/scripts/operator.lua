@@ -7,25 +7,37 @@
 --   2 fence:<shard>
 -- ARGV
 --   1 incarnation  the incarnation of Redis that the caller knows
---   2 epoch        the epoch of the caller's Lease
+--   2 mark         <epoch>:<number>:<known>: the epoch of the caller's Lease, the number of this request, and the
+--                  highest number that the caller knows to be done under this epoch
 -- ANSWERS
 --   STALE <epoch>  a caller with this higher epoch owns the shard by now
---   LOST           Redis has lost its data since, or is being restored
+--   LOST           Redis has lost data since, or is being restored
 
 local RESTORING = '^restoring:'
 local DISCONNECTS = 10000
 
--- Stores a higher epoch even if the script then refuses for another reason: the epoch is true all the same.
-local function stale()
-  local seen = tonumber(redis.call('GET', KEYS[2]) or '0')
-  local epoch = tonumber(ARGV[2])
+-- Advances the fence, `<epoch>:<number>`, even if the script then refuses for another reason: the request was made all
+-- the same. A fence that is behind what the caller knows to be done is that of an older Redis: it came back from a
+-- snapshot, or a replica that lagged took over. Returns the refusal or nil, and whether Redis is older.
+local function advance_fence(accepts_older)
+  local fence_epoch, fence_number = string.match(redis.call('GET', KEYS[2]) or '', '^([^:]*):?(.*)$')
+  local seen, last = tonumber(fence_epoch) or 0, tonumber(fence_number) or 0
+  local words = {}
+  for word in string.gmatch(ARGV[2], '%d+') do
+    words[#words + 1] = tonumber(word)
+  end
+  local epoch, number, known = words[1], words[2], words[3]
   if epoch < seen then
-    return {'STALE', whole(seen)}
+    return {'STALE', whole(seen)}, false
   end
-  if epoch > seen then
-    redis.call('SET', KEYS[2], whole(epoch), 'KEEPTTL')
+  local is_older = known > 0 and (epoch > seen or known > last)
+  if is_older and not accepts_older then
+    return {'LOST'}, true
   end
-  return nil
+  if epoch > seen or number > last then
+    redis.call('SET', KEYS[2], whole(epoch) .. ':' .. whole(number), 'KEEPTTL')
+  end
+  return nil, is_older
 end
 
 -- After a loss of data a missing ledger proves nothing, and a user could be taken twice. So no script writes until the
@@ -38,7 +50,7 @@ local function refusal(is_restore)
   if string.find(current, RESTORING) and not is_restore then
     return {'LOST'}
   end
-  return stale()
+  return (advance_fence(false))
 end
 
 -- Flags of older clients: the value 'match:<uid>' names the call that it is about, and 'roomkeeper:<uid>' is our own,

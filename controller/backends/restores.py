@@ -1,0 +1,331 @@
+"""Makes Redis agree with the Matches: they are the truth about a live call, and the ledgers in Redis follow them.
+
+Redis can come back empty, or older than it was. A Match that lives is then restored: its users and its ledger are
+written again (`mode Restore`). A Match that is over, and that Redis still counts as live, is settled again as its
+status says. A Match whose object is gone is settled as its ledger says, or as a deleted one. Each Match is put right by
+itself: one that Redis refuses costs no other. Neighbors: `backends.pools` asks whenever it opens a pool,
+`triggers.sweep` twice a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
+
+import structlog
+
+from controller.api.match import Match, MatchStatus, OutcomeState, QueuePlace
+from controller.api.meta import ObjectMeta
+from controller.api.phases import MatchPhase
+from controller.api.states import UserState
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.replies.match import AdvanceReply, ClaimOk, ClaimReply, SettleOk, SettleReply
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale
+from controller.clients.redis.requests import AdvanceRequest, Claimant, ClaimMode, ClaimRequest, SettleRequest
+from controller.clock import Clock
+from controller.errors import BackendRefused
+from controller.facts.ledger import Cause, Destination, Ledger, Release
+from controller.facts.match import MatchSeen, ServerFacts
+from controller.facts.observation import Absent, Present
+from controller.facts.time import milliseconds
+from controller.facts.unreadable import Unreadable
+from controller.rules.match_case import MatchCase
+from controller.rules.stand_in import stand_in_match
+from controller.telemetry import metrics
+from controller.views.cache import ObjectCache
+from controller.views.calls import CallIndex
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_STATES = {
+    MatchPhase.CREATING: UserState.CONNECTING,
+    MatchPhase.CONNECTING: UserState.CONNECTING,
+    MatchPhase.ACTIVE: UserState.IN_CALL,
+    MatchPhase.RECONNECTING: UserState.IN_CALL,
+    MatchPhase.TERMINATING: UserState.DISCONNECTING,
+}
+_AT_ONCE = 50
+_PAGE = 1000
+
+
+class PutRight(StrEnum):
+    """What was put right, as the label of a metric."""
+
+    RESTORED = "restored"
+    SETTLED_AGAIN = "settled-again"
+    WITHOUT_OBJECT = "without-object"
+    ROOM_CLOSED = "room-closed"
+    REFUSED = "refused"
+
+
+class Restorer:
+    """Compares pools with Matches. The caches are complete when it is asked.
+
+    Each of `restored` gets every Match whose users were taken again: nothing else of it is left in Redis. `wake` gets
+    a Match that needs a look, and `uid_of` asks Kubernetes for the UID of the Match with a name: None if there is none.
+    """
+
+    def __init__(
+        self,
+        matches: ObjectCache[Match],
+        calls: CallIndex,
+        clock: Clock,
+        *,
+        restored: Sequence[Callable[[Match], None]],
+        wake: Callable[[Match], None],
+        uid_of: Callable[[str, str], Awaitable[str | None]],
+    ) -> None:
+        self._matches = matches
+        self._calls = calls
+        self._clock = clock
+        self._restored = restored
+        self._wake = wake
+        self._uid_of = uid_of
+        self._refused: set[str] = set()
+
+    async def restore_all(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> int:
+        """Restore all live Matches of a pool that has lost data. Returns how many of them Redis had lost.
+
+        `check` raises for a reply that forbids us to write. Raises BackendError if Redis does not answer.
+        """
+        return await self._restore(pool, self._matches.in_namespace(namespace), check)
+
+    async def compare(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> None:
+        """Put right what differs in a pool before it opens: nothing else writes to it meanwhile.
+
+        Settles Matches that are over, so that they hold no user of a live one, and then restores what is missing.
+        Raises as `restore_all`.
+        """
+        live = await live_uids(pool)
+        over = [match for uid in live if (match := self._over(namespace, uid)) is not None]
+        for some in _batches(over):
+            await asyncio.gather(*(self.settle_again(pool, match, check) for match in some))
+        missing = [call.uid for call in self._calls.of(namespace) if call.uid not in live]
+        matches = (match for uid in missing if (match := self._readable(uid)) is not None)
+        if restored := await self._restore(pool, matches, check):
+            log.warning("Redis had no ledger of live matches; restored", namespace=namespace, matches=restored)
+
+    async def sweep(self, namespace: str, pool: Pool, check: Callable[[str, object], None], at_most: int) -> int:
+        """Put right what differs in a pool that is open. Returns how many Matches were looked at, `at_most` so many.
+
+        Raises BackendError: the next round goes on.
+        """
+        live, calls = await live_uids(pool), self._calls.of(namespace)
+        for call in calls:
+            if call.uid not in live and (match := self._readable(call.uid)) is not None:
+                self._wake(match)
+        looked = 0
+        for uid in live:
+            if self._calls.has(namespace, uid) or looked >= at_most:
+                continue
+            known = self._matches.by_uid(uid)
+            if known is None:
+                looked += 1
+                await self._settle_without_object(namespace, pool, uid, check)
+            elif not isinstance(known, Unreadable) and known.status.is_over:
+                looked += 1
+                await self.settle_again(pool, known, check)
+        return looked
+
+    async def settle_again(self, pool: Pool, match: Match, check: Callable[[str, object], None]) -> None:
+        """Settle a Match that is over, as its status says."""
+        reply = await self._isolated(match.metadata, self._settle(pool, settle_request(match)))
+        check(pool.keys.namespace, reply)
+        if isinstance(reply, SettleOk) and not reply.replay:
+            self._did(PutRight.SETTLED_AGAIN, "Redis did not know that a match is over; settled again", match.metadata)
+
+    def _over(self, namespace: str, uid: str) -> Match | None:
+        if self._calls.has(namespace, uid):
+            return None
+        match = self._readable(uid)
+        return match if match is not None and match.status.is_over else None
+
+    def _readable(self, uid: str) -> Match | None:
+        known = self._matches.by_uid(uid)
+        return None if isinstance(known, Unreadable) else known
+
+    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Callable[[str, object], None]) -> int:
+        restored = 0
+        wanted = ((match, request) for match in matches if (request := restore_request(match)) is not None)
+        for some in _batches(wanted):
+            replies = await asyncio.gather(
+                *(self._isolated(match.metadata, self._claim(pool, request)) for match, request in some)
+            )
+            for (match, _), reply in zip(some, replies, strict=True):
+                check(pool.keys.namespace, reply)
+                if isinstance(reply, ClaimOk):
+                    self._refused.discard(match.metadata.uid)
+                    restored += not reply.replay
+                    for tell in self._restored:
+                        tell(match)
+                elif not isinstance(reply, Settled):
+                    if reply is not None:
+                        self._cannot(match.metadata, str(reply))
+                    self._wake(match)
+        if restored:
+            metrics.put_right.labels(PutRight.RESTORED).inc(restored)
+        return restored
+
+    async def _settle_without_object(
+        self, namespace: str, pool: Pool, uid: str, check: Callable[[str, object], None]
+    ) -> None:
+        """Let go of the users of a Match that is no object, as long as its ledger can tell which one it was."""
+        metadata = ObjectMeta(name=uid, namespace=namespace, uid=uid)
+        ledger = await self._isolated(metadata, pool.ledger(uid))
+        # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
+        if ledger is None or ledger.settled or not ledger.match_name:
+            return
+        if await self._uid_of(namespace, ledger.match_name) == uid:
+            return
+        metadata = metadata.model_copy(update={"name": ledger.match_name})
+        reply = await self._isolated(metadata, self._settle(pool, self._last_settle(metadata, ledger)))
+        check(namespace, reply)
+        if isinstance(reply, SettleOk) and not reply.replay:
+            self._did(PutRight.WITHOUT_OBJECT, "a match is gone that still held users; they are free", metadata)
+
+    def _last_settle(self, metadata: ObjectMeta, ledger: Ledger) -> SettleRequest:
+        """How the Match would be settled if its object were still there, and being deleted."""
+        now = self._clock.now()
+        deleted = metadata.model_copy(update={"deletion_timestamp": now, "creation_timestamp": now})
+        match = stand_in_match(Unreadable(deleted, "it is gone"), ledger)
+        nothing = Absent(now)
+        seen = MatchSeen(
+            ledger=Present(ledger, now),
+            refusal=None,
+            room=nothing,
+            livekit_room=nothing,
+            people=nothing,
+            tokens=nothing,
+            livekit_name="",
+            server=ServerFacts("", ""),
+        )
+        case = MatchCase(match, seen, now)
+        cause, releases = case.cause, case.releases
+        assert cause is not None  # it is being deleted
+        return SettleRequest(
+            uid=ledger.uid,
+            session_id=ledger.session_id or ledger.uid,
+            users=releases,
+            cause=Cause(cause.reason, cause.initiator, cause.message, cause.evidence(releases)),
+            match_name=metadata.name,
+        )
+
+    async def _claim(self, pool: Pool, request: ClaimRequest) -> ClaimReply:
+        return await pool.claim(request, now_ms=milliseconds(self._clock.now()))
+
+    async def _settle(self, pool: Pool, request: SettleRequest) -> AdvanceReply | SettleReply:
+        """Settle in the steps in which every call ends: the users hear that they are to hang up."""
+        now_ms = milliseconds(self._clock.now())
+        if any(user.to is not Destination.BACK for user in request.users):
+            users = tuple((user.id, UserState.DISCONNECTING) for user in request.users)
+            reply = await pool.advance(AdvanceRequest(request.uid, users, MatchPhase.TERMINATING), now_ms=now_ms)
+            if isinstance(reply, Stale | Lost):
+                return reply
+        return await pool.settle(request, now_ms=now_ms)
+
+    async def _isolated(self, metadata: ObjectMeta, request: Awaitable[R]) -> R | None:
+        """The answer; None if Redis refuses this one Match, which costs no other."""
+        try:
+            return await request
+        except BackendRefused as error:
+            self._cannot(metadata, error.sentence)
+            return None
+
+    def _cannot(self, metadata: ObjectMeta, why: str) -> None:
+        """Say once that a Match cannot be put right. Its own key tries again, and has it in the status."""
+        metrics.put_right.labels(PutRight.REFUSED).inc()
+        if metadata.uid not in self._refused:
+            log.error("match could not be restored", key=f"{metadata.namespace}/{metadata.name}", answer=why)
+        self._refused.add(metadata.uid)
+
+    def _did(self, what: PutRight, sentence: str, metadata: ObjectMeta) -> None:
+        metrics.put_right.labels(what).inc()
+        log.warning(sentence, key=f"{metadata.namespace}/{metadata.name}", uid=metadata.uid)
+
+
+def _batches(values: Iterable[T]) -> Iterator[list[T]]:
+    """So many values at a time as are sent side by side."""
+    left = iter(values)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some
+
+
+async def live_uids(pool: Pool) -> dict[str, None]:
+    """The UIDs of the Matches that hold users, by the word of Redis, the oldest first."""
+    live: dict[str, None] = {}
+    while True:
+        page = await pool.live(offset=len(live), limit=_PAGE)
+        before = len(live)
+        live.update((entry.uid, None) for entry in page)
+        if len(page) < _PAGE or len(live) == before:
+            return live
+
+
+def settle_request(match: Match) -> SettleRequest:
+    """The settling of a Match that is over, from its status. A user whom the status leaves out goes back."""
+    end, uid = match.status.end, match.metadata.uid
+    outcomes = {one.identity: one for one in end.outcomes} if end is not None else {}
+    releases = []
+    for identity in match.spec.identities:
+        outcome = outcomes.get(identity)
+        if outcome is None:
+            releases.append(Release(identity, Destination.BACK))
+        elif outcome.state is OutcomeState.WAITING:
+            place = outcome.place or QueuePlace.ORIGINAL
+            releases.append(Release(identity, Destination.WAITING, place, outcome.detail or ""))
+        else:
+            releases.append(Release(identity, Destination.IDLE, QueuePlace.NOW, outcome.detail or ""))
+    return SettleRequest(
+        uid=uid,
+        session_id=match.spec.session_id or uid,
+        users=tuple(releases),
+        cause=Cause(end.reason, end.initiator or "", end.message or "") if end is not None else Cause(),
+        match_name=match.metadata.name,
+    )
+
+
+def restore_request(match: Match) -> ClaimRequest | None:
+    """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
+    status = match.status
+    if status.phase is None or status.started_at is None or status.is_over or status.end:
+        return None
+    queued_at = {person.identity: person.queued_at for person in status.participants}
+    claimants = tuple(
+        Claimant(
+            person.identity,
+            person.livekit_identity,
+            milliseconds(at) if (at := queued_at.get(person.identity)) is not None else None,
+        )
+        for person in match.spec.participants
+    )
+    phase = _held_phase(status)
+    return ClaimRequest(
+        uid=match.metadata.uid,
+        match_name=match.metadata.name,
+        session_id=match.spec.session_id or match.metadata.uid,
+        users=claimants,
+        mode=ClaimMode.RESTORE,
+        state=_STATES[phase],
+        phase=phase.value,
+        room=(status.room.livekit_name or "") if status.room is not None else "",
+        url=(status.room.url or "") if status.room is not None else "",
+    )
+
+
+def _held_phase(status: MatchStatus) -> MatchPhase:
+    """The phase of a Match that holds its users, as far as the status knows it.
+
+    A Match that has claimed its users is at least Creating. Another client may have written a terminal phase, and
+    another version one that this version does not know.
+    """
+    if status.phase is MatchPhase.PENDING:
+        return MatchPhase.CREATING
+    if status.phase in _STATES:
+        return status.phase
+    return MatchPhase.ACTIVE if status.connected_at is not None else MatchPhase.CONNECTING
