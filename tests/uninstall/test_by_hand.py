@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import pytest
+
 from controller.api.names import FINALIZER, KINDS, PAUSED
 from sandbox.source import CRDS
 from tests import manifests
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
 from tests.uninstall.cluster import CRD, DEPLOYMENT, LEASE, POLICIES, Site
+
+# One worker needs one stack for all of them.
+pytestmark = pytest.mark.xdist_group("uninstall")
 
 
 async def test_it_drains_and_leaves_nothing_that_could_hold_anything_up(rig: Rig, site: Site) -> None:
