@@ -125,7 +125,7 @@ class KubernetesClient:
     async def would_replace(self, resource: Resource, namespace: str, name: str, body: Body) -> None:
         """Do as `replace`, but let the server store nothing (a dry run): it only says whether it would be refused."""
         params = {**_MANAGED, "dryRun": "All"}
-        await self._send("replace", "PUT", resource.path(namespace, name), body, params=params)
+        await self._send("replace", "PUT", resource.path(namespace, name), body, name=name, params=params)
 
     async def merge_patch(
         self,
