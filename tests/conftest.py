@@ -37,6 +37,7 @@ from tests.support.real_programs import (
     pytest_runtest_protocol,
     real_programs,
 )
+from tests.support.rig import Rig
 from tests.support.rights import DIRECTORY, pytest_sessionfinish, pytest_terminal_summary
 from tests.support.shared import session_directory, shared_stack
 
@@ -190,3 +191,18 @@ async def operators(where: Endpoints, namespace: str, tmp_path: Path) -> AsyncIt
     """Makes operators for this test's namespace, on the stack that has none."""
     async with Operators(where, namespace, tmp_path) as all_of_them:
         yield all_of_them
+
+
+@pytest.fixture
+def bare_rig(
+    where: Endpoints,
+    kube: Kube,
+    redis: redis_py.Redis,
+    keys: Keys,
+    livekit: api.LiveKitAPI,
+    gateway: Gateway,
+    people: People,
+    operators: Operators,
+) -> Rig:
+    """All of these in one. It checks nothing at the end of the test; the fixture `rig` of tests/e2e does."""
+    return Rig(where, kube, redis, keys, livekit, gateway, people, operators)

@@ -80,7 +80,7 @@ def uninstall(
     from controller.uninstall.own_operator import own_operator
     from controller.uninstall.plan import Wishes
     from controller.uninstall.run import Uninstallation
-    from controller.uninstall.work import TimedOut
+    from controller.uninstall.work import OperatorGone, TimedOut
 
     if settle:
         load_settings({})
@@ -113,6 +113,10 @@ def uninstall(
         lines.end()
         sys.stderr.write(f"roomkeeper uninstall: {error}\n")
         status = TIMED_OUT
+    except OperatorGone as error:
+        lines.end()
+        sys.stderr.write(f"roomkeeper uninstall: {error}\nRun it again: it then takes the finalizer off.\n")
+        status = 1
     raise typer.Exit(status)
 
 

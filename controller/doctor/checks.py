@@ -43,7 +43,7 @@ CHECKS: Final = (
         {
             "ok": Saying(_OK, "installed, schema of this version ({version})"),
             "served": Saying(_OK, "served; the schema is not checked: no right to read the CRDs"),
-            "missing": Saying(_FAILED, "not installed: {names}", "kubectl apply -f crds/"),
+            "missing": Saying(_FAILED, "not installed: {names}", "kubectl apply --server-side -f crds/"),
             "going": Saying(
                 _FAILED, "being deleted: {names}", "finish it with roomkeeper uninstall, then install them again"
             ),

@@ -1,4 +1,4 @@
-"""Runs all checks side by side, each with a deadline of its own. A check that is late is a finding, too."""
+"""Runs all checks side by side, each with a deadline of its own. A check that is late or fails is a finding, too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from controller.doctor.checks import CHECKS
 from controller.doctor.findings import Check, Finding, Scene, Verdict, finding
+from controller.errors import BackendError
 
 SECONDS: Final = 15.0
 
@@ -20,5 +21,8 @@ async def _one(check: Check, scene: Scene, seconds: float) -> Finding:
     try:
         async with asyncio.timeout(seconds):
             return finding(check, await check.ask(scene))
+    except BackendError as error:
+        # A question that needs another backend first: that one has a finding of its own.
+        return Finding(check.name, Verdict.UNCHECKED, f"not known: {error}")
     except TimeoutError:
         return Finding(check.name, Verdict.FAILED, f"no answer within {seconds:g} s")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from controller.clients.kubernetes import KubernetesClient
 from controller.clock import Clock
-from controller.uninstall.facts import Found, Installation, Life, pulse
+from controller.facts.observation import Absent, value_of
+from controller.uninstall.facts import Found, Installation, Life, Pulse, pulse
 from controller.uninstall.plan import Plan, Wishes, plan
 from controller.uninstall.survey import Survey
 from controller.uninstall.words import describe
@@ -44,14 +45,16 @@ class Uninstallation:
     async def plan(self, installation: Installation, wishes: Wishes) -> Planned:
         """Look until it is certain whether the operator works, and plan. Changes nothing."""
         started = time.monotonic()
+        first: Found | None = None
         while True:
             found = await self._survey.look(installation, whole_cluster=not wishes.is_hook)
+            first = first or found
             now = pulse(found)
             patience = min(found.patience_seconds, self._timeout_seconds / 2)
-            if now.life is not Life.SILENT or not found.known_objects or time.monotonic() - started >= patience:
+            doubt = _doubt(now, found, first)
+            if not doubt or not found.known_objects or time.monotonic() - started >= patience:
                 break
-            # A replica that takes the lease over is silent for a moment.
-            self._told.running("operator", f"{now.why}; waiting whether it comes back")
+            self._told.running("operator", f"{now.why}; {doubt}")
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         made = plan(found, wishes)
         return Planned(made, found, describe(made, found))
@@ -62,3 +65,15 @@ class Uninstallation:
         installation = planned.found.installation
         work = Work(self._client, self._survey, installation, self._told, deadline, self._beside)
         await work.carry_out(planned.plan, planned.found)
+
+
+def _doubt(now: Pulse, found: Found, first: Found) -> str:
+    """What a second look may tell, after the `first` one; empty if it is certain whether the operator works."""
+    if now.life is Life.SILENT:
+        # A replica that takes the lease over is silent for a moment.
+        return "waiting whether it comes back"
+    lease, before = value_of(found.lease), value_of(first.lease)
+    if now.life is Life.WORKS and isinstance(found.deployment, Absent) and lease is not None and before is not None:
+        # The Lease of a process that was killed lasts for some seconds, and there is nothing that starts it again.
+        return "" if lease.renewed_at != before.renewed_at else "waiting whether it is renewed"
+    return ""

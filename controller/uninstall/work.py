@@ -45,7 +45,7 @@ _NAMED: Final = 5
 
 
 class Told(Protocol):
-    """Who is told of the progress."""
+    """Shows the progress."""
 
     def running(self, step: str, detail: str) -> None:
         """A step is under way; `detail` says how far it is."""

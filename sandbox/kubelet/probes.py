@@ -67,7 +67,7 @@ class Probe:
             return str(error) or type(error).__name__
 
     async def follow(self, changed: Callable[[bool, str], None]) -> None:
-        """Look for ever. `changed` is told of each verdict that differs from the one before; the first is False."""
+        """Look for ever. `changed` gets each verdict that differs from the one before; the first is False."""
         await asyncio.sleep(self.initial_delay_seconds)
         healthy, good, bad, counted = False, 0, 0, time.monotonic() - self.period_seconds
         while True:

@@ -552,6 +552,19 @@ def test_the_notes_say_what_to_paste_and_what_to_do(chart: Chart) -> None:
     assert "- the PodDisruptionBudget: with one replica it would block `kubectl drain`" in said
 
 
+def test_the_notes_create_one_secret_that_holds_everything_by_one_command(chart: Chart) -> None:
+    same = {"existingSecret": "calls", "secretKeys": {"url": "redis-url"}}
+    said = notes(chart, {"livekit": {"existingSecret": "calls"}, "redis": same})
+    assert said.count("create secret generic") == 1
+    command = said[said.index("kubectl -n") : said.index("2. LiveKit's")].replace("\\\n", " ").split("\n")[0]
+    assert [word.partition("=")[2] for word in command.split() if word.startswith("--from-literal=")] == [
+        "url=wss://LIVEKIT",
+        "api-key=KEY",
+        "api-secret=SECRET",
+        "redis-url=redis://REDIS:6379/0",
+    ]
+
+
 def test_the_notes_name_what_was_left_out(chart: Chart) -> None:
     values = {**NAMESPACED, "serviceMonitor": {"enabled": True}, "uninstall": {"enabled": False}, "replicaCount": 2}
     said = notes(chart, values)

@@ -126,7 +126,7 @@ async def test_crds_of_another_version_are_named(where: Endpoints) -> None:
 
 @pytest.fixture
 async def open_livekit(where: Endpoints, tmp_path: Path) -> AsyncIterator[str]:
-    """The URL of a LiveKit that makes a room for whoever has a token."""
+    """The URL of a LiveKit that makes a room for any client with a token."""
     ports = PortLocks()
     port, tcp, udp = (ports.take() for _ in range(3))
     settings = {

@@ -6,16 +6,17 @@ import inspect
 import json
 import re
 from string import Formatter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
-from controller.doctor import stores
+from controller.doctor import run, stores
 from controller.doctor.checks import CHECKS
-from controller.doctor.findings import Check, Finding, Verdict, answer, finding
+from controller.doctor.findings import Answer, Check, Finding, Saying, Scene, Verdict, answer, finding
 from controller.doctor.report import document, failed, lines
 from controller.doctor.rights import LEASE, RIGHTS, Place, questions
+from controller.errors import Backend, BackendUnavailable
 from sandbox.source import INSTALL
 
 FINDINGS = (
@@ -76,6 +77,25 @@ def test_a_right_is_asked_in_each_namespace_that_is_served() -> None:
     everywhere = {question.namespace for question in questions("system", (), "x") if question.resource == "rooms"}
     assert everywhere == {""}
     assert not any(right.is_optional and right.place is not Place.CLUSTER for right in RIGHTS)
+
+
+async def test_a_check_whose_backend_does_not_answer_leaves_the_others_their_findings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """LiveKit's clock is compared with that of the API server, which has a finding of its own."""
+
+    async def fails(_scene: Scene) -> Answer:
+        raise BackendUnavailable(Backend.KUBERNETES, "read /version", "no answer from the API server (TimeoutError)")
+
+    async def answers(_scene: Scene) -> Answer:
+        return answer("ok")
+
+    says = {"ok": Saying(Verdict.OK, "fine")}
+    checks = (Check("LiveKit clock", "?", fails, says), Check("LiveKit", "?", answers, says))
+    monkeypatch.setattr(run, "CHECKS", checks)
+    clock, livekit = await run.examine(cast("Scene", None))
+    assert (clock.verdict, livekit.verdict) == (Verdict.UNCHECKED, Verdict.OK)
+    assert clock.sentence == "not known: Kubernetes read /version: no answer from the API server (TimeoutError)"
 
 
 def test_the_lines_are_aligned_and_a_remedy_stands_below_its_finding() -> None:

@@ -5,39 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-import redis.asyncio as redis_py
-from livekit import api
 
-from controller.clients.redis.gateway import Gateway
-from controller.clients.redis.keys import Keys
 from sandbox.endpoints import Endpoints
 from tests.support.invariants import assert_log_is_good, tidy
 from tests.support.kube import Kube
 from tests.support.operators import Operators
-from tests.support.people import People
 from tests.support.rig import Rig
 
 
 @pytest.fixture
 async def rig(
-    where: Endpoints,
-    kube: Kube,
-    redis: redis_py.Redis,
-    keys: Keys,
-    livekit: api.LiveKitAPI,
-    gateway: Gateway,
-    people: People,
-    operators: Operators,
-    request: pytest.FixtureRequest,
+    bare_rig: Rig, where: Endpoints, kube: Kube, operators: Operators, request: pytest.FixtureRequest
 ) -> AsyncIterator[Rig]:
     """The rig of one test. After the test the invariants must hold, and nothing may be left once all is deleted."""
-    made = Rig(where, kube, redis, keys, livekit, gateway, people, operators)
     log = where.log_directory / "operator.log"
     read = log.stat().st_size if log.exists() else 0
-    yield made
+    yield bare_rig
     if not log.exists() and not operators.running:
         await operators.start()
-    await tidy(made)
+    await tidy(bare_rig)
     if log.exists():
         with log.open(encoding="utf-8") as file:
             file.seek(read)

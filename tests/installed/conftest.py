@@ -7,19 +7,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import redis.asyncio as redis_py
-from livekit import api
 
 from controller.api.names import API_VERSION
-from controller.clients.redis.gateway import Gateway
-from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
 from sandbox.kubelet.kubelet import Kubelet
 from tests.installed.release import GLOBAL, Release
 from tests.support.kube import Kube
-from tests.support.operators import Operators
-from tests.support.people import People
 from tests.support.rig import Rig
 from tests.support.waiting import patience
 
@@ -86,15 +80,6 @@ def webhook_port(where: Endpoints) -> int:
 
 
 @pytest.fixture
-def rig(
-    where: Endpoints,
-    kube: Kube,
-    redis: redis_py.Redis,
-    keys: Keys,
-    livekit: api.LiveKitAPI,
-    gateway: Gateway,
-    people: People,
-    operators: Operators,
-) -> Rig:
+def rig(bare_rig: Rig) -> Rig:
     """A pool in the test's namespace. The operator is the one that the test installs."""
-    return Rig(where, kube, redis, keys, livekit, gateway, people, operators)
+    return bare_rig

@@ -1,6 +1,6 @@
 """The life of a release: installed, upgraded and rolled back during a call, drained, uninstalled with a call going on.
 
-The commands are those of docs/upgrade.md, and the values those of docs/high-availability.md.
+The commands are those of docs/upgrade.md and docs/uninstall.md, and the values those of docs/high-availability.md.
 """
 
 from __future__ import annotations
@@ -75,8 +75,12 @@ async def test_a_call_goes_on_while_the_release_is_upgraded_and_rolled_back(
         assert (await rig.kube.match()).metadata.uid == match.metadata.uid
         await rig.expect_states(alice="IN_CALL", bob="IN_CALL")
         # The operator of the first version goes on with what the other one did.
-        await rig.delete()
+        leaving = tmp_path / "leaving"
+        leaving.mkdir()
+        said = await Page("uninstall.md", leaving).type("With Helm", one)
+        assert 'release "roomkeeper" uninstalled' in said
         await rig.expect_states(alice="WAITING", bob="WAITING")
+    assert await left_of(rig.where, rig.kube.admin, one.namespace) == set()
 
 
 async def test_a_node_is_drained_and_an_upgrade_fails_during_a_call_which_the_uninstallation_ends(

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import pytest
+
 from controller.api.names import FINALIZER, KINDS, PAUSED
 from sandbox.source import CRDS
 from tests import manifests
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
 from tests.uninstall.cluster import CRD, DEPLOYMENT, LEASE, POLICIES, Site
+
+# One worker needs one stack for all of them.
+pytestmark = pytest.mark.xdist_group("uninstall")
 
 
 async def test_it_drains_and_leaves_nothing_that_could_hold_anything_up(rig: Rig, site: Site) -> None:
@@ -60,14 +65,17 @@ async def test_without_a_terminal_and_without_yes_it_changes_nothing_and_says_so
 
 
 async def deleted_in_the_wrong_order(rig: Rig, site: Site) -> None:
-    """Delete the Deployment and the CRDs; return when the API server is deleting the objects, too."""
-    await site.remove(DEPLOYMENT, LEASE, *(f"{CRD}/{kind.crd}" for kind in KINDS))
+    """Delete the Deployment and the CRDs; return when the API server is deleting the objects, too.
+
+    The Lease stays, as after `kubectl delete -f`, and the operator that was killed has renewed it a moment ago.
+    """
+    await site.remove(DEPLOYMENT, *(f"{CRD}/{kind.crd}" for kind in KINDS))
     await rig.kube.match_until(lambda match: match.metadata.deletion_timestamp is not None)
 
 
 async def test_it_repairs_a_deletion_in_the_wrong_order(rig: Rig, site: Site) -> None:
     """As after `kubectl delete -f` with everything: rights and operator go first, CRDs and objects hang."""
-    operator = await site.start()
+    operator = await site.start(lease_seconds="10")
     await rig.enqueue("alice", "bob")
     await rig.ready("alice", "bob")
     await operator.kill()
@@ -170,7 +178,7 @@ async def test_an_explicit_drain_without_an_operator_is_refused(rig: Rig, site: 
 
 
 async def test_with_the_operators_settings_it_settles_what_was_deleted_in_the_wrong_order(rig: Rig, site: Site) -> None:
-    operator = await site.start()
+    operator = await site.start(lease_seconds="10")
     places = await rig.enqueue("alice", "bob")
     await rig.ready("alice", "bob")
     await operator.kill()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from controller.api.names import FINALIZER
 from tests import manifests
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 from tests.uninstall.cluster import DEPLOYMENT, LEASE, POLICIES, Site
+
+# One worker needs one stack for all of them.
+pytestmark = pytest.mark.xdist_group("uninstall")
 
 
 async def test_it_drains_with_its_rights_and_leaves_the_deployment_to_helm(rig: Rig, site: Site) -> None:

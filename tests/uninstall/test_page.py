@@ -11,12 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import redis.asyncio as redis_py
-from livekit import api
 
 from controller.api.names import KINDS, SYSTEM_NAMESPACE
-from controller.clients.redis.gateway import Gateway
-from controller.clients.redis.keys import Keys
 from sandbox.endpoints import Endpoints
 from sandbox.launch import launched
 from sandbox.parts import locate
@@ -25,7 +21,6 @@ from sandbox.stack import Stack, StackOptions
 from tests import manifests
 from tests.support.kube import Kube
 from tests.support.operators import Operators
-from tests.support.people import People
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
 from tests.uninstall.cluster import CRD, DEPLOYMENT, LEASE, POLICIES, Site
@@ -45,18 +40,9 @@ async def own_stack(tmp_path: Path, real_programs: None) -> AsyncIterator[Stack]
 
 
 @pytest.fixture
-def rig(
-    where: Endpoints,
-    kube: Kube,
-    redis: redis_py.Redis,
-    keys: Keys,
-    livekit: api.LiveKitAPI,
-    gateway: Gateway,
-    people: People,
-    operators: Operators,
-) -> Rig:
+def rig(bare_rig: Rig) -> Rig:
     """The rig without its checks at the end, which need the CRDs."""
-    return Rig(where, kube, redis, keys, livekit, gateway, people, operators)
+    return bare_rig
 
 
 @pytest.fixture

@@ -33,9 +33,8 @@ Then tell LiveKit where to send its webhooks: `helm install` prints what to past
   (`uninstall.policy`).
 - **One image**: operator, hook and test are the same image, so a private registry needs one copy (`image.repository`,
   `image.digest`).
-- **A second release** in one cluster serves other namespaces (`watchAnyNamespace: false`, `watchNamespaces`), leaves
-  the CRDs to the first one (`crds.enabled: false`), and needs a `settings.clusterId` of its own where both share a
-  LiveKit server or a Redis.
+- **A second release** in one cluster serves other namespaces than the first (both have `watchAnyNamespace: false` and
+  `watchNamespaces`), and leaves the CRDs to the first (`crds.enabled: false`).
 - **Restricted Pod Security** holds for all pods. There is no `runAsUser`: the image's user is 65532, and OpenShift may
   choose another one.
 

@@ -23,7 +23,7 @@
 {{- $problems = append $problems (printf "%s: set watchAnyNamespace to false, and list the namespaces in watchNamespaces (empty: the operator's own)" $why) }}
 {{- end }}
 {{- if .Values.crds.enabled }}
-{{- $problems = append $problems (printf "%s: set crds.enabled to false, and let an administrator install the CRDs (kubectl apply -f crds/)" $why) }}
+{{- $problems = append $problems (printf "%s: set crds.enabled to false, and let an administrator install the CRDs (kubectl apply --server-side -f crds/)" $why) }}
 {{- end }}
 {{- if .Values.createGlobalResources }}
 {{- $problems = append $problems (printf "%s: set createGlobalResources to false" $why) }}
