@@ -44,7 +44,7 @@ local queue, reserved, reservations, live, match, session = KEYS[3], KEYS[4], KE
 local now, uid, mode, state, phase = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local events, match_name, session_id, room, url = KEYS[9], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local is_restore = mode == 'Restore'
--- So long after a user left the queue, whoever creates a Match may still have read that the user waits.
+-- So long after a user left the queue, a matchmaker may create a Match and still believe that the user waits.
 local LEFT_GRACE_MS = 10000
 
 local refused = refusal(is_restore)
