@@ -170,7 +170,8 @@ class Reconciler:
             self._held_back.pop(uid, None)
             return Result(plan.deadline, error)
         if error is None and recipe.is_held_back(found, status) and self._backends.caches[key.kind].has(uid):
-            due = self._held_back.setdefault(uid, now + _TRANSITIONAL)
+            # A moment that is further away is from before the clock was set back.
+            due = self._held_back[uid] = min(self._held_back.get(uid, now + _TRANSITIONAL), now + _TRANSITIONAL)
             if now < due:
                 return Result(earliest(plan.deadline, due), error)
         self._held_back.pop(uid, None)

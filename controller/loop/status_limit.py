@@ -23,12 +23,15 @@ class StatusLimit:
 
     def next_at(self, uid: str, now: datetime) -> datetime:
         """When the status may be written: `now`, or a later moment."""
-        full_at = self._full_at.get(uid)
-        return now if full_at is None else max(now, full_at - (BURST - 1) * INTERVAL)
+        return max(now, self._known(uid, now) - (BURST - 1) * INTERVAL)
 
     def written(self, uid: str, now: datetime) -> None:
         """The status was written."""
-        self._full_at[uid] = max(self._full_at.get(uid, now), now) + INTERVAL
+        self._full_at[uid] = max(self._known(uid, now), now) + INTERVAL
+
+    def _known(self, uid: str, now: datetime) -> datetime:
+        """The moment at which the bucket is full. One beyond an empty bucket is from before the clock was set back."""
+        return min(self._full_at.get(uid, now), now + BURST * INTERVAL)
 
     def forget(self, uid: str) -> None:
         """The object is gone."""

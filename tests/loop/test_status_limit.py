@@ -45,3 +45,10 @@ def test_an_object_that_is_gone_is_forgotten() -> None:
         limit.written("uid", b.at(0))
     limit.forget("uid")
     assert limit.next_at("uid", b.at(0)) == b.at(0)
+
+
+def test_a_clock_that_is_set_back_holds_no_status_back() -> None:
+    limit = StatusLimit()
+    for _ in range(BURST):
+        limit.written("uid", b.at(600))
+    assert limit.next_at("uid", b.at(0)) <= b.at(0) + INTERVAL
