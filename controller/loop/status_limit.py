@@ -31,7 +31,10 @@ class StatusLimit:
 
     def _known(self, uid: str, now: datetime) -> datetime:
         """The moment at which the bucket is full. One beyond an empty bucket is from before the clock was set back."""
-        return min(self._full_at.get(uid, now), now + BURST * INTERVAL)
+        full_at = self._full_at.get(uid, now)
+        if full_at > now + BURST * INTERVAL:
+            full_at = self._full_at[uid] = now + BURST * INTERVAL
+        return full_at
 
     def forget(self, uid: str) -> None:
         """The object is gone."""

@@ -31,7 +31,7 @@ class Wire:
         self._secure = url.startswith("rediss:")
         self._timeout_seconds = timeout_seconds
         self._stream: _Stream | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[_Stream] | None = None
 
     async def execute(self, *words: str | int, block_seconds: float = 0.0) -> Any:
         """Send a command; return its reply, which may take `block_seconds` more. Raises redis-py's errors."""
@@ -45,21 +45,34 @@ class Wire:
 
     async def close(self) -> None:
         """Close the connection; all requests that wait on it fail."""
+        if self._opening is not None:
+            self._opening.cancel()
         if self._stream is not None:
             self._stream.drop(exceptions.ConnectionError("closed"))
 
     async def _open(self) -> _Stream:
-        async with self._opening:
-            if self._stream is not None and not self._stream.is_lost:
-                return self._stream
-            stream = await self._connect()
-            for words in self._greeting():
-                reply = await stream.send(words)
-                if isinstance(reply, hiredis.ReplyError):
-                    stream.drop(exceptions.ConnectionError("refused"))
-                    raise _error(str(reply))
-            self._stream = stream
-            return stream
+        """Open a connection, or wait for the attempt that is under way; if it fails, it fails for all who wait.
+
+        If each of them tried in its turn, the last one would wait for the timeouts of all others.
+        """
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._connect_and_greet())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def _opened(self, opening: asyncio.Task[_Stream]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._stream = opening.result()
+
+    async def _connect_and_greet(self) -> _Stream:
+        stream = await self._connect()
+        for words in self._greeting():
+            reply = await stream.send(words)
+            if isinstance(reply, hiredis.ReplyError):
+                stream.drop(exceptions.ConnectionError("refused"))
+                raise _error(str(reply))
+        return stream
 
     async def _connect(self) -> _Stream:
         loop, options = asyncio.get_running_loop(), self._options

@@ -124,7 +124,7 @@ async def test_a_right_that_is_missing(rig: Rig, account: Account, tmp_path: Pat
     await operator.start()
     await rig.enqueue("alice", "bob")
     await rig.kube.create(manifests.match())
-    missing = f'User "{account.user}" cannot create resource "secrets" in API group "" in the namespace'
+    missing = f'User "{account.user}" cannot update resource "secrets" in API group "" in the namespace'
     match = await degraded(rig, missing)
     found = condition(match, "Degraded")
     assert (found.reason, is_true(match, "Ready")) == ("ActionRequired", False)
