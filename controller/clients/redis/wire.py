@@ -55,10 +55,14 @@ class Wire:
 
         If each of them tried in its turn, the last one would wait for the timeouts of all others.
         """
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._connect_and_greet())
-            self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.get_running_loop().create_task(self._connect_and_greet())
+            opening.add_done_callback(self._opened)
+        await asyncio.wait((opening,))
+        if opening.cancelled():
+            raise exceptions.ConnectionError("closed")
+        return opening.result()
 
     def _opened(self, opening: asyncio.Task[_Stream]) -> None:
         self._opening = None
