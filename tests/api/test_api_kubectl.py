@@ -301,7 +301,8 @@ def _split(resource: str) -> tuple[str, tuple[str, ...]]:
 
 
 async def test_where_it_is_wanted_the_server_adds_the_finalizer(kube: Kube) -> None:
-    kubectl(kube, "apply", "-f", str(ROOT / "manifests" / "finalizer-policy.yaml"))
+    policy = ROOT / "manifests" / "finalizer-policy.yaml"
+    kubectl(kube, "apply", "--server-side", "--force-conflicts", "-f", str(policy))
     assert "finalizers" not in (await create(kube, match(), dry_run=True)).body["metadata"]
     kubectl(kube, "label", "namespace", kube.namespace, f"{names.MANAGED_LABEL}=true")
 

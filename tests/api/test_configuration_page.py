@@ -1,4 +1,7 @@
-"""The commands of docs/configuration.md, run as they stand there; helm only renders."""
+"""The commands of docs/configuration.md, run as they stand there, after those of docs/install.md that make the Secrets.
+
+helm only renders.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SECRETS = "/api/v1/namespaces/roomkeeper-system/secrets"
 
 
-def commands(program: str) -> list[list[str]]:
+def commands(program: str, file: str = "configuration.md") -> list[list[str]]:
     """The commands of the page that run this program, as words."""
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / file).read_text(encoding="utf-8")
     lines = [line for block in _BLOCK.findall(page) for line in block.replace("\\\n", " ").splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))[:1] == [program]]
 
@@ -36,11 +39,11 @@ async def no_secrets(kube: Kube) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("no_secrets")
 async def test_kubectl_creates_and_changes_the_secrets_and_asks_for_rights(kube: Kube) -> None:
-    found = commands("kubectl")
-    assert len(found) == 5
-    for words in found:
-        here = [str(ROOT / word) if word == "crds/" else word for word in words[1:]]
-        done = await asyncio.to_thread(kube.kubectl, *here)
+    made = [words for words in commands("kubectl", "install.md") if words[3:5] == ["create", "secret"]]
+    changed = commands("kubectl")
+    assert (len(made), len(changed)) == (2, 2)
+    for words in made + changed:
+        done = await asyncio.to_thread(kube.kubectl, *words[1:])
         assert done.returncode == 0, f"{words}: {done.stderr}"
     redis = await kube.admin.call("GET", f"{_SECRETS}/roomkeeper-redis")
     assert list(redis["data"]) == ["url"]

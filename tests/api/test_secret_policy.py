@@ -41,8 +41,8 @@ def _path(kube: Kube, name: str = "") -> str:
 
 async def _put(kube: Kube, operator: Administrator, *, in_force: bool) -> None:
     """Apply the policy or delete it, and wait until the API server goes by that."""
-    verb, rest = ("apply", ()) if in_force else ("delete", ("--ignore-not-found",))
-    done = await asyncio.to_thread(kube.kubectl, verb, "-f", str(POLICY), *rest)
+    words = ("apply", "--server-side", "--force-conflicts") if in_force else ("delete", "--ignore-not-found")
+    done = await asyncio.to_thread(kube.kubectl, *words, "-f", str(POLICY))
     assert done.returncode == 0, done.stderr
 
     async def as_wished() -> None:
