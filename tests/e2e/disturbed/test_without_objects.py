@@ -1,4 +1,4 @@
-"""Objects that went without us: whoever they held is free again, and a deletion says what it waits for."""
+"""Objects that disappear while no operator looks: their users are free again; a deletion says what it waits for."""
 
 from __future__ import annotations
 
