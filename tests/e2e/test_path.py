@@ -65,7 +65,7 @@ async def test_two_people_wait_meet_and_wait_again(rig: Rig, managed: bool) -> N
 
 
 async def _assert_room_is_as_declared(rig: Rig, livekit_name: str, match_uid: str) -> None:
-    room = await rig.kube.room(room_name(match_uid))
+    room = await rig.kube.room_until(lambda found: found.status.phase == "Active", room_name(match_uid))
     owner = room.metadata.owner_references[0]
     assert (owner.kind, owner.name, owner.uid, owner.controller) == ("Match", "match", match_uid, True)
     assert (room.status.phase, room.status.livekit_name) == ("Active", livekit_name)

@@ -211,6 +211,7 @@ async def test_crds_that_are_deleted_while_it_runs(rig: Rig) -> None:
             raise AssertionError(str(refused)) from None
 
     await eventually(installed)
+    await cluster.wait_for_matches()
     await cluster.close()
     await rig.ready()
     assert operator.running

@@ -144,10 +144,11 @@ async def test_tokens_and_the_record_of_the_room_are_in_redis_again_after_it_los
         assert _without_times(await rig.hash(room)) == before
         tokens = await rig.hash(rig.keys.tokens(match.metadata.uid))
         assert tokens.keys() == {"alice", "bob"}
-        return {who: json.loads(text) for who, text in tokens.items()}
+        entries = {who: json.loads(text) for who, text in tokens.items()}
+        assert entries == await rig.tokens(match)
+        return entries
 
     entries = await eventually(there_again)
-    assert entries == await rig.tokens(match)
     await asyncio.gather(*(rig.people(who, entry["token"], entry["url"]).join() for who, entry in entries.items()))
     await rig.kube.match_until(lambda found: found.status.phase == "Active")
 
