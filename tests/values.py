@@ -18,7 +18,7 @@ from controller.api.room import Room, RoomStatus
 from controller.backends.servers import Server, Servers
 from controller.facts.ledger import Cause, Destination, End, LastEvent, Ledger, Release, SettledUser
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark
-from controller.facts.match import MatchSeen, Refusal, ServerFacts, TokensFacts
+from controller.facts.match import MatchSeen, Patience, Refusal, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.silences import Silence, Silences
@@ -271,6 +271,7 @@ def seen(
     tokens: TokensFacts | Observation[TokensFacts] | None = None,
     livekit_name: str | None = None,
     trouble: str = "",
+    redis_silent_since: float | None = None,
 ) -> MatchSeen:
     """What was seen of `a_match` at that second: a value is Present, None is Absent."""
     name = LIVEKIT_NAME if room is not None else ""
@@ -283,6 +284,7 @@ def seen(
         tokens=_observed(tokens, seconds),
         livekit_name=name if livekit_name is None else livekit_name,
         server=ServerFacts("default", URL, trouble),
+        patience=patience(redis_silent_since),
     )
 
 
@@ -321,6 +323,8 @@ def room_seen(
     trouble: str = "",
     silences: Sequence[tuple[float, float]] = (),
     silent_since: float | None = None,
+    redis_silent_since: float | None = None,
+    configured: bool = True,
 ) -> RoomSeen:
     """What was seen of `a_room` at that second: a value is Present, None is Absent.
 
@@ -339,10 +343,17 @@ def room_seen(
             trouble,
             silent(*silences),
             None if silent_since is None else at(silent_since),
+            configured,
         ),
+        patience=patience(redis_silent_since),
         is_certainly_gone=gone,
         is_miscounted=miscounted,
     )
+
+
+def patience(redis_silent_since: float | None) -> Patience:
+    """A deletion waits for 30 s."""
+    return Patience(redis_silent_since=None if redis_silent_since is None else at(redis_silent_since))
 
 
 def a_record(status: str = "active", updated: float = 1) -> RecordFacts:

@@ -43,6 +43,7 @@ class Announcer:
             reason = match.status.reason or EndReason.DELETED
             log.info("match", phase="gone", was=match.status.phase, reason=reason)
             metrics.matches_finished.labels(reason).inc()
+        self._released_without(MATCH, match, actions)
 
     def room_acted(self, room: Room, actions: tuple[AnyAction, ...]) -> None:
         """These actions of a Room succeeded. Strangers are gone by the time that its status is written.
@@ -55,6 +56,25 @@ class Announcer:
                 RoomIssue.UNEXPECTED_PARTICIPANT,
                 "removed a participant who is not in allowedIdentities",
             )
+        self._released_without(ROOM, room, actions)
+
+    def _released_without(self, kind: ResourceKind, found: Match | Room, actions: tuple[AnyAction, ...]) -> None:
+        """Tell of a finalizer that was removed although a backend was not asked: the object can no longer say it."""
+        without = sorted(
+            backend for action in actions if isinstance(action, ReleaseFinalizer) for backend in action.without
+        )
+        if not without:
+            return
+        for backend in without:
+            metrics.released_without.labels(kind.kind, backend).inc()
+        names = " and ".join(without)
+        log.warning(
+            f"a deletion no longer waits for {names}; what is left there is cleaned up when it answers again",
+            kind=kind.kind,
+            key=f"{found.metadata.namespace}/{found.metadata.name}",
+        )
+        message = f"{EVENT_REASONS[EventReason.CLEANUP_POSTPONED]} ({names})"
+        self._events.warning(Subject.of(kind, found), EventReason.CLEANUP_POSTPONED, message)
 
     def deletion_paused(self, kind: ResourceKind, found: Match | Room) -> None:
         """The object is being deleted, and is frozen. Its status is not written."""

@@ -15,6 +15,7 @@ from controller.api.names import PAUSED
 class EventReason(StrEnum):
     """Reasons of Events about what is no ending and no issue."""
 
+    CLEANUP_POSTPONED = "CleanupPostponed"
     CONNECTED = "Connected"
     PAUSED = "Paused"
     RESTORED = "Restored"
@@ -22,6 +23,8 @@ class EventReason(StrEnum):
 
 EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
     {
+        EventReason.CLEANUP_POSTPONED: "the object is released without a backend that does not answer; what is left "
+        "there is cleaned up when it answers again",
         EventReason.CONNECTED: "both participants are in the room",
         EventReason.PAUSED: f"the deletion waits until the annotation {PAUSED}, which freezes this object, is removed",
         EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",

@@ -1,9 +1,10 @@
 """The life of one replica: in which order its parts start, how it leads, and how it stops.
 
 Start: HTTP endpoints, CRDs, our LIST (the sync gate), kopf's watch, then the lease; with the lease every key is
-enqueued. Stop (SIGTERM): no new keys, those in hand finish, the lease is handed over, exit 0. Calls continue during a
+enqueued. Stop (a signal): no new keys, those in hand finish, the lease is handed over, exit 0. Calls continue during a
 restart, so participants are not notified. Neighbors: `app.wiring` made the parts, `app.supervisor` keeps the loops
-going, `app.term` is what lives as long as the lease is ours, `cli.operator` calls `serve`.
+going, `app.stopping` hears the signals, `app.term` is what lives as long as the lease is ours, `cli.operator` calls
+`serve`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
@@ -20,6 +20,7 @@ import aiohttp
 import structlog
 
 from controller.app.endpoints import endpoints
+from controller.app.stopping import StopSignals
 from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
 from controller.app.wiring import Parts, wire
@@ -50,9 +51,9 @@ class Operator:
         parts.clock.follow(self._clock_was_set)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
-        stop = asyncio.Event()
-        self._on_signals(stop)
+        """Serve until a signal asks for the end: SIGTERM, SIGINT or SIGHUP. A second one ends the process at once."""
+        stop = StopSignals()
+        stop.listen()
         parts, pulses = self._parts, self._parts.pulses
         async with endpoints(parts), supervised(pulses, *self._always()):
             await self._check_redis()
@@ -60,18 +61,13 @@ class Operator:
                 async with supervised(pulses, *self._watches(stop)):
                     async with supervised(pulses, Loop(LoopName.LEAD, self._lead)):
                         await stop.wait()
-                        log.info("stopping")
                         self._health.stopping()
                         if self._term is not None:
                             await self._term.worker.stop(self._settings.stop_seconds)
                     await self._parts.leadership.release()
             log.info("stopped")
 
-    def _on_signals(self, stop: asyncio.Event) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    async def _is_synced(self, stop: asyncio.Event) -> bool:
+    async def _is_synced(self, stop: StopSignals) -> bool:
         """Fill the caches, for as long as it takes. Returns False if the operator is stopped first."""
         syncing = asyncio.create_task(self._parts.trigger.first_sync(), name="first sync")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -106,13 +102,12 @@ class Operator:
         if connection.has_rotating_token:
             yield Loop(LoopName.TOKEN, connection.reload_token, limit_seconds=300)
 
-    def _watches(self, stop: asyncio.Event) -> Iterator[Loop]:
+    def _watches(self, stop: StopSignals) -> Iterator[Loop]:
         """What keeps the caches true."""
         trigger, seconds = self._parts.trigger, self._settings.resync_seconds
         # kopf takes the signals over when it starts, and would stop the watch before the lease is released.
-        on_started = partial(self._on_signals, stop)
         for scope in trigger.scopes:
-            yield Loop(LoopName.WATCH, partial(scope.run, on_started=on_started))
+            yield Loop(LoopName.WATCH, partial(scope.run, on_started=stop.listen))
         yield Loop(LoopName.RESYNC, partial(trigger.resync, seconds), limit_seconds=seconds + 60)
 
     async def _lead(self, pulse: Pulse) -> None:
@@ -177,6 +172,6 @@ async def open_operator(settings: Settings, recipes: Recipes = RECIPES) -> Async
 
 
 async def serve(settings: Settings) -> None:
-    """Run one operator until SIGTERM or SIGINT."""
+    """Run one operator until a signal asks for its end."""
     async with open_operator(settings) as operator:
         await operator.run()

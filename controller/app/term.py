@@ -160,6 +160,8 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         calls=parts.calls,
         finished=parts.finished,
         silences=parts.silences,
+        redis=parts.redis,
+        release_after=timedelta(seconds=settings.release_seconds),
         serves_flags=settings.legacy_flags,
     )
     budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from controller.api.match import Match
@@ -19,7 +20,9 @@ from controller.backends.pools import Pools
 from controller.backends.servers import Servers
 from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import KubernetesClient, Resource
+from controller.clients.redis.client import Redis
 from controller.clock import Clock
+from controller.facts.match import Patience
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
@@ -42,7 +45,7 @@ SECRETS = Resource("", "v1", "secrets")
 @dataclass(frozen=True, slots=True)
 class Backends:
     """Clients, views and the lease. `caches` has one cache per kind of the registry (`loop.recipes`); `silences` are
-    those of Redis.
+    those of Redis. A deletion waits for `release_after` for a backend that does not answer.
     """
 
     cluster_id: str
@@ -59,7 +62,14 @@ class Backends:
     calls: CallIndex
     finished: FinishedMatches
     silences: SilenceRecord
+    redis: Redis
+    release_after: timedelta
     serves_flags: bool = True
+
+    def patience(self, now: datetime) -> Patience:
+        """How long a deletion waits, and since when Redis has not answered."""
+        seconds = self.redis.silent_seconds
+        return Patience(self.release_after, now - timedelta(seconds=seconds) if seconds is not None else None)
 
     @property
     def matches(self) -> ObjectCache[Match]:

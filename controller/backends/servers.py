@@ -68,7 +68,11 @@ class Servers:
     def facts(self, room: Room | None, now: datetime) -> ServerFacts:
         """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
         server, name = self.find(room), server_name_of(room)
-        return server.facts(now) if server is not None else ServerFacts(name, "", self._not_configured(name))
+        return (
+            server.facts(now)
+            if server is not None
+            else ServerFacts(name, "", self._not_configured(name), is_configured=False)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -81,6 +81,11 @@ class Requests:
         self._was_silent = was_silent
         self._silent_since: float | None = None
 
+    @property
+    def silent_seconds(self) -> float | None:
+        """For how long no request has been answered; None if the last one was, or if there was none."""
+        return None if self._silent_since is None else time.monotonic() - self._silent_since
+
     async def send(
         self,
         operation: str,

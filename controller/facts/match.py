@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.api.endings import EndCode
 from controller.api.meta import ObjectMeta
@@ -42,7 +42,7 @@ class ServerFacts:
 
     `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
     Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
-    outage that still lasts.
+    outage that still lasts. A server that is not configured (any longer) is not asked.
     """
 
     name: str
@@ -50,6 +50,15 @@ class ServerFacts:
     trouble: str = ""
     silences: Silences = field(default_factory=Silences)
     silent_since: datetime | None = None
+    is_configured: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a deletion waits for a backend that does not answer, and since when Redis has not: None if it does."""
+
+    limit: timedelta = timedelta(seconds=30)
+    redis_silent_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +110,4 @@ class MatchSeen:
     is_over_limit: bool = False
     unreadable_room: ObjectMeta | None = None
     tokens_refused: str = ""
+    patience: Patience = Patience()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
-from controller.facts.match import ServerFacts
+from controller.facts.match import Patience, ServerFacts
 from controller.facts.observation import Observation
 
 
@@ -48,3 +48,4 @@ class RoomSeen:
     is_certainly_gone: bool
     is_miscounted: bool = False
     sid_since: datetime | None = None
+    patience: Patience = field(default_factory=Patience)

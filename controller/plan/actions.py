@@ -63,11 +63,16 @@ class AddFinalizer(Action):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFinalizer(Action):
-    """Take our finalizer off: nothing is left to clean up. Other finalizers stay."""
+    """Take our finalizer off: nothing is left to clean up. Other finalizers stay.
+
+    Where backends are named, something may be left on them: they have not answered for too long (`rules.patience`).
+    """
 
     backend = Backend.KUBERNETES
     guard = "the finalizer is still in its place (JSON patch test), and so is the uid"
     seen_in = "the object is gone"
+
+    without: frozenset[Backend] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,24 @@ def _secured(case: MatchCase) -> Plan | None:
 def _readable(case: MatchCase) -> Plan | None:
     """Without the ledger nothing can be decided: neither which users are claimed nor whether the end is decided."""
     ledger = case.seen.ledger
-    if isinstance(ledger, Unknown):
-        return Plan(waits_for=ledger.why, blocked_by=Backend.REDIS)
-    return None
+    if not isinstance(ledger, Unknown):
+        return None
+    if Backend.REDIS in case.given_up:
+        return _without_redis(case)
+    return Plan(waits_for=ledger.why, blocked_by=Backend.REDIS)
+
+
+def _without_redis(case: MatchCase) -> Plan:
+    """Finish a deletion as far as Kubernetes goes: the Room first, which closes its room on LiveKit.
+
+    The Secret with the tokens goes with the Match, and those in Redis have a TTL.
+    """
+    if closes := _close_room(case):
+        return Plan(closes, waits_for="the room to be closed")
+    if not isinstance(case.seen.room, Absent):
+        blocked_by = Backend.KUBERNETES if isinstance(case.seen.room, Unknown) else None
+        return Plan(waits_for="the room to be closed", blocked_by=blocked_by)
+    return Plan(_release_finalizer(case, frozenset({Backend.REDIS})))
 
 
 def _ending(case: MatchCase) -> Plan | None:
@@ -303,8 +318,8 @@ def _advance(case: MatchCase, state: UserState) -> Advance:
     )
 
 
-def _release_finalizer(case: MatchCase) -> tuple[AnyAction, ...]:
-    return (ReleaseFinalizer(_target(case)),) if FINALIZER in case.match.metadata.finalizers else ()
+def _release_finalizer(case: MatchCase, without: frozenset[Backend] = frozenset()) -> tuple[AnyAction, ...]:
+    return (ReleaseFinalizer(_target(case), without),) if FINALIZER in case.match.metadata.finalizers else ()
 
 
 def _target(case: MatchCase) -> Target:

@@ -80,6 +80,18 @@ def _ending(case: RoomCase) -> Plan | None:
     reason = case.end_reason
     if reason is None:
         return None
+    left = {Backend.LIVEKIT: _close(case, reason), Backend.REDIS: _end_record(case, reason)}
+    for backend, plan in left.items():
+        if plan is not None and backend not in case.given_up:
+            return plan
+    if case.room.metadata.deletion_timestamp is not None:
+        without = frozenset(backend for backend, plan in left.items() if plan is not None)
+        return Plan((ReleaseFinalizer(_target(case), without),))
+    return Plan(waits_for="nothing: the room is gone")
+
+
+def _close(case: RoomCase, reason: RoomEndReason) -> Plan | None:
+    """What is left to do on LiveKit."""
     if isinstance(case.seen.livekit_room, Unknown):
         return Plan(waits_for=case.seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
     livekit = case.livekit_room
@@ -87,21 +99,25 @@ def _ending(case: RoomCase) -> Plan | None:
     orphaned = reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is not DeletionPolicy.DELETE
     # A room that is not listed may still be alive (LiveKit lost its Redis): the deletion is the second read.
     certain = isinstance(case.seen.livekit_room, Absent) and case.seen.is_certainly_gone
-    if not certain and not case.is_foreign:
-        if not orphaned:
-            delete = DeleteLiveKitRoom(_target(case), _request(case), not _is_empty(case, reason))
-            return Plan((delete, *_shut_record(case)))
-        if livekit is not None and livekit.mark is not None:
-            metadata = tuple(sorted(case.room.spec.metadata.items()))
-            return Plan((OrphanLiveKitRoom(_target(case), case.seen.livekit_name, metadata),))
+    if certain or case.is_foreign:
+        return None
+    if not orphaned:
+        delete = DeleteLiveKitRoom(_target(case), _request(case), not _is_empty(case, reason))
+        return Plan((delete, *_shut_record(case)))
+    if livekit is not None and livekit.mark is not None:
+        metadata = tuple(sorted(case.room.spec.metadata.items()))
+        return Plan((OrphanLiveKitRoom(_target(case), case.seen.livekit_name, metadata),))
+    return None
+
+
+def _end_record(case: RoomCase, reason: RoomEndReason) -> Plan | None:
+    """What is left to do in Redis."""
     if isinstance(case.seen.record, Unknown):
         return Plan(waits_for=case.seen.record.why, blocked_by=Backend.REDIS)
-    if not _is_told(case):
-        status = RoomPhase.FAILED if reason is RoomEndReason.LOST else RoomPhase.TERMINATED
-        return Plan((EndRoomRecord(_target(case), case.seen.livekit_name, status.record),))
-    if case.room.metadata.deletion_timestamp is not None:
-        return Plan((ReleaseFinalizer(_target(case)),))
-    return Plan(waits_for="nothing: the room is gone")
+    if _is_told(case):
+        return None
+    status = RoomPhase.FAILED if reason is RoomEndReason.LOST else RoomPhase.TERMINATED
+    return Plan((EndRoomRecord(_target(case), case.seen.livekit_name, status.record),))
 
 
 def _create(case: RoomCase) -> Plan | None:

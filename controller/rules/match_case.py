@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from controller.errors import Backend
 from controller.facts.ledger import Release
 from controller.facts.observation import Absent
 from controller.rules.end_cause import EndCause
 from controller.rules.endings import cause_of_end
 from controller.rules.match_look import MatchLook
 from controller.rules.outcomes import releases
+from controller.rules.patience import given_up
 from controller.rules.readiness import is_ready, wants_tokens
 
 
@@ -28,6 +30,11 @@ class MatchCase(MatchLook):
     def releases(self) -> tuple[Release, ...]:
         """Where each user goes at the end, in the order of the spec; empty as long as the Match goes on."""
         return releases(self, self.cause) if self.cause is not None else ()
+
+    @cached_property
+    def given_up(self) -> frozenset[Backend]:
+        """The backends for which the deletion of the Match no longer waits."""
+        return given_up(self.match.metadata, self.seen.server, self.seen.patience, self.now)
 
     @cached_property
     def is_ready(self) -> bool:

@@ -10,11 +10,13 @@ from datetime import datetime
 from functools import cached_property
 
 from controller.api.room import Room, RoomEndReason
+from controller.errors import Backend
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark
 from controller.facts.observation import value_of
 from controller.facts.room import RecordFacts, RoomSeen
 from controller.rules import restores
 from controller.rules import room as rules
+from controller.rules.patience import given_up
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class RoomCase:
     def end_reason(self) -> RoomEndReason | None:
         """Why the room should not exist, or None as long as it should."""
         return rules.end_reason(self.room, self.seen, self.now)
+
+    @cached_property
+    def given_up(self) -> frozenset[Backend]:
+        """The backends for which the deletion of the Room no longer waits."""
+        return given_up(self.room.metadata, self.seen.server, self.seen.patience, self.now)
 
     @cached_property
     def mark(self) -> Mark:

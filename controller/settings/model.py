@@ -95,6 +95,13 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(
         default=30.0, ge=0, le=600, description="How long running reconciles may take after SIGTERM"
     )
+    release_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=86400,
+        description="How long a deletion waits for LiveKit or Redis while it does not answer; then the finalizer is "
+        "removed, and what is left is cleaned up when the backend answers again",
+    )
     log_format: Literal["json", "console"] = Field(
         default="json", description="json: one line per record; console: for reading in a terminal"
     )

@@ -95,6 +95,11 @@ put_right = Counter(
     "What differed between Kubernetes and Redis or LiveKit and was put right, by kind; `refused` was not.",
     ("what",),
 )
+released_without = Counter(
+    "roomkeeper_released_without_total",
+    "Deleted objects that were released without a backend that did not answer, by kind and backend.",
+    ["kind", "backend"],
+)
 loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop wakes up.")
 loop_age_seconds = Gauge(
     "roomkeeper_loop_age_seconds",

@@ -77,6 +77,11 @@ class Redis:
         """Create a client for a `redis://`, `rediss://` or `unix://` URL. It connects at the first request."""
         return cls(url, was_silent)
 
+    @property
+    def silent_seconds(self) -> float | None:
+        """For how long the server has not answered; None while it does."""
+        return self._requests.silent_seconds
+
     async def close(self) -> None:
         """Close all connections."""
         await self._commands.close()

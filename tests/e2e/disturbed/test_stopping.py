@@ -1,7 +1,8 @@
-"""Starting and stopping the operator: SIGTERM, settings, the recorder, and what may not be in its log."""
+"""Starting and stopping the operator: signals, settings, the recorder, and what may not be in its log."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import pytest
 
 from sandbox.source import ROOT
 from tests import manifests
+from tests.support.chaos import frozen
+from tests.support.gateways import send
 from tests.support.kube import is_true
 from tests.support.operators import Operator
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_stops_it_with_status_0_and_calls_go_on(rig: Rig, number: signal.Signals) -> None:
     operator = await rig.operators.start()
     match, people = await rig.active()
@@ -32,15 +35,64 @@ async def test_a_signal_stops_it_with_status_0_and_calls_go_on(rig: Rig, number:
     assert not lease["spec"].get("holderIdentity")
 
 
-async def test_a_stop_finishes_what_is_in_hand(rig: Rig) -> None:
+_COUPLES = 25
+
+
+async def test_fifty_transitions_are_under_way_when_the_signal_comes_and_none_is_lost(rig: Rig) -> None:
     operator = await rig.operators.start()
-    for number in range(6):
-        await rig.kube.create(manifests.match(f"a-{number}", f"b-{number}", name=f"match-{number}"))
+    skipped, made = _names("skipped"), _names("made")
+    await rig.enqueue(*_people(skipped), *_people(made))
+    await asyncio.gather(*(rig.ready(*_couple(name), name=name) for name in skipped))
+    uids = {name: (await rig.kube.match(name)).metadata.uid for name in skipped}
+
+    skips = (send(rig, "skip", f"a-{name}", match=uid) for name, uid in uids.items())
+    await asyncio.gather(*skips, *(rig.kube.create(manifests.match(*_couple(name), name=name)) for name in made))
     assert await operator.end() == 0
-    again = await rig.operators.start()
-    for number in range(6):
-        await rig.kube.match_until(lambda match: is_true(match, "Ready"), f"match-{number}")
-    assert again.running
+
+    await rig.operators.start()
+    for name in made:
+        await rig.kube.match_until(lambda match: is_true(match, "Ready"), name)
+    for name in skipped:
+        over = await rig.kube.match_until(lambda match: is_true(match, "Finished"), name)
+        assert over.status.reason == "Skipped"
+    await rig.expect_states(**dict.fromkeys(_people(skipped), "WAITING"), **dict.fromkeys(_people(made), "CONNECTING"))
+    assert set(await rig.queue()) == set(_people(skipped))
+
+
+def _names(prefix: str) -> list[str]:
+    return [f"{prefix}-{number}" for number in range(_COUPLES)]
+
+
+def _couple(name: str) -> tuple[str, str]:
+    return f"a-{name}", f"b-{name}"
+
+
+def _people(names: list[str]) -> list[str]:
+    return [who for name in names for who in _couple(name)]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once_and_the_next_operator_goes_on(rig: Rig, second: signal.Signals) -> None:
+    operator = await rig.operators.start(stop_seconds="600")
+    await rig.ready()
+    with frozen(rig.where, "livekit-server"):
+        await rig.kube.delete("Match", "match")
+
+        async def is_held() -> None:
+            assert (await operator.metrics())("roomkeeper_keys_in_hand") >= 1
+
+        await eventually(is_held)
+        operator.send(signal.SIGTERM)
+        await eventually(lambda: _has_said(operator, "SIGTERM: stopping"))
+        assert await operator.end(second) == 128 + second
+    assert f"a second signal, {second.name}: the process ends at once" in operator.log
+    await rig.operators.start()
+    await rig.kube.gone("Match", "match")
+    assert await rig.states("alice", "bob") == {"alice": "IDLE", "bob": "IDLE"}
+
+
+async def _has_said(operator: Operator, words: str) -> None:
+    assert words in operator.log
 
 
 def _roomkeeper(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
