@@ -1,7 +1,8 @@
 """What Roomkeeper costs while nothing happens, with live calls in many namespaces: CPU and memory.
 
 The operator makes all Matches and Rooms itself. Webhooks of the benchmark say that both participants are in the room;
-LiveKit's rooms are there, and empty. One write per pool and interval stands in for the gateways that send the beats of
+LiveKit's rooms are there, and empty. (Where its list comes between the two webhooks, a Match stays Connecting; it costs
+the same.) One write per pool and interval stands in for the gateways that send the beats of
 all users. Then nothing else happens, and the benchmark reads the CPU time of the operator. The namespaces stay behind,
 so this is the last measurement on its stack. Neighbors: `life.capacity` measures one namespace at several sizes.
 """
@@ -24,6 +25,7 @@ from benchmarks.life.scene import Scene
 from benchmarks.load import Batch, in_flight, match_manifest
 from benchmarks.measure import During, nothing, process_cpu_ms
 from controller.api.names import MANAGED_LABEL, MATCH, ROOM, livekit_room_name, room_name
+from controller.api.phases import MatchPhase
 from controller.clients.redis.keys import Keys
 from controller.facts.livekit import Mark
 
@@ -34,6 +36,7 @@ _LOOK_AGAIN_SECONDS = 0.5
 # A quarter of a core: what is left to write of the rooms that LiveKit's polls find empty takes more.
 _QUIET_MS_PER_S = 250.0
 _QUIET_SECONDS = 5.0
+_UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Pool:
         return Keys(self._access.cluster_id, self._access.namespace).heartbeats()
 
     async def fill(self, calls: int) -> None:
-        """Make the namespace and so many Matches; return when all of them are Active."""
+        """Make the namespace and so many Matches; return when the participants of all of them came."""
         access, admin = self._access, self._scene.admin
         metadata = {"name": access.namespace, "labels": {MANAGED_LABEL: "true"}}
         await call(admin, "POST", f"{access.server}/api/v1/namespaces", {"metadata": metadata})
@@ -100,15 +103,16 @@ class Pool:
             await call(admin, "POST", access.collection(MATCH.plural), manifest)
 
         await in_flight(Batch(0, calls, _CALLS_AT_ONCE, _PATIENCE_SECONDS), create)
-        matches = await self._until("Connecting")
+        matches = await self._until_up()
         found = (await call(admin, "GET", access.collection(ROOM.plural)))["items"]
         rooms = {room["metadata"]["name"]: room for room in found}
 
         async def join(number: int) -> None:
-            await self._join(matches[number], rooms[room_name(matches[number]["metadata"]["uid"])])
+            match = matches[number]
+            await self._join(match, rooms[room_name(match["metadata"]["uid"])])
 
         await in_flight(Batch(0, calls, _CALLS_AT_ONCE, _PATIENCE_SECONDS), join)
-        await self._until("Active", "Reconnecting")
+        await self._until_up()
 
     async def _join(self, match: Body, room: Body) -> None:
         access, uid, room_uid = self._access, match["metadata"]["uid"], room["metadata"]["uid"]
@@ -117,16 +121,15 @@ class Pool:
         people = (person["identity"] for person in match["spec"]["participants"])
         await asyncio.gather(*(self._scene.webhooks.send(JOINED, name, mark, who) for who in people))
 
-    async def _until(self, *phases: str) -> list[Body]:
-        """Wait until all Matches are in one of these phases; return them."""
+    async def _until_up(self) -> list[Body]:
+        """Wait until all Matches are Ready; return them."""
+        url = self._access.collection(MATCH.plural)
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while True:
-                matches: list[Body] = (await call(self._scene.admin, "GET", self._access.collection(MATCH.plural)))[
-                    "items"
-                ]
-                if all(match.get("status", {}).get("phase") in phases for match in matches):
-                    return matches
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                matches: list[Body] = (await call(self._scene.admin, "GET", url))["items"]
+                if all(match.get("status", {}).get("phase") in _UP for match in matches):
+                    return matches
 
 
 @contextlib.asynccontextmanager
