@@ -43,7 +43,7 @@ def block(results: Results, machine: str, command: str) -> str:
         parts.append(f"### {section.title}\n\n" + "\n".join(_table(section)))
     lines = [
         f"| {goal.sentence} | {goal.told} | {_VERDICTS[goal.is_met]} |"
-        for goal in goals(results.ready, results.life)
+        for goal in goals(results.ready, results.life, results.capacity)
         if goal.is_met is not None
     ]
     if lines:

@@ -114,6 +114,7 @@ class CapacityFigures:
     cpu_ms_per_s: float
     """CPU milliseconds per second: thousandths of a core, as in a Pod's resources."""
     seconds: float
+    namespaces: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON, rounded to the digits that are significant."""
@@ -129,8 +130,11 @@ class Growth:
 
 
 def growth(figures: Sequence[CapacityFigures]) -> Growth | None:
-    """Return the growth from the fewest live Matches to the most; None if there are not two different numbers."""
-    ordered = sorted(figures, key=lambda one: one.live)
+    """Return the growth from the fewest live Matches to the most; None if there are not two different numbers.
+
+    Only figures of one namespace are compared.
+    """
+    ordered = sorted((one for one in figures if one.namespaces == 1), key=lambda one: one.live)
     if not ordered or ordered[0].live == ordered[-1].live:
         return None
     least, most = ordered[0], ordered[-1]
@@ -204,11 +208,19 @@ def medians(rounds: Sequence[F]) -> F:
     return type(first)(**{field.name: median(field.name) for field in fields(first)})
 
 
-def goals(figures: Iterable[Figures], life: Iterable[LifeFigures] = ()) -> tuple[Goal, ...]:
+def goals(
+    figures: Iterable[Figures], life: Iterable[LifeFigures] = (), capacity: Iterable[CapacityFigures] = ()
+) -> tuple[Goal, ...]:
     """Return the project's goals for the parts that have figures."""
     by_case = {(one.subject, one.in_flight): one for one in figures}
     of_life = {(one.measure, one.subject, one.in_flight): one for one in life}
-    return (*(_ready_goals(by_case) if by_case else ()), *(_life_goals(of_life) if of_life else ()))
+    idle = (_idle_goal(one) for one in capacity if one.namespaces > 1)
+    return (*(_ready_goals(by_case) if by_case else ()), *(_life_goals(of_life) if of_life else ()), *idle)
+
+
+def _idle_goal(found: CapacityFigures) -> Goal:
+    what = f"CPU with {found.live} live calls in {found.namespaces} namespaces"
+    return Goal(what, 30, at_most=True, value=found.cpu_ms_per_s, unit="m")
 
 
 def _ready_goals(by_case: Mapping[tuple[Subject, int], Figures]) -> tuple[Goal, ...]:

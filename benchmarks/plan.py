@@ -16,6 +16,7 @@ from benchmarks import profiling
 from benchmarks.access import Access, kubernetes_session
 from benchmarks.cluster import Harness
 from benchmarks.figures import CapacityFigures, F, Figures, LifeFigures, Subject, medians
+from benchmarks.life import idle
 from benchmarks.life.capacity import Levels
 from benchmarks.life.run import Life, Part, Sizes
 from benchmarks.measure import Bench, Case, During, nothing
@@ -28,7 +29,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: created → Ready if there are `cases`, `parts` of a call's life, the capacity at `levels`.
+    """What a run measures: created → Ready if there are `cases`, `parts` of a call's life, the capacity at `levels`,
+    and what `idle` calls cost.
 
     Rates are measured `rounds` times. Latencies of calls that run one at a time are measured once.
     """
@@ -41,6 +43,7 @@ class Plan:
     profile_beside: Path | None = None
     """Where profiles go, if they are wanted."""
     levels: Levels | None = None
+    idle: idle.Sizes | None = None
 
     def ready_steps(self) -> Iterator[tuple[int, Case, Subject]]:
         """Rounds of created → Ready."""
@@ -100,6 +103,7 @@ class Run:
                 life = Life(stack, access, admin, harness)
                 await self._life(life)
                 await self._capacity(life)
+                await self._idle(life)
         return self._found.results()
 
     async def _ready(self, bench: Bench) -> None:
@@ -127,6 +131,21 @@ class Run:
             told = "; ".join(f"{one.live}: {one.memory_mib:.0f} MiB" for one in self._found.capacity)
             self._progress.done("capacity", told, time.monotonic() - began)
 
+    async def _idle(self, life: Life) -> None:
+        if self._plan.idle is not None:
+            began = time.monotonic()
+            profiler = self._profiler("idle")
+            found = await life.idle(self._plan.idle, profiler or nothing)
+            self._found.capacity += (found,)
+            told = f"{found.live} in {found.namespaces} namespaces: {found.cpu_ms_per_s:.1f} m"
+            self._progress.done("idle", told, time.monotonic() - began)
+            if profiler is not None:
+                profiling.show(profiler.costs(), "idle, per second", found.cpu_ms_per_s, self._console)
+
+    def _profiler(self, name: str) -> profiling.Profiler | None:
+        beside = self._plan.profile_beside
+        return None if beside is None else profiling.Profiler(beside.with_name(f"profile-{name}.txt"))
+
     async def _rate(
         self,
         what: str,
@@ -137,9 +156,7 @@ class Run:
         measure: Callable[[Subject, Case, During], Awaitable[F]],
     ) -> F:
         began = time.monotonic()
-        beside = self._plan.profile_beside
-        path = None if beside is None else beside.with_name(f"profile-{kind}-{subject}-{case.in_flight}.txt")
-        profiler = None if path is None else profiling.Profiler(path)
+        profiler = self._profiler(f"{kind}-{subject}-{case.in_flight}")
         figures = await measure(subject, case, profiler or nothing)
         told = f"round {number + 1}: {figures.rate_per_s or 0:6.1f}/s, p50 {figures.p50_ms:.1f} ms"
         self._progress.done(what, told, time.monotonic() - began)

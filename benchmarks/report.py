@@ -116,13 +116,13 @@ def _latencies(title: str, figures: Sequence[LifeFigures]) -> Section:
 
 def _capacity(title: str, figures: Sequence[CapacityFigures]) -> Section:
     rows = [
-        (str(one.live), _number(one.memory_mib, 1), _number(one.cpu_ms_per_s, 1))
-        for one in sorted(figures, key=lambda one: one.live)
+        (str(one.live), str(one.namespaces), _number(one.memory_mib, 1), _number(one.cpu_ms_per_s, 1))
+        for one in sorted(figures, key=lambda one: (one.namespaces, one.live))
     ]
     added = growth(figures)
     if added is not None:
-        rows.append(("each further 1 000", f"+{added.memory_mib:.1f}", f"+{added.cpu_ms_per_s:.1f}"))
-    headings = ("live Matches", "memory MiB", "CPU m (thousandths of a core)")
+        rows.append(("each further 1 000", "1", f"+{added.memory_mib:.1f}", f"+{added.cpu_ms_per_s:.1f}"))
+    headings = ("live Matches", "namespaces", "memory MiB", "CPU m (thousandths of a core)")
     return Section(title, headings, tuple(rows), (Subject.ROOMKEEPER,) * len(rows), (None,) * len(rows))
 
 
@@ -145,7 +145,7 @@ def show(results: Results, rounds: int, console: Console) -> None:
         for cells, subject, group, after in zip(section.rows, section.subjects, section.groups, following, strict=True):
             table.add_row(*cells, style=_STYLES[subject], end_section=group != after)
         console.print(table)
-    for goal in goals(results.ready, results.life):
+    for goal in goals(results.ready, results.life, results.capacity):
         console.print(goal_line(goal))
 
 

@@ -35,6 +35,11 @@ _TIMEOUTS = {
     "reconnectSeconds": _LONG_SECONDS,
     "soloSeconds": _LONG_SECONDS,
 }
+STAYING = {
+    "timeouts": _TIMEOUTS,
+    "room": {"emptyTimeoutSeconds": 2 * _LONG_SECONDS, "departureTimeoutSeconds": 2 * _LONG_SECONDS},
+}
+"""The spec of a Match that nothing ends while others are measured."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,7 @@ class Call:
 async def begin(scene: Scene, number: int, timeouts: dict[str, int] | None = None, **spec: Any) -> Call:
     """Put two users into the queue and match them; return the call once it is Ready."""
     access = scene.access
-    room = {"emptyTimeoutSeconds": 2 * _LONG_SECONDS, "departureTimeoutSeconds": 2 * _LONG_SECONDS}
-    manifest = match_manifest(number, timeouts=_TIMEOUTS | (timeouts or {}), room=room, **spec)
+    manifest = match_manifest(number, **STAYING | {"timeouts": _TIMEOUTS | (timeouts or {})} | spec)
     users = (f"user-{number}-a", f"user-{number}-b")
     for user in users:
         reply = await scene.gateway.enqueue(user)

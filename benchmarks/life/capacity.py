@@ -23,7 +23,7 @@ from benchmarks.load import Batch, in_flight
 from benchmarks.measure import process_cpu_ms
 
 _AT_ONCE = 8
-_BEAT_SECONDS = 30.0
+BEAT_SECONDS = 30.0
 # LiveKit's next polls find the rooms empty, and the statuses that say so are written before the clock starts.
 _SETTLE_SECONDS = 10.0
 _PATIENCE_SECONDS = 600.0
@@ -78,7 +78,7 @@ async def _beating(scene: Scene, users: Sequence[str]) -> AsyncIterator[None]:
     async def beat() -> None:
         for user in itertools.cycle(users):
             await scene.gateway.beat(user)
-            await asyncio.sleep(_BEAT_SECONDS / len(users))
+            await asyncio.sleep(BEAT_SECONDS / len(users))
 
     task = asyncio.create_task(beat())
     try:

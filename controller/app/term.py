@@ -60,6 +60,7 @@ class Term:
     parts: Parts
     backends: Backends
     restorer: Restorer
+    reconciler: Reconciler
     worker: Worker
     pollers: tuple[Poller, ...]
     unfollow: tuple[Callable[[], None], ...]
@@ -72,9 +73,10 @@ class Term:
 
     def clock_was_set(self, by_seconds: float) -> None:
         """Windows that are open compare moments of two clocks now: their ends move with the clock."""
-        now = self.backends.clock.now()
+        now, by = self.backends.clock.now(), timedelta(seconds=by_seconds)
         for server in self.backends.servers:
-            server.view.silences.clock_was_set(now - timedelta(seconds=by_seconds), now)
+            server.view.silences.clock_was_set(now - by, now)
+        self.reconciler.clock_was_set(by)
         self.start_over()
 
     def start_over(self) -> None:
@@ -171,6 +173,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         parts=parts,
         backends=backends,
         restorer=restorer,
+        reconciler=reconciler,
         worker=worker,
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
         unfollow=(

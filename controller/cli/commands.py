@@ -51,8 +51,7 @@ class LightHelp:
 
     def get_help_option(self, ctx: Any) -> Any:
         """The option `--help`."""
-        # A mixin: the class beside it has the method.
-        option = super().get_help_option(ctx)  # type: ignore[misc]
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # a mixin: the class beside it has the method
         if option is not None:
             option.default = False
         return option

@@ -52,7 +52,7 @@ def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]
         kind = Annotated[str | None, option]
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     # Typer reads the signature of a command, which a function may carry as an attribute.
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # mypy knows no such attribute
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 

@@ -82,6 +82,12 @@ class Reconciler:
         self._status_limit.forget(found.metadata.uid)
         self._told_of_pause.discard(found.metadata.uid)
 
+    def clock_was_set(self, by: timedelta) -> None:
+        """The clock went on or back by so much: moments that are kept go with it."""
+        for moments in (self._held_back, self._first_seen):
+            moments.update({uid: moment + by for uid, moment in moments.items()})
+        self._status_limit.clock_was_set(by)
+
     async def _run(self, key: Key, recipe: Recipe[Any, Any, Any, Any]) -> Result:
         cache = self._backends.caches[key.kind]
         learned, uid = Learned(), ""
@@ -170,8 +176,7 @@ class Reconciler:
             self._held_back.pop(uid, None)
             return Result(plan.deadline, error)
         if error is None and recipe.is_held_back(found, status) and self._backends.caches[key.kind].has(uid):
-            # A moment that is further away is from before the clock was set back.
-            due = self._held_back[uid] = min(self._held_back.get(uid, now + _TRANSITIONAL), now + _TRANSITIONAL)
+            due = self._held_back.setdefault(uid, now + _TRANSITIONAL)
             if now < due:
                 return Result(earliest(plan.deadline, due), error)
         self._held_back.pop(uid, None)
@@ -185,7 +190,8 @@ class Reconciler:
         except BackendError as failure:
             return Result(plan.deadline, error or failure)
         if self._backends.caches[key.kind].has(uid):
-            self._status_limit.written(uid, now)
+            # Not `now`: the answer to the write may have set the clock.
+            self._status_limit.written(uid, self._backends.clock.now())
         recipe.announce(self._announcer, found, status, self._first_seen.get(uid, now))
         written = self._backends.caches[key.kind].get(key.namespace, key.name)
         if written is None or isinstance(written, Unreadable) or error is not None:

@@ -23,18 +23,15 @@ class StatusLimit:
 
     def next_at(self, uid: str, now: datetime) -> datetime:
         """When the status may be written: `now`, or a later moment."""
-        return max(now, self._known(uid, now) - (BURST - 1) * INTERVAL)
+        return max(now, self._full_at.get(uid, now) - (BURST - 1) * INTERVAL)
 
     def written(self, uid: str, now: datetime) -> None:
         """The status was written."""
-        self._full_at[uid] = max(self._known(uid, now), now) + INTERVAL
+        self._full_at[uid] = max(self._full_at.get(uid, now), now) + INTERVAL
 
-    def _known(self, uid: str, now: datetime) -> datetime:
-        """The moment at which the bucket is full. One beyond an empty bucket is from before the clock was set back."""
-        full_at = self._full_at.get(uid, now)
-        if full_at > now + BURST * INTERVAL:
-            full_at = self._full_at[uid] = now + BURST * INTERVAL
-        return full_at
+    def clock_was_set(self, by: timedelta) -> None:
+        """The clock went on or back by so much: what is left of each bucket stays as it is."""
+        self._full_at = {uid: full_at + by for uid, full_at in self._full_at.items()}
 
     def forget(self, uid: str) -> None:
         """The object is gone."""

@@ -10,9 +10,7 @@ tombstone of some live calls are read, with two commands per pool: all calls of 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -22,7 +20,7 @@ from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
 from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
-from controller.views.calls import Call
+from controller.views.calls import Call, CallTurns, by_namespace
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +35,8 @@ class Auditor:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
-        self._turn: Iterator[tuple[str, Call]] = iter(())
+        pools, calls = backends.pools, backends.calls
+        self._turns = CallTurns(lambda: (call for call in calls.each(pools.namespaces()) if call.is_up))
 
     async def run(self, pulse: Pulse) -> None:
         """Audit until cancelled."""
@@ -63,10 +62,8 @@ class Auditor:
 
     async def audit(self, pulse: Pulse) -> None:
         """One round: the next calls, of as many pools as they are in."""
-        by_namespace: defaultdict[str, list[Call]] = defaultdict(list)
-        for namespace, call in self._next():
-            by_namespace[namespace].append(call)
-        await asyncio.gather(*(self._audit_pool(pulse, *calls) for calls in by_namespace.items()))
+        calls = by_namespace(self._turns.next(_CALLS_PER_ROUND))
+        await asyncio.gather(*(self._audit_pool(pulse, *of_pool) for of_pool in calls.items()))
 
     async def _audit_pool(self, pulse: Pulse, namespace: str, calls: Sequence[Call]) -> None:
         with pulse.item("to audit Redis", namespace=namespace):
@@ -92,20 +89,3 @@ class Auditor:
             )
             for call in calls
         }
-
-    def _next(self) -> list[tuple[str, Call]]:
-        """The calls whose turn it is. After the last one the turn starts again, in the next round."""
-        chosen = list(itertools.islice(self._turn, _CALLS_PER_ROUND))
-        if not chosen:
-            self._turn = self._calls()
-            chosen = list(itertools.islice(self._turn, _CALLS_PER_ROUND))
-        if len(chosen) < _CALLS_PER_ROUND:
-            self._turn = iter(())
-        return [(namespace, call) for namespace, call in chosen if self._backends.calls.has(namespace, call.uid)]
-
-    def _calls(self) -> Iterator[tuple[str, Call]]:
-        """Every call that is up, pool by pool. A call that comes meanwhile may wait for the next turn."""
-        for namespace in self._backends.pools.namespaces():
-            for call in self._backends.calls.of(namespace):
-                if call.is_up:
-                    yield namespace, call

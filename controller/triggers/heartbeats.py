@@ -9,8 +9,8 @@ keeps who is silent, `clients.redis.inbox` reads.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
-from datetime import datetime, timedelta
 
 import structlog
 
@@ -29,12 +29,15 @@ log = structlog.get_logger(__name__)
 
 
 class ReadGaps:
-    """How long each pool has been read without a gap. Silence counts only where we listened all the time."""
+    """How long each pool has been read without a gap. Silence counts only where we listened all the time.
+
+    Times are in seconds and of a clock that is never set, such as that of the event loop.
+    """
 
     def __init__(self, silence_seconds: float) -> None:
-        self._silence = timedelta(seconds=silence_seconds)
-        self._since: dict[str, datetime] = {}
-        self._last: dict[str, datetime] = {}
+        self._silence_seconds = silence_seconds
+        self._since: dict[str, float] = {}
+        self._last: dict[str, float] = {}
 
     def keep(self, namespaces: Collection[str]) -> None:
         """Forget the pools of all other namespaces."""
@@ -42,12 +45,12 @@ class ReadGaps:
             for namespace in known.keys() - set(namespaces):
                 del known[namespace]
 
-    def read(self, namespace: str, at: datetime) -> bool:
+    def read(self, namespace: str, at: float) -> bool:
         """Note a read of a pool. Whether it may find users silent who were not silent before."""
-        if at - self._last.get(namespace, datetime.min.replace(tzinfo=at.tzinfo)) > self._silence / 2:
+        if at - self._last.get(namespace, -math.inf) > self._silence_seconds / 2:
             self._since[namespace] = at
         self._last[namespace] = at
-        return at - self._since[namespace] >= self._silence
+        return at - self._since[namespace] >= self._silence_seconds
 
 
 class HeartbeatReader:
@@ -87,8 +90,8 @@ class HeartbeatReader:
         read = await inbox.silent(
             view.cursor(namespace), for_seconds=view.after_seconds, late_after_seconds=view.late_after_seconds
         )
-        now = self._backends.clock.now()
-        heard = view.heard(namespace, read, now, is_listened_to=self._gaps.read(namespace, now))
+        is_listened_to = self._gaps.read(namespace, asyncio.get_running_loop().time())
+        heard = view.heard(namespace, read, is_listened_to=is_listened_to)
         if heard.doubted:
             metrics.heartbeats_doubted.inc(heard.doubted)
             log.warning(

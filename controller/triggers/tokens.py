@@ -12,8 +12,6 @@ in turn. Neighbors: `backends.tokens` forgets what is gone, and the planner deli
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Iterator
 
 import structlog
 
@@ -25,7 +23,7 @@ from controller.facts.observation import Absent
 from controller.loop.wakes import Wake
 from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
-from controller.views.calls import Call
+from controller.views.calls import Call, CallTurns
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +37,9 @@ class TokenChecker:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
-        self._turn: Iterator[tuple[str, Call]] = iter(())
+        calls = backends.calls
+        self._awaited = CallTurns(calls.awaited)
+        self._others = CallTurns(lambda: (call for call in calls.each(calls.namespaces()) if call.is_up))
 
     async def run(self, pulse: Pulse) -> None:
         """Ask until cancelled."""
@@ -51,20 +51,13 @@ class TokenChecker:
 
     async def check(self) -> None:
         """One round."""
-        await asyncio.gather(*(self._check(namespace, call) for namespace, call in self._next()))
+        awaited = self._awaited.next(_AT_ONCE // 2)
+        others = self._others.next(_AT_ONCE - len(awaited))
+        each_once = {call.uid: call for call in (*awaited, *others)}
+        await asyncio.gather(*(self._check(call) for call in each_once.values()))
 
-    def _next(self) -> list[tuple[str, Call]]:
-        """The calls of this round, each once. After the last call the turn starts again."""
-        calls = self._backends.calls
-        live = [(namespace, call) for namespace in calls.namespaces() for call in calls.of(namespace) if call.is_up]
-        wanted = [one for one in live if len(one[1].inside) < len(one[1].identities)][: _AT_ONCE // 2]
-        in_turn = list(itertools.islice(self._turn, _AT_ONCE - len(wanted)))
-        if missing := _AT_ONCE - len(wanted) - len(in_turn):
-            self._turn = iter(live)
-            in_turn += itertools.islice(self._turn, missing)
-        return list({call.uid: (namespace, call) for namespace, call in (*wanted, *in_turn)}.values())
-
-    async def _check(self, namespace: str, call: Call) -> None:
+    async def _check(self, call: Call) -> None:
+        namespace = call.namespace
         match = self._backends.matches.get(namespace, call.name)
         if not isinstance(match, Match) or match.metadata.uid != call.uid or not self._are_valid(match):
             return

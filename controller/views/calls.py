@@ -1,12 +1,16 @@
-"""A compact index of the Matches that are not over, for triggers that go through all of them at every interval.
+"""A compact index of the Matches that are not over, for triggers that go through all of them.
 
 The cache of Matches holds most of them only as compact JSON, and parsing ten thousand of them twice a second would be
-too slow. Neighbors: `triggers.flags`, `triggers.heartbeats` and `triggers.audit` read the index.
+too slow. What is read for every call is read in turn (`CallTurns`), a bounded number at each interval, so the work of
+an interval does not grow. Neighbors: `triggers.flags`, `triggers.audit`, `triggers.tokens` and `triggers.heartbeats`
+read the index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.api.match import Match, ParticipantState
@@ -19,6 +23,7 @@ class Call:
     """A Match that is not over. `inside` has the identities whose media is up; `livekit_name` is empty without a
     room."""
 
+    namespace: str
     uid: str
     name: str
     phase: MatchPhase
@@ -31,6 +36,11 @@ class Call:
         """Whether participants can join or are in the call: room and tokens exist, and the end is not decided."""
         return self.phase in _UP
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the call is up and a participant is not in it."""
+        return self.is_up and len(self.inside) < len(self.identities)
+
 
 _UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
@@ -40,6 +50,7 @@ class CallIndex:
 
     def __init__(self) -> None:
         self._calls: dict[str, dict[str, Call]] = {}
+        self._awaited: dict[str, str] = {}
 
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
@@ -48,7 +59,8 @@ class CallIndex:
             self.gone(match)
             return
         room = match.status.room
-        self._calls.setdefault(match.metadata.namespace, {})[match.metadata.uid] = Call(
+        call = Call(
+            match.metadata.namespace,
             match.metadata.uid,
             match.metadata.name,
             phase,
@@ -56,9 +68,15 @@ class CallIndex:
             tuple(p.identity for p in match.status.participants if p.state is ParticipantState.CONNECTED),
             (room.livekit_name or "") if room is not None else "",
         )
+        self._calls.setdefault(call.namespace, {})[call.uid] = call
+        if call.is_awaited:
+            self._awaited[call.uid] = call.namespace
+        else:
+            self._awaited.pop(call.uid, None)
 
     def gone(self, match: HasMetadata) -> None:
         """Remove the call, whose Match is over or deleted."""
+        self._awaited.pop(match.metadata.uid, None)
         calls = self._calls.get(match.metadata.namespace, {})
         calls.pop(match.metadata.uid, None)
         if not calls:
@@ -75,3 +93,49 @@ class CallIndex:
     def of(self, namespace: str) -> Collection[Call]:
         """The calls of one namespace, the oldest first."""
         return tuple(self._calls.get(namespace, {}).values())
+
+    def each(self, namespaces: Iterable[str]) -> Iterator[Call]:
+        """The calls of these namespaces, each as it is when its turn comes. New ones may be left out."""
+        for namespace in namespaces:
+            for uid in tuple(self._calls.get(namespace, ())):
+                call = self._calls.get(namespace, {}).get(uid)
+                if call is not None:
+                    yield call
+
+    def awaited(self) -> Iterator[Call]:
+        """The calls in which a participant is missing, as they are when their turn comes."""
+        for uid, namespace in tuple(self._awaited.items()):
+            if uid in self._awaited:
+                yield self._calls[namespace][uid]
+
+
+class CallTurns:
+    """Goes round the calls: a bounded number at a time, each time from where it stopped.
+
+    `begin` starts one round. A call that is removed from the index before its turn is left out.
+    """
+
+    def __init__(self, begin: Callable[[], Iterator[Call]]) -> None:
+        self._begin = begin
+        self._round: Iterator[Call] = iter(())
+
+    def next(self, most: int) -> list[Call]:
+        """The next calls, at most `most`, none of them twice. After the last call the first one follows."""
+        chosen = {call.uid: call for call in itertools.islice(self._round, most)}
+        if len(chosen) < most:
+            self._round = self._begin()
+            for call in self._round:
+                if call.uid in chosen:
+                    continue
+                chosen[call.uid] = call
+                if len(chosen) == most:
+                    break
+        return list(chosen.values())
+
+
+def by_namespace(calls: Iterable[Call]) -> Mapping[str, list[Call]]:
+    """The calls, grouped by their namespaces."""
+    found: defaultdict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        found[call.namespace].append(call)
+    return found

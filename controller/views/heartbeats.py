@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from controller.clients.redis.replies.inbox import ScanCursor, Silence
 from controller.facts.match import HeartbeatFacts
 
 _MANY = 0.2
 _HANDFUL = 5
-_DOUBT = timedelta(minutes=5)
+_DOUBT_MS = 300_000
 _LATE = 2 / 3
 
 
@@ -38,19 +37,19 @@ class _PoolBeats:
     """The silent users of one pool.
 
     `last_beat_ms` has the last heartbeat of each, and `confirmed_ms` the time of the latest read that found them
-    silent. `doubted` has the time until which their silence does not count, and `told` those who were reported.
+    silent. `doubted_ms` has the time until which their silence does not count, and `told` those who were reported.
     """
 
     cursor: ScanCursor = field(default_factory=ScanCursor)
     at_ms: int = 0
     last_beat_ms: dict[str, int] = field(default_factory=dict)
     confirmed_ms: dict[str, int] = field(default_factory=dict)
-    doubted: dict[str, datetime] = field(default_factory=dict)
+    doubted_ms: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
 
     def drop(self, who: str) -> None:
         """Drop a user who has beaten again or is gone."""
-        for known in (self.last_beat_ms, self.confirmed_ms, self.doubted):
+        for known in (self.last_beat_ms, self.confirmed_ms, self.doubted_ms):
             known.pop(who, None)
         self.told.discard(who)
 
@@ -76,7 +75,7 @@ class HeartbeatView:
         """Where the next read continues."""
         return self._of(namespace).cursor
 
-    def heard(self, namespace: str, read: Silence, now: datetime, *, is_listened_to: bool = True) -> BeatNews:
+    def heard(self, namespace: str, read: Silence, *, is_listened_to: bool = True) -> BeatNews:
         """Store one read, which continued from `cursor`, and return what it changed.
 
         Unless the pool `is_listened_to` without a gap, the read reports no user as newly silent; a later read returns
@@ -93,8 +92,8 @@ class HeartbeatView:
             pool.drop(who)
             pool.keep(who, at)
             if is_doubtful:
-                pool.doubted[who] = now + _DOUBT
-        pool.doubted = {who: until for who, until in pool.doubted.items() if now < until}
+                pool.doubted_ms[who] = read.at_ms + _DOUBT_MS
+        pool.doubted_ms = {who: until for who, until in pool.doubted_ms.items() if read.at_ms < until}
         pool.cursor = read.cursor if is_listened_to else ScanCursor(pool.cursor.known_ms, read.cursor.checked_ms)
         newly = tuple(who for who in self.silent(namespace) if who not in pool.told)
         pool.told.update(newly)
@@ -127,7 +126,7 @@ class HeartbeatView:
 
     def _is_certain(self, pool: _PoolBeats, who: str) -> bool:
         interval_ms = (self.after_seconds - self.late_after_seconds) * 1000
-        return who not in pool.doubted and pool.at_ms - pool.confirmed_ms[who] <= interval_ms
+        return who not in pool.doubted_ms and pool.at_ms - pool.confirmed_ms[who] <= interval_ms
 
 
 def _look_again(pool: _PoolBeats, read: Silence) -> None:

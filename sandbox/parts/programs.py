@@ -126,21 +126,47 @@ def build_digest(program: GoProgram) -> str:
     return digest.hexdigest()[:16]
 
 
-def _kubernetes(name: str) -> GoProgram:
-    pinned = pinned_version("kubernetes", "k8s.io/kubernetes")
-    major, minor, _ = parse_version(pinned)
-    # Without a real version kubectl cannot parse the answer of the server.
-    stamp = {"gitVersion": f"v{pinned}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    variables = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())
+def _go(
+    name: str,
+    module: str,
+    folder: str,
+    rule: VersionRule,
+    *,
+    pin: str = "",
+    asked: tuple[str, ...] = ("--version",),
+    says: str = "^",
+    stamps: str = "",
+) -> GoProgram:
+    """A program in a folder of a Go module. It is pinned under its own name unless `pin` says another one.
+
+    `stamps` are the variables that the linker sets, with `{}` for the version: without them some programs have none.
+    """
+    pinned = pinned_version(pin or name, module)
     return GoProgram(
         name=name,
-        version_arguments=("--version",),
-        version_pattern=r"Kubernetes ",
-        rule=VersionRule(parse_version(pinned), same_minor=True),
-        pin="kubernetes",
-        package=f"k8s.io/kubernetes/cmd/{name}",
+        version_arguments=asked,
+        version_pattern=says,
+        rule=rule,
+        pin=pin or name,
+        package=f"{module}/{folder}" if folder else module,
         pinned=pinned,
-        ldflags=f"-s -w {variables}",
+        ldflags=f"-s -w {stamps.format(pinned)}".rstrip(),
+    )
+
+
+def _kubernetes(name: str) -> GoProgram:
+    version = parse_version(pinned_version("kubernetes", "k8s.io/kubernetes"))
+    major, minor, _ = version
+    # Without a real version kubectl cannot parse the answer of the server.
+    values = {"gitVersion": "v{}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return _go(
+        name,
+        "k8s.io/kubernetes",
+        f"cmd/{name}",
+        VersionRule(version, same_minor=True),
+        pin="kubernetes",
+        says="Kubernetes ",
+        stamps=" ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items()),
     )
 
 
@@ -148,60 +174,40 @@ def _kubernetes(name: str) -> GoProgram:
 def programs() -> dict[str, Program]:
     """All programs by name."""
     table: tuple[Program, ...] = (
-        GoProgram(
-            name="actionlint",
-            version_arguments=("-version",),
-            version_pattern=r"^",
-            rule=VersionRule((1, 7, 0)),
-            pin="actionlint",
-            package="github.com/rhysd/actionlint/cmd/actionlint",
-            pinned=(actionlint := pinned_version("actionlint", "github.com/rhysd/actionlint")),
-            # Without it actionlint has no version.
-            ldflags=f"-s -w -X github.com/rhysd/actionlint.version={actionlint}",
+        _go(
+            "actionlint",
+            "github.com/rhysd/actionlint",
+            "cmd/actionlint",
+            VersionRule((1, 7, 0)),
+            asked=("-version",),
+            stamps="-X github.com/rhysd/actionlint.version={}",
         ),
-        GoProgram(
-            name="etcd",
-            version_arguments=("--version",),
-            version_pattern=r"etcd Version: ",
-            rule=VersionRule((3, 5, 0)),
-            pin="etcd",
-            package="go.etcd.io/etcd/server/v3",
-            pinned=pinned_version("etcd", "go.etcd.io/etcd/server/v3"),
-            ldflags="-s -w",
-        ),
+        _go("etcd", "go.etcd.io/etcd/server/v3", "", VersionRule((3, 5, 0)), says="etcd Version: "),
         _kubernetes("kube-apiserver"),
         _kubernetes("kube-controller-manager"),
-        GoProgram(
-            name="livekit-server",
-            version_arguments=("--version",),
-            version_pattern=r"livekit-server version ",
-            rule=VersionRule((1, 13, 0)),
+        _go(
+            "livekit-server",
+            "github.com/livekit/livekit-server",
+            "cmd/server",
+            VersionRule((1, 13, 0)),
             pin="livekit",
-            package="github.com/livekit/livekit-server/cmd/server",
-            pinned=pinned_version("livekit", "github.com/livekit/livekit-server"),
-            ldflags="-s -w",
+            says="livekit-server version ",
         ),
-        GoProgram(
-            name="helm",
-            version_arguments=("version", "--short"),
-            version_pattern=r"^",
-            rule=VersionRule((4, 0, 0)),
-            pin="helm",
-            package="helm.sh/helm/v4/cmd/helm",
-            pinned=(helm := pinned_version("helm", "helm.sh/helm/v4")),
-            # Without it Helm calls itself v4.3.
-            ldflags=f"-s -w -X helm.sh/helm/v4/internal/version.version=v{helm}",
+        _go(
+            "helm",
+            "helm.sh/helm/v4",
+            "cmd/helm",
+            VersionRule((4, 0, 0)),
+            asked=("version", "--short"),
+            stamps="-X helm.sh/helm/v4/internal/version.version=v{}",
         ),
-        GoProgram(
-            name="kubeconform",
-            version_arguments=("-v",),
-            version_pattern=r"^",
-            rule=VersionRule((0, 7, 0)),
-            pin="kubeconform",
-            package="github.com/yannh/kubeconform/cmd/kubeconform",
-            pinned=(kubeconform := pinned_version("kubeconform", "github.com/yannh/kubeconform")),
-            # Without it kubeconform has no version.
-            ldflags=f"-s -w -X main.version=v{kubeconform}",
+        _go(
+            "kubeconform",
+            "github.com/yannh/kubeconform",
+            "cmd/kubeconform",
+            VersionRule((0, 7, 0)),
+            asked=("-v",),
+            stamps="-X main.version=v{}",
         ),
         Program(
             name="redis-server",

@@ -97,7 +97,7 @@ def test_an_absent_status_is_an_empty_one() -> None:
 
 def test_objects_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Match.model_validate(match()).spec.timeouts.connect_seconds = 3  # type: ignore[misc]
+        Match.model_validate(match()).spec.timeouts.connect_seconds = 3  # type: ignore[misc]  # what it may not do
 
 
 def test_times_are_written_in_utc_with_milliseconds_and_those_of_kubernetes_with_seconds() -> None:

@@ -20,6 +20,7 @@ from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import AuditFacts, TokensFacts
 from controller.facts.observation import Unknown
 from controller.loop.recipes import RECIPES
+from controller.loop.reconcile import Reconciler
 from controller.settings import Settings
 from tests import values as b
 
@@ -57,7 +58,7 @@ async def test_what_an_earlier_term_knew_does_not_decide_in_a_later_one(parts: P
     match, now = b.active(), b.at(200)
     first = begin_term(parts, 1)
     (server,) = first.backends.servers
-    first.backends.heartbeats.heard(b.NAMESPACE, silent(match), now)
+    first.backends.heartbeats.heard(b.NAMESPACE, silent(match))
     for _ in range(2):
         first.backends.audit.found({UID: AuditFacts(taken_away=frozenset({"bob"}))})
     first.backends.tokens.delivered(UID, TokensFacts(b.LIVEKIT_NAME, now + timedelta(hours=1)), now)
@@ -117,3 +118,12 @@ async def test_tokens_that_are_revoked_after_their_match_went_are_not_remembered
     tokens.revoked(UID, b.at(1))
     tokens.refused(UID, "the Secret is immutable")
     assert (tokens.get(UID), tokens.refusal(UID)) == (None, "")
+
+
+async def test_a_clock_that_is_set_moves_what_the_reconciler_keeps(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[timedelta] = []
+    monkeypatch.setattr(Reconciler, "clock_was_set", lambda _self, by: moved.append(by))
+    begin_term(parts, 1).clock_was_set(-3600.0)
+    assert moved == [timedelta(hours=-1)]

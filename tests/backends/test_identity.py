@@ -14,6 +14,7 @@ from controller.backends.identity import ReplicaIdentity
 from sandbox.launch import launched
 
 ME = ReplicaIdentity.of_this_process()
+POD_UID = "0f5a7c1e-6f3b-4a52-9d0a-5d7b6a1c2e3f"
 
 
 def test_an_identity_is_stable_within_a_process_and_tells_its_pid() -> None:
@@ -21,10 +22,12 @@ def test_an_identity_is_stable_within_a_process_and_tells_its_pid() -> None:
     assert f".{os.getpid()}." in str(ME)
 
 
-def test_in_a_pod_the_host_is_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_pod_the_identity_names_the_pod_and_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POD_NAME", "roomkeeper-0")
-    identity = ReplicaIdentity.of_this_process()
-    assert (identity.host, identity.pod) == ("roomkeeper-0", "roomkeeper-0")
+    monkeypatch.setenv("POD_UID", POD_UID)
+    identity = str(ReplicaIdentity.of_this_process())
+    assert identity.startswith("roomkeeper-0_")
+    assert identity.endswith(f".{POD_UID}")
 
 
 def dead_child() -> int:
@@ -51,7 +54,7 @@ def dead_child() -> int:
     ids=lambda value: value if isinstance(value, str) and " " in value else "",  # a holder's pid differs per worker
 )
 def test_a_predecessor_counts_as_dead_only_where_that_is_certain(case: str, holder: str, is_dead: bool) -> None:
-    assert replace(ME, pod="").is_dead_predecessor(holder) is is_dead, case
+    assert ME.is_dead_predecessor(holder) is is_dead, case
 
 
 def test_a_process_that_runs_is_not_dead() -> None:
@@ -64,12 +67,24 @@ def test_a_process_that_runs_is_not_dead() -> None:
     assert ME.is_dead_predecessor(running)
 
 
-def test_a_pod_of_our_own_name_is_our_predecessor_wherever_it_ran() -> None:
-    me = ReplicaIdentity("roomkeeper-0", "roomkeeper-0", "b2", "1", 1, "9")
-    before = replace(me, boot="b1", pid_namespace="2", pid=7, started_ticks="3")
-    assert me.is_dead_predecessor(str(before))
-    assert not me.is_dead_predecessor(str(me))
-    assert not me.is_dead_predecessor(str(replace(before, host="roomkeeper-1", pod="roomkeeper-1")))
+IN_POD = ReplicaIdentity("roomkeeper-0", "b2", "1", 1, "9", POD_UID)
+
+
+@pytest.mark.parametrize(
+    ("case", "holder", "is_dead"),
+    [
+        ("the container before ours in the same pod", replace(IN_POD, pid_namespace="2", started_ticks="3"), True),
+        ("a pod of the same name on another node", replace(IN_POD, boot="b1", pod_uid="another"), False),
+        ("a pod of the same name on the same node", replace(IN_POD, pid_namespace="2", pod_uid="another"), False),
+        ("a replica of a version that did not know its pod", replace(IN_POD, pid_namespace="2", pod_uid=""), False),
+        ("another pod", replace(IN_POD, host="roomkeeper-1", pod_uid="another"), False),
+        ("ourselves", IN_POD, False),
+    ],
+)
+def test_only_an_earlier_container_of_the_same_pod_is_certainly_dead_in_a_pod(
+    case: str, holder: ReplicaIdentity, is_dead: bool
+) -> None:
+    assert IN_POD.is_dead_predecessor(str(holder)) is is_dead, case
 
 
 def test_without_proc_no_replica_is_called_dead() -> None:
@@ -77,5 +92,5 @@ def test_without_proc_no_replica_is_called_dead() -> None:
 
 
 def test_a_host_with_underscores_is_read_whole() -> None:
-    me = replace(ME, host="my_host", pod="")
+    me = replace(ME, host="my_host")
     assert me.is_dead_predecessor(str(replace(me, pid=dead_child())))

@@ -20,7 +20,7 @@ TIMES = LeaseTimes(duration_seconds=15.0, renew_seconds=3.0, retry_seconds=1.0, 
 
 def identity(pod: str) -> ReplicaIdentity:
     """A replica in a pod of that name."""
-    return ReplicaIdentity(host=pod, pod=pod, boot="b00t", pid_namespace="1", pid=1, started_ticks="5")
+    return ReplicaIdentity(pod, boot="b00t", pid_namespace="1", pid=1, started_ticks="5", pod_uid=f"uid-of-{pod}")
 
 
 class Rig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -175,7 +176,7 @@ async def test_a_deleted_pod_ends_with_sigterm_and_in_the_end_with_sigkill(kube:
         waiting = f"{script}print('up', flush=True)\nwhile True: signal.pause()"
         await _create(kube, _pod(name, waiting, terminationGracePeriodSeconds=1))
     for name in ("polite", "deaf"):
-        await eventually(lambda name=name: _says(kubelet, kube, name, "up"))  # type: ignore[misc]
+        await eventually(partial(_says, kubelet, kube, name, "up"))
         await kube.ask("delete", "pod", name, "--timeout=30s")
     assert kubelet.log(kube.namespace, "polite", "main").read_text() == "up\nbye\n"
     assert kubelet.log(kube.namespace, "deaf", "main").read_text() == "up\n"

@@ -66,6 +66,7 @@ class Rig:
         self.is_leader = True
         self.ledger: Ledger | Exception | None = None
         self.seconds = 5.0
+        self.writing: Callable[[], None] = lambda: None
         self.phase: MatchPhase | None = MatchPhase.CONNECTING
         self.match = match or b.connecting()
         self.acted: list[tuple[a.AnyAction, ...]] = []
@@ -95,6 +96,11 @@ class Rig:
         )
         monkeypatch.setattr(reconcile_module, "execute", self._execute)
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
+
+    def set_clock(self, by_seconds: float) -> None:
+        """The clock of the API server goes on or back, as the term says it."""
+        self.seconds += by_seconds
+        self.reconciler.clock_was_set(timedelta(seconds=by_seconds))
 
     async def run(self) -> Result:
         """Run one reconcile."""
@@ -135,6 +141,7 @@ class Rig:
         if self.write_error is not None:
             raise self.write_error
         self.writes.append(patch | {"quiet": quiet})
+        self.writing()
         status = MatchStatus.model_validate(self.match.status.manifest() | patch)
         self.match = self.match.model_copy(update={"status": status})
 
@@ -355,6 +362,36 @@ async def test_a_phase_that_will_soon_be_left_is_held_back_for_a_moment(make: Ma
     rig.seconds += 0.1
     assert await rig.run() == Result(b.at(26))
     assert [patch["phase"] for patch in rig.writes] == ["Creating"]
+
+
+@pytest.mark.parametrize("by_seconds", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_holds_no_status_back_for_longer(make: Make, by_seconds: float) -> None:
+    rig = make(Plan(waits_for="people"), match=b.a_match())
+    rig.phase = MatchPhase.CREATING
+    await rig.run()
+    rig.set_clock(by_seconds)
+    assert await rig.run() == Result(b.at(5 + by_seconds) + timedelta(milliseconds=200))
+    rig.seconds += 0.2
+    await rig.run()
+    assert [patch["phase"] for patch in rig.writes] == ["Creating"]
+
+
+@pytest.mark.parametrize("by_seconds", [-3600.0, 3600.0])
+async def test_a_write_whose_answer_sets_the_clock_holds_no_later_status_back(make: Make, by_seconds: float) -> None:
+    rig = make(Plan(waits_for="people"))
+    rig.writing = lambda: rig.set_clock(by_seconds)
+    rig.phase = MatchPhase.ACTIVE
+    await rig.run()
+    rig.writing = lambda: None
+    for number in range(1, BURST + 1):
+        rig.phase = (MatchPhase.ACTIVE, MatchPhase.RECONNECTING)[number % 2]
+        result = await rig.run()
+        if rig.match.status.phase is not rig.phase:
+            assert result.deadline is not None
+            rig.seconds += (result.deadline - b.at(rig.seconds)).total_seconds()
+            await rig.run()
+    assert rig.seconds - 5 - by_seconds <= INTERVAL.total_seconds()
+    assert len(rig.writes) == BURST + 1
 
 
 async def test_a_phase_that_stays_is_not_held_back(make: Make) -> None:

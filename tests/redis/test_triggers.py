@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -95,7 +96,6 @@ class Rig:
     def __init__(self, *worlds: World) -> None:
         self.worlds = worlds
         self.pools = Pools(list(worlds))
-        self.seconds = 0.0
         self.woken: list[Key] = []
         self.router = Router("test", lambda key, _wake: self.woken.append(key))
         self.calls = CallIndex()
@@ -106,7 +106,7 @@ class Rig:
             pools=self.pools,
             namespaces=self,
             caches={"Match": self},
-            clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
+            clock=SimpleNamespace(now=lambda: b.at(120)),
             calls=self.calls,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
             audit=AuditView(),
@@ -141,12 +141,10 @@ class Rig:
     async def read_heartbeats(self, *, times: int = 1) -> None:
         """Listen for long enough, and then read so many times."""
         reader = HeartbeatReader(self.backends, self.router, 5.0)
-        for _ in range(3):
-            reader._gaps.read(self.worlds[0].keys.namespace, b.at(self.seconds))
-            self.seconds += 40
+        for seconds_ago in (120, 80, 40):
+            reader._gaps.read(self.worlds[0].keys.namespace, asyncio.get_running_loop().time() - seconds_ago)
         for _ in range(times):
             await reader._read(self.worlds[0].keys.namespace)
-            self.seconds += 5
 
 
 async def send(world: World, **fields: str) -> str:
@@ -248,7 +246,7 @@ async def test_a_user_who_floods_the_signals_delays_no_other(world: World) -> No
 
 
 async def test_every_user_has_a_turn_with_their_flags(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flags, "_USERS_PER_TICK", 5)
+    monkeypatch.setattr(flags, "_CALLS_PER_TICK", 2)
     rig = Rig(world)
     for number in range(6):
         await world.claim(f"m{number}", f"a{number}", f"b{number}")
@@ -362,7 +360,7 @@ async def test_a_round_makes_a_bounded_number_of_reads_whatever_the_number_of_po
         before = len(read)
         await auditor.audit(a_pulse())
         assert len(read) - before <= 20, "two users of ten calls"
-    assert len(read) == len(set(read)) == 64, "every call had its turn"
+    assert len(set(read)) == 64, "every call had its turn"
 
 
 def recording(read: Any, users: list[str]) -> Any:

@@ -191,10 +191,9 @@ class World:
         for key, kind, ttl, content in dump:
             name = self.keys.name(key)
             if kind in {"hash", "zset"}:
-                content = dict(zip(content[::2], content[1::2], strict=True))  # noqa: PLW2901
-            elif name.startswith("fence:"):
-                content = content.partition(":")[0]  # noqa: PLW2901
-            values[name] = content
+                values[name] = dict(zip(content[::2], content[1::2], strict=True))
+            else:
+                values[name] = content.partition(":")[0] if name.startswith("fence:") else content
             if ttl > 0:
                 expiring.add(name)
         return Snapshot(values, frozenset(expiring))

@@ -42,7 +42,7 @@ async def test_a_taken_port_is_exchanged_and_a_failed_installation_leaves_nothin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts: list[Ports] = []
-    take = Ports.take.__func__  # type: ignore[attr-defined]
+    take = Ports.take.__func__  # type: ignore[attr-defined]  # of a class method
     with socket.socket() as occupied:
         occupied.bind(("127.0.0.1", 0))
         occupied.listen()

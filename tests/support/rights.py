@@ -111,7 +111,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     config = session.config
     if hasattr(config, "workerinput") or exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         return result
-    directory = config._tmp_path_factory.getbasetemp() / DIRECTORY  # type: ignore[attr-defined]
+    directory = config._tmp_path_factory.getbasetemp() / DIRECTORY  # type: ignore[attr-defined]  # pytest has no public name for it
     if not directory.exists():
         return result
     complete = exitstatus == pytest.ExitCode.OK and _ran_all(config)

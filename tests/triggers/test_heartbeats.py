@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from controller.triggers.heartbeats import ReadGaps
-from tests import values as b
 
 
 @pytest.mark.parametrize(
@@ -22,14 +21,14 @@ from tests import values as b
 )
 def test_silence_counts_once_heartbeats_were_read_without_a_gap(reads: list[float], counts: bool) -> None:
     gaps = ReadGaps(90)
-    assert [gaps.read("calls", b.at(seconds)) for seconds in reads][-1] is counts
+    assert [gaps.read("calls", seconds) for seconds in reads][-1] is counts
 
 
 def test_a_gap_in_one_pool_does_not_affect_another() -> None:
     gaps = ReadGaps(90)
     for seconds in range(0, 120, 10):
-        gaps.read("calls", b.at(seconds))
+        gaps.read("calls", seconds)
         if not 20 < seconds < 100:
-            gaps.read("other", b.at(seconds))
-    assert gaps.read("calls", b.at(120))
-    assert not gaps.read("other", b.at(120))
+            gaps.read("other", seconds)
+    assert gaps.read("calls", 120)
+    assert not gaps.read("other", 120)

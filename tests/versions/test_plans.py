@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -46,7 +46,7 @@ class Moment:
         case = recipe.case(found, self.seen, self.now)
         plan = recipe.plan(case)
         status = recipe.status(case, None)
-        recipe.announce(Announcer(_Silent(), _Silent()), found, status, self.now)  # type: ignore[arg-type]
+        recipe.announce(Announcer(cast("Any", _Silent()), cast("Any", _Silent())), found, status, self.now)
         return plan
 
 

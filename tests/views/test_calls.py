@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.api.phases import MATCH_PHASES, MatchPhase
-from controller.views.calls import CallIndex
+from controller.views.calls import CallIndex, CallTurns, by_namespace
 from tests import values as b
 
 NS = b.NAMESPACE
@@ -71,3 +71,75 @@ def test_namespaces_are_those_that_have_a_call() -> None:
     assert index.namespaces() == (NS, "other")
     index.gone(b.active(uid="second"))
     assert index.namespaces() == ("other",)
+
+
+# Turns
+
+
+def index_of(*uids: str, namespace: str = NS) -> CallIndex:
+    index = CallIndex()
+    for uid in uids:
+        index.kept(b.active(uid=uid, name=uid, namespace=namespace))
+    return index
+
+
+def turns_of(index: CallIndex) -> CallTurns:
+    return CallTurns(lambda: index.each(index.namespaces()))
+
+
+def names(turns: CallTurns, most: int) -> list[str]:
+    return [call.name for call in turns.next(most)]
+
+
+def test_calls_take_turns_and_after_the_last_one_the_first_follows() -> None:
+    turns = turns_of(index_of(*"abcde"))
+    assert [names(turns, 2) for _ in range(4)] == [["a", "b"], ["c", "d"], ["e", "a"], ["b", "c"]]
+
+
+def test_fewer_calls_than_are_asked_for_come_once_each_time() -> None:
+    turns = turns_of(index_of(*"abc"))
+    assert [names(turns, 5) for _ in range(3)] == [["a", "b", "c"]] * 3
+    assert names(turns_of(CallIndex()), 5) == []
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 7])
+def test_no_call_comes_twice_at_once_and_each_comes_as_often_as_another(most: int) -> None:
+    turns, seen = turns_of(index_of(*"abcde")), []
+    for _ in range(5 * 7):
+        chosen = names(turns, most)
+        assert len(set(chosen)) == len(chosen) == min(most, 5)
+        seen += chosen
+    assert {seen.count(name) for name in "abcde"} == {len(seen) // 5}
+
+
+def test_a_call_that_goes_or_changes_before_its_turn_is_left_out_or_comes_as_it_is() -> None:
+    index = index_of(*"abc")
+    turns = turns_of(index)
+    assert names(turns, 1) == ["a"]
+    index.gone(b.active(uid="b", name="b"))
+    index.kept(b.active(uid="c", name="c", status={"phase": "Terminating"}))
+    (call,) = turns.next(1)
+    assert (call.name, call.phase) == ("c", MatchPhase.TERMINATING)
+
+
+def test_the_calls_of_all_namespaces_take_turns() -> None:
+    index = index_of("a", "b")
+    index.kept(b.active(uid="c", name="c", namespace="other"))
+    grouped = by_namespace(turns_of(index).next(3))
+    assert {namespace: [call.name for call in calls] for namespace, calls in grouped.items()} == {
+        NS: ["a", "b"],
+        "other": ["c"],
+    }
+
+
+def test_a_call_is_awaited_while_it_is_up_and_a_participant_is_missing() -> None:
+    index = index_of("whole")
+    index.kept(b.connecting(uid="one", name="one"))
+    index.kept(b.connecting(uid="two", name="two"))
+    assert [call.name for call in index.awaited()] == ["one", "two"]
+    waiting = index.awaited()
+    assert next(waiting).name == "one"
+    index.kept(b.active(uid="two", name="two"))
+    assert [call.name for call in waiting] == []
+    index.gone(b.connecting(uid="one", name="one"))
+    assert [call.name for call in index.awaited()] == []

@@ -35,7 +35,7 @@ def heard(
     )
     fresh_rows, still_rows = ({who: at for at, who in rows[:limit]} for rows in (fresh, still))
     read = Silence(beating, now_ms, crowd, further, fresh_rows, still_rows)
-    return view.heard(NS, read, b.at(seconds), is_listened_to=is_listened_to)
+    return view.heard(NS, read, is_listened_to=is_listened_to)
 
 
 def last(*who: str, at: float = 10) -> dict[str, int]:

@@ -78,6 +78,10 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+- name: POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
 - name: ROOMKEEPER_NAMESPACE
   valueFrom:
     fieldRef:

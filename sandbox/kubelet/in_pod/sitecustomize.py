@@ -19,7 +19,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 def _network() -> Any:
-    with open(_FILE, encoding="utf-8") as file:  # noqa: PTH123
+    with open(_FILE, encoding="utf-8") as file:  # noqa: PTH123 (pathlib would delay the start of every program)
         return json.load(file)
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -188,7 +189,7 @@ async def test_a_room_that_is_lost_again_and_again_is_given_up_and_so_is_its_cal
             waiting = await rig.kube.room_until(lambda room: room.status.issues == ("Missing",), owned)
             assert (waiting.status.phase, waiting.status.occupancy) == ("Creating", "Maintenance")
             assert "since it was lost before" in condition(waiting, "Healthy").message
-        room = await rig.kube.room_until(lambda found, n=restores: found.status.restores == n, owned)  # type: ignore[misc]
+        room = await rig.kube.room_until(partial(_is_restored, restores), owned)
         assert (room.status.phase, room.status.lost_at) == ("Active", None)
     pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(room.status.restored_at)]
     assert [pause >= least for pause, least in zip(pauses, (1, 2, 4, 8), strict=True)] == [True] * 4, pauses
@@ -265,3 +266,7 @@ async def _has_failed_a_few_times(rig: Rig) -> None:
         assert rig.operators.logs.count('"failures": 6') >= 1
 
     await eventually(failed)
+
+
+def _is_restored(times: int, room: Room) -> bool:
+    return room.status.restores == times

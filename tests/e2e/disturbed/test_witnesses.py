@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controller.api.match import Match
+from controller.api.phases import MatchPhase
 from tests import manifests
 from tests.support.kube import is_true
 from tests.support.rig import Rig
@@ -101,4 +102,4 @@ async def _story(rig: Rig, name: str) -> dict[str, Any]:
 async def _is_up(rig: Rig, name: str, *, reconnected: int) -> None:
     match: Match = await rig.kube.match(name)
     assert (match.status.phase, match.status.connected) == ("Active", "2/2")
-    assert [step.phase for step in match.status.history].count("Reconnecting") == reconnected  # type: ignore[arg-type]
+    assert [step.phase for step in match.status.history].count(MatchPhase.RECONNECTING) == reconnected
