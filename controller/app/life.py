@@ -122,6 +122,8 @@ class Operator:
             term = self._term = begin_term(parts, epoch)
             parts.handover.begin(term.backends.servers, leadership.predecessor)
             try:
+                with pulse.item("the first look for other operators"), contextlib.suppress(TimeoutError):
+                    await term.neighbors.first_look()
                 with pulse.item("the first list of LiveKit's rooms"):
                     await term.first_poll()
                 if self._health.is_stopping:

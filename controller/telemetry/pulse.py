@@ -41,6 +41,7 @@ class LoopName(StrEnum):
     SERVED = "served"
     UNSERVED = "unserved"
     ASKED = "asked"
+    NEIGHBORS = "neighbors"
 
 
 class Pulse:

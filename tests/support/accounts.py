@@ -43,7 +43,7 @@ class Account:
     async def create(self, directory: Path) -> Path:
         """Create the ServiceAccount with the rights on Leases of its namespace; return its kubeconfig."""
         await self._post(f"/api/v1/namespaces/{self._home}/serviceaccounts", {"metadata": {"name": NAME}})
-        verbs = ["get", "create", "update"]
+        verbs = ["get", "create", "update", "list"]
         lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}
         await self.bind(self._home, [lease], "lease")
         where = self._kube.where
