@@ -19,6 +19,7 @@ class EventReason(StrEnum):
     CONNECTED = "Connected"
     PAUSED = "Paused"
     RESTORED = "Restored"
+    TWO_OPERATORS = "TwoOperators"
 
 
 EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
@@ -28,6 +29,7 @@ EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
         EventReason.CONNECTED: "both participants are in the room",
         EventReason.PAUSED: f"the deletion waits until the annotation {PAUSED}, which freezes this object, is removed",
         EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",
+        EventReason.TWO_OPERATORS: "two operators are set up for the namespace; the message says which one serves it",
     }
 )
 """The message of each."""

@@ -37,6 +37,7 @@ from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
+from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.triggers.serving import Serving
@@ -63,6 +64,7 @@ class Term:
     reconciler: Reconciler
     worker: Worker
     pollers: tuple[Poller, ...]
+    neighbors: NeighborWatch
     unfollow: tuple[Callable[[], None], ...]
 
     async def first_poll(self) -> None:
@@ -116,6 +118,7 @@ class Term:
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
+        yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
         yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
@@ -143,6 +146,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         confirm=parts.leadership.confirm,
         outdated=parts.leadership.outdated,
         opened=lambda namespace: queue.feed(_keys_in(caches, namespace), Wake.POOL),
+        foreign=parts.neighbors.trouble,
     )
     backends = Backends(
         cluster_id=settings.cluster_id,
@@ -176,6 +180,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         reconciler=reconciler,
         worker=worker,
         pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        neighbors=NeighborWatch(parts.neighbors, backends, queue, parts.events),
         unfollow=(
             caches[MATCH].follow(gone=tokens.match_gone),
             caches[MATCH].follow(gone=audit.match_gone),

@@ -22,6 +22,7 @@ from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
 from controller.backends.namespaces import Namespaces
+from controller.backends.neighbors import Neighbors
 from controller.backends.servers import Server, Servers
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
@@ -66,6 +67,7 @@ class Parts:
     calls: CallIndex
     finished: FinishedMatches
     namespaces: Namespaces
+    neighbors: Neighbors
     silences: SilenceRecord
     leadership: Leadership
     handover: Handover
@@ -86,9 +88,17 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     """
     pulses, silences = Pulses(everyday=(BackendError, LeadershipLost)), SilenceRecord()
     clock = ServerClock()
-    queue = WorkQueue(bulk_in_hand=max(1, int(_BULK_SHARE * settings.concurrency)))
     identity = ReplicaIdentity.of_this_process()
     kubernetes = KubernetesClient(connection, clock)
+    neighbors = Neighbors(
+        kubernetes,
+        clock,
+        namespace=settings.namespace,
+        name=settings.lease_name,
+        namespaces=settings.namespaces,
+        cluster_id=settings.cluster_id,
+    )
+    queue = WorkQueue(max(1, int(_BULK_SHARE * settings.concurrency)), neighbors.serves)
     caches = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     router = Router(settings.cluster_id, queue.enqueue)
     handover = Handover(silences, clock)
@@ -108,6 +118,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         calls=calls,
         finished=finished,
         namespaces=Namespaces(kubernetes),
+        neighbors=neighbors,
         silences=silences,
         leadership=Leadership(
             kubernetes,
@@ -117,6 +128,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
             name=settings.lease_name,
             times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
             handover=handover.write,
+            mark=neighbors.mark,
         ),
         handover=handover,
         queue=queue,
@@ -125,7 +137,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         recorder=Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
-        health=Health(pulses),
+        health=Health(pulses, connection.problem),
         pulses=pulses,
     )
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +57,11 @@ def _nothing() -> None:
     """For a caller that has no pulse."""
 
 
+def _no_mark() -> Mapping[str, Mapping[str, str]]:
+    """For a Lease that says nothing about its operator."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Predecessor:
     """The leader before this one: what it left on the Lease, and when it wrote the Lease for the last time."""
@@ -66,7 +71,10 @@ class Predecessor:
 
 
 class Leadership:
-    """One Lease, from the view of one replica. `handover` makes the text that every write leaves to a successor."""
+    """One Lease, from the view of one replica. `handover` makes the text that every write leaves to a successor.
+
+    `mark` makes the labels and annotations by which other installations know this one.
+    """
 
     def __init__(
         self,
@@ -78,6 +86,7 @@ class Leadership:
         name: str,
         times: LeaseTimes,
         handover: Callable[[], str] = str,
+        mark: Callable[[], Mapping[str, Mapping[str, str]]] = _no_mark,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -86,6 +95,7 @@ class Leadership:
         self._name = name
         self._times = times
         self._handover = handover
+        self._mark = mark
         self._held: Body | None = None
         # A write was sent and its answer has not come: the Lease may be ours in a version that we do not know.
         self._is_unsure = False
@@ -290,6 +300,8 @@ class Leadership:
             for key in ("name", "namespace", "resourceVersion", "uid", "labels", "annotations")
             if key in lease["metadata"]
         }
+        for part, words in self._mark().items():
+            metadata[part] = {**(metadata.get(part) or {}), **words}
         if text := self._handover():
             metadata["annotations"] = {**(metadata.get("annotations") or {}), HANDOVER: text}
         return {

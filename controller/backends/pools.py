@@ -59,12 +59,18 @@ class _Opening:
     has_refused: bool = False
 
 
+def _is_ours(_namespace: str) -> str:
+    """For an operator that has the cluster for itself."""
+    return ""
+
+
 class Pools:
     """The pools of one term, by namespace. `epoch` is that of the lease.
 
     `restorer` makes a pool agree with the Matches before it opens. `confirm` checks that the lease is still ours, and
     `outdated` gets the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us.
-    `opened` gets the namespace of a pool that is open after callers were sent away.
+    `opened` gets the namespace of a pool that is open after callers were sent away. `foreign` says in a sentence that
+    another installation serves a namespace, whose pool then stays closed; empty if it is ours.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Pools:
         confirm: Callable[[], Awaitable[None]],
         outdated: Callable[[int], None],
         opened: Callable[[str], None],
+        foreign: Callable[[str], str] = _is_ours,
     ) -> None:
         self._redis = redis
         self._cluster_id = cluster_id
@@ -86,6 +93,7 @@ class Pools:
         self._outdated = outdated
         self._opened = opened
         self._served = served
+        self._foreign = foreign
         self._epoch = epoch
         self._is_epoch_checked = False
         self._open: dict[str, Pool] = {}
@@ -212,6 +220,8 @@ class Pools:
             log.error("a pool cannot be opened", namespace=namespace, exc_info=error)
 
     async def _bind(self, namespace: str) -> Pool:
+        if sentence := self._foreign(namespace):
+            raise PoolClosed(Backend.REDIS, "open", sentence)
         closed = self._closed.get(namespace)
         if closed is not None and asyncio.get_running_loop().time() < closed.again_at:
             raise closed.error

@@ -56,7 +56,8 @@ RIGHTS: Final = (
         tuple(kind.crd for kind in KINDS),
         is_optional=True,
     ),
-    Right("coordination.k8s.io", "leases", ("create",), Place.OWN),
+    Right("coordination.k8s.io", "leases", ("create", "list"), Place.OWN),
+    Right("coordination.k8s.io", "leases", ("list",), Place.CLUSTER, is_optional=True),
     Right("coordination.k8s.io", "leases", ("get", "update"), Place.OWN, (LEASE,)),
 )
 

@@ -18,11 +18,20 @@ from controller.loop.wakes import WAKES, Wake
 from controller.telemetry import metrics
 
 
-class WorkQueue:
-    """Keys that wait for a reconcile, each of them once. At most `bulk_in_hand` bulk keys are in hand at once."""
+def _all(_namespace: str) -> bool:
+    """For an operator that has the cluster for itself."""
+    return True
 
-    def __init__(self, bulk_in_hand: int | None = None) -> None:
+
+class WorkQueue:
+    """Keys that wait for a reconcile, each of them once. At most `bulk_in_hand` bulk keys are in hand at once.
+
+    Keys of a namespace that `serves` says False to are dropped when their turn comes: another operator works on them.
+    """
+
+    def __init__(self, bulk_in_hand: int | None = None, serves: Callable[[str], bool] = _all) -> None:
         self._keys = KeyQueue(bulk_in_hand)
+        self._serves = serves
         self._asked_at: dict[Key, float] = {}
         self._followers: list[Callable[[], None]] = []
         self._open = False
@@ -70,11 +79,14 @@ class WorkQueue:
 
     def take(self) -> Key | None:
         """The next key, which is in hand from then on; None if no key waits, or the queue is closed."""
-        key = self._keys.pop() if self._open else None
-        if key is not None:
+        while self._open and (key := self._keys.pop()) is not None:
             now = time.monotonic()
-            metrics.queue_wait_seconds.observe(now - self._asked_at.pop(key, now))
-        return key
+            asked_at = self._asked_at.pop(key, now)
+            if self._serves(key.namespace):
+                metrics.queue_wait_seconds.observe(now - asked_at)
+                return key
+            self._keys.done(key)
+        return None
 
     def observing(self, key: Key, *, reads: bool) -> None:
         """`key` is about to be observed: the wakes until now are covered by that.

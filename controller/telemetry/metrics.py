@@ -86,6 +86,10 @@ waiters_expired = Counter(
 )
 leader = Gauge("roomkeeper_leader", "1 while this replica holds the lease.")
 epoch = Gauge("roomkeeper_epoch", "The epoch of the lease that this replica holds.")
+other_operators = Gauge(
+    "roomkeeper_other_operators",
+    "Other installations in the cluster that are set up for namespaces of this one.",
+)
 pools_closed = Gauge(
     "roomkeeper_pools_closed",
     "Pools that this replica does not write to, because their fence in Redis is above the epoch of the lease.",

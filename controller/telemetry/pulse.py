@@ -25,7 +25,7 @@ class LoopName(StrEnum):
 
     WATCH = "watch"
     RESYNC = "resync"
-    TOKEN = "token"  # noqa: S105 (the name of a loop)
+    CREDENTIALS = "credentials"
     EVENTS = "events"
     LAG = "lag"
     LEAD = "lead"
@@ -41,6 +41,7 @@ class LoopName(StrEnum):
     SERVED = "served"
     UNSERVED = "unserved"
     ASKED = "asked"
+    NEIGHBORS = "neighbors"
 
 
 class Pulse:

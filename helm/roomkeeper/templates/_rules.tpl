@@ -29,6 +29,10 @@
 {{/* What the operator reads of the cluster. Without it, it checks neither the schema of the CRDs nor whether the
      namespace of a pool exists. */}}
 {{- define "roomkeeper.rules.crds" -}}
+# Two operators that serve the same namespace find each other by their leases.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [list]
 # A gateway names a pool: the operator serves it if its namespace exists.
 - apiGroups: [""]
   resources: [namespaces]
@@ -42,10 +46,11 @@
 
 {{/* The lease decides which replica works; it is in the operator's own namespace. */}}
 {{- define "roomkeeper.rules.lease" -}}
-# The lease decides which replica works. Kubernetes cannot restrict a creation to one name.
+# The lease decides which replica works. Kubernetes cannot restrict a creation to one name. The leases of other operators
+# in this namespace say what they serve.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [create]
+  verbs: [create, list]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "roomkeeper.leaseName" . }}]
