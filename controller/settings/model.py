@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from controller.settings.redis_address import Topology, parse_address
+
 PREFIX = "ROOMKEEPER_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -139,7 +141,9 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        return _url(value, {"redis", "rediss", "unix"}, "redis://HOST:PORT/DB or rediss://…")
+        if value and parse_address(value).topology is not Topology.SINGLE:
+            raise ValueError("names sentinels or a cluster; expected redis://HOST:PORT/DB or rediss://…")
+        return value
 
     @field_validator("livekit_api_secret")
     @classmethod

@@ -131,7 +131,7 @@ def test_a_value_that_from_file_gave_a_newline_is_refused_with_the_command_that_
     [
         ("", "is empty; set the key url of the Secret roomkeeper-redis"),
         (" redis://redis", "begins or ends with white space"),
-        ("http://:hunter2@redis", 'has scheme "http"; expected redis://HOST:PORT/DB or rediss://…; set the key url'),
+        ("http://:hunter2@redis", 'has scheme "http"; expected redis://HOST:PORT/DB, rediss://…, '),
         ("x" * 70000, "is longer than 64 KiB; it must hold the value alone"),
     ],
     ids=["empty", "blank", "another scheme", "long"],
