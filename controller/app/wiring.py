@@ -126,7 +126,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         recorder=Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
-        health=Health(pulses),
+        health=Health(pulses, connection.problem),
         pulses=pulses,
     )
 
