@@ -44,7 +44,7 @@ class FunctionsRedis(Redis):
 @asynccontextmanager
 async def opened(url: str, door: Door) -> AsyncIterator[Redis]:
     """A client that goes through this door; closed at the end."""
-    client = FunctionsRedis(url) if door is Door.FCALL else Redis(url)
+    client = FunctionsRedis.from_url(url) if door is Door.FCALL else Redis.from_url(url)
     try:
         if isinstance(client, FunctionsRedis):
             await client.load()

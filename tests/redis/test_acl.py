@@ -31,7 +31,7 @@ async def gateway(request: pytest.FixtureRequest, server: Server, world: World) 
     url = server.url.replace("unix://", "unix://gateway-calls:word@")
     # An administrator loads the library; the gateway may not.
     async with opened(server.url, Door.FCALL):
-        redis = FunctionsRedis(url) if request.param is Door.FCALL else Redis(url)
+        redis = FunctionsRedis.from_url(url) if request.param is Door.FCALL else Redis.from_url(url)
         yield Gateway(redis, world.keys)
         await redis.close()
     await world.redis._commands.execute("ACL", "DELUSER", "gateway-calls")

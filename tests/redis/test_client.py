@@ -18,7 +18,8 @@ import redis as redis_py
 
 from controller.clients.redis import client as client_module
 from controller.clients.redis import lua
-from controller.clients.redis.client import Redis, translate
+from controller.clients.redis.client import Redis
+from controller.clients.redis.errors import translate
 from controller.clients.redis.gateway import Unserved
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger

@@ -32,17 +32,18 @@ class Authority:
         """The certificate of the authority: what a client must trust."""
         return self._own.certificate
 
-    def sign(self, name: str, subject: str = "") -> Signed:
-        """A certificate for 127.0.0.1 and localhost, and for a client `subject`."""
+    def sign(
+        self, name: str, subject: str = "", *, for_names: str = "IP:127.0.0.1,DNS:localhost", days: int = 1
+    ) -> Signed:
+        """A certificate for these names and for a client `subject`; less than one day: it has expired."""
         made = Signed(self._directory / f"{name}.crt", self._directory / f"{name}.key")
         request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         extensions.write_text(
-            "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n"
-            "authorityKeyIdentifier=keyid\n"
+            f"subjectAltName={for_names}\nextendedKeyUsage=serverAuth,clientAuth\nauthorityKeyIdentifier=keyid\n"
         )
         _openssl("req", *_new_key(Signed(request, made.key)), "-subj", f"/CN={subject or name}")
         _openssl(
-            *("x509", "-req", "-in", str(request), "-out", str(made.certificate), "-days", "1"),
+            *("x509", "-req", "-in", str(request), "-out", str(made.certificate), "-days", str(days)),
             *("-CA", str(self.certificate), "-CAkey", str(self._own.key), "-CAcreateserial"),
             *("-extfile", str(extensions)),
         )

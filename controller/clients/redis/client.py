@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from redis import exceptions
 
 from controller.clients.reading import NO_SENSE, reading, skipped
+from controller.clients.redis.errors import RAISED, translate
 from controller.clients.redis.lua import Script
+from controller.clients.redis.target import first_node
 from controller.clients.redis.wire import Wire
 from controller.clients.request import Code, Requests
-from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
+from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.settings.redis_address import AddressSource, fixed_address
 
 _T = TypeVar("_T")
 
@@ -33,20 +35,6 @@ Arguments: TypeAlias = Sequence[str | int] | Callable[[], Sequence[str | int]]
 _RETRY_DELAYS_SECONDS: Final = (0.02, 0.1)
 _LONGEST_BLOCK_SECONDS: Final = 30.0
 _LISTEN_SECONDS: Final = 5.0
-
-# Answers that mean "not now": the server is starting, failing over, full, or busy with another client's script.
-_NOT_NOW: Final = frozenset(
-    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "MISCONF"}
-)
-_NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
-# Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
-_UNASKED_AUTH: Final = "AUTH <password> called without"
-_FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
-# All error words that become metric labels. Modules and scripts can answer others, so their number is not bounded.
-_KNOWN_CODES: Final = _NOT_NOW | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
-_SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
-# Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …".
-_SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +47,26 @@ class StreamEntry:
 
 
 class Redis:
-    """A server behind a URL. Create it inside a running loop; close it at the end.
+    """The Redis behind an address. Create it inside a running loop; close it at the end.
 
     Every method raises BackendUnavailable when the server does not answer or says "not now", and a BackendRefused for
     a refusal. `was_silent` gets the length of each outage in seconds, at the first answer after it.
     """
 
-    def __init__(self, url: str, was_silent: Callable[[float], None] | None = None) -> None:
+    def __init__(self, source: AddressSource, was_silent: Callable[[float], None] | None = None) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
-        self._url = url
-        self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True, was_silent=was_silent)
-        self._commands = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
-        self._reads = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
+        self._requests = Requests(Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=was_silent)
+        self._locate = first_node(source)
+        self._commands = self._wire()
+        self._reads = self._wire()
 
     @classmethod
-    def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Redis:
-        """Create a client for a `redis://`, `rediss://` or `unix://` URL. It connects at the first request."""
-        return cls(url, was_silent)
+    def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Self:
+        """Create a client for a URL. It connects at the first request. Raises AddressError."""
+        return cls(fixed_address(url), was_silent)
+
+    def _wire(self, heard: Callable[[str], None] | None = None) -> Wire:
+        return Wire(self._locate, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard)
 
     @property
     def silent_seconds(self) -> float | None:
@@ -233,7 +224,7 @@ class Redis:
         `alive` is called whenever the server has answered. Raises BackendError if the channel cannot be listened to, or
         when the connection is lost.
         """
-        wire = Wire(self._url, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard)
+        wire = self._wire(heard)
 
         async def send(*words: str) -> None:
             reply = await self._requests.send(
@@ -304,36 +295,3 @@ def _fields(value: Any) -> dict[str, str]:
     except NO_SENSE:
         skipped(Backend.REDIS, "entry", value)
         return {}
-
-
-_RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-
-
-def translate(error: Exception, operation: str) -> BackendError:
-    """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
-    word = _error_word(error)
-    code = word if word in _KNOWN_CODES else Code.OTHER
-    if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
-        return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({word})", code=code)
-    shown = word or "no code"
-    if (
-        word in _FORBIDDEN
-        or _UNASKED_AUTH in str(error)
-        or isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError)
-    ):
-        sentence = f"the credentials are wrong or do not suffice ({shown}); check user and password in the Redis URL"
-        return Forbidden(Backend.REDIS, operation, sentence, code=code)
-    if isinstance(error, exceptions.ResponseError | exceptions.DataError):
-        line = _SCRIPT_LINE.search(str(error))
-        where = f" at line {line.group(1)} of the script" if line else ""
-        return BackendRefused(Backend.REDIS, operation, f"the server refuses it ({shown}){where}", code=code)
-    if isinstance(error, exceptions.TimeoutError):
-        return BackendUnavailable(Backend.REDIS, operation, "no answer in time", may_have_run=True, code=Code.TIMEOUT)
-    return BackendUnavailable(Backend.REDIS, operation, _NO_CONNECTION, may_have_run=True, code=Code.UNREACHABLE)
-
-
-def _error_word(error: Exception) -> str:
-    """Return the word in capitals that an error begins with; redis-py removes it from some messages."""
-    in_script = _SCRIPT_CODE.search(str(error))
-    word = in_script[1] if in_script else getattr(error, "status_code", None) or str(error).partition(" ")[0]
-    return word if re.fullmatch(r"[A-Z]{2,20}", word) else ""

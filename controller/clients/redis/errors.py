@@ -1,0 +1,93 @@
+"""The errors of Redis: what each means, and the BackendError that leaves the client for it.
+
+Their own texts go no further, because they can repeat arguments, and arguments can be tokens. Neighbors: `wire` raises
+redis-py's errors, `client` translates them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from redis import exceptions
+
+from controller.clients.certificates import TlsFault
+from controller.clients.request import Code
+from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
+
+RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+
+# Answers that mean "not now": the server is starting, failing over, full, or busy with another client's script.
+_NOT_NOW: Final = frozenset(
+    {
+        *("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN"),
+        "UNBLOCKED",
+    }
+)
+LEFT_AFTER: Final = frozenset({"LOADING", "MASTERDOWN", "NOAUTH", "READONLY", "UNBLOCKED"})
+"""The words of a server that is not the master (yet), or that wants a password that this connection began without: the
+next connection may lead to the right server, or begin with what the Secret says by now."""
+_NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
+_NO_WORD: Final = "the server ended the connection without an answer; if it speaks TLS on this port, use rediss://"
+# Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
+_UNASKED_AUTH: Final = "AUTH <password> called without"
+_FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
+# All error words that become metric labels. Modules and scripts can answer others, so their number is not bounded.
+_KNOWN_CODES: Final = _NOT_NOW | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
+_SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
+# Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …".
+_SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
+
+
+class NoWord(exceptions.ConnectionError):
+    """The server ended the connection before it answered anything."""
+
+
+class TlsFailed(exceptions.ConnectionError):
+    """TLS could not begin, or the server ended it because of a certificate."""
+
+    def __init__(self, fault: TlsFault) -> None:
+        super().__init__(fault.code.value)
+        self.fault = fault
+
+
+def reply_error(text: str) -> exceptions.RedisError:
+    """The error of redis-py for the error that a server answered."""
+    if text.startswith("NOSCRIPT"):
+        return exceptions.NoScriptError(text)
+    if text.startswith(("NOAUTH", "WRONGPASS")):
+        return exceptions.AuthenticationError(text)
+    return exceptions.ResponseError(text)
+
+
+def translate(error: Exception, operation: str) -> BackendError:
+    """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
+    if isinstance(error, TlsFailed):
+        return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
+    word = error_word(error)
+    code = word if word in _KNOWN_CODES else Code.OTHER
+    if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
+        return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({word})", code=code)
+    shown = word or "no code"
+    if (
+        word in _FORBIDDEN
+        or _UNASKED_AUTH in str(error)
+        or isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError)
+    ):
+        sentence = f"the credentials are wrong or do not suffice ({shown}); check user and password in the Redis URL"
+        return Forbidden(Backend.REDIS, operation, sentence, code=code)
+    if isinstance(error, exceptions.ResponseError | exceptions.DataError):
+        line = _SCRIPT_LINE.search(str(error))
+        where = f" at line {line.group(1)} of the script" if line else ""
+        return BackendRefused(Backend.REDIS, operation, f"the server refuses it ({shown}){where}", code=code)
+    if isinstance(error, exceptions.TimeoutError):
+        return BackendUnavailable(Backend.REDIS, operation, "no answer in time", may_have_run=True, code=Code.TIMEOUT)
+    sentence = _NO_WORD if isinstance(error, NoWord) else _NO_CONNECTION
+    return BackendUnavailable(Backend.REDIS, operation, sentence, may_have_run=True, code=Code.UNREACHABLE)
+
+
+def error_word(error: Exception) -> str:
+    """Return the word in capitals that an error begins with; redis-py removes it from some messages."""
+    in_script = _SCRIPT_CODE.search(str(error))
+    word = in_script[1] if in_script else getattr(error, "status_code", None) or str(error).partition(" ")[0]
+    return word if re.fullmatch(r"[A-Z]{2,20}", word) else ""
