@@ -154,6 +154,7 @@ ROOM_ISSUES: Final[Mapping[RoomIssue, str]] = MappingProxyType(
         RoomIssue.STALE: "LiveKit has not answered for long: the status says what was seen last",
         RoomIssue.UNOWNED: "the room on LiveKit does not carry our mark, or the Match of the Room is gone",
         RoomIssue.FOREIGN_MARK: "a room of this name on LiveKit carries the mark of another Room; it is left alone",
+        RoomIssue.GHOST_PARTICIPANT: "LiveKit lists people on a node that no longer answers; they count as gone",
         RoomIssue.WRONG_PARTICIPANT_COUNT: (
             "more participants than maxParticipants, or LiveKit's count differs from its list"
         ),

@@ -7,6 +7,6 @@ from typing import Final
 
 SCHEMA_DIGESTS: Final = {
     "matches.roomkeeper.dev": "61f5924732ef0fc2",
-    "rooms.roomkeeper.dev": "ddaf9425c683076a",
+    "rooms.roomkeeper.dev": "232c8f72235c0661",
     "livekitservers.roomkeeper.dev": "44b26ec45300525d",
 }

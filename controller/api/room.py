@@ -34,6 +34,7 @@ class RoomIssue(StrEnum):
     STALE = "Stale"
     UNOWNED = "Unowned"
     FOREIGN_MARK = "ForeignMark"
+    GHOST_PARTICIPANT = "GhostParticipant"
     WRONG_PARTICIPANT_COUNT = "WrongParticipantCount"
     UNEXPECTED_PARTICIPANT = "UnexpectedParticipant"
 

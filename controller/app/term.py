@@ -195,7 +195,9 @@ def _follow_rooms(servers: Servers, router: Router) -> Iterator[Callable[[], Non
     """Connect the views of the servers and the router: each tells the other what concerns it."""
     for server in servers:
         server.view.follow(changed=router.rooms_changed, lost=router.rooms_lost)
-        yield router.follow_rooms(server.name, gone=server.view.forget, doubted=server.view.doubt)
+        yield router.follow_rooms(
+            server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
+        )
 
 
 def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:

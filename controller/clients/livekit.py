@@ -39,6 +39,11 @@ from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRo
 
 _SERVICE_TOKEN_SECONDS = 600.0
 _NOT_FOUND = "not_found"
+_NO_NODE = "no response from servers"
+# How long LiveKit waits for the node of a participant before it says so.
+_NODE_SECONDS = 3.0
+CHECK_ROOM = "roomkeeper-check"
+"""The room that is made to see whether any node answers."""
 T = TypeVar("T")
 
 _ROOMS_AT_ONCE = 500
@@ -133,6 +138,40 @@ class LiveKitClient:
         request = api.RoomParticipantIdentity(room=room, identity=identity)
         await self._send("RemoveParticipant", lambda: self._people(room).remove_participant(request))
 
+    async def probe(self, room: str, identity: str) -> str | None:
+        """The sid of a participant whose node answers; None if no node answers for them.
+
+        The request asks for a change of nothing, so nothing changes and no client is told. LiveKit passes it on to the
+        node that has the participant, unlike GetParticipant and the lists, which read what is stored. LiveKit gives
+        that node 3 s. Raises NotFound if the participant is not listed.
+        """
+        request = api.UpdateParticipantRequest(room=room, identity=identity)
+
+        async def attempt() -> str | None:
+            try:
+                return str((await self._people(room).update_participant(request)).sid)
+            except api.TwirpError as error:
+                if _is_unanswered(error):
+                    return None
+                raise
+
+        return await self._send("UpdateParticipant", attempt, waits_seconds=_NODE_SECONDS)
+
+    async def has_nodes_that_answer(self) -> bool:
+        """Whether LiveKit reaches a node at all: it makes a room that closes by itself a second later."""
+        message = api.CreateRoomRequest(name=CHECK_ROOM, empty_timeout=1, departure_timeout=1, max_participants=1)
+
+        async def attempt() -> bool:
+            try:
+                await self._rooms().create_room(message)
+            except api.TwirpError as error:
+                if _is_unanswered(error):
+                    return False
+                raise
+            return True
+
+        return await self._send("CreateRoom", attempt, waits_seconds=_NODE_SECONDS)
+
     async def update_metadata(self, room: str, metadata: dict[str, object]) -> None:
         """Replace the room's metadata. Raises NotFound if the room does not exist."""
         request = api.UpdateRoomMetadataRequest(room=room, metadata=json.dumps(metadata, separators=(",", ":")))
@@ -163,9 +202,11 @@ class LiveKitClient:
         whole = {"iss": self._api_key, "nbf": now, "exp": now + int(seconds), "video": grants, **claims}
         return jwt.encode(whole, self._api_secret, algorithm="HS256")
 
-    async def _send(self, method: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _send(self, method: str, attempt: Callable[[], Awaitable[T]], *, waits_seconds: float = 0.0) -> T:
         try:
-            return await self._requests.send(method, attempt, lambda error: _translate(error, method))
+            return await self._requests.send(
+                method, attempt, lambda error: _translate(error, method), waits_seconds=waits_seconds
+            )
         except Forbidden as error:
             if error.code == "401":
                 self._service = None  # If the clock was the cause, the next request signs a new token.
@@ -174,6 +215,11 @@ class LiveKitClient:
 
 # The SDK stumbles over a refusal whose body is JSON, but no object.
 _RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, DecodeError, *NO_SENSE)
+
+
+def _is_unanswered(error: api.TwirpError) -> bool:
+    """Whether LiveKit says that no node has answered it. A proxy that answers 503 says something else."""
+    return (error.status, error.code) == (503, "unavailable") and _NO_NODE in error.message
 
 
 def _translate(error: Exception, method: str) -> BackendError:

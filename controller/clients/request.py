@@ -105,7 +105,7 @@ class Requests:
             if self._timeout_seconds is None:
                 answer = await attempt()
             else:
-                async with asyncio.timeout(self._timeout_seconds):
+                async with asyncio.timeout(self._timeout_seconds + waits_seconds):
                     answer = await attempt()
         except self._raised as error:
             failure = translate(error)

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import orjson
 
@@ -77,6 +78,20 @@ class LiveKitParticipant:
         A participant in a state that this version does not know is in the room: no call ends for a new word.
         """
         return self.state in {"ACTIVE", UNKNOWN_WORD}
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """A participant whom LiveKit lists, and for whom no node answers: they are gone.
+
+    `since` is the first sign that they were gone, and never before the last sign of life. `probed_at` is when the
+    latest request that no node answered was sent.
+    """
+
+    identity: str
+    sid: str
+    since: datetime
+    probed_at: datetime
 
 
 def seats_taken(people: Iterable[LiveKitParticipant]) -> int:

@@ -9,7 +9,7 @@ from controller.api.endings import EndCode
 from controller.api.meta import ObjectMeta
 from controller.api.room import Room
 from controller.facts.ledger import Ledger
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
+from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Observation
 from controller.facts.silences import Silences
 
@@ -94,6 +94,7 @@ class MatchSeen:
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
     `tokens_refused` is why the latest attempt to deliver tokens was refused; empty if it was not.
     `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
+    `ghosts` are people whom LiveKit lists and who are gone; `people` has none of them.
     `unreadable_room` has the metadata of a Room that is there and cannot be read: `room` is Unknown then.
     """
 
@@ -111,3 +112,4 @@ class MatchSeen:
     unreadable_room: ObjectMeta | None = None
     tokens_refused: str = ""
     patience: Patience = Patience()
+    ghosts: tuple[Ghost, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
+from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom
 from controller.facts.match import Patience, ServerFacts
 from controller.facts.observation import Observation
 
@@ -36,6 +36,7 @@ class RoomSeen:
     `is_certainly_gone`: two different reads agree that the room is absent; one is not enough for a deletion.
     `sid_since` is when its sid was first seen: for a room that we made, the moment at which we made it.
     `is_miscounted`: LiveKit's count and its list of people have disagreed for longer than the count usually lags.
+    `ghosts` are people whom LiveKit lists and who are gone; `people` has none of them.
     """
 
     livekit_name: str
@@ -49,3 +50,4 @@ class RoomSeen:
     is_miscounted: bool = False
     sid_since: datetime | None = None
     patience: Patience = field(default_factory=Patience)
+    ghosts: tuple[Ghost, ...] = ()

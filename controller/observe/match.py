@@ -17,7 +17,7 @@ from controller.backends.bundle import ROOMS, Backends
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
+from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom
 from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
 from controller.facts.unreadable import Unreadable
@@ -49,6 +49,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         tokens_refused=backends.tokens.refusal(match.metadata.uid),
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
         unreadable_room=unreadable_room,
+        ghosts=_ghosts(owned, name, backends),
     )
 
 
@@ -167,7 +168,14 @@ async def _people(
     except BackendError as error:
         return Unknown(now, error.sentence)
     server.view.saw_people(name, people, now)
-    return Present(people, now)
+    if server.view.ghosts.of(name):
+        server.view.suspect(name)  # the answer of a probe that is sent now counts, and wakes this Match
+    return server.view.people(name, now)
+
+
+def _ghosts(room: Room | None, name: str, backends: Backends) -> tuple[Ghost, ...]:
+    server = backends.servers.find(room)
+    return server.view.ghosts.of(name) if server is not None else ()
 
 
 def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[TokensFacts]:

@@ -285,7 +285,8 @@ def _due_at(deadline: datetime, case: MatchCase) -> datetime:
         return deadline
     witnesses = (case.seen.people, case.seen.ledger)
     was_early = all(isinstance(one, Present) for one in witnesses) and min(one.at for one in witnesses) < deadline
-    return case.now if was_early else case.now + _ASK_AGAIN
+    # Ghosts are being probed: the answer wakes the Match.
+    return case.now if was_early and not case.seen.ghosts else case.now + _ASK_AGAIN
 
 
 _STEPS: tuple[Callable[[MatchCase], Plan | None], ...] = (

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from controller.api.match import Evidence, Match, Participant, ParticipantState, ParticipantStatus
 from controller.api.tolerant import is_known
 from controller.facts.ledger import LastEvent
-from controller.facts.livekit import LiveKitParticipant
+from controller.facts.livekit import Ghost, LiveKitParticipant
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present, value_of
 from controller.facts.time import from_milliseconds
@@ -21,6 +21,8 @@ from controller.facts.time import from_milliseconds
 JOINED = "participant_joined"
 LEFT_EVENTS = frozenset({"participant_left", "participant_connection_aborted"})
 _DUPLICATE = "DUPLICATE_IDENTITY"
+NODE_GONE = "LiveKit lists them on a node that no longer answers"
+"""The detail of a participant who is a ghost."""
 # A list is newer than an event only if it was asked for clearly later: the two clocks are not the same.
 _LIST_MARGIN = timedelta(milliseconds=250)
 
@@ -69,6 +71,9 @@ def _presence(
         # An event about another session of the participant says nothing about the session that is listed.
         other = listed is not None and event is not None and event.event in LEFT_EVENTS and event.sid != listed.sid
         if (newer or other) and (listed is not None or was_seen):
+            ghost = next((g for g in seen.ghosts if g.identity == person.livekit_identity), None)
+            if listed is None and ghost is not None:
+                return _from_ghost(person.identity, before, ghost)
             return _from_list(person.identity, before, event, listed, seen.people.at)
     if event is not None and event.reason != _DUPLICATE:
         return _from_event(person.identity, event)
@@ -104,6 +109,12 @@ def _from_event(identity: str, event: LastEvent) -> Presence:
     if event.event == JOINED:
         return Presence(identity, ParticipantState.CONNECTED, Evidence.WEBHOOK, None, at, event.sid)
     return Presence(identity, ParticipantState.LEFT, Evidence.WEBHOOK, event.reason or None, at, event.sid)
+
+
+def _from_ghost(identity: str, before: ParticipantStatus | None, ghost: Ghost) -> Presence:
+    if before is not None and before.state is ParticipantState.LEFT:
+        return Presence(identity, before.state, before.evidence, before.detail, before.since, before.participant_sid)
+    return Presence(identity, ParticipantState.LEFT, Evidence.POLL, NODE_GONE, ghost.since, ghost.sid)
 
 
 def _from_list(

@@ -6,7 +6,7 @@ into `status.issues`, `status.room_conditions` the sentences into the condition 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from controller.api.room import RoomEndReason, RoomIssue
@@ -68,6 +68,9 @@ def _people(case: RoomCase) -> Iterator[tuple[RoomIssue, str]]:
     people, livekit = value_of(case.seen.people), case.livekit_room
     if people is None or livekit is None:
         return
+    if ghosts := sorted(ghost.identity for ghost in case.seen.ghosts):
+        told = f"LiveKit lists {_some_of(ghosts)} on a node that no longer answers; they count as gone"
+        yield RoomIssue.GHOST_PARTICIPANT, told
     taken, limit = seats_taken(people), case.room.spec.max_participants
     if taken > limit:
         yield RoomIssue.WRONG_PARTICIPANT_COUNT, f"{taken} participants are in a room for {limit}"
@@ -76,9 +79,14 @@ def _people(case: RoomCase) -> Iterator[tuple[RoomIssue, str]]:
         yield RoomIssue.WRONG_PARTICIPANT_COUNT, f"LiveKit counts {counted} participants and lists {taken}"
     unexpected = sorted(stranger.identity for stranger in case.strangers)
     if unexpected:
-        more = f" and {len(unexpected) - _NAMED} more" if len(unexpected) > _NAMED else ""
-        who = ", ".join(unexpected[:_NAMED]) + more
-        yield RoomIssue.UNEXPECTED_PARTICIPANT, f"in the room and not in allowedIdentities: {who}; they are removed"
+        told = f"in the room and not in allowedIdentities: {_some_of(unexpected)}; they are removed"
+        yield RoomIssue.UNEXPECTED_PARTICIPANT, told
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """The first of the names, and how many there are more."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _time(moment: datetime | None) -> str:

@@ -81,6 +81,9 @@ heartbeats_doubted = Counter(
 heartbeats_contradicted = Counter(
     "roomkeeper_heartbeats_contradicted_total", "Users who fell silent while LiveKit said that their media was up."
 )
+ghosts_found = Counter(
+    "roomkeeper_ghosts_found_total", "People whom LiveKit listed on a node that no longer answered: they count as lost."
+)
 waiters_expired = Counter(
     "roomkeeper_waiters_expired_total", "Users who left the queue because their client fell silent."
 )

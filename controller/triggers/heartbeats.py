@@ -111,6 +111,8 @@ class HeartbeatReader:
                 continue
             self._report(namespace, call, silent)
             self._router.match_woken(namespace, call.name, Wake.HEARTBEAT)
+            if not silent.isdisjoint(call.inside):
+                self._router.match_suspected(namespace, call.name)
 
     @staticmethod
     def _report(namespace: str, call: Call, silent: set[str]) -> None:

@@ -23,6 +23,7 @@ from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
 from controller.rules.stale import is_stale
 from controller.telemetry.pulse import Pulse
+from controller.triggers.probe import Prober
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
 _EAGER_SECONDS = 0.03
+# A server that was away for longer may have been restarted; a request that fails now and then means nothing.
+_WAS_AWAY = timedelta(seconds=1)
 # LiveKit's clients give up after 13 to 29 s.
 _EAGER_FOR = timedelta(seconds=30)
 
@@ -49,7 +52,9 @@ class Poller:
         self._being_counted: set[str] = set()
         self._is_stale = False
         self._is_running = False
-        server.view.follow(doubted=self._doubt)
+        self._failed_at: datetime | None = None
+        self._prober = Prober(server, clock)
+        server.view.follow(doubted=self._doubt, suspected=self._suspect)
 
     def _doubt(self, name: str) -> None:
         """Read in a moment who is in the room `name`, once for all doubts until then. Only the leader counts."""
@@ -58,6 +63,14 @@ class Poller:
         if not self._doubted:
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._count_doubted)
         self._doubted.add(name)
+
+    def _suspect(self, name: str) -> None:
+        """Probe the people in the room `name`. Only the leader does."""
+        if not self._is_running:
+            return
+        if self._server.view.ghosts.of(name):
+            self._prober.verify(name)
+        self._prober.suspect(name, self._clock.now())
 
     def _count_doubted(self) -> None:
         names, self._doubted = self._doubted, set()
@@ -81,17 +94,19 @@ class Poller:
             for task in self._counting:
                 task.cancel()
             await asyncio.gather(*self._counting, return_exceptions=True)
+            await self._prober.close()
 
     async def poll(self) -> None:
         """One round: all rooms, then the people of those that changed."""
         self._is_running = True
         view, client = self._server.view, self._server.client
         sent_at = self._clock.now()
-        was_away = bool(view.failure)
+        was_away, away_since = bool(view.failure), view.silent_since
         try:
             rooms = await client.list_rooms()
         except BackendError as error:
             view.failed(sent_at, error.sentence)
+            self._failed_at = self._failed_at or sent_at
             if not was_away:
                 log.warning(
                     "LiveKit does not answer; nothing is decided about its rooms",
@@ -114,6 +129,10 @@ class Poller:
         self._router.rooms_lost(name for name in waiting if is_missing[name])
         self._router.rooms_changed(name for name in waiting if not is_missing[name])
         self._announce_staleness()
+        if away_since is not None and self._failed_at is not None and sent_at - self._failed_at >= _WAS_AWAY:
+            self._prober.suspect_all(away_since)
+        self._failed_at = None
+        self._prober.round(sent_at)
         await self._recount(recount)
 
     async def _recount(self, names: Iterable[str]) -> None:

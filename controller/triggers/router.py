@@ -40,6 +40,7 @@ class Router:
         self._places: dict[str, str] = {}
         self._gone: list[_OfServer] = []
         self._doubted: list[_OfServer] = []
+        self._suspected: list[_OfServer] = []
         self._matches: dict[Key, Key] = {}
         self._names: dict[Key, set[str]] = {}
 
@@ -54,13 +55,23 @@ class Router:
             cache.follow(changed=changed, unreadable=changed, gone=changed)
 
     def follow_rooms(
-        self, server: str, *, gone: Callable[[str], None], doubted: Callable[[str], None]
+        self,
+        server: str,
+        *,
+        gone: Callable[[str], None],
+        doubted: Callable[[str], None],
+        suspected: Callable[[str], None] = lambda _: None,
     ) -> Callable[[], None]:
         """Tell about the rooms on one LiveKit server, by their LiveKit names. Returns a function that ends this.
 
-        `gone` gets a room whose Room no longer exists, `doubted` one in which participants came or went.
+        `gone` gets a room whose Room no longer exists, `doubted` one in which participants came or went, and
+        `suspected` one in which a participant may be gone although LiveKit lists them.
         """
-        unfollow = (following(self._gone, (server, gone)), following(self._doubted, (server, doubted)))
+        unfollow = (
+            following(self._gone, (server, gone)),
+            following(self._doubted, (server, doubted)),
+            following(self._suspected, (server, suspected)),
+        )
 
         def end() -> None:
             for one in unfollow:
@@ -102,9 +113,10 @@ class Router:
         self.match_woken(match.metadata.namespace, match.metadata.name, Wake.AUDIT)
 
     def match_suspected(self, namespace: str, name: str) -> None:
-        """A gateway sent a signal that a participant is lost: who is in the room is read again."""
+        """A gateway says, or its silence says, that a participant is lost: who is in the room is read and probed."""
         for livekit_name in sorted(self._names.get(Key(MATCH, namespace, name), ())):
             self._doubt(livekit_name)
+            self._tell(self._suspected, self._places.get(livekit_name), livekit_name)
 
     def room_changed(self, room: Room | Unreadable) -> None:
         """A Room was created, changed or deleted."""

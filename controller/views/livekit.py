@@ -15,9 +15,8 @@ from datetime import datetime, timedelta
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, seats_taken
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.silences import LONG_AGO
+from controller.views.ghosts import GhostRecord, People
 from controller.views.silences import SilenceRecord
-
-People = tuple[LiveKitParticipant, ...]
 
 # LiveKit's count of a room follows its list of participants within 4.8 s.
 _COUNT_LAGS = timedelta(seconds=5)
@@ -44,6 +43,7 @@ class LiveKitView:
         self._changed: list[Callable[[Sequence[str]], None]] = []
         self._lost: list[Callable[[Sequence[str]], None]] = []
         self._doubted: list[Callable[[str], None]] = []
+        self._suspected: list[Callable[[str], None]] = []
         self._rooms: dict[str, Present[LiveKitRoom]] = {}
         self._sids: dict[str, tuple[str, datetime]] = {}
         self._gone: dict[str, datetime] = {}
@@ -56,6 +56,7 @@ class LiveKitView:
         self._restarts = 0
         self._answered_at = LONG_AGO
         self._was_not_asked = True
+        self.ghosts = GhostRecord()
         self.silences = SilenceRecord()
         self.silent_since: datetime | None = None
         self._failure: tuple[datetime, str] | None = None
@@ -66,11 +67,12 @@ class LiveKitView:
         changed: Callable[[Sequence[str]], None] | None = None,
         lost: Callable[[Sequence[str]], None] | None = None,
         doubted: Callable[[str], None] | None = None,
+        suspected: Callable[[str], None] | None = None,
     ) -> None:
         """Register a follower. Each callable receives LiveKit names of rooms.
 
-        `lost` receives rooms that a list no longer shows, `changed` rooms that differ otherwise, and `doubted` a room
-        whose list of participants another witness contradicts.
+        `lost` receives rooms that a list no longer shows, `changed` rooms that differ otherwise, `doubted` a room
+        whose participants may have changed, and `suspected` one whose list may name people who are gone.
         """
         if changed is not None:
             self._changed.append(changed)
@@ -78,11 +80,18 @@ class LiveKitView:
             self._lost.append(lost)
         if doubted is not None:
             self._doubted.append(doubted)
+        if suspected is not None:
+            self._suspected.append(suspected)
 
     def doubt(self, name: str) -> None:
         """Another witness (a webhook, a gateway) says that the people in the room `name` have changed."""
         for doubted in self._doubted:
             doubted(name)
+
+    def suspect(self, name: str) -> None:
+        """Another witness says that a participant in the room `name` is gone, or it matters now whether one is."""
+        for suspected in self._suspected:
+            suspected(name)
 
     def room(self, name: str, now: datetime) -> Observation[LiveKitRoom]:
         """The latest observation of the room `name`; Unknown during an outage or before the first snapshot."""
@@ -103,8 +112,39 @@ class LiveKitView:
         return tuple(known.value for known in self._rooms.values())
 
     def people(self, name: str, now: datetime) -> Observation[People]:
-        """The participants of the room `name`; Unknown if they have not been read."""
-        return self._people.get(name) or Unknown(now, "the participants have not been listed yet")
+        """The participants of the room `name`, without ghosts; Unknown if they have not been read."""
+        listed = self._people.get(name)
+        if listed is None:
+            return Unknown(now, "the participants have not been listed yet")
+        return self.ghosts.living(name, listed)
+
+    def disputed(self) -> Iterator[tuple[str, datetime]]:
+        """The rooms of which LiveKit has listed more people than it counts for long, each with the time since when."""
+        for name in self._miscounted:
+            dispute = self._disputes.get(name)
+            if dispute is not None and dispute.counted < dispute.listed:
+                yield name, dispute.since
+
+    def occupied(self) -> Iterator[tuple[str, People]]:
+        """The rooms in which LiveKit lists people, with all whom it lists."""
+        for name, listed in self._people.items():
+            if listed.value and name in self._rooms:
+                yield name, listed.value
+
+    def saw_alive(self, name: str, person: LiveKitParticipant, at: datetime) -> None:
+        """Store that a participant answered a probe that was sent `at` this time."""
+        if self.ghosts.saw_alive(name, person, at):
+            self._tell_of_change((name,))
+
+    def saw_ghost(self, name: str, person: LiveKitParticipant, since: datetime, at: datetime) -> bool:
+        """Store that no node answers for a participant, who has been gone `since`. Returns whether that is new."""
+        is_new = self.ghosts.saw_ghost(name, person, since, at)
+        if is_new:
+            # The ghosts explain the difference; the next list shows whether there is another.
+            self._disputes.pop(name, None)
+            self._miscounted.discard(name)
+        self._tell_of_change((name,))
+        return is_new
 
     def is_gone(self, name: str) -> bool:
         """Whether two different reads agreed that there is no room `name`, and no read has shown it since."""
@@ -123,6 +163,7 @@ class LiveKitView:
         """Drop all observations of the room `name`. Its Room is gone, and no other Room ever gets this name."""
         for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
             known.pop(name, None)
+        self.ghosts.forget(name)
         self._unanswered.pop(name, None)
         self._miscounted.discard(name)
         self._unread.discard(name)
@@ -148,6 +189,7 @@ class LiveKitView:
         if self._saw_sid(room, at):
             # A new room under the same name: the participants of the previous room have not joined it yet.
             self._people[room.name] = Present((), at)
+            self.ghosts.forget(room.name)
         self._rooms[room.name] = Present(room, at)
         if before is None or before.value != room:
             self._tell_of_change((room.name,))
@@ -165,6 +207,7 @@ class LiveKitView:
         self._gone[name] = at
         self._people.pop(name, None)
         self._rooms.pop(name, None)
+        self.ghosts.forget(name)
         self._tell_of_change((name,))
 
     def saw_people(self, name: str, people: People, at: datetime) -> None:
@@ -173,6 +216,7 @@ class LiveKitView:
         if before is not None and before.at > at:
             return  # the answer to a later request came first
         self._people[name] = Present(people, at)
+        self.ghosts.saw_list(name, people)
         self._unread.discard(name)
         if before is None or before.value != people:
             self._tell_of_change((name,))
@@ -253,6 +297,7 @@ class LiveKitView:
         for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
             known.clear()
         self._miscounted.clear()
+        self.ghosts.clear()
         self._unread.clear()
         self._unanswered = dict.fromkeys(self._unanswered, at)
         self._snapshot_at = None
@@ -298,7 +343,7 @@ class LiveKitView:
         """Whether the same difference of count and list has lasted too long to be a lag."""
         people = self._people.get(room.name)
         listed = seats_taken(people.value) if people is not None else room.num_participants
-        if people is None or room.num_participants == listed:
+        if people is None or self._agrees(room, people):
             self._disputes.pop(room.name, None)
             return False
         dispute = self._disputes.get(room.name)
@@ -314,5 +359,10 @@ class LiveKitView:
         people = self._people.get(room.name)
         if people is None:
             return room.num_participants > 0 or room.name in self._unread
-        settled = all(person.is_active for person in people.value)
-        return room.num_participants != seats_taken(people.value) or not settled
+        living = self.ghosts.living(room.name, people).value
+        return not self._agrees(room, people) or not all(person.is_active for person in living)
+
+    def _agrees(self, room: LiveKitRoom, people: Present[People]) -> bool:
+        """Whether LiveKit's count is that of its list. It may count ghosts, or not."""
+        living = self.ghosts.living(room.name, people)
+        return room.num_participants in {seats_taken(people.value), seats_taken(living.value)}

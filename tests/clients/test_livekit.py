@@ -274,12 +274,35 @@ def test_a_mark_reads_back_the_same() -> None:
     assert parse_mark(MARK) == b.a_mark()
 
 
+async def test_a_probe_changes_nothing_and_says_whether_a_node_answers(client: LiveKitClient, server: Server) -> None:
+    server.answer = ParticipantInfo(sid="PA_1", identity="alice", metadata="theirs").SerializeToString()
+    assert await client.probe("rk-1", "alice") == "PA_1"
+    method, body, _ = server.asked[0]
+    assert method == "UpdateParticipant"
+    assert sdk.UpdateParticipantRequest.FromString(body) == sdk.UpdateParticipantRequest(room="rk-1", identity="alice")
+    assert server.claims()[0]["video"] == {"roomAdmin": True, "room": "rk-1"}
+    server.status, server.error = 503, {"code": "unavailable", "msg": "twirp error unknown: no response from servers"}
+    assert await client.probe("rk-1", "alice") is None
+    assert not await client.has_nodes_that_answer()
+
+
+@pytest.mark.parametrize("said", ["not now", "no healthy upstream"])
+async def test_a_503_of_something_else_says_nothing_about_a_participant(
+    client: LiveKitClient, server: Server, said: str
+) -> None:
+    server.status, server.error = 503, {"code": "unavailable", "msg": said}
+    with pytest.raises(Overloaded):
+        await client.probe("rk-1", "alice")
+
+
 REQUESTS: dict[str, tuple[Callable[[LiveKitClient], Awaitable[object]], str]] = {
     "create_room": (lambda client: client.create_room(REQUEST), "CreateRoom"),
     "list_rooms": (lambda client: client.list_rooms(), "ListRooms"),
     "delete_room": (lambda client: client.delete_room("rk-1"), "DeleteRoom"),
     "list_participants": (lambda client: client.list_participants("rk-1"), "ListParticipants"),
     "remove_participant": (lambda client: client.remove_participant("rk-1", "alice"), "RemoveParticipant"),
+    "probe": (lambda client: client.probe("rk-1", "alice"), "UpdateParticipant"),
+    "has_nodes_that_answer": (lambda client: client.has_nodes_that_answer(), "CreateRoom"),
     "update_metadata": (lambda client: client.update_metadata("rk-1", {}), "UpdateRoomMetadata"),
 }
 

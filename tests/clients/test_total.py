@@ -320,6 +320,8 @@ LIVEKIT: dict[str, tuple[Any, ...]] = {
     "delete_room": ("rk",),
     "list_participants": ("rk",),
     "remove_participant": ("rk", "alice"),
+    "probe": ("rk", "alice"),
+    "has_nodes_that_answer": (),
     "update_metadata": ("rk", {}),
 }
 MATCHES = Resource("roomkeeper.dev", "v1alpha1", "matches")
