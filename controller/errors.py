@@ -17,13 +17,15 @@
         └── PoolClosed           the fence of a pool in Redis is wrong: it is above our epoch, and the lease is ours
 
 Only `loop.worker` turns these errors into retries; `act` never catches them. The messages are written for users. They
-never contain a token, a secret, or the body of an answer that may repeat one.
+never contain a token, a secret, or the body of an answer that may repeat one: `redact` blanks what looks like one.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import Final
+
+from controller.redaction import redact
 
 MAX_SENTENCE: Final = 1024
 """The most characters of a sentence that another program wrote. A condition may have 32 768, an Event 1024."""
@@ -32,6 +34,29 @@ MAX_SENTENCE: Final = 1024
 def clip(text: str, most: int = MAX_SENTENCE) -> str:
     """The text, cut at `most` characters: what others wrote must not make a status unwritable."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+class Code(enum.StrEnum):
+    """The codes of failures that have no answer with a code of its own (an HTTP status, an error word of Redis)."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
+    """The answer is not of the backend's protocol."""
+    OTHER = "other"
+    """The answer has a code that the client does not know."""
+    OPENING = "opening"
+    """The pool is being opened."""
+    HOLDS_MORE = "holds-more"
+    """The ledger names a user who is not in the Match's spec."""
+    NAME_TAKEN = "name-taken"
+    """The Room that the Match needs belongs to another client."""
+    IMMUTABLE = "immutable"
+    """The Secret of the tokens cannot be changed."""
+    IN_DOUBT = "in-doubt"
+    """LiveKit contradicts itself about a room."""
+    NO_SERVER = "no-server"
+    """The room is on a LiveKit server that is not configured."""
 
 
 class Backend(enum.StrEnum):
@@ -54,12 +79,24 @@ class LeadershipLost(RoomkeeperError):
     """Another replica holds the lease, or too little time of our lease is left for the request."""
 
 
+class LibraryError(Exception):
+    """What a library raised, as text without secrets: the cause of a BackendError.
+
+    The exception itself is not kept: its text and its attributes can repeat arguments, and arguments can be tokens.
+    """
+
+    @classmethod
+    def of(cls, error: BaseException) -> LibraryError:
+        """The text of `error`, with the name of its type."""
+        return cls(clip(redact(f"{type(error).__name__}: {error}")))
+
+
 class BackendError(RoomkeeperError):
     """A request to a backend failed.
 
     `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
     decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
-    failure (an HTTP status, an error word of Redis) or one of `clients.request.Code`; it becomes a metric label.
+    failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label.
     """
 
     retryable: bool = True
@@ -76,7 +113,7 @@ class BackendError(RoomkeeperError):
     ) -> None:
         self.backend = str(backend)
         self.operation = operation
-        self.message = clip(message)
+        self.message = clip(redact(message))
         super().__init__(f"{backend} {operation}: {self.message}")
         self.may_have_run = may_have_run
         self.code = str(code)

@@ -13,7 +13,7 @@ from controller.api.names import API_VERSION, FINALIZER, ROOM, room_name
 from controller.api.room import RoomSpec
 from controller.backends.bundle import ROOMS, Backends, resource_of
 from controller.clients.kubernetes import Body
-from controller.errors import AlreadyExists, Backend, BackendRefused, Conflict, NotFound
+from controller.errors import AlreadyExists, Backend, BackendRefused, Code, Conflict, NotFound
 from controller.plan.actions import (
     AddFinalizer,
     CreateRoom,
@@ -86,6 +86,7 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
                 error.operation,
                 f"room {room_name(target.uid)} exists and is not this match's; delete it",
                 retryable=True,
+                code=Code.NAME_TAKEN,
             ) from error
     backends.rooms.offer(body)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.clients.request import LIMITS
-from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, Overloaded
+from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound, Overloaded
 from controller.facts.livekit import LiveKitRoom, RoomRequest
 from controller.facts.observation import Present
 from controller.plan.actions import (
@@ -67,16 +67,14 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     client = server.client
     if server.view.may_be_created(name):
         # Side by side they leave a room that lives and is not listed. The next list shows that LiveKit works again.
-        raise BackendUnavailable(
-            Backend.LIVEKIT, "DeleteRoom", f"room {name} may still be being made: its CreateRoom was not answered"
-        )
+        raise _in_doubt(f"room {name} may still be being made: its CreateRoom was not answered")
     try:
         await client.delete_room(name)
     except NotFound:
         if action.may_have_people:
             await _take_over_and_delete(action, backends)
         elif await client.list_rooms((name,)):
-            raise _contradiction(f"LiveKit lists room {name} and says that it does not exist") from None
+            raise _in_doubt(f"LiveKit lists room {name} and says that it does not exist") from None
     except Overloaded:
         # LiveKit cannot reach the dead node that had the room. Creating it again takes it over, so it can be deleted.
         await _take_over_and_delete(action, backends)
@@ -90,11 +88,11 @@ async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -
     room = await _create(server, request, backends)
     if room.mark is not None and room.mark.room_uid != request.mark.room_uid:
         server.view.saw_room(room, backends.clock.now())
-        raise _contradiction(f"room {request.name} carries the mark of another Room")
+        raise _in_doubt(f"room {request.name} carries the mark of another Room")
     try:
         await client.delete_room(request.name)
     except NotFound:
-        raise _contradiction(f"LiveKit makes room {request.name} and says that it does not exist") from None
+        raise _in_doubt(f"LiveKit makes room {request.name} and says that it does not exist") from None
 
 
 async def _create(server: Server, request: RoomRequest, backends: Backends) -> LiveKitRoom:
@@ -106,8 +104,8 @@ async def _create(server: Server, request: RoomRequest, backends: Backends) -> L
         raise
 
 
-def _contradiction(sentence: str) -> BackendUnavailable:
-    return BackendUnavailable(Backend.LIVEKIT, "DeleteRoom", sentence)
+def _in_doubt(sentence: str) -> BackendUnavailable:
+    return BackendUnavailable(Backend.LIVEKIT, "DeleteRoom", sentence, code=Code.IN_DOUBT)
 
 
 async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:

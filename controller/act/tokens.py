@@ -22,7 +22,7 @@ from controller.api.names import TOKENS_KEY, room_name, token_secret_name
 from controller.backends.bundle import SECRETS, Backends
 from controller.backends.servers import Server
 from controller.clients.kubernetes import Body
-from controller.errors import AlreadyExists, Backend, BackendRefused, Forbidden, Invalid, NotFound
+from controller.errors import AlreadyExists, Backend, BackendRefused, Code, Forbidden, Invalid, NotFound
 from controller.facts.match import TokensFacts
 from controller.plan.actions import IssueTokens, RevokeTokens, Target
 
@@ -134,7 +134,7 @@ async def _write_secret(action: IssueTokens, entries: Mapping[str, Mapping[str, 
             error.operation,
             f"Secret {name} is immutable, so it cannot get new tokens; delete it, and Roomkeeper makes it again",
             retryable=True,
-            code=error.code,
+            code=Code.IMMUTABLE,
         ) from error
 
 

@@ -34,7 +34,7 @@ from controller.clients.redis.requests import (
     ClaimRequest,
     SettleRequest,
 )
-from controller.errors import Backend, BackendRefused
+from controller.errors import Backend, BackendRefused, Code
 from controller.facts.learned import READ_AGAIN, Effect
 from controller.facts.ledger import Cause, Ledger
 from controller.facts.match import Refusal
@@ -146,6 +146,7 @@ async def settle(action: Settle, backends: Backends) -> Effect:
             "settle",
             f"the match also holds {reply.id}, who is not in its spec",
             retryable=True,
+            code=Code.HOLDS_MORE,
         )
     if not isinstance(reply, SettleOk) or reply.replay:
         return READ_AGAIN

@@ -1,4 +1,7 @@
-"""Errors as they appear in the status of a resource: what failed, how severe it is, and what Roomkeeper does."""
+"""Errors as they appear in the status of a resource: what failed, how severe it is, and what Roomkeeper does.
+
+`api.failures_table` has a row for each error, and `rules.failures` finds the row of one that happened.
+"""
 
 from enum import StrEnum
 
@@ -45,15 +48,16 @@ class LastError(ApiModel):
     """The current error, or else the latest one. Roomkeeper rewrites it only when its type changes."""
 
     type: ErrorType
-    """The source of the error: System (Kubernetes), LiveKit or Redis. The other types are not served yet."""
+    """The source of the error: no connection (Network), no answer in time (Timeout), a backend that refuses (Redis,
+    LiveKit; System for Kubernetes), wrong input (Validation), a user, the matching of users, or a room."""
 
     severity: Severity
-    """How severe the error is: Medium if Roomkeeper retries, otherwise High. The other severities are not served
-    yet."""
+    """How severe the error is: Critical if no call can be made, Info if nothing is wrong."""
 
     recovery: Recovery
-    """What Roomkeeper does about the error. Retry: it tries again, after pauses. Notify: it only reports the error,
-    since trying again would not help. Escalate: an administrator must act. The others are not served yet."""
+    """What Roomkeeper does about the error. Retry: it tries again, after pauses. Fallback: it looks for another
+    LiveKit server. Reset: it writes damaged records again. Requeue: both users go back to their places. Notify: it
+    tells the users. Escalate: it tries again, but an administrator must act. Ignore: it only counts the error."""
 
     message: str
     """What went wrong, as a sentence. It never holds credentials."""

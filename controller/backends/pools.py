@@ -30,7 +30,7 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.pool import Incarnation, IncarnationReply
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clients.redis.requests import Served
-from controller.errors import Backend, BackendError, LeadershipLost, PoolClosed, StateLost
+from controller.errors import Backend, BackendError, Code, LeadershipLost, PoolClosed, StateLost
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -291,4 +291,4 @@ class Pools:
 
 
 def _is_opening(namespace: str) -> StateLost:
-    return StateLost(Backend.REDIS, "open", f"the pool of namespace {namespace} is being opened")
+    return StateLost(Backend.REDIS, "open", f"the pool of namespace {namespace} is being opened", code=Code.OPENING)

@@ -14,7 +14,7 @@ from functools import partial
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
-from controller.errors import Backend, BackendUnavailable
+from controller.errors import Backend, BackendUnavailable, Code
 from controller.facts.match import ServerFacts
 from controller.facts.unreadable import Unreadable
 from controller.views.livekit import LiveKitView
@@ -58,7 +58,8 @@ class Servers:
         """
         server = self.find(room)
         if server is None:
-            raise BackendUnavailable(Backend.LIVEKIT, "placement", self._not_configured(server_name_of(room)))
+            why = self._not_configured(server_name_of(room))
+            raise BackendUnavailable(Backend.LIVEKIT, "placement", why, code=Code.NO_SERVER)
         return server
 
     def find(self, room: Room | Unreadable | None) -> Server | None:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from controller.errors import Backend, BackendRefused, clip
+from controller.errors import Backend, BackendRefused, Code, clip
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ def reading(backend: Backend, operation: str) -> Iterator[None]:
     except NO_SENSE as error:
         # The text of the error repeats the data, and the data can name a user.
         message = f"the answer cannot be read ({type(error).__name__})"
-        raise BackendRefused(backend, operation, message) from None
+        raise BackendRefused(backend, operation, message, code=Code.MALFORMED) from None
 
 
 def rows(backend: Backend, what: str, found: Iterable[R], read: Callable[[R], V]) -> list[V]:

@@ -12,12 +12,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, TypeVar
 
 import structlog
 
-from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.errors import Backend, BackendError, BackendUnavailable, LibraryError
+from controller.errors import Code as Code  # noqa: PLC0414 (the clients take their codes from here)
 from controller.telemetry.metrics import RequestMeter
 
 log = structlog.get_logger(__name__)
@@ -25,17 +25,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _LOG_INTERVAL_SECONDS: Final = 60.0
-
-
-class Code(StrEnum):
-    """The codes of failures that have no answer with a code of its own (an HTTP status, an error word of Redis)."""
-
-    TIMEOUT = "timeout"
-    UNREACHABLE = "unreachable"
-    MALFORMED = "malformed"
-    """The answer is not of the backend's protocol."""
-    OTHER = "other"
-    """The answer has a code that this module does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +101,7 @@ class Requests:
             if self._silent_since is None and isinstance(failure, BackendUnavailable):
                 self._silent_since = started
             self._failed(operation, failure, time.monotonic() - started)
-            # The library's exception is dropped: its text can repeat arguments, and arguments can be tokens.
-            raise failure from None
+            raise failure from LibraryError.of(error)
         answered = time.monotonic()
         seconds = answered - started
         if self._silent_since is not None:

@@ -1,9 +1,9 @@
 """`python -m controller.generate [--check]`: write every file that is made from the code, or name the stale ones.
 
 It writes the CRDs, what the Helm chart has from the code, the reference pages of the API, the conditions, the settings,
-the metrics and the rights in Redis, the page on the life of a call, the page and the JSON Schema of the events, and the
-library of Redis functions. Each has a module of its own beside this one; `generate.files` compares and writes.
-`sandbox.manifests` makes `manifests/` from the chart, because that needs Helm.
+the metrics and the rights in Redis, the page on errors, the page on the life of a call, the page and the JSON Schema of
+the events, and the library of Redis functions. Each has a module of its own beside this one; `generate.files` compares
+and writes. `sandbox.manifests` makes `manifests/` from the chart, because that needs Helm.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from controller.generate.chart.schema import schema_text as values_schema_text
 from controller.generate.chart.values import CHART
 from controller.generate.conditions_page import conditions_page
 from controller.generate.crds import DEFINITIONS, crd, schema_digests
+from controller.generate.errors_page import errors_page
 from controller.generate.events_page import TEMPLATE as EVENTS_TEMPLATE
 from controller.generate.events_page import page as events_page
 from controller.generate.events_schema import schema_text
@@ -38,6 +39,7 @@ def generated(root: Path) -> dict[str, str]:
         **_chart((root / CHART / "values.yaml").read_text(encoding="utf-8")),
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),
+        "docs/errors.md": errors_page(_header("controller/api/failures_table.py")),
         "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
         "contract/events.schema.json": schema_text(),

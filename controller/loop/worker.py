@@ -22,6 +22,7 @@ from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
+from controller.rules.failures import classify
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -117,15 +118,18 @@ class Worker:
             outcome = self._interpret(key, result)
         except LeadershipLost as error:
             outcome = "not-leader"
+            _count(error)
             # The lease may only be short: if it is renewed, nothing else wakes this key. `stop` forgets the deadline.
             self._retry(key)
             log.info("reconcile given up", key=str(key), why=str(error))
-        except TimeoutError:
+        except TimeoutError as error:
             outcome = "timeout"
+            _count(error)
             self._retry(key)
             log.exception("reconcile took too long", key=str(key), timeout_seconds=self._timeout_seconds)
-        except Exception:  # one poisoned object must never stop the others
+        except Exception as error:  # one poisoned object must never stop the others
             outcome = "bug"
+            _count(error)
             self._retry(key)
             log.exception("reconcile failed unexpectedly", key=str(key), failures=self._backoff.failures(key))
         finally:
@@ -138,6 +142,7 @@ class Worker:
             self._backoff.succeeded(key)
             self._set_deadline(key, result.deadline)
             return "ok"
+        _count(result.error)
         if isinstance(result.error, Conflict) and self._backoff.failures(key) < _CONFLICTS_IN_A_ROW:
             # Another writer was faster. The cache has been refreshed, so try again almost at once.
             self._backoff.failed(key)
@@ -180,3 +185,8 @@ class Worker:
         for key in self._deadlines.due(self._clock.now()):
             self._queue.enqueue(key, Wake.DEADLINE)
         self._arm()
+
+
+def _count(error: Exception) -> None:
+    failure = classify(error).failure
+    metrics.errors.labels(failure.type, failure.severity, failure.recovery).inc()

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.api.conditions import ConditionReason, ConditionType, Reason
-from controller.api.failures import LastError, Recovery
+from controller.api.failures import ErrorType, LastError, Recovery
 from controller.api.meta import Condition, ConditionStatus
 from controller.errors import clip
+
+_NO_ANSWER = frozenset({ErrorType.NETWORK, ErrorType.TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ def action_required(error: LastError | None) -> Verdict | None:
     """Degraded, if the last step failed for a reason that an administrator has to remove; else None."""
     if error is None or error.recovery is not Recovery.ESCALATE:
         return None
+    if error.type in _NO_ANSWER:
+        told = f"{error.message}; nothing is decided until it answers"
+        return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
     return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
 
 

@@ -1,30 +1,21 @@
-"""How a status shows the error of a backend: type, severity, recovery and a sentence. Pure."""
+"""How a status shows an error: its row of the table of errors, and the sentence of what failed. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from controller.api.failures import ErrorType, LastError, Recovery, Severity
-from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, PoolClosed, StateLost
-
-_TYPES = {
-    Backend.KUBERNETES: ErrorType.SYSTEM,
-    Backend.LIVEKIT: ErrorType.LIVEKIT,
-    Backend.REDIS: ErrorType.REDIS,
-}
+from controller.api.failures import LastError
+from controller.errors import BackendError
+from controller.rules.failures import Circumstances, classify
 
 
-def last_error(error: BackendError, now: datetime) -> LastError:
+def last_error(error: BackendError, now: datetime, circumstances: Circumstances | None = None) -> LastError:
     """The entry for `status.lastError`."""
-    severity, recovery = Severity.MEDIUM, Recovery.RETRY
-    if isinstance(error, StateLost | PoolClosed | Forbidden):
-        severity, recovery = Severity.HIGH, Recovery.ESCALATE
-    elif not isinstance(error, BackendUnavailable) and not error.retryable:
-        severity, recovery = Severity.HIGH, Recovery.NOTIFY
+    failure = classify(error, circumstances).failure
     return LastError(
-        type=_TYPES.get(Backend(error.backend), ErrorType.SYSTEM),
-        severity=severity,
-        recovery=recovery,
+        type=failure.type,
+        severity=failure.severity,
+        recovery=failure.recovery,
         message=error.sentence,
         at=now.replace(microsecond=now.microsecond // 1000 * 1000),
     )

@@ -1,21 +1,20 @@
 """Structured logs: one line per record, with key and reconcile id, and nothing secret in it.
 
-structlog renders our own records and those of the libraries (kopf, aiohttp) alike. Text that looks like a
-JSON Web Token is blanked in every record, and so is the API secret, because libraries repeat what they were sent.
+structlog renders our own records and those of the libraries (kopf, aiohttp) alike. Text that looks like a token or a
+password is blanked in every record (`redaction`), and so is the API secret, because libraries repeat what they were
+sent.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-_TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}(\.[\w-]*)?")
-_BLANK = "[redacted]"
+from controller.redaction import BLANK, redact
 
 
 class Redactor:
@@ -27,8 +26,8 @@ class Redactor:
     def text(self, value: str) -> str:
         """`value` without secrets."""
         for secret in self._secrets:
-            value = value.replace(secret, _BLANK)
-        return _TOKEN.sub(_BLANK, value) if "eyJ" in value else value
+            value = value.replace(secret, BLANK)
+        return redact(value)
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """The structlog processor."""

@@ -60,6 +60,11 @@ backend_errors = Counter(
     "malformed, other.",
     ["backend", "operation", "code"],
 )
+errors = Counter(
+    "roomkeeper_errors_total",
+    "Errors that stopped a step, by their row in docs/errors.md: type, severity and recovery.",
+    ["type", "severity", "recovery"],
+)
 webhooks = Counter("roomkeeper_webhooks_total", "LiveKit webhooks, by result.", ["result"])
 webhooks_missed = Counter(
     "roomkeeper_webhooks_missed_total",

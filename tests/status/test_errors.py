@@ -14,32 +14,33 @@ from controller.errors import (
     Invalid,
     StateLost,
 )
+from controller.rules.failures import MAKES_ROOM, Circumstances
 from controller.status.errors import last_error
 from tests import values as b
 
 
 @pytest.mark.parametrize(
-    ("error", "severity", "recovery"),
+    ("error", "type_", "severity", "recovery"),
     [
-        (BackendUnavailable(Backend.REDIS, "claim", "gone"), "Medium", "Retry"),
-        (BackendUnavailable(Backend.REDIS, "claim", "gone", retryable=False), "Medium", "Retry"),
-        (Conflict(Backend.KUBERNETES, "patch", "moved on"), "Medium", "Retry"),
-        (BackendRefused(Backend.REDIS, "settle", "no", retryable=True), "Medium", "Retry"),
-        (BackendRefused(Backend.REDIS, "settle", "no"), "High", "Notify"),
-        (Invalid(Backend.KUBERNETES, "create", "no"), "High", "Notify"),
-        (Forbidden(Backend.LIVEKIT, "CreateRoom", "no", retryable=True), "High", "Escalate"),
-        (StateLost(Backend.REDIS, "script", "lost"), "High", "Escalate"),
+        (BackendUnavailable(Backend.REDIS, "claim", "gone"), "Network", "Critical", "Escalate"),
+        (BackendUnavailable(Backend.REDIS, "claim", "late", code="timeout"), "Timeout", "High", "Retry"),
+        (Conflict(Backend.KUBERNETES, "patch", "moved on"), "System", "Info", "Retry"),
+        (BackendRefused(Backend.REDIS, "settle", "no", code="holds-more"), "Matching", "High", "Reset"),
+        (Invalid(Backend.KUBERNETES, "create", "no"), "Validation", "High", "Notify"),
+        (Forbidden(Backend.LIVEKIT, "CreateRoom", "no", retryable=True), "LiveKit", "Critical", "Escalate"),
+        (StateLost(Backend.REDIS, "script", "lost"), "Redis", "Critical", "Reset"),
     ],
 )
-def test_an_error_has_a_severity_and_a_recovery(error: BackendError, severity: str, recovery: str) -> None:
+def test_the_status_shows_the_row_of_the_error(error: BackendError, type_: str, severity: str, recovery: str) -> None:
     entry = last_error(error, b.at(1))
-    assert (str(entry.severity), str(entry.recovery)) == (severity, recovery)
+    assert (str(entry.type), str(entry.severity), str(entry.recovery)) == (type_, severity, recovery)
 
 
-@pytest.mark.parametrize(
-    ("backend", "type_"), [(Backend.KUBERNETES, "System"), (Backend.LIVEKIT, "LiveKit"), (Backend.REDIS, "Redis")]
-)
-def test_the_type_of_an_error_names_its_backend(backend: Backend, type_: str) -> None:
-    entry = last_error(BackendUnavailable(backend, "call", "no answer"), b.at(1.2345678))
-    assert (str(entry.type), entry.message) == (type_, f"{backend}: no answer")
-    assert entry.at == b.at(1.234)
+def test_the_status_shows_the_sentence_of_the_error_and_its_time() -> None:
+    entry = last_error(BackendUnavailable(Backend.REDIS, "call", "no answer"), b.at(1.2345678))
+    assert (entry.message, entry.at) == ("Redis: no answer", b.at(1.234))
+
+
+def test_the_status_shows_what_an_error_means_in_its_step() -> None:
+    error = BackendUnavailable(Backend.LIVEKIT, "CreateRoom", "no answer", code="timeout")
+    assert last_error(error, b.at(1), Circumstances(MAKES_ROOM)).recovery == "Fallback"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from controller.clients.reading import NO_SENSE, place_ms
-from controller.errors import Backend, BackendRefused
+from controller.errors import Backend, BackendRefused, Code
 
 Raw: TypeAlias = Sequence[str]
 R = TypeVar("R")
@@ -45,7 +45,8 @@ def unknown_reply(script: str, raw: Raw, detail: str = "") -> BackendRefused:
     """Return the error for an unknown reply. It shows only the first word, because the others can name users."""
     word = repr(raw[0]) if raw else "nothing"
     said = f"{word} {detail}".rstrip()
-    return BackendRefused(Backend.REDIS, script, f"the script answered {said}, which this version does not know")
+    sentence = f"the script answered {said}, which this version does not know"
+    return BackendRefused(Backend.REDIS, script, sentence, code=Code.MALFORMED)
 
 
 def is_replay(kind: str) -> bool:

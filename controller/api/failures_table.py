@@ -1,0 +1,503 @@
+"""The table of errors: for each one what it means, how severe it is, what Roomkeeper does, and what people are told.
+
+`rules.failures` finds the row of an error, `loop.worker` and `loop.reconcile` follow it, `generate.errors_page` makes
+docs/errors.md from the table.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from controller.api.failure_codes import QUICK_ATTEMPTS, Failure, FailureCode
+from controller.api.failures import ErrorType, Recovery, Severity
+
+_T, _S, _R, _C = ErrorType, Severity, Recovery, FailureCode
+
+_WAIT: Final = "Your call takes longer to set up than usual. Please wait: we keep trying."
+_LATER: Final = "The service is not available at the moment. Please try again in a few minutes."
+_BACK: Final = "The call could not be set up, and you have your place again. Please wait for the next one."
+_SUPPORT: Final = "The call could not be set up. Please try again; if it happens again, contact the support."
+_REDIS_LOGIN: Final = (
+    "check user and password in the Redis URL; docs/reference/redis-rights.md lists the rights that the user needs"
+)
+
+_ROWS: Final = (
+    # Roomkeeper itself
+    Failure(
+        *(_C.UNKNOWN, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
+        "Roomkeeper met an error that it does not know",
+        _SUPPORT,
+        "look for the traceback in the log and report it; Roomkeeper tries the step again",
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LEADERSHIP_LOST, _T.SYSTEM, _S.INFO, _R.IGNORE),
+        "this replica may not write, because another one holds the lease or too little time of the lease is left; the "
+        "replica with the lease does the work",
+    ),
+    Failure(
+        *(_C.WRONG_SETTINGS, _T.VALIDATION, _S.CRITICAL, _R.ESCALATE),
+        "a setting is wrong, so the operator does not start",
+        _LATER,
+        "correct the settings that the message names",
+        alerts=True,
+    ),
+    Failure(
+        *(_C.STEP_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
+        "one reconcile took more than 30 s and was given up",
+        _WAIT,
+        "look whether a backend is slow: roomkeeper_backend_call_duration_seconds",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    # Kubernetes
+    Failure(
+        *(_C.KUBERNETES_UNREACHABLE, _T.NETWORK, _S.HIGH, _R.RETRY),
+        "there is no connection to the API server",
+        _WAIT,
+        "check that the API server runs and that network policies let the operator reach it; calls go on meanwhile",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.KUBERNETES_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
+        "the API server did not answer in time",
+        _WAIT,
+        "look at the load of the API server and of etcd; calls go on meanwhile",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.KUBERNETES_UNREADABLE, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
+        "an answer did not come from an API server",
+        _WAIT,
+        "look for a proxy between the operator and the API server",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.KUBERNETES_BUSY, _T.SYSTEM, _S.LOW, _R.RETRY),
+        "the API server has too many requests (429)",
+        _WAIT,
+        "if it lasts, give the operator a priority level of its own (API Priority and Fairness)",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.KUBERNETES_FAILED, _T.SYSTEM, _S.MEDIUM, _R.RETRY),
+        "the API server failed (5xx)",
+        _WAIT,
+        "look at the logs of the API server, of etcd and of admission webhooks",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.KUBERNETES_UNAUTHORIZED, _T.SYSTEM, _S.CRITICAL, _R.ESCALATE),
+        "the API server does not accept the operator's credentials (401)",
+        _LATER,
+        "check that the ServiceAccount exists and that its token is mounted, or check KUBECONFIG",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.KUBERNETES_FORBIDDEN, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
+        "the operator lacks a right in Kubernetes, or an admission policy refuses the object (403)",
+        _LATER,
+        "give the right that the message names; docs/reference/rights.md lists all of them",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.NAMESPACE_TERMINATING, _T.SYSTEM, _S.INFO, _R.IGNORE),
+        "the namespace is being deleted and takes no new objects",
+    ),
+    Failure(
+        *(_C.QUOTA_EXCEEDED, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
+        "the quota of the namespace is used up",
+        _LATER,
+        "raise the ResourceQuota that the message names: each live Match needs a Room and, depending on "
+        "tokens.delivery, a Secret",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.OBJECT_CHANGED, _T.SYSTEM, _S.INFO, _R.RETRY),
+        "another client changed the object at the same moment (409)",
+        attempts=QUICK_ATTEMPTS,
+    ),
+    Failure(
+        *(_C.OBJECT_EXISTS, _T.SYSTEM, _S.LOW, _R.RETRY),
+        "an object of this name exists already (409)",
+        attempts=QUICK_ATTEMPTS,
+    ),
+    Failure(
+        *(_C.OBJECT_GONE, _T.SYSTEM, _S.INFO, _R.IGNORE),
+        "the object no longer exists (404)",
+    ),
+    Failure(
+        *(_C.OBJECT_UNCLEAR, _T.SYSTEM, _S.MEDIUM, _R.RETRY),
+        "an answer (404) does not say whether the object exists",
+        _WAIT,
+        "look for a proxy between the operator and the API server, and whether the namespace exists",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.OBJECT_INVALID, _T.VALIDATION, _S.HIGH, _R.NOTIFY),
+        "the API server refuses an object that Roomkeeper makes from the Match (400, 422)",
+        _SUPPORT,
+        "compare the Match with docs/reference/api.md, and the version of the CRDs with that of the operator",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.KIND_NOT_SERVED, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
+        "the API server does not know one of the kinds that Roomkeeper needs",
+        _LATER,
+        "install the CRDs of this version: docs/install.md",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIST_EXPIRED, _T.SYSTEM, _S.INFO, _R.RETRY),
+        "the API server no longer has the version that a list or a watch began with (410); it begins again",
+    ),
+    Failure(
+        *(_C.SECRET_IMMUTABLE, _T.VALIDATION, _S.HIGH, _R.ESCALATE),
+        "another client made the Secret of the tokens immutable, so it cannot get new ones",
+        _WAIT,
+        "delete the Secret that the message names; Roomkeeper makes it again",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.KUBERNETES_REFUSED, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
+        "the API server refuses the request for another reason",
+        _WAIT,
+        "the message has the words of the API server",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    # LiveKit and rooms
+    Failure(
+        *(_C.LIVEKIT_UNREACHABLE, _T.NETWORK, _S.HIGH, _R.RETRY),
+        "there is no connection to LiveKit",
+        _WAIT,
+        "check that LiveKit runs and that ROOMKEEPER_LIVEKIT_URL is right; nothing is decided until it answers",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
+        "LiveKit did not answer in time",
+        _WAIT,
+        "look at the load of LiveKit and of its Redis; nothing is decided until it answers",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_UNREADABLE, _T.LIVEKIT, _S.HIGH, _R.ESCALATE),
+        "an answer did not come from LiveKit",
+        _WAIT,
+        "look for a proxy between the operator and LiveKit, and whether ROOMKEEPER_LIVEKIT_URL is right",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_BUSY, _T.LIVEKIT, _S.LOW, _R.RETRY),
+        "LiveKit has too many requests (429)",
+        _WAIT,
+        "look at the limits of LiveKit and of the proxies before it",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.LIVEKIT_FAILED, _T.LIVEKIT, _S.MEDIUM, _R.RETRY),
+        "LiveKit failed (5xx)",
+        _WAIT,
+        "look at the logs of LiveKit and at its Redis",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.LIVEKIT_UNAUTHORIZED, _T.LIVEKIT, _S.CRITICAL, _R.ESCALATE),
+        "LiveKit refuses the API key (401, 403)",
+        _LATER,
+        "compare API key and secret with `keys` of LiveKit, and compare the clocks",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_WRONG_URL, _T.LIVEKIT, _S.HIGH, _R.ESCALATE),
+        "what answers at the URL of LiveKit has no RoomService (404)",
+        _LATER,
+        "check ROOMKEEPER_LIVEKIT_URL",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_INVALID, _T.VALIDATION, _S.HIGH, _R.NOTIFY),
+        "LiveKit refuses a request as malformed (400)",
+        _SUPPORT,
+        "compare the Match with docs/reference/api.md, and the version of LiveKit with docs/install.md",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_REFUSED, _T.LIVEKIT, _S.HIGH, _R.ESCALATE),
+        "LiveKit refuses the request for another reason",
+        _WAIT,
+        "the message has the status and the code of LiveKit",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.LIVEKIT_NOT_FOUND, _T.LIVEKIT, _S.INFO, _R.IGNORE),
+        "the room or the participant no longer exists on LiveKit",
+    ),
+    Failure(
+        *(_C.ROOM_NOT_MADE, _T.ROOM, _S.HIGH, _R.FALLBACK),
+        "the LiveKit server could not make the room of a new call",
+        _WAIT,
+        "look at the LiveKit server that the message names; another one is used if there is one",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.ROOM_IN_DOUBT, _T.ROOM, _S.MEDIUM, _R.RETRY),
+        "LiveKit contradicts itself about a room, so the room is not yet believed to be gone",
+        "",
+        "if it lasts, look at LiveKit's Redis",
+    ),
+    Failure(
+        *(_C.ROOM_NAME_TAKEN, _T.ROOM, _S.HIGH, _R.ESCALATE),
+        "a Room with the name that the Match needs belongs to another client",
+        _WAIT,
+        "delete the Room that the message names",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.SERVER_UNKNOWN, _T.ROOM, _S.HIGH, _R.ESCALATE),
+        "a room is on a LiveKit server that is not configured",
+        "",
+        "configure the server again, or wait until its calls have ended: the room may be alive there",
+        alerts=True,
+    ),
+    # Redis
+    Failure(
+        *(_C.REDIS_UNREACHABLE, _T.NETWORK, _S.CRITICAL, _R.ESCALATE),
+        "there is no connection to Redis",
+        _WAIT,
+        "check that Redis runs and that the Redis URL is right; nobody is matched until it answers, and calls go on",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
+        "Redis did not answer in time",
+        _WAIT,
+        "look at the load of Redis and at SLOWLOG; calls go on meanwhile",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_UNREADABLE, _T.REDIS, _S.HIGH, _R.ESCALATE),
+        "Redis answered what this version does not understand",
+        _WAIT,
+        "look whether another version of Roomkeeper or another service writes to the same keys",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_UNAUTHORIZED, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
+        "Redis refuses the login, or the user lacks a right (NOAUTH, WRONGPASS, NOPERM)",
+        _LATER,
+        _REDIS_LOGIN,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_STARTING, _T.REDIS, _S.MEDIUM, _R.RETRY),
+        "Redis loads its data (LOADING)",
+        _WAIT,
+        "wait until Redis has loaded its data",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.REDIS_BUSY, _T.REDIS, _S.MEDIUM, _R.RETRY),
+        "Redis runs a long script of another client, or moves keys (BUSY, TRYAGAIN)",
+        _WAIT,
+        "find the client whose script runs for so long: SLOWLOG, CLIENT LIST",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.REDIS_READ_ONLY, _T.REDIS, _S.HIGH, _R.ESCALATE),
+        "the Redis that answers accepts no writes (READONLY, NOREPLICAS)",
+        _WAIT,
+        "check that the Redis URL leads to the primary, and that enough replicas follow it",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_DOWN, _T.REDIS, _S.HIGH, _R.ESCALATE),
+        "Redis has no primary for the keys of this pool (CLUSTERDOWN, MASTERDOWN)",
+        _WAIT,
+        "look at the state of the cluster or of the replication: CLUSTER INFO, INFO replication",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_FULL, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
+        "the memory of Redis is full (OOM)",
+        _LATER,
+        "raise maxmemory or remove what does not belong in this Redis; the policy must be noeviction",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_NOT_SAVING, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
+        "Redis cannot save its data and therefore accepts no writes (MISCONF)",
+        _LATER,
+        "look at the disk of Redis and at its log",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_MISROUTED, _T.REDIS, _S.HIGH, _R.ESCALATE),
+        "the key is on another node of a Redis Cluster (MOVED, ASK, CROSSSLOT)",
+        _LATER,
+        "check that the Redis URL and the settings say that it is a cluster",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REDIS_SCRIPT_MISSING, _T.REDIS, _S.LOW, _R.RETRY),
+        "Redis does not know a script and could not load it (NOSCRIPT, EXECABORT)",
+        _WAIT,
+        "if it lasts, look whether another client sends SCRIPT FLUSH",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.REDIS_REFUSED, _T.REDIS, _S.HIGH, _R.ESCALATE),
+        "Redis refuses the request for another reason",
+        _WAIT,
+        "the message has the error word and the line of the script; look at the log of Redis too",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.RECORD_DAMAGED, _T.REDIS, _S.HIGH, _R.RESET),
+        "a record of the pool has the wrong type, because another client wrote to its key (WRONGTYPE)",
+        _WAIT,
+        "find the client that writes to these keys; Roomkeeper removes the damaged record and writes it again from the "
+        "Matches",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.RECORDS_LOST, _T.REDIS, _S.CRITICAL, _R.RESET),
+        "Redis lost its data or is older than what Roomkeeper knows; the records of live calls are written again",
+        _WAIT,
+        "find out why Redis lost its data, and let it save it (appendonly yes); users who waited must enqueue again",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.POOL_OPENING, _T.REDIS, _S.LOW, _R.RETRY),
+        "the pool is being opened",
+        _WAIT,
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+    ),
+    Failure(
+        *(_C.POOL_CLOSED, _T.REDIS, _S.HIGH, _R.ESCALATE),
+        "the fence of the pool in Redis is above the epoch of the lease, so nothing of the pool is written",
+        _LATER,
+        "if another installation serves the namespace too, give each namespaces of its own; otherwise delete the key "
+        "that the message names",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
+    Failure(
+        *(_C.REQUEST_INVALID, _T.VALIDATION, _S.MEDIUM, _R.NOTIFY),
+        "a published script refuses its keys or arguments (INVALID)",
+        _SUPPORT,
+        "correct the client that calls it; the answer names the key or the argument",
+    ),
+    # Users and their matching
+    Failure(
+        *(_C.USER_BUSY, _T.MATCHING, _S.LOW, _R.REQUEUE),
+        "another Match holds a user, so this one took nobody",
+        _BACK,
+        "let the matchmaker match only users who wait: reserve takes them out of the queue first",
+    ),
+    Failure(
+        *(_C.USER_RESERVED, _T.MATCHING, _S.LOW, _R.REQUEUE),
+        "a user is reserved for another Match, so this one took nobody",
+        _BACK,
+        "let the matchmaker create the Match that it reserved the users for",
+    ),
+    Failure(
+        *(_C.USER_NOT_QUEUED, _T.MATCHING, _S.LOW, _R.REQUEUE),
+        "a user does not wait, or has just left the queue, so this Match took nobody",
+        _BACK,
+        "nothing, unless it is frequent: then the matchmaker reads an old queue",
+    ),
+    Failure(
+        *(_C.USER_BLOCKED, _T.USER, _S.INFO, _R.NOTIFY),
+        "a user is blocked, so the Match took nobody",
+        "You cannot take part in calls at the moment. Please contact the support.",
+        "nothing; a moderator set the key `blocked:<id>`",
+    ),
+    Failure(
+        *(_C.ATTRIBUTES_TOO_LARGE, _T.VALIDATION, _S.MEDIUM, _R.NOTIFY),
+        "the attributes of a participant are larger than LiveKit accepts, so the Match took nobody",
+        _SUPPORT,
+        "let the matchmaker put less into attributes: 65536 bytes in all",
+    ),
+    Failure(
+        *(_C.TOO_LATE, _T.TIMEOUT, _S.HIGH, _R.REQUEUE),
+        "a Match was not Ready within readySeconds, and both users are where they were before",
+        _BACK,
+        "look at the message of the Match: it names what it waited for",
+        alerts=True,
+    ),
+    Failure(
+        *(_C.HOLDS_ANOTHER_USER, _T.MATCHING, _S.HIGH, _R.RESET),
+        "the ledger of a Match names a user who is not in its spec, because another client changed it",
+        "",
+        "find the client that writes to the operator's keys; Roomkeeper writes the ledger again from the Match",
+        alerts=True,
+    ),
+    Failure(
+        *(_C.SIGNAL_REFUSED, _T.USER, _S.INFO, _R.NOTIFY),
+        "a signal of a gateway has no effect",
+        "This request has no effect. Please look at the state of the call and try again.",
+        "nothing; the notice `error` with the code SignalRefused tells the user why",
+    ),
+)
+
+FAILURES: Final[Mapping[FailureCode, Failure]] = MappingProxyType({row.code: row for row in _ROWS})
+"""Each code exactly once."""
