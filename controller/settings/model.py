@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from controller.settings.redis_address import Topology, parse_address
+from controller.settings.redis_address import parse_address
 
 PREFIX = "ROOMKEEPER_"
 
@@ -141,8 +141,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        if value and parse_address(value).topology is not Topology.SINGLE:
-            raise ValueError("names sentinels or a cluster; expected redis://HOST:PORT/DB or rediss://…")
+        if value:
+            parse_address(value)
         return value
 
     @field_validator("livekit_api_secret")
