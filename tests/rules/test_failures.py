@@ -15,7 +15,7 @@ from controller.api.failure_codes import FailureCode
 from controller.api.failures import ErrorType, Recovery, Severity
 from controller.api.failures_table import FAILURES
 from controller.clients import kubernetes, livekit
-from controller.clients.redis import client
+from controller.clients.redis import errors
 from controller.errors import (
     Backend,
     BackendError,
@@ -67,8 +67,8 @@ def _of_livekit() -> Iterator[BackendError]:
 
 
 def _of_redis() -> Iterator[BackendError]:
-    for word in (*client._KNOWN_CODES, "NEWWORD"):
-        yield client.translate(exceptions.ResponseError(f"{word} something"), "claim")
+    for word in (*errors._KNOWN_CODES, "NEWWORD"):
+        yield errors.translate(exceptions.ResponseError(f"{word} something"), "claim")
     for raised in (
         exceptions.TimeoutError(),
         exceptions.ConnectionError("refused"),
@@ -77,7 +77,7 @@ def _of_redis() -> Iterator[BackendError]:
         exceptions.RedisClusterException("no slots"),
         OSError("refused"),
     ):
-        yield client.translate(raised, "claim")
+        yield errors.translate(raised, "claim")
 
 
 def _our_own() -> Iterator[RoomkeeperError | Exception]:

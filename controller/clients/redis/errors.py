@@ -51,6 +51,10 @@ class TlsFailed(exceptions.ConnectionError):
         self.fault = fault
 
 
+class WrongServer(exceptions.RedisError):
+    """A server that the address must not name. The text is a sentence for users and holds nothing of the URL."""
+
+
 def reply_error(text: str) -> exceptions.RedisError:
     """The error of redis-py for the error that a server answered."""
     if text.startswith("NOSCRIPT"):
@@ -64,6 +68,8 @@ def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
     if isinstance(error, TlsFailed):
         return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
+    if isinstance(error, WrongServer):
+        return BackendRefused(Backend.REDIS, operation, str(error), code=Code.OTHER)
     word = error_word(error)
     code = word if word in _KNOWN_CODES else Code.OTHER
     if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
