@@ -48,7 +48,7 @@ async def eviction(scene: Scene) -> Answer:
 async def _info(scene: Scene) -> Mapping[str, str] | Answer:
     if scene.settings is None:
         return answer("unasked")
-    client = Redis.from_url(scene.settings.redis_url)
+    client = Redis(scene.settings.redis_address)
     try:
         return await client.info()
     except Forbidden as error:

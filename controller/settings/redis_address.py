@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 from urllib.parse import unquote
@@ -23,7 +23,14 @@ EXPECTED: Final = (
 
 
 class AddressError(ValueError):
-    """The URL is wrong. The message is the rest of a sentence that begins with the name of the setting."""
+    """The URL is wrong. The message is the rest of a sentence that begins with the name of the setting.
+
+    `option` is the field of TlsOptions that is wrong, if it is one.
+    """
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class Topology(StrEnum):
@@ -92,6 +99,28 @@ class RedisAddress:
     access: Access = Access()
     master_name: str = ""
     sentinel_access: Access = Access()
+
+
+def secrets_in(url: str) -> tuple[str, ...]:
+    """The pieces of a URL that no text may repeat: passwords as they are written, with the signs around them.
+
+    A password is as long as its owner likes, so it counts together with these signs only.
+    """
+    parts = _FORM.fullmatch(url.partition("://")[2])
+    assert parts is not None, "every text has this form"
+    password = parts["authority"].rpartition("@")[0].partition(":")[2]
+    pairs = (pair for pair in (parts["query"] or "").split("&") if pair.partition("=")[0].endswith("_password"))
+    return (*((f":{password}@",) if password else ()), *pairs)
+
+
+def with_tls_files(address: RedisAddress, **files: str) -> RedisAddress:
+    """The same address with these files in the options of TLS (`ca_file`, `cert_file`, `key_file`), if it has any."""
+    tls = address.access.tls
+    if tls is None or not files:
+        return address
+    changed = replace(tls, **files)  # type: ignore[arg-type]  # all of them are texts
+    sentinel = replace(address.sentinel_access, tls=changed)
+    return replace(address, access=replace(address.access, tls=changed), sentinel_access=sentinel)
 
 
 AddressSource: TypeAlias = Callable[[], RedisAddress]

@@ -1,1 +1,1 @@
-"""Redis, LiveKit and Kubernetes as their users run them: each row of docs/environments.md, on the real programs."""
+"""Roomkeeper in the environments of its users: each row of docs/environments.md, on the real programs."""

@@ -1,4 +1,4 @@
-"""The environments, one per module: Redis with sentinels, and Redis as a cluster."""
+"""The stack of these tests is the one without an operator: each starts operators as its environment asks for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from controller.clients.redis.client import Redis
+from sandbox.endpoints import Endpoints
+from tests.e2e.conftest import rig
 from tests.environments.redis_nodes import Cluster, Sentinels, running
+
+__all__ = ["rig"]
+
+
+@pytest.fixture
+def where(bare: Endpoints) -> Endpoints:
+    return bare
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,9 @@ class Redis:
 
         Before the first request was sent, all keys are in one.
         """
-        return self._topology.together(keys) if self._topology is not None else (keys,)
+        if self._topology is None:
+            return (keys,) if keys else ()
+        return self._topology.together(keys)
 
     async def read_streams(
         self, positions: Mapping[str, str], *, block_seconds: float = 0.0, count: int = 100

@@ -11,6 +11,7 @@ from typing import Final
 
 from redis import exceptions
 
+from controller.clients.certificates import TlsFault
 from controller.clients.request import Code
 from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
 
@@ -23,9 +24,11 @@ _NOT_NOW: Final = frozenset(
         "UNBLOCKED",
     }
 )
-LEFT_AFTER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "UNBLOCKED"})
-"""Of these, the words of a server that is not the master (yet): the next connection may lead to the right one."""
+LEFT_AFTER: Final = frozenset({"LOADING", "MASTERDOWN", "NOAUTH", "READONLY", "UNBLOCKED"})
+"""The words of a server that is not the master (yet), or that wants a password that this connection began without: the
+next connection may lead to the right server, or begin with what the Secret says by now."""
 _NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
+_NO_WORD: Final = "the server ended the connection without an answer; if it speaks TLS on this port, use rediss://"
 # Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
 _UNASKED_AUTH: Final = "AUTH <password> called without"
 _FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
@@ -38,6 +41,18 @@ _SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
 
 class WrongServer(exceptions.RedisError):
     """A server that the address must not name. The text is a sentence for users and holds nothing of the URL."""
+
+
+class NoWord(exceptions.ConnectionError):
+    """The server ended the connection before it answered anything."""
+
+
+class TlsFailed(exceptions.ConnectionError):
+    """TLS could not begin, or the server ended it because of a certificate."""
+
+    def __init__(self, fault: TlsFault) -> None:
+        super().__init__(fault.code.value)
+        self.fault = fault
 
 
 def reply_error(text: str) -> exceptions.RedisError:
@@ -53,6 +68,8 @@ def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
     if isinstance(error, WrongServer):
         return BackendRefused(Backend.REDIS, operation, str(error), code=Code.OTHER)
+    if isinstance(error, TlsFailed):
+        return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     word = error_word(error)
     code = word if word in _KNOWN_CODES else Code.OTHER
     if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
@@ -71,7 +88,8 @@ def translate(error: Exception, operation: str) -> BackendError:
         return BackendRefused(Backend.REDIS, operation, f"the server refuses it ({shown}){where}", code=code)
     if isinstance(error, exceptions.TimeoutError):
         return BackendUnavailable(Backend.REDIS, operation, "no answer in time", may_have_run=True, code=Code.TIMEOUT)
-    return BackendUnavailable(Backend.REDIS, operation, _NO_CONNECTION, may_have_run=True, code=Code.UNREACHABLE)
+    sentence = _NO_WORD if isinstance(error, NoWord) else _NO_CONNECTION
+    return BackendUnavailable(Backend.REDIS, operation, sentence, may_have_run=True, code=Code.UNREACHABLE)
 
 
 def error_word(error: Exception) -> str:

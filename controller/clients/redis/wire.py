@@ -17,9 +17,13 @@ from typing import Any, cast
 import hiredis
 from redis import exceptions
 
-from controller.clients.redis.errors import LEFT_AFTER, error_word, reply_error
+from controller.clients.certificates import NO_HANDSHAKE, TLS_EXPECTED, TlsCode, TlsFault, tls_fault
+from controller.clients.redis.errors import LEFT_AFTER, NoWord, TlsFailed, error_word, reply_error
 from controller.clients.redis.target import Check, Hello, Locate, Mode, Target, parse_hello
-from controller.settings.redis_address import Access
+from controller.settings.redis_address import Access, AddressError, TlsOptions
+from controller.settings.redis_tls import tls_context
+
+_TLS_ALERT = b"\x15\x03"
 
 
 class Wire:
@@ -129,23 +133,39 @@ class Wire:
         return stream
 
     async def _connect(self, target: Target) -> _Stream:
-        loop, node = asyncio.get_running_loop(), target.node
+        loop, node, tls = asyncio.get_running_loop(), target.node, target.access.tls
+        made: list[_Stream] = []  # one as soon as there is a connection, before TLS begins
 
         def make() -> _Stream:
-            return _Stream(loop, self._timeout_seconds, self._heard)
+            made.append(_Stream(loop, self._timeout_seconds, self._heard, has_tls=tls is not None))
+            return made[-1]
 
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 if node.path:
                     _, stream = await loop.create_unix_connection(make, node.path)
                 else:
-                    context = ssl.create_default_context() if target.access.tls else None
+                    # Made for each connection, because certificates are renewed on disk.
+                    context = _context(tls) if tls is not None else None
                     _, stream = await loop.create_connection(make, node.host, node.port, ssl=context)
         except TimeoutError as error:
+            if tls is not None and made:
+                raise TlsFailed(NO_HANDSHAKE) from error
             raise exceptions.TimeoutError("no connection in time") from error
+        except ssl.SSLError as error:
+            raise TlsFailed(tls_fault(error, has_certificate=bool(tls and tls.cert_file))) from error
         except OSError as error:
+            if tls is not None and made:
+                raise TlsFailed(NO_HANDSHAKE) from error
             raise exceptions.ConnectionError(type(error).__name__) from error
         return stream
+
+
+def _context(tls: TlsOptions) -> ssl.SSLContext:
+    try:
+        return tls_context(tls)
+    except AddressError as error:
+        raise TlsFailed(TlsFault(TlsCode.OURS_UNUSABLE, f"the Redis URL or a setting {error}")) from error
 
 
 async def _greet(stream: _Stream, access: Access) -> Hello:
@@ -168,9 +188,15 @@ class _Stream(asyncio.Protocol):
     """The protocol of one connection. Replies have no names: they come in the order of the commands."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, timeout_seconds: float, heard: Callable[[str], None] | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeout_seconds: float,
+        heard: Callable[[str], None] | None,
+        *,
+        has_tls: bool = False,
     ) -> None:
         self._loop = loop
+        self._has_tls = has_tls
         self._heard = heard
         self._timeout_seconds = timeout_seconds
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
@@ -179,6 +205,7 @@ class _Stream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.hello = Hello()
+        self._is_fresh = True
         self.is_lost = False
 
     @property
@@ -220,9 +247,17 @@ class _Stream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.drop(exceptions.ConnectionError("lost"))
+        # In TLS 1.3 a server looks at our certificate when the handshake is over for us.
+        if isinstance(exc, ssl.SSLError):
+            self.drop(TlsFailed(tls_fault(exc)))
+        elif self._is_fresh and not self._has_tls:
+            # A server with TLS does so with a client that begins without.
+            self.drop(NoWord("lost"))
+        else:
+            self.drop(exceptions.ConnectionError("lost"))
 
     def data_received(self, data: bytes) -> None:
+        self._is_fresh = False
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
@@ -234,7 +269,9 @@ class _Stream(asyncio.Protocol):
                 if not future.done():
                     future.set_result(reply)
         except (hiredis.ProtocolError, IndexError):
-            self.drop(exceptions.ConnectionError("the server does not speak the protocol"))
+            is_alert = not self._has_tls and data.startswith(_TLS_ALERT)
+            strange = exceptions.ConnectionError("the server does not speak the protocol")
+            self.drop(TlsFailed(TLS_EXPECTED) if is_alert else strange)
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
