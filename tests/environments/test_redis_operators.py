@@ -59,9 +59,8 @@ class TestBehindSentinels:
         # A Match that is made meanwhile, and the end of the one that was there
         other = await rig.ready("carol", "dave", name="other")
         assert other.status.phase == "Connecting"
-        await rig.redis.xadd(
-            rig.keys.signals(), {"type": "skip", "user": "alice", "match": match.metadata.uid, "by": "alice"}
-        )
+        skip = {"type": "skip", "user": "alice", "match": match.metadata.uid, "by": "alice"}
+        await rig.gateway.redis.append(rig.keys.signals(), skip, max_entries=100)
         over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
         assert over.status.reason == "Skipped"
         await rig.expect_states(alice="WAITING", bob="WAITING")
@@ -123,9 +122,8 @@ class TestOnACluster:
         for one in rigs:
             await one.ready("carol", "dave", name="other")
             held = await one.kube.match()
-            await one.redis.xadd(
-                one.keys.signals(), {"type": "skip", "user": "bob", "match": held.metadata.uid, "by": "bob"}
-            )
+            skip = {"type": "skip", "user": "bob", "match": held.metadata.uid, "by": "bob"}
+            await one.gateway.redis.append(one.keys.signals(), skip, max_entries=100)
             over = await one.kube.match_until(lambda found: is_true(found, "Finished"))
             assert over.status.reason == "Skipped"
             await one.expect_states(alice="WAITING", bob="WAITING", carol="CONNECTING")
