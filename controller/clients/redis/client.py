@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -66,6 +66,8 @@ class Redis:
         self._was_silent = was_silent
         self._first: OneServer | None = None
         self._topology: Topology | None = None
+        # Those that were left are closed with the next one's choice, or at the end.
+        self._left: list[Topology] = []
 
     @classmethod
     def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Self:
@@ -79,7 +81,7 @@ class Redis:
 
     async def close(self) -> None:
         """Close all connections."""
-        for topology in (self._first, self._topology):
+        for topology in (self._first, self._topology, *self._left):
             if topology is not None:
                 await topology.close()
 
@@ -198,7 +200,7 @@ class Redis:
         entry_id = await self._requests.send(
             "XADD",
             lambda: self._on(stream, "XADD", stream, "MAXLEN", "~", max_entries, "*", *flat),
-            lambda error: translate(error, "XADD"),
+            lambda error: self._meaning(error, "XADD"),
         )
         with reading(Backend.REDIS, "XADD"):
             return _str(entry_id)
@@ -214,7 +216,9 @@ class Redis:
 
         Before the first request was sent, all keys are in one.
         """
-        return self._topology.together(keys) if self._topology is not None else (keys,)
+        if self._topology is None:
+            return (keys,) if keys else ()
+        return self._topology.together(keys)
 
     async def read_streams(
         self, positions: Mapping[str, str], *, block_seconds: float = 0.0, count: int = 100
@@ -233,8 +237,8 @@ class Redis:
         try:
             answer = await self._requests.send(
                 "XREAD",
-                lambda: self._on(key, *words, block_seconds=block_seconds),
-                lambda error: translate(error, "XREAD"),
+                lambda: self._on_chosen(key, *words, block_seconds=block_seconds),
+                lambda error: self._meaning(error, "XREAD"),
                 waits_seconds=block_seconds,
             )
         except asyncio.CancelledError:
@@ -270,7 +274,7 @@ class Redis:
 
         async def send(*words: str) -> None:
             reply = await self._requests.send(
-                words[0], lambda: attempt(*words), lambda error: translate(error, words[0])
+                words[0], lambda: attempt(*words), lambda error: self._meaning(error, words[0])
             )
             # A connection with a subscription answers a PING with a list. One that was opened again has none.
             if not isinstance(reply, list):
@@ -290,15 +294,16 @@ class Redis:
         """Send an idempotent command about a key, and about others of its group; again if that can help."""
         return await self._repeat(command, lambda: self._on(key, command, key, *words))
 
-    async def _on(self, key: str, *words: str | int, block_seconds: float = 0.0) -> Any:
+    def _on(self, key: str, *words: str | int) -> Coroutine[Any, Any, Any]:
         """Send a command to the server that has this key. Raises redis-py's errors."""
+        # No coroutine of its own: that would cost a tenth of a read.
+        topology = self._topology
+        return self._on_chosen(key, *words) if topology is None else topology.line(key).execute(*words)
+
+    async def _on_chosen(self, key: str, *words: str | int, block_seconds: float = 0.0) -> Any:
         topology = self._topology or await self._look()
         line = topology.reader(key) if block_seconds else topology.line(key)
-        try:
-            return await line.execute(*words, block_seconds=block_seconds)
-        except TopologyChanged:
-            await self._leave(topology)
-            raise
+        return await line.execute(*words, block_seconds=block_seconds)
 
     async def _primaries(self) -> Sequence[Line]:
         return await (self._topology or await self._look()).primaries()
@@ -307,6 +312,8 @@ class Redis:
 
     async def _look(self) -> Topology:
         """Choose the topology, by the address and by what answers there. Raises redis-py's errors."""
+        while self._left:
+            await self._left.pop().close()
         source = steady(self._source)
         if source().topology is Kind.CLUSTER:
             self._topology = Cluster(self._connect, source, self._was_silent)
@@ -326,10 +333,12 @@ class Redis:
                 self._topology = one
         return self._topology
 
-    async def _leave(self, topology: Topology) -> None:
-        if self._topology is topology:
+    def _meaning(self, error: Exception, operation: str) -> BackendError:
+        """What an error of the library means to the caller. Leaves the topology that the error says to be another."""
+        if isinstance(error, TopologyChanged) and self._topology is not None:
+            self._left.append(self._topology)
             self._topology = None
-            await topology.close()
+        return translate(error, operation)
 
     def _connect(
         self, locate: Locate, *, heard: Callable[[str], None] | None = None, check: Check | None = None
@@ -344,7 +353,7 @@ class Redis:
         may_have_run = False
         for delay_seconds in (*_RETRY_DELAYS_SECONDS, None):
             try:
-                return await self._requests.send(operation, attempt, lambda error: translate(error, operation))
+                return await self._requests.send(operation, attempt, lambda error: self._meaning(error, operation))
             except BackendError as error:
                 may_have_run = error.may_have_run = may_have_run or error.may_have_run
                 if delay_seconds is None or not error.retryable:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -241,9 +241,9 @@ class _SlotLine:
     slot: int
     wires: dict[Node, Wire]
 
-    async def execute(self, *words: str | int, block_seconds: float = 0.0) -> Any:
+    def execute(self, *words: str | int, block_seconds: float = 0.0) -> Coroutine[Any, Any, Any]:
         """Send a command to the owner of the slot."""
-        return await self.cluster.execute(self.slot, self.wires, words, block_seconds)
+        return self.cluster.execute(self.slot, self.wires, words, block_seconds)
 
 
 def _is_node(hello: Hello) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from redis import exceptions
 
 from controller.clients.certificates import TlsFault
+from controller.clients.redis import lua
 from controller.clients.request import Code
 from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
 
@@ -34,9 +35,22 @@ _UNASKED_AUTH: Final = "AUTH <password> called without"
 _FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 # All error words that become metric labels. Modules and scripts can answer others, so their number is not bounded.
 _KNOWN_CODES: Final = _NOT_NOW | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
+_RIGHTS: Final = "give it the rights of docs/reference/redis-rights.md"
+_NO_RIGHT_IN_SCRIPT: Final = (
+    "ACL failure in script",
+    "can't run this command",
+    "can't access at least one of the keys",
+)
+_COMMAND: Final = re.compile(r"run the '([\w|-]+)' command")
+_CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
+_SCRIPTS: Final = {script.name: script.text for script in lua.ALL}
 _SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
 # Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …".
 _SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
+
+
+class WrongServer(exceptions.RedisError):
+    """A server that the address must not name. The text is a sentence for users and holds nothing of the URL."""
 
 
 class NoWord(exceptions.ConnectionError):
@@ -51,10 +65,6 @@ class TlsFailed(exceptions.ConnectionError):
         self.fault = fault
 
 
-class WrongServer(exceptions.RedisError):
-    """A server that the address must not name. The text is a sentence for users and holds nothing of the URL."""
-
-
 def reply_error(text: str) -> exceptions.RedisError:
     """The error of redis-py for the error that a server answered."""
     if text.startswith("NOSCRIPT"):
@@ -66,14 +76,16 @@ def reply_error(text: str) -> exceptions.RedisError:
 
 def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
-    if isinstance(error, TlsFailed):
-        return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     if isinstance(error, WrongServer):
         return BackendRefused(Backend.REDIS, operation, str(error), code=Code.OTHER)
+    if isinstance(error, TlsFailed):
+        return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     word = error_word(error)
     code = word if word in _KNOWN_CODES else Code.OTHER
     if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
         return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({word})", code=code)
+    if what := _missing_right(error, word, operation):
+        return Forbidden(Backend.REDIS, operation, f"the user of Redis may not {what}; {_RIGHTS}", code="NOPERM")
     shown = word or "no code"
     if (
         word in _FORBIDDEN
@@ -90,6 +102,31 @@ def translate(error: Exception, operation: str) -> BackendError:
         return BackendUnavailable(Backend.REDIS, operation, "no answer in time", may_have_run=True, code=Code.TIMEOUT)
     sentence = _NO_WORD if isinstance(error, NoWord) else _NO_CONNECTION
     return BackendUnavailable(Backend.REDIS, operation, sentence, may_have_run=True, code=Code.UNREACHABLE)
+
+
+def _missing_right(error: Exception, word: str, operation: str) -> str:
+    """What the user may not do, if that is the error. Inside a script it has other words, and often no code."""
+    text = str(error)
+    if word != "NOPERM" and not any(words in text for words in _NO_RIGHT_IN_SCRIPT):
+        return ""
+    inside = f" inside the script {operation}" if operation in _SCRIPTS else ""
+    if named := _COMMAND.search(text):
+        return f"run {named[1].replace('|', ' ').upper()}{inside} (NOPERM)"
+    if "channel" in text:
+        return f"use a channel of {operation} (NOPERM)"
+    if "key" in text:
+        return f"touch a key of {operation} (NOPERM)"
+    return f"run {_command_at(text, operation) or 'a command'}{inside or f' for {operation}'} (NOPERM)"
+
+
+def _command_at(text: str, operation: str) -> str:
+    """The command that a script sends where it failed; Redis 7.0 and 6.2 tell the line only."""
+    line = _SCRIPT_LINE.search(text)
+    lines = _SCRIPTS.get(operation, "").splitlines()
+    if line is None or not 0 < int(line[1]) <= len(lines):
+        return ""
+    found = _CALL.search(lines[int(line[1]) - 1])
+    return found[1] if found else ""
 
 
 def error_word(error: Exception) -> str:

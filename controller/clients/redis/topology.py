@@ -7,7 +7,7 @@ server says of itself when a connection begins (`target.Hello`). Neighbors: `sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from redis import exceptions
@@ -28,7 +28,7 @@ _SENTINEL: Final = (
 class Line(Protocol):
     """Where the commands about some keys go."""
 
-    async def execute(self, *words: str | int, block_seconds: float = 0.0) -> Any:
+    def execute(self, *words: str | int, block_seconds: float = 0.0) -> Coroutine[Any, Any, Any]:
         """Send a command; return its reply, which may take `block_seconds` more. Raises redis-py's errors."""
         ...
 

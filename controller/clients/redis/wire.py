@@ -204,8 +204,8 @@ class _Stream(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._is_fresh = True
         self.hello = Hello()
+        self._is_fresh = True
         self.is_lost = False
 
     @property

@@ -43,6 +43,7 @@ _PORT: Final[Shape] = {"type": "integer", "minimum": 1, "maximum": 65535}
 _SECONDS: Final[Shape] = {"type": "integer", "minimum": 0}
 _NAME: Final[Shape] = {"type": "string", "pattern": _NAME_PATTERN}
 _SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"}
+_OPTIONAL_SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]*$"}
 _OPTIONAL_NAME: Final[Shape] = {"type": "string", "pattern": _NAME_PATTERN.replace("^", "^(", 1).replace("$", ")?$")}
 _QUANTITY: Final[Shape] = {"type": ["string", "number"]}
 _RESOURCES: Final = closed(
@@ -83,6 +84,10 @@ SHAPES: Final[dict[str, Shape]] = {
     "livekit.secretKeys.apiSecret": _SECRET_KEY,
     "redis.existingSecret": _NAME,
     "redis.secretKeys.url": _SECRET_KEY,
+    "redis.tls.existingSecret": _OPTIONAL_NAME,
+    "redis.tls.secretKeys.ca": _OPTIONAL_SECRET_KEY,
+    "redis.tls.secretKeys.cert": _OPTIONAL_SECRET_KEY,
+    "redis.tls.secretKeys.key": _OPTIONAL_SECRET_KEY,
     "watchNamespaces": _list({"type": "string", "pattern": r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}),
     "rbac.scope": _enum("Cluster", "Namespaces"),
     "serviceAccount.name": _OPTIONAL_NAME,

@@ -46,6 +46,12 @@
 {{- if and .Values.uninstall.enabled (not .Values.rbac.create) (not .Values.uninstall.serviceAccountName) }}
 {{- $problems = append $problems "rbac.create is false, so the hook of the uninstallation gets no rights: name a ServiceAccount that has them in uninstall.serviceAccountName, or set uninstall.enabled to false" }}
 {{- end }}
+{{- if ne (empty .Values.redis.tls.secretKeys.cert) (empty .Values.redis.tls.secretKeys.key) }}
+{{- $problems = append $problems "redis.tls.secretKeys names only one of cert and key: name both, or neither" }}
+{{- end }}
+{{- if and .Values.redis.tls.existingSecret (not (or .Values.redis.tls.secretKeys.ca .Values.redis.tls.secretKeys.cert)) }}
+{{- $problems = append $problems (printf "redis.tls.existingSecret is %s, but redis.tls.secretKeys names none of its keys: name ca, or cert and key" .Values.redis.tls.existingSecret) }}
+{{- end }}
 {{- $seen := dict -}}
 {{- range $value, $place := include "roomkeeper.credentials" . | fromJson }}
 {{- $name := printf "%s/%s" $place.secret $place.key -}}

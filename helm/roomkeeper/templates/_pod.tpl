@@ -34,6 +34,16 @@
   "LIVEKIT_API_SECRET" (dict "secret" $livekit "key" .Values.livekit.secretKeys.apiSecret)
   "REDIS_URL" (dict "secret" .Values.redis.existingSecret "key" .Values.redis.secretKeys.url)
 -}}
+{{- $tls := default .Values.redis.existingSecret .Values.redis.tls.existingSecret -}}
+{{- with .Values.redis.tls.secretKeys.ca }}
+{{- $_ := set $places "REDIS_CA" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- with .Values.redis.tls.secretKeys.cert }}
+{{- $_ := set $places "REDIS_CERT" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- with .Values.redis.tls.secretKeys.key }}
+{{- $_ := set $places "REDIS_KEY" (dict "secret" $tls "key" .) }}
+{{- end }}
 {{- if not .Values.livekit.url }}
 {{- $_ := set $places "LIVEKIT_URL" (dict "secret" $livekit "key" .Values.livekit.secretKeys.url) }}
 {{- end }}
