@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from controller.settings.redis_address import RedisAddress, Topology, parse_address, secrets_in, with_tls_files
+from controller.settings.redis_address import RedisAddress, parse_address, secrets_in, with_tls_files
 
 PREFIX = "ROOMKEEPER_"
 
@@ -156,8 +156,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        if value and parse_address(value).topology is not Topology.SINGLE:
-            raise ValueError("names sentinels or a cluster; expected redis://HOST:PORT/DB or rediss://…")
+        if value:
+            parse_address(value)
         return value
 
     @model_validator(mode="after")

@@ -158,7 +158,9 @@ def _plain(hint: Any) -> Any:
 
 
 class Wire:
-    """A connection that answers the same to every command."""
+    """A server that answers the same to every command."""
+
+    counts_silences = False
 
     def __init__(self, reply: Any) -> None:
         self._reply = reply
@@ -168,6 +170,24 @@ class Wire:
         del block_seconds
         return self._reply
 
+    def line(self, _key: str) -> Wire:
+        """The connection."""
+        return self
+
+    reader = line
+
+    def together(self, keys: Sequence[str]) -> Sequence[Sequence[str]]:
+        """All keys in one group."""
+        return (keys,)
+
+    async def primaries(self) -> tuple[Wire]:
+        """The one server."""
+        return (self,)
+
+    async def listener(self, _heard: object) -> Wire:
+        """The connection."""
+        return self
+
     async def close(self) -> None:
         """Do nothing."""
 
@@ -175,7 +195,7 @@ class Wire:
 def a_redis(reply: Any) -> Redis:
     """A client whose server answers the same to every command."""
     redis = Redis.from_url("redis://nowhere")
-    redis._commands = redis._reads = cast("Any", Wire(reply))
+    redis._topology = cast("Any", Wire(reply))
     return redis
 
 

@@ -33,12 +33,13 @@ class FunctionsRedis(Redis):
         return await self._repeat(script.name, attempt)
 
     async def _call(self, name: str, prefix: str, args: Sequence[str | int]) -> list[str]:
-        answer: list[str] = await self._commands.execute("FCALL", f"roomkeeper_{name}", 1, prefix, *args)
+        answer: list[str] = await self._on(prefix, "FCALL", f"roomkeeper_{name}", 1, prefix, *args)
         return answer
 
     async def load(self) -> None:
-        """Load the library, as an administrator does."""
-        await self._commands.execute("FUNCTION", "LOAD", "REPLACE", contract.library())
+        """Load the library into every server, as an administrator does."""
+        for line in await self._primaries():
+            await line.execute("FUNCTION", "LOAD", "REPLACE", contract.library())
 
 
 @asynccontextmanager

@@ -49,6 +49,10 @@ _SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
 _SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
 
 
+class WrongServer(exceptions.RedisError):
+    """A server that the address must not name. The text is a sentence for users and holds nothing of the URL."""
+
+
 class NoWord(exceptions.ConnectionError):
     """The server ended the connection before it answered anything."""
 
@@ -72,6 +76,8 @@ def reply_error(text: str) -> exceptions.RedisError:
 
 def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
+    if isinstance(error, WrongServer):
+        return BackendRefused(Backend.REDIS, operation, str(error), code=Code.OTHER)
     if isinstance(error, TlsFailed):
         return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     word = error_word(error)

@@ -19,7 +19,7 @@ from redis import exceptions
 
 from controller.clients.certificates import NO_HANDSHAKE, TLS_EXPECTED, TlsCode, TlsFault, tls_fault
 from controller.clients.redis.errors import LEFT_AFTER, NoWord, TlsFailed, error_word, reply_error
-from controller.clients.redis.target import Locate, Target
+from controller.clients.redis.target import Check, Hello, Locate, Mode, Target, parse_hello
 from controller.settings.redis_address import Access, AddressError, TlsOptions
 from controller.settings.redis_tls import tls_context
 
@@ -29,27 +29,53 @@ _TLS_ALERT = b"\x15\x03"
 class Wire:
     """The connection to one node: closed, opening or open. The next command opens it, also after `close`.
 
-    `locate` says where the node is, before each attempt to connect. After a SUBSCRIBE, `heard` gets each message of a
-    channel.
+    `locate` says where the node is, before each attempt to connect, and `check` whether the right server answers there.
+    After a SUBSCRIBE, `heard` gets each message of a channel.
     """
 
-    def __init__(self, locate: Locate, *, timeout_seconds: float, heard: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        locate: Locate,
+        *,
+        timeout_seconds: float,
+        heard: Callable[[str], None] | None = None,
+        check: Check | None = None,
+    ) -> None:
         self._locate = locate
+        self._check = check
         self._heard = heard
         self._timeout_seconds = timeout_seconds
         # Closed: neither. Opening: the attempt. Open: the stream, unless it is lost.
         self._attempt: asyncio.Task[_Stream] | None = None
         self._stream: _Stream | None = None
 
-    async def execute(self, *words: str | int, block_seconds: float = 0.0) -> Any:
-        """Send a command; return its reply, which may take `block_seconds` more. Raises redis-py's errors."""
+    async def execute(self, *words: str | int, block_seconds: float = 0.0, asking: bool = False) -> Any:
+        """Send a command; return its reply, which may take `block_seconds` more. Raises redis-py's errors.
+
+        A node of a cluster that imports a slot takes a command about it only if the client was `asking`.
+        """
         stream = self._stream
         if stream is None or stream.is_lost:
             stream = await self._open()
-        reply = await stream.send(words, block_seconds)
+        if asking:
+            _, reply = await asyncio.gather(stream.send(("ASKING",)), stream.send(words, block_seconds))
+        else:
+            reply = await stream.send(words, block_seconds)
         if isinstance(reply, hiredis.ReplyError):
             raise self._refusal(stream, str(reply))
         return reply
+
+    async def open(self) -> Hello:
+        """Open the connection, if it is not open; return what the server says of itself. Raises redis-py's errors."""
+        stream = self._stream
+        if stream is None or stream.is_lost:
+            stream = await self._open()
+        return stream.hello
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no command waits for an answer or for a connection."""
+        return self._attempt is None and (self._stream is None or not self._stream.is_awaited)
 
     async def close(self) -> None:
         """Close the connection, or end the attempt to open one; all requests that wait on it fail."""
@@ -97,7 +123,9 @@ class Wire:
         target = await self._locate()
         stream = await self._connect(target)
         try:
-            await _greet(stream, target.access)
+            stream.hello = await _greet(stream, target.access)
+            if self._check is not None:
+                self._check(stream.hello)
         except BaseException:
             # Also a cancellation: nothing else knows this stream, so it would stay open for good.
             stream.drop(exceptions.ConnectionError("not opened"))
@@ -140,17 +168,20 @@ def _context(tls: TlsOptions) -> ssl.SSLContext:
         raise TlsFailed(TlsFault(TlsCode.OURS_UNUSABLE, f"the Redis URL or a setting {error}")) from error
 
 
-async def _greet(stream: _Stream, access: Access) -> None:
-    """Log in and choose the database."""
-    words: list[tuple[str | int, ...]] = []
+async def _greet(stream: _Stream, access: Access) -> Hello:
+    """Log in, choose the database, and return what the server says of itself."""
     if access.has_credentials:
-        words.append(("AUTH", *([access.username] if access.username else []), access.password))
-    if access.db:
-        words.append(("SELECT", access.db))
-    for command in words:
-        reply = await stream.send(command)
-        if isinstance(reply, hiredis.ReplyError):
-            raise reply_error(str(reply))
+        await _say(stream, "AUTH", *([access.username] if access.username else []), access.password)
+    hello = parse_hello(await stream.send(("HELLO", 2)))
+    if access.db and hello.mode is not Mode.SENTINEL:
+        await _say(stream, "SELECT", access.db)
+    return hello
+
+
+async def _say(stream: _Stream, *words: str | int) -> None:
+    reply = await stream.send(words)
+    if isinstance(reply, hiredis.ReplyError):
+        raise reply_error(str(reply))
 
 
 class _Stream(asyncio.Protocol):
@@ -173,8 +204,14 @@ class _Stream(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self.hello = Hello()
         self._is_fresh = True
         self.is_lost = False
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a command waits for its answer."""
+        return bool(self._waiting)
 
     def send(self, words: tuple[str | int, ...], block_seconds: float = 0.0) -> asyncio.Future[Any]:
         """Queue a command; return a future of its reply. An error reply is its value, not its exception."""
