@@ -29,7 +29,7 @@ FINISHED = "room_finished"
 _LONG_SECONDS = 1800
 _UNSERVED_SECONDS = 0.05
 _TIMEOUTS = {
-    "readySeconds": 60,
+    "readySeconds": 600,
     "connectSeconds": _LONG_SECONDS,
     "leaveSeconds": 600,
     "reconnectSeconds": _LONG_SECONDS,

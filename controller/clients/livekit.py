@@ -100,26 +100,17 @@ class LiveKitClient:
         request = api.ListRoomsRequest(names=list(names))
         answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request))
         listed: dict[str, tuple[str, LiveKitRoom]] = {}
+        latest = self._listed
         for start in range(0, len(answer.rooms), _ROOMS_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
             with reading(Backend.LIVEKIT, "ListRooms"):
                 for message in answer.rooms[start : start + _ROOMS_AT_ONCE]:
-                    metadata, room = self._room(message)
-                    listed[room.name] = metadata, room
+                    name, metadata = message.name, message.metadata
+                    listed[name] = _listed(message, name, metadata, latest.get(name))
         if not names:
             self._listed = listed
         return tuple(room for _, room in listed.values())
-
-    def _room(self, message: RoomMessage) -> tuple[str, LiveKitRoom]:
-        """A listed room, and its metadata. The mark of unchanged metadata is not parsed again."""
-        name, sid, metadata, count = message.name, message.sid, message.metadata, message.num_participants
-        before, known = self._listed.get(name, ("", None))
-        if known is None or before != metadata:
-            return metadata, LiveKitRoom(name, sid, count, parse_mark(metadata))
-        if (known.sid, known.num_participants) == (sid, count):
-            return metadata, known
-        return metadata, LiveKitRoom(name, sid, count, known.mark)
 
     async def delete_room(self, name: str) -> None:
         """Delete a room. Raises NotFound if it does not exist."""
@@ -254,6 +245,22 @@ def _refusal(method: str, status: int, twirp_code: str) -> BackendError:
     if status == 429 or status >= 500:
         return Overloaded(Backend.LIVEKIT, method, sentence, may_have_run=True, code=code)
     return BackendRefused(Backend.LIVEKIT, method, sentence, code=code)
+
+
+def _listed(
+    message: RoomMessage, name: str, metadata: str, latest: tuple[str, LiveKitRoom] | None
+) -> tuple[str, LiveKitRoom]:
+    """A listed room with its metadata; `latest` itself if nothing has changed. Unchanged metadata is not parsed again.
+
+    It runs for thousands of rooms at every interval.
+    """
+    sid, count = message.sid, message.num_participants
+    if latest is None or latest[0] != metadata:
+        return metadata, LiveKitRoom(name, sid, count, parse_mark(metadata))
+    known = latest[1]
+    if known.num_participants == count and known.sid == sid:
+        return latest
+    return metadata, LiveKitRoom(name, sid, count, known.mark)
 
 
 def _room(message: RoomMessage) -> LiveKitRoom:

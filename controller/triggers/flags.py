@@ -1,7 +1,7 @@
 """Flags of older clients: read for the users of every call, and treated as signals.
 
-Up to two thousand calls are read twice a second. Beyond that the calls take turns, so the cost does not grow with their
-number: with ten thousand calls, each flag is read within three seconds. `clients.redis.inbox` has the meaning of each
+Up to a thousand calls are read twice a second. Beyond that the calls take turns, so the cost does not grow with their
+number: with ten thousand calls, each flag is read within five seconds. `clients.redis.inbox` has the meaning of each
 flag; `triggers.signals` notes them; `views.calls` has the turns.
 """
 
@@ -25,7 +25,7 @@ from controller.views.calls import Call, CallTurns, by_namespace
 log = structlog.get_logger(__name__)
 
 _INTERVAL_SECONDS = 0.5
-_CALLS_PER_TICK = 2000
+_CALLS_PER_TICK = 1000
 
 
 class FlagPoller:

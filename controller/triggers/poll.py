@@ -1,8 +1,9 @@
 """The second witness: one bulk ListRooms per LiveKit server and interval, whatever the number of Matches.
 
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
-list; a few requests at a time. A server that has just stopped answering is asked many times a second: if it comes back
-without its rooms, they have to be restored before the clients give up. Neighbors: `views.livekit` keeps the answers,
+list; a few requests at a time. With more than five thousand rooms the pauses grow in proportion, so that lists cost no
+more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
+rooms, they have to be restored before the clients give up. Neighbors: `views.livekit` keeps the answers,
 `triggers.router` wakes the keys.
 """
 
@@ -35,6 +36,8 @@ _EAGER_SECONDS = 0.03
 _WAS_AWAY = timedelta(seconds=1)
 # LiveKit's clients give up after 13 to 29 s.
 _EAGER_FOR = timedelta(seconds=30)
+_ROOMS_PER_INTERVAL = 5000
+_LONGEST_INTERVALS = 4
 
 
 class Poller:
@@ -50,6 +53,7 @@ class Poller:
         self._doubted: set[str] = set()
         self._counting: set[asyncio.Task[None]] = set()
         self._being_counted: set[str] = set()
+        self._listed = 0
         self._is_stale = False
         self._is_running = False
         self._failed_at: datetime | None = None
@@ -117,6 +121,7 @@ class Poller:
             return
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
+        self._listed = len(rooms)
         waiting = self._waiting(sent_at) if was_away or not view.was_listed else []
         recount: list[str] = []
         for found in view.in_slices([room for room in rooms if self._concerns_us(room)], sent_at):
@@ -166,7 +171,7 @@ class Poller:
     def _pause_seconds(self) -> float:
         silent_since = self._server.view.silent_since
         if silent_since is None or self._clock.now() - silent_since > _EAGER_FOR:
-            return self._interval_seconds
+            return self._interval_seconds * min(max(1.0, self._listed / _ROOMS_PER_INTERVAL), _LONGEST_INTERVALS)
         return min(_EAGER_SECONDS, self._interval_seconds)
 
     def _concerns_us(self, room: LiveKitRoom) -> bool:

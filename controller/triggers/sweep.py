@@ -90,7 +90,7 @@ class Sweeper:
         is_served = not self._namespaces or mark.namespace in self._namespaces
         is_ours = mark.cluster == self._backends.cluster_id and is_served
         has_name = name == livekit_room_name(mark.cluster, mark.namespace, mark.room_uid)
-        return is_ours and has_name and self._backends.rooms.by_uid(mark.room_uid) is None
+        return is_ours and has_name and not self._backends.rooms.has(mark.room_uid)
 
     async def _close(self, server: Server, room: LiveKitRoom, mark: Mark) -> None:
         if await self._has_object(mark):

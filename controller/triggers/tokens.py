@@ -15,7 +15,6 @@ import asyncio
 
 import structlog
 
-from controller.api.match import Match
 from controller.api.names import token_secret_name
 from controller.backends.bundle import SECRETS, Backends
 from controller.errors import BackendError, BackendRefused, LeadershipLost, NotFound
@@ -58,11 +57,10 @@ class TokenChecker:
 
     async def _check(self, call: Call) -> None:
         namespace = call.namespace
-        match = self._backends.matches.get(namespace, call.name)
-        if not isinstance(match, Match) or match.metadata.uid != call.uid or not self._are_valid(match):
-            return
+        if call.tokens_until is None or self._backends.clock.now() >= call.tokens_until:
+            return  # none were delivered that a participant could use; in Redis, tokens vanish when they expire
         try:
-            gone = await self._what_is_gone(match)
+            gone = await self._what_is_gone(call)
         except (BackendError, LeadershipLost) as error:
             log.debug("it is not known whether tokens are there", key=f"{namespace}/{call.name}", error=str(error))
             return
@@ -73,23 +71,17 @@ class TokenChecker:
         self._backends.tokens.lost(call.uid, f"{gone} was deleted; its tokens are delivered again")
         self._router.match_woken(namespace, call.name, Wake.TOKENS)
 
-    def _are_valid(self, match: Match) -> bool:
-        """Whether tokens were delivered that a participant could use. In Redis, tokens vanish when they expire."""
-        tokens = match.status.tokens
-        return tokens is not None and self._backends.clock.now() < tokens.expires_at
-
-    async def _what_is_gone(self, match: Match) -> str:
+    async def _what_is_gone(self, call: Call) -> str:
         """The name of what is gone; empty if all is there."""
-        delivery, namespace = match.spec.tokens.delivery, match.metadata.namespace
-        if delivery.to_redis:
-            pool = self._backends.pools.unbound(namespace)
-            if not await pool.has_tokens(match.metadata.uid):
-                return f"tokens:{match.metadata.uid} in Redis"
-        if delivery.to_secret:
-            name = token_secret_name(match.metadata.uid)
+        if call.delivery.to_redis:
+            pool = self._backends.pools.unbound(call.namespace)
+            if not await pool.has_tokens(call.uid):
+                return f"tokens:{call.uid} in Redis"
+        if call.delivery.to_secret:
+            name = token_secret_name(call.uid)
             body = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": name}}
             try:
-                await self._backends.kubernetes.would_replace(SECRETS, namespace, name, body)
+                await self._backends.kubernetes.would_replace(SECRETS, call.namespace, name, body)
             except NotFound:
                 return f"Secret {name}"
             except BackendRefused as error:

@@ -12,16 +12,21 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from controller.api.match import Match, ParticipantState
+from controller.api.match_blocks import TokenDelivery
 from controller.api.meta import HasMetadata
 from controller.api.phases import MatchPhase
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A Match that is not over. `inside` has the identities whose media is up; `livekit_name` is empty without a
-    room."""
+    """A Match that is not over.
+
+    `inside` has the identities whose media is up; `livekit_name` is empty without a room. `tokens_until` is when the
+    tokens that were delivered end; None if none are.
+    """
 
     namespace: str
     uid: str
@@ -30,6 +35,8 @@ class Call:
     identities: tuple[str, ...]
     inside: tuple[str, ...]
     livekit_name: str
+    delivery: TokenDelivery
+    tokens_until: datetime | None
 
     @property
     def is_up(self) -> bool:
@@ -67,6 +74,8 @@ class CallIndex:
             match.spec.identities,
             tuple(p.identity for p in match.status.participants if p.state is ParticipantState.CONNECTED),
             (room.livekit_name or "") if room is not None else "",
+            match.spec.tokens.delivery,
+            match.status.tokens.expires_at if match.status.tokens is not None else None,
         )
         self._calls.setdefault(call.namespace, {})[call.uid] = call
         if call.is_awaited:

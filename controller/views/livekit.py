@@ -45,6 +45,8 @@ class LiveKitView:
         self._doubted: list[Callable[[str], None]] = []
         self._suspected: list[Callable[[str], None]] = []
         self._rooms: dict[str, Present[LiveKitRoom]] = {}
+        # Rooms about which a list said nothing new and left nothing to do, with what was known of their people then.
+        self._at_rest: dict[str, tuple[LiveKitRoom, Present[People] | None]] = {}
         self._sids: dict[str, tuple[str, datetime]] = {}
         self._gone: dict[str, datetime] = {}
         self._people: dict[str, Present[People]] = {}
@@ -97,7 +99,9 @@ class LiveKitView:
         """The latest observation of the room `name`; Unknown during an outage or before the first snapshot."""
         known = self._rooms.get(name)
         if known is not None:
-            return known
+            # A room at rest was in the latest list as well.
+            at = self._snapshot_at if name in self._at_rest else None
+            return known if at is None or at <= known.at else Present(known.value, at)
         gone_at = self._gone.get(name)
         if gone_at is not None:
             return Absent(gone_at)
@@ -161,7 +165,7 @@ class LiveKitView:
 
     def forget(self, name: str) -> None:
         """Drop all observations of the room `name`. Its Room is gone, and no other Room ever gets this name."""
-        for known in (self._gone, self._people, self._rooms, self._sids, self._disputes):
+        for known in (self._gone, self._people, self._rooms, self._at_rest, self._sids, self._disputes):
             known.pop(name, None)
         self.ghosts.forget(name)
         self._unanswered.pop(name, None)
@@ -185,6 +189,7 @@ class LiveKitView:
     def saw_room(self, room: LiveKitRoom, at: datetime) -> None:
         """Store `room` from the answer to our own request, which was sent `at` this time."""
         self._gone.pop(room.name, None)
+        self._at_rest.pop(room.name, None)
         before = self._rooms.get(room.name)
         if self._saw_sid(room, at):
             # A new room under the same name: the participants of the previous room have not joined it yet.
@@ -205,8 +210,8 @@ class LiveKitView:
     def saw_gone(self, name: str, at: datetime) -> None:
         """Store that two reads agreed that there is no room `name`."""
         self._gone[name] = at
-        self._people.pop(name, None)
-        self._rooms.pop(name, None)
+        for known in (self._people, self._rooms, self._at_rest):
+            known.pop(name, None)
         self.ghosts.forget(name)
         self._tell_of_change((name,))
 
@@ -246,12 +251,20 @@ class LiveKitView:
         # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
         self._unread = set(listed) if self._snapshot_at is None else self._unread & listed.keys()
         changed, recount = [], []
-        for number, room in enumerate(listed.values(), 1):
-            if self._is_older(room.name, sent_at):
-                if self._take(room, sent_at):
-                    changed.append(room.name)
-                if self._wants_people(room):
-                    recount.append(room.name)
+        at_rest = self._at_rest
+        for number, (name, room) in enumerate(listed.items(), 1):
+            rest = at_rest.get(name)
+            is_at_rest = rest is not None and rest[0] is room and rest[1] is self._people.get(name)
+            if not is_at_rest and self._is_older(name, sent_at):
+                has_changed, wants_people = self._take(room, sent_at), self._wants_people(room)
+                if has_changed:
+                    changed.append(name)
+                if wants_people:
+                    recount.append(name)
+                if has_changed or wants_people or name in self._disputes:
+                    at_rest.pop(name, None)
+                else:
+                    at_rest[name] = room, self._people.get(name)
             if number % _ROOMS_AT_ONCE == 0:
                 yield None
                 if self._restarts != restarts:
@@ -266,6 +279,7 @@ class LiveKitView:
         lost = [name for name, known in self._rooms.items() if name not in listed and known.at < sent_at]
         for name in lost:
             del self._rooms[name]
+            at_rest.pop(name, None)
         self._gone = {name: at for name, at in self._gone.items() if name not in listed or at >= sent_at}
         self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}
         for tell in self._lost:
@@ -294,7 +308,7 @@ class LiveKitView:
         """
         self._restarts += 1
         self._answered_at = min(self._answered_at, at)
-        for known in (self._rooms, self._gone, self._people, self._sids, self._disputes):
+        for known in (self._rooms, self._at_rest, self._gone, self._people, self._sids, self._disputes):
             known.clear()
         self._miscounted.clear()
         self.ghosts.clear()

@@ -5,7 +5,6 @@ The texts of the scripts come from the package `contract`, which needs nothing e
 
 from __future__ import annotations
 
-import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import contract
 from .pairing import Pair, Waiting
 
 _TIMEOUT_SECONDS = 5.0
-_RECENT_SECONDS = 600
+_RECENT_MS = 600_000
 
 
 class PoolError(Exception):
@@ -80,23 +79,25 @@ class Pool:
                 pipe.zrange(self._key("queue"), start, start + page - 1, withscores=True)
                 server_time, rows = pipe.execute()
             now_ms = _milliseconds(server_time)
-            found |= {person.id: person for person in self._free([(user_id, int(score)) for user_id, score in rows])}
+            found |= {person.id: person for person in self._free(rows, now_ms)}
             is_whole_queue = len(rows) < page
             if is_whole_queue or len(found) >= wanted:
                 break
         return Front(tuple(found.values())[:wanted], is_whole_queue and len(found) <= wanted, now_ms)
 
-    def _free(self, rows: Sequence[tuple[str, int]]) -> Iterator[Waiting]:
-        """The users among `rows` who may be in a Match, with the users they met lately. One round trip for all."""
-        met_since_ms = round((time.time() - _RECENT_SECONDS) * 1000)
+    def _free(self, rows: Sequence[tuple[str, float]], now_ms: int) -> Iterator[Waiting]:
+        """The users among `rows` who may be in a Match, with the users they met lately. One round trip for all.
+
+        `now_ms` is the time of the Redis server. The clock of this machine may be wrong.
+        """
         with self._pipeline() as pipe:
             for user_id, _ in rows:
                 pipe.exists(self._key(f"blocked:{user_id}"))
-                pipe.zrangebyscore(self._key(f"recent:{user_id}"), met_since_ms, "+inf")
+                pipe.zrangebyscore(self._key(f"recent:{user_id}"), now_ms - _RECENT_MS, "+inf")
             answers = pipe.execute()
-        for (user_id, since_ms), blocked, met in zip(rows, answers[::2], answers[1::2], strict=True):
+        for (user_id, score), blocked, met in zip(rows, answers[::2], answers[1::2], strict=True):
             if not blocked and _is_identity(user_id):
-                yield Waiting(user_id, since_ms, frozenset(met))
+                yield Waiting(user_id, int(score), frozenset(met))
 
     def reserve(self, wanted: Sequence[tuple[Pair, str]], *, ttl_ms: int) -> list[str]:
         """Take each pair out of the queue for the Match of that name. Returns one answer for each.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def test_users_who_met_long_ago_may_meet_again(pool: Pool, raw: redis_py.Redis) 
     assert [person.met for person in pool.front(100).waiting] == [{"bob"}, set(), {"zoe"}]
 
 
+@pytest.mark.parametrize("off_seconds", [-900, 900])
+def test_a_wrong_clock_of_the_matchmaker_makes_no_user_forget_whom_they_met(
+    pool: Pool, raw: redis_py.Redis, monkeypatch: pytest.MonkeyPatch, off_seconds: int
+) -> None:
+    crowd(raw, pool, ["zoe", "alice", "bob"])
+    meet(raw, pool, "zoe", "bob", seconds_ago=5)
+    meet(raw, pool, "zoe", "alice", seconds_ago=610)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + off_seconds)
+    assert [person.met for person in pool.front(100).waiting] == [{"bob"}, set(), {"zoe"}]
+
+
 def test_no_more_users_are_read_than_are_wanted(pool: Pool, raw: redis_py.Redis) -> None:
     crowd(raw, pool, [f"{number:04}" for number in range(1000)])
     front = pool.front(20)
@@ -92,9 +105,9 @@ def test_a_user_who_comes_back_to_the_front_meanwhile_doubles_no_other(
     raw.set(f"{pool.prefix}blocked:alice", "spam")
     read = pool._free
 
-    def returning(rows: Sequence[tuple[str, int]]) -> Iterator[Waiting]:
+    def returning(rows: Sequence[tuple[str, float]], now_ms: int) -> Iterator[Waiting]:
         crowd(raw, pool, ["zoe"], since_ms=1)
-        return read(rows)
+        return read(rows, now_ms)
 
     monkeypatch.setattr(pool, "_free", returning)
     assert names(pool, 3) == ["bob", "carol", "dave"]

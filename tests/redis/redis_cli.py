@@ -1,4 +1,4 @@
-"""Stands for redis-cli in the examples of the docs: `python redis_cli.py SOCKET [-x] WORD…` prints as redis-cli does.
+"""Stands for redis-cli in the examples of the docs: `python redis_cli.py SOCKET [--raw | -x] WORD…` prints as it does.
 
 There is no redis-cli in the wheel that brings Valkey. This is a program of its own and imports nothing of the tests.
 """
@@ -48,6 +48,9 @@ def lines(reply: Any) -> Iterator[str]:
 
 def main() -> None:
     path, *words = sys.argv[1:]
+    if words[:1] == ["--raw"]:
+        sys.stdout.writelines(f"{item}\n" for item in ask(path, tuple(words[1:])))
+        return
     if words[:1] == ["-x"]:
         words = [*words[1:], sys.stdin.read()]
     for line in lines(ask(path, tuple(words))):

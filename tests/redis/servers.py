@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -47,14 +47,16 @@ def kinds_for(test: str) -> list[Any]:
 class Server:
     """A running server, reached by `url`. `stop` and `start` take it away for a while.
 
-    `save` says when a real one writes a snapshot by itself. One that has written any begins with it again.
+    `save` says when a real one writes a snapshot by itself; `options` come after all others. One that has written a
+    snapshot or a log begins with it again.
     """
 
-    def __init__(self, kind: str, folder: Path, *, save: str = "") -> None:
+    def __init__(self, kind: str, folder: Path, *, save: str = "", options: Sequence[str] = ()) -> None:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
         self.is_real = kind != FAKEREDIS
         self._save = save
+        self._options = tuple(options)
         self._command = self._real(programs()[kind]) if self.is_real else self._fake()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,6 +96,7 @@ class Server:
             str(program),
             *("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.socket.parent)),
             *("--save", self._save, "--appendonly", "no", "--logfile", str(self.socket.parent / "log")),
+            *self._options,
         ]
 
     def _fake(self) -> list[str]:

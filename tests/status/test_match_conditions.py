@@ -227,3 +227,14 @@ def test_a_match_that_claimed_no_user_does_not_speak_of_a_room_or_tokens() -> No
 def test_a_refusal_says_that_no_user_was_claimed() -> None:
     told = status_of(b.a_match(), b.seen(refusal=Refusal(EndCode.USER_BLOCKED, "bob")), 2)
     assert condition(told, "Accepted")[2].endswith("No user was claimed, and both are where they were before")
+
+
+def test_a_step_that_keeps_failing_makes_the_match_degraded_although_all_backends_answer() -> None:
+    fresh, failed_before = b.active(), b.active(status={"last_error": OUTAGE})
+    assert condition(status_of(fresh, b.both_in(), error=OUTAGE), "Degraded")[0] == F
+    assert condition(status_of(failed_before, b.both_in(), error=OUTAGE), "Degraded") == (
+        T,
+        "BackendUnreachable",
+        "no answer; it is tried again until it succeeds",
+    )
+    assert condition(status_of(failed_before, b.both_in()), "Degraded")[0] == F

@@ -45,9 +45,9 @@ class DateProxy:
         await self._session.close()
         await self._runner.cleanup()
 
-    def kubeconfig(self, at: Path) -> str:
-        """Write a kubeconfig that leads to this proxy; return its path."""
-        cluster = {"server": f"http://127.0.0.1:{self._port}"}
+    def kubeconfig(self, at: Path, port: int | None = None) -> str:
+        """Write a kubeconfig that leads to this proxy, or to what is before it at `port`; return its path."""
+        cluster = {"server": f"http://127.0.0.1:{port or self._port}"}
         clusters = [{"name": entry["name"], "cluster": cluster} for entry in self._config["clusters"]]
         at.write_text(yaml.safe_dump({**self._config, "clusters": clusters}))
         return str(at)

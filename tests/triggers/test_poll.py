@@ -269,3 +269,19 @@ def test_it_polls_for_as_long_as_it_runs_about_every_interval() -> None:
         running.cancel()
 
     in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize(("rooms", "interval_seconds"), [(100, 2), (5000, 2), (10_000, 4), (60_000, 8)])
+def test_a_server_with_very_many_rooms_is_listed_less_often_but_often_enough(
+    rooms: int, interval_seconds: float
+) -> None:
+    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
+        livekit.rooms = [LiveKitRoom(f"of-others-{number}", "RM", 0, None) for number in range(rooms)]
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
+        await asyncio.sleep(10 * interval_seconds)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert 9 <= livekit.asked.count("rooms") <= 12
+        assert time.seconds >= 10 * interval_seconds
+
+    in_virtual_time(scenario)

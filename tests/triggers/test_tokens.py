@@ -38,7 +38,6 @@ class Rig:
         self.calls = CallIndex()
         clock = SimpleNamespace(now=lambda: b.at(seconds))
         self.tokens = IssuedTokens(clock, lambda _: True)
-        known = {match.metadata.name: match for match in matches}
         for match in matches:
             self.calls.kept(match)
             self.tokens.delivered(match.metadata.uid, b.tokens(), b.at(1))
@@ -46,7 +45,6 @@ class Rig:
             calls=self.calls,
             clock=clock,
             tokens=self.tokens,
-            matches=SimpleNamespace(get=lambda _namespace, name: known[name]),
             kubernetes=SimpleNamespace(would_replace=self._would_replace),
             pools=SimpleNamespace(unbound=lambda _namespace: SimpleNamespace(has_tokens=self._has_tokens)),
         )

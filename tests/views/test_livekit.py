@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
@@ -401,3 +406,66 @@ def test_a_list_in_whose_pause_the_clock_was_set_is_given_up() -> None:
     view.restart(b.at(-100))
     assert list(slices) == []
     assert isinstance(view.room("room-0", b.at(-99)), Unknown)
+
+
+ROOMS = ("r0", "r1")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("list"), st.fixed_dictionaries({name: st.sampled_from([0, 0, 1, None]) for name in ROOMS})),
+        st.tuples(st.just("people"), st.sampled_from(ROOMS), st.sampled_from([(), ("alice",)])),
+        st.tuples(st.just("made"), st.sampled_from(ROOMS), st.sampled_from(["RM_1", "RM_2"])),
+        st.tuples(st.sampled_from(["gone", "forgotten"]), st.sampled_from(ROOMS)),
+        st.just(("failed",)),
+    ),
+    min_size=10,
+    max_size=25,
+)
+
+
+LIST = ("list", {"r0": 0, "r1": None})
+AT_REST = [LIST, ("people", "r0", ()), LIST, LIST]
+
+
+@example([*AT_REST, ("made", "r0", "RM_1"), LIST])
+@example([*AT_REST, ("gone", "r0"), LIST, LIST])
+@example([*AT_REST, ("people", "r0", ("alice",)), LIST, LIST])
+@given(STEPS)
+def test_a_room_that_is_as_it_was_in_the_latest_list_is_observed_as_any_other(steps: list[tuple[Any, ...]]) -> None:
+    """The client hands the same object out again for a room that did not change, and the view skips it."""
+    known: dict[tuple[str, int], LiveKitRoom] = {}
+
+    def the_same(name: str, count: int) -> LiveKitRoom:
+        return known.setdefault((name, count), LiveKitRoom(name, "RM_1", count, None))
+
+    def another(name: str, count: int) -> LiveKitRoom:
+        return LiveKitRoom(name, "RM_1", count, None)
+
+    assert observations(steps, the_same) == observations(steps, another)
+
+
+def observations(steps: list[tuple[Any, ...]], room: Callable[[str, int], LiveKitRoom]) -> list[Any]:
+    """All that can be asked of a view after each step."""
+    view = LiveKitView()
+    said: list[Any] = []
+    view.follow(
+        changed=lambda names: said.append(("changed", sorted(names))), lost=lambda names: said.append(("lost", *names))
+    )
+    for second, (what, *rest) in enumerate(steps, 1):
+        at = b.at(second)
+        match what:
+            case "list":
+                said.append(view.snapshot([room(name, n) for name, n in rest[0].items() if n is not None], at))
+            case "people":
+                view.saw_people(rest[0], tuple(b.person(who) for who in rest[1]), at)
+            case "made":
+                view.saw_room(LiveKitRoom(rest[0], rest[1], 1, None), at)
+            case "gone":
+                view.saw_gone(rest[0], at)
+            case "forgotten":
+                view.forget(rest[0])
+            case _:
+                view.failed(at, "no answer")
+        for name in ROOMS:
+            said.append((view.room(name, at), view.people(name, at), view.sid_since(name), view.is_miscounted(name)))
+        said.append((sorted(view.names()), view.silent_since, view.failure))
+    return said
