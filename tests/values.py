@@ -17,7 +17,7 @@ from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.backends.servers import Server, Servers
 from controller.facts.ledger import Cause, Destination, End, LastEvent, Ledger, Release, SettledUser
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark
+from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom, Mark
 from controller.facts.match import MatchSeen, Patience, Refusal, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
@@ -320,6 +320,7 @@ def room_seen(
     ownerless: bool = False,
     gone: bool = False,
     miscounted: bool = False,
+    ghosts: Sequence[str] = (),
     trouble: str = "",
     silences: Sequence[tuple[float, float]] = (),
     silent_since: float | None = None,
@@ -348,6 +349,7 @@ def room_seen(
         patience=patience(redis_silent_since),
         is_certainly_gone=gone,
         is_miscounted=miscounted,
+        ghosts=tuple(Ghost(who, f"PA_{who}", at(0), at(seconds)) for who in ghosts),
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controller.api.match import ParticipantState
 from controller.facts.ledger import LastEvent
-from controller.facts.livekit import LiveKitParticipant
+from controller.facts.livekit import Ghost, LiveKitParticipant
 from controller.facts.observation import Observation
-from controller.rules.presence import Presence, presences
+from controller.rules.presence import NODE_GONE, Presence, presences
 from tests import values as b
 
 Witness = Mapping[str, Any]
@@ -354,3 +355,14 @@ def test_a_participant_who_joined_and_is_not_listed_later_is_not_in() -> None:
 
 def test_a_participant_who_is_no_longer_listed_is_known_by_the_last_session() -> None:
     assert verdict(before=CONNECTED, read=9).participant_sid == "PA_1"
+
+
+def test_a_ghost_is_gone_since_the_first_sign_whatever_the_webhooks_said_before() -> None:
+    ghost = Ghost("alice", "PA_1", since=b.at(12), probed_at=b.at(20))
+    seen = b.all_made(20, people=(), ledger=b.ledger("Connecting", last={"alice": JOIN}))
+    match = b.connecting(status={"participants": [{"identity": "alice", **CONNECTED}]})
+    found = presences(match, replace(seen, ghosts=(ghost,)))[0]
+    assert (found.state, found.evidence, found.detail, found.since) == ("Left", "poll", NODE_GONE, b.at(12))
+    again = b.event("joined", 30, sid="PA_2")
+    seen = b.all_made(20, people=(), ledger=b.ledger("Connecting", last={"alice": again}))
+    assert presences(match, replace(seen, ghosts=(ghost,)))[0].state == "Connected", "they came back since the probe"

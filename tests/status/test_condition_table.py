@@ -129,6 +129,7 @@ def rooms_seen(draw: st.DrawFn) -> RoomSeen:
         ownerless=owned and draw(st.booleans()),
         gone=draw(st.booleans()),
         miscounted=draw(st.booleans()),
+        ghosts=draw(st.sampled_from(((), ("alice",)))),
         trouble=draw(st.sampled_from(["", "no answer"])),
         silent_since=draw(st.sampled_from([None, -60])),
     )

@@ -117,6 +117,8 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
      f"its Match {b.NAME} is gone"),
     ("too many", b.an_active_room(max_participants=1), b.room_seen(livekit_room=THERE, people=BOTH), "Healthy", F,
      "WrongParticipantCount", "2 participants are in a room for 1"),
+    ("ghosts", b.an_active_room(), b.room_seen(livekit_room=THERE, ghosts=("a", "b", "c", "d")), "Healthy", F,
+     "GhostParticipant", "LiveKit lists a, b, c and 1 more on a node that no longer answers; they count as gone"),
     ("miscounted", b.an_active_room(),
      b.room_seen(livekit_room=b.a_livekit_room(people=3), people=BOTH, miscounted=True), "Healthy", F,
      "WrongParticipantCount", "LiveKit counts 3 participants and lists 2"),
