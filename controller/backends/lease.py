@@ -103,6 +103,7 @@ class Leadership:
         self._floor = 0
         self._valid_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
+        self._told = ""
         self.epoch = 0
         self.predecessor = Predecessor()
 
@@ -173,13 +174,15 @@ class Leadership:
             started = time.monotonic()
             renewed = await self._write(lease, self.epoch)
         if not self._lost.is_set():  # else it was lost during the renewal
+            self._told = ""
             self._held = renewed
             self._valid_until = started + self._times.duration_seconds
 
     def _not_renewed(self, why: str) -> None:
         if time.monotonic() >= self._valid_until:
             self._lose(f"it could not be renewed in time: {why}")
-        else:
+        elif why != self._told:
+            self._told = why
             log.warning("lease could not be renewed yet", lease=self._name, error=why)
 
     def outdated(self, fence: int) -> None:

@@ -31,6 +31,9 @@ from controller.telemetry.pulse import Pulse
 log = structlog.get_logger(__name__)
 
 _CONNECTIONS: Final = 100
+_KEEPALIVE_SECONDS: Final = 60.0
+# A watch begins again at once. An older connection may be dead without a word, which costs 25 s to find out.
+_WATCH_KEEPALIVE_SECONDS: Final = 1.0
 _READ_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 5.0
 # After this part of the time until they expire, a plugin is asked again.
@@ -154,7 +157,7 @@ class KubernetesConnection:
         self.server = credentials.info.server.rstrip("/")
         self._read = read
         self._ssl = _ssl_context(credentials)
-        self.session = self._open()
+        self.session = self._open(_KEEPALIVE_SECONDS)
         self._watching: list[aiohttp.ClientSession] = []
         self._retired: list[tuple[float, aiohttp.ClientSession]] = []
         self._renewal: asyncio.Task[bool] | None = None
@@ -167,12 +170,12 @@ class KubernetesConnection:
 
         `answered` is called whenever the API server begins to answer a request of this session.
         """
-        session = self._open(_trace(answered))
+        session = self._open(_WATCH_KEEPALIVE_SECONDS, _trace(answered))
         self._watching = [*(known for known in self._watching if not known.closed), session]
         return kopf.AiohttpSession(server=self.server, aiohttp_session=session)
 
-    def _open(self, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(ssl=self._ssl, limit=_CONNECTIONS, keepalive_timeout=60.0)
+    def _open(self, keepalive_seconds: float, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=self._ssl, limit=_CONNECTIONS, keepalive_timeout=keepalive_seconds)
         return aiohttp.ClientSession(
             connector=connector,
             headers={**self.credentials.info.as_http_headers(), "User-Agent": "roomkeeper"},
@@ -264,7 +267,7 @@ class KubernetesConnection:
             now = asyncio.get_running_loop().time()
             over = [session for since, session in self._retired if now - since > _RETIRED_SECONDS]
             self._retired = [*((since, one) for since, one in self._retired if one not in over), (now, self.session)]
-            self.session = self._open()
+            self.session = self._open(_KEEPALIVE_SECONDS)
             for session in over:
                 await session.close()
         headers = found.info.as_http_headers()

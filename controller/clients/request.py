@@ -19,12 +19,11 @@ import structlog
 from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, LibraryError
 from controller.errors import Code as Code  # noqa: PLC0414 (the clients take their codes from here)
 from controller.telemetry.metrics import RequestMeter
+from controller.telemetry.sparse import Sparse
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-_LOG_INTERVAL_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Requests:
         self._timeout_seconds = None if transport_keeps_deadline else self.limits.deadline_seconds
         self._slow_seconds = self.limits.slow_seconds
         self._meters: dict[str, RequestMeter] = {}
-        self._quiet: dict[tuple[str, str], _Quiet] = {}
+        self._sparse = Sparse()
         self._was_silent = was_silent
         self._silent_since: float | None = None
 
@@ -132,29 +131,14 @@ class Requests:
         return meter
 
     def _log(self, say: Callable[..., object], event: str, operation: str, code: str, seconds: float) -> None:
-        """Write one line per operation and code and minute; the next line says how many were left out.
+        """Write one line per operation and code and minute.
 
         Operation and code are all that a line names. Messages stay out of it: they are written for conditions.
         """
-        now = time.monotonic()
-        quiet = self._quiet.setdefault((operation, code), _Quiet())
-        if now < quiet.until:
-            quiet.unlogged += 1
-            return
-        say(
-            event,
-            backend=str(self._backend),
-            operation=operation,
-            code=str(code),
-            seconds=round(seconds, 3),
-            unlogged=quiet.unlogged,
-        )
-        quiet.until, quiet.unlogged = now + _LOG_INTERVAL_SECONDS, 0
-
-
-@dataclass(slots=True)
-class _Quiet:
-    """Until when requests with one operation and code are not logged, and how many there were since the last line."""
-
-    until: float = 0.0
-    unlogged: int = 0
+        fields = {
+            "backend": str(self._backend),
+            "operation": operation,
+            "code": str(code),
+            "seconds": round(seconds, 3),
+        }
+        self._sparse.say(say, event, (operation, code), **fields)

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from controller.clock import Clock
-from controller.errors import BackendError, Conflict, LeadershipLost
+from controller.errors import BackendError, BackendUnavailable, Conflict, LeadershipLost
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
@@ -24,6 +24,7 @@ from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
 from controller.rules.failures import classify
 from controller.telemetry import metrics
+from controller.telemetry.sparse import Sparse
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,7 @@ class Worker:
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines()
         self._backoff = Backoff()
+        self._sparse = Sparse()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: datetime | None = None
@@ -149,13 +151,18 @@ class Worker:
             self._set_deadline(key, self._clock.now() + timedelta(seconds=_CONFLICT_PAUSE_SECONDS))
             return "conflict"
         pause_seconds = self._retry(key)
-        log.warning(
-            "reconcile will be repeated",
-            key=str(key),
-            error=str(result.error),
-            failures=self._backoff.failures(key),
-            retry_in_seconds=round(pause_seconds, 3),
-        )
+        fields = {
+            "key": str(key),
+            "error": str(result.error),
+            "failures": self._backoff.failures(key),
+            "retry_in_seconds": round(pause_seconds, 3),
+        }
+        if isinstance(result.error, BackendUnavailable):
+            # This concerns every key that needs the backend.
+            subject = (result.error.backend, result.error.code)
+            self._sparse.say(log.warning, "reconcile will be repeated", subject, **fields)
+        else:
+            log.warning("reconcile will be repeated", **fields)
         return "retry"
 
     def _retry(self, key: Key) -> float:
