@@ -103,6 +103,7 @@ class Operator:
         connection = self._parts.connection
         yield Loop(LoopName.LAG, self._health.run)
         yield Loop(LoopName.EVENTS, self._parts.events.run)
+        yield Loop(LoopName.ERRORS, self._parts.errors.run)
         if connection.has_rotating_token:
             yield Loop(LoopName.TOKEN, connection.reload_token, limit_seconds=300)
 

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from controller.announce.announcer import Announcer
+from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import MATCH, ResourceKind
@@ -75,6 +76,7 @@ class Parts:
     recorder: Recorder | None
     trigger: KubernetesTrigger
     events: EventPoster
+    errors: ErrorRecords
     health: Health
     pulses: Pulses
 
@@ -84,8 +86,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
     `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
     """
-    pulses, silences = Pulses(everyday=(BackendError, LeadershipLost)), SilenceRecord()
-    clock = ServerClock()
+    clock, silences = ServerClock(), SilenceRecord()
     queue = WorkQueue(bulk_in_hand=max(1, int(_BULK_SHARE * settings.concurrency)))
     identity = ReplicaIdentity.of_this_process()
     kubernetes = KubernetesClient(connection, clock)
@@ -94,6 +95,9 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     handover = Handover(silences, clock)
     calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
+    redis = Redis.from_url(settings.redis_url, lambda seconds: _was_silent(silences, seconds, clock))
+    errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
+    pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, router)
     return Parts(
         settings=settings,
@@ -102,7 +106,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         clock=clock,
         connection=connection,
         kubernetes=kubernetes,
-        redis=Redis.from_url(settings.redis_url, lambda seconds: _was_silent(silences, seconds, clock)),
+        redis=redis,
         servers=_servers(settings, http, clock),
         caches=caches,
         calls=calls,
@@ -121,10 +125,11 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         handover=handover,
         queue=queue,
         router=router,
-        announcer=Announcer(events, clock),
+        announcer=Announcer(events, clock, errors),
         recorder=Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
+        errors=errors,
         health=Health(pulses),
         pulses=pulses,
     )

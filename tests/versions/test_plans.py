@@ -46,7 +46,7 @@ class Moment:
         case = recipe.case(found, self.seen, self.now)
         plan = recipe.plan(case)
         status = recipe.status(case, None)
-        recipe.announce(Announcer(_Silent(), _Silent()), found, status, self.now)  # type: ignore[arg-type]
+        recipe.announce(Announcer(_Silent(), _Silent(), _Silent()), found, status, self.now)  # type: ignore[arg-type]
         return plan
 
 
