@@ -10,6 +10,7 @@ from datetime import datetime
 
 import structlog
 
+from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
 from controller.api.conditions import ConditionType
 from controller.api.endings import EndReason
@@ -20,6 +21,7 @@ from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
 from controller.plan.actions import AnyAction, ReleaseFinalizer, RemoveStranger
+from controller.rules.failures import of_ending
 from controller.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -32,9 +34,10 @@ _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 class Announcer:
     """Announces every status that was written, and every action that no status shows. One pair of methods per kind."""
 
-    def __init__(self, events: EventPoster, clock: Clock) -> None:
+    def __init__(self, events: EventPoster, clock: Clock, errors: ErrorRecords) -> None:
         self._events = events
         self._clock = clock
+        self._errors = errors
 
     def match_acted(self, match: Match, actions: tuple[AnyAction, ...]) -> None:
         """These actions of a Match succeeded. No status will say that a deleted Match, not over yet, is gone."""
@@ -115,10 +118,28 @@ class Announcer:
         reason = status.reason or EndReason.ENDED.value
         metrics.matches_finished.labels(reason).inc()
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
+        self._record(subject, status, message)
         if status.phase is MatchPhase.FAILED:
             self._events.warning(subject, reason, message)
         else:
             self._events.normal(subject, reason, message)
+
+    def _record(self, subject: Subject, status: MatchStatus, message: str) -> None:
+        """Record an ending that is an error. What follows from it is done by now: the users are where they belong."""
+        failure = of_ending(status.reason) if status.reason else None
+        if failure is None:
+            return
+        context = {
+            "message": message,
+            "match": subject.uid,
+            "user": ", ".join(person.identity for person in status.participants),
+            "session": status.session_id or "",
+            "room": (status.room.livekit_name or "") if status.room is not None else "",
+        }
+        object_ = f"{subject.kind.singular}/{subject.name}"
+        namespace = subject.namespace
+        self._errors.failed(failure, namespace=namespace, object_=object_, context=context, begins=True)
+        self._errors.recovered(failure, namespace)
 
     def room_written(self, room: Room, status: RoomStatus, _first_seen: datetime) -> None:
         """A status of a Room was written. `room` has the status before."""

@@ -100,6 +100,7 @@ class Operator:
         yield Loop(LoopName.LAG, self._health.run)
         yield Loop(LoopName.EVENTS, self._parts.events.run)
         yield Loop(LoopName.CREDENTIALS, partial(connection.keep_current, clock=self._parts.clock), limit_seconds=300)
+        yield Loop(LoopName.ERRORS, self._parts.errors.run)
 
     def _watches(self, stop: StopSignals) -> Iterator[Loop]:
         """What keeps the caches true."""

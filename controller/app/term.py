@@ -30,6 +30,7 @@ from controller.errors import NotFound
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.reconcile import Reconciler
+from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
 from controller.telemetry.pulse import LoopName
@@ -101,7 +102,7 @@ class Term:
             yield Loop(LoopName.POLL, poller.run, limit_seconds=seconds + 60)
         sources = (
             WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
-            SignalSource(pools, router, backends.clock, settings.cluster_id),
+            SignalSource(pools, router, backends.clock, settings.cluster_id, parts.errors),
         )
         yield Loop(LoopName.STREAMS, StreamReader(parts.redis, sources, pools.namespaces).run)
         heartbeats = HeartbeatReader(backends, router, min(5.0, settings.heartbeat_seconds / 2))
@@ -172,7 +173,8 @@ def begin_term(parts: Parts, epoch: int) -> Term:
     )
     budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
     reconciler = Reconciler(parts.recipes, backends, queue, budgets, parts.announcer, parts.recorder)
-    worker = Worker(reconciler, queue, clock, concurrency=settings.concurrency)
+    recovery = Recovery(parts.errors, caches)
+    worker = Worker(reconciler, queue, clock, recovery, concurrency=settings.concurrency)
     return Term(
         parts=parts,
         backends=backends,

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from controller.announce.announcer import Announcer
+from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import MATCH, ResourceKind
@@ -78,6 +79,7 @@ class Parts:
     recorder: Recorder | None
     trigger: KubernetesTrigger
     events: EventPoster
+    errors: ErrorRecords
     health: Health
     pulses: Pulses
 
@@ -87,8 +89,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
     `connection` and `http` are opened and closed by the caller; `Parts.redis` is to be closed at the end.
     """
-    pulses, silences = Pulses(everyday=(BackendError, LeadershipLost)), SilenceRecord()
-    clock = ServerClock()
+    clock, silences = ServerClock(), SilenceRecord()
     identity = ReplicaIdentity.of_this_process()
     kubernetes = KubernetesClient(connection, clock)
     neighbors = Neighbors(
@@ -105,6 +106,9 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     handover = Handover(silences, clock)
     calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
+    redis = Redis(RedisSource(settings), lambda seconds: _was_silent(silences, seconds, clock))
+    errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
+    pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, router)
     return Parts(
         settings=settings,
@@ -113,7 +117,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         clock=clock,
         connection=connection,
         kubernetes=kubernetes,
-        redis=Redis(RedisSource(settings), lambda seconds: _was_silent(silences, seconds, clock)),
+        redis=redis,
         servers=_servers(settings, http, clock),
         caches=caches,
         calls=calls,
@@ -134,10 +138,11 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         handover=handover,
         queue=queue,
         router=router,
-        announcer=Announcer(events, clock),
+        announcer=Announcer(events, clock, errors),
         recorder=Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
+        errors=errors,
         health=Health(pulses, connection.problem),
         pulses=pulses,
     )

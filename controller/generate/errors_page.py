@@ -52,9 +52,26 @@ RECOVERIES: Final = {
 """What happens for each recovery."""
 
 
+_RECORDS: Final = """\
+Each error is recorded in Redis for 24 h. Errors of one code, step and object are one record, with their number, the
+first and the last time, and what is known about the last one: message, users, Match, room, session, key, attempt, and
+the number of the reconcile, by which the log has more. If a gateway adds the field `userAgent` to a signal that is
+refused, the record has it. Counts per hour tell how many errors there were of each code, and how many steps succeeded
+after they had failed. A pool keeps the last 500 records; the counts include all others. While Redis does not answer,
+each replica keeps up to 1000 records until it does.
+
+`roomkeeper errors` prints the statistics. It needs the settings of the operator and reads Redis alone, so it runs in
+the operator's pod or in the sandbox:
+
+```sh
+kubectl -n roomkeeper-system exec deploy/roomkeeper -- roomkeeper errors --since 2h -n calls
+kubectl -n roomkeeper-system exec deploy/roomkeeper -- roomkeeper errors --type Redis --severity Critical -o json
+```"""
+
+
 def errors_page(header: str) -> str:
     """The whole page."""
-    return "\n\n".join([header, "# Errors", _INTRODUCTION, *_words(), *_overview(), *_rows()]) + "\n"
+    return "\n\n".join([header, "# Errors", _INTRODUCTION, *_words(), *_records(), *_overview(), *_rows()]) + "\n"
 
 
 def _words() -> Iterator[str]:
@@ -62,6 +79,11 @@ def _words() -> Iterator[str]:
     yield table(("type", "meaning"), ((f"`{word}`", meaning) for word, meaning in _TYPES.items()))
     yield table(("severity", "meaning"), ((f"`{word}`", meaning) for word, meaning in _SEVERITIES.items()))
     yield table(("recovery", "what happens"), ((f"`{word}`", meaning) for word, meaning in RECOVERIES.items()))
+
+
+def _records() -> Iterator[str]:
+    yield "## Records"
+    yield _RECORDS
 
 
 def _overview() -> Iterator[str]:

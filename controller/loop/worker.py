@@ -1,8 +1,8 @@
 """The loop: takes keys out of the queue, runs one reconcile per key, and interprets its result in one place.
 
 Retry, deadline, metric and log of every reconcile are decided here and nowhere else; a reconciler only returns a
-`Result` or raises. Neighbors: `loop.work_queue` (what waits), `loop.deadlines` (when), `loop.backoff` (how long after a
-failure), `loop.reconcile` (what is run).
+`Result` or raises. Neighbors: `loop.recovery` (what an error means), `loop.work_queue` (what waits), `loop.deadlines`
+(when), `loop.backoff` (how long after a failure), `loop.reconcile` (what is run).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from controller.errors import BackendError, BackendUnavailable, Conflict, Leader
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
+from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
-from controller.rules.failures import classify
 from controller.telemetry import metrics
 from controller.telemetry.sparse import Sparse
 
@@ -36,12 +36,13 @@ _CONFLICTS_IN_A_ROW = 3
 class Result:
     """What a reconcile leaves behind.
 
-    `deadline` is when the key is to be reconciled again if nothing else happens. `error` is what stopped it; the key
-    then comes back after its backoff.
+    `deadline` is when the key is to be reconciled again if nothing else happens. `error` is what stopped it, and `step`
+    the name of the action that failed; the key then comes back after its backoff.
     """
 
     deadline: datetime | None = None
     error: BackendError | None = None
+    step: str = ""
 
 
 Reconcile = Callable[[Key], Awaitable[Result]]
@@ -55,6 +56,7 @@ class Worker:
         reconcile: Reconcile,
         queue: WorkQueue,
         clock: Clock,
+        recovery: Recovery,
         *,
         concurrency: int = 64,
         timeout_seconds: float = 30.0,
@@ -62,6 +64,7 @@ class Worker:
         self._reconcile = reconcile
         self._queue = queue
         self._clock = clock
+        self._recovery = recovery
         self._concurrency = concurrency
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines()
@@ -120,18 +123,18 @@ class Worker:
             outcome = self._interpret(key, result)
         except LeadershipLost as error:
             outcome = "not-leader"
-            _count(error)
+            self._failed(key, error)
             # The lease may only be short: if it is renewed, nothing else wakes this key. `stop` forgets the deadline.
             self._retry(key)
             log.info("reconcile given up", key=str(key), why=str(error))
         except TimeoutError as error:
             outcome = "timeout"
-            _count(error)
+            self._failed(key, error)
             self._retry(key)
             log.exception("reconcile took too long", key=str(key), timeout_seconds=self._timeout_seconds)
         except Exception as error:  # one poisoned object must never stop the others
             outcome = "bug"
-            _count(error)
+            self._failed(key, error)
             self._retry(key)
             log.exception("reconcile failed unexpectedly", key=str(key), failures=self._backoff.failures(key))
         finally:
@@ -142,9 +145,10 @@ class Worker:
     def _interpret(self, key: Key, result: Result) -> str:
         if result.error is None:
             self._backoff.succeeded(key)
+            self._recovery.succeeded(key)
             self._set_deadline(key, result.deadline)
             return "ok"
-        _count(result.error)
+        self._failed(key, result.error, result.step)
         if isinstance(result.error, Conflict) and self._backoff.failures(key) < _CONFLICTS_IN_A_ROW:
             # Another writer was faster. The cache has been refreshed, so try again almost at once.
             self._backoff.failed(key)
@@ -164,6 +168,9 @@ class Worker:
         else:
             log.warning("reconcile will be repeated", **fields)
         return "retry"
+
+    def _failed(self, key: Key, error: Exception, step: str = "") -> None:
+        self._recovery.failed(key, error, step=step, attempt=self._backoff.failures(key) + 1)
 
     def _retry(self, key: Key) -> float:
         pause_seconds = self._backoff.failed(key)
@@ -192,8 +199,3 @@ class Worker:
         for key in self._deadlines.due(self._clock.now()):
             self._queue.enqueue(key, Wake.DEADLINE)
         self._arm()
-
-
-def _count(error: Exception) -> None:
-    failure = classify(error).failure
-    metrics.errors.labels(failure.type, failure.severity, failure.recovery).inc()

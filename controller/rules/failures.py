@@ -141,7 +141,7 @@ _NO_CODE: Final[Mapping[str, F]] = {
 }
 """What a backend that could not be read is, if nothing more is known."""
 
-_ENDINGS: Final[Mapping[EndCode, Failure]] = {
+_ENDINGS: Final[Mapping[str, Failure]] = {
     code: FAILURES[F(code.value)] for code in EndCode if code.value in {failure.value for failure in F}
 }
 
@@ -176,9 +176,9 @@ def classify(error: BaseException, circumstances: Circumstances | None = None) -
     return Verdict(failure, failure.attempts if told.user_waits else 0)
 
 
-def of_ending(code: EndCode) -> Failure | None:
-    """The row of an ending that is an error of its own; None for the others."""
-    return _ENDINGS.get(code)
+def of_ending(word: str) -> Failure | None:
+    """The row of an ending that is an error of its own; None for the others. `word` is its code or its reason."""
+    return _ENDINGS.get(word)
 
 
 def _code_of(error: BaseException) -> F:

@@ -65,6 +65,13 @@ errors = Counter(
     "Errors that stopped a step, by their row in docs/errors.md: type, severity and recovery.",
     ["type", "severity", "recovery"],
 )
+recoveries = Counter(
+    "roomkeeper_error_recoveries_total", "Steps that succeeded after they had failed, by recovery.", ["recovery"]
+)
+error_records_dropped = Counter(
+    "roomkeeper_error_records_dropped_total",
+    "Errors without a record in Redis, because too many different ones waited to be written. The counts include them.",
+)
 webhooks = Counter("roomkeeper_webhooks_total", "LiveKit webhooks, by result.", ["result"])
 webhooks_missed = Counter(
     "roomkeeper_webhooks_missed_total",

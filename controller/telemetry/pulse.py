@@ -7,9 +7,10 @@ and restarts loops, the loops in `triggers` and elsewhere beat, `telemetry.healt
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import TypeAlias
 
 import structlog
 
@@ -42,13 +43,17 @@ class LoopName(StrEnum):
     UNSERVED = "unserved"
     ASKED = "asked"
     NEIGHBORS = "neighbors"
+    ERRORS = "errors"
+
+
+Reported: TypeAlias = Callable[[LoopName, Exception, Mapping[str, str]], None]
 
 
 class Pulse:
     """The pulse of one loop. The loop calls `beat` each time it comes round, and `item` isolates what it handles.
 
     `limit_seconds` is the age from which on the loop counts as dead. `everyday` are the exceptions that other parts
-    report.
+    report. `reported` gets every exception of an item, with the name of the loop and what was named with the item.
     """
 
     def __init__(
@@ -57,11 +62,13 @@ class Pulse:
         limit_seconds: float,
         everyday: tuple[type[Exception], ...] = (),
         monotonic: Callable[[], float] = time.monotonic,
+        reported: Reported | None = None,
     ) -> None:
         self.name = name
         self.limit_seconds = limit_seconds
         self._everyday = everyday
         self._monotonic = monotonic
+        self._reported = reported
         self._last = monotonic()
         self._said: dict[tuple[str, ...], float] = {}
 
@@ -84,8 +91,10 @@ class Pulse:
         try:
             yield
         except self._everyday as error:
+            self._report(error, named)
             log.debug(f"{what} is not possible at the moment", loop=self.name.value, error=str(error), **named)
-        except Exception:  # one bad item must never stop the others
+        except Exception as error:  # one bad item must never stop the others
+            self._report(error, named)
             metrics.item_failures.labels(self.name).inc()
             now = self._monotonic()
             subject = (what, *named.values())
@@ -94,17 +103,23 @@ class Pulse:
                 self._said[subject] = now + _SAY_AGAIN_SECONDS
                 log.exception(f"{what} failed unexpectedly; the loop goes on", loop=self.name.value, **named)
 
+    def _report(self, error: Exception, named: Mapping[str, str]) -> None:
+        if self._reported is not None:
+            self._reported(self.name, error, named)
+
 
 class Pulses:
-    """The pulses of all loops that run. `everyday` are exceptions that a loop may meet at any time."""
+    """The pulses of all loops that run. `everyday` are exceptions that a loop may meet at any time; `reported` gets
+    every exception that an item of a loop met."""
 
-    def __init__(self, everyday: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(self, everyday: tuple[type[Exception], ...] = (), reported: Reported | None = None) -> None:
         self._everyday = everyday
+        self._reported = reported
         self._running: list[Pulse] = []
 
     def start(self, name: LoopName, limit_seconds: float) -> Pulse:
         """Make the pulse of a loop that begins."""
-        pulse = Pulse(name, limit_seconds, self._everyday)
+        pulse = Pulse(name, limit_seconds, self._everyday, reported=self._reported)
         self._running.append(pulse)
         return pulse
 

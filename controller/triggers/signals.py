@@ -13,6 +13,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from controller.announce.error_records import ErrorRecords
+from controller.api.failure_codes import FailureCode
+from controller.api.failures_table import FAILURES
 from controller.api.notices import REFUSALS
 from controller.backends.pools import Pools
 from controller.clients.redis.client import StreamEntry
@@ -37,11 +40,12 @@ _BY_OTHERS = frozenset({SignalKind.DISCONNECT, SignalKind.SUSPECT})
 class SignalSource:
     """The streams `signals` of all pools, as `triggers.stream` follows them."""
 
-    def __init__(self, pools: Pools, router: Router, clock: Clock, cluster_id: str) -> None:
+    def __init__(self, pools: Pools, router: Router, clock: Clock, cluster_id: str, errors: ErrorRecords) -> None:
         self._pools = pools
         self._router = router
         self._clock = clock
         self._cluster_id = cluster_id
+        self._errors = errors
 
     def stream(self, namespace: str) -> str:
         """The key of one pool's stream."""
@@ -82,11 +86,23 @@ class SignalSource:
 
     async def _refuse(self, namespace: str, entry: StreamEntry, why: str) -> None:
         user, kind = entry.fields.get("user", ""), entry.fields.get("type", "")
+        failure = FAILURES[FailureCode.SIGNAL_REFUSED]
+        told = {"message": REFUSALS[why], "user": user, "match": entry.fields.get("match", "")}
+        told["userAgent"] = entry.fields.get("userAgent", "")
+        self._errors.failed(
+            failure,
+            namespace=namespace,
+            step=f"signal {_kind(entry)}",
+            object_=f"user/{user}",
+            context=told,
+            begins=True,
+        )
         if not user or kind in _BY_OTHERS:
             return
         outbox = Outbox(self._pools.opened(namespace))
         now_ms = milliseconds(self._clock.now())
         self._pools.check(namespace, await outbox.refused(user, entry.id, kind[:64], why, now_ms=now_ms))
+        self._errors.recovered(failure, namespace)
 
 
 async def note_signal(pools: Pools, router: Router, clock: Clock, namespace: str, signal: Signal) -> str:

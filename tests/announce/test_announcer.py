@@ -37,5 +37,5 @@ def test_the_end_of_a_deleted_match_is_counted_though_no_status_will_say_it(
     case: str, action: a.AnyAction, match: Match, reason: str, counted: int
 ) -> None:
     before = finished(reason)
-    Announcer(cast("Any", None), cast("Any", None)).match_acted(match, (action,))
+    Announcer(cast("Any", None), cast("Any", None), cast("Any", None)).match_acted(match, (action,))
     assert finished(reason) - before == counted, case

@@ -16,6 +16,7 @@ import contract
 from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Arguments, Redis
+from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
@@ -32,6 +33,7 @@ from controller.clients.redis.requests import (
     SignalKind,
     Witnessed,
 )
+from controller.facts.error_record import HOUR_MS, ErrorKey, ErrorRecord, HourCounts
 from controller.facts.ledger import Cause, Destination, Release
 from controller.generate.script_headers import Header, Part, fits, parse
 
@@ -39,7 +41,7 @@ NOW = 1_700_000_000_000
 BOTH = ("alice", "bob")
 KEYS = Keys("default", "calls")
 CONTRACT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
-UNFENCED = {"epoch", "silent", "witness"}
+UNFENCED = {"epoch", "silent", "witness", "errors"}
 
 
 def own_text(name: str) -> str:
@@ -90,6 +92,8 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
     )
     nameless = Witnessed(event="room_started", entry=(), match_uid="", identity="", sid="", at_ms=NOW, joined_at_ms=0)
     flag = Signal("m", "alice", SignalKind.SKIP, via="pre-skip", flag_value="1")
+    key = ErrorKey("RedisTimeout", "Claim", "match/match-1")
+    errors = ErrorBatch("replica", 1, HourCounts(NOW // HOUR_MS), (ErrorRecord(key, "calls", 2, NOW, NOW),) * 2)
     return [
         lambda: gateway.enqueue("alice"),
         lambda: gateway.leave("alice"),
@@ -109,6 +113,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: pool.witness(seen),
         lambda: pool.witness(nameless),
         lambda: pool.serve(Served("1.0", 30)),
+        lambda: ErrorStore(redis, KEYS.error_keys).add(errors, now_ms=NOW),
         lambda: pool.highest_epoch(1000),
         pool.ensure_incarnation,
         pool.begin_restore,

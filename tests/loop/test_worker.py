@@ -7,14 +7,16 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
 
+from controller.announce.error_records import ErrorRecords
 from controller.api import names
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound
 from controller.loop.key import Key
+from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Result, Worker
@@ -23,6 +25,12 @@ from tests.virtual_time import VirtualTime, run
 A, B = Key(names.MATCH, "calls", "a"), Key(names.MATCH, "calls", "b")
 AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
 MOVED_ON = Conflict(Backend.KUBERNETES, "patch", "moved on")
+
+
+def rig_recovery(time: VirtualTime) -> Recovery:
+    """What follows from errors, without Redis."""
+    return Recovery(ErrorRecords(cast("Any", None), "test", cast("Any", time), "replica"), {})
+
 
 Answer = Result | BaseException | Callable[[], Coroutine[Any, Any, Result]]
 
@@ -37,7 +45,12 @@ class Rig:
         self.in_hand: dict[Key, int] = defaultdict(int)
         self.queue = WorkQueue(bulk_in_hand=max(1, concurrency * 3 // 4))
         self.worker = Worker(
-            self._reconcile, self.queue, time, concurrency=concurrency, timeout_seconds=timeout_seconds
+            self._reconcile,
+            self.queue,
+            time,
+            rig_recovery(time),
+            concurrency=concurrency,
+            timeout_seconds=timeout_seconds,
         )
         self.queue.follow(self.worker.pump)
         self.worker.start()
@@ -424,7 +437,7 @@ def test_a_worker_that_was_never_started_takes_nothing() -> None:
             return Result()
 
         queue = WorkQueue()
-        worker = Worker(reconcile, queue, time)
+        worker = Worker(reconcile, queue, time, rig_recovery(time))
         queue.follow(worker.pump)
         queue.enqueue(A, Wake.SIGNAL)
         await time.settle()

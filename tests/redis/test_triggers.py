@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from controller.announce.error_records import ErrorRecords
 from controller.api.match import QueuePlace
 from controller.backends.bundle import Backends
 from controller.clients.redis import inspection
@@ -112,6 +113,7 @@ class Rig:
             audit=AuditView(),
         )
         self.backends = cast("Backends", fake)
+        self.errors = ErrorRecords(worlds[0].redis, "test", self.backends.clock, "replica")
 
     async def exists(self, namespace: str) -> bool:
         """Whether the namespace is in Kubernetes."""
@@ -133,7 +135,7 @@ class Rig:
 
     async def read_signals(self) -> None:
         """One turn of the reader of streams."""
-        source = SignalSource(cast("Any", self.pools), self.router, self.backends.clock, "test")
+        source = SignalSource(cast("Any", self.pools), self.router, self.backends.clock, "test", self.errors)
         reader = StreamReader(self.worlds[0].redis, (source,), self.pools.namespaces)
         await reader._follow()
         await reader._read()

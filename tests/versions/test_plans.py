@@ -46,7 +46,8 @@ class Moment:
         case = recipe.case(found, self.seen, self.now)
         plan = recipe.plan(case)
         status = recipe.status(case, None)
-        recipe.announce(Announcer(cast("Any", _Silent()), cast("Any", _Silent())), found, status, self.now)
+        silent = cast("Any", _Silent())
+        recipe.announce(Announcer(silent, silent, silent), found, status, self.now)
         return plan
 
 

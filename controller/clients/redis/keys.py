@@ -85,14 +85,45 @@ KEY_RULES: Final = (
     KeyRule("signals-done", "string"),
     KeyRule("incarnation", "string"),
     KeyRule("fence:<shard>", "string"),
-    KeyRule("errors", "stream"),
+    KeyRule("errors", "hash"),
+    KeyRule("errors-seen", "zset"),
+    KeyRule("errors-hour:<hour>", "hash"),
 )
 """Every key of a pool."""
 
 
 def epoch_key(cluster_id: str) -> str:
-    """String: the highest epoch of the lease. The operator's only key that belongs to no pool."""
-    return f"rk-operator:{{{cluster_id}}}:epoch"
+    """String: the highest epoch of the lease. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}epoch"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKeys:
+    """The keys of the records of errors below the prefix `private`: of one pool, or of no pool (no namespace)."""
+
+    namespace: str
+    private: str
+
+    def errors(self) -> str:
+        """Hash: the records."""
+        return f"{self.private}errors"
+
+    def errors_seen(self) -> str:
+        """Sorted set: the records by the moment of the last error."""
+        return f"{self.private}errors-seen"
+
+    def errors_hour(self, hour: int | str) -> str:
+        """Hash: the counts of one hour (since 1970)."""
+        return f"{self.private}errors-hour:{hour}"
+
+
+def error_keys_of_no_pool(cluster_id: str) -> ErrorKeys:
+    """The keys for errors that concern no pool."""
+    return ErrorKeys("", _of_no_pool(cluster_id))
+
+
+def _of_no_pool(cluster_id: str) -> str:
+    return f"rk-operator:{{{cluster_id}}}:"
 
 
 def unserved_channel(cluster_id: str) -> str:
@@ -232,8 +263,21 @@ class Keys:
         return f"rk*:{{{self.cluster_id}:{self.namespace}}}:*"
 
     def errors(self) -> str:
-        """Stream: records of errors."""
-        return f"{self.private}errors"
+        """Hash: records of errors."""
+        return self.error_keys.errors()
+
+    def errors_seen(self) -> str:
+        """Sorted set: the records of errors by the moment of the last one."""
+        return self.error_keys.errors_seen()
+
+    def errors_hour(self, hour: int) -> str:
+        """Hash: the counts of errors in one hour (since 1970)."""
+        return self.error_keys.errors_hour(hour)
+
+    @property
+    def error_keys(self) -> ErrorKeys:
+        """The keys of the records of errors."""
+        return ErrorKeys(self.namespace, self.private)
 
     # The operator's own
 

@@ -15,7 +15,15 @@ from typing import Final
 
 import contract
 from controller.clients.redis import lua
-from controller.clients.redis.keys import KEY_RULES, Access, KeyRule, Role, epoch_key, unserved_channel
+from controller.clients.redis.keys import (
+    KEY_RULES,
+    Access,
+    KeyRule,
+    Role,
+    epoch_key,
+    error_keys_of_no_pool,
+    unserved_channel,
+)
 
 ALL_NAMESPACES: Final = "*"
 
@@ -83,7 +91,10 @@ def _in_scripts(texts: Iterable[str]) -> Iterator[str]:
 def _keys(role: Role, cluster_id: str, namespace: str) -> Iterator[str]:
     pool = f"{{{_escaped(cluster_id)}:{namespace if namespace == ALL_NAMESPACES else _escaped(namespace)}}}:"
     if role is Role.OPERATOR:
+        errors = error_keys_of_no_pool(cluster_id)
         yield f"~{_escaped(epoch_key(cluster_id))}"
+        yield from (f"~{_escaped(key)}" for key in (errors.errors(), errors.errors_seen()))
+        yield f"~{_escaped(errors.errors_hour(''))}*"
     if role in {Role.GATEWAY, Role.MATCHMAKER}:
         yield f"~rk:{pool}"  # the one key of a function
     for rule in KEY_RULES:

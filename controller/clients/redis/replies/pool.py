@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed
-from controller.clients.redis.replies.table import ReplyTable
+from controller.clients.redis.replies.table import ReplyTable, is_replay
 
 # room and tokens
 
@@ -68,6 +68,24 @@ def _told(users: str) -> Told:
 
 
 NOTIFY: Final = ReplyTable[ToldReply]("notify", {"OK": _told, **FENCED})
+
+
+# errors
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The errors are in the records; `replay` if they were before."""
+
+    kind: str
+
+    @property
+    def replay(self) -> bool:
+        """Whether the same request was written before."""
+        return is_replay(self.kind)
+
+
+RECORDED: Final = ReplyTable[Recorded]("errors", {"OK": Recorded})
 
 
 # incarnation
