@@ -66,9 +66,9 @@ class Backends:
     release_after: timedelta
     serves_flags: bool = True
 
-    def patience(self, now: datetime) -> Patience:
-        """How long a deletion waits, and since when Redis has not answered."""
-        seconds = self.redis.silent_seconds
+    def patience(self, namespace: str, now: datetime) -> Patience:
+        """How long a deletion in `namespace` waits, and since when Redis has not answered about its pool."""
+        seconds = self.redis.silent_seconds(self.pools.unbound(namespace).keys.live())
         return Patience(self.release_after, now - timedelta(seconds=seconds) if seconds is not None else None)
 
     @property

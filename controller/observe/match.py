@@ -45,7 +45,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         server=facts,
         heartbeats=_heartbeats(match, value_of(ledger), backends),
         audit=backends.audit.facts(match.metadata.uid),
-        patience=backends.patience(now),
+        patience=backends.patience(match.metadata.namespace, now),
         tokens_refused=backends.tokens.refusal(match.metadata.uid),
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
         unreadable_room=unreadable_room,

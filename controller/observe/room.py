@@ -40,7 +40,7 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
         server=facts,
         is_certainly_gone=view is not None and view.is_gone(name),
         is_miscounted=view is not None and view.is_miscounted(name),
-        patience=backends.patience(now),
+        patience=backends.patience(room.metadata.namespace, now),
         ghosts=view.ghosts.of(name) if view is not None else (),
         sid_since=view.sid_since(name) if view is not None else None,
     )

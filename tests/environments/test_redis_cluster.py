@@ -194,11 +194,18 @@ async def test_a_killed_master_costs_its_own_pools_a_moment_and_the_others_nothi
         await elsewhere.more(10)
         await asyncio.to_thread(world_wait, victim)
         await asyncio.to_thread(victim.stop)
+
+        async def is_silent() -> None:
+            assert of_cluster.silent_seconds(world.keys.live()) is not None
+            assert of_cluster.silent_seconds(other.keys.live()) is None
+
+        await eventually(is_silent)
         await elsewhere.more(50)
         await there.more(10)
         assert successor.is_master
         assert there.gaps, "the pool was not there for a moment"
         assert not elsewhere.gaps
+        assert of_cluster.silent_seconds(world.keys.live()) is None
     await asyncio.to_thread(victim.start)
     await asyncio.to_thread(cluster.await_health)
 

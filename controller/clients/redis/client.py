@@ -74,9 +74,11 @@ class Redis:
         """Create a client for a URL. It connects at the first request. Raises AddressError."""
         return cls(fixed_address(url), was_silent)
 
-    @property
-    def silent_seconds(self) -> float | None:
-        """For how long the server has not answered; None while it does."""
+    def silent_seconds(self, key: str) -> float | None:
+        """For how long the server that has this key has not answered; None while it does."""
+        topology = self._topology
+        if topology is not None and topology.counts_silences:
+            return topology.silent_seconds(key)
         return self._requests.silent_seconds
 
     async def close(self) -> None:

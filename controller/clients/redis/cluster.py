@@ -219,6 +219,11 @@ class Cluster:
 
     # Silences
 
+    def silent_seconds(self, key: str) -> float | None:
+        """For how long the owner of the key's slot has not answered."""
+        since = self._silent.get(slot_of(key))
+        return None if since is None else asyncio.get_running_loop().time() - since
+
     def _answered(self, slot: int) -> None:
         since = self._silent.pop(slot, None)
         if since is not None and self._was_silent is not None:

@@ -57,6 +57,10 @@ class Topology(Protocol):
         """Whether it counts by itself how long servers were silent: one of several may be, while others answer."""
         ...
 
+    def silent_seconds(self, key: str) -> float | None:
+        """For how long the server of this key has not answered; None while it does, or if that is not counted."""
+        ...
+
     async def primaries(self) -> Sequence[Line]:
         """One line to each server that takes writes. Raises redis-py's errors."""
         ...
@@ -110,6 +114,10 @@ class OneServer:
         hello = await self._commands.open()
         self._mode = self._mode or hello.mode
         return self._mode
+
+    def silent_seconds(self, key: str) -> float | None:
+        """Not counted."""
+        return None
 
     def line(self, key: str) -> Line:
         """The connection for commands."""
