@@ -178,8 +178,8 @@ class _Wire:
 
 def naming(node: Node, epoch: int) -> Callable[[Sequence[str | int]], Any]:
     """A sentinel that names this master."""
-    fields = {"name": "calls", "ip": node.host, "port": str(node.port), "config-epoch": str(epoch)}
-    return lambda _: [word for pair in fields.items() for word in pair]
+    address, state = [node.host, str(node.port)], ["name", "calls", "config-epoch", str(epoch)]
+    return lambda words: state if words[1] == "MASTER" else address
 
 
 def three_sentinels() -> tuple[Servers, Sentinels]:

@@ -15,7 +15,7 @@ from redis.asyncio.sentinel import Sentinel
 from controller.clients.redis.keys import Keys, Role
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
-from tests.environments.redis_nodes import HOST, MASTER_NAME, Cluster, Sentinels
+from sandbox.redis_nodes import HOST, MASTER_NAME, Cluster, Sentinels
 from tests.support.kube import Kube, is_true
 from tests.support.real_programs import MARKER
 from tests.support.rig import Rig

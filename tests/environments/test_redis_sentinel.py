@@ -11,8 +11,8 @@ from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.replies.refusals import Lost
 from controller.errors import BackendRefused, BackendUnavailable
+from sandbox.redis_nodes import HOST, MASTER_NAME, Sentinels, until
 from tests.environments.pools import Load, live_once, repeated
-from tests.environments.redis_nodes import HOST, MASTER_NAME, Sentinels, until
 from tests.redis.world import World
 from tests.support.real_programs import MARKER
 
