@@ -24,6 +24,7 @@ from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import connected
+from controller.clients.redis.server_info import ServerInfo
 from controller.clients.request import LIMITS
 from controller.errors import Backend, BackendError
 from controller.loop.key import Key, in_turn
@@ -93,10 +94,19 @@ class Operator:
 
     async def _check_redis(self) -> None:
         """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
+        redis = self._parts.redis
         try:
-            await self._parts.redis.ping()
+            await redis.ping()
         except BackendError as error:
             log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
+            return
+        try:
+            info = ServerInfo(await redis.info())
+        except BackendError as error:
+            log.debug("Redis does not tell about itself", error=str(error))
+            return
+        for warning in info.warnings():
+            log.warning(f"Redis works, but {warning}")
 
     def _always(self) -> Iterator[Loop]:
         """What every replica does from its start on."""
