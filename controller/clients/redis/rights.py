@@ -22,6 +22,10 @@ ALL_NAMESPACES: Final = "*"
 # Redis lets every user send AUTH, HELLO, QUIT and RESET.
 # Not CLIENT SETINFO: Redis knows it since 7.2 only, and refuses a user with a command that it does not know.
 _CONNECTION: Final = ("ping", "select", "client|setname")
+# In a Redis Cluster: which node has which slot, and a command to the node that a slot is moving to. Libraries ask for
+# the keys of commands, too. Every server knows these commands, so the rules are the same for all.
+_CLUSTER: Final = ("asking", "cluster|info", "cluster|slots")
+_CLUSTER_LIBRARIES: Final = (*_CLUSTER, "cluster|shards", "command")
 _FUNCTIONS: Final = ("fcall", "fcall_ro")
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
 
@@ -68,7 +72,8 @@ def rules(role: Role, cluster_id: str, namespace: str = ALL_NAMESPACES) -> tuple
 
 def commands(role: Role) -> tuple[str, ...]:
     """The commands that a role sends, or that a function sends for it; in the alphabet's order."""
-    own = (*_CONNECTION, *_OWN_COMMANDS[role], *_in_scripts(_SCRIPTS[role]))
+    cluster = _CLUSTER if role is Role.OPERATOR else _CLUSTER_LIBRARIES
+    own = (*_CONNECTION, *cluster, *_OWN_COMMANDS[role], *_in_scripts(_SCRIPTS[role]))
     return tuple(sorted(set(own)))
 
 

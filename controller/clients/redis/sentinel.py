@@ -93,7 +93,9 @@ class Sentinels:
         except exceptions.ResponseError as error:
             if "No such master" not in str(error):
                 raise
-            raise WrongServer("the sentinels know no master of the name in the Redis URL") from None
+            raise WrongServer(
+                "the Redis URL names a master that the sentinels do not know; check NAME in redis+sentinel://…/NAME"
+            ) from None
         except NO_SENSE:
             raise exceptions.ConnectionError("a sentinel answers what cannot be read") from None
 
@@ -147,4 +149,6 @@ class Mastered(OneServer):
 
 def _is_sentinel(hello: Hello) -> None:
     if hello.mode is not Mode.SENTINEL:
-        raise WrongServer("redis+sentinel:// names a server that is no sentinel; name the sentinels and their ports")
+        raise WrongServer(
+            "the Redis URL names a server that is no sentinel; name the sentinels and their ports, or use redis://"
+        )
