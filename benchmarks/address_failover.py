@@ -1,4 +1,4 @@
-"""`python -m benchmarks.failover`: how long no write succeeds while a Redis behind one address fails over.
+"""`python -m benchmarks.address_failover`: how long no write succeeds while a Redis behind one address fails over.
 
 A client of ours writes every few milliseconds through an address that follows the master. The gap is the time from the
 last write before the failover to the first one after it; `after the switch` begins when the address leads to the new
