@@ -248,4 +248,4 @@ class _SlotLine:
 
 def _is_node(hello: Hello) -> None:
     if hello.mode is not Mode.CLUSTER:
-        raise WrongServer("redis+cluster:// names a server that is no node of a Redis Cluster; use redis:// for it")
+        raise WrongServer("the Redis URL names a server that is no node of a Redis Cluster; use redis:// for it")

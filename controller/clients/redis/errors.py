@@ -58,6 +58,10 @@ _SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
 _SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
 
 
+WRONG_SERVER: Final = "wrong-server"
+"""The code of a refusal that only another URL can mend."""
+
+
 class WrongServer(exceptions.RedisError):
     """A server that the address must not name. The text is a sentence for users and holds nothing of the URL."""
 
@@ -86,7 +90,7 @@ def reply_error(text: str) -> exceptions.RedisError:
 def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
     if isinstance(error, WrongServer):
-        return BackendRefused(Backend.REDIS, operation, str(error), code=Code.OTHER)
+        return BackendRefused(Backend.REDIS, operation, str(error), code=WRONG_SERVER)
     if isinstance(error, TlsFailed):
         return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     word = error_word(error)

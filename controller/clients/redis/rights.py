@@ -34,6 +34,10 @@ class Dialect(StrEnum):
 # Redis lets every user send AUTH, HELLO, QUIT and RESET.
 # Not CLIENT SETINFO: Redis knows it since 7.2 only, and refuses a user with a command that it does not know.
 _CONNECTION: Final = ("ping", "select", "client|setname")
+# In a Redis Cluster: which node has which slot, and a command to the node that a slot is moving to. Libraries ask for
+# the keys of commands, too. Every server knows these commands, so the rules are the same for all.
+_CLUSTER: Final = ("asking", "cluster|info", "cluster|slots")
+_CLUSTER_LIBRARIES: Final = (*_CLUSTER, "cluster|shards", "command")
 _FUNCTIONS: Final = ("fcall", "fcall_ro")
 _SCRIPT_CALLS: Final = ("eval", "evalsha", "script|load")
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
@@ -85,7 +89,8 @@ def rules(
 
 def commands(role: Role, dialect: Dialect = Dialect.FUNCTIONS) -> tuple[str, ...]:
     """The commands that a role sends, or that a function or a script sends for it; in the alphabet's order."""
-    own = {*_CONNECTION, *_OWN_COMMANDS[role], *_in_scripts(_SCRIPTS[role])}
+    cluster = _CLUSTER if role is Role.OPERATOR else _CLUSTER_LIBRARIES
+    own = {*_CONNECTION, *cluster, *_OWN_COMMANDS[role], *_in_scripts(_SCRIPTS[role])}
     if dialect is Dialect.SCRIPTS and own.intersection(_FUNCTIONS):
         own = own.difference(_FUNCTIONS).union(_SCRIPT_CALLS)
     return tuple(sorted(own))
