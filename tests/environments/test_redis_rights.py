@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
@@ -10,9 +11,11 @@ from structlog.testing import capture_logs
 
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
+from controller.clients.redis.gateway import Beat, Gateway, Left, Queued, ReservedPair
 from controller.clients.redis.keys import Keys, Role, unserved_channel
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.rights import rules
+from controller.clients.redis.requests import Served
+from controller.clients.redis.rights import Dialect, rules
 from controller.errors import Forbidden
 from controller.settings.redis_address import fixed_address
 from tests.redis.servers import Server, programs, running
@@ -121,3 +124,47 @@ async def test_a_right_that_is_given_later_counts_at_once(administrator: redis_p
         await send(operator)
     await administrator.execute_command("ACL", "SETUSER", "rk", "+hgetall")  # type: ignore[no-untyped-call]
     await send(operator)
+
+
+@pytest.fixture
+async def with_scripts(server: Server, administrator: redis_py.Redis) -> AsyncIterator[dict[Role, Gateway]]:
+    """A gateway and a matchmaker that send scripts, with the rules that Redis 6.2 understands."""
+    await administrator.flushall()
+    made: dict[Role, Gateway] = {}
+    for role in (Role.GATEWAY, Role.MATCHMAKER):
+        words = [*rules(role, "default", "calls", Dialect.SCRIPTS), ">secret"]
+        await administrator.execute_command("ACL", "SETUSER", role.value, *words)  # type: ignore[no-untyped-call]
+        made[role] = Gateway(Redis.from_url(server.url.replace("unix://", f"unix://{role}:secret@")), KEYS)
+    yield made
+    for role, gateway in made.items():
+        await gateway.redis.close()
+        await administrator.acl_deluser(role.value)
+
+
+async def test_gateways_and_matchmakers_can_send_scripts_with_the_rules_of_redis_6_2(
+    administrator: redis_py.Redis, with_scripts: dict[Role, Gateway]
+) -> None:
+    gateway, matchmaker = with_scripts[Role.GATEWAY], with_scripts[Role.MATCHMAKER]
+    await administrator.hset(KEYS.served(), "cluster", "default")
+    for user in ("alice", "bob"):
+        assert isinstance(await gateway.enqueue(user, session="tab"), Queued)
+    assert isinstance(await gateway.beat("alice", session="tab"), Beat)
+    assert isinstance(await matchmaker.reserve("match", ("alice", "bob"), ttl_seconds=0.001), ReservedPair)
+    await asyncio.sleep(0.002)
+    assert set(await matchmaker.release_expired()) == {"alice", "bob"}
+    assert isinstance(await gateway.leave("alice", session="tab"), Left)
+    await gateway.redis.append(KEYS.signals(), {"type": "skip", "user": "bob"}, max_entries=10)
+    for client, key in ((gateway, KEYS.fence(0)), (matchmaker, KEYS.user("bob")), (gateway, KEYS.match("m"))):
+        with pytest.raises(Forbidden):
+            await client.redis.put(key, "x")
+
+
+async def test_the_operator_works_with_the_rules_of_redis_6_2(administrator: redis_py.Redis, operator: Redis) -> None:
+    words = [*rules(Role.OPERATOR, "default", dialect=Dialect.SCRIPTS), ">secret"]
+    await administrator.execute_command("ACL", "SETUSER", "rk", *words)  # type: ignore[no-untyped-call]
+    pool = Pool(operator, KEYS, 0, 1)
+    await pool.highest_epoch(10)
+    pool = pool.at(await pool.ensure_incarnation())
+    await pool.serve(Served("1", 30.0))
+    assert await pool.live() == ()
+    await operator.info()
