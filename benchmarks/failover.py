@@ -1,8 +1,8 @@
-"""`python -m benchmarks.failover`: how long no write succeeds while a Redis behind one address fails over.
+"""`python -m benchmarks.failover`: how long no write succeeds while Redis fails over.
 
 A client of ours writes every few milliseconds through an address that follows the master. The gap is the time from the
 last write before the failover to the first one after it; `after the switch` begins when the address leads to the new
-master, so it is what the client adds.
+master, so it is what the client adds. Neighbor: `redis_topologies` measures sentinels and a cluster.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,20 +20,13 @@ import typer
 import uvloop
 
 from benchmarks.redis_pair import HOST, Failover, Pair, Switch
+from benchmarks.redis_topologies import KILLED, Gap
 from controller.clients.redis.client import Redis
 from controller.errors import BackendError
 from sandbox.parts import ensure
 from sandbox.progress import Progress
 
 _EVERY_SECONDS = 0.002
-
-
-@dataclass(frozen=True)
-class Gap:
-    """One failover, in milliseconds."""
-
-    whole: float
-    after_switch: float
 
 
 class Writer:
@@ -100,11 +94,16 @@ def main(
     program = ensure(["redis-server"], Progress(None))["redis-server"].path
     headings = ("failover", "count", "gap p50", "gap p99", "after the switch p50", "after the switch p99")
     print(f"| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
-    for how in Failover:
+    single = {f"{how}, one address": partial(measured, program, how) for how in Failover}
+    for what, measure in (single | dict(KILLED)).items():
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            gaps = runner.run(measured(program, how, count))
+            gaps = runner.run(_awaited(measure(count)))
         cells = [f"{_percentile(values, p):.0f} ms" for values in _columns(gaps) for p in (50, 99)]
-        print(f"| {how} | {count} | {' | '.join(cells)} |")
+        print(f"| {what} | {count} | {' | '.join(cells)} |")
+
+
+async def _awaited(gaps: Awaitable[list[Gap]]) -> list[Gap]:
+    return await gaps
 
 
 def _columns(gaps: list[Gap]) -> tuple[list[float], list[float]]:

@@ -1,7 +1,8 @@
 """A Redis with a replica behind one address, as managed servers have it: the address follows the master.
 
 `Switch` is the address: a TCP proxy that leads to one port at a time, as the Service of an operator of Redis or the
-name of a managed Redis does. `Pair` is the two servers. Neighbors: `failover` measures with them, and so does a test.
+name of a managed Redis does. `Pair` is the two servers. `benchmarks.failover` measures with them, and
+tests/environments/test_redis_failover.py tests with them.
 """
 
 from __future__ import annotations

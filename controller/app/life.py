@@ -25,12 +25,14 @@ from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import connected
+from controller.clients.redis.errors import WRONG_SERVER
+from controller.clients.redis.server_info import ServerInfo
 from controller.clients.request import LIMITS
-from controller.errors import Backend, BackendError
+from controller.errors import Backend, BackendError, SettingsError
 from controller.loop.key import Key, in_turn
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
-from controller.settings import Settings
+from controller.settings import Settings, variable
 from controller.telemetry.pulse import LoopName, Pulse
 
 log = structlog.get_logger(__name__)
@@ -88,11 +90,25 @@ class Operator:
         return True
 
     async def _check_redis(self) -> None:
-        """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
+        """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call.
+
+        Raises SettingsError if the URL names another kind of server.
+        """
+        redis = self._parts.redis
         try:
-            await self._parts.redis.ping()
+            await redis.ping()
         except BackendError as error:
+            if error.code == WRONG_SERVER:
+                raise SettingsError(f"roomkeeper operator: {error.message} ({variable('redis_url')})") from None
             log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
+            return
+        try:
+            info = ServerInfo(await redis.info())
+        except BackendError as error:
+            log.debug("Redis does not tell about itself", error=str(error))
+            return
+        for warning in info.warnings():
+            log.warning(f"Redis works, but {warning}")
 
     def _always(self) -> Iterator[Loop]:
         """What every replica does from its start on."""

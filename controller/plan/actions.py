@@ -72,7 +72,7 @@ class ReleaseFinalizer(Action):
     guard = "the finalizer is still in its place (JSON patch test), and so is the uid"
     seen_in = "the object is gone"
 
-    without: frozenset[Backend] = frozenset()
+    without: tuple[Backend, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def _without_redis(case: MatchCase) -> Plan:
     if not isinstance(case.seen.room, Absent):
         blocked_by = Backend.KUBERNETES if isinstance(case.seen.room, Unknown) else None
         return Plan(waits_for="the room to be closed", blocked_by=blocked_by)
-    return Plan(_release_finalizer(case, frozenset({Backend.REDIS})))
+    return Plan(_release_finalizer(case, without=(Backend.REDIS,)))
 
 
 def _ending(case: MatchCase) -> Plan | None:
@@ -319,7 +319,7 @@ def _advance(case: MatchCase, state: UserState) -> Advance:
     )
 
 
-def _release_finalizer(case: MatchCase, without: frozenset[Backend] = frozenset()) -> tuple[AnyAction, ...]:
+def _release_finalizer(case: MatchCase, without: tuple[Backend, ...] = ()) -> tuple[AnyAction, ...]:
     return (ReleaseFinalizer(_target(case), without),) if FINALIZER in case.match.metadata.finalizers else ()
 
 

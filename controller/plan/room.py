@@ -85,7 +85,7 @@ def _ending(case: RoomCase) -> Plan | None:
         if plan is not None and backend not in case.given_up:
             return plan
     if case.room.metadata.deletion_timestamp is not None:
-        without = frozenset(backend for backend, plan in left.items() if plan is not None)
+        without = tuple(backend for backend, plan in left.items() if plan is not None)
         return Plan((ReleaseFinalizer(_target(case), without),))
     return Plan(waits_for="nothing: the room is gone")
 

@@ -8,8 +8,8 @@ import pytest
 
 from controller.clients.redis.client import Redis
 from sandbox.endpoints import Endpoints
+from sandbox.redis_nodes import Cluster, Sentinels, running
 from tests.e2e.conftest import rig
-from tests.environments.redis_nodes import Cluster, Sentinels, running
 
 __all__ = ["rig"]
 

@@ -16,8 +16,8 @@ from controller.clients.redis.keys import Keys, unserved_channel
 from controller.clients.redis.replies.match import ClaimOk
 from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
+from sandbox.redis_nodes import Cluster, Node
 from tests.environments.pools import Load, live_once, repeated
-from tests.environments.redis_nodes import Cluster, Node
 from tests.redis.doors import FunctionsRedis
 from tests.redis.world import World
 from tests.support.pulses import a_pulse

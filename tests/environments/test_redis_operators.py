@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -13,20 +16,28 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.sentinel import Sentinel
 
 from controller.clients.redis.keys import Keys, Role
+from controller.clients.redis.rights import rules, user_name
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
-from tests.environments.redis_nodes import HOST, MASTER_NAME, Cluster, Sentinels
+from sandbox.redis_nodes import HOST, MASTER_NAME, Cluster, Node, Sentinels
+from sandbox.source import ROOT
+from tests.environments.pools import repeated
 from tests.support.kube import Kube, is_true
 from tests.support.real_programs import MARKER
 from tests.support.rig import Rig
+from tests.support.waiting import patience
 
 pytestmark = getattr(pytest.mark, MARKER)
 
 
-def endpoints(bare: Endpoints, url: str) -> Endpoints:
-    """The stack, but with the Redis behind this URL."""
-    environment = {**bare.operator_env, "ROOMKEEPER_REDIS_URL": url}
-    return replace(bare, redis_url=url, redis_urls=dict.fromkeys(Role, url), operator_env=environment)
+def endpoints(bare: Endpoints, url: str, nodes: Iterable[Node]) -> Endpoints:
+    """The stack, but with the Redis behind this URL. Each role logs in with the rights of redis-rights.md."""
+    for node in nodes:
+        for role in Role:
+            node("ACL", "SETUSER", user_name(role), *rules(role, bare.cluster_id), ">secret")
+    urls = {role.value: url.replace("//", f"//{user_name(role)}:secret@") for role in Role}
+    environment = {**bare.operator_env, "ROOMKEEPER_REDIS_URL": urls["operator"]}
+    return replace(bare, redis_url=url, redis_urls=urls, operator_env=environment)
 
 
 class TestBehindSentinels:
@@ -35,7 +46,7 @@ class TestBehindSentinels:
     @pytest.fixture
     def where(self, bare: Endpoints, sentinels: Sentinels) -> Endpoints:
         """The stack with this Redis."""
-        return endpoints(bare, sentinels.url)
+        return endpoints(bare, sentinels.url, sentinels.data)
 
     @pytest.fixture
     async def redis(self, sentinels: Sentinels) -> AsyncIterator[redis_py.Redis]:
@@ -60,7 +71,7 @@ class TestBehindSentinels:
         other = await rig.ready("carol", "dave", name="other")
         assert other.status.phase == "Connecting"
         skip = {"type": "skip", "user": "alice", "match": match.metadata.uid, "by": "alice"}
-        await rig.gateway.redis.append(rig.keys.signals(), skip, max_entries=100)
+        await repeated(partial(rig.gateway.redis.append, rig.keys.signals(), skip, max_entries=100))
         over = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
         assert over.status.reason == "Skipped"
         await rig.expect_states(alice="WAITING", bob="WAITING")
@@ -69,6 +80,21 @@ class TestBehindSentinels:
             await person.leave()
         await asyncio.to_thread(sentinels.rejoin, old)
 
+    async def test_the_url_of_a_sentinel_ends_the_start_with_one_sentence(self, rig: Rig, sentinels: Sentinels) -> None:
+        operator = rig.operators.make(redis_url=f"redis://{sentinels.sentinels[0].address}")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "controller", "operator"],
+            env=operator.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=patience(),
+        )
+        assert done.returncode == 2, done.stderr
+        said = done.stderr.splitlines()[-1]
+        assert said.startswith("roomkeeper operator: the Redis URL names a sentinel, which holds no data; use redis+")
+
 
 class TestOnACluster:
     """An operator that serves several namespaces, whose pools lie on three masters."""
@@ -76,7 +102,7 @@ class TestOnACluster:
     @pytest.fixture
     def where(self, bare: Endpoints, cluster: Cluster) -> Endpoints:
         """The stack with this Redis. The URL names one server, which says itself that it is a node."""
-        return endpoints(bare, f"redis://{cluster.nodes[0].address}/0")
+        return endpoints(bare, f"redis://{cluster.nodes[0].address}/0", cluster.nodes)
 
     @pytest.fixture
     async def redis(self, cluster: Cluster) -> AsyncIterator[Any]:
@@ -115,7 +141,8 @@ class TestOnACluster:
             await one.enqueue("alice", "bob", "carol", "dave")
             await one.ready("alice", "bob")
         assert '"event": "Redis is a cluster"' in operator.log
-        victim = cluster.owner(rigs[-1].keys.queue())
+        # The server that the URL names must be there for clients that come new.
+        victim = next(node for one in rigs if (node := cluster.owner(one.keys.queue())) is not cluster.nodes[0])
         await asyncio.to_thread(victim, "WAIT", 1, 1000)
         await asyncio.to_thread(victim.stop)
         # Pools of the others go on at once; that of the victim, after its replica was promoted.
@@ -123,7 +150,7 @@ class TestOnACluster:
             await one.ready("carol", "dave", name="other")
             held = await one.kube.match()
             skip = {"type": "skip", "user": "bob", "match": held.metadata.uid, "by": "bob"}
-            await one.gateway.redis.append(one.keys.signals(), skip, max_entries=100)
+            await repeated(partial(one.gateway.redis.append, one.keys.signals(), skip, max_entries=100))
             over = await one.kube.match_until(lambda found: is_true(found, "Finished"))
             assert over.status.reason == "Skipped"
             await one.expect_states(alice="WAITING", bob="WAITING", carol="CONNECTING")

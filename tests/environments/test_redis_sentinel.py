@@ -11,8 +11,8 @@ from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.replies.refusals import Lost
 from controller.errors import BackendRefused, BackendUnavailable
+from sandbox.redis_nodes import HOST, MASTER_NAME, Sentinels, until
 from tests.environments.pools import Load, live_once, repeated
-from tests.environments.redis_nodes import HOST, MASTER_NAME, Sentinels, until
 from tests.redis.world import World
 from tests.support.real_programs import MARKER
 
@@ -96,8 +96,8 @@ async def test_a_sentinel_that_hangs_holds_up_nobody(sentinels: Sentinels, froze
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("redis://{sentinel}", "this is a sentinel, which holds no data; use redis\\+sentinel://"),
-        ("redis+sentinel://{sentinel}/other", "the sentinels know no master of the name"),
+        ("redis://{sentinel}", "names a sentinel, which holds no data; use redis\\+sentinel://"),
+        ("redis+sentinel://{sentinel}/other", "names a master that the sentinels do not know"),
         ("redis+sentinel://{master}/" + MASTER_NAME, "names a server that is no sentinel"),
         ("redis+cluster://{master}", "names a server that is no node of a Redis Cluster"),
     ],

@@ -15,7 +15,7 @@ from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import Resource
 from controller.errors import Backend, BackendUnavailable, NotFound
 from controller.facts.learned import Learned
-from controller.facts.match import MatchSeen, Refusal
+from controller.facts.match import MatchSeen, Patience, Refusal
 from controller.facts.observation import Absent, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.silences import LONG_AGO, Silence
@@ -67,6 +67,7 @@ class Rig:
             finished=self.finished,
             cluster_id=b.CLUSTER,
             clock=clock,
+            patience=lambda _namespace, _now: Patience(),
             pools=SimpleNamespace(unbound=lambda _: pool, trouble=lambda _: ""),
             kubernetes=SimpleNamespace(get=self._get),
             servers=b.servers(self.view, client),

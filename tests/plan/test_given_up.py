@@ -124,7 +124,7 @@ def test_a_match_whose_ledger_can_be_read_is_settled_before_it_goes() -> None:
     assert names(plan_match(MatchCase(DELETED_MATCH, seen, b.at(31)))) == ["RecordEnd"]
 
 
-def _released_without(plan: Plan) -> frozenset[Backend]:
+def _released_without(plan: Plan) -> set[Backend]:
     (release,) = plan.actions
     assert isinstance(release, ReleaseFinalizer)
-    return release.without
+    return set(release.without)

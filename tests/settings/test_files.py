@@ -196,6 +196,14 @@ def test_the_program_refuses_to_start_without_its_secrets_and_says_so_in_one_lin
     )
 
 
+def test_the_program_refuses_a_password_that_is_not_encoded_and_repeats_nothing_of_it() -> None:
+    done = run("operator", environment={**GOOD, "ROOMKEEPER_REDIS_URL": "redis://:p@ss:hunter2/w#rd@redis.example/0"})
+    assert done.status == 2
+    (line,) = done.err.splitlines()[1:]
+    assert line.startswith("  ROOMKEEPER_REDIS_URL   has a /, a ? or a # in front of the host")
+    assert not any(piece in done.err for piece in ("p@ss", "hunter2", "w#rd", "Traceback"))
+
+
 def test_the_program_takes_a_path_as_a_flag(tmp_path: Path) -> None:
     done = run("operator", "--redis-url-file", str(tmp_path / "none"), environment=GOOD)
     assert (done.status, done.err.splitlines()[1:]) == (

@@ -97,42 +97,39 @@ class Cluster:
 
     async def execute(self, slot: int, wires: dict[Node, Wire], words: Sequence[str | int], seconds: float) -> Any:
         """Send a command to the owner of its slot, wherever that is by now. Raises redis-py's errors."""
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began, hops, asks = loop.time(), 0, False
         try:
-            reply = await self._follow(slot, wires, words, seconds, started + _LONGEST_AGAIN_SECONDS)
+            node = await self._owner(slot) if self._map is None else self._map.owner(slot) or await self._owner(slot)
+            while True:
+                try:
+                    reply = await self._wire(wires, node).execute(*words, block_seconds=seconds, asking=asks)
+                except exceptions.ResponseError as error:
+                    to = redirection(str(error), node)
+                    if to is None or hops == _MOST_REDIRECTIONS:
+                        await self._pause(error, until=began + _LONGEST_AGAIN_SECONDS)
+                        node, asks, hops = await self._owner(slot), False, 0
+                    else:
+                        node, asks, hops = to.node, to.asks, hops + 1
+                        if not to.asks:
+                            self._moved(to.slot, to.node)
+                else:
+                    break
         except RAISED as error:
-            if isinstance(translate(error, ""), BackendUnavailable):
-                self._silent.setdefault(slot, started)
+            self._failed(slot, error, began)
             raise
         if self._silent:
             self._answered(slot)
         return reply
 
-    async def _follow(
-        self, slot: int, wires: dict[Node, Wire], words: Sequence[str | int], seconds: float, until: float
-    ) -> Any:
-        node, asks, hops = await self._owner(slot), False, 0
-        while True:
-            try:
-                return await self._wire(wires, node).execute(*words, block_seconds=seconds, asking=asks)
-            except exceptions.ResponseError as error:
-                to = redirection(str(error), node)
-                if to is not None and hops < _MOST_REDIRECTIONS:
-                    hops += 1
-                    node, asks = to.node, to.asks
-                    if not to.asks:
-                        self._moved(to.slot, to.node)
-                    continue
-                word = error_word(error)
-                if word not in _AGAIN or asyncio.get_running_loop().time() > until:
-                    raise
-                if word == "CLUSTERDOWN":
-                    self._read_map()
-            except (exceptions.ConnectionError, exceptions.TimeoutError):
-                self._read_map()
-                raise
-            await asyncio.sleep(_AGAIN_SECONDS)
-            node, asks, hops = await self._owner(slot), False, 0
+    async def _pause(self, error: exceptions.ResponseError, *, until: float) -> None:
+        """Wait for a moment, if the same command may succeed then. Raises the error if not."""
+        word = error_word(error)
+        if word not in _AGAIN or asyncio.get_running_loop().time() > until:
+            raise error
+        if word == "CLUSTERDOWN":
+            self._read_map()
+        await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _owner(self, slot: int) -> Node:
         """The owner of a slot, by the map that we have; without one, by a new map."""
@@ -217,7 +214,14 @@ class Cluster:
             for node in [node for node, wire in wires.items() if node not in listed and wire.is_idle]:
                 wires.pop(node).drop()
 
-    # Silences
+    # Failures
+
+    def _failed(self, slot: int, error: Exception, began: float) -> None:
+        """Note since when the slot is silent. After a lost connection the map is read again."""
+        if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError):
+            self._read_map()
+        if isinstance(translate(error, ""), BackendUnavailable):
+            self._silent.setdefault(slot, began)
 
     def silent_seconds(self, key: str) -> float | None:
         """For how long the owner of the key's slot has not answered."""
@@ -238,19 +242,19 @@ class _View:
     slots: SlotMap
 
 
-@dataclass(frozen=True, slots=True)
 class _SlotLine:
     """The line of one slot. `wires` are those for commands, or those for reads that block."""
 
-    cluster: Cluster
-    slot: int
-    wires: dict[Node, Wire]
+    __slots__ = ("_cluster", "_slot", "_wires")
+
+    def __init__(self, cluster: Cluster, slot: int, wires: dict[Node, Wire]) -> None:
+        self._cluster, self._slot, self._wires = cluster, slot, wires
 
     def execute(self, *words: str | int, block_seconds: float = 0.0) -> Coroutine[Any, Any, Any]:
         """Send a command to the owner of the slot."""
-        return self.cluster.execute(self.slot, self.wires, words, block_seconds)
+        return self._cluster.execute(self._slot, self._wires, words, block_seconds)
 
 
 def _is_node(hello: Hello) -> None:
     if hello.mode is not Mode.CLUSTER:
-        raise WrongServer("redis+cluster:// names a server that is no node of a Redis Cluster; use redis:// for it")
+        raise WrongServer("the Redis URL names a server that is no node of a Redis Cluster; use redis:// for it")

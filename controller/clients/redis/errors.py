@@ -7,6 +7,7 @@ redis-py's errors, `client` translates them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from redis import exceptions
@@ -19,12 +20,18 @@ from controller.errors import Backend, BackendError, BackendRefused, BackendUnav
 RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 # Answers that mean "not now": the server is starting, failing over, full, or busy with another client's script.
-_NOT_NOW: Final = frozenset(
-    {
-        *("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN"),
-        "UNBLOCKED",
-    }
-)
+_NOT_NOW: Final[Mapping[str, str]] = {
+    "BUSY": "the script of another client holds it up",
+    "CLUSTERDOWN": "a part of the cluster has no master",
+    "LOADING": "it loads its data",
+    "MASTERDOWN": "it is a replica, and its master is gone",
+    "MISCONF": "it cannot save its data to disk",
+    "NOREPLICAS": "it has too few replicas",
+    "OOM": "its memory is full; raise maxmemory",
+    "READONLY": "it is a replica; the address must lead to the master",
+    "TRYAGAIN": "it moves the keys to another node",
+    "UNBLOCKED": "it is no longer the master",
+}
 LEFT_AFTER: Final = frozenset({"LOADING", "MASTERDOWN", "NOAUTH", "READONLY", "UNBLOCKED"})
 """The words of a server that is not the master (yet), or that wants a password that this connection began without: the
 next connection may lead to the right server, or begin with what the Secret says by now."""
@@ -34,7 +41,9 @@ _NO_WORD: Final = "the server ended the connection without an answer; if it spea
 _UNASKED_AUTH: Final = "AUTH <password> called without"
 _FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 # All error words that become metric labels. Modules and scripts can answer others, so their number is not bounded.
-_KNOWN_CODES: Final = _NOT_NOW | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
+_KNOWN_CODES: Final = (
+    _NOT_NOW.keys() | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
+)
 _RIGHTS: Final = "give it the rights of docs/reference/redis-rights.md"
 _NO_RIGHT_IN_SCRIPT: Final = (
     "ACL failure in script",
@@ -47,6 +56,10 @@ _SCRIPTS: Final = {script.name: script.text for script in lua.ALL}
 _SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
 # Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …".
 _SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
+
+
+WRONG_SERVER: Final = "wrong-server"
+"""The code of a refusal that only another URL can mend."""
 
 
 class WrongServer(exceptions.RedisError):
@@ -77,13 +90,15 @@ def reply_error(text: str) -> exceptions.RedisError:
 def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
     if isinstance(error, WrongServer):
-        return BackendRefused(Backend.REDIS, operation, str(error), code=Code.OTHER)
+        return BackendRefused(Backend.REDIS, operation, str(error), code=WRONG_SERVER)
     if isinstance(error, TlsFailed):
         return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     word = error_word(error)
     code = word if word in _KNOWN_CODES else Code.OTHER
     if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
-        return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({word})", code=code)
+        return BackendUnavailable(
+            Backend.REDIS, operation, f"the server says not now ({word}): {_NOT_NOW[word]}", code=code
+        )
     if what := _missing_right(error, word, operation):
         return Forbidden(Backend.REDIS, operation, f"the user of Redis may not {what}; {_RIGHTS}", code="NOPERM")
     shown = word or "no code"

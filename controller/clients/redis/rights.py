@@ -2,15 +2,17 @@
 
 The rules follow from the table of keys (`keys.KEY_RULES`), from the commands that the scripts use, and from the few
 that clients send themselves. `generate.rights_page` prints them for administrators, and the tests' stack logs in with
-them. They need Redis 7 or Valkey. Gateways and matchmakers call the function library: Redis demands the right to write
-every key that an EVAL or EVALSHA names, but looks at what a function does. A right on a key is a right outside the
-functions too: a gateway can spoil the users of its own pool, but not the ledgers and fences of the operator.
+them. With Redis 7 or Valkey, gateways and matchmakers call the function library: Redis demands the right to write every
+key that an EVAL or EVALSHA names, but looks at what a function does. Redis 6.2 has no functions and no rights to read
+only, so its rules give more. A right on a key is a right outside the functions too: a gateway can spoil the users of
+its own pool, but not the ledgers and fences of the operator.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import Final
 
 import contract
@@ -27,10 +29,25 @@ from controller.clients.redis.keys import (
 
 ALL_NAMESPACES: Final = "*"
 
+
+class Dialect(StrEnum):
+    """How gateways and matchmakers call, and with it what the rules may say."""
+
+    FUNCTIONS = "functions"
+    """Redis 7 and later, and Valkey."""
+    SCRIPTS = "scripts"
+    """Redis 6.2; every later server understands these rules as well."""
+
+
 # Redis lets every user send AUTH, HELLO, QUIT and RESET.
 # Not CLIENT SETINFO: Redis knows it since 7.2 only, and refuses a user with a command that it does not know.
 _CONNECTION: Final = ("ping", "select", "client|setname")
+# In a Redis Cluster: which node has which slot, and a command to the node that a slot is moving to. Libraries ask for
+# the keys of commands, too. Every server knows these commands, so the rules are the same for all.
+_CLUSTER: Final = ("asking", "cluster|info", "cluster|slots")
+_CLUSTER_LIBRARIES: Final = (*_CLUSTER, "cluster|shards", "command")
 _FUNCTIONS: Final = ("fcall", "fcall_ro")
+_SCRIPT_CALLS: Final = ("eval", "evalsha", "script|load")
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
 
 _PATTERNS: Final = {Access.READ: "%R~", Access.WRITE: "%W~", Access.BOTH: "~"}
@@ -65,42 +82,46 @@ def user_name(role: Role) -> str:
     return f"roomkeeper-{role}"
 
 
-def rules(role: Role, cluster_id: str, namespace: str = ALL_NAMESPACES) -> tuple[str, ...]:
+def rules(
+    role: Role, cluster_id: str, namespace: str = ALL_NAMESPACES, dialect: Dialect = Dialect.FUNCTIONS
+) -> tuple[str, ...]:
     """The rules of `ACL SETUSER` for a role, without the password: keys, channels, commands.
 
     A namespace is one pool; `ALL_NAMESPACES` stands for all pools of the operator `cluster_id`.
     """
     channels = [f"&{unserved_channel(_escaped(cluster_id))}"] if role in {Role.OPERATOR, Role.GATEWAY} else []
-    return ("reset", "on", *_keys(role, cluster_id, namespace), *channels, *_commands(role))
+    granted = (f"+{command}" for command in commands(role, dialect))
+    # In Redis 6.2 `reset` may leave all channels.
+    return ("reset", "on", "resetchannels", *_keys(role, cluster_id, namespace, dialect), *channels, *granted)
 
 
-def commands(role: Role) -> tuple[str, ...]:
-    """The commands that a role sends, or that a function sends for it; in the alphabet's order."""
-    own = (*_CONNECTION, *_OWN_COMMANDS[role], *_in_scripts(_SCRIPTS[role]))
-    return tuple(sorted(set(own)))
-
-
-def _commands(role: Role) -> Iterator[str]:
-    return (f"+{command}" for command in commands(role))
+def commands(role: Role, dialect: Dialect = Dialect.FUNCTIONS) -> tuple[str, ...]:
+    """The commands that a role sends, or that a function or a script sends for it; in the alphabet's order."""
+    cluster = _CLUSTER if role is Role.OPERATOR else _CLUSTER_LIBRARIES
+    own = {*_CONNECTION, *cluster, *_OWN_COMMANDS[role], *_in_scripts(_SCRIPTS[role])}
+    if dialect is Dialect.SCRIPTS and own.intersection(_FUNCTIONS):
+        own = own.difference(_FUNCTIONS).union(_SCRIPT_CALLS)
+    return tuple(sorted(own))
 
 
 def _in_scripts(texts: Iterable[str]) -> Iterator[str]:
     return (name.lower() for text in texts for name in _CALL.findall(text))
 
 
-def _keys(role: Role, cluster_id: str, namespace: str) -> Iterator[str]:
+def _keys(role: Role, cluster_id: str, namespace: str, dialect: Dialect) -> Iterator[str]:
     pool = f"{{{_escaped(cluster_id)}:{namespace if namespace == ALL_NAMESPACES else _escaped(namespace)}}}:"
     if role is Role.OPERATOR:
         errors = error_keys_of_no_pool(cluster_id)
         yield f"~{_escaped(epoch_key(cluster_id))}"
         yield from (f"~{_escaped(key)}" for key in (errors.errors(), errors.errors_seen()))
         yield f"~{_escaped(errors.errors_hour(''))}*"
-    if role in {Role.GATEWAY, Role.MATCHMAKER}:
+    if role in {Role.GATEWAY, Role.MATCHMAKER} and dialect is Dialect.FUNCTIONS:
         yield f"~rk:{pool}"  # the one key of a function
     for rule in KEY_RULES:
         if access := rule.access(role):
             prefix = "rk-operator" if rule.is_private else "rk"
-            yield f"{_PATTERNS[access]}{prefix}:{pool}{_stem(rule)}"
+            pattern = _PATTERNS[access if dialect is Dialect.FUNCTIONS else Access.BOTH]
+            yield f"{pattern}{prefix}:{pool}{_stem(rule)}"
 
 
 def _stem(rule: KeyRule) -> str:

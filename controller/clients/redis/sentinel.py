@@ -4,7 +4,7 @@ Every connection begins with the question where the master is, to all sentinels 
 configuration epoch counts, and no older one after it: a sentinel that was cut off still names the last master. The
 server must then say itself that it is a master (`topology.OneServer`). A look each second finds a failover that broke
 no connection. redis-py's Sentinel client is not used: it asks one sentinel after the other, believes the first, and has
-connections with timeouts, retries and TLS options of its own, for what is one command here. Neighbor: `asking` asks.
+connections with timeouts, retries and TLS options of its own, for what is one question here. Neighbor: `asking`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,14 @@ class Named:
     epoch: int
 
 
-def parse_master(reply: Sequence[Any]) -> Named:
-    """The reply to SENTINEL MASTER, names and values in turn. Raises ValueError, TypeError, LookupError."""
-    fields = dict(zip(reply[::2], reply[1::2], strict=True))
-    return Named(Node(str(fields["ip"]), int(fields["port"])), int(fields["config-epoch"]))
+def parse_named(address: Sequence[Any], state: Sequence[Any]) -> Named:
+    """Read the replies to SENTINEL GET-MASTER-ADDR-BY-NAME and SENTINEL MASTER (names and values in turn).
+
+    During a failover the first one has the address of the successor before the second one has. Raises ValueError,
+    TypeError or LookupError for replies of another form.
+    """
+    host, port = address
+    return Named(Node(str(host), int(port)), int(dict(zip(state[::2], state[1::2], strict=True))["config-epoch"]))
 
 
 class Sentinels:
@@ -83,11 +87,15 @@ class Sentinels:
         if wire is None:
             wire = self._wires[sentinel] = self._connect(self._at(sentinel), check=_is_sentinel)
         try:
-            return parse_master(await wire.execute("SENTINEL", "MASTER", name))
+            questions = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
+            address, state = await asyncio.gather(*(wire.execute("SENTINEL", question, name) for question in questions))
+            return parse_named(address, state)
         except exceptions.ResponseError as error:
             if "No such master" not in str(error):
                 raise
-            raise WrongServer("the sentinels know no master of the name in the Redis URL") from None
+            raise WrongServer(
+                "the Redis URL names a master that the sentinels do not know; check NAME in redis+sentinel://…/NAME"
+            ) from None
         except NO_SENSE:
             raise exceptions.ConnectionError("a sentinel answers what cannot be read") from None
 
@@ -141,4 +149,6 @@ class Mastered(OneServer):
 
 def _is_sentinel(hello: Hello) -> None:
     if hello.mode is not Mode.SENTINEL:
-        raise WrongServer("redis+sentinel:// names a server that is no sentinel; name the sentinels and their ports")
+        raise WrongServer(
+            "the Redis URL names a server that is no sentinel; name the sentinels and their ports, or use redis://"
+        )

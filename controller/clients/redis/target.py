@@ -69,6 +69,6 @@ def parse_hello(reply: Any) -> Hello:
     """Read the reply to HELLO. A server that does not have this command, such as a proxy, counts as a master."""
     if not isinstance(reply, list):
         return Hello()
-    fields = dict(zip(reply[::2], reply[1::2], strict=False))
-    mode = fields.get("mode")
+    fields = {str(name): str(value) for name, value in zip(reply[::2], reply[1::2], strict=False)}
+    mode = fields.get("mode", "")
     return Hello(Mode(mode) if mode in set(Mode) else Mode.STANDALONE, fields.get("role") in {"replica", "slave"})

@@ -21,7 +21,8 @@ Connect = Callable[..., Wire]
 """Makes a Wire: `connect(locate, heard=…, check=…)`."""
 
 _SENTINEL: Final = (
-    "this is a sentinel, which holds no data; use redis+sentinel://HOST,HOST/NAME/DB with the name of the master"
+    "the Redis URL names a sentinel, which holds no data; use redis+sentinel://HOST,HOST/NAME, where NAME is that of "
+    "the master"
 )
 
 

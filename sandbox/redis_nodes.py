@@ -23,25 +23,25 @@ import hiredis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from sandbox.launch import launched
+from sandbox.parts import locate
 from sandbox.ports import PortLocks
 from sandbox.source import ROOT
-from tests.redis.servers import programs
-from tests.support.waiting import patience
 
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
 MASTER_NAME = "calls"
 """The name under which the sentinels know the master."""
+_PATIENCE_SECONDS = 120.0
 _DOWN_MS = 500
 _NODE_TIMEOUT_MS = 1000
 # Nothing is kept over a restart, so a node that comes back is empty. Replicas need not wait for each other.
 _BARE = ("--bind", HOST, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
 
 
-def until(condition: Callable[[], T | None]) -> T:
+def until(condition: Callable[[], T | None], *, every_seconds: float = 0.02) -> T:
     """Return what `condition` returns once it is true; an error of the connection counts as not yet."""
-    deadline = time.monotonic() + patience()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
             found = condition()
@@ -50,8 +50,9 @@ def until(condition: Callable[[], T | None]) -> T:
         else:
             if found:
                 return found
-        assert time.monotonic() < deadline, "the nodes do not get there"
-        time.sleep(0.02)
+        if time.monotonic() > deadline:
+            raise TimeoutError("the nodes of Redis do not get there")
+        time.sleep(every_seconds)
 
 
 class Node:
@@ -68,7 +69,7 @@ class Node:
             file.write_text(configuration)
             files = (str(file),)
         logs = ("--port", str(port), "--dir", str(folder), "--logfile", str(folder / "log"))
-        self._command = (str(programs()["valkey"]), *files, *options, *logs)
+        self._command = (str(locate("redis-server").path), *files, *options, *logs)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
@@ -119,8 +120,8 @@ class Node:
         return bool(role[0] == "slave" and role[3] == "connected")
 
     def _send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, number)
+        if self._process is not None:
+            os.kill(self._process.pid, number)
 
 
 class Sentinels:
