@@ -26,7 +26,7 @@ from controller.views.calls import Call, CallTurns
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 20
+_AT_ONCE = 10
 
 
 class TokenChecker:

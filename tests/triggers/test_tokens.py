@@ -114,8 +114,8 @@ async def test_each_round_asks_about_a_bounded_number_and_first_about_those_who_
     rig = Rig(*(call(f"call-{number}", both=number != 99) for number in range(100)))
     await rig.checker.check()
     first = list(rig.asked)
-    assert (len(first), first[0]) == (20, token_secret_name("call-99"))
-    for _ in range(5):
+    assert (len(first), first[0]) == (10, token_secret_name("call-99"))
+    for _ in range(10):
         await rig.checker.check()
     assert set(rig.asked) == {token_secret_name(f"call-{number}") for number in range(100)}
 

@@ -6,8 +6,6 @@ ledger, where `observe` reads it. So it outlives the replica that received it, a
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +38,6 @@ FLAGS = {
 """The flags of older clients, and what each means."""
 
 _OURS, _ABOUT = "roomkeeper:", "match:"
-# An MGET of their flags keeps Redis busy for less than a millisecond.
-_USERS_AT_ONCE = 500
 _FROM_THE_BEGINNING = ScanCursor()
 
 
@@ -97,23 +93,17 @@ class Inbox:
         return await self.pool.run_fenced(Command(lua.SIGNALS, SIGNALS, names, (entry_id,)))
 
     async def flags(self, user_ids: Sequence[str]) -> tuple[Flag, ...]:
-        """Return the flags that older clients set for these users, without our own and those that name no Match.
-
-        They are read with several commands that leave together, so that none keeps Redis busy for long.
-        """
-        parts = [user_ids[start : start + _USERS_AT_ONCE] for start in range(0, len(user_ids), _USERS_AT_ONCE)]
-        found = await asyncio.gather(*(self._flags(part) for part in parts))
-        return tuple(itertools.chain.from_iterable(found))
-
-    async def _flags(self, user_ids: Sequence[str]) -> list[Flag]:
+        """Return the flags that older clients set for these users, without our own and those that name no Match."""
+        if not user_ids:
+            return ()
         stems = [(name, self.pool.keys.flag(name, "")) for name in FLAGS]
         values = await self.pool.redis.texts([stem + user_id for _, stem in stems for user_id in user_ids])
         if values.count(None) == len(values):  # almost always, and then nothing else is worth a look
-            return []
+            return ()
         names = ((name, user_id) for name, _ in stems for user_id in user_ids)
         read = zip(names, values, strict=True)
         found = (Flag(name, user_id, value) for (name, user_id), value in read if value is not None)
-        return [flag for flag in found if flag.value != _ABOUT and not flag.value.startswith(_OURS)]
+        return tuple(flag for flag in found if flag.value != _ABOUT and not flag.value.startswith(_OURS))
 
     async def silent(
         self,
