@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "61f5924732ef0fc2",
+    "matches.roomkeeper.dev": "6ac75f65cad06a2f",
     "rooms.roomkeeper.dev": "232c8f72235c0661",
     "livekitservers.roomkeeper.dev": "44b26ec45300525d",
 }

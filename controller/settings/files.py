@@ -15,7 +15,10 @@ from typing import Any, Final
 
 from controller.settings.model import Settings, variable
 
-FILE_FIELDS: Final = ("livekit_url", "livekit_api_key", "livekit_api_secret", "redis_url")
+FILE_FIELDS: Final = (
+    *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
+    "redis_url",
+)
 
 _MAX_BYTES: Final = 64 * 1024
 # The parts of a path between the root, which a test may move, and the name of the Secret.

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     )
     livekit_api_key: str = Field(description="API key of LiveKit")
     livekit_api_secret: SecretStr = Field(description="API secret of LiveKit, at least 32 characters")
+    livekit_old_api_key: str = Field(
+        default="", description="API key that LiveKit used before: its webhooks are accepted too, and it signs nothing"
+    )
+    livekit_old_api_secret: SecretStr = Field(default=SecretStr(""), description="API secret of livekit-old-api-key")
     redis_url: str = Field(description="redis://HOST:PORT/DB or rediss://USER:PASSWORD@HOST:PORT/DB")
     cluster_id: str = Field(
         default="default",
@@ -106,7 +110,11 @@ class Settings(BaseSettings):
         description="Directory for dumps of what the planner saw and decided, for `roomkeeper replay`",
     )
 
-    @field_validator("livekit_url", "livekit_api_key", "livekit_api_secret", "redis_url", mode="before")
+    @field_validator(
+        *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
+        "redis_url",
+        mode="before",
+    )
     @classmethod
     def _exact(cls, value: object) -> object:
         """Refuse a newline or a blank around the value: a server would refuse it later, without the reason."""
@@ -141,13 +149,23 @@ class Settings(BaseSettings):
     def _redis_url(cls, value: str) -> str:
         return _url(value, {"redis", "rediss", "unix"}, "redis://HOST:PORT/DB or rediss://…")
 
-    @field_validator("livekit_api_secret")
+    @field_validator("livekit_api_secret", "livekit_old_api_secret")
     @classmethod
     def _api_secret(cls, value: SecretStr) -> SecretStr:
         length = len(value.get_secret_value())
         if length < 32:
             raise ValueError(f"is {length} characters long; LiveKit needs at least 32")
         return value
+
+    @model_validator(mode="after")
+    def _old_key_is_whole(self) -> Settings:
+        key, secret = self.livekit_old_api_key, self.livekit_old_api_secret.get_secret_value()
+        names = f"{variable('livekit_old_api_key')} and {variable('livekit_old_api_secret')}"
+        if bool(key) != bool(secret):
+            raise ValueError(f"of {names} only one is set; set both, or neither")
+        if key and key == self.livekit_api_key:
+            raise ValueError(f"{names} are those of {variable('livekit_api_key')}; set them to the key of before")
+        return self
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
@@ -178,7 +196,8 @@ class Settings(BaseSettings):
         The password is as long as its owner likes, so it counts together with the signs around it only.
         """
         password = urlsplit(self.redis_url).password
-        return (self.livekit_api_secret.get_secret_value(), *((f":{password}@",) if password else ()))
+        own = (self.livekit_api_secret.get_secret_value(), self.livekit_old_api_secret.get_secret_value())
+        return (*filter(None, own), *((f":{password}@",) if password else ()))
 
 
 def variable(field: str) -> str:

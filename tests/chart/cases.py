@@ -55,6 +55,9 @@ CASES: Final[dict[str, Case]] = {
             "redis": {"secretKeys": {"url": "REDIS_URL"}},
         }
     ),
+    "two keys of LiveKit": Case(
+        {"livekit": {"secretKeys": {"oldApiKey": "old-api-key", "oldApiSecret": "old-api-secret"}}}
+    ),
     "another name": Case(release="calls"),
     "long name": Case(release="a-release-whose-name-is-as-long-as-helm-allows-it-53c"),
     "full name": Case({"fullnameOverride": "rk", "nameOverride": "keeper", "namespaceOverride": OTHERS[0]}),

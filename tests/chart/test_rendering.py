@@ -483,6 +483,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"livekit": {"existingSecret": "calls"}, "redis": {"existingSecret": "calls"}},
         "take LIVEKIT_URL and REDIS_URL from the same key url of the Secret calls: give one of them another key",
     ),
+    "half a key of before": (
+        {"livekit": {"secretKeys": {"oldApiKey": "old"}}},
+        "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither",
+    ),
     "a hook without rights": ({"rbac": {"create": False}}, "so the hook of the uninstallation gets no rights"),
     "a monitor without a Service": (
         {"serviceMonitor": {"enabled": True}, "metrics": {"service": {"enabled": False}}},
@@ -511,6 +515,7 @@ def test_the_operator_accepts_what_the_chart_sets(
 ) -> None:
     """As in a pod: the fields of the pod are filled in, and the files of the Secrets are there."""
     secrets = {"URL": "wss://livekit", "API_KEY": "key", "API_SECRET": "s" * 32, "REDIS_URL": "redis://redis:6379/0"}
+    secrets |= {"OLD_API_KEY": "old-key", "OLD_API_SECRET": "o" * 32}
     for variable_name in [known for known in os.environ if known.startswith("ROOMKEEPER_")]:
         monkeypatch.delenv(variable_name)
     for key, value in env(chart.objects(name)).items():
@@ -525,6 +530,7 @@ def test_the_operator_accepts_what_the_chart_sets(
     settings = load_settings({})
     assert settings.redis_url == secrets["REDIS_URL"]
     assert settings.livekit_api_secret.get_secret_value() == secrets["API_SECRET"]
+    assert bool(settings.livekit_old_api_key) == (name == "two keys of LiveKit")
     assert settings.lease_name.endswith("-shard-0")
 
 

@@ -43,6 +43,7 @@ _PORT: Final[Shape] = {"type": "integer", "minimum": 1, "maximum": 65535}
 _SECONDS: Final[Shape] = {"type": "integer", "minimum": 0}
 _NAME: Final[Shape] = {"type": "string", "pattern": _NAME_PATTERN}
 _SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"}
+_OPTIONAL_SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]*$"}
 _OPTIONAL_NAME: Final[Shape] = {"type": "string", "pattern": _NAME_PATTERN.replace("^", "^(", 1).replace("$", ")?$")}
 _QUANTITY: Final[Shape] = {"type": ["string", "number"]}
 _RESOURCES: Final = closed(
@@ -81,6 +82,8 @@ SHAPES: Final[dict[str, Shape]] = {
     "livekit.secretKeys.url": _SECRET_KEY,
     "livekit.secretKeys.apiKey": _SECRET_KEY,
     "livekit.secretKeys.apiSecret": _SECRET_KEY,
+    "livekit.secretKeys.oldApiKey": _OPTIONAL_SECRET_KEY,
+    "livekit.secretKeys.oldApiSecret": _OPTIONAL_SECRET_KEY,
     "redis.existingSecret": _NAME,
     "redis.secretKeys.url": _SECRET_KEY,
     "watchNamespaces": _list({"type": "string", "pattern": r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}),

@@ -34,6 +34,12 @@
   "LIVEKIT_API_SECRET" (dict "secret" $livekit "key" .Values.livekit.secretKeys.apiSecret)
   "REDIS_URL" (dict "secret" .Values.redis.existingSecret "key" .Values.redis.secretKeys.url)
 -}}
+{{- with .Values.livekit.secretKeys.oldApiKey }}
+{{- $_ := set $places "LIVEKIT_OLD_API_KEY" (dict "secret" $livekit "key" .) }}
+{{- end }}
+{{- with .Values.livekit.secretKeys.oldApiSecret }}
+{{- $_ := set $places "LIVEKIT_OLD_API_SECRET" (dict "secret" $livekit "key" .) }}
+{{- end }}
 {{- if not .Values.livekit.url }}
 {{- $_ := set $places "LIVEKIT_URL" (dict "secret" $livekit "key" .Values.livekit.secretKeys.url) }}
 {{- end }}
