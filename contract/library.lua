@@ -182,6 +182,20 @@ local function wrong_request(keys, args, fewest, most, expected)
   return nil
 end
 
+-- In a Redis Cluster, a slot moves to another node key by key. Meanwhile Redis sends a request to the new node if the
+-- old one does not have its keys, and no node has the one key of ours: only the function can see that a part of the
+-- pool is elsewhere. Redis then refuses a command about two keys of which one is missing. Answers the error, or nil.
+local function moving(pool)
+  local answer = redis.pcall('EXISTS', pool, pool .. 'queue')
+  if type(answer) ~= 'table' then
+    return nil
+  end
+  if string.find(answer.err, 'non local key', 1, true) then
+    return redis.error_reply('TRYAGAIN the pool is moving to another node of the cluster; repeat the request')
+  end
+  return answer
+end
+
 -- enqueue: let a user wait in the queue. A user who waits already keeps their place. The request counts as a beat.
 --
 -- KEYS
@@ -270,6 +284,7 @@ end
 
 redis.register_function('roomkeeper_enqueue', function(keys, args)
   local wrong = wrong_request(keys, args, 2, 2, '2 arguments (id, session)')
+    or moving(keys[1])
   if wrong then
     return wrong
   end
@@ -336,6 +351,7 @@ end
 
 redis.register_function('roomkeeper_beat', function(keys, args)
   local wrong = wrong_request(keys, args, 3, 3, '3 arguments (id, session, mode)')
+    or moving(keys[1])
   if wrong then
     return wrong
   end
@@ -413,6 +429,7 @@ end
 
 redis.register_function('roomkeeper_leave', function(keys, args)
   local wrong = wrong_request(keys, args, 3, 3, '3 arguments (id, session, ttl)')
+    or moving(keys[1])
   if wrong then
     return wrong
   end
@@ -505,6 +522,7 @@ end
 
 redis.register_function('roomkeeper_reserve', function(keys, args)
   local wrong = wrong_request(keys, args, 3, math.huge, '3 or more arguments (name, ttl, then ids)')
+    or moving(keys[1])
   if wrong then
     return wrong
   end
@@ -557,6 +575,7 @@ end
 
 redis.register_function('roomkeeper_release', function(keys, args)
   local wrong = wrong_request(keys, args, 1, 1, '1 argument (limit)')
+    or moving(keys[1])
   if wrong then
     return wrong
   end
@@ -569,5 +588,5 @@ end)
 
 -- version: which library is loaded. Answers OK, the version of the contract, and a digest of the library's text.
 redis.register_function{function_name = 'roomkeeper_version', flags = {'no-writes'}, callback = function()
-  return {'OK', '1.0.0', '60f2df8b393c'}
+  return {'OK', '1.0.0', 'feff3a09783c'}
 end}

@@ -133,7 +133,7 @@ _LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it i
 _TOKENS_DUE: Final = Because(_FALSE, _C.TOKENS_DUE, "the room is there, and its tokens are being issued again")
 _DEGRADED: Final = (
     Because(_TRUE, _C.RECORDS_DIFFER, "Redis has lost a record of the call, and it cannot be written again yet"),
-    Because(_TRUE, _C.BACKEND_UNREACHABLE, "LiveKit or Redis does not answer; nothing is decided until it does"),
+    Because(_TRUE, _C.BACKEND_UNREACHABLE, "a backend does not answer, or keeps failing at what it is asked for"),
     Because(_TRUE, _C.ACTION_REQUIRED, "a backend refuses what Roomkeeper needs; the message names what to repair"),
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
 )
@@ -253,7 +253,13 @@ _ROWS: Final = (
         ),
         _ENDED_MATCH,
     ),
-    ConditionRow(MATCH, _T.DEGRADED, "a backend does not answer", "all backends answer", _DEGRADED),
+    ConditionRow(
+        MATCH,
+        _T.DEGRADED,
+        "a backend does not answer, or does not do what it is asked for",
+        "all backends answer",
+        _DEGRADED,
+    ),
     ConditionRow(
         MATCH,
         _T.FINISHED,
@@ -304,7 +310,7 @@ _ROWS: Final = (
             *(Because(_FALSE, issue, meaning) for issue, meaning in ROOM_ISSUES.items()),
         ),
     ),
-    ConditionRow(ROOM, _T.DEGRADED, "LiveKit does not answer", "LiveKit answers", _DEGRADED),
+    ConditionRow(ROOM, _T.DEGRADED, "LiveKit does not answer or does not obey", "LiveKit answers", _DEGRADED),
     ConditionRow(
         ROOM,
         _T.FINISHED,

@@ -111,7 +111,9 @@ class Ending:
 
     def sentence(self, *, who: str = "", seconds: float = 0, detail: str = "") -> str:
         """The message with its gaps filled, followed by `detail` if it is not empty."""
-        text = self.message.format(who=who or "a participant", seconds=f"{seconds:g}")
+        text = self.message.format(
+            who=who or "a participant", was="were" if " and " in who else "was", seconds=f"{seconds:g}"
+        )
         return f"{text}: {detail}" if detail else text
 
 
@@ -147,7 +149,7 @@ _ROWS: Final = (
         "a termination, a signal or the force-disconnect flag of older clients asked to remove a participant; or "
         "another service took the user's record away",
         RequeuePolicy.OTHERS,
-        "{who} was disconnected",
+        "{who} {was} disconnected",
         "The call was closed.",
         Subject.TARGET,
     ),
@@ -174,7 +176,7 @@ _ROWS: Final = (
         EndReason.ABANDONED,
         "after both participants were connected, one was alone in the room for soloSeconds in total",
         RequeuePolicy.PRESENT,
-        "{who} was missing for {seconds} s in total",
+        "{who} {was} missing for {seconds} s in total",
         "The other person did not come back.",
         Subject.ABSENT,
         own_notice="You were away for too long.",

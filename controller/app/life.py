@@ -23,7 +23,8 @@ from controller.app.endpoints import endpoints
 from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
 from controller.app.wiring import Parts, wire
-from controller.clients.connection import KubernetesConnection, read_credentials
+from controller.clients.connection import connected
+from controller.clients.redis.server_info import ServerInfo
 from controller.clients.request import LIMITS
 from controller.errors import Backend, BackendError
 from controller.loop.key import Key, in_turn
@@ -93,18 +94,26 @@ class Operator:
 
     async def _check_redis(self) -> None:
         """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call."""
+        redis = self._parts.redis
         try:
-            await self._parts.redis.ping()
+            await redis.ping()
         except BackendError as error:
             log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
+            return
+        try:
+            info = ServerInfo(await redis.info())
+        except BackendError as error:
+            log.debug("Redis does not tell about itself", error=str(error))
+            return
+        for warning in info.warnings():
+            log.warning(f"Redis works, but {warning}")
 
     def _always(self) -> Iterator[Loop]:
         """What every replica does from its start on."""
         connection = self._parts.connection
         yield Loop(LoopName.LAG, self._health.run)
         yield Loop(LoopName.EVENTS, self._parts.events.run)
-        if connection.has_rotating_token:
-            yield Loop(LoopName.TOKEN, connection.reload_token, limit_seconds=300)
+        yield Loop(LoopName.CREDENTIALS, partial(connection.keep_current, clock=self._parts.clock), limit_seconds=300)
 
     def _watches(self, stop: asyncio.Event) -> Iterator[Loop]:
         """What keeps the caches true."""
@@ -164,8 +173,7 @@ class Operator:
 async def open_operator(settings: Settings, recipes: Recipes = RECIPES) -> AsyncIterator[Operator]:
     """An operator for the kinds of `recipes`, with its sessions. They are closed at the end of the block."""
     async with contextlib.AsyncExitStack() as stack:
-        connection = KubernetesConnection(read_credentials())
-        stack.push_async_callback(connection.close)
+        connection = await stack.enter_async_context(connected())
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=100, keepalive_timeout=60.0), cookie_jar=aiohttp.DummyCookieJar()

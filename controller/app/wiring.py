@@ -34,6 +34,7 @@ from controller.loop.recipes import Recipes
 from controller.loop.record import Recorder
 from controller.loop.work_queue import WorkQueue
 from controller.settings import Settings
+from controller.settings.redis_source import RedisSource
 from controller.telemetry.health import Health
 from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
@@ -103,7 +104,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         clock=clock,
         connection=connection,
         kubernetes=kubernetes,
-        redis=Redis.from_url(settings.redis_url, lambda seconds: _was_silent(silences, seconds, clock)),
+        redis=Redis(RedisSource(settings), lambda seconds: _was_silent(silences, seconds, clock)),
         servers=_servers(settings, http, clock),
         caches=caches,
         calls=calls,
@@ -126,7 +127,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         recorder=Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None,
         trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
         events=events,
-        health=Health(pulses),
+        health=Health(pulses, connection.problem),
         pulses=pulses,
     )
 

@@ -1,31 +1,32 @@
 """A kubeconfig as kubectl reads it: several files merged, one context chosen, and credentials from a plugin.
 
-kopf reads a kubeconfig too, but only its current context, and no plugins; most managed clusters give an administrator
-nothing but a plugin. Neighbor: `clients.connection` makes a connection of the result.
+kopf reads a kubeconfig too, but only its current context, and no plugins. Neighbors: `clients.plugin` runs a plugin,
+`clients.connection` makes a connection of the result, and reads all of it again in time.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from controller.clients.plugin import run
 from controller.errors import SettingsError
 
 _DEFAULT_FILE: Final = Path("~/.kube/config")
-_PLUGIN_SECONDS: Final = 60.0
-_PLUGIN_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 # The fields that hold the path of a file, relative to the kubeconfig that names it.
 _PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 # What would need a connection of another kind. To leave one out silently would connect to something else.
-_UNSUPPORTED: Final = ("tls-server-name", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra")
+_UNSUPPORTED: Final = {
+    "tls-server-name": "",
+    "auth-provider": "; kubectl has removed it too: use the exec plugin of your provider",
+    **dict.fromkeys(("as", "as-uid", "as-groups", "as-user-extra"), ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class Login:
     certificate_data: str = ""
     key_path: str = ""
     key_data: str = field(default="", repr=False)
+    has_plugin: bool = False
+    """Whether a plugin gave the credentials, so that reading them again runs a program."""
+    expires_at: datetime | None = None
+    """Until when the credentials are good, if the plugin said so."""
 
 
 def files(given: Path | None, environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -81,9 +86,11 @@ def login(paths: Iterable[Path], context: str = "") -> Login:
     chosen = merged.entry("contexts", "context", name)
     cluster = merged.entry("clusters", "cluster", str(chosen.get("cluster", "")))
     user = merged.entry("users", "user", str(chosen["user"])) if chosen.get("user") else {}
-    for unsupported in _UNSUPPORTED:
+    for unsupported, remedy in _UNSUPPORTED.items():
         if cluster.get(unsupported) or user.get(unsupported):
-            raise SettingsError(f"{merged.shown}: the context {name} uses {unsupported}, which is not supported here")
+            raise SettingsError(
+                f"{merged.shown}: the context {name} uses {unsupported}, which is not supported here{remedy}"
+            )
     if not cluster.get("server"):
         raise SettingsError(f"{merged.shown}: the cluster of the context {name} has no server")
     found = Login(
@@ -93,7 +100,7 @@ def login(paths: Iterable[Path], context: str = "") -> Login:
         ca_data=str(cluster.get("certificate-authority-data", "")),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         proxy_url=str(cluster.get("proxy-url", "")),
-        token=str(user.get("token", "")) or _token_of(user),
+        token=_token_of(user),
         username=str(user.get("username", "")),
         password=str(user.get("password", "")),
         certificate_path="" if user.get("client-certificate-data") else str(user.get("client-certificate", "")),
@@ -101,7 +108,10 @@ def login(paths: Iterable[Path], context: str = "") -> Login:
         key_path="" if user.get("client-key-data") else str(user.get("client-key", "")),
         key_data=str(user.get("client-key-data", "")),
     )
-    return _with_plugin(found, user["exec"], cluster) if user.get("exec") else found
+    if user.get("exec"):
+        found = _with_plugin(found, user["exec"], cluster)
+    _require_credentials(found, merged.shown)
+    return found
 
 
 class _Merged:
@@ -147,54 +157,56 @@ def _with_whole_paths(body: dict[str, Any], home: Path) -> dict[str, Any]:
 
 def _token_of(user: Mapping[str, Any]) -> str:
     if not user.get("tokenFile"):
-        return ""
+        return str(user.get("token", ""))
+    # As for kubectl, a file goes before a token in the kubeconfig itself: it is the one that is replaced.
     path = Path(str(user["tokenFile"]))
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"the tokenFile {path} cannot be read: {error.strerror}") from error
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"the tokenFile {path} cannot be read: {why}") from None
+    if not token:
+        raise SettingsError(f"the tokenFile {path} is empty")
+    return token
 
 
 def _with_plugin(found: Login, plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> Login:
     """`found` with the credentials that the plugin prints (`exec` in a kubeconfig)."""
-    command, version = str(plugin.get("command", "")), str(plugin.get("apiVersion", ""))
-    if version not in _PLUGIN_VERSIONS:
-        raise SettingsError(f"the plugin {command} speaks {version or 'no version'}; use {_PLUGIN_VERSIONS[0]}")
-    spec: dict[str, Any] = {"interactive": sys.stdin.isatty() and plugin.get("interactiveMode") != "Never"}
-    if plugin.get("provideClusterInfo"):
-        spec["cluster"] = {"server": found.server, "certificate-authority-data": found.ca_data}
-        if found.insecure:
-            spec["cluster"]["insecure-skip-tls-verify"] = True
-        if config := next((e["extension"] for e in cluster.get("extensions") or () if _is_config(e)), None):
-            spec["cluster"]["config"] = config
-    question = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
-    own = {str(entry["name"]): str(entry["value"]) for entry in plugin.get("env") or ()}
-    hint = f"; {plugin['installHint']}" if plugin.get("installHint") else ""
-    try:
-        done = subprocess.run(
-            [command, *map(str, plugin.get("args") or ())],
-            env={**os.environ, **own, "KUBERNETES_EXEC_INFO": json.dumps(question)},
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=_PLUGIN_SECONDS,
-        )
-        status = json.loads(done.stdout)["status"]
-    except FileNotFoundError as error:
-        raise SettingsError(f"the plugin {command} of the context {found.context} is not installed{hint}") from error
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
-        # An error of json would repeat what the plugin printed.
-        cause = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else None
-        told = cause or ("no answer in time" if isinstance(error, subprocess.TimeoutExpired) else "no credentials")
-        raise SettingsError(f"the plugin {command} of the context {found.context} failed: {told}") from None
+    about: dict[str, Any] = {"server": found.server, "certificate-authority-data": found.ca_data}
+    if found.insecure:
+        about["insecure-skip-tls-verify"] = True
+    if config := next((e["extension"] for e in cluster.get("extensions") or () if _is_config(e)), None):
+        about["config"] = config
+    issued = run(plugin, f"the context {found.context}", about)
     return replace(
         found,
-        token=str(status.get("token") or ""),
+        token=issued.token,
         certificate_path="",
         key_path="",
-        certificate_data=str(status.get("clientCertificateData") or ""),
-        key_data=str(status.get("clientKeyData") or ""),
+        certificate_data=issued.certificate_data,
+        key_data=issued.key_data,
+        has_plugin=True,
+        expires_at=issued.expires_at,
     )
 
 
 def _is_config(extension: Mapping[str, Any]) -> bool:
     return extension.get("name") == "client.authentication.k8s.io/exec"
+
+
+def _require_credentials(found: Login, shown: str) -> None:
+    """Without credentials, the API server takes us for an anonymous client, and grants that one nothing."""
+    has_certificate = bool(found.certificate_path or found.certificate_data)
+    has_key = bool(found.key_path or found.key_data)
+    if has_certificate != has_key:
+        given, missing = (
+            ("client-certificate", "client-key") if has_certificate else ("client-key", "client-certificate")
+        )
+        raise SettingsError(f"{shown}: the user of the context {found.context} has a {given} and no {missing}")
+    # A plain http server is a proxy such as `kubectl proxy`, which adds credentials of its own.
+    is_proxy = found.server.startswith("http://")
+    if not (found.token or has_certificate or (found.username and found.password) or is_proxy):
+        raise SettingsError(
+            f"{shown}: the user of the context {found.context} has no credentials; give it one of token, tokenFile, "
+            "client-certificate with client-key, or exec"
+        )

@@ -195,7 +195,28 @@ class KubernetesClient:
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
     ) -> Any:
-        """Send one request, set the clock by its answer, and return its JSON; raise _HttpError for a refusal."""
+        """Send one request and return the JSON of its answer; raise _HttpError for a refusal.
+
+        Credentials that are refused may have been replaced: then the request, which was not executed, is sent again.
+        """
+        used = self._connection.credentials
+        try:
+            status, payload = await self._ask(method, path, body, params, content_type)
+        except aiohttp.ClientSSLError:
+            if not await self._connection.renew(used):
+                raise
+            status, payload = await self._ask(method, path, body, params, content_type)
+        if status == 401 and await self._connection.renew(used):
+            status, payload = await self._ask(method, path, body, params, content_type)
+        self._connection.answered(is_refused=status == 401)
+        if status >= 400:
+            raise _HttpError(status, payload)
+        return _json(payload)
+
+    async def _ask(
+        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
+    ) -> tuple[int, bytes]:
+        """Send one request, and set the clock by its answer. Return its status and its body."""
         sent = time.monotonic()
         async with self._connection.session.request(
             method,
@@ -208,9 +229,7 @@ class KubernetesClient:
             payload = await response.read()
         if (date := response.headers.get("Date")) is not None:
             self._clock.observe(date, sent, time.monotonic())
-        if response.status >= 400:
-            raise _HttpError(response.status, payload)
-        return _json(payload)
+        return response.status, payload
 
 
 def _is_object(answer: Body) -> bool:
@@ -242,6 +261,10 @@ def _translate(error: Exception, verb: str, method: str, path: str, name: str) -
     if isinstance(error, _Malformed):
         message = "the answer is none of an API server; is there a proxy in between?"
         code = Code.MALFORMED
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or type(error).__name__
+        message = f"the certificate of the API server is not trusted ({why}): check certificate-authority in KUBECONFIG"
+        code = Code.UNREACHABLE
     else:
         message = f"no answer from the API server ({type(error).__name__})"
         code = Code.TIMEOUT if isinstance(error, TimeoutError) else Code.UNREACHABLE

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden
 from controller.telemetry.metrics import RequestMeter
 
 log = structlog.get_logger(__name__)
@@ -126,8 +126,10 @@ class Requests:
     def _failed(self, operation: str, failure: BackendError, seconds: float) -> None:
         code = failure.code or Code.OTHER
         self._meter(operation).failed(seconds, code)
-        # What a refusal means is the caller's decision: NotFound and Conflict are everyday answers.
-        say = log.warning if isinstance(failure, BackendUnavailable) else log.debug
+        # What a refusal means is the caller's decision: NotFound and Conflict are everyday answers, as is a Forbidden
+        # of Kubernetes (a quota, a namespace that ends). In Redis it is a right that an administrator has to give.
+        lacks_right = isinstance(failure, Forbidden) and self._backend is Backend.REDIS
+        say = log.warning if lacks_right or isinstance(failure, BackendUnavailable) else log.debug
         self._log(say, "a request failed", operation, code, seconds)
 
     def _meter(self, operation: str) -> RequestMeter:

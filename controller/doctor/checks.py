@@ -82,6 +82,9 @@ CHECKS: Final = (
         {
             "persistent": Saying(_OK, "{server}, with an append-only file"),
             "ok": Saying(_OK, "{server}, without an append-only file: a restart may lose users who wait"),
+            "old": Saying(
+                _FAILED, "{server} is older than 6.2: scripts may fail", "run Redis 6.2 or later, or Valkey"
+            ),
             "refused": Saying(_FAILED, "{why}", "check user and password in ROOMKEEPER_REDIS_URL"),
             "away": Saying(_FAILED, "{why}", "check ROOMKEEPER_REDIS_URL, and that Redis runs"),
             "unasked": _NO_SETTINGS,
@@ -89,7 +92,7 @@ CHECKS: Final = (
     ),
     Check(
         "Redis memory",
-        "Does Redis keep all keys when its memory is full?",
+        "Does Redis keep all keys when its memory is full, and is there room?",
         stores.eviction,
         {
             "ok": Saying(_OK, "maxmemory-policy noeviction"),
@@ -98,6 +101,9 @@ CHECKS: Final = (
                 _FAILED,
                 "maxmemory-policy is {policy} at {limit}: users vanish when the memory is full",
                 "set maxmemory-policy to noeviction",
+            ),
+            "full": Saying(
+                _FAILED, "{percent} % of {limit} are used: when all of it is, no call is decided", "raise maxmemory"
             ),
             "away": Saying(_UNCHECKED, "not known: Redis does not answer"),
             "unasked": _NO_SETTINGS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -11,6 +10,7 @@ import aiohttp
 
 from controller.clients.livekit import LiveKitClient
 from controller.clients.redis.client import Redis
+from controller.clients.redis.server_info import ServerInfo
 from controller.doctor.findings import Answer, Scene, answer
 from controller.errors import BackendError, Forbidden
 
@@ -24,33 +24,35 @@ async def settings(scene: Scene) -> Answer:
 
 
 async def redis(scene: Scene) -> Answer:
-    """Whether Redis answers, and what it keeps over a restart."""
+    """Whether Redis answers, which it is, and what it keeps over a restart."""
     info = await _info(scene)
     if isinstance(info, Answer):
         return info
-    server = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version')}"
-    return answer("persistent" if info.get("aof_enabled") == "1" else "ok", server=server)
+    if info.is_too_old:
+        return answer("old", server=info.name)
+    return answer("persistent" if info.has_append_only_file else "ok", server=info.name)
 
 
 async def eviction(scene: Scene) -> Answer:
-    """Whether Redis may drop keys when its memory is full."""
+    """Whether Redis may drop keys when its memory is full, and whether it is soon."""
     info = await _info(scene)
     if isinstance(info, Answer):
         return answer("unasked" if scene.settings is None else "away")
-    policy, limit = info.get("maxmemory_policy", ""), info.get("maxmemory_human", "?")
-    if not policy:
+    if not info.policy:
         return answer("unread")
-    if policy == "noeviction":
-        return answer("ok")
-    return answer("unlimited" if info.get("maxmemory") == "0" else "evicts", policy=policy, limit=limit)
+    if info.evicts:
+        return answer("evicts", policy=info.policy, limit=info.limit_text)
+    if info.is_nearly_full:
+        return answer("full", percent=info.percent_full, limit=info.limit_text)
+    return answer("ok") if info.policy == "noeviction" else answer("unlimited", policy=info.policy)
 
 
-async def _info(scene: Scene) -> Mapping[str, str] | Answer:
+async def _info(scene: Scene) -> ServerInfo | Answer:
     if scene.settings is None:
         return answer("unasked")
-    client = Redis.from_url(scene.settings.redis_url)
+    client = Redis(scene.settings.redis_address)
     try:
-        return await client.info()
+        return ServerInfo(await client.info())
     except Forbidden as error:
         return answer("refused", why=error.message)
     except BackendError as error:

@@ -43,6 +43,20 @@ local function wrong_request(keys, args, fewest, most, expected)
   end
   return nil
 end
+
+-- In a Redis Cluster, a slot moves to another node key by key. Meanwhile Redis sends a request to the new node if the
+-- old one does not have its keys, and no node has the one key of ours: only the function can see that a part of the
+-- pool is elsewhere. Redis then refuses a command about two keys of which one is missing. Answers the error, or nil.
+local function moving(pool)
+  local answer = redis.pcall('EXISTS', pool, pool .. 'queue')
+  if type(answer) ~= 'table' then
+    return nil
+  end
+  if string.find(answer.err, 'non local key', 1, true) then
+    return redis.error_reply('TRYAGAIN the pool is moving to another node of the cluster; repeat the request')
+  end
+  return answer
+end
 """
 
 _VERSION: Final = """
@@ -80,6 +94,7 @@ end
 
 redis.register_function('roomkeeper_{header.name}', function(keys, args)
   local wrong = wrong_request(keys, args, {fewest}, {"math.huge" if most is None else most}, '{expected}')
+    or moving(keys[1])
   if wrong then
     return wrong
   end

@@ -84,7 +84,7 @@ def _sentences() -> str:
     rows = (
         (
             f"`{row.reason}`",
-            row.message.format(who="*who*", seconds="*n*"),
+            row.message.format(who="*who*", was="was", seconds="*n*"),
             row.notice,
             row.own_notice or ("" if row.subject is Subject.NONE else row.notice),
         )

@@ -41,6 +41,9 @@ users of its own pool, and of no other.
 
 {users}
 
+Many clients send `CLIENT SETINFO` when they connect, and go on if Redis refuses it. Redis 7.2 and later, and Valkey,
+take `+client|setinfo` as well, which keeps these refusals out of `ACL LOG`; Redis 7.0 would refuse the whole user.
+
 The URL of the operator then is `redis://{operator}:PASSWORD@HOST:6379/0`. Older clients that set
 [flags](../redis.md#flags-of-older-clients) are gateways.
 """

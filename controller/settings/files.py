@@ -1,5 +1,7 @@
 """Settings whose value is in a file: `ROOMKEEPER_<NAME>_FILE` is the path, and the file holds the value alone.
 
+The files of certificates, whose path itself is the setting, are only looked at here.
+
 In a pod these are the keys of Secrets, mounted below /etc/roomkeeper/secrets/<Secret>/. The volumes are optional, so
 the operator starts without a Secret too, and says here which Secret or key is missing and how to create it. Neighbor:
 `load` lets `model` check what was read.
@@ -8,12 +10,12 @@ the operator starts without a Secret too, and says here which Secret or key is m
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from controller.settings.model import Settings, variable
+from controller.settings.model import REDIS_TLS_FILES, Settings, variable
 
 FILE_FIELDS: Final = (
     *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
@@ -21,6 +23,7 @@ FILE_FIELDS: Final = (
 )
 
 _MAX_BYTES: Final = 64 * 1024
+_MAX_CERTIFICATES: Final = 4 * 1024 * 1024
 # The parts of a path between the root, which a test may move, and the name of the Secret.
 _SECRETS: Final = ("etc", "roomkeeper", "secrets")
 
@@ -100,10 +103,25 @@ def read_files(flags: Mapping[str, Any], environ: Mapping[str, str]) -> FileValu
     }
     for field, source in sources.items():
         try:
-            values[field] = _read(source)
+            values[field] = _read(source, _MAX_BYTES)
         except _Unreadable as problem:
             failed[field] = source.variable, str(problem)
-    return FileValues(values, sources, frozenset(failed), tuple(failed.values()))
+    problems = (*failed.values(), *_certificates(flags, environ, paths.values(), namespace))
+    return FileValues(values, sources, frozenset(failed), problems)
+
+
+def _certificates(
+    flags: Mapping[str, Any], environ: Mapping[str, str], others: Iterable[Path], namespace: str
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the files of certificates. They stay files: whoever needs them reads them again and again."""
+    given = {field: str(flags.get(field) or environ.get(variable(field), "")) for field in REDIS_TLS_FILES}
+    paths = {field: Path(path) for field, path in given.items() if path}
+    for field, path in paths.items():
+        source = Source(variable(field), path, _key(path, [*others, *paths.values()], namespace))
+        try:
+            _read(source, _MAX_CERTIFICATES)
+        except _Unreadable as problem:
+            yield source.variable, str(problem)
 
 
 def _given(field: str, flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:
@@ -120,7 +138,7 @@ def _default_namespace() -> str:
     return str(Settings.model_fields["namespace"].get_default())
 
 
-def _key(path: Path, others: Any, namespace: str) -> Key | None:
+def _key(path: Path, others: Iterable[Path], namespace: str) -> Key | None:
     """The key of the Secret that this path is, if it is one."""
     if path.parts[-5:-2] != _SECRETS:
         return None
@@ -128,7 +146,7 @@ def _key(path: Path, others: Any, namespace: str) -> Key | None:
     return Key(path.parent.name, path.name, namespace, siblings)
 
 
-def _read(source: Source) -> str:
+def _read(source: Source, most: int) -> str:
     path = source.path
     try:
         kind = path.stat().st_mode
@@ -137,13 +155,13 @@ def _read(source: Source) -> str:
         if not stat.S_ISREG(kind):
             raise _Unreadable(f"{path} is not a regular file; name a file that holds the value")
         with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+            content = file.read(most + 1)
     except FileNotFoundError:
         raise _Unreadable(f"{path} does not exist{_missing(source)}") from None
     except OSError as error:
         raise _Unreadable(f"{path} cannot be read: {error.strerror}; let the operator's user read it") from None
-    if len(content) > _MAX_BYTES:
-        raise _Unreadable(f"{path} is longer than {_MAX_BYTES // 1024} KiB; it must hold the value alone")
+    if len(content) > most:
+        raise _Unreadable(f"{path} is longer than {most // 1024} KiB; it must hold the value alone")
     try:
         return content.decode()
     except UnicodeDecodeError:

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from controller.errors import SettingsError
 from controller.settings.files import FILE_FIELDS, FileValues, file_field, read_files
-from controller.settings.model import PREFIX, Settings, variable
+from controller.settings.model import PREFIX, REDIS_TLS_FILES, Settings, variable
+from controller.settings.redis_address import AddressError
+from controller.settings.redis_tls import tls_context
 from controller.settings.service_links import explain, hidden_by_services, is_of_a_service
 
 # Names with our prefix that are no settings of the operator: those of `sandbox up` and of the tests.
@@ -35,9 +37,26 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         settings = Settings(**{**defaults, **given, **files.values})
     except ValidationError as error:
         problems.extend(_sentence(details, files) for details in error.errors() if not _is_known(details, files))
+    if settings is not None and not problems:
+        problems.extend(_certificates(settings))
     if settings is None or problems:
         raise SettingsError(_report(problems))
+    if source := files.sources.get("redis_url"):
+        settings._redis_url_path = source.path
     return settings
+
+
+def _certificates(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What is wrong with the certificates for Redis: TLS could not begin with them."""
+    tls = settings.redis_address().access.tls
+    if tls is None:
+        return
+    try:
+        tls_context(tls)
+    except AddressError as error:
+        named = (field for field, option in REDIS_TLS_FILES.items() if option == error.option)
+        field = next((field for field in named if getattr(settings, field) is not None), "redis_url")
+        yield variable(field), str(error)
 
 
 def _unknown_names(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

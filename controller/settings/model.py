@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from controller.settings.redis_address import RedisAddress, parse_address, secrets_in, with_tls_files
 
 PREFIX = "ROOMKEEPER_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+REDIS_TLS_FILES: Final = {"redis_ca_file": "ca_file", "redis_cert_file": "cert_file", "redis_key_file": "key_file"}
+"""The settings that name a file for TLS with Redis, and what each is in TlsOptions."""
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -39,6 +44,15 @@ class Settings(BaseSettings):
     )
     livekit_old_api_secret: SecretStr = Field(default=SecretStr(""), description="API secret of livekit-old-api-key")
     redis_url: str = Field(description="redis://HOST:PORT/DB or rediss://USER:PASSWORD@HOST:PORT/DB")
+    redis_ca_file: Path | None = Field(
+        default=None, description="File with the CAs (PEM) that sign Redis's certificate; empty: those of the system"
+    )
+    redis_cert_file: Path | None = Field(
+        default=None, description="File with the client certificate (PEM) that Redis asks for"
+    )
+    redis_key_file: Path | None = Field(
+        default=None, description="File with the private key (PEM) of the client certificate; empty: it is in its file"
+    )
     cluster_id: str = Field(
         default="default",
         pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$",
@@ -110,6 +124,9 @@ class Settings(BaseSettings):
         description="Directory for dumps of what the planner saw and decided, for `roomkeeper replay`",
     )
 
+    _redis_url_path: Path | None = PrivateAttr(default=None)
+    """The file that holds the URL of Redis, if one does. `load` sets it."""
+
     @field_validator(
         *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
         "redis_url",
@@ -147,7 +164,24 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        return _url(value, {"redis", "rediss", "unix"}, "redis://HOST:PORT/DB or rediss://…")
+        if value:
+            parse_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _redis_files_fit(self) -> Settings:
+        """The files of TLS are for a URL with TLS that does not name them itself."""
+        tls = parse_address(self.redis_url).access.tls
+        for field, option in REDIS_TLS_FILES.items():
+            if getattr(self, field) is None:
+                continue
+            if tls is None:
+                raise ValueError(f"{variable(field)} is set, but the Redis URL is one without TLS; use rediss://")
+            if getattr(tls, option):
+                raise ValueError(f"{variable(field)} is set, and the Redis URL names such a file too; give one of them")
+        if self.redis_key_file is not None and self.redis_cert_file is None:
+            raise ValueError(f"{variable('redis_key_file')} is set without {variable('redis_cert_file')}; set both")
+        return self
 
     @field_validator("livekit_api_secret", "livekit_old_api_secret")
     @classmethod
@@ -191,13 +225,19 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text of the operator may repeat: LiveKit's API secret, and the password in the URL of Redis.
-
-        The password is as long as its owner likes, so it counts together with the signs around it only.
-        """
-        password = urlsplit(self.redis_url).password
+        """What no text of the operator may repeat: LiveKit's API secrets, and the passwords in the URL of Redis."""
         own = (self.livekit_api_secret.get_secret_value(), self.livekit_old_api_secret.get_secret_value())
-        return (*filter(None, own), *((f":{password}@",) if password else ()))
+        return (*filter(None, own), *secrets_in(self.redis_url))
+
+    def redis_address(self) -> RedisAddress:
+        """The address of Redis; its file, if the URL is in one, is read again.
+
+        Raises AddressError if the URL is wrong, OSError if its file cannot be read.
+        """
+        url = self.redis_url if self._redis_url_path is None else self._redis_url_path.read_text(encoding="utf-8")
+        address = parse_address(url)
+        given = {option: getattr(self, field) for field, option in REDIS_TLS_FILES.items()}
+        return with_tls_files(address, **{option: str(path) for option, path in given.items() if path is not None})
 
 
 def variable(field: str) -> str:

@@ -37,11 +37,20 @@ def false(type_: ConditionType, reason: Reason, message: str) -> Verdict:
     return Verdict(type_, ConditionStatus.FALSE, reason, message)
 
 
-def action_required(error: LastError | None) -> Verdict | None:
-    """Degraded, if the last step failed for a reason that an administrator has to remove; else None."""
-    if error is None or error.recovery is not Recovery.ESCALATE:
+def of_last_step(error: LastError | None, before: LastError | None) -> Verdict | None:
+    """Degraded, if the last step failed for a reason that an administrator has to remove, or has failed before; else
+    None.
+
+    `before` is the last error that the status has. A single failure that passes makes no condition.
+    """
+    if error is None:
         return None
-    return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
+    if error.recovery is Recovery.ESCALATE:
+        return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
+    if before is None or before.type is not error.type:
+        return None
+    told = f"{error.message}; it is tried again until it succeeds"
+    return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
 
 
 def progress(ready: Verdict, *, stalled: bool, over: bool) -> Iterator[Verdict]:

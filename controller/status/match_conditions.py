@@ -12,7 +12,7 @@ from controller.api.phases import MatchPhase
 from controller.facts.observation import Unknown
 from controller.rules.deadlines import windows
 from controller.rules.end_cause import EndCause
-from controller.status.conditions import Verdict, action_required, false, progress, true
+from controller.status.conditions import Verdict, false, of_last_step, progress, true
 from controller.status.match_view import MatchView
 
 
@@ -150,4 +150,5 @@ def _degraded(view: MatchView) -> Verdict:
         )
         return true(ConditionType.DEGRADED, ConditionReason.RECORDS_DIFFER, told)
     told = "Kubernetes, LiveKit and Redis answer"
-    return action_required(view.error) or false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)
+    failing = of_last_step(view.error, view.case.match.status.last_error)
+    return failing or false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)

@@ -14,7 +14,7 @@ from controller.api.room import MAX_RESTORES, Room, RoomEndReason, RoomIssue
 from controller.facts.observation import Unknown
 from controller.rules.restores import IN_TIME, WINDOW, was_lost_too_often
 from controller.rules.room_case import RoomCase
-from controller.status.conditions import Verdict, action_required, false, progress, true
+from controller.status.conditions import Verdict, false, of_last_step, progress, true
 
 
 def room_conditions(
@@ -37,7 +37,7 @@ def room_conditions(
         yield true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
     else:
         fine = false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, f"{server.name} answers")
-        yield action_required(error) or fine
+        yield of_last_step(error, case.room.status.last_error) or fine
     if reason is not None and phase in {RoomPhase.TERMINATED, RoomPhase.FAILED}:
         yield true(ConditionType.FINISHED, reason, _ending_sentence(case.room, reason))
     else:

@@ -2,13 +2,14 @@
 
 Alive: the event loop keeps up, and every background loop comes round. Ready: the caches are synced, so the operator can
 receive webhooks and, once it holds the lease, work on keys. An outage of a backend freezes decisions; restarting the
-pod would not help.
+pod would not help. Credentials that the API server refuses are no outage: nothing works until a person acts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,10 +22,11 @@ _MAX_LAG_SECONDS = 10.0
 
 
 class Health:
-    """The state that the probes report."""
+    """The state that the probes report. `problem` says what makes the replica useless; empty if nothing does."""
 
-    def __init__(self, pulses: Pulses) -> None:
+    def __init__(self, pulses: Pulses, problem: Callable[[], str] = str) -> None:
         self._pulses = pulses
+        self._problem = problem
         self.is_synced = False
         self.is_stopping = False
         self._last_tick = time.monotonic()
@@ -57,11 +59,13 @@ class Health:
         return web.Response(text="ok\n")
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """200 once the caches are synced and until the operator stops."""
+        """200 once the caches are synced, until the operator stops, and while the API server knows it."""
         if self.is_stopping:
             return web.Response(status=503, text="stopping\n")
         if not self.is_synced:
             return web.Response(status=503, text="the first LIST of matches and rooms is not complete\n")
+        if problem := self._problem():
+            return web.Response(status=503, text=f"{problem}\n")
         return web.Response(text="ok\n")
 
     async def metrics(self, _request: web.Request) -> web.Response:

@@ -25,7 +25,7 @@ class LoopName(StrEnum):
 
     WATCH = "watch"
     RESYNC = "resync"
-    TOKEN = "token"  # noqa: S105 (the name of a loop)
+    CREDENTIALS = "credentials"
     EVENTS = "events"
     LAG = "lag"
     LEAD = "lead"

@@ -1,16 +1,18 @@
 """Streams in Redis that others write: webhooks that another replica received, and signals of gateways.
 
-One blocking read serves all streams of all pools. Each kind of stream is a `Source`, which says where to begin, how the
-entries of one read divide into lanes, and what to do with an entry. Lanes are handled at the same time, so a user who
-floods a stream delays nobody but themselves. An entry is handled at least once. An entry that cannot be handled now is
-tried again, and stops its own stream alone. An entry that can never be handled (a key has another type, for example) is
-logged and skipped. Neighbors: `triggers.signals` is the other source, `clients.redis.client` reads.
+One blocking read serves all streams of all pools. In a Redis Cluster a command may only name streams of one slot, so
+there all pools are read at once, in turns of short reads. Each kind of stream is a `Source`, which says where to begin,
+how the entries of one read divide into lanes, and what to do with an entry. Lanes are handled at the same time, so a
+user who floods a stream delays nobody but themselves. An entry is handled at least once. An entry that cannot be
+handled now is tried again, and stops its own stream alone. An entry that can never be handled (a key has another type,
+for example) is logged and skipped. Neighbors: `triggers.signals` is the other source, `clients.redis.client` reads.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import structlog
@@ -28,7 +30,9 @@ _T = TypeVar("_T")
 
 _SHARD = 0
 _BLOCK_SECONDS = 1.0
-_GLANCE_SECONDS = 0.001
+# Of a cluster, streams in several slots are read in turns: so many reads in a second, within these pauses.
+_READS_PER_SECOND = 500
+_SHORTEST_TURN_SECONDS, _LONGEST_TURN_SECONDS = 0.05, 0.5
 _ENTRIES_AT_ONCE = 1000
 _LANES_AT_ONCE = 32
 # The pause for a stream that Redis refuses to read: after a repair the operator goes on without a restart.
@@ -144,30 +148,30 @@ class StreamReader:
             self._rest(stream, error)
 
     async def _read(self) -> None:
-        positions = {stream: self._positions[stream] for stream in self._awake(self._positions)}
-        if not positions:
+        groups = self._redis.together(self._awake(self._positions))
+        if not groups:
             await asyncio.sleep(_BLOCK_SECONDS)
             return
-        try:
-            entries = await self._redis.read_streams(positions, block_seconds=_BLOCK_SECONDS, count=_ENTRIES_AT_ONCE)
-        except BackendError as error:
-            if error.retryable:
-                raise
-            entries = await self._read_each(positions)
+        block_seconds = _BLOCK_SECONDS if len(groups) == 1 else 0.0
+        read = await asyncio.gather(*(self._read_group(group, block_seconds) for group in groups))
         by_stream: dict[str, list[StreamEntry]] = {}
-        for entry in entries:
+        for entry in itertools.chain.from_iterable(read):
             by_stream.setdefault(entry.stream, []).append(entry)
         await asyncio.gather(*(self._handle(stream, of_stream) for stream, of_stream in by_stream.items()))
+        if len(groups) > 1:
+            await asyncio.sleep(_turn_seconds(len(groups)))
 
-    async def _read_each(self, positions: Mapping[str, str]) -> tuple[StreamEntry, ...]:
-        """One stream makes the read of all streams fail: find it, and leave it out for a while."""
-        entries: list[StreamEntry] = []
-        for stream, position in positions.items():
-            try:
-                entries += await self._redis.read_streams({stream: position}, block_seconds=_GLANCE_SECONDS)
-            except BackendError as error:
+    async def _read_group(self, streams: Sequence[str], block_seconds: float) -> tuple[StreamEntry, ...]:
+        """Read the streams of one group. After an error the group rests, or the one stream that causes it."""
+        positions = {stream: self._positions[stream] for stream in streams}
+        try:
+            return await self._redis.read_streams(positions, block_seconds=block_seconds, count=_ENTRIES_AT_ONCE)
+        except BackendError as error:
+            if not error.retryable and len(streams) > 1:
+                return tuple(itertools.chain.from_iterable([await self._read_group([one], 0.0) for one in streams]))
+            for stream in streams:
                 self._rest(stream, error)
-        return tuple(entries)
+            return ()
 
     async def _handle(self, stream: str, entries: Sequence[StreamEntry]) -> None:
         """Handle what was read of one stream. After an error it is read again, and what was handled is left out."""
@@ -217,6 +221,11 @@ class StreamReader:
     def _awake(self, streams: Iterable[str]) -> list[str]:
         now = asyncio.get_running_loop().time()
         return [stream for stream in streams if self._resting.get(stream, now) <= now]
+
+
+def _turn_seconds(groups: int) -> float:
+    """How long to pause before the next turn of so many reads."""
+    return min(max(_SHORTEST_TURN_SECONDS, groups / _READS_PER_SECOND), _LONGEST_TURN_SECONDS)
 
 
 async def _unless_refused(handling: Awaitable[_T], stream: str, entry_id: str) -> _T | None:

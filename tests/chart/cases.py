@@ -58,6 +58,17 @@ CASES: Final[dict[str, Case]] = {
     "two keys of LiveKit": Case(
         {"livekit": {"secretKeys": {"oldApiKey": "old-api-key", "oldApiSecret": "old-api-secret"}}}
     ),
+    "Redis over TLS": Case({"redis": {"tls": {"secretKeys": {"ca": "ca.crt"}}}}),
+    "Redis with a client certificate": Case(
+        {
+            "redis": {
+                "tls": {
+                    "existingSecret": "redis-tls",
+                    "secretKeys": {"ca": "ca.crt", "cert": "tls.crt", "key": "tls.key"},
+                }
+            }
+        }
+    ),
     "another name": Case(release="calls"),
     "long name": Case(release="a-release-whose-name-is-as-long-as-helm-allows-it-53c"),
     "full name": Case({"fullnameOverride": "rk", "nameOverride": "keeper", "namespaceOverride": OTHERS[0]}),

@@ -15,6 +15,7 @@ from controller.settings import Settings, load_settings, variable
 from sandbox.manifests.command import HIGHLY_AVAILABLE, NAMESPACED
 from tests.chart.cases import CASES, DIGEST, NAMESPACE, OTHERS, Case
 from tests.chart.conftest import Chart, Object
+from tests.support.certificates import Authority
 
 CLUSTER_SCOPED = (
     *("Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"),
@@ -487,6 +488,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"livekit": {"secretKeys": {"oldApiKey": "old"}}},
         "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither",
     ),
+    "a key without its certificate": (
+        {"redis": {"tls": {"secretKeys": {"key": "tls.key"}}}},
+        "redis.tls.secretKeys names only one of cert and key: name both, or neither",
+    ),
+    "a Secret of which no key is named": (
+        {"redis": {"tls": {"existingSecret": "redis-tls"}}},
+        "redis.tls.existingSecret is redis-tls, but redis.tls.secretKeys names none of its keys",
+    ),
     "a hook without rights": ({"rbac": {"create": False}}, "so the hook of the uninstallation gets no rights"),
     "a monitor without a Service": (
         {"serviceMonitor": {"enabled": True}, "metrics": {"service": {"enabled": False}}},
@@ -514,7 +523,11 @@ def test_the_operator_accepts_what_the_chart_sets(
     chart: Chart, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a pod: the fields of the pod are filled in, and the files of the Secrets are there."""
-    secrets = {"URL": "wss://livekit", "API_KEY": "key", "API_SECRET": "s" * 32, "REDIS_URL": "redis://redis:6379/0"}
+    secrets = {"URL": "wss://livekit", "API_KEY": "key", "API_SECRET": "s" * 32, "REDIS_URL": "rediss://redis:6379/0"}
+    authority = Authority(tmp_path / "ca")
+    signed = authority.sign("client")
+    for name_of_file, path in (("CA", authority.certificate), ("CERT", signed.certificate), ("KEY", signed.key)):
+        secrets[f"REDIS_{name_of_file}"] = path.read_text()
     secrets |= {"OLD_API_KEY": "old-key", "OLD_API_SECRET": "o" * 32}
     for variable_name in [known for known in os.environ if known.startswith("ROOMKEEPER_")]:
         monkeypatch.delenv(variable_name)
@@ -529,6 +542,8 @@ def test_the_operator_accepts_what_the_chart_sets(
             monkeypatch.setenv(key, value if isinstance(value, str) else CASES[name].namespace)
     settings = load_settings({})
     assert settings.redis_url == secrets["REDIS_URL"]
+    has_tls = name.startswith("Redis ")
+    assert (settings.redis_ca_file is not None) == has_tls
     assert settings.livekit_api_secret.get_secret_value() == secrets["API_SECRET"]
     assert bool(settings.livekit_old_api_key) == (name == "two keys of LiveKit")
     assert settings.lease_name.endswith("-shard-0")

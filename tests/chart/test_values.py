@@ -98,7 +98,7 @@ def test_every_setting_is_a_value_of_the_chart_in_one_place() -> None:
     pod = (FOLDER / "templates" / "_pod.tpl").read_text(encoding="utf-8")
     in_block = set(settings_in_values().values())
     for field in Settings.model_fields:
-        is_set = re.search(rf"\b(ROOMKEEPER_)?{field.upper()}(_FILE)?\b", pod) is not None
+        is_set = re.search(rf"\b(ROOMKEEPER_)?{field.upper().removesuffix('_FILE')}(_FILE)?\b", pod) is not None
         assert is_set is not (field in in_block), field
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.request import Limits
 from controller.clock import ServerClock
@@ -29,6 +26,7 @@ from controller.errors import (
     NotFound,
     NotServed,
 )
+from tests.clients.connections import connection_to
 from tests.clients.counting import counted_since, errors_counted, public_methods, requests_counted
 
 MATCHES, SECRETS = Resource("roomkeeper.dev", "v1alpha1", "matches"), Resource("", "v1", "secrets")
@@ -86,9 +84,8 @@ def clock() -> ServerClock:
 async def client(api: Api, clock: ServerClock) -> AsyncIterator[KubernetesClient]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.__call__)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        connection = SimpleNamespace(session=session, server=f"http://{server.host}:{server.port}")
-        yield KubernetesClient(cast("KubernetesConnection", connection), clock)
+    async with TestServer(app) as server, connection_to(f"http://{server.host}:{server.port}") as connection:
+        yield KubernetesClient(connection, clock)
 
 
 @pytest.mark.parametrize(
@@ -362,9 +359,8 @@ async def test_a_kind_that_is_not_served_is_told_from_an_object_that_does_not_ex
 
 @pytest.mark.parametrize(("verb", "may_have_run"), [("get", False), ("create", True)])
 async def test_no_answer_at_all(unused_tcp_port: int, verb: str, may_have_run: bool) -> None:
-    async with aiohttp.ClientSession() as session:
-        connection = SimpleNamespace(session=session, server=f"http://127.0.0.1:{unused_tcp_port}")
-        client = KubernetesClient(cast("KubernetesConnection", connection), ServerClock())
+    async with connection_to(f"http://127.0.0.1:{unused_tcp_port}") as connection:
+        client = KubernetesClient(connection, ServerClock())
         with pytest.raises(BackendUnavailable) as caught:
             await (client.get(MATCHES, "calls", "m") if verb == "get" else client.create(MATCHES, "calls", {}))
     assert caught.value.may_have_run is may_have_run
@@ -379,10 +375,9 @@ async def test_a_connection_that_breaks_in_the_middle_is_no_answer(clock: Server
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, aiohttp.ClientSession() as session:
-        connection = SimpleNamespace(session=session, server=f"http://127.0.0.1:{port}")
+    async with server, connection_to(f"http://127.0.0.1:{port}") as connection:
         with pytest.raises(BackendUnavailable):
-            await KubernetesClient(cast("KubernetesConnection", connection), clock).get(MATCHES, "calls", "m")
+            await KubernetesClient(connection, clock).get(MATCHES, "calls", "m")
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -451,10 +446,9 @@ async def test_a_server_that_hangs_is_given_up() -> None:
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, aiohttp.ClientSession() as session:
-        connection = SimpleNamespace(session=session, server=f"http://127.0.0.1:{port}")
+    async with server, connection_to(f"http://127.0.0.1:{port}") as connection:
         limits = Limits(deadline_seconds=0.05, slow_seconds=0.01)
-        client = KubernetesClient(cast("KubernetesConnection", connection), ServerClock(), limits=limits)
+        client = KubernetesClient(connection, ServerClock(), limits=limits)
         with pytest.raises(BackendUnavailable, match="no answer from the API server") as caught:
             await client.get(MATCHES, "calls", "m")
     assert caught.value.code == "timeout"

@@ -7,6 +7,7 @@ type of argument that is new needs a sample of it in `SAMPLES`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -32,7 +33,6 @@ from livekit.protocol.models import Room as RoomMessage
 from controller.api.match import Match
 from controller.api.states import UserState
 from controller.clients import redis as redis_package
-from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.livekit import LiveKitClient
 from controller.clients.reading import moment_ms, place_ms
@@ -68,6 +68,7 @@ from controller.triggers import signals
 from controller.views.cache import ObjectCache
 from tests import values as b
 from tests.clients import replies
+from tests.clients.connections import connection_to
 from tests.clients.counting import public_methods
 
 # Half a minute for the whole module on a quiet machine; hypothesis itself sets no limit.
@@ -157,7 +158,9 @@ def _plain(hint: Any) -> Any:
 
 
 class Wire:
-    """A connection that answers the same to every command."""
+    """A server that answers the same to every command."""
+
+    counts_silences = False
 
     def __init__(self, reply: Any) -> None:
         self._reply = reply
@@ -167,6 +170,24 @@ class Wire:
         del block_seconds
         return self._reply
 
+    def line(self, _key: str) -> Wire:
+        """The connection."""
+        return self
+
+    reader = line
+
+    def together(self, keys: Sequence[str]) -> Sequence[Sequence[str]]:
+        """All keys in one group."""
+        return (keys,)
+
+    async def primaries(self) -> tuple[Wire]:
+        """The one server."""
+        return (self,)
+
+    async def listener(self, _heard: object) -> Wire:
+        """The connection."""
+        return self
+
     async def close(self) -> None:
         """Do nothing."""
 
@@ -174,7 +195,7 @@ class Wire:
 def a_redis(reply: Any) -> Redis:
     """A client whose server answers the same to every command."""
     redis = Redis.from_url("redis://nowhere")
-    redis._commands = redis._reads = cast("Any", Wire(reply))
+    redis._topology = cast("Any", Wire(reply))
     return redis
 
 
@@ -373,9 +394,10 @@ def test_an_answer_of_livekit_is_a_value_or_an_error_of_ours(name: str) -> None:
 @pytest.mark.parametrize("name", KUBERNETES)
 def test_an_answer_of_the_api_server_is_an_object_or_an_error_of_ours(name: str) -> None:
     proxy = Proxy()
-    with serving(proxy) as (runner, http, url):
-        connection = cast("KubernetesConnection", SimpleNamespace(session=http, server=url))
-        client = KubernetesClient(connection, ServerClock())
+    with serving(proxy) as (runner, _, url), contextlib.ExitStack() as stack:
+        opened = connection_to(url)
+        client = KubernetesClient(runner.run(opened.__aenter__()), ServerClock())
+        stack.callback(lambda: runner.run(opened.__aexit__(None, None, None)))
 
         async def send() -> list[Any]:
             answer = getattr(client, name)(*KUBERNETES[name])

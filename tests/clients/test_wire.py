@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from redis import exceptions
 
+from controller.clients.redis.target import Locate, Target, fixed
 from controller.clients.redis.wire import Wire
+from controller.settings.redis_address import Access, Node
 
 
 class Mute:
@@ -17,10 +19,16 @@ class Mute:
     def __init__(self) -> None:
         self.connections: list[asyncio.StreamWriter] = []
         self.has_some = asyncio.Event()
+        self.has_heard = asyncio.Event()
+        self.has_seen_an_end = asyncio.Event()
 
-    async def accept(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.append(writer)
         self.has_some.set()
+        while await reader.read(1000):
+            self.has_heard.set()
+        self.has_seen_an_end.set()
+        writer.close()
 
 
 @pytest.fixture
@@ -29,17 +37,17 @@ async def mute() -> Mute:
 
 
 @pytest.fixture
-async def url(mute: Mute) -> AsyncIterator[str]:
-    """The URL of the server. It has a password, so opening a connection needs an answer."""
+async def there(mute: Mute) -> AsyncIterator[Locate]:
+    """Where the server is. It wants a password, so opening a connection needs an answer."""
     async with await asyncio.start_server(mute.accept, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        yield f"redis://:secret@{host}:{port}/0"
+        yield fixed(Target(Node(host, port), Access(password="secret")))
         for writer in mute.connections:
             writer.close()
 
 
-async def test_all_who_wait_for_a_connection_fail_with_the_one_attempt(url: str, mute: Mute) -> None:
-    wire = Wire(url, timeout_seconds=0.1)
+async def test_all_who_wait_for_a_connection_fail_with_the_one_attempt(there: Locate, mute: Mute) -> None:
+    wire = Wire(there, timeout_seconds=0.1)
     results = await asyncio.gather(*(wire.execute("PING") for _ in range(20)), return_exceptions=True)
     assert {type(result) for result in results} == {exceptions.TimeoutError}
     assert len(mute.connections) == 1
@@ -50,8 +58,8 @@ async def test_all_who_wait_for_a_connection_fail_with_the_one_attempt(url: str,
     await wire.close()
 
 
-async def test_a_caller_that_is_cancelled_does_not_cancel_the_attempt_of_the_others(url: str, mute: Mute) -> None:
-    wire = Wire(url, timeout_seconds=0.1)
+async def test_a_caller_that_is_cancelled_does_not_cancel_the_attempt_of_the_others(there: Locate, mute: Mute) -> None:
+    wire = Wire(there, timeout_seconds=0.1)
     impatient = asyncio.create_task(wire.execute("PING"))
     patient = asyncio.create_task(wire.execute("PING"))
     await asyncio.sleep(0)
@@ -62,10 +70,34 @@ async def test_a_caller_that_is_cancelled_does_not_cancel_the_attempt_of_the_oth
     await wire.close()
 
 
-async def test_closing_fails_those_who_wait_for_a_connection(url: str, mute: Mute) -> None:
-    wire = Wire(url, timeout_seconds=60)
+async def test_closing_fails_those_who_wait_for_a_connection(there: Locate, mute: Mute) -> None:
+    wire = Wire(there, timeout_seconds=60)
     waiting = asyncio.create_task(wire.execute("PING"))
     await mute.has_some.wait()
     await wire.close()
     with pytest.raises(exceptions.ConnectionError, match="closed"):
         await waiting
+
+
+async def test_closing_ends_the_connection_that_waits_for_its_greeting(there: Locate, mute: Mute) -> None:
+    wire = Wire(there, timeout_seconds=60)
+    waiting = asyncio.create_task(wire.execute("PING"))
+    await mute.has_heard.wait()
+    await wire.close()
+    await asyncio.wait_for(mute.has_seen_an_end.wait(), 30)
+    with pytest.raises(exceptions.ConnectionError, match="closed"):
+        await waiting
+
+
+async def test_a_command_after_closing_opens_another_connection(there: Locate, mute: Mute) -> None:
+    wire = Wire(there, timeout_seconds=0.1)
+    first = asyncio.create_task(wire.execute("PING"))
+    await mute.has_heard.wait()
+    await wire.close()
+    second = asyncio.create_task(wire.execute("PING"))
+    with pytest.raises(exceptions.ConnectionError, match="closed"):
+        await first
+    with pytest.raises(exceptions.TimeoutError):
+        await second
+    assert len(mute.connections) == 2
+    await wire.close()

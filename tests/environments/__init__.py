@@ -1,0 +1,1 @@
+"""Roomkeeper in the environments of its users: each row of docs/environments.md, on the real programs."""

@@ -1,27 +1,49 @@
-"""Fixtures of the tests in special environments: the stack without an operator, and a rig that checks what is left."""
+"""The stack of these tests is the one without an operator: each starts operators as its environment asks for."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from controller.clients.redis.client import Redis
 from sandbox.endpoints import Endpoints
-from tests.support.invariants import assert_log_is_good, tidy
-from tests.support.kube import Kube
-from tests.support.operators import Operators
-from tests.support.rig import Rig
+from tests.e2e.conftest import rig
+from tests.environments.redis_nodes import Cluster, Sentinels, running
+
+__all__ = ["rig"]
 
 
 @pytest.fixture
 def where(bare: Endpoints) -> Endpoints:
-    """The stack; a module may put other servers in the place of its own."""
     return bare
 
 
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[Sentinels]:
+    """A master, its replica, and three sentinels. A test may kill the master; the next one finds another."""
+    with running(Sentinels) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three masters with one replica each."""
+    with running(Cluster) as nodes:
+        yield nodes
+
+
 @pytest.fixture
-async def rig(bare_rig: Rig, kube: Kube, operators: Operators) -> AsyncIterator[Rig]:
-    """The rig of one test. After the test the invariants must hold, and nothing may be left once all is deleted."""
-    yield bare_rig
-    await tidy(bare_rig)
-    assert_log_is_good(operators.logs.splitlines(), kube.namespace)
+async def behind_sentinels(sentinels: Sentinels) -> AsyncIterator[Redis]:
+    """A client of ours."""
+    client = Redis.from_url(sentinels.url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def of_cluster(cluster: Cluster) -> AsyncIterator[Redis]:
+    """A client of ours."""
+    client = Redis.from_url(cluster.url)
+    yield client
+    await client.close()

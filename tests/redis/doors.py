@@ -33,18 +33,19 @@ class FunctionsRedis(Redis):
         return await self._repeat(script.name, attempt)
 
     async def _call(self, name: str, prefix: str, args: Sequence[str | int]) -> list[str]:
-        answer: list[str] = await self._commands.execute("FCALL", f"roomkeeper_{name}", 1, prefix, *args)
+        answer: list[str] = await self._on(prefix, "FCALL", f"roomkeeper_{name}", 1, prefix, *args)
         return answer
 
     async def load(self) -> None:
-        """Load the library, as an administrator does."""
-        await self._commands.execute("FUNCTION", "LOAD", "REPLACE", contract.library())
+        """Load the library into every server, as an administrator does."""
+        for line in await self._primaries():
+            await line.execute("FUNCTION", "LOAD", "REPLACE", contract.library())
 
 
 @asynccontextmanager
 async def opened(url: str, door: Door) -> AsyncIterator[Redis]:
     """A client that goes through this door; closed at the end."""
-    client = FunctionsRedis(url) if door is Door.FCALL else Redis(url)
+    client = FunctionsRedis.from_url(url) if door is Door.FCALL else Redis.from_url(url)
     try:
         if isinstance(client, FunctionsRedis):
             await client.load()

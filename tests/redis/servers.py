@@ -51,8 +51,8 @@ class Server:
     """
 
     def __init__(self, kind: str, folder: Path, *, save: str = "") -> None:
-        self._socket = folder / "redis.sock"
-        self.url = f"unix://{self._socket}"
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
         self.is_real = kind != FAKEREDIS
         self._save = save
         self._command = self._real(programs()[kind]) if self.is_real else self._fake()
@@ -66,7 +66,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._socket.unlink(missing_ok=True)  # a killed fakeredis leaves it, and cannot take its place
+        self.socket.unlink(missing_ok=True)  # a killed fakeredis leaves it, and cannot take its place
         self._process = subprocess.Popen(
             launched(self._command), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -92,12 +92,12 @@ class Server:
     def _real(self, program: Path) -> list[str]:
         return [
             str(program),
-            *("--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._socket.parent)),
-            *("--save", self._save, "--appendonly", "no", "--logfile", str(self._socket.parent / "log")),
+            *("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.socket.parent)),
+            *("--save", self._save, "--appendonly", "no", "--logfile", str(self.socket.parent / "log")),
         ]
 
     def _fake(self) -> list[str]:
-        return [sys.executable, "-m", "tests.redis.fake", str(self._socket)]
+        return [sys.executable, "-m", "tests.redis.fake", str(self.socket)]
 
 
 @contextmanager

@@ -27,14 +27,14 @@ async def gateway(request: pytest.FixtureRequest, server: Server, world: World) 
     """A gateway of the pool with the user of the docs, through either way to call the scripts."""
     assert _LINE is not None
     command = _LINE[1].replace("rk:{default:calls}:", world.keys.prefix).replace("PASSWORD", "word")
-    await world.redis._commands.execute("ACL", *command.split())
+    await world.raw("ACL", *command.split())
     url = server.url.replace("unix://", "unix://gateway-calls:word@")
     # An administrator loads the library; the gateway may not.
     async with opened(server.url, Door.FCALL):
-        redis = FunctionsRedis(url) if request.param is Door.FCALL else Redis(url)
+        redis = FunctionsRedis.from_url(url) if request.param is Door.FCALL else Redis.from_url(url)
         yield Gateway(redis, world.keys)
         await redis.close()
-    await world.redis._commands.execute("ACL", "DELUSER", "gateway-calls")
+    await world.raw("ACL", "DELUSER", "gateway-calls")
 
 
 async def test_a_gateway_with_the_acl_of_the_docs_can_do_its_work(gateway: Gateway) -> None:
@@ -56,4 +56,4 @@ async def test_a_gateway_with_the_acl_of_the_docs_reaches_no_other_pool_and_no_a
         await gateway.redis.field(elsewhere.keys.user("alice"), "state")
     for command in (("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("ACL", "LIST"), ("FUNCTION", "FLUSH")):
         with pytest.raises(REFUSED, match="NOPERM"):
-            await gateway.redis._commands.execute(*command)
+            await gateway.redis._on("", *command)

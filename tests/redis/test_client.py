@@ -18,7 +18,8 @@ import redis as redis_py
 
 from controller.clients.redis import client as client_module
 from controller.clients.redis import lua
-from controller.clients.redis.client import Redis, translate
+from controller.clients.redis.client import Redis
+from controller.clients.redis.errors import translate
 from controller.clients.redis.gateway import Unserved
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
@@ -217,7 +218,7 @@ async def test_the_end_of_a_stream_is_where_reading_starts_without_a_clock(world
 
 
 async def test_a_reader_may_not_wait_for_longer_than_its_socket(world: World) -> None:
-    for block_seconds in (0, 31):
+    for block_seconds in (-1, 31):
         with pytest.raises(ValueError, match="block_seconds"):
             await world.redis.read_streams({world.keys.signals(): "$"}, block_seconds=block_seconds)
 
@@ -331,6 +332,7 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "ping": (lambda redis, _: redis.ping(), "PING"),
     "info": (lambda redis, _: redis.info(), "INFO"),
     "run_id": (lambda redis, _: redis.run_id(), "INFO"),
+    "scan": (lambda redis, key: redis.scan(key, "0", count=10), "SCAN"),
     "hash": (lambda redis, key: redis.hash(key), "HGETALL"),
     "field": (lambda redis, key: redis.field(key, "name"), "HGET"),
     "scored": (lambda redis, key: redis.scored(key, limit=1), "ZRANGEBYSCORE"),

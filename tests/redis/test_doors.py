@@ -168,7 +168,7 @@ async def test_a_function_refuses_a_wrong_number_of_arguments(
     ],
 )
 async def test_a_function_refuses_a_key_that_is_no_prefix_of_a_pool(functions: FunctionsRedis, prefix: str) -> None:
-    word, sentence = await functions._commands.execute("FCALL", "roomkeeper_enqueue", 1, prefix, "alice", "")
+    word, sentence = await functions._on("", "FCALL", "roomkeeper_enqueue", 1, prefix, "alice", "")
     assert word == "INVALID"
     assert sentence.startswith("expected the prefix of the pool as the key, rk:{<cluster id>:<namespace>}:")
     assert sentence.endswith(f"not {prefix}")
@@ -177,18 +177,18 @@ async def test_a_function_refuses_a_key_that_is_no_prefix_of_a_pool(functions: F
 @pytest.mark.parametrize("count", [0, 2])
 async def test_a_function_takes_one_key(world: World, functions: FunctionsRedis, count: int) -> None:
     keys = [world.keys.prefix, world.keys.queue()][:count]
-    answer = await functions._commands.execute("FCALL", "roomkeeper_enqueue", count, *keys, "alice", "")
+    answer = await functions._on("", "FCALL", "roomkeeper_enqueue", count, *keys, "alice", "")
     assert answer[0] == "INVALID"
     assert answer[1].endswith(f"such as rk:{{default:calls}}:, not {count} keys")
 
 
 async def test_the_library_has_a_function_for_each_script_and_says_its_version(functions: FunctionsRedis) -> None:
-    ((_, name, *rest),) = await functions._commands.execute("FUNCTION", "LIST", "LIBRARYNAME", "roomkeeper")
+    ((_, name, *rest),) = await functions._on("", "FUNCTION", "LIST", "LIBRARYNAME", "roomkeeper")
     listed = dict(zip(rest[::2], rest[1::2], strict=True))["functions"]
     found = {dict(zip(function[::2], function[1::2], strict=True))["name"] for function in listed}
     assert name == "roomkeeper"
     assert found == {f"roomkeeper_{script}" for script in (*contract.SCRIPTS, "version")}
-    word, version, digest = await functions._commands.execute("FCALL_RO", "roomkeeper_version", 0)
+    word, version, digest = await functions._on("", "FCALL_RO", "roomkeeper_version", 0)
     assert (word, version) == ("OK", contract.VERSION)
     assert f"'{digest}'" in contract.library()
 
@@ -196,7 +196,7 @@ async def test_the_library_has_a_function_for_each_script_and_says_its_version(f
 async def test_a_call_before_the_library_is_loaded_says_so_and_works_after_loading(
     world: World, functions: FunctionsRedis
 ) -> None:
-    await functions._commands.execute("FUNCTION", "DELETE", "roomkeeper")
+    await functions._on("", "FUNCTION", "DELETE", "roomkeeper")
     with pytest.raises(exceptions.ResponseError, match="Function not found"):
         await functions._call("enqueue", world.keys.prefix, ["alice", ""])
     await functions.load()

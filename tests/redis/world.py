@@ -72,7 +72,7 @@ class World:
 
     async def raw(self, *words: str | int) -> Any:
         """Any command, past the typed calls."""
-        return await self.redis._commands.execute(*words)
+        return await self.redis._on(self.keys.prefix, *words)
 
     async def serve(self) -> None:
         """Serve the pool, as the operator does every minute."""

@@ -210,7 +210,7 @@ def test_two_who_are_taken_away_or_fall_silent_are_both_named() -> None:
     taken = MatchCase(b.active(), replace(b.both_in(), audit=AuditFacts(taken_away=both)), b.at(9)).cause
     lost = MatchCase(b.active(), replace(b.both_in(), heartbeats=silent(*both, alone=True)), b.at(9)).cause
     assert taken is not None
-    assert taken.message == "alice and bob was disconnected: their record in Redis no longer names this match"
+    assert taken.message == "alice and bob were disconnected: their record in Redis no longer names this match"
     assert lost is not None
     assert lost.message == (
         "alice and bob lost the connection and did not come back within 90 s: the heartbeats of the client stopped"

@@ -511,6 +511,17 @@ def test_the_last_error_changes_with_its_type_only(
     assert status_of(match, b.both_in(), error=error).last_error == expected
 
 
+def test_a_step_that_keeps_failing_makes_the_match_degraded_although_all_backends_answer() -> None:
+    fresh, failed_before = b.active(), b.active(status={"last_error": OUTAGE})
+    assert condition(status_of(fresh, b.both_in(), error=OUTAGE), "Degraded")[0] == F
+    assert condition(status_of(failed_before, b.both_in(), error=OUTAGE), "Degraded") == (
+        T,
+        "BackendUnreachable",
+        "no answer; it is tried again until it succeeds",
+    )
+    assert condition(status_of(failed_before, b.both_in()), "Degraded")[0] == F
+
+
 def test_the_status_shows_an_error_that_prevents_the_claim() -> None:
     status = status_of(b.a_match(), b.seen(), error=OUTAGE)
     assert condition(status, "Accepted") == ("False", "NotClaimed", "no answer")

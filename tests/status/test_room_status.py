@@ -289,6 +289,12 @@ def test_the_last_error_changes_with_its_type_only() -> None:
     assert status_of(b.a_room(), b.room_seen(), error=OUTAGE).last_error == OUTAGE
 
 
+def test_a_step_that_keeps_failing_makes_the_room_degraded_although_livekit_answers() -> None:
+    known = b.an_active_room(status={"last_error": OUTAGE})
+    assert condition(status_of(known, b.room_seen(), error=OUTAGE), "Degraded")[:2] == (T, "BackendUnreachable")
+    assert condition(status_of(b.an_active_room(), b.room_seen(), error=OUTAGE), "Degraded")[0] == F
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_nothing_is_written_because_time_passed(case: tuple[Any, ...]) -> None:
     _, room, seen, *_ = case

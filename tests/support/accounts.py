@@ -73,9 +73,15 @@ class Account:
         """Replace the rules of the account's Role in `namespace`."""
         await self._kube.admin.call("PATCH", f"{_RBAC}/namespaces/{namespace}/roles/{name}", {"rules": [*rules]})
 
-    async def _token(self) -> str:
+    async def revocable_token(self, name: str) -> str:
+        """A token that is good as long as the Secret `name` exists, which this makes."""
+        made = await self._kube.create({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": name}})
+        bound = {"kind": "Secret", "apiVersion": "v1", "name": name, "uid": made["metadata"]["uid"]}
+        return await self._token(boundObjectRef=bound)
+
+    async def _token(self, **spec: Any) -> str:
         path = f"/api/v1/namespaces/{self._home}/serviceaccounts/{NAME}/token"
-        answer = await self._kube.admin.call("POST", path, {"spec": {"expirationSeconds": _TOKEN_SECONDS}})
+        answer = await self._kube.admin.call("POST", path, {"spec": {"expirationSeconds": _TOKEN_SECONDS, **spec}})
         return str(answer["status"]["token"])
 
     async def _post(self, path: str, body: Manifest) -> None:

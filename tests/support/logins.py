@@ -13,6 +13,7 @@ from redis import exceptions
 from controller.clients.redis import lua
 from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.keys import Role
+from controller.settings.redis_address import fixed_address
 from tests.redis.doors import FunctionsRedis
 
 _MATCHMAKERS = (lua.RESERVE, lua.RELEASE)
@@ -22,10 +23,10 @@ class LoginsRedis(Redis):
     """Scripts and reads go through the client of the role that they belong to; all others are a gateway's."""
 
     def __init__(self, administrator: str, urls: Mapping[str, str]) -> None:
-        super().__init__(urls[Role.GATEWAY])
+        super().__init__(fixed_address(urls[Role.GATEWAY]))
         self._gateway = _Functions(urls[Role.GATEWAY], administrator)
         self._matchmaker = _Functions(urls[Role.MATCHMAKER], administrator)
-        self._operator = Redis(urls[Role.OPERATOR])
+        self._operator = Redis.from_url(urls[Role.OPERATOR])
 
     async def run(self, script: lua.Script, keys: Sequence[str], args: Arguments) -> list[str]:
         """Run a script as the one to whom it belongs."""
@@ -49,7 +50,7 @@ class _Functions(FunctionsRedis):
     """Has the administrator load the library into a server that does not have it, as docs/redis.md says."""
 
     def __init__(self, url: str, administrator: str) -> None:
-        super().__init__(url)
+        super().__init__(fixed_address(url))
         self._administrator = administrator
 
     async def _call(self, name: str, prefix: str, args: Sequence[str | int]) -> list[str]:
@@ -58,7 +59,7 @@ class _Functions(FunctionsRedis):
         except exceptions.ResponseError as error:
             if "Function not found" not in str(error):
                 raise
-        administrator = FunctionsRedis(self._administrator)
+        administrator = FunctionsRedis.from_url(self._administrator)
         await administrator.load()
         await administrator.close()
         return await super()._call(name, prefix, args)

@@ -33,6 +33,11 @@ class Streams:
         self.taken: list[tuple[str, str]] = []
         self.finished: list[tuple[str, str]] = []
         self.failures: dict[tuple[str, str], list[Exception]] = {}
+        self.are_apart = False
+
+    def together(self, streams: Sequence[str]) -> Sequence[Sequence[str]]:
+        """All streams in one group, or each in its own, as in a cluster."""
+        return [[stream] for stream in streams] if self.are_apart else [streams] if streams else []
 
     async def read_streams(
         self, positions: Mapping[str, str], *, block_seconds: float, count: int = 100
@@ -161,7 +166,7 @@ def test_a_stream_is_read_again_half_a_minute_after_it_was_refused() -> None:
     async def main(_: VirtualTime) -> None:
         streams = Streams()
         streams.add("calls", "1")
-        streams.fail("calls", "reading", WRONG, times=2)
+        streams.fail("calls", "reading", WRONG)
         await streams.follow(40)
         assert streams.taken == [("calls", "1")]
 
@@ -176,6 +181,25 @@ def test_an_entry_whose_handling_could_not_be_stored_comes_again() -> None:
         await streams.follow(5)
         assert streams.taken == [("calls", "1"), ("calls", "2")], "only the position was left to be stored"
         assert streams.finished == [("calls", "2")]
+
+    run(main)
+
+
+def test_streams_that_one_read_cannot_name_together_are_read_within_half_a_second() -> None:
+    async def main(time: VirtualTime) -> None:
+        streams = Streams()
+        streams.are_apart = True
+        streams.namespaces = tuple(f"pool-{n}" for n in range(100))
+        reading = asyncio.create_task(streams.follow(100))
+        for n in range(100):
+            await asyncio.sleep(0.317)
+            streams.add(f"pool-{n}", "3")
+            await asyncio.sleep(0.5)
+            assert streams.taken[-1] == (f"pool-{n}", "3")
+            if n == 50:
+                streams.fail("pool-0", "reading", AWAY, times=1000)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
     run(main)
 

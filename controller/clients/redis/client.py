@@ -12,18 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from redis import exceptions
 
 from controller.clients.reading import NO_SENSE, reading, skipped
+from controller.clients.redis.cluster import Cluster
+from controller.clients.redis.errors import RAISED, translate
 from controller.clients.redis.lua import Script
+from controller.clients.redis.sentinel import Mastered
+from controller.clients.redis.target import Check, Locate, Mode, first_node
+from controller.clients.redis.topology import Line, OneServer, Topology, TopologyChanged, steady
 from controller.clients.redis.wire import Wire
 from controller.clients.request import Code, Requests
-from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
+from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.settings.redis_address import AddressSource, fixed_address
+from controller.settings.redis_address import Topology as Kind
 
 _T = TypeVar("_T")
 
@@ -33,20 +39,6 @@ Arguments: TypeAlias = Sequence[str | int] | Callable[[], Sequence[str | int]]
 _RETRY_DELAYS_SECONDS: Final = (0.02, 0.1)
 _LONGEST_BLOCK_SECONDS: Final = 30.0
 _LISTEN_SECONDS: Final = 5.0
-
-# Answers that mean "not now": the server is starting, failing over, full, or busy with another client's script.
-_NOT_NOW: Final = frozenset(
-    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "MISCONF"}
-)
-_NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
-# Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
-_UNASKED_AUTH: Final = "AUTH <password> called without"
-_FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
-# All error words that become metric labels. Modules and scripts can answer others, so their number is not bounded.
-_KNOWN_CODES: Final = _NOT_NOW | _FORBIDDEN | {"ERR", "WRONGTYPE", "EXECABORT", "NOSCRIPT", "MOVED", "ASK", "CROSSSLOT"}
-_SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
-# Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …".
-_SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +51,34 @@ class StreamEntry:
 
 
 class Redis:
-    """A server behind a URL. Create it inside a running loop; close it at the end.
+    """The Redis behind an address. Create it inside a running loop; close it at the end.
 
     Every method raises BackendUnavailable when the server does not answer or says "not now", and a BackendRefused for
     a refusal. `was_silent` gets the length of each outage in seconds, at the first answer after it.
     """
 
-    def __init__(self, url: str, was_silent: Callable[[float], None] | None = None) -> None:
+    def __init__(self, source: AddressSource, was_silent: Callable[[float], None] | None = None) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
-        self._url = url
-        self._requests = Requests(Backend.REDIS, _RAISED, transport_keeps_deadline=True, was_silent=was_silent)
-        self._commands = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
-        self._reads = Wire(url, timeout_seconds=self._requests.limits.deadline_seconds)
+        self._requests = Requests(
+            Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=self._all_were_silent
+        )
+        self._source = source
+        self._was_silent = was_silent
+        self._first: OneServer | None = None
+        self._topology: Topology | None = None
+        # Those that were left are closed with the next one's choice, or at the end.
+        self._left: list[Topology] = []
 
     @classmethod
-    def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Redis:
-        """Create a client for a `redis://`, `rediss://` or `unix://` URL. It connects at the first request."""
-        return cls(url, was_silent)
+    def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Self:
+        """Create a client for a URL. It connects at the first request. Raises AddressError."""
+        return cls(fixed_address(url), was_silent)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._commands.close()
-        await self._reads.close()
+        for topology in (self._first, self._topology, *self._left):
+            if topology is not None:
+                await topology.close()
 
     async def run(self, script: Script, keys: Sequence[str], args: Arguments) -> list[str]:
         """Run a script and return its reply. A lost reply makes it run again: every script of ours is idempotent.
@@ -91,29 +89,58 @@ class Redis:
         async def attempt() -> Any:
             rest = (len(keys), *keys, *(args() if callable(args) else args))
             try:
-                return await self._commands.execute("EVALSHA", script.sha, *rest)
+                return await self._on(keys[0], "EVALSHA", script.sha, *rest)
             except exceptions.NoScriptError:
                 # The server was restarted or replaced. EVAL loads and runs in one trip.
-                return await self._commands.execute("EVAL", script.text, *rest)
+                return await self._on(keys[0], "EVAL", script.text, *rest)
 
         answer = await self._repeat(script.name, attempt)
         with reading(Backend.REDIS, script.name):
             return _texts(answer)
 
     async def ping(self) -> None:
-        """Return if the server answers."""
-        await self._ask("PING")
+        """Return if every server answers that takes writes."""
+
+        async def attempt() -> None:
+            for line in await self._primaries():
+                await line.execute("PING")
+
+        await self._repeat("PING", attempt)
 
     async def run_id(self) -> str:
         """Return the id of the server process; it is another one after a restart or a failover."""
-        info = await self._text("INFO", "server") or ""
-        return info.partition("run_id:")[2].partition("\r\n")[0]
+        return (await self.info("server")).get("run_id", "")
 
-    async def info(self) -> dict[str, str]:
-        """Return what the server says about itself, by the names of its INFO command."""
-        text = await self._text("INFO") or ""
-        pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
-        return {name: value for name, _, value in pairs}
+    async def info(self, section: str = "default") -> dict[str, str]:
+        """Return what a server says about itself, by the names of its INFO command; of a cluster, its first node."""
+
+        async def attempt() -> Any:
+            return await (await self._primaries())[0].execute("INFO", section)
+
+        answer = await self._repeat("INFO", attempt)
+        with reading(Backend.REDIS, "INFO"):
+            pairs = (line.partition(":") for line in _str(answer).splitlines() if ":" in line)
+            return {name: value for name, _, value in pairs}
+
+    async def scan(self, pattern: str, cursor: str, *, count: int) -> tuple[str, list[str]]:
+        """Look at about `count` of all keys; return the next cursor, and the keys among them that match the pattern.
+
+        `0` is the cursor to begin with, and the one after the last key. Each node of a cluster has its turn.
+        """
+        turn, _, at = cursor.rpartition("@")
+        place = int(turn or 0)
+
+        async def attempt() -> tuple[Any, bool]:
+            servers = await self._primaries()
+            page = await servers[min(place, len(servers) - 1)].execute("SCAN", at, "MATCH", pattern, "COUNT", count)
+            return page, place + 1 < len(servers)
+
+        answer, has_more = await self._repeat("SCAN", attempt)
+        with reading(Backend.REDIS, "SCAN"):
+            go_on, names = _list(answer)
+            if _str(go_on) != "0":
+                return f"{place}@{go_on}", _texts(names)
+            return f"{place + 1}@0" if has_more else "0", _texts(names)
 
     async def hash(self, key: str) -> dict[str, str]:
         """Return all fields of a hash; empty if there is none."""
@@ -139,7 +166,7 @@ class Redis:
         return await self._text("GET", key)
 
     async def texts(self, keys: Sequence[str]) -> list[str | None]:
-        """Return several strings, with None for each that is not there."""
+        """Return several strings of one group (`together`), with None for each that is not there."""
         values = await self._ask("MGET", *keys)
         with reading(Backend.REDIS, "MGET"):
             found = [None if value is None else _str(value) for value in _list(values)]
@@ -167,8 +194,8 @@ class Redis:
         flat = [part for pair in fields.items() for part in pair]
         entry_id = await self._requests.send(
             "XADD",
-            lambda: self._commands.execute("XADD", stream, "MAXLEN", "~", max_entries, "*", *flat),
-            lambda error: translate(error, "XADD"),
+            lambda: self._on(stream, "XADD", stream, "MAXLEN", "~", max_entries, "*", *flat),
+            lambda error: self._meaning(error, "XADD"),
         )
         with reading(Backend.REDIS, "XADD"):
             return _str(entry_id)
@@ -179,35 +206,39 @@ class Redis:
         with reading(Backend.REDIS, "XREVRANGE"):
             return _str(newest[0][0]) if _list(newest) else "0-0"
 
-    async def read_streams(
-        self, positions: Mapping[str, str], *, block_seconds: float, count: int = 100
-    ) -> tuple[StreamEntry, ...]:
-        """Return the entries after the given ids; wait at most `block_seconds` for the first one.
+    def together(self, keys: Sequence[str]) -> Sequence[Sequence[str]]:
+        """Divide keys into groups: one request may name those of a group. Keys of one pool are always in one group.
 
-        The result is empty if none came. Only one read at a time: a second one would wait for the first. Never
-        repeated: the caller reads again in any case.
+        Before the first request was sent, all keys are in one.
         """
-        if not 0 < block_seconds <= _LONGEST_BLOCK_SECONDS:
-            raise ValueError(f"block_seconds is {block_seconds}: use more than 0, at most {_LONGEST_BLOCK_SECONDS:g}")
-        milliseconds = max(1, round(block_seconds * 1000))  # 0 would wait without end
-        words: tuple[str | int, ...] = (
-            "COUNT",
-            count,
-            "BLOCK",
-            milliseconds,
-            "STREAMS",
-            *positions,
-            *positions.values(),
-        )
+        if self._topology is None:
+            return (keys,) if keys else ()
+        return self._topology.together(keys)
+
+    async def read_streams(
+        self, positions: Mapping[str, str], *, block_seconds: float = 0.0, count: int = 100
+    ) -> tuple[StreamEntry, ...]:
+        """Return the entries after the given ids, of streams of one group; wait `block_seconds` at most for the first.
+
+        The result is empty if none came. Only one read that waits at a time: a second one would wait for the first.
+        Never repeated: the caller reads again in any case.
+        """
+        if not 0 <= block_seconds <= _LONGEST_BLOCK_SECONDS:
+            raise ValueError(f"block_seconds is {block_seconds}: use at most {_LONGEST_BLOCK_SECONDS:g}")
+        # BLOCK 0 would wait without end.
+        block = ("BLOCK", max(1, round(block_seconds * 1000))) if block_seconds else ()
+        words = ("XREAD", "COUNT", count, *block, "STREAMS", *positions, *positions.values())
+        key = next(iter(positions))
         try:
             answer = await self._requests.send(
                 "XREAD",
-                lambda: self._reads.execute("XREAD", *words, block_seconds=block_seconds),
-                lambda error: translate(error, "XREAD"),
+                lambda: self._on_chosen(key, *words, block_seconds=block_seconds),
+                lambda error: self._meaning(error, "XREAD"),
                 waits_seconds=block_seconds,
             )
         except asyncio.CancelledError:
-            await self._reads.close()  # otherwise the next read would wait for the end of this one
+            if self._topology is not None and block_seconds:
+                self._topology.stop_reading()  # otherwise the next read would wait for the end of this one
             raise
         with reading(Backend.REDIS, "XREAD"):
             return tuple(
@@ -216,9 +247,9 @@ class Redis:
                 for entry_id, flat in entries
             )
 
-    async def _text(self, command: str, *words: str | int) -> str | None:
-        """The text that a command answers, or None."""
-        value = await self._ask(command, *words)
+    async def _text(self, command: str, key: str, *words: str | int) -> str | None:
+        """The text that a command about a key answers, or None."""
+        value = await self._ask(command, key, *words)
         with reading(Backend.REDIS, command):
             return None if value is None else _str(value)
 
@@ -228,11 +259,17 @@ class Redis:
         `alive` is called whenever the server has answered. Raises BackendError if the channel cannot be listened to, or
         when the connection is lost.
         """
-        wire = Wire(self._url, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard)
+        wire: Wire | None = None
+
+        async def attempt(*words: str) -> Any:
+            nonlocal wire
+            if wire is None:
+                wire = await (self._topology or await self._look()).listener(heard)
+            return await wire.execute(*words)
 
         async def send(*words: str) -> None:
             reply = await self._requests.send(
-                words[0], lambda: wire.execute(*words), lambda error: translate(error, words[0])
+                words[0], lambda: attempt(*words), lambda error: self._meaning(error, words[0])
             )
             # A connection with a subscription answers a PING with a list. One that was opened again has none.
             if not isinstance(reply, list):
@@ -245,17 +282,73 @@ class Redis:
                 await asyncio.sleep(_LISTEN_SECONDS)
                 await send("PING")
         finally:
-            await wire.close()
+            if wire is not None:
+                await wire.close()
 
-    async def _ask(self, command: str, *words: str | int) -> Any:
-        """Send an idempotent command, again if that can help."""
-        return await self._repeat(command, lambda: self._commands.execute(command, *words))
+    async def _ask(self, command: str, key: str, *words: str | int) -> Any:
+        """Send an idempotent command about a key, and about others of its group; again if that can help."""
+        return await self._repeat(command, lambda: self._on(key, command, key, *words))
+
+    def _on(self, key: str, *words: str | int) -> Coroutine[Any, Any, Any]:
+        """Send a command to the server that has this key. Raises redis-py's errors."""
+        # No coroutine of its own: that would cost a tenth of a read.
+        topology = self._topology
+        return self._on_chosen(key, *words) if topology is None else topology.line(key).execute(*words)
+
+    async def _on_chosen(self, key: str, *words: str | int, block_seconds: float = 0.0) -> Any:
+        topology = self._topology or await self._look()
+        line = topology.reader(key) if block_seconds else topology.line(key)
+        return await line.execute(*words, block_seconds=block_seconds)
+
+    async def _primaries(self) -> Sequence[Line]:
+        return await (self._topology or await self._look()).primaries()
+
+    # The topology
+
+    async def _look(self) -> Topology:
+        """Choose the topology, by the address and by what answers there. Raises redis-py's errors."""
+        while self._left:
+            await self._left.pop().close()
+        source = steady(self._source)
+        if source().topology is Kind.CLUSTER:
+            self._topology = Cluster(self._connect, source, self._was_silent)
+            return self._topology
+        one = self._first
+        if one is None:
+            is_single = source().topology is Kind.SINGLE
+            one = OneServer(self._connect, first_node(source)) if is_single else Mastered(self._connect, source)
+            self._first = one
+        mode = await one.look()
+        if self._topology is None:  # otherwise another request has chosen meanwhile
+            self._first = None
+            if mode is Mode.CLUSTER:
+                self._topology = Cluster(self._connect, source, self._was_silent)
+                await one.close()
+            else:
+                self._topology = one
+        return self._topology
+
+    def _meaning(self, error: Exception, operation: str) -> BackendError:
+        """What an error of the library means to the caller. Leaves the topology that the error says to be another."""
+        if isinstance(error, TopologyChanged) and self._topology is not None:
+            self._left.append(self._topology)
+            self._topology = None
+        return translate(error, operation)
+
+    def _connect(
+        self, locate: Locate, *, heard: Callable[[str], None] | None = None, check: Check | None = None
+    ) -> Wire:
+        return Wire(locate, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard, check=check)
+
+    def _all_were_silent(self, seconds: float) -> None:
+        if self._was_silent is not None and self._topology is not None and not self._topology.counts_silences:
+            self._was_silent(seconds)
 
     async def _repeat(self, operation: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
         may_have_run = False
         for delay_seconds in (*_RETRY_DELAYS_SECONDS, None):
             try:
-                return await self._requests.send(operation, attempt, lambda error: translate(error, operation))
+                return await self._requests.send(operation, attempt, lambda error: self._meaning(error, operation))
             except BackendError as error:
                 may_have_run = error.may_have_run = may_have_run or error.may_have_run
                 if delay_seconds is None or not error.retryable:
@@ -299,36 +392,3 @@ def _fields(value: Any) -> dict[str, str]:
     except NO_SENSE:
         skipped(Backend.REDIS, "entry", value)
         return {}
-
-
-_RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-
-
-def translate(error: Exception, operation: str) -> BackendError:
-    """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
-    word = _error_word(error)
-    code = word if word in _KNOWN_CODES else Code.OTHER
-    if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered
-        return BackendUnavailable(Backend.REDIS, operation, f"the server says not now ({word})", code=code)
-    shown = word or "no code"
-    if (
-        word in _FORBIDDEN
-        or _UNASKED_AUTH in str(error)
-        or isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError)
-    ):
-        sentence = f"the credentials are wrong or do not suffice ({shown}); check user and password in the Redis URL"
-        return Forbidden(Backend.REDIS, operation, sentence, code=code)
-    if isinstance(error, exceptions.ResponseError | exceptions.DataError):
-        line = _SCRIPT_LINE.search(str(error))
-        where = f" at line {line.group(1)} of the script" if line else ""
-        return BackendRefused(Backend.REDIS, operation, f"the server refuses it ({shown}){where}", code=code)
-    if isinstance(error, exceptions.TimeoutError):
-        return BackendUnavailable(Backend.REDIS, operation, "no answer in time", may_have_run=True, code=Code.TIMEOUT)
-    return BackendUnavailable(Backend.REDIS, operation, _NO_CONNECTION, may_have_run=True, code=Code.UNREACHABLE)
-
-
-def _error_word(error: Exception) -> str:
-    """Return the word in capitals that an error begins with; redis-py removes it from some messages."""
-    in_script = _SCRIPT_CODE.search(str(error))
-    word = in_script[1] if in_script else getattr(error, "status_code", None) or str(error).partition(" ")[0]
-    return word if re.fullmatch(r"[A-Z]{2,20}", word) else ""

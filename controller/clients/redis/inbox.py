@@ -6,17 +6,15 @@ ledger, where `observe` reads it. So it outlives the replica that received it, a
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controller.clients.reading import reading, rows
+from controller.clients.reading import rows
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
 from controller.clients.redis.keys import Keys
-from controller.clients.redis.lua import Script
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
     EXPIRE,
@@ -39,12 +37,6 @@ FLAGS = {
 }
 """The flags of older clients, and what each means."""
 
-# It may run on any server and slot, because it touches no key that it would have to name.
-_SCAN = """local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
-table.insert(page[2], 1, page[1])
-return page[2]
-"""
-_POOLS = Script("pools", _SCAN, hashlib.sha1(_SCAN.encode(), usedforsecurity=False).hexdigest())
 _OURS, _ABOUT = "roomkeeper:", "match:"
 _FROM_THE_BEGINNING = ScanCursor()
 
@@ -148,9 +140,8 @@ async def pools_with_people(redis: Redis, cluster_id: str, cursor: str, *, count
     """
     # Of a pool's keys only `queue`, `heartbeats` and `live` begin with one of these letters.
     pattern = "rk*" + re.sub(r"([*?\[\]\\^])", r"\\\1", f":{{{cluster_id}:") + "*}:[hlq]*"
-    with reading(Backend.REDIS, _POOLS.name):
-        go_on, *names = await redis.run(_POOLS, (), [cursor, pattern, count])
-        keys = [name for name in names if name.endswith(("}:queue", "}:heartbeats", "}:live"))]
+    go_on, names = await redis.scan(pattern, cursor, count=count)
+    keys = [name for name in names if name.endswith(("}:queue", "}:heartbeats", "}:live"))]
     pools = rows(Backend.REDIS, "pool", keys, lambda key: _namespace_of(key, cluster_id))
     return go_on, tuple(dict.fromkeys(pools))
 

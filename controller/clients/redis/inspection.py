@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import structlog
 
 from controller.clients.reading import reading
 from controller.clients.redis.client import Redis
@@ -15,7 +17,9 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
 from controller.clients.redis.mark import parse_fence
 from controller.clients.redis.pool import Pool
-from controller.errors import Backend
+from controller.errors import Backend, BackendError
+
+log = structlog.get_logger(__name__)
 
 # MGET does not read hashes. A key of another type answers an error, and is no record of ours.
 _HOLDERS_TEXT = """local found = {}
@@ -51,20 +55,31 @@ async def tombstoned(redis: Redis, keys: Keys, livekit_names: Sequence[str]) -> 
 
 
 async def with_losses(redis: Redis, pools: Sequence[Pool]) -> tuple[Pool, ...]:
-    """Those of these pools whose data is lost, all of it or the latest, in one read. Raises BackendError.
+    """Those of these pools whose data is lost, all of it or the latest, in one read for each group of keys.
 
-    Each pool is bound to the incarnation that it knows.
+    Each pool is bound to the incarnation that it knows. A node of a cluster that does not answer says nothing about its
+    pools, and costs those of the others nothing. Raises BackendError if none answers.
     """
-    if not pools:
-        return ()
-    known = [pool.mark.known for pool in pools]
-    found = await redis.texts([key for pool in pools for key in (pool.keys.incarnation(), pool.keys.fence(pool.shard))])
-    states = zip(pools, known, found[::2], found[1::2], strict=True)
-    return tuple(
-        pool
-        for pool, number, incarnation, fence in states
-        if incarnation != pool.incarnation or (number > 0 and parse_fence(fence) < (pool.epoch, number))
-    )
+    known = [(pool, pool.mark.known) for pool in pools]
+    keys = [key for pool in pools for key in (pool.keys.incarnation(), pool.keys.fence(pool.shard))]
+    groups = redis.together(keys) if keys else ()
+    answers = await asyncio.gather(*(redis.texts(group) for group in groups), return_exceptions=True)
+    found: dict[str, str | None] = {}
+    for group, answer in zip(groups, answers, strict=True):
+        if isinstance(answer, BackendError):
+            log.debug("a node does not say whether it lost data", error=str(answer))
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found.update(zip(group, answer, strict=True))
+    if groups and not found and isinstance(answers[0], BackendError):
+        raise answers[0]
+    return tuple(pool for pool, number in known if pool.keys.incarnation() in found and _has_lost(pool, number, found))
+
+
+def _has_lost(pool: Pool, number: int, found: Mapping[str, str | None]) -> bool:
+    fence = parse_fence(found[pool.keys.fence(pool.shard)])
+    return found[pool.keys.incarnation()] != pool.incarnation or (number > 0 and fence < (pool.epoch, number))
 
 
 async def has_people(redis: Redis, keys: Keys) -> bool:

@@ -20,7 +20,8 @@ from controller.clients.redis.keys import KEY_RULES, Access, KeyRule, Role, epoc
 ALL_NAMESPACES: Final = "*"
 
 # Redis lets every user send AUTH, HELLO, QUIT and RESET.
-_CONNECTION: Final = ("ping", "select", "client|setinfo", "client|setname")
+# Not CLIENT SETINFO: Redis knows it since 7.2 only, and refuses a user with a command that it does not know.
+_CONNECTION: Final = ("ping", "select", "client|setname")
 _FUNCTIONS: Final = ("fcall", "fcall_ro")
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
 

@@ -49,6 +49,12 @@
 {{- if ne (empty .Values.livekit.secretKeys.oldApiKey) (empty .Values.livekit.secretKeys.oldApiSecret) }}
 {{- $problems = append $problems "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither" }}
 {{- end }}
+{{- if ne (empty .Values.redis.tls.secretKeys.cert) (empty .Values.redis.tls.secretKeys.key) }}
+{{- $problems = append $problems "redis.tls.secretKeys names only one of cert and key: name both, or neither" }}
+{{- end }}
+{{- if and .Values.redis.tls.existingSecret (not (or .Values.redis.tls.secretKeys.ca .Values.redis.tls.secretKeys.cert)) }}
+{{- $problems = append $problems (printf "redis.tls.existingSecret is %s, but redis.tls.secretKeys names none of its keys: name ca, or cert and key" .Values.redis.tls.existingSecret) }}
+{{- end }}
 {{- $seen := dict -}}
 {{- range $value, $place := include "roomkeeper.credentials" . | fromJson }}
 {{- $name := printf "%s/%s" $place.secret $place.key -}}

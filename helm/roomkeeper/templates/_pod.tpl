@@ -40,6 +40,16 @@
 {{- with .Values.livekit.secretKeys.oldApiSecret }}
 {{- $_ := set $places "LIVEKIT_OLD_API_SECRET" (dict "secret" $livekit "key" .) }}
 {{- end }}
+{{- $tls := default .Values.redis.existingSecret .Values.redis.tls.existingSecret -}}
+{{- with .Values.redis.tls.secretKeys.ca }}
+{{- $_ := set $places "REDIS_CA" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- with .Values.redis.tls.secretKeys.cert }}
+{{- $_ := set $places "REDIS_CERT" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- with .Values.redis.tls.secretKeys.key }}
+{{- $_ := set $places "REDIS_KEY" (dict "secret" $tls "key" .) }}
+{{- end }}
 {{- if not .Values.livekit.url }}
 {{- $_ := set $places "LIVEKIT_URL" (dict "secret" $livekit "key" .Values.livekit.secretKeys.url) }}
 {{- end }}
