@@ -16,6 +16,7 @@ from controller.api.names import API_VERSION, FINALIZER, livekit_room_name, room
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.backends.servers import Server, Servers
+from controller.clients.livekit_keys import ApiKey, ApiKeys
 from controller.facts.ledger import Cause, Destination, End, LastEvent, Ledger, Release, SettledUser
 from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom, Mark
 from controller.facts.match import MatchSeen, Patience, Refusal, ServerFacts, TokensFacts
@@ -244,9 +245,9 @@ def silent(*spans: tuple[float, float]) -> Silences:
     return Silences(tuple(Silence(at(start), at(end)) for start, end in spans))
 
 
-def tokens(expires: float = 900, *, livekit_name: str = LIVEKIT_NAME) -> TokensFacts:
+def tokens(expires: float = 900, *, livekit_name: str = LIVEKIT_NAME, api_key: str = "") -> TokensFacts:
     """Tokens that are good until `expires`."""
-    return TokensFacts(livekit_name, at(expires))
+    return TokensFacts(livekit_name, at(expires), api_key)
 
 
 def unknown(seconds: float = 2, why: str = "no answer in time") -> Unknown:
@@ -283,7 +284,7 @@ def seen(
         people=_observed(people, seconds),
         tokens=_observed(tokens, seconds),
         livekit_name=name if livekit_name is None else livekit_name,
-        server=ServerFacts("default", URL, trouble),
+        server=ServerFacts("default", URL, trouble, api_key="key"),
         patience=patience(redis_silent_since),
     )
 
@@ -365,4 +366,4 @@ def a_record(status: str = "active", updated: float = 1) -> RecordFacts:
 
 def servers(view: LiveKitView | None = None, client: Any = None) -> Servers:
     """The one LiveKit server of a test, with this view and this client."""
-    return Servers([Server("default", URL, "key", "secret", client, view or LiveKitView())])
+    return Servers([Server("default", URL, ApiKeys(ApiKey("key", "secret")), client, view or LiveKitView())])

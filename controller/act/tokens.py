@@ -58,7 +58,7 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
     except BackendRefused as error:
         backends.tokens.refused(action.target.uid, error.sentence)
         raise
-    facts = TokensFacts(action.livekit_name, expires_at)
+    facts = TokensFacts(action.livekit_name, expires_at, server.keys.newest.name)
     backends.tokens.delivered(action.target.uid, facts, backends.clock.now())
 
 
@@ -92,7 +92,7 @@ def sign(person: Participant, room: str, server: Server, not_before: datetime, e
     if person.grants.can_publish_sources:
         video["canPublishSources"] = [source.value for source in person.grants.can_publish_sources]
     claims: dict[str, Any] = {
-        "iss": server.api_key,
+        "iss": server.keys.newest.name,
         "sub": person.livekit_identity,
         "nbf": int(not_before.timestamp()),
         "exp": int(expires_at.timestamp()),
@@ -101,7 +101,7 @@ def sign(person: Participant, room: str, server: Server, not_before: datetime, e
     for name, value in (("name", person.name), ("metadata", person.metadata), ("attributes", person.attributes)):
         if value:
             claims[name] = value
-    return jwt.encode(claims, server.api_secret, algorithm="HS256")
+    return jwt.encode(claims, server.keys.newest.secret, algorithm="HS256")
 
 
 async def _write_secret(action: IssueTokens, entries: Mapping[str, Mapping[str, str]], backends: Backends) -> None:

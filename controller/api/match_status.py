@@ -92,6 +92,9 @@ class TokensStatus(ApiModel):
     expires_at: Timestamp
     """Time until which the tokens let their owners join the room."""
 
+    api_key: str | None = None
+    """Name of LiveKit's API key that signed the tokens. If another key signs by now, they are issued again."""
+
 
 class ParticipantStatus(ApiModel):
     """The observed state of one participant."""

@@ -28,6 +28,7 @@ from controller.backends.servers import Server, Servers
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
+from controller.clients.livekit_keys import ApiKey, ApiKeys
 from controller.clients.redis.client import Redis
 from controller.clock import ServerClock
 from controller.errors import BackendError, LeadershipLost
@@ -167,6 +168,13 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
 
 
 def _servers(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock) -> Callable[[], Servers]:
-    key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    client = LiveKitClient(http, settings.api_url, key, secret, clock)
-    return lambda: Servers([Server(DEFAULT_SERVER, settings.public_url, key, secret, client, LiveKitView())])
+    keys = _api_keys(settings)
+    client = LiveKitClient(http, settings.api_url, keys.newest.name, keys.newest.secret, clock)
+    return lambda: Servers([Server(DEFAULT_SERVER, settings.public_url, keys, client, LiveKitView())])
+
+
+def _api_keys(settings: Settings) -> ApiKeys:
+    newest = ApiKey(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
+    if not settings.livekit_old_api_key:
+        return ApiKeys(newest)
+    return ApiKeys(newest, (ApiKey(settings.livekit_old_api_key, settings.livekit_old_api_secret.get_secret_value()),))

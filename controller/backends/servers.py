@@ -14,6 +14,7 @@ from functools import partial
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
+from controller.clients.livekit_keys import ApiKeys
 from controller.errors import Backend, BackendUnavailable, Code
 from controller.facts.match import ServerFacts
 from controller.facts.unreadable import Unreadable
@@ -25,15 +26,14 @@ _READS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One LiveKit server: its name, the URL that clients connect to, its credentials, its client and its view.
+    """One LiveKit server: its name, the URL that clients connect to, its API keys, its client and its view.
 
     `reads` bounds how many reconciles ask it for participants at once: a server that hangs must not hold them all.
     """
 
     name: str
     public_url: str
-    api_key: str
-    api_secret: str = field(repr=False)
+    keys: ApiKeys
     client: LiveKitClient
     view: LiveKitView
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
@@ -41,7 +41,14 @@ class Server:
     def facts(self, now: datetime) -> ServerFacts:
         """The facts about this server that planners use."""
         view = self.view
-        return ServerFacts(self.name, self.public_url, view.failure, view.silences.at(now), view.silent_since)
+        return ServerFacts(
+            self.name,
+            self.public_url,
+            view.failure,
+            view.silences.at(now),
+            view.silent_since,
+            api_key=self.keys.newest.name,
+        )
 
 
 class Servers:

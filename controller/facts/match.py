@@ -30,10 +30,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class TokensFacts:
-    """Tokens that were delivered: for which LiveKit room, and until when they are valid."""
+    """Tokens that were delivered: for which LiveKit room, until when they are valid, and which API key signed them.
+
+    `api_key` is empty for tokens of a version that did not store it.
+    """
 
     livekit_name: str
     expires_at: datetime
+    api_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class ServerFacts:
 
     `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
     Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
-    outage that still lasts. A server that is not configured (any longer) is not asked.
+    outage that still lasts. A server that is not configured (any longer) is not asked. `api_key` names the key that signs
+    tokens now; empty if it is not known.
     """
 
     name: str
@@ -51,6 +56,7 @@ class ServerFacts:
     silences: Silences = field(default_factory=Silences)
     silent_since: datetime | None = None
     is_configured: bool = True
+    api_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,8 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
         return remembered
     status = match.status
     if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
-        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at), now)
+        signed = status.tokens.api_key or ""
+        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at, signed), now)
     if status.is_over or ledger is None or not ledger.claimed:
         return Absent(now)
     return Unknown(now, "tokens may have been delivered before this operator started")

@@ -30,12 +30,18 @@ def wants_tokens(match: Match) -> bool:
 
 
 def tokens_are_there(look: MatchLook) -> bool:
-    """Whether tokens for the present room are delivered, and not due for renewal."""
+    """Whether tokens for the present room are delivered, signed with the present key, and not due for renewal."""
     if not wants_tokens(look.match):
         return True
     tokens, renewal = look.tokens, renewal_at(look)
     current = tokens is not None and tokens.livekit_name == look.seen.livekit_name
-    return current and (renewal is None or look.now < renewal)
+    return current and not signed_by_another_key(look) and (renewal is None or look.now < renewal)
+
+
+def signed_by_another_key(look: MatchLook) -> bool:
+    """Whether the tokens were signed with an API key that no longer signs, so that LiveKit may soon refuse them."""
+    signed, signer = look.tokens.api_key if look.tokens is not None else "", look.seen.server.api_key
+    return bool(signed and signer) and signed != signer
 
 
 def younger_tokens_are_wanted(look: MatchLook) -> bool:

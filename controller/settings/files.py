@@ -17,7 +17,10 @@ from typing import Any, Final
 
 from controller.settings.model import REDIS_TLS_FILES, Settings, variable
 
-FILE_FIELDS: Final = ("livekit_url", "livekit_api_key", "livekit_api_secret", "redis_url")
+FILE_FIELDS: Final = (
+    *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
+    "redis_url",
+)
 
 _MAX_BYTES: Final = 64 * 1024
 _MAX_CERTIFICATES: Final = 4 * 1024 * 1024

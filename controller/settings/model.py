@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     )
     livekit_api_key: str = Field(description="API key of LiveKit")
     livekit_api_secret: SecretStr = Field(description="API secret of LiveKit, at least 32 characters")
+    livekit_old_api_key: str = Field(
+        default="", description="API key that LiveKit used before: its webhooks are accepted too, and it signs nothing"
+    )
+    livekit_old_api_secret: SecretStr = Field(default=SecretStr(""), description="API secret of livekit-old-api-key")
     redis_url: str = Field(description="redis://HOST:PORT/DB or rediss://USER:PASSWORD@HOST:PORT/DB")
     redis_ca_file: Path | None = Field(
         default=None, description="File with the CAs (PEM) that sign Redis's certificate; empty: those of the system"
@@ -130,7 +134,11 @@ class Settings(BaseSettings):
     _redis_url_path: Path | None = PrivateAttr(default=None)
     """The file that holds the URL of Redis, if one does. `load` sets it."""
 
-    @field_validator("livekit_url", "livekit_api_key", "livekit_api_secret", "redis_url", mode="before")
+    @field_validator(
+        *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
+        "redis_url",
+        mode="before",
+    )
     @classmethod
     def _exact(cls, value: object) -> object:
         """Refuse a newline or a blank around the value: a server would refuse it later, without the reason."""
@@ -182,13 +190,23 @@ class Settings(BaseSettings):
             raise ValueError(f"{variable('redis_key_file')} is set without {variable('redis_cert_file')}; set both")
         return self
 
-    @field_validator("livekit_api_secret")
+    @field_validator("livekit_api_secret", "livekit_old_api_secret")
     @classmethod
     def _api_secret(cls, value: SecretStr) -> SecretStr:
         length = len(value.get_secret_value())
         if length < 32:
             raise ValueError(f"is {length} characters long; LiveKit needs at least 32")
         return value
+
+    @model_validator(mode="after")
+    def _old_key_is_whole(self) -> Settings:
+        key, secret = self.livekit_old_api_key, self.livekit_old_api_secret.get_secret_value()
+        names = f"{variable('livekit_old_api_key')} and {variable('livekit_old_api_secret')}"
+        if bool(key) != bool(secret):
+            raise ValueError(f"of {names} only one is set; set both, or neither")
+        if key and key == self.livekit_api_key:
+            raise ValueError(f"{names} are those of {variable('livekit_api_key')}; set them to the key of before")
+        return self
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
@@ -214,8 +232,9 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text of the operator may repeat: LiveKit's API secret, and the passwords in the URL of Redis."""
-        return (self.livekit_api_secret.get_secret_value(), *secrets_in(self.redis_url))
+        """What no text of the operator may repeat: LiveKit's API secrets, and the passwords in the URL of Redis."""
+        own = (self.livekit_api_secret.get_secret_value(), self.livekit_old_api_secret.get_secret_value())
+        return (*filter(None, own), *secrets_in(self.redis_url))
 
     def redis_address(self) -> RedisAddress:
         """The address of Redis; its file, if the URL is in one, is read again.

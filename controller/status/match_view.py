@@ -157,6 +157,7 @@ class MatchView:
         return TokensStatus(
             secret_name=token_secret_name(match.metadata.uid) if match.spec.tokens.delivery.to_secret else None,
             expires_at=tokens.expires_at,
+            api_key=tokens.api_key or None,
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 
 import jwt
@@ -15,6 +16,7 @@ import orjson
 from jwt.types import Options
 
 _LEEWAY_SECONDS = 60
+_KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Our own clock decides whether a token is valid: the library would ask the machine's, which may be wrong.
 _OPTIONS: Options = {"require": ["exp", "iss"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 
@@ -47,10 +49,14 @@ def signed_hash(authorization: str, secrets: Mapping[str, str], now_seconds: flo
 
 def _claims(token: str, secrets: Mapping[str, str]) -> dict[str, object]:
     try:
-        secret = secrets[_issuer(token)]
+        issuer = _issuer(token)
+        secret = secrets[issuer]
         claims: dict[str, object] = jwt.decode(token, secret, algorithms=["HS256"], options=_OPTIONS)
     except KeyError:
-        raise WebhookRefused(401, "unknown-key", "the webhook is signed with an API key that is not ours") from None
+        named = f" {issuer}" if _KEY_NAME.fullmatch(issuer) else ""
+        why = f"the webhook is signed with an API key{named} that is not ours"
+        remedy = "give it to the operator, or let LiveKit sign with ours (webhook.api_key)"
+        raise WebhookRefused(401, "unknown-key", f"{why}; {remedy}") from None
     except jwt.InvalidSignatureError:
         raise WebhookRefused(401, "bad-signature", "the signature does not fit our API secret") from None
     except jwt.PyJWTError as error:

@@ -16,6 +16,7 @@ from controller.api.match import Match
 from controller.api.names import FINALIZER
 from controller.api.room import Room
 from controller.backends.servers import Server
+from controller.clients.livekit_keys import ApiKey, ApiKeys
 from controller.errors import Backend
 from controller.plan import actions as a
 from controller.plan.match import plan_match
@@ -24,7 +25,7 @@ from tests import values as b
 from tests.plan.world import only
 
 SECRET = "a-secret-of-more-than-thirty-two-characters"
-SERVER = Server("default", b.URL, "APIkey", SECRET, mock.Mock(), mock.Mock())
+SERVER = Server("default", b.URL, ApiKeys(ApiKey("APIkey", SECRET)), mock.Mock(), mock.Mock())
 
 
 def test_every_action_has_one_executor_and_crash_tests_know_them_all() -> None:

@@ -13,6 +13,7 @@ from controller.backends.bundle import Backends
 from controller.backends.servers import Server, Servers
 from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import Body
+from controller.clients.livekit_keys import ApiKey, ApiKeys
 from controller.errors import AlreadyExists, Backend, BackendError, BackendRefused, Forbidden, Invalid, NotFound
 from controller.facts.observation import Present
 from controller.plan import actions as a
@@ -42,7 +43,9 @@ class Rig:
             tokens=self.tokens,
             kubernetes=SimpleNamespace(create=self._create, replace=self._replace),
             rooms=SimpleNamespace(get=lambda _namespace, _name: b.a_room()),
-            servers=Servers([Server("default", b.URL, "key", "s" * 32, cast("Any", None), LiveKitView())]),
+            servers=Servers(
+                [Server("default", b.URL, ApiKeys(ApiKey("key", "s" * 32)), cast("Any", None), LiveKitView())]
+            ),
         )
         self.backends = cast("Backends", fake)
 

@@ -55,6 +55,9 @@ CASES: Final[dict[str, Case]] = {
             "redis": {"secretKeys": {"url": "REDIS_URL"}},
         }
     ),
+    "two keys of LiveKit": Case(
+        {"livekit": {"secretKeys": {"oldApiKey": "old-api-key", "oldApiSecret": "old-api-secret"}}}
+    ),
     "Redis over TLS": Case({"redis": {"tls": {"secretKeys": {"ca": "ca.crt"}}}}),
     "Redis with a client certificate": Case(
         {

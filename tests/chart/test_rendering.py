@@ -484,6 +484,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"livekit": {"existingSecret": "calls"}, "redis": {"existingSecret": "calls"}},
         "take LIVEKIT_URL and REDIS_URL from the same key url of the Secret calls: give one of them another key",
     ),
+    "half a key of before": (
+        {"livekit": {"secretKeys": {"oldApiKey": "old"}}},
+        "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither",
+    ),
     "a key without its certificate": (
         {"redis": {"tls": {"secretKeys": {"key": "tls.key"}}}},
         "redis.tls.secretKeys names only one of cert and key: name both, or neither",
@@ -524,6 +528,7 @@ def test_the_operator_accepts_what_the_chart_sets(
     signed = authority.sign("client")
     for name_of_file, path in (("CA", authority.certificate), ("CERT", signed.certificate), ("KEY", signed.key)):
         secrets[f"REDIS_{name_of_file}"] = path.read_text()
+    secrets |= {"OLD_API_KEY": "old-key", "OLD_API_SECRET": "o" * 32}
     for variable_name in [known for known in os.environ if known.startswith("ROOMKEEPER_")]:
         monkeypatch.delenv(variable_name)
     for key, value in env(chart.objects(name)).items():
@@ -540,6 +545,7 @@ def test_the_operator_accepts_what_the_chart_sets(
     has_tls = name.startswith("Redis ")
     assert (settings.redis_ca_file is not None) == has_tls
     assert settings.livekit_api_secret.get_secret_value() == secrets["API_SECRET"]
+    assert bool(settings.livekit_old_api_key) == (name == "two keys of LiveKit")
     assert settings.lease_name.endswith("-shard-0")
 
 

@@ -434,6 +434,8 @@ READY: list[tuple[str, Match, MatchSeen, bool]] = [
     ("no tokens wanted", b.a_match(tokens={"delivery": "None"}), b.all_made(tokens=None), True),
     ("tokens unknown", b.a_match(), b.all_made(tokens=b.unknown()), False),
     ("tokens of another room", b.a_match(), b.all_made(tokens=b.tokens(livekit_name="rk-old")), False),
+    ("tokens that the present key signed", b.a_match(), b.all_made(tokens=b.tokens(api_key="key")), True),
+    ("tokens that another key signed", b.a_match(), b.all_made(tokens=b.tokens(api_key="key-of-before")), False),
     ("no LiveKit room", b.a_match(), b.all_made(livekit_room=None), False),
     ("LiveKit room unknown", b.a_match(), b.all_made(livekit_room=b.unknown()), False),
     ("address not published", b.a_match(), b.all_made(ledger=b.ledger("Creating")), False),

@@ -70,6 +70,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("STOP_SECONDS", "601", "less than or equal to 600"),
     ("LIVEKIT_API_KEY", "APIkey\n", "ends in a newline, which is not part of the value"),
     ("LIVEKIT_API_SECRET", SECRET + "\n", "ends in a newline, which is not part of the value"),
+    ("LIVEKIT_OLD_API_SECRET", "short", "is 5 characters long; LiveKit needs at least 32"),
     ("LIVEKIT_URL", " ws://livekit", "begins or ends with white space, which is not part of the value"),
     ("REDIS_URL", "redis://redis\r", "ends in a newline, which is not part of the value"),
     ("NAMESPACE", "Ours", '"Ours" cannot be the name of a namespace: expected lower-case letters'),
@@ -92,6 +93,18 @@ def test_every_wrong_setting_is_named_with_what_would_be_right(
     (line,) = text.splitlines()[1:]
     assert line.startswith(f"  ROOMKEEPER_{name}   ")
     assert words in line
+
+
+def test_an_old_key_comes_with_its_secret_and_is_not_the_present_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = "ROOMKEEPER_LIVEKIT_OLD_API_KEY and ROOMKEEPER_LIVEKIT_OLD_API_SECRET"
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_OLD_API_KEY", "APIold")
+    assert f"of {names} only one is set; set both, or neither" in complaint()
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_OLD_API_SECRET", "old-" + SECRET)
+    settings = load_settings({})
+    assert set(settings.secrets) == {SECRET, "old-" + SECRET}
+    assert "old-" + SECRET not in repr(settings)
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_OLD_API_KEY", "APIkey")
+    assert f"{names} are those of ROOMKEEPER_LIVEKIT_API_KEY; set them to the key of before" in complaint()
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -111,7 +111,7 @@ REFUSED: list[tuple[str, bytes, str | None, int, str]] = [
     ("not a token", BODY, "Bearer nonsense", 401, "no valid token"),
     ("half a token", BODY, signature(BODY).rpartition(".")[0], 401, "no valid token"),
     ("signed with another secret", BODY, signature(BODY, secret="x" * 40), 401, "does not fit our API secret"),
-    ("signed by another key", BODY, signature(BODY, iss="another"), 401, "API key that is not ours"),
+    ("signed by another key", BODY, signature(BODY, iss="another"), 401, "API key another that is not ours"),
     ("no issuer", BODY, signature(BODY, iss=None), 401, "no valid token"),
     ("not signed at all", BODY, signature(BODY, secret="", algorithm="none"), 401, "no valid token"),
     ("another algorithm", BODY, signature(BODY, secret="x" * 64, algorithm="HS512"), 401, "no valid token"),

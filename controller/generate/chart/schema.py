@@ -19,6 +19,7 @@ from controller.settings import Settings
 _NOT_IN_SETTINGS: Final = frozenset(
     {
         *("livekit_url", "livekit_public_url", "livekit_api_key", "livekit_api_secret", "redis_url"),
+        *("livekit_old_api_key", "livekit_old_api_secret"),
         *("namespace", "watch_namespaces", "lease_name", "webhook_port", "metrics_port", "record_dir"),
     }
 )

@@ -82,6 +82,8 @@ SHAPES: Final[dict[str, Shape]] = {
     "livekit.secretKeys.url": _SECRET_KEY,
     "livekit.secretKeys.apiKey": _SECRET_KEY,
     "livekit.secretKeys.apiSecret": _SECRET_KEY,
+    "livekit.secretKeys.oldApiKey": _OPTIONAL_SECRET_KEY,
+    "livekit.secretKeys.oldApiSecret": _OPTIONAL_SECRET_KEY,
     "redis.existingSecret": _NAME,
     "redis.secretKeys.url": _SECRET_KEY,
     "redis.tls.existingSecret": _OPTIONAL_NAME,

@@ -46,6 +46,9 @@
 {{- if and .Values.uninstall.enabled (not .Values.rbac.create) (not .Values.uninstall.serviceAccountName) }}
 {{- $problems = append $problems "rbac.create is false, so the hook of the uninstallation gets no rights: name a ServiceAccount that has them in uninstall.serviceAccountName, or set uninstall.enabled to false" }}
 {{- end }}
+{{- if ne (empty .Values.livekit.secretKeys.oldApiKey) (empty .Values.livekit.secretKeys.oldApiSecret) }}
+{{- $problems = append $problems "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither" }}
+{{- end }}
 {{- if ne (empty .Values.redis.tls.secretKeys.cert) (empty .Values.redis.tls.secretKeys.key) }}
 {{- $problems = append $problems "redis.tls.secretKeys names only one of cert and key: name both, or neither" }}
 {{- end }}

@@ -34,6 +34,12 @@
   "LIVEKIT_API_SECRET" (dict "secret" $livekit "key" .Values.livekit.secretKeys.apiSecret)
   "REDIS_URL" (dict "secret" .Values.redis.existingSecret "key" .Values.redis.secretKeys.url)
 -}}
+{{- with .Values.livekit.secretKeys.oldApiKey }}
+{{- $_ := set $places "LIVEKIT_OLD_API_KEY" (dict "secret" $livekit "key" .) }}
+{{- end }}
+{{- with .Values.livekit.secretKeys.oldApiSecret }}
+{{- $_ := set $places "LIVEKIT_OLD_API_SECRET" (dict "secret" $livekit "key" .) }}
+{{- end }}
 {{- $tls := default .Values.redis.existingSecret .Values.redis.tls.existingSecret -}}
 {{- with .Values.redis.tls.secretKeys.ca }}
 {{- $_ := set $places "REDIS_CA" (dict "secret" $tls "key" .) }}
