@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.api.conditions import ConditionReason, ConditionType, Reason
-from controller.api.failures import LastError, Recovery
+from controller.api.failures import ErrorType, LastError, Recovery
 from controller.api.meta import Condition, ConditionStatus
 from controller.errors import clip
 
@@ -38,10 +38,18 @@ def false(type_: ConditionType, reason: Reason, message: str) -> Verdict:
 
 
 def action_required(error: LastError | None) -> Verdict | None:
-    """Degraded, if the last step failed for a reason that an administrator has to remove; else None."""
-    if error is None or error.recovery is not Recovery.ESCALATE:
+    """Degraded, if the last step failed for a reason that an administrator has to remove; else None.
+
+    Kubernetes, which takes this status, fails with something else only where admission stands in the way.
+    """
+    if error is None:
         return None
-    return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
+    if error.recovery in {Recovery.ESCALATE, Recovery.NOTIFY}:
+        return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
+    if error.type is ErrorType.SYSTEM:
+        told = f"{error.message}; it is tried again"
+        return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
+    return None
 
 
 def progress(ready: Verdict, *, stalled: bool, over: bool) -> Iterator[Verdict]:
