@@ -46,8 +46,8 @@ class ServerFacts:
 
     `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
     Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
-    outage that still lasts. A server that is not configured (any longer) is not asked. `api_key` names the key that signs
-    tokens now; empty if it is not known.
+    outage that still lasts. A server that is not configured (any longer) is not asked. `api_key` names the key that
+    signs tokens now; empty if it is not known.
     """
 
     name: str

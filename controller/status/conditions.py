@@ -16,6 +16,8 @@ from controller.api.failures import ErrorType, LastError, Recovery
 from controller.api.meta import Condition, ConditionStatus
 from controller.errors import clip
 
+# Validation notifies: admission of the cluster, or the schema, denies what we send.
+_FOR_ADMINISTRATORS = frozenset({Recovery.ESCALATE, Recovery.NOTIFY})
 _NO_ANSWER = frozenset({ErrorType.NETWORK, ErrorType.TIMEOUT})
 
 
@@ -47,7 +49,7 @@ def of_last_step(error: LastError | None, before: LastError | None) -> Verdict |
     """
     if error is None:
         return None
-    if error.recovery is Recovery.ESCALATE and error.type not in _NO_ANSWER:
+    if error.recovery in _FOR_ADMINISTRATORS and error.type not in _NO_ANSWER:
         return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
     if before is None or before.type is not error.type:
         return None
