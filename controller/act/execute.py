@@ -78,6 +78,7 @@ async def _run(action: a.AnyAction, backends: Backends) -> ActionResult:
     try:
         effect = await EXECUTORS[type(action)](action, backends)
     except BackendError as error:
+        error.step = name
         metrics.action_done(name, type(error).__name__)
         log.warning("action failed", action=name, error=str(error), may_have_run=error.may_have_run)
         return ActionResult(action, error=error, effect=READ_AGAIN)
