@@ -96,7 +96,8 @@ class BackendError(RoomkeeperError):
 
     `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
     decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
-    failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label.
+    failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label. `step` is the name of the
+    action that failed, if an action did.
     """
 
     retryable: bool = True
@@ -117,6 +118,7 @@ class BackendError(RoomkeeperError):
         super().__init__(f"{backend} {operation}: {self.message}")
         self.may_have_run = may_have_run
         self.code = str(code)
+        self.step = ""
         if retryable is not None:
             self.retryable = retryable
 

@@ -78,6 +78,7 @@ async def _run(action: a.AnyAction, backends: Backends) -> ActionResult:
     try:
         effect = await EXECUTORS[type(action)](action, backends)
     except BackendError as error:
+        error.step = name
         metrics.action_done(name, type(error).__name__)
         # A backend that is away is told by `clients.request`, once for all.
         say = log.debug if isinstance(error, BackendUnavailable) else log.warning

@@ -15,6 +15,7 @@ from controller.announce.events import EventPoster, Subject
 from controller.api.conditions import ConditionType
 from controller.api.endings import EndReason
 from controller.api.event_reasons import EVENT_REASONS, EventReason, error_reason
+from controller.api.failures import Recovery
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
@@ -153,6 +154,9 @@ class Announcer:
             self._events.warning(subject, new_issues[0], _sentence(status, ConditionType.HEALTHY))
         if status.restores and status.restores != room.status.restores:
             self._events.warning(subject, EventReason.RESTORED, EVENT_REASONS[EventReason.RESTORED])
+        error = status.last_error
+        if error is not None and error != room.status.last_error and error.recovery is Recovery.ESCALATE:
+            self._events.warning(subject, error_reason(error.type), error.message)
         if status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:

@@ -137,6 +137,7 @@ _ROWS: Final = (
     Failure(
         *(_C.OBJECT_GONE, _T.SYSTEM, _S.INFO, _R.IGNORE),
         "the object no longer exists (404)",
+        attempts=QUICK_ATTEMPTS,
     ),
     Failure(
         *(_C.OBJECT_UNCLEAR, _T.SYSTEM, _S.MEDIUM, _R.RETRY),
@@ -262,6 +263,7 @@ _ROWS: Final = (
     Failure(
         *(_C.LIVEKIT_NOT_FOUND, _T.LIVEKIT, _S.INFO, _R.IGNORE),
         "the room or the participant no longer exists on LiveKit",
+        attempts=QUICK_ATTEMPTS,
     ),
     Failure(
         *(_C.ROOM_NOT_MADE, _T.ROOM, _S.HIGH, _R.FALLBACK),

@@ -12,6 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 from controller.api.endings import ENDINGS, EndReason
+from controller.api.failure_codes import FailureCode
+from controller.api.failures import Recovery
+from controller.api.failures_table import FAILURES
 from controller.api.states import UserState
 
 Json = str | int | None | tuple["Json", ...] | Mapping[str, "Json"]
@@ -89,6 +92,13 @@ _NOTICE = Field("notice", "a sentence to show to this user", ENDINGS[EndReason.L
 PLACE = Field("place", "the place in the queue: the time since which the user counts as waiting", MS, Form.TIME)
 _ABOUT = Field("about", "the id of the entry in `signals`", "1795456034267-0")
 
+TOLD: Final = tuple(
+    code
+    for code, row in FAILURES.items()
+    if row.recovery is Recovery.NOTIFY and code not in {FailureCode.SIGNAL_REFUSED, FailureCode.REQUEST_INVALID}
+)
+"""The errors of a Match that its users get a notice about. The other two belong to no Match."""
+
 NOTICES: Final = (
     Row("matched", "a Match has claimed the user", (MATCH_UID, MATCH_NAME, SESSION_ID, _SEQ)),
     Row(
@@ -118,8 +128,8 @@ NOTICES: Final = (
     ),
     Row(
         "ended",
-        "the Match has released the user. After every `matched` follows exactly one `ended`, or one `error` that names "
-        "the Match; neither follows if another service has taken the user's record away meanwhile",
+        "the Match has released the user. After every `matched` follows exactly one `ended`, or one `error` with the "
+        "code `MatchFailed`; neither follows if another service has taken the user's record away meanwhile",
         (
             MATCH_UID,
             MATCH_NAME,
@@ -182,6 +192,18 @@ NOTICES: Final = (
             replace(_NOTICE, example=REFUSALS["over"]),
         ),
         variant="SignalRefused",
+    ),
+    Row(
+        "error",
+        "the Match cannot be made as it was asked for; Roomkeeper goes on trying until `readySeconds` is over",
+        (
+            Field("code", "what went wrong", "MatchRefused", values=("MatchRefused",)),
+            Field("error", "the error, as in errors.md", TOLD[0], values=TOLD),
+            Field("about", "UID of the Match and the error", f"{_UID}/{TOLD[0]}"),
+            MATCH_NAME,
+            replace(_NOTICE, meaning="what happened and what to do", example=FAILURES[TOLD[0]].user),
+        ),
+        variant="MatchRefused",
     ),
     Row(
         "shutdown",

@@ -173,7 +173,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
     )
     budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
     reconciler = Reconciler(parts.recipes, backends, queue, budgets, parts.announcer, parts.recorder)
-    recovery = Recovery(parts.errors, caches)
+    recovery = Recovery(parts.errors, backends)
     worker = Worker(reconciler, queue, clock, recovery, concurrency=settings.concurrency)
     return Term(
         parts=parts,

@@ -6,6 +6,7 @@ Neighbors: `triggers.poll` reads one server, `observe` and `act` ask for the ser
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,8 @@ from controller.views.livekit import LiveKitView
 
 # Reconciles that wait for the participants of a room at the same time, per server.
 _READS_AT_ONCE = 16
+# Rooms that were placed on another server and are not made yet.
+_MOST_MOVED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Servers:
 
     def __init__(self, servers: Iterable[Server]) -> None:
         self._servers = {server.name: server for server in servers}
+        self._moved: OrderedDict[str, str] = OrderedDict()
 
     def of(self, room: Room | Unreadable | None) -> Server:
         """The server that `room` is on; the default one for a Room that is on none yet.
@@ -65,22 +69,42 @@ class Servers:
         """
         server = self.find(room)
         if server is None:
-            why = self._not_configured(server_name_of(room))
+            why = self._not_configured(self._name_of(room))
             raise BackendUnavailable(Backend.LIVEKIT, "placement", why, code=Code.NO_SERVER)
         return server
 
     def find(self, room: Room | Unreadable | None) -> Server | None:
         """The same, but None for a server that is not configured."""
-        return self._servers.get(server_name_of(room))
+        return self._servers.get(self._name_of(room))
 
     def facts(self, room: Room | None, now: datetime) -> ServerFacts:
         """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
-        server, name = self.find(room), server_name_of(room)
-        return (
-            server.facts(now)
-            if server is not None
-            else ServerFacts(name, "", self._not_configured(name), is_configured=False)
-        )
+        server, name = self.find(room), self._name_of(room)
+        if server is not None:
+            return server.facts(now)
+        return ServerFacts(name, "", self._not_configured(name), is_configured=False)
+
+    def move_elsewhere(self, room: Room) -> str:
+        """Place a Room whose LiveKit room was never made on another server that answers; return its name.
+
+        Empty if there is none, or if the room was made before: it may be alive where it is.
+        """
+        if room.status.created_at is not None:
+            return ""
+        now_on = self._name_of(room)
+        others = (server.name for server in self if server.name != now_on and not server.view.failure)
+        name = next(others, "")
+        if name:
+            self._moved[room.metadata.uid] = name
+            if len(self._moved) > _MOST_MOVED:
+                self._moved.popitem(last=False)
+        return name
+
+    def _name_of(self, room: Room | Unreadable | None) -> str:
+        """The server that a Room is on, or that its LiveKit room is to be made on."""
+        moved = self._moved.get(room.metadata.uid) if isinstance(room, Room) else None
+        is_made = isinstance(room, Room) and room.status.created_at is not None
+        return moved if moved is not None and not is_made else server_name_of(room)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -44,10 +44,10 @@ RECOVERIES: Final = {
     "again.",
     Recovery.REQUEUE: "The Match ends as Failed, and both users are where they were before, with their places in the "
     "queue.",
-    Recovery.NOTIFY: "The users of the Match get a notice (`error` in docs/events.md) that says what to do.",
+    Recovery.NOTIFY: "The users of the Match get a notice that says what to do: `error` with the code `MatchRefused`.",
     Recovery.ESCALATE: "The step is tried again after growing pauses. The condition Degraded of the object, a Warning "
     "Event and the metric tell an administrator, who has to repair something.",
-    Recovery.IGNORE: "It is counted, and nothing else follows.",
+    Recovery.IGNORE: "It is counted and recorded. No status and no Event shows it.",
 }
 """What happens for each recovery."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 
+from controller.api.failure_codes import QUICK_ATTEMPTS
 from controller.loop.key import Key
 
 
@@ -22,11 +23,16 @@ class Backoff:
         self._rng = rng or random.Random()  # noqa: S311 (spreads load; no secret depends on it)
         self._failures: dict[Key, int] = {}
 
-    def failed(self, key: Key) -> float:
-        """Count one failure; the seconds to wait: between half and all of base · 2ⁿ, capped."""
+    def failed(self, key: Key, *, is_waited_for: bool = True) -> float:
+        """Count one failure; the seconds to wait: between half and all of base · 2ⁿ, capped.
+
+        With the defaults, the first three pauses of a step that a user waits for are 0.7 s at most in all. A step that
+        no user waits for leaves them out.
+        """
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        ceiling = min(self._cap_seconds, self._base_seconds * 2.0 ** min(count, 16))
+        quick = 0 if is_waited_for else QUICK_ATTEMPTS
+        ceiling = min(self._cap_seconds, self._base_seconds * 2.0 ** min(count + quick, 16))
         return ceiling / 2 + self._rng.random() * ceiling / 2
 
     def succeeded(self, key: Key) -> None:

@@ -23,26 +23,25 @@ from controller.loop.key import Key
 from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
+from controller.rules.failures import Verdict
 from controller.telemetry import metrics
 from controller.telemetry.sparse import Sparse
 
 log = structlog.get_logger(__name__)
 
 _CONFLICT_PAUSE_SECONDS = 0.02
-_CONFLICTS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a reconcile leaves behind.
 
-    `deadline` is when the key is to be reconciled again if nothing else happens. `error` is what stopped it, and `step`
-    the name of the action that failed; the key then comes back after its backoff.
+    `deadline` is when the key is to be reconciled again if nothing else happens. `error` is what stopped it; the key
+    then comes back after its backoff.
     """
 
     deadline: datetime | None = None
     error: BackendError | None = None
-    step: str = ""
 
 
 Reconcile = Callable[[Key], Awaitable[Result]]
@@ -120,7 +119,7 @@ class Worker:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 result = await self._reconcile(key)
-            outcome = self._interpret(key, result)
+                outcome = await self._interpret(key, result)
         except LeadershipLost as error:
             outcome = "not-leader"
             self._failed(key, error)
@@ -142,26 +141,30 @@ class Worker:
             metrics.reconcile_seconds.labels(key.kind.kind).observe(time.monotonic() - started)
             self._queue.done(key)
 
-    def _interpret(self, key: Key, result: Result) -> str:
+    async def _interpret(self, key: Key, result: Result) -> str:
         if result.error is None:
+            await self._recovery.succeeded(key)
             self._backoff.succeeded(key)
-            self._recovery.succeeded(key)
             self._set_deadline(key, result.deadline)
             return "ok"
-        self._failed(key, result.error, result.step)
-        if isinstance(result.error, Conflict) and self._backoff.failures(key) < _CONFLICTS_IN_A_ROW:
+        verdict = self._failed(key, result.error)
+        if isinstance(result.error, Conflict) and self._backoff.failures(key) < verdict.failure.attempts:
             # Another writer was faster. The cache has been refreshed, so try again almost at once.
             self._backoff.failed(key)
             self._set_deadline(key, self._clock.now() + timedelta(seconds=_CONFLICT_PAUSE_SECONDS))
             return "conflict"
-        pause_seconds = self._retry(key)
+        await self._recovery.carry_out(key, verdict)
+        pause_seconds = self._retry(key, is_waited_for=verdict.quick_attempts > 0)
         fields = {
             "key": str(key),
+            "code": verdict.failure.code,
             "error": str(result.error),
             "failures": self._backoff.failures(key),
             "retry_in_seconds": round(pause_seconds, 3),
         }
-        if isinstance(result.error, BackendUnavailable):
+        if not verdict.is_news:
+            log.debug("reconcile will be repeated", **fields)
+        elif isinstance(result.error, BackendUnavailable):
             # This concerns every key that needs the backend.
             subject = (result.error.backend, result.error.code)
             self._sparse.say(log.warning, "reconcile will be repeated", subject, **fields)
@@ -169,11 +172,11 @@ class Worker:
             log.warning("reconcile will be repeated", **fields)
         return "retry"
 
-    def _failed(self, key: Key, error: Exception, step: str = "") -> None:
-        self._recovery.failed(key, error, step=step, attempt=self._backoff.failures(key) + 1)
+    def _failed(self, key: Key, error: Exception) -> Verdict:
+        return self._recovery.failed(key, error, attempt=self._backoff.failures(key) + 1)
 
-    def _retry(self, key: Key) -> float:
-        pause_seconds = self._backoff.failed(key)
+    def _retry(self, key: Key, *, is_waited_for: bool = True) -> float:
+        pause_seconds = self._backoff.failed(key, is_waited_for=is_waited_for)
         self._set_deadline(key, self._clock.now() + timedelta(seconds=pause_seconds))
         return pause_seconds
 

@@ -2,7 +2,7 @@
 
 It is total: an error without a row of its own is Unknown. What a client raises says which backend failed, how
 (`errors`), and the backend's own code for it. A few errors mean something else in a certain step: a LiveKit that does
-not answer while the room of a new call is made is a reason to look for another server. `loop.worker` and
+not answer while the room of a new call is made is a reason to look for another server. `loop.recovery` and
 `status.errors` ask here.
 """
 
@@ -15,6 +15,7 @@ from typing import Final
 from controller.api.endings import EndCode
 from controller.api.failure_codes import Failure
 from controller.api.failure_codes import FailureCode as F
+from controller.api.failures import Recovery
 from controller.api.failures_table import FAILURES
 from controller.errors import (
     AlreadyExists,
@@ -36,6 +37,14 @@ from controller.errors import (
 
 MAKES_ROOM: Final = "CreateLiveKitRoom"
 """The step in which a room of a new call is made on LiveKit."""
+
+IN_THE_BACKGROUND: Final = frozenset(
+    {
+        *("DeleteRoom", "UpdateRoom", "RevokeTokens", "DeleteObject", "ReleaseFinalizer"),
+        *("DeleteLiveKitRoom", "UpdateLiveKitMetadata", "OrphanLiveKitRoom", "RemoveStranger", "EndRoomRecord"),
+    }
+)
+"""The steps that no user waits for."""
 
 # The API server has no word for these two: it answers 403 and a sentence.
 _QUOTA: Final = "exceeded quota"
@@ -155,20 +164,31 @@ class Circumstances:
     """In which step an error happened (the name of an action, or empty), and whether a user waits for the step."""
 
     step: str = ""
-    user_waits: bool = False
+    user_waits: bool = True
+
+    @classmethod
+    def of(cls, error: BaseException) -> Circumstances:
+        """What the error itself says."""
+        step = error.step if isinstance(error, BackendError) else ""
+        return cls(step, user_waits=step not in IN_THE_BACKGROUND)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The row of an error, and how many quick attempts the step has left to it."""
+    """The row of an error, and how many quick attempts the step has."""
 
     failure: Failure
     quick_attempts: int = 0
 
+    @property
+    def is_news(self) -> bool:
+        """Whether a status and an Event show it."""
+        return self.failure.recovery is not Recovery.IGNORE
+
 
 def classify(error: BaseException, circumstances: Circumstances | None = None) -> Verdict:
     """What an error is. One that this version does not know is `Unknown`."""
-    told = circumstances or Circumstances()
+    told = circumstances or Circumstances.of(error)
     code = _code_of(error)
     if told.step == MAKES_ROOM and code in _ROOM_ELSEWHERE:
         code = F.ROOM_NOT_MADE

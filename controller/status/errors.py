@@ -6,12 +6,15 @@ from datetime import datetime
 
 from controller.api.failures import LastError
 from controller.errors import BackendError
-from controller.rules.failures import Circumstances, classify
+from controller.rules.failures import classify
 
 
-def last_error(error: BackendError, now: datetime, circumstances: Circumstances | None = None) -> LastError:
-    """The entry for `status.lastError`."""
-    failure = classify(error, circumstances).failure
+def last_error(error: BackendError, now: datetime) -> LastError | None:
+    """The entry for `status.lastError`; None for an error that is only counted."""
+    verdict = classify(error)
+    failure = verdict.failure
+    if not verdict.is_news:
+        return None
     return LastError(
         type=failure.type,
         severity=failure.severity,

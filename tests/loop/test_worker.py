@@ -7,6 +7,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -27,9 +28,17 @@ AWAY = BackendUnavailable(Backend.REDIS, "claim", "no answer")
 MOVED_ON = Conflict(Backend.KUBERNETES, "patch", "moved on")
 
 
+class _Empty:
+    """A cache without objects."""
+
+    def get(self, namespace: str, name: str) -> None:
+        return None
+
+
 def rig_recovery(time: VirtualTime) -> Recovery:
-    """What follows from errors, without Redis."""
-    return Recovery(ErrorRecords(cast("Any", None), "test", cast("Any", time), "replica"), {})
+    """What follows from errors, without Redis and without objects."""
+    backends = SimpleNamespace(caches=defaultdict(_Empty))
+    return Recovery(ErrorRecords(cast("Any", None), "test", cast("Any", time), "replica"), cast("Any", backends))
 
 
 Answer = Result | BaseException | Callable[[], Coroutine[Any, Any, Result]]

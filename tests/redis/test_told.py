@@ -11,8 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from controller.api.cloudevents import EVENTS
+from controller.api.failures_table import FAILURES
 from controller.api.match import QueuePlace
-from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, Row
+from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, TOLD, Row
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
@@ -52,6 +53,8 @@ async def whole_life(world: World) -> None:
     outbox = Outbox(world.pool)
     for n, why in enumerate(REFUSALS):
         await outbox.refused("alice", f"{n}-0", "skip", why, now_ms=NOW)
+    for code in TOLD:
+        await outbox.failed(BOTH, FAILURES[code], "m1", "match-1", now_ms=NOW)
     await outbox.shutdown(BOTH, Drain("default/3", "emergency"), now_ms=NOW)
 
 

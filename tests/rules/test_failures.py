@@ -30,7 +30,8 @@ from controller.errors import (
     SettingsError,
     StateLost,
 )
-from controller.rules.failures import MAKES_ROOM, Circumstances, classify, of_ending
+from controller.plan.actions import ALL_ACTIONS
+from controller.rules.failures import IN_THE_BACKGROUND, MAKES_ROOM, Circumstances, classify, of_ending
 
 _STATUSES = (300, 302, *range(400, 420), 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, *range(500, 512))
 _TRANSPORT = (TimeoutError(), OSError("refused"))
@@ -148,22 +149,32 @@ def test_an_error_has_the_row_that_says_what_to_repair(error: BackendError, code
     assert classify(error).failure.code == code
 
 
+def failed_in(step: str, error: BackendError) -> BackendError:
+    error.step = step
+    return error
+
+
 def test_a_livekit_that_cannot_make_the_room_of_a_new_call_asks_for_another_server() -> None:
     error = BackendUnavailable(Backend.LIVEKIT, "CreateRoom", "no answer", code=Code.TIMEOUT)
-    making = classify(error, Circumstances(MAKES_ROOM, user_waits=True))
+    making = classify(failed_in(MAKES_ROOM, error))
     assert (making.failure.code, making.failure.recovery, making.quick_attempts) == ("RoomNotMade", "Fallback", 3)
-    assert classify(error, Circumstances("DeleteLiveKitRoom")).failure.code == "LiveKitTimeout"
+    assert classify(failed_in("DeleteLiveKitRoom", error)).failure.code == "LiveKitTimeout"
 
 
 def test_a_wrong_key_is_no_reason_for_another_server() -> None:
     error = Forbidden(Backend.LIVEKIT, "CreateRoom", "refused", retryable=True, code="401")
-    assert classify(error, Circumstances(MAKES_ROOM)).failure.code == "LiveKitUnauthorized"
+    assert classify(failed_in(MAKES_ROOM, error)).failure.code == "LiveKitUnauthorized"
 
 
 def test_a_step_that_no_user_waits_for_has_no_quick_attempts() -> None:
-    error = BackendUnavailable(Backend.REDIS, "settle", "no answer", code=Code.TIMEOUT)
-    assert classify(error, Circumstances("Settle")).quick_attempts == 0
-    assert classify(error, Circumstances("Claim", user_waits=True)).quick_attempts == 3
+    error = BackendUnavailable(Backend.REDIS, "room", "no answer", code=Code.TIMEOUT)
+    assert classify(failed_in("EndRoomRecord", error)).quick_attempts == 0
+    assert classify(failed_in("Claim", error)).quick_attempts == 3
+    assert classify(error, Circumstances("Claim", user_waits=False)).quick_attempts == 0
+
+
+def test_every_step_that_the_rules_name_is_an_action() -> None:
+    assert {MAKES_ROOM, *IN_THE_BACKGROUND} <= {action.__name__ for action in ALL_ACTIONS}
 
 
 @given(

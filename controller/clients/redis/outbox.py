@@ -1,4 +1,5 @@
-"""Notices to users' clients that belong to no transition: a signal has no effect, a server is drained.
+"""Notices to users' clients that belong to no transition: a signal has no effect, a Match cannot be made, a server is
+drained.
 
 The scripts of the transitions write all other notices; docs/events.md lists them. A request may be repeated: a user
 gets one notice about one thing, as long as the notices are kept.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controller.api.failure_codes import Failure
 from controller.api.notices import REFUSALS
 from controller.clients.redis import lua
 from controller.clients.redis.commands import Command
@@ -36,6 +38,14 @@ class Outbox:
         """Tell a user's client that the entry `entry_id` of `signals` has no effect; `why` is a key of `REFUSALS`."""
         fields = ("code", "SignalRefused", "signal", kind, "why", why, "notice", REFUSALS[why])
         return await self._notify([user_id], "error", entry_id, fields, now_ms)
+
+    async def failed(
+        self, user_ids: Sequence[str], failure: Failure, uid: str, match_name: str, *, now_ms: int
+    ) -> ToldReply:
+        """Tell these users' clients why their Match cannot be made, and what to do: once per error and Match."""
+        words = ("code", "MatchRefused", "error", str(failure.code))
+        fields = (*words, "matchName", match_name, "notice", failure.user)
+        return await self._notify(user_ids, "error", f"{uid}/{failure.code}", fields, now_ms)
 
     async def shutdown(self, user_ids: Sequence[str], drain: Drain, *, now_ms: int) -> ToldReply:
         """Tell these users' clients that the server of their call is drained."""

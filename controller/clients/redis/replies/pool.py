@@ -88,6 +88,16 @@ class Recorded:
 RECORDED: Final = ReplyTable[Recorded]("errors", {"OK": Recorded})
 
 
+# mend
+
+
+def _removed(*keys: str) -> tuple[str, ...]:
+    return keys
+
+
+MENDED: Final = ReplyTable[tuple[str, ...]]("mend", {"OK": _removed})
+
+
 # incarnation
 
 RESTORING: Final = "restoring:"

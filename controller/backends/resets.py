@@ -1,0 +1,91 @@
+"""Writes records in Redis again that another client has damaged: the Matches are the truth about a live call.
+
+A key of the wrong type stops every script that meets it. It is removed, since nothing in it can be kept, and what the
+Matches know is written again. Users whom another live Match holds are written for that Match first, so nobody is taken
+twice meanwhile. Neighbors: `loop.recovery` calls this, `backends.restores` does it for a Redis that lost its data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from controller.api.match import Match
+from controller.api.names import livekit_room_name
+from controller.api.room import Room
+from controller.backends.bundle import Backends
+from controller.backends.restores import restore_request
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.mending import keys_of_match, keys_of_pool, keys_of_room, mend
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.requests import SettleRequest
+from controller.facts.ledger import Destination, Release
+from controller.facts.time import milliseconds
+
+log = structlog.get_logger(__name__)
+
+
+async def reset_match(match: Match, backends: Backends) -> None:
+    """Remove what is damaged of the records of a Match and its users, and write it again. Raises BackendError."""
+    namespace, uid = match.metadata.namespace, match.metadata.uid
+    unbound = backends.pools.unbound(namespace)
+    keys = unbound.keys
+    removed = await mend(unbound.redis, keys, keys_of_pool(keys))
+    pool = await backends.pools.get(namespace)
+    for other in _other_matches(match, backends):
+        await _restore(other, pool, backends)
+    users, session_id = match.spec.identities, match.spec.session_id or uid
+    removed += await mend(unbound.redis, keys, keys_of_match(keys, uid, session_id, users))
+    await _release_others(match, pool, backends)
+    await _restore(match, pool, backends)
+    _tell(keys, match.metadata.name, removed)
+
+
+async def reset_room(room: Room, backends: Backends) -> None:
+    """Remove what is damaged of the records of a Room; its own key writes them again. Raises BackendError."""
+    namespace = room.metadata.namespace
+    pool = backends.pools.unbound(namespace)
+    name = livekit_room_name(backends.cluster_id, namespace, room.metadata.uid)
+    removed = await mend(pool.redis, pool.keys, (*keys_of_pool(pool.keys), *keys_of_room(pool.keys, name)))
+    _tell(pool.keys, room.metadata.name, removed)
+
+
+def _other_matches(match: Match, backends: Backends) -> Iterator[Match]:
+    """The live Matches that have a user of this one."""
+    users = set(match.spec.identities)
+    for call in backends.calls.of(match.metadata.namespace):
+        if call.uid == match.metadata.uid or users.isdisjoint(call.identities):
+            continue
+        other = backends.matches.by_uid(call.uid)
+        if isinstance(other, Match):
+            yield other
+
+
+async def _restore(match: Match, pool: Pool, backends: Backends) -> None:
+    """Write the ledger and the users of a Match that has started, and has not begun to end."""
+    request = restore_request(match)
+    if request is not None:
+        reply = await pool.claim(request, now_ms=milliseconds(backends.clock.now()))
+        backends.pools.check(match.metadata.namespace, reply)
+
+
+async def _release_others(match: Match, pool: Pool, backends: Backends) -> None:
+    """Let go of users whom the ledger names and the Match does not: else it can never be settled."""
+    namespace, uid = match.metadata.namespace, match.metadata.uid
+    ledger = await pool.ledger(uid)
+    if ledger is None or ledger.settled:
+        return
+    others = sorted(ledger.queued_at_ms.keys() - set(match.spec.identities) - ledger.outcomes.keys())
+    if not others:
+        return
+    releases = tuple(Release(user_id, Destination.BACK) for user_id in others)
+    request = SettleRequest(uid, match.spec.session_id or uid, releases, final=False)
+    backends.pools.check(namespace, await pool.settle(request, now_ms=milliseconds(backends.clock.now())))
+    log.warning("a ledger named users who are not in the match; they are free", namespace=namespace, users=len(others))
+
+
+def _tell(keys: Keys, name: str, removed: tuple[str, ...]) -> None:
+    if removed:
+        named = [keys.name(key).partition(":")[0] for key in removed]
+        log.warning("damaged keys were removed", namespace=keys.namespace, name=name, keys=named)
