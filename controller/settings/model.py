@@ -39,7 +39,9 @@ class Settings(BaseSettings):
     )
     livekit_api_key: str = Field(description="API key of LiveKit")
     livekit_api_secret: SecretStr = Field(description="API secret of LiveKit, at least 32 characters")
-    redis_url: str = Field(description="redis://HOST:PORT/DB or rediss://USER:PASSWORD@HOST:PORT/DB")
+    redis_url: str = Field(
+        description="redis://HOST:PORT/DB, redis+sentinel://HOST,…/NAME/DB or redis+cluster://HOST,…; rediss…: TLS"
+    )
     redis_ca_file: Path | None = Field(
         default=None, description="File with the CAs (PEM) that sign Redis's certificate; empty: those of the system"
     )
