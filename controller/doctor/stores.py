@@ -13,6 +13,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.server_info import ServerInfo
 from controller.doctor.findings import Answer, Scene, answer
 from controller.errors import BackendError, Forbidden
+from controller.settings.redis_source import RedisSource
 
 _CLOCK_SECONDS: Final = 30.0
 _HTTP: Final = aiohttp.ClientTimeout(total=4.0)
@@ -50,7 +51,7 @@ async def eviction(scene: Scene) -> Answer:
 async def _info(scene: Scene) -> ServerInfo | Answer:
     if scene.settings is None:
         return answer("unasked")
-    client = Redis(scene.settings.redis_address)
+    client = Redis(RedisSource(scene.settings))
     try:
         return ServerInfo(await client.info())
     except Forbidden as error:

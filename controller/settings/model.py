@@ -43,7 +43,9 @@ class Settings(BaseSettings):
         default="", description="API key that LiveKit used before: its webhooks are accepted too, and it signs nothing"
     )
     livekit_old_api_secret: SecretStr = Field(default=SecretStr(""), description="API secret of livekit-old-api-key")
-    redis_url: str = Field(description="redis://HOST:PORT/DB or rediss://USER:PASSWORD@HOST:PORT/DB")
+    redis_url: str = Field(
+        description="redis://HOST:PORT/DB, redis+sentinel://HOST,…/NAME/DB or redis+cluster://HOST,…; rediss…: TLS"
+    )
     redis_ca_file: Path | None = Field(
         default=None, description="File with the CAs (PEM) that sign Redis's certificate; empty: those of the system"
     )

@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 _SHARD = 0
 _BLOCK_SECONDS = 1.0
 # Of a cluster, streams in several slots are read in turns: so many reads in a second, within these pauses.
-_READS_PER_SECOND = 500
+_READS_PER_SECOND = 1000
 _SHORTEST_TURN_SECONDS, _LONGEST_TURN_SECONDS = 0.05, 0.5
 _ENTRIES_AT_ONCE = 1000
 _LANES_AT_ONCE = 32

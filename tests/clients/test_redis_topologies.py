@@ -121,8 +121,8 @@ class Servers:
         self.got: list[tuple[Node, Sequence[str | int], bool]] = []
         self.dropped: list[Node | None] = []
 
-    def connect(self, locate: Locate, *, heard: object = None, check: Check | None = None) -> Any:
-        del heard
+    def connect(self, locate: Locate, *, heard: object = None, check: Check | None = None, left: object = None) -> Any:
+        del heard, left
         return _Wire(self, locate, check)
 
     @property

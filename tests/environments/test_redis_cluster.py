@@ -6,17 +6,21 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 
+import contract
 from controller.clients.redis.client import Redis, StreamEntry
 from controller.clients.redis.inbox import pools_with_people
 from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.keys import Keys, unserved_channel
 from controller.clients.redis.replies.match import ClaimOk
+from controller.clients.redis.slots import slot_of
 from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
-from sandbox.redis_nodes import Cluster, Node
+from sandbox.redis_nodes import HOST, Cluster, Node, until
 from tests.environments.pools import Load, live_once, repeated
 from tests.redis.doors import FunctionsRedis
 from tests.redis.world import World
@@ -100,6 +104,24 @@ async def test_the_function_library_works_on_every_node(cluster: Cluster) -> Non
     await functions.close()
 
 
+async def test_a_gateway_with_another_client_for_clusters_can_do_all_it_does(cluster: Cluster) -> None:
+    """redis-py's client for clusters: functions, scripts by their digest, signals and notices."""
+    ours = FunctionsRedis.from_url(cluster.url)
+    await ours.load()
+    client: Any = RedisCluster(startup_nodes=[ClusterNode(HOST, cluster.nodes[1].port)], decode_responses=True)
+    for world in (await worlds_everywhere(ours, cluster)).values():
+        prefix = world.keys.prefix
+        assert (await client.fcall("roomkeeper_enqueue", 1, prefix, "alice", ""))[:2] == ["OK", "new"]
+        beat = client.register_script(contract.script("beat"))
+        names = [world.keys.user("alice"), world.keys.heartbeats(), world.keys.notify("alice")]
+        assert (await beat(keys=names, args=["alice", "", "KEEP"]))[:2] == ["OK", "WAITING"]
+        assert await client.xadd(world.keys.signals(), {"type": "skip", "user": "alice"})
+        assert await client.xread({world.keys.notify("alice"): "0", world.keys.events(): "0"})
+        assert (await client.fcall("roomkeeper_leave", 1, prefix, "alice", "", 3_600_000))[:2] == ["OK", "new"]
+    await client.aclose()
+    await ours.close()
+
+
 # A slot moves
 
 
@@ -158,6 +180,20 @@ async def test_no_command_is_lost_or_doubled_while_slots_move_under_load(cluster
         await two.more(5)
     counted = {event["subject"] + event["type"] for event in await world.events() if "Ended" in str(event)}
     assert len(counted) >= one.done + two.done
+
+
+async def test_a_slot_that_moves_at_once_is_followed_under_load(cluster: Cluster, of_cluster: Redis) -> None:
+    """Valkey 9 moves a slot with all of its keys: no request finds a part of them."""
+    world = await a_world(of_cluster)
+    key = world.keys.queue()
+    async with Load(world, "pair") as load:
+        for _ in range(2):
+            await load.more(5)
+            source = await asyncio.to_thread(cluster.owner, key)
+            target = another(cluster, source)
+            source("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot_of(key), slot_of(key), "NODE", cluster.id_of(target))
+            await asyncio.to_thread(until, lambda: cluster.owner(key) is target)  # noqa: B023 (awaited at once)
+        await load.more(5)
 
 
 async def test_a_function_that_finds_the_pool_on_its_way_does_nothing(cluster: Cluster) -> None:

@@ -65,6 +65,28 @@ async def test_writes_and_reads_that_block_follow_the_address(pair: Pair, how: F
         await client.close()
 
 
+async def test_reads_leave_a_demoted_master_as_soon_as_a_write_has_found_it_out(pair: Pair) -> None:
+    """It still answers reads, and no longer hears what is written: its own link to the new master is broken."""
+    async with Switch(pair.master) as switch:
+        client = Redis.from_url(f"redis://{HOST}:{switch.port}/0")
+        first = await client.append("signals", {"value": "before"}, max_entries=100)
+        assert await client.read_streams({"signals": "0"}, block_seconds=0.01)
+        await pair.ask(pair.master, "WAIT", 1, 0)
+        await pair.fail_over(Failover.DEMOTED, switch)
+        await pair.ask(pair.replica, "REPLICAOF", HOST, 1)
+
+        async def written() -> None:
+            try:
+                await client.append("signals", {"value": "after"}, max_entries=100)
+            except BackendError as error:
+                raise AssertionError(error.sentence) from error
+
+        await eventually(written)
+        heard = await client.read_streams({"signals": first}, block_seconds=1.0)
+        assert [entry.fields["value"] for entry in heard] == ["after"]
+        await client.close()
+
+
 async def test_a_server_that_loads_its_data_is_asked_again_until_it_has_them(pair: Pair) -> None:
     """`replica-serve-stale-data no` makes a replica without its master answer MASTERDOWN to everything."""
     async with Switch(pair.replica) as switch:

@@ -10,7 +10,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.replies.refusals import Lost
-from controller.errors import BackendRefused, BackendUnavailable
+from controller.errors import BackendRefused, BackendUnavailable, Forbidden
 from sandbox.redis_nodes import HOST, MASTER_NAME, Sentinels, until
 from tests.environments.pools import Load, live_once, repeated
 from tests.redis.world import World
@@ -91,6 +91,19 @@ async def test_a_sentinel_that_hangs_holds_up_nobody(sentinels: Sentinels, froze
     finally:
         sentinels.sentinels[frozen].thaw()
     sentinels.await_replication()
+
+
+async def test_a_user_of_the_sentinels_needs_two_rights(sentinels: Sentinels) -> None:
+    rights = ("+sentinel|master", "+sentinel|get-master-addr-by-name")
+    for sentinel in sentinels.sentinels:
+        sentinel("ACL", "SETUSER", "roomkeeper", "reset", "on", ">secret", *rights)
+    client = Redis.from_url(f"{sentinels.url}?sentinel_username=roomkeeper&sentinel_password=secret")
+    await client.ping()
+    await client.close()
+    stranger = Redis.from_url(f"{sentinels.url}?sentinel_username=roomkeeper&sentinel_password=wrong")
+    with pytest.raises(Forbidden, match="WRONGPASS"):
+        await stranger.ping()
+    await stranger.close()
 
 
 @pytest.mark.parametrize(

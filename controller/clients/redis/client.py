@@ -343,9 +343,15 @@ class Redis:
         return translate(error, operation)
 
     def _connect(
-        self, locate: Locate, *, heard: Callable[[str], None] | None = None, check: Check | None = None
+        self,
+        locate: Locate,
+        *,
+        heard: Callable[[str], None] | None = None,
+        check: Check | None = None,
+        left: Callable[[], None] | None = None,
     ) -> Wire:
-        return Wire(locate, timeout_seconds=self._requests.limits.deadline_seconds, heard=heard, check=check)
+        seconds = self._requests.limits.deadline_seconds
+        return Wire(locate, timeout_seconds=seconds, heard=heard, check=check, left=left)
 
     def _all_were_silent(self, seconds: float) -> None:
         if self._was_silent is not None and self._topology is not None and not self._topology.counts_silences:

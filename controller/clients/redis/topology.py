@@ -104,8 +104,9 @@ class OneServer:
         self._connect = connect
         self._locate = locate
         self._mode: Mode | None = None
-        self._commands = connect(locate, check=self._check)
         self._reads = connect(locate, check=self._check)
+        # A demoted master answers reads, and hears of the new master's writes late or never.
+        self._commands = connect(locate, check=self._check, left=self._reads.drop)
 
     async def look(self) -> Mode:
         """Connect, and return what kind of server it is. From then on a server of another kind is refused.

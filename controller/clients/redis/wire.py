@@ -30,7 +30,8 @@ class Wire:
     """The connection to one node: closed, opening or open. The next command opens it, also after `close`.
 
     `locate` says where the node is, before each attempt to connect, and `check` whether the right server answers there.
-    After a SUBSCRIBE, `heard` gets each message of a channel.
+    After a SUBSCRIBE, `heard` gets each message of a channel. `left` is called when the server has said that it is the
+    wrong one, after the connection to it was dropped.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class Wire:
         timeout_seconds: float,
         heard: Callable[[str], None] | None = None,
         check: Check | None = None,
+        left: Callable[[], None] | None = None,
     ) -> None:
         self._locate = locate
         self._check = check
+        self._left = left
         self._heard = heard
         self._timeout_seconds = timeout_seconds
         # Closed: neither. Opening: the attempt. Open: the stream, unless it is lost.
@@ -95,6 +98,8 @@ class Wire:
         error = reply_error(text)
         if error_word(error) in LEFT_AFTER:
             stream.drop(exceptions.ConnectionError("the server is not the right one now"))
+            if self._left is not None:
+                self._left()
         return error
 
     async def _open(self) -> _Stream:
