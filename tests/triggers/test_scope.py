@@ -19,6 +19,7 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from controller.api.names import API_VERSION, MATCH, ROOM
+from controller.errors import Backend, BackendUnavailable
 from controller.triggers import scope as scope_module
 from controller.triggers.crds import CrdGate
 from controller.triggers.kopf_settings import kopf_settings
@@ -29,7 +30,12 @@ from tests.support.pulses import a_pulse
 from tests.support.waiting import eventually
 
 PLURALS = {MATCH.plural: MATCH.kind, ROOM.plural: ROOM.kind}
-NO_LEADER = {"kind": "Status", "code": 500, "reason": "InternalError", "message": "etcdserver: no leader"}
+NO_LEADER: dict[str, Any] = {
+    "kind": "Status",
+    "code": 500,
+    "reason": "InternalError",
+    "message": "etcdserver: no leader",
+}
 
 
 class ApiServer:
@@ -78,6 +84,9 @@ class ApiServer:
     # What our own client asks for
 
     async def pages(self, resource: Any, _namespace: str) -> AsyncIterator[dict[str, Any]]:
+        if self.refuses:
+            self.refused += 1
+            raise BackendUnavailable(Backend.KUBERNETES, "list", NO_LEADER["message"])
         yield {"metadata": {"resourceVersion": "5"}, "items": list(self.objects[resource.plural])}
 
     async def served_kinds(self, _version: str) -> set[str]:
