@@ -35,6 +35,9 @@ _AWAY_SECONDS = 1.0
 _REFUSED_SECONDS = 3.0
 # A watch that lasted so long had worked: its end is news again.
 _STEADY_SECONDS = 30.0
+# Longer than kopf takes for its discovery, once it gets an answer.
+_DISCOVERED_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 0.1
 
 
 class Scope:
@@ -154,6 +157,7 @@ class Scope:
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())
+        incomplete = asyncio.create_task(self._unwatched_kinds())
         # `kopf.operator` would end, beside its own tasks, every task that began after it.
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -164,23 +168,51 @@ class Scope:
         )
         on_started()
         try:
-            done, _ = await asyncio.wait({*tasks, again}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*tasks, again, incomplete}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _end([*tasks, again])
-            await _end(self._left_behind())
+            await _end([*tasks, again, incomplete])
+            await _end(self._watchers())
         if again in done:
             return "the CRDs had been away"
+        if incomplete in done:
+            return f"the API server did not name {incomplete.result()} when kopf asked what it serves"
         error = next((task.exception() for task in done if not task.cancelled() and task.exception()), None)
         return f"{type(error).__name__}: {error.args[0] if error.args else ''}" if error else "kopf stopped"
 
-    def _left_behind(self) -> list[asyncio.Task[Any]]:
-        """The watches of the other kinds, which kopf leaves running when one of them fails. It names them so."""
+    async def _unwatched_kinds(self) -> str:
+        """Return the kinds that kopf does not watch; never, if it watches all.
+
+        It reads discovery once, and leaves a kind out that is not in it: one API server of several may not know of a
+        CRD yet.
+        """
+        until, followed = time.monotonic() + _DISCOVERED_SECONDS, set[asyncio.Task[Any]]()
+        while True:
+            for task in self._watchers():
+                if task not in followed:
+                    followed.add(task)
+                    task.add_done_callback(_retrieve)
+            watched = {task.get_name().removeprefix("watcher for ").partition(".")[0] for task in followed}
+            missing = [kind.plural for kind in self._caches if kind.plural not in watched]
+            if not missing:
+                return await asyncio.Future()
+            if time.monotonic() > until:
+                return " and ".join(missing)
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _watchers(self) -> list[asyncio.Task[Any]]:
+        """The tasks that watch a kind, by the name that kopf gives them. kopf leaves the others when one fails."""
         suffix = f"@{self.namespace or None}"
         return [
             task
             for task in asyncio.all_tasks()
             if task.get_name().startswith("watcher for ") and task.get_name().endswith(suffix)
         ]
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Take the error of a watch that failed: kopf says it in another task, and asyncio would log it once more."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -1,0 +1,224 @@
+"""Whatever ends a watch, the next one begins with a LIST, and nothing that happened meanwhile is missed.
+
+kopf watches an API server of the test: it answers discovery, and keeps each watch open until a test ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import kopf
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
+
+from controller.api.names import API_VERSION, MATCH, ROOM
+from controller.errors import Backend, BackendUnavailable
+from controller.triggers import scope as scope_module
+from controller.triggers.crds import CrdGate
+from controller.triggers.kopf_settings import kopf_settings
+from controller.triggers.scope import Scope
+from controller.views.cache import ObjectCache
+from tests import values as b
+from tests.support.pulses import a_pulse
+from tests.support.waiting import eventually
+
+PLURALS = {MATCH.plural: MATCH.kind, ROOM.plural: ROOM.kind}
+NO_LEADER: dict[str, Any] = {
+    "kind": "Status",
+    "code": 500,
+    "reason": "InternalError",
+    "message": "etcdserver: no leader",
+}
+
+
+class ApiServer:
+    """Objects by kind, and the watches that are open. `served` are the kinds that kopf's discovery finds."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, list[dict[str, Any]]] = {plural: [] for plural in PLURALS}
+        self.served = set(PLURALS)
+        self.refuses = False
+        self.refused = 0
+        self.watches: dict[str, list[web.StreamResponse]] = {plural: [] for plural in PLURALS}
+        self._ended = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        plural = request.path.rpartition("/")[2]
+        if plural not in PLURALS:
+            return web.json_response(self._discovery(request.path))
+        if self.refuses:
+            self.refused += 1
+            return web.json_response(NO_LEADER, status=500)
+        if request.query.get("watch") != "true":
+            return web.json_response({**self._meta(PLURALS[plural] + "List"), "items": self.objects[plural]})
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        self.watches[plural].append(response)
+        try:
+            await self._ended.wait()
+        finally:
+            self.watches[plural].remove(response)
+        return response
+
+    async def say(self, event: dict[str, Any]) -> None:
+        """Send an event to all watches that are open."""
+        for response in [open_ for found in self.watches.values() for open_ in found]:
+            await response.write(json.dumps(event).encode() + b"\n")
+
+    def end(self) -> None:
+        """End all watches that are open."""
+        self._ended.set()
+        self._ended = asyncio.Event()
+
+    async def is_watched(self) -> None:
+        """Both kinds are watched."""
+        assert all(self.watches.values()), {plural: len(found) for plural, found in self.watches.items()}
+
+    # What our own client asks for
+
+    async def pages(self, resource: Any, _namespace: str) -> AsyncIterator[dict[str, Any]]:
+        if self.refuses:
+            self.refused += 1
+            raise BackendUnavailable(Backend.KUBERNETES, "list", NO_LEADER["message"])
+        yield {"metadata": {"resourceVersion": "5"}, "items": list(self.objects[resource.plural])}
+
+    async def served_kinds(self, _version: str) -> set[str]:
+        return {*PLURALS, "livekitservers"}
+
+    def _meta(self, kind: str) -> dict[str, Any]:
+        return {"kind": kind, "apiVersion": API_VERSION, "metadata": {"resourceVersion": "5"}}
+
+    def _discovery(self, path: str) -> dict[str, Any]:
+        group, _, version = API_VERSION.partition("/")
+        if path == f"/apis/{API_VERSION}":
+            verbs = ["get", "list", "watch", "patch"]
+            return {
+                "kind": "APIResourceList",
+                "resources": [
+                    {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": True, "verbs": verbs}
+                    for plural, kind in PLURALS.items()
+                    if plural in self.served
+                ],
+            }
+        if path == "/apis":
+            known = {"groupVersion": API_VERSION, "version": version}
+            return {"groups": [{"name": group, "versions": [known], "preferredVersion": known}]}
+        if path == "/api/v1":
+            namespaces = {"name": "namespaces", "singularName": "namespace", "kind": "Namespace", "namespaced": False}
+            return {"resources": [{**namespaces, "verbs": ["get", "list", "watch"]}]}
+        return {"versions": ["v1"]}
+
+
+class Watching:
+    """A scope of the whole cluster that watches the API server of a test."""
+
+    def __init__(self, api: ApiServer, url: str) -> None:
+        self.api = api
+        self.caches = {MATCH: ObjectCache(_MODELS[MATCH]), ROOM: ObjectCache(_MODELS[ROOM])}
+        self._sessions: list[aiohttp.ClientSession] = []
+        self._url = url
+        client = cast("Any", SimpleNamespace(pages=api.pages, served=api.served_kinds))
+        connection = cast("Any", SimpleNamespace(for_kopf=self._session))
+        self.scope = Scope("", connection, client, self.caches, CrdGate(client, self.caches))
+
+    def _session(self, _answered: Any) -> kopf.AiohttpSession:
+        session = aiohttp.ClientSession()
+        self._sessions.append(session)
+        return kopf.AiohttpSession(server=self._url, aiohttp_session=session)
+
+    async def close(self) -> None:
+        for session in self._sessions:
+            await session.close()
+
+    async def knows(self, *names: str) -> None:
+        """The cache has exactly these Matches."""
+        assert sorted(name for _, name in self.caches[MATCH].names()) == sorted(names)
+
+
+_MODELS: dict[Any, Any] = {MATCH: b.a_match().__class__, ROOM: b.a_room().__class__}
+
+
+@pytest.fixture
+async def watching(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watching]:
+    """A scope that runs; a failed request is repeated at once."""
+    monkeypatch.setattr(scope_module, "kopf_settings", _impatient)
+    monkeypatch.setattr(scope_module, "_AWAY_SECONDS", 0.05)
+    monkeypatch.setattr(scope_module, "_DISCOVERED_SECONDS", 1.0)
+    monkeypatch.setattr(scope_module, "_LOOK_AGAIN_SECONDS", 0.01)
+    api = ApiServer()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", api.answer)
+    async with TestServer(app) as server:
+        made = Watching(api, str(server.make_url("")).rstrip("/"))
+        running = asyncio.create_task(made.scope.run(a_pulse(), lambda: None))
+        yield made
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        api.end()
+        await made.close()
+
+
+def _impatient() -> kopf.OperatorSettings:
+    settings = kopf_settings()
+    settings.networking.error_backoffs = (0.1, 0.1)
+    settings.queueing.error_delays = (0.01,)
+    return settings
+
+
+def a_match(name: str, version: int) -> dict[str, Any]:
+    manifest = b.a_match(name=name, uid=f"uid-of-{name}").manifest()
+    manifest["metadata"]["resourceVersion"] = str(version)
+    return manifest
+
+
+async def test_an_error_in_a_watch_ends_it_and_nothing_that_came_meanwhile_is_missed(watching: Watching) -> None:
+    api = watching.api
+    api.objects[MATCH.plural] = [a_match("one", 3)]
+    await eventually(api.is_watched)
+    await watching.knows("one")
+    api.objects[MATCH.plural].append(a_match("two", 6))
+    with capture_logs() as logs:
+        await api.say({"type": "ERROR", "object": NO_LEADER})
+        await eventually(lambda: watching.knows("one", "two"))
+        await eventually(api.is_watched)
+    assert any("the watch of all namespaces has ended and begins again" in entry["event"] for entry in logs)
+
+
+async def test_an_api_server_that_refuses_watches_for_longer_than_kopf_tries_is_watched_again(
+    watching: Watching,
+) -> None:
+    api = watching.api
+    api.objects[MATCH.plural] = [a_match("one", 3)]
+    await eventually(api.is_watched)
+    api.refuses = True
+    api.end()
+
+    async def was_asked_again_and_again() -> None:
+        assert api.refused > 9, "kopf gives up after six, and begins again"
+
+    await eventually(was_asked_again_and_again)
+    api.objects[MATCH.plural] = [a_match("two", 6)]
+    api.refuses = False
+    await eventually(lambda: watching.knows("two"))
+    await eventually(api.is_watched)
+
+
+async def test_a_kind_that_an_api_server_does_not_name_yet_is_watched_once_it_does(watching: Watching) -> None:
+    """One API server of several learns of a CRD later: kopf's discovery may come to it, and ours to another one."""
+    api = watching.api
+    api.served.discard(ROOM.plural)
+    with capture_logs() as logs:
+
+        async def was_noticed() -> None:
+            assert any("rooms" in entry["event"] and "begins again" in entry["event"] for entry in logs)
+
+        await eventually(was_noticed)
+        api.served.add(ROOM.plural)
+        await eventually(api.is_watched)
