@@ -95,7 +95,11 @@ async def test_who_was_on_a_killed_node_is_lost_unless_they_come_back(rig: Rig, 
     assert _reason(ends["neither"]).startswith("NetworkLost: neither-1 and neither-2 lost"), _reason(ends["neither"])
     assert _reason(ends["one"]).startswith("NetworkLost: one-2 lost"), _reason(ends["one"])
     await rig.expect_states(**{"one-1": "WAITING", "both-1": "IN_CALL", "neither-1": "IDLE"})
-    assert (await operator.metrics())("roomkeeper_ghosts_found_total") >= 3
+    told = await operator.metrics()
+    assert told("roomkeeper_ghosts_found_total") >= 3
+    assert told("roomkeeper_webhooks_total", result="unknown-key") == 0
+    again = await rig.kube.match("both")
+    assert {one.evidence for one in again.status.participants} == {"webhook"}, "the other node's webhooks count"
 
 
 @pytest.mark.parametrize("count", [1])
