@@ -6,6 +6,7 @@
     └── BackendError             a request to Kubernetes, LiveKit or Redis failed
         ├── BackendUnavailable   no answer, or "not now": the request may be repeated
         │   ├── Overloaded       the backend answered "not now"
+        │   ├── Untrusted        no TLS connection: a certificate or the protocol is wrong
         │   └── NotServed        the API server knows no such path, kind or version (yet)
         ├── BackendRefused       the backend refused: repeating the request changes nothing
         │   ├── NotFound         the backend says that this very object does not exist
@@ -134,6 +135,10 @@ class BackendUnavailable(BackendError):
 
 class Overloaded(BackendUnavailable):
     """The backend answered that it cannot handle the request now (429, 5xx)."""
+
+
+class Untrusted(BackendUnavailable):
+    """TLS did not begin: a certificate, of the backend or of ours, or the protocol of the port is wrong."""
 
 
 class NotServed(BackendUnavailable):

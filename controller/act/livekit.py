@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
-from controller.clients.request import LIMITS
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound, Overloaded
 from controller.facts.livekit import LiveKitRoom, RoomRequest
 from controller.facts.observation import Present
@@ -27,13 +26,13 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
     CreateRoom returns a room that a client has created, and then ignores the requested metadata. Such a room is
     adopted: a second request writes our mark and the Room's own metadata.
     """
-    _require_lease(backends)
     server, request = _server(action, backends), action.request
+    _require_lease(server, backends)
     client, view = server.client, server.view
     room = await _create(server, request, backends)
     adopted = room.mark is None
     if adopted:
-        _require_lease(backends)
+        _require_lease(server, backends)
         await client.update_metadata(request.name, request.marked_metadata)
         room = replace(room, mark=request.mark)
     # The time of the answer counts, since a list that was requested meanwhile may be older than the room.
@@ -45,8 +44,8 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
 
 async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> None:
     """Write the Room's present metadata and our mark to the room. If it is gone, the next list shows that."""
-    _require_lease(backends)
     server, request = _server(action, backends), action.request
+    _require_lease(server, backends)
     with contextlib.suppress(NotFound):
         await server.client.update_metadata(request.name, request.marked_metadata)
     now = backends.clock.now()
@@ -62,8 +61,8 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
     ListRooms. If participants may be in the room, only CreateRoom shows it, by returning it. LiveKit stores such a room
     again when a participant joins or leaves, and only then can delete it; until then the deletion is repeated.
     """
-    _require_lease(backends)
     server, name = _server(action, backends), action.request.name
+    _require_lease(server, backends)
     client = server.client
     if server.view.may_be_created(name):
         # Side by side they leave a room that lives and is not listed. The next list shows that LiveKit works again.
@@ -84,7 +83,7 @@ async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
 async def _take_over_and_delete(action: DeleteLiveKitRoom, backends: Backends) -> None:
     server, request = _server(action, backends), action.request
     client = server.client
-    _require_lease(backends, requests=2)
+    _require_lease(server, backends, requests=2)
     room = await _create(server, request, backends)
     if room.mark is not None and room.mark.room_uid != request.mark.room_uid:
         server.view.saw_room(room, backends.clock.now())
@@ -110,8 +109,8 @@ def _in_doubt(sentence: str) -> BackendUnavailable:
 
 async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:
     """Remove our mark. From then on, Roomkeeper leaves the room to its participants."""
-    _require_lease(backends)
     server = _server(action, backends)
+    _require_lease(server, backends)
     with contextlib.suppress(NotFound):  # LiveKit may have closed the room meanwhile
         await server.client.update_metadata(action.livekit_name, dict(action.metadata))
     server.view.saw_gone(action.livekit_name, backends.clock.now())
@@ -119,8 +118,8 @@ async def orphan_room(action: OrphanLiveKitRoom, backends: Backends) -> None:
 
 async def remove_stranger(action: RemoveStranger, backends: Backends) -> None:
     """Remove a participant who may not be in the room, then list the participants again."""
-    _require_lease(backends)
     server, name = _server(action, backends), action.livekit_name
+    _require_lease(server, backends)
     client, view = server.client, server.view
     with contextlib.suppress(NotFound):  # the participant may have left meanwhile
         await client.remove_participant(name, action.identity)
@@ -128,9 +127,9 @@ async def remove_stranger(action: RemoveStranger, backends: Backends) -> None:
     view.saw_people(name, await client.list_participants(name), sent_at)
 
 
-def _require_lease(backends: Backends, requests: int = 1) -> None:
+def _require_lease(server: Server, backends: Backends, requests: int = 1) -> None:
     """Raise LeadershipLost unless the lease outlasts this many requests, one after the other."""
-    backends.leadership.require(requests * LIMITS[Backend.LIVEKIT].deadline_seconds)
+    backends.leadership.require(requests * server.client.deadline_seconds)
 
 
 def _server(action: Action, backends: Backends) -> Server:

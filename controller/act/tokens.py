@@ -36,11 +36,11 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
     delivery = action.spec.tokens.delivery
     room = backends.rooms.get(action.target.namespace, room_name(action.target.uid))
     server = backends.servers.of(room)
-    now = backends.clock.now().replace(microsecond=0)
-    expires_at = now + timedelta(seconds=ttl_seconds)
+    not_before = next_second(backends.clock.now())
+    expires_at = not_before + timedelta(seconds=ttl_seconds)
     entries = {
         person.identity: {
-            "token": sign(person, action.livekit_name, server, now, expires_at),
+            "token": sign(person, action.livekit_name, server, not_before, expires_at),
             "url": action.url,
             "room": action.livekit_name,
             "identity": person.livekit_identity,
@@ -71,6 +71,15 @@ async def revoke_tokens(action: RevokeTokens, backends: Backends) -> None:
         pool = await backends.pools.get(target.namespace)
         backends.pools.check(target.namespace, await pool.delete_tokens(target.uid))
     backends.tokens.revoked(target.uid, backends.clock.now())
+
+
+def next_second(moment: datetime) -> datetime:
+    """The moment, or the full second after it. A token has full seconds, and must not look older than it is.
+
+    LiveKit Cloud refuses a token that is older than the removal of its owner. A token is valid from up to a minute
+    before its time, so it is valid at once.
+    """
+    return moment.replace(microsecond=0) + timedelta(seconds=1 if moment.microsecond else 0)
 
 
 def sign(person: Participant, room: str, server: Server, not_before: datetime, expires_at: datetime) -> str:

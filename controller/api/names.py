@@ -5,8 +5,11 @@ that is deleted and created again under the same name gets objects of its own.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final
+
+_LIVEKIT_NAME: Final = re.compile(r"rk-[0-9a-f]{20}")
 
 GROUP: Final = "roomkeeper.dev"
 VERSION: Final = "v1alpha1"
@@ -73,6 +76,11 @@ def token_secret_name(match_uid: str) -> str:
 def livekit_room_name(cluster_id: str, namespace: str, room_uid: str) -> str:
     """The name of a Room on LiveKit: no other Room ever has it, and a lost room is restored under it."""
     return f"rk-{_digest(cluster_id, namespace, room_uid)}"
+
+
+def may_be_livekit_room_name(name: str) -> bool:
+    """Whether the name has the form of those that `livekit_room_name` gives."""
+    return _LIVEKIT_NAME.fullmatch(name) is not None
 
 
 def _digest(*parts: str) -> str:

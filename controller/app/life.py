@@ -27,8 +27,7 @@ from controller.app.wiring import Parts, wire
 from controller.clients.connection import connected
 from controller.clients.redis.errors import WRONG_SERVER
 from controller.clients.redis.server_info import ServerInfo
-from controller.clients.request import LIMITS
-from controller.errors import Backend, BackendError, SettingsError
+from controller.errors import BackendError, SettingsError
 from controller.loop.key import Key, in_turn
 from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
@@ -164,7 +163,8 @@ class Operator:
             self._term.clock_was_set(by_seconds)
             self._enqueue_all()
         # Answers that are under way carry the time of the old clock. None is under way after this.
-        longest = LIMITS[Backend.LIVEKIT].deadline_seconds
+        # A probe takes 3 s longer than other requests.
+        longest = self._parts.settings.livekit_timeout_seconds + 3
         asyncio.get_running_loop().call_later(longest + 1, self._start_over)
 
     def _start_over(self) -> None:

@@ -8,7 +8,7 @@ What a leader knows is made for each term (`app.term`). What happens later, in w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,9 +29,11 @@ from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
 from controller.clients.livekit_keys import ApiKey, ApiKeys
+from controller.clients.livekit_tls import Certificates
 from controller.clients.redis.client import Redis
+from controller.clients.request import LIMITS
 from controller.clock import ServerClock
-from controller.errors import BackendError, LeadershipLost
+from controller.errors import Backend, BackendError, LeadershipLost
 from controller.loop.recipes import Recipes
 from controller.loop.record import Recorder
 from controller.loop.work_queue import WorkQueue
@@ -169,7 +171,15 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
 
 def _servers(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock) -> Callable[[], Servers]:
     keys = _api_keys(settings)
-    client = LiveKitClient(http, settings.api_url, keys.newest.name, keys.newest.secret, clock)
+    client = LiveKitClient(
+        http,
+        settings.api_url,
+        keys.newest.name,
+        keys.newest.secret,
+        clock,
+        limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
+        certificates=Certificates(settings.livekit_tls()),
+    )
     return lambda: Servers([Server(DEFAULT_SERVER, settings.public_url, keys, client, LiveKitView())])
 
 

@@ -13,7 +13,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import jwt
@@ -22,6 +22,8 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.clients.certificates import TlsCode
+from controller.clients.livekit_tls import Certificates, WithCertificates, fault_of
 from controller.clients.reading import NO_SENSE, place_ms, reading
 from controller.clients.request import Code, Limits, Requests
 from controller.clock import Clock
@@ -34,8 +36,10 @@ from controller.errors import (
     Invalid,
     NotFound,
     Overloaded,
+    Untrusted,
 )
 from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, RoomRequest, parse_mark
+from controller.settings.redis_address import AddressError
 
 _SERVICE_TOKEN_SECONDS = 600.0
 _NOT_FOUND = "not_found"
@@ -65,8 +69,10 @@ class LiveKitClient:
         clock: Clock,
         *,
         limits: Limits | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        self._session = session
+        self._certificates = certificates or Certificates()
+        self._session = WithCertificates(session, self._certificates)
         self._url = url
         self._api_key = api_key
         self._api_secret = api_secret
@@ -76,6 +82,11 @@ class LiveKitClient:
         self._service_until = 0.0
         # What the latest list of all rooms said, by name, with the metadata that it was read from.
         self._listed: dict[str, tuple[str, LiveKitRoom]] = {}
+
+    @property
+    def deadline_seconds(self) -> float:
+        """After how many seconds a request is given up."""
+        return self._requests.limits.deadline_seconds
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
         """Create a room, or adopt the one that has the name already: compare `mark` and `sid` of the answer."""
@@ -186,7 +197,8 @@ class LiveKitClient:
 
     def _service_with(self, grants: dict[str, object]) -> api.room_service.RoomService:
         token = self._token(grants, _SERVICE_TOKEN_SECONDS)
-        return api.LiveKitAPI.with_token(token, self._url, session=self._session, failover=False).room
+        session = cast("aiohttp.ClientSession", self._session)
+        return api.LiveKitAPI.with_token(token, self._url, session=session, failover=False).room
 
     def _token(self, grants: dict[str, object], seconds: float, **claims: str) -> str:
         now = int(self._clock.now().timestamp())
@@ -194,35 +206,51 @@ class LiveKitClient:
         return jwt.encode(whole, self._api_secret, algorithm="HS256")
 
     async def _send(self, method: str, attempt: Callable[[], Awaitable[T]], *, waits_seconds: float = 0.0) -> T:
-        try:
-            return await self._requests.send(
-                method, attempt, lambda error: _translate(error, method), waits_seconds=waits_seconds
+        def translate(error: Exception) -> BackendError:
+            return _translate(
+                error,
+                method,
+                deadline_seconds=self.deadline_seconds,
+                has_certificate=self._certificates.has_own,
             )
+
+        try:
+            return await self._requests.send(method, attempt, translate, waits_seconds=waits_seconds)
         except Forbidden as error:
             if error.code == "401":
                 self._service = None  # If the clock was the cause, the next request signs a new token.
             raise
 
 
+def _translate(error: Exception, method: str, *, deadline_seconds: float, has_certificate: bool) -> BackendError:
+    if isinstance(error, api.TwirpError):
+        return _refusal(method, error.status, error.code)
+    if (fault := fault_of(error, has_own=has_certificate)) is not None:
+        return Untrusted(Backend.LIVEKIT, method, fault.sentence, code=fault.code)
+    if isinstance(error, AddressError):
+        return Untrusted(Backend.LIVEKIT, method, f"TLS {error}", code=TlsCode.OURS_UNUSABLE)
+    if isinstance(error, (DecodeError, *NO_SENSE)):
+        message = "an answer that is no message of LiveKit's; is there a proxy in between?"
+        code = Code.MALFORMED
+    elif isinstance(error, TimeoutError):
+        message = (
+            f"no answer within {deadline_seconds:g} s; check that LiveKit runs and that its URL is right, or, if it is "
+            "only slow, raise ROOMKEEPER_LIVEKIT_TIMEOUT_SECONDS"
+        )
+        code = Code.TIMEOUT
+    else:
+        message = f"no answer from LiveKit ({type(error).__name__}); check that it runs and that its URL is right"
+        code = Code.UNREACHABLE
+    return BackendUnavailable(Backend.LIVEKIT, method, message, may_have_run=True, code=code)
+
+
 # The SDK stumbles over a refusal whose body is JSON, but no object.
-_RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, DecodeError, *NO_SENSE)
+_RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, AddressError, DecodeError, *NO_SENSE)
 
 
 def _is_unanswered(error: api.TwirpError) -> bool:
     """Whether LiveKit says that no node has answered it. A proxy that answers 503 says something else."""
     return (error.status, error.code) == (503, "unavailable") and _NO_NODE in error.message
-
-
-def _translate(error: Exception, method: str) -> BackendError:
-    if isinstance(error, api.TwirpError):
-        return _refusal(method, error.status, error.code)
-    if isinstance(error, (DecodeError, *NO_SENSE)):
-        message = "an answer that is no message of LiveKit's; is there a proxy in between?"
-        code = Code.MALFORMED
-    else:
-        message = f"no answer from LiveKit ({type(error).__name__}); check that it runs and that its URL is right"
-        code = Code.TIMEOUT if isinstance(error, TimeoutError) else Code.UNREACHABLE
-    return BackendUnavailable(Backend.LIVEKIT, method, message, may_have_run=True, code=code)
 
 
 def _refusal(method: str, status: int, twirp_code: str) -> BackendError:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
 
 from controller.clients.livekit import LiveKitClient
+from controller.clients.livekit_tls import Certificates
 from controller.clients.redis.client import Redis
 from controller.clients.redis.server_info import ServerInfo
+from controller.clients.request import LIMITS
 from controller.doctor.findings import Answer, Scene, answer
-from controller.errors import BackendError, Forbidden
+from controller.errors import Backend, BackendError, Forbidden
 from controller.settings.redis_source import RedisSource
 
 _CLOCK_SECONDS: Final = 30.0
@@ -80,7 +83,8 @@ async def livekit_clock(scene: Scene) -> Answer:
         return answer("unasked")
     await scene.kubernetes.read("/version")  # sets our clock by the API server's
     try:
-        async with scene.http.get(scene.settings.api_url, timeout=_HTTP) as response:
+        context = Certificates(scene.settings.livekit_tls()).context()
+        async with scene.http.get(scene.settings.api_url, timeout=_HTTP, ssl=context) as response:
             date = response.headers.get("Date", "")
         seconds = (parsedate_to_datetime(date) - scene.clock.now()).total_seconds()
     except (aiohttp.ClientError, TimeoutError, ValueError):
@@ -97,7 +101,8 @@ async def auto_create(scene: Scene) -> Answer:
     token = _livekit(scene).join_token(room, "roomkeeper-doctor")
     url = f"{scene.settings.api_url.rstrip('/')}/rtc/validate"
     try:
-        async with scene.http.get(url, params={"access_token": token}, timeout=_HTTP) as response:
+        context = Certificates(scene.settings.livekit_tls()).context()
+        async with scene.http.get(url, params={"access_token": token}, timeout=_HTTP, ssl=context) as response:
             status = response.status
     except (aiohttp.ClientError, TimeoutError):
         return answer("unknown", why="LiveKit does not answer")
@@ -123,4 +128,12 @@ def _livekit(scene: Scene) -> LiveKitClient:
     settings = scene.settings
     assert settings is not None, "the caller looks for the settings first"
     secret = settings.livekit_api_secret.get_secret_value()
-    return LiveKitClient(scene.http, settings.api_url, settings.livekit_api_key, secret, scene.clock)
+    return LiveKitClient(
+        scene.http,
+        settings.api_url,
+        settings.livekit_api_key,
+        secret,
+        scene.clock,
+        limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
+        certificates=Certificates(settings.livekit_tls()),
+    )

@@ -123,6 +123,11 @@ def said_goodbye(reason: str | None) -> bool:
     return reason in _GOODBYES
 
 
+def was_removed(reason: str | None) -> bool:
+    """Whether a LiveKit DisconnectReason means that the participant was removed from the room."""
+    return reason == "PARTICIPANT_REMOVED"
+
+
 def went_with_the_room(reason: str | None) -> bool:
     """Whether a LiveKit DisconnectReason means that the room was closed while the participant was in it."""
     return reason in _WENT_WITH_THE_ROOM

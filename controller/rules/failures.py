@@ -33,6 +33,7 @@ from controller.errors import (
     PoolClosed,
     SettingsError,
     StateLost,
+    Untrusted,
 )
 
 MAKES_ROOM: Final = "CreateLiveKitRoom"
@@ -119,8 +120,17 @@ _KINDS: Final[Mapping[str, tuple[tuple[type[BackendError], F], ...]]] = {
         (Conflict, F.OBJECT_CHANGED),
         (Invalid, F.OBJECT_INVALID),
     ),
-    Backend.LIVEKIT: ((NotFound, F.LIVEKIT_NOT_FOUND), (Invalid, F.LIVEKIT_INVALID)),
-    Backend.REDIS: ((StateLost, F.RECORDS_LOST), (PoolClosed, F.POOL_CLOSED), (Invalid, F.REQUEST_INVALID)),
+    Backend.LIVEKIT: (
+        (NotFound, F.LIVEKIT_NOT_FOUND),
+        (Invalid, F.LIVEKIT_INVALID),
+        (Untrusted, F.LIVEKIT_UNTRUSTED),
+    ),
+    Backend.REDIS: (
+        (StateLost, F.RECORDS_LOST),
+        (PoolClosed, F.POOL_CLOSED),
+        (Invalid, F.REQUEST_INVALID),
+        (Untrusted, F.REDIS_UNTRUSTED),
+    ),
 }
 """What the type of an error says more exactly than its code."""
 
@@ -155,7 +165,10 @@ _ENDINGS: Final[Mapping[str, Failure]] = {
 }
 
 _ROOM_ELSEWHERE: Final = frozenset(
-    {F.LIVEKIT_UNREACHABLE, F.LIVEKIT_TIMEOUT, F.LIVEKIT_UNREADABLE, F.LIVEKIT_BUSY, F.LIVEKIT_FAILED}
+    {
+        *(F.LIVEKIT_UNREACHABLE, F.LIVEKIT_TIMEOUT, F.LIVEKIT_UNREADABLE, F.LIVEKIT_BUSY, F.LIVEKIT_FAILED),
+        F.LIVEKIT_UNTRUSTED,
+    }
 )
 
 

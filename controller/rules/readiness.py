@@ -6,12 +6,13 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.phases import MatchPhase
 from controller.facts.time import from_milliseconds
-from controller.rules.deadlines import noticed_at
+from controller.rules.deadlines import noticed_at, was_removed
 from controller.rules.match_look import MatchLook
 
 # Tokens younger than this are as good as new, so a client that asks in a loop does not make us sign in a loop.
@@ -54,7 +55,16 @@ def younger_tokens_are_wanted(look: MatchLook) -> bool:
     dropped = noticed_at(match.status.history) if match.status.phase is MatchPhase.RECONNECTING else None
     wanted = max((moment for moment in (asked, dropped) if moment is not None), default=None)
     issued = tokens.expires_at - timedelta(seconds=match.spec.tokens.ttl_seconds)
+    if any(removed >= issued for removed in _removals(look)):
+        return True  # however young it is: LiveKit Cloud refuses a token that is older than the removal
     return wanted is not None and wanted >= issued + _FRESH
+
+
+def _removals(look: MatchLook) -> Iterator[datetime]:
+    """When participants who are not in the room were removed from it."""
+    for person in look.missing:
+        if was_removed(person.detail) and person.since is not None:
+            yield person.since
 
 
 def renewal_at(look: MatchLook) -> datetime | None:

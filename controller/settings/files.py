@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from controller.settings.model import REDIS_TLS_FILES, Settings, variable
+from controller.settings.model import LIVEKIT_TLS_FILES, REDIS_TLS_FILES, Settings, variable
 
 FILE_FIELDS: Final = (
     *("livekit_url", "livekit_api_key", "livekit_api_secret", "livekit_old_api_key", "livekit_old_api_secret"),
@@ -114,7 +114,8 @@ def _certificates(
     flags: Mapping[str, Any], environ: Mapping[str, str], others: Iterable[Path], namespace: str
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with the files of certificates. They stay files: whoever needs them reads them again and again."""
-    given = {field: str(flags.get(field) or environ.get(variable(field), "")) for field in REDIS_TLS_FILES}
+    fields = (*REDIS_TLS_FILES, *LIVEKIT_TLS_FILES)
+    given = {field: str(flags.get(field) or environ.get(variable(field), "")) for field in fields}
     paths = {field: Path(path) for field, path in given.items() if path}
     for field, path in paths.items():
         source = Source(variable(field), path, _key(path, [*others, *paths.values()], namespace))

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from controller.errors import SettingsError
 from controller.settings.files import FILE_FIELDS, FileValues, file_field, read_files
-from controller.settings.model import PREFIX, REDIS_TLS_FILES, Settings, variable
+from controller.settings.model import LIVEKIT_TLS_FILES, PREFIX, REDIS_TLS_FILES, Settings, variable
 from controller.settings.redis_address import AddressError
-from controller.settings.redis_tls import tls_context
 from controller.settings.service_links import explain, hidden_by_services, is_of_a_service
+from controller.settings.tls import tls_context
 
 # Names with our prefix that are no settings of the operator: those of `sandbox up` and of the tests.
 _NOT_OURS = re.compile(r"ROOMKEEPER_(WEBHOOK_URL|METRICS_URL|TEST_.*)")
@@ -47,16 +47,20 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
 
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, str]]:
-    """What is wrong with the certificates for Redis: TLS could not begin with them."""
-    tls = settings.redis_address().access.tls
-    if tls is None:
-        return
-    try:
-        tls_context(tls)
-    except AddressError as error:
-        named = (field for field, option in REDIS_TLS_FILES.items() if option == error.option)
-        field = next((field for field in named if getattr(settings, field) is not None), "redis_url")
-        yield variable(field), str(error)
+    """What is wrong with the certificates for Redis and LiveKit: TLS could not begin with them."""
+    asked = (
+        (settings.redis_address().access.tls, REDIS_TLS_FILES, "redis_url"),
+        (settings.livekit_tls(), LIVEKIT_TLS_FILES, "livekit_cert_file"),
+    )
+    for tls, files, otherwise in asked:
+        if tls is None:
+            continue
+        try:
+            tls_context(tls)
+        except AddressError as error:
+            named = (field for field, option in files.items() if option == error.option)
+            field = next((field for field in named if getattr(settings, field) is not None), otherwise)
+            yield variable(field), str(error)
 
 
 def _unknown_names(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

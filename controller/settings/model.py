@@ -7,6 +7,7 @@ one sentence of each error.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from controller.settings.redis_address import RedisAddress, parse_address, secrets_in, with_tls_files
+from controller.settings.redis_address import RedisAddress, TlsOptions, parse_address, secrets_in, with_tls_files
 
 PREFIX = "ROOMKEEPER_"
 
@@ -22,6 +23,13 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 REDIS_TLS_FILES: Final = {"redis_ca_file": "ca_file", "redis_cert_file": "cert_file", "redis_key_file": "key_file"}
 """The settings that name a file for TLS with Redis, and what each is in TlsOptions."""
+
+LIVEKIT_TLS_FILES: Final = {
+    "livekit_ca_file": "ca_file",
+    "livekit_cert_file": "cert_file",
+    "livekit_key_file": "key_file",
+}
+"""The same for LiveKit."""
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -39,6 +47,18 @@ class Settings(BaseSettings):
     )
     livekit_api_key: str = Field(description="API key of LiveKit")
     livekit_api_secret: SecretStr = Field(description="API secret of LiveKit, at least 32 characters")
+    livekit_ca_file: Path | None = Field(
+        default=None, description="File with the CAs (PEM) that sign LiveKit's certificate; empty: those of the system"
+    )
+    livekit_cert_file: Path | None = Field(
+        default=None, description="File with the client certificate (PEM) that LiveKit, or a proxy before it, asks for"
+    )
+    livekit_key_file: Path | None = Field(
+        default=None, description="File with the private key (PEM) of that certificate; empty: it is in its file"
+    )
+    livekit_timeout_seconds: float = Field(
+        default=4.0, ge=1, le=24, description="After how many seconds a request to LiveKit is given up"
+    )
     livekit_old_api_key: str = Field(
         default="", description="API key that LiveKit used before: its webhooks are accepted too, and it signs nothing"
     )
@@ -100,7 +120,6 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(
         default=15.0,
-        # Two requests to LiveKit, one after the other, must fit between two renewals and the end of the lease.
         ge=10,
         le=60,
         description="How long the lease holds without being renewed (renewed every fifth of it)",
@@ -168,7 +187,28 @@ class Settings(BaseSettings):
     @field_validator("livekit_url", "livekit_public_url")
     @classmethod
     def _livekit_url(cls, value: str) -> str:
-        return _url(value, {"ws", "wss", "http", "https"}, "ws://HOST:PORT, wss://…, http://… or https://…")
+        return _url(value, {"ws", "wss", "http", "https"}, "ws://HOST:PORT, wss://…, http://… or https://…").rstrip("/")
+
+    @model_validator(mode="after")
+    def _livekit_files_fit(self) -> Settings:
+        """The files of TLS are for a URL with TLS."""
+        is_secure = urlsplit(self.livekit_url).scheme in {"wss", "https"}
+        named = [field for field in LIVEKIT_TLS_FILES if getattr(self, field) is not None]
+        if named and not is_secure:
+            raise ValueError(f"{variable(named[0])} is set, but the LiveKit URL is one without TLS; use wss://")
+        if self.livekit_key_file is not None and self.livekit_cert_file is None:
+            raise ValueError(f"{variable('livekit_key_file')} is set without {variable('livekit_cert_file')}; set both")
+        return self
+
+    @model_validator(mode="after")
+    def _lease_outlasts_requests(self) -> Settings:
+        """Two requests to LiveKit, one after the other, fit between two renewals and the end of the lease."""
+        least = 2.5 * self.livekit_timeout_seconds
+        if self.lease_seconds < least:
+            set_to = f"{variable('livekit_timeout_seconds')} is {self.livekit_timeout_seconds:g}"
+            remedy = f"set {variable('lease_seconds')} to {least:g} or more"
+            raise ValueError(f"{set_to}, and the lease must outlast two such requests; {remedy}")
+        return self
 
     @field_validator("redis_url")
     @classmethod
@@ -238,6 +278,12 @@ class Settings(BaseSettings):
         own = (self.livekit_api_secret.get_secret_value(), self.livekit_old_api_secret.get_secret_value())
         return (*filter(None, own), *secrets_in(self.redis_url))
 
+    def livekit_tls(self) -> TlsOptions:
+        """The files of TLS with LiveKit."""
+        given = {option: getattr(self, field) for field, option in LIVEKIT_TLS_FILES.items()}
+        paths = {option: str(path) for option, path in given.items() if path is not None}
+        return replace(TlsOptions(), **paths)  # type: ignore[arg-type]  # all of them are texts
+
     def redis_address(self) -> RedisAddress:
         """The address of Redis; its file, if the URL is in one, is read again.
 
@@ -275,6 +321,14 @@ def _url(value: str, schemes: set[str], expected: str) -> str:
     if parts.scheme not in schemes:
         found = f'scheme "{parts.scheme}"' if parts.scheme and "://" in value else "no scheme"
         raise ValueError(f"has {found}; expected {expected}")
-    if not parts.hostname and parts.scheme != "unix":
+    if not parts.hostname:
         raise ValueError(f"names no host; expected {expected}")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"names no port between 0 and 65535; expected {expected}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"holds a user or a password, which LiveKit does not ask for; expected {expected}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"has something after a ? or a #, which no request would have; expected {expected}")
     return value

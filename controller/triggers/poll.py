@@ -17,6 +17,7 @@ from functools import partial
 
 import structlog
 
+from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
 from controller.errors import BackendError
@@ -129,6 +130,7 @@ class Poller:
                 await asyncio.sleep(0)  # thousands of rooms must not hold up everything else
             else:
                 recount = found
+        view.unmarked = frozenset(room.name for room in rooms if self._may_be_revived(room))
         view.prune(self._router.has_room)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
@@ -178,6 +180,11 @@ class Poller:
         """Whether the room carries a mark of this cluster, or has the name of a Room of ours whatever it carries."""
         ours = room.mark is not None and room.mark.cluster == self._cluster_id
         return ours or self._router.has_room(room.name)
+
+    def _may_be_revived(self, room: LiveKitRoom) -> bool:
+        """Whether it may be a room of ours that a client has made again after its Room was gone."""
+        is_unknown = room.mark is None and not self._router.has_room(room.name)
+        return is_unknown and may_be_livekit_room_name(room.name)
 
     def _waiting(self, now: datetime) -> list[str]:
         """Rooms about which nothing is known: the first list decides what they wait for."""

@@ -32,7 +32,7 @@ from controller.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 _ROOMS_AT_ONCE = 16
-_PEOPLE_PER_ROOM = 4
+_PEOPLE_PER_ROOM = 2
 _FIRST_PAUSE = timedelta(seconds=5)
 _LONGEST_PAUSE = timedelta(seconds=60)
 # LiveKit Cloud allows 1 000 requests a minute; the samples of a large server are a quarter of that.

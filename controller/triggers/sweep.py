@@ -9,6 +9,7 @@ same whatever went wrong; the next round goes on. Neighbors: `backends.restores`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -16,6 +17,7 @@ from controller.api.names import livekit_room_name
 from controller.backends.bundle import ROOMS, Backends
 from controller.backends.restores import PutRight, Restorer
 from controller.backends.servers import Server
+from controller.clients.redis.inspection import tombstoned
 from controller.errors import NotFound
 from controller.facts.livekit import LiveKitRoom, Mark
 from controller.telemetry import metrics
@@ -64,6 +66,7 @@ class Sweeper:
             with pulse.item("to compare a pool with the Matches", namespace=namespace):
                 left -= await self._sweep_pool(namespace, left)
         await self._sweep_rooms(pulse)
+        await self._sweep_revived(pulse)
 
     async def _sweep_pool(self, namespace: str, at_most: int) -> int:
         pools = self._backends.pools
@@ -84,6 +87,33 @@ class Sweeper:
             pulse.beat()
             with pulse.item("to close a room without a Room", room=name):
                 await self._close(*found[name])
+
+    async def _sweep_revived(self, pulse: Pulse) -> None:
+        """Close rooms that a client has made again after their end, which LiveKit allows where `auto_create` is on.
+
+        Such a room has no mark. That it was ours is certain only by the tombstone that its end left in Redis.
+        """
+        for server in self._backends.servers:
+            names = sorted(server.view.unmarked)[:_ROOMS_PER_ROUND]
+            for namespace in self._backends.pools.namespaces() if names else ():
+                pulse.beat()
+                with pulse.item("to close rooms that were made again", namespace=namespace):
+                    pool = self._backends.pools.opened(namespace)
+                    for name in sorted(await tombstoned(pool.redis, pool.keys, names)):
+                        await self._close_again(server, name, namespace)
+
+    async def _close_again(self, server: Server, name: str, namespace: str) -> None:
+        if any(room.mark is not None for room in await server.client.list_rooms((name,))):
+            return
+        self._backends.leadership.require()
+        with contextlib.suppress(NotFound):
+            await server.client.delete_room(name)
+        metrics.put_right.labels(PutRight.ROOM_CLOSED).inc()
+        log.warning(
+            "a client made a LiveKit room again after its end; it is closed. Set room.auto_create of LiveKit to false",
+            room=name,
+            namespace=namespace,
+        )
 
     def _may_be_left_over(self, name: str, mark: Mark) -> bool:
         """Whether we made the room, by its name and not only by its mark, which another client may have copied."""

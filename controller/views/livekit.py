@@ -36,7 +36,8 @@ class LiveKitView:
     """Observations of one server. All times are those at which the request was *sent*.
 
     `silences` are the outages that are over, and the times in which no replica asked; `silent_since` is the last answer
-    before an outage that goes on.
+    before an outage that goes on. `unmarked` are rooms without any mark and without a Room that have a name as ours do:
+    a client may have made one of ours again, after its end.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class LiveKitView:
         self._disputes: dict[str, _Dispute] = {}
         self._miscounted: set[str] = set()
         self._unread: set[str] = set()
+        self.unmarked: frozenset[str] = frozenset()
         self._unanswered: dict[str, datetime] = {}
         self._snapshot_at: datetime | None = None
         self._restarts = 0

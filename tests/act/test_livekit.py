@@ -48,6 +48,8 @@ class Rig:
         )
         self.backends = cast("Backends", fake)
 
+    deadline_seconds = 4.0
+
     async def create_room(self, _request: Any) -> LiveKitRoom:
         self.asked.append("create")
         if self.creation is not None:

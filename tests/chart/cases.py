@@ -69,6 +69,16 @@ CASES: Final[dict[str, Case]] = {
             }
         }
     ),
+    "LiveKit with a client certificate": Case(
+        {
+            "livekit": {
+                "tls": {
+                    "existingSecret": "livekit-tls",
+                    "secretKeys": {"ca": "ca.crt", "cert": "tls.crt", "key": "tls.key"},
+                }
+            }
+        }
+    ),
     "another name": Case(release="calls"),
     "long name": Case(release="a-release-whose-name-is-as-long-as-helm-allows-it-53c"),
     "full name": Case({"fullnameOverride": "rk", "nameOverride": "keeper", "namespaceOverride": OTHERS[0]}),

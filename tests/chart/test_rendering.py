@@ -484,6 +484,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"livekit": {"existingSecret": "calls"}, "redis": {"existingSecret": "calls"}},
         "take LIVEKIT_URL and REDIS_URL from the same key url of the Secret calls: give one of them another key",
     ),
+    "a certificate for LiveKit without its key": (
+        {"livekit": {"tls": {"secretKeys": {"cert": "tls.crt"}}}},
+        "livekit.tls.secretKeys names only one of cert and key: name both, or neither",
+    ),
     "half a key of before": (
         {"livekit": {"secretKeys": {"oldApiKey": "old"}}},
         "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither",
@@ -527,7 +531,7 @@ def test_the_operator_accepts_what_the_chart_sets(
     authority = Authority(tmp_path / "ca")
     signed = authority.sign("client")
     for name_of_file, path in (("CA", authority.certificate), ("CERT", signed.certificate), ("KEY", signed.key)):
-        secrets[f"REDIS_{name_of_file}"] = path.read_text()
+        secrets[f"REDIS_{name_of_file}"] = secrets[name_of_file] = path.read_text()
     secrets |= {"OLD_API_KEY": "old-key", "OLD_API_SECRET": "o" * 32}
     for variable_name in [known for known in os.environ if known.startswith("ROOMKEEPER_")]:
         monkeypatch.delenv(variable_name)
@@ -545,6 +549,7 @@ def test_the_operator_accepts_what_the_chart_sets(
     has_tls = name.startswith("Redis ")
     assert (settings.redis_ca_file is not None) == has_tls
     assert settings.livekit_api_secret.get_secret_value() == secrets["API_SECRET"]
+    assert (settings.livekit_key_file is not None) == (name == "LiveKit with a client certificate")
     assert bool(settings.livekit_old_api_key) == (name == "two keys of LiveKit")
     assert settings.lease_name.endswith("-shard-0")
 

@@ -11,15 +11,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from livekit import api
 
 from controller.api.match import Match
 from controller.api.names import room_name
+from controller.clients.livekit import LiveKitClient
+from controller.clock import ServerClock
+from controller.errors import NotFound
 from sandbox.endpoints import Endpoints
 from sandbox.people import Person
 from tests.environments.livekit_nodes import LiveKitNodes
 from tests.support.gateways import Beats
 from tests.support.kube import condition, is_true
+from tests.support.people import People
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
@@ -95,7 +101,11 @@ async def test_who_was_on_a_killed_node_is_lost_unless_they_come_back(rig: Rig, 
     assert _reason(ends["neither"]).startswith("NetworkLost: neither-1 and neither-2 lost"), _reason(ends["neither"])
     assert _reason(ends["one"]).startswith("NetworkLost: one-2 lost"), _reason(ends["one"])
     await rig.expect_states(**{"one-1": "WAITING", "both-1": "IN_CALL", "neither-1": "IDLE"})
-    assert (await operator.metrics())("roomkeeper_ghosts_found_total") >= 3
+    told = await operator.metrics()
+    assert told("roomkeeper_ghosts_found_total") >= 3
+    assert told("roomkeeper_webhooks_total", result="unknown-key") == 0
+    again = await rig.kube.match("both")
+    assert {one.evidence for one in again.status.participants} == {"webhook"}, "the other node's webhooks count"
 
 
 @pytest.mark.parametrize("count", [1])
@@ -120,3 +130,44 @@ async def test_who_was_on_the_only_node_is_lost_after_its_restart_unless_they_co
     assert _reason(ends["neither"]).startswith("NetworkLost: neither-1 and neither-2 lost"), _reason(ends["neither"])
     assert _reason(ends["one"]).startswith("NetworkLost: one-2 lost"), _reason(ends["one"])
     await rig.expect_states(**{"one-1": "WAITING", "both-1": "IN_CALL", "neither-1": "IDLE"})
+
+
+async def test_a_probe_changes_nothing_and_no_client_is_told(
+    where: Endpoints, nodes: LiveKitNodes, livekit: api.LiveKitAPI, people: People
+) -> None:
+    await nodes.start(1)
+    room = "probed"
+    await livekit.room.create_room(api.CreateRoomRequest(name=room, empty_timeout=60))
+    token = api.AccessToken(where.livekit_api_key, where.livekit_api_secret).with_identity("alice").with_name("Alice")
+    token.with_metadata("of alice").with_attributes({"color": "red"})
+    token.with_grants(api.VideoGrants(room_join=True, room=room, can_publish_sources=["microphone"]))
+    alice = people("alice", token.to_jwt())
+    bob = people.uninvited("bob", room)
+    for person in (alice, bob):
+        await person.join()
+    await alice.wait_for("track_subscribed")
+    await bob.wait_for("track_subscribed")
+
+    async def listed() -> str:
+        return str(await livekit.room.get_participant(api.RoomParticipantIdentity(room=room, identity="alice")))
+
+    before, seen = await listed(), (len(alice.events), len(bob.events))
+    assert 'metadata: "of alice"' in before
+    async with aiohttp.ClientSession() as http:
+        client = LiveKitClient(
+            http, where.livekit_http_url, where.livekit_api_key, where.livekit_api_secret, ServerClock()
+        )
+        for only in (0, 1):
+            nodes.only(only)  # the node of the participant, and another one
+            sid = await client.probe(room, "alice")
+            assert f'sid: "{sid}"' in before
+        with pytest.raises(NotFound):
+            await client.probe(room, "carol")
+        assert await client.has_nodes_that_answer()
+    # What a node tells its clients arrives in order: this comes after whatever a probe has caused.
+    await livekit.room.send_data(api.SendDataRequest(room=room, data=b"done", topic="end"))
+    for person, after in zip((alice, bob), seen, strict=True):
+        await person.wait_for("data", after=after)
+        assert [event["event"] for event in person.events[after:]] == ["data"], person
+    assert await listed() == before, "not even the version of the participant is another one"
+    await livekit.room.delete_room(api.DeleteRoomRequest(room=room))

@@ -29,6 +29,7 @@ from controller.errors import (
     RoomkeeperError,
     SettingsError,
     StateLost,
+    Untrusted,
 )
 from controller.plan.actions import ALL_ACTIONS
 from controller.rules.failures import IN_THE_BACKGROUND, MAKES_ROOM, Circumstances, classify, of_ending
@@ -64,7 +65,8 @@ def _of_livekit() -> Iterator[BackendError]:
         for word in ("not_found", "bad_route", "internal"):
             yield livekit._refusal("CreateRoom", status, word)
     for raised in (*_TRANSPORT, ValueError("no message")):
-        yield livekit._translate(raised, "CreateRoom")
+        yield livekit._translate(raised, "CreateRoom", deadline_seconds=4, has_certificate=False)
+    yield Untrusted(Backend.LIVEKIT, "CreateRoom", "its certificate has expired")
 
 
 def _of_redis() -> Iterator[BackendError]:
@@ -89,6 +91,7 @@ def _our_own() -> Iterator[RoomkeeperError | Exception]:
     yield StateLost(Backend.REDIS, "script", "lost")
     yield PoolClosed(Backend.REDIS, "fence", "closed")
     yield Invalid(Backend.REDIS, "reserve", "expected the key queue")
+    yield Untrusted(Backend.REDIS, "PING", "its certificate has expired")
     for code in Code:
         for backend in Backend:
             yield BackendRefused(backend, "settle", "no", code=code)

@@ -64,8 +64,8 @@ def test_a_key_with_a_password_needs_the_password(signed: Signed, tmp_path: Path
     subprocess.run(words, check=True, capture_output=True)
     files = {"redis_cert_file": str(signed.certificate), "redis_key_file": str(secret)}
     assert complaint(**files) == (
-        f"ROOMKEEPER_REDIS_KEY_FILE names a key, {secret}, which has a password; give it as ssl_password in the Redis "
-        "URL"
+        f"ROOMKEEPER_REDIS_KEY_FILE names a key, {secret}, which has a password; name one without, or, for Redis, give "
+        "it as ssl_password in the URL"
     )
     text = complaint(**files, redis_url="rediss://redis.example?ssl_password=hunter3")
     assert "which has another password than ssl_password" in text

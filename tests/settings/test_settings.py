@@ -10,6 +10,8 @@ import pytest
 
 from controller.errors import SettingsError
 from controller.settings import Settings, load_settings, variable
+from controller.settings.redis_address import TlsOptions
+from tests.support.certificates import Authority
 
 SECRET = "a-secret-of-more-than-thirty-two-characters"
 GOOD = {
@@ -50,6 +52,10 @@ WRONG: list[tuple[str, str, str]] = [
     ("LIVEKIT_URL", "livekit.example:7880", "has no scheme; expected ws://HOST:PORT"),
     ("LIVEKIT_URL", "ftp://livekit.example", 'has scheme "ftp"; expected ws://'),
     ("LIVEKIT_URL", "ws://", "names no host"),
+    ("LIVEKIT_URL", "ws://livekit:99999", "names no port between 0 and 65535; expected ws://HOST:PORT"),
+    ("LIVEKIT_URL", "ws://user:hunter2@livekit", "holds a user or a password, which LiveKit does not ask for"),
+    ("LIVEKIT_URL", "ws://livekit/?region=eu", "has something after a ? or a #"),
+    ("LIVEKIT_TIMEOUT_SECONDS", "0.5", "greater than or equal to 1"),
     ("LIVEKIT_PUBLIC_URL", "redis://x", 'has scheme "redis"'),
     ("LIVEKIT_API_SECRET", "short", "is 5 characters long; LiveKit needs at least 32"),
     ("REDIS_URL", "http://redis", 'has scheme "http"; expected redis://HOST:PORT/DB'),
@@ -93,6 +99,44 @@ def test_every_wrong_setting_is_named_with_what_would_be_right(
     (line,) = text.splitlines()[1:]
     assert line.startswith(f"  ROOMKEEPER_{name}   ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("url", "api", "public"),
+    [
+        ("ws://livekit:7880/", "http://livekit:7880", "ws://livekit:7880"),
+        ("https://calls.example/livekit//", "https://calls.example/livekit", "wss://calls.example/livekit"),
+    ],
+)
+def test_the_url_of_livekit_may_have_a_path_and_a_slash(
+    monkeypatch: pytest.MonkeyPatch, url: str, api: str, public: str
+) -> None:
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_URL", url)
+    settings = load_settings({})
+    assert (settings.api_url, settings.public_url) == (api, public)
+
+
+def test_the_lease_outlasts_two_requests_to_livekit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_TIMEOUT_SECONDS", "6")
+    assert load_settings({}).livekit_timeout_seconds == 6
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_TIMEOUT_SECONDS", "8")
+    assert "set ROOMKEEPER_LEASE_SECONDS to 20 or more" in complaint()
+    monkeypatch.setenv("ROOMKEEPER_LEASE_SECONDS", "20")
+    assert load_settings({}).livekit_timeout_seconds == 8
+
+
+def test_certificates_for_livekit_are_for_a_url_with_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    signed = Authority(tmp_path / "ca").sign("client")
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_KEY_FILE", str(signed.key))
+    assert "ROOMKEEPER_LIVEKIT_KEY_FILE is set, but the LiveKit URL is one without TLS; use wss://" in complaint()
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_URL", "wss://livekit.example")
+    assert "ROOMKEEPER_LIVEKIT_KEY_FILE is set without ROOMKEEPER_LIVEKIT_CERT_FILE; set both" in complaint()
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_CERT_FILE", str(signed.certificate))
+    assert load_settings({}).livekit_tls() == TlsOptions(cert_file=str(signed.certificate), key_file=str(signed.key))
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_CA_FILE", str(signed.key))
+    assert "holds no certificates in PEM form" in complaint()
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_CA_FILE", "/nowhere/ca.crt")
+    assert "ROOMKEEPER_LIVEKIT_CA_FILE   /nowhere/ca.crt does not exist; create it, or correct the path" in complaint()
 
 
 def test_an_old_key_comes_with_its_secret_and_is_not_the_present_one(monkeypatch: pytest.MonkeyPatch) -> None:

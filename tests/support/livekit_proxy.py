@@ -1,4 +1,4 @@
-"""A LiveKit that fails now and then: a proxy before its API that refuses a share of the requests.
+"""A LiveKit that is slow, or fails now and then: a proxy before its API.
 
 Only the operator talks to the proxy. Participants connect to LiveKit itself, so nothing but the operator's view is
 disturbed. Which requests are refused follows from a seed.
@@ -6,7 +6,9 @@ disturbed. Which requests are refused follows from a seed.
 
 from __future__ import annotations
 
+import asyncio
 import random
+from enum import Enum
 from types import TracebackType
 from typing import Self
 
@@ -16,14 +18,35 @@ from aiohttp import web
 _PASSED_ON = ("Authorization", "Content-Type")
 
 
+class Failure(Enum):
+    """How a request fails."""
+
+    UNAVAILABLE = "503 of LiveKit"
+    BAD_GATEWAY = "502 of a proxy, with a page"
+    CUT = "the connection is cut"
+
+
 class LiveKitProxy:
     """`async with LiveKitProxy(where.livekit_http_url, port, share=0.14) as proxy`; the operator gets `proxy.url`.
 
-    `refused` and `passed` count the requests by method, for example `ListRooms`.
+    A `share` of the requests fails as one of `failures`. All others are passed on after `delay_seconds`. The API is
+    below `path`. `refused` and `passed` count the requests by method, for example `ListRooms`.
     """
 
-    def __init__(self, passes_to: str, port: int, share: float, seed: int = 1) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(
+        self,
+        passes_to: str,
+        port: int,
+        share: float = 0.0,
+        seed: int = 1,
+        *,
+        failures: tuple[Failure, ...] = (Failure.UNAVAILABLE,),
+        path: str = "",
+    ) -> None:
+        self.url = f"http://127.0.0.1:{port}{path}"
+        self.delay_seconds = 0.0
+        self._failures = failures
+        self._path = path
         self.refused: dict[str, int] = {}
         self.passed: dict[str, int] = {}
         self._passes_to = passes_to
@@ -48,12 +71,23 @@ class LiveKitProxy:
 
     async def _take(self, request: web.Request) -> web.Response:
         method = request.path.rpartition("/")[2]
+        if not request.path.startswith(f"{self._path}/twirp/"):
+            return web.Response(status=404, text="not the API of LiveKit")
+        await asyncio.sleep(self.delay_seconds)
         if self._random.random() < self._share:
             self.refused[method] = self.refused.get(method, 0) + 1
-            return web.json_response({"code": "unavailable", "msg": "not now"}, status=503)
+            return self._fail(request, self._random.choice(self._failures))
         self.passed[method] = self.passed.get(method, 0) + 1
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        url = self._passes_to + request.path_qs
+        url = self._passes_to + request.path_qs.removeprefix(self._path)
         async with self._session.post(url, data=await request.read(), headers=headers) as answer:
             content_type = answer.headers.get("Content-Type", "application/protobuf")
             return web.Response(status=answer.status, body=await answer.read(), headers={"Content-Type": content_type})
+
+    @staticmethod
+    def _fail(request: web.Request, how: Failure) -> web.Response:
+        if how is Failure.CUT and request.transport is not None:
+            request.transport.abort()
+        if how is Failure.BAD_GATEWAY:
+            return web.Response(status=502, text="<html><h1>502 Bad Gateway</h1></html>", content_type="text/html")
+        return web.json_response({"code": "unavailable", "msg": "not now"}, status=503)

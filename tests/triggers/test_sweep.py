@@ -22,6 +22,11 @@ from tests import values as b
 from tests.virtual_time import VirtualTime, run
 
 UID = "u-left"
+REVIVED = "rk-0123456789abcdef0123"
+
+
+async def _nothing_to_settle(*_pool: Any) -> int:
+    return 0
 
 
 class World:
@@ -31,19 +36,24 @@ class World:
         self.deleted: list[str] = []
         self.found: Any = NotFound(Backend.KUBERNETES, "get", "it is not there")
         self.leads = True
+        self.pools: tuple[str, ...] = ()
         self.cache = ObjectCache(Room)
         view = LiveKitView()
         view.snapshot([room], b.at(0))
         server = SimpleNamespace(view=view, client=SimpleNamespace(delete_room=self._delete))
+        self.servers = [server]
+        pool = SimpleNamespace(redis=None, keys=None)
         backends = SimpleNamespace(
             cluster_id=b.CLUSTER,
-            servers=[server],
+            servers=self.servers,
             rooms=self.cache,
-            pools=SimpleNamespace(namespaces=tuple),
+            pools=SimpleNamespace(namespaces=lambda: self.pools, opened=lambda _namespace: pool),
             kubernetes=SimpleNamespace(get=self._get),
             leadership=SimpleNamespace(require=self._require),
         )
-        self.sweeper = Sweeper(cast("Backends", backends), cast("Restorer", None), namespaces)
+        self.sweeper = Sweeper(
+            cast("Backends", backends), cast("Restorer", SimpleNamespace(sweep=_nothing_to_settle)), namespaces
+        )
 
     async def _delete(self, name: str) -> None:
         self.deleted.append(name)
@@ -122,3 +132,36 @@ def test_a_replica_that_does_not_lead_closes_no_room() -> None:
         assert world.deleted == []
 
     run(story)
+
+
+@pytest.mark.parametrize(
+    ("case", "unmarked", "tombstones", "is_marked", "closed"),
+    [
+        ("ours, over, made again by a client", {REVIVED}, {REVIVED}, False, [REVIVED]),
+        ("of another cluster, or of an application: no tombstone", {REVIVED}, set(), False, []),
+        ("it has got a mark meanwhile", {REVIVED}, {REVIVED}, True, []),
+    ],
+)
+def test_a_room_that_a_client_made_again_after_its_end_is_closed(
+    monkeypatch: pytest.MonkeyPatch, case: str, unmarked: set[str], tombstones: set[str], is_marked: bool, closed: Any
+) -> None:
+    async def tombstoned(_redis: Any, _keys: Any, names: list[str]) -> frozenset[str]:
+        return frozenset(names) & tombstones
+
+    monkeypatch.setattr("controller.triggers.sweep.tombstoned", tombstoned)
+
+    async def story(_: VirtualTime) -> None:
+        world = World(LiveKitRoom("x", "RM_x", 0, None))
+        world.pools = ("calls",)
+        (server,) = world.servers
+        server.view.unmarked = frozenset(unmarked)
+        mark = b.a_mark() if is_marked else None
+        server.client.list_rooms = lambda names: _answer((LiveKitRoom(names[0], "RM_2", 2, mark),))
+        await world.run(20)
+        assert world.deleted == closed, case
+
+    run(story)
+
+
+async def _answer(rooms: tuple[LiveKitRoom, ...]) -> tuple[LiveKitRoom, ...]:
+    return rooms

@@ -15,7 +15,7 @@ from redis import exceptions
 from controller.clients.certificates import TlsFault
 from controller.clients.redis import lua
 from controller.clients.request import Code
-from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
+from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden, Untrusted
 
 RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
@@ -100,7 +100,7 @@ def translate(error: Exception, operation: str) -> BackendError:
     if isinstance(error, WrongServer):
         return BackendRefused(Backend.REDIS, operation, str(error), code=WRONG_SERVER)
     if isinstance(error, TlsFailed):
-        return BackendUnavailable(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
+        return Untrusted(Backend.REDIS, operation, error.fault.sentence, code=error.fault.code)
     word = error_word(error)
     code = word if word in _KNOWN_CODES else Code.OTHER
     if word in _NOT_NOW:  # before ConnectionError: LOADING is one, though the server answered

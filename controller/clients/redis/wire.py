@@ -21,7 +21,7 @@ from controller.clients.certificates import NO_HANDSHAKE, TLS_EXPECTED, TlsCode,
 from controller.clients.redis.errors import LEFT_AFTER, NoWord, TlsFailed, error_word, refuses_connection, reply_error
 from controller.clients.redis.target import Check, Hello, Locate, Mode, Target, parse_hello
 from controller.settings.redis_address import Access, AddressError, TlsOptions
-from controller.settings.redis_tls import tls_context
+from controller.settings.tls import tls_context
 
 _TLS_ALERT = b"\x15\x03"
 

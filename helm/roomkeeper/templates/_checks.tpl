@@ -49,6 +49,12 @@
 {{- if ne (empty .Values.livekit.secretKeys.oldApiKey) (empty .Values.livekit.secretKeys.oldApiSecret) }}
 {{- $problems = append $problems "livekit.secretKeys names only one of oldApiKey and oldApiSecret: name both, or neither" }}
 {{- end }}
+{{- if ne (empty .Values.livekit.tls.secretKeys.cert) (empty .Values.livekit.tls.secretKeys.key) }}
+{{- $problems = append $problems "livekit.tls.secretKeys names only one of cert and key: name both, or neither" }}
+{{- end }}
+{{- if and .Values.livekit.tls.existingSecret (not (or .Values.livekit.tls.secretKeys.ca .Values.livekit.tls.secretKeys.cert)) }}
+{{- $problems = append $problems (printf "livekit.tls.existingSecret is %s, but livekit.tls.secretKeys names none of its keys: name ca, or cert and key" .Values.livekit.tls.existingSecret) }}
+{{- end }}
 {{- if ne (empty .Values.redis.tls.secretKeys.cert) (empty .Values.redis.tls.secretKeys.key) }}
 {{- $problems = append $problems "redis.tls.secretKeys names only one of cert and key: name both, or neither" }}
 {{- end }}

@@ -40,7 +40,17 @@
 {{- with .Values.livekit.secretKeys.oldApiSecret }}
 {{- $_ := set $places "LIVEKIT_OLD_API_SECRET" (dict "secret" $livekit "key" .) }}
 {{- end }}
-{{- $tls := default .Values.redis.existingSecret .Values.redis.tls.existingSecret -}}
+{{- $tls := default $livekit .Values.livekit.tls.existingSecret -}}
+{{- with .Values.livekit.tls.secretKeys.ca }}
+{{- $_ := set $places "LIVEKIT_CA" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- with .Values.livekit.tls.secretKeys.cert }}
+{{- $_ := set $places "LIVEKIT_CERT" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- with .Values.livekit.tls.secretKeys.key }}
+{{- $_ := set $places "LIVEKIT_KEY" (dict "secret" $tls "key" .) }}
+{{- end }}
+{{- $tls = default .Values.redis.existingSecret .Values.redis.tls.existingSecret }}
 {{- with .Values.redis.tls.secretKeys.ca }}
 {{- $_ := set $places "REDIS_CA" (dict "secret" $tls "key" .) }}
 {{- end }}

@@ -1,6 +1,6 @@
-"""The TLS context for Redis from its options. It reads the files: at the start to check them, and for each connection.
+"""The TLS context for Redis or LiveKit from its options. It reads the files: at the start to check them, and later.
 
-Neighbors: `model` checks the settings with it, `clients.redis.wire` connects with it.
+Neighbors: `load` checks the settings with it, `clients.redis.wire` and `clients.livekit_tls` connect with it.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ def _explained(error: Exception, options: TlsOptions, key_file: str, *, wants_pa
     if "MISMATCH" in str(error):
         return f"names a key, {key_file}, which does not belong to the certificate {options.cert_file}", "key_file"
     if wants_password:
-        what = "another password than ssl_password" if options.key_password else "a password; give it as ssl_password"
-        return f"names a key, {key_file}, which has {what} in the Redis URL", "key_file"
+        if options.key_password:
+            return f"names a key, {key_file}, which has another password than ssl_password in the Redis URL", "key_file"
+        remedy = "name one without, or, for Redis, give it as ssl_password in the URL"
+        return f"names a key, {key_file}, which has a password; {remedy}", "key_file"
     return f"names a certificate, {options.cert_file}, with the key {key_file}: one is not in PEM form", "cert_file"
 
 
