@@ -27,7 +27,6 @@ PROGRAMS: Final = ("redis-server", "livekit-server", "kube-apiserver")
 
 _OUTAGE_SECONDS: Final = 3.0
 _PAUSE_SECONDS: Final = 0.05
-_USERS: Final = 1000
 _FAILURES: Final = (BackendError, SandboxError, exceptions.RedisError, aiohttp.ClientError, OSError, TimeoutError)
 
 T = TypeVar("T")
@@ -66,7 +65,7 @@ class Work:
             self.done += 1
 
     async def _cycle(self, number: int) -> None:
-        users = [f"user-{(2 * number + side) % (2 * _USERS)}" for side in (0, 1)]
+        users = [f"user-{number}-{side}" for side in "ab"]
         for user in users:
             await self._persist(partial(self._enqueue, user))
         path = f"{self._path}/soak-{number}"
@@ -78,6 +77,8 @@ class Work:
             await self._until(path, _is_over)
         await self._persist(lambda: self._delete(path))
         await self._until(path, lambda _: False)
+        for user in users:
+            await self._persist(partial(self._gateway.leave, user))
 
     async def _enqueue(self, user: str) -> None:
         """Let a user wait. The first user of a pool calls the operator."""

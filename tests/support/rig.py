@@ -112,7 +112,7 @@ class Rig:
 
     async def queue(self) -> dict[str, int]:
         """Return the places in the queue by user, the first one first."""
-        return dict(await self.gateway.waiting(limit=1000))
+        return dict(await self.gateway.waiting(limit=10_000))
 
     async def livekit_name(self, match: Match) -> str:
         """Return the name of the Match's room on LiveKit."""
