@@ -15,6 +15,7 @@ from controller.api.failure_codes import FailureCode
 from controller.api.failures import ErrorType, Recovery, Severity
 from controller.api.failures_table import FAILURES
 from controller.clients import kubernetes, livekit
+from controller.clients.certificates import TlsCode
 from controller.clients.redis import errors
 from controller.errors import (
     Backend,
@@ -66,7 +67,7 @@ def _of_livekit() -> Iterator[BackendError]:
             yield livekit._refusal("CreateRoom", status, word)
     for raised in (*_TRANSPORT, ValueError("no message")):
         yield livekit._translate(raised, "CreateRoom", deadline_seconds=4, has_certificate=False)
-    yield Untrusted(Backend.LIVEKIT, "CreateRoom", "its certificate has expired")
+    yield Untrusted(Backend.LIVEKIT, "CreateRoom", "its certificate has expired", code=TlsCode.EXPIRED)
 
 
 def _of_redis() -> Iterator[BackendError]:
@@ -91,7 +92,7 @@ def _our_own() -> Iterator[RoomkeeperError | Exception]:
     yield StateLost(Backend.REDIS, "script", "lost")
     yield PoolClosed(Backend.REDIS, "fence", "closed")
     yield Invalid(Backend.REDIS, "reserve", "expected the key queue")
-    yield Untrusted(Backend.REDIS, "PING", "its certificate has expired")
+    yield Untrusted(Backend.REDIS, "PING", "its certificate has expired", code=TlsCode.EXPIRED)
     for code in Code:
         for backend in Backend:
             yield BackendRefused(backend, "settle", "no", code=code)
