@@ -140,6 +140,7 @@ class LiveKitView:
     def saw_alive(self, name: str, person: LiveKitParticipant, at: datetime) -> None:
         """Store that a participant answered a probe that was sent `at` this time."""
         if self.ghosts.saw_alive(name, person, at):
+            self._leave_rest(name)
             self._tell_of_change((name,))
 
     def saw_ghost(self, name: str, person: LiveKitParticipant, since: datetime, at: datetime) -> bool:
@@ -149,6 +150,7 @@ class LiveKitView:
             # The ghosts explain the difference; the next list shows whether there is another.
             self._disputes.pop(name, None)
             self._miscounted.discard(name)
+            self._leave_rest(name)
         self._tell_of_change((name,))
         return is_new
 
@@ -327,6 +329,12 @@ class LiveKitView:
     def _tell_of_change(self, names: Sequence[str]) -> None:
         for tell in self._changed:
             tell(names)
+
+    def _leave_rest(self, name: str) -> None:
+        """Let the next list look at the room again. Until now it was in each list, as its observation has to say."""
+        if self._at_rest.pop(name, None) is not None and self._snapshot_at is not None:
+            known = self._rooms[name]
+            self._rooms[name] = Present(known.value, max(known.at, self._snapshot_at))
 
     def _saw_sid(self, room: LiveKitRoom, at: datetime) -> bool:
         """Store the sid of the room. Returns whether another room was known under this name."""

@@ -414,7 +414,7 @@ STEPS = st.lists(
         st.tuples(st.just("list"), st.fixed_dictionaries({name: st.sampled_from([0, 0, 1, None]) for name in ROOMS})),
         st.tuples(st.just("people"), st.sampled_from(ROOMS), st.sampled_from([(), ("alice",)])),
         st.tuples(st.just("made"), st.sampled_from(ROOMS), st.sampled_from(["RM_1", "RM_2"])),
-        st.tuples(st.sampled_from(["gone", "forgotten"]), st.sampled_from(ROOMS)),
+        st.tuples(st.sampled_from(["gone", "forgotten", "ghost", "alive"]), st.sampled_from(ROOMS)),
         st.just(("failed",)),
     ),
     min_size=10,
@@ -429,6 +429,7 @@ AT_REST = [LIST, ("people", "r0", ()), LIST, LIST]
 @example([*AT_REST, ("made", "r0", "RM_1"), LIST])
 @example([*AT_REST, ("gone", "r0"), LIST, LIST])
 @example([*AT_REST, ("people", "r0", ("alice",)), LIST, LIST])
+@example([LIST, ("people", "r0", ("alice",)), ("ghost", "r0"), LIST, LIST, ("alive", "r0"), LIST])
 @given(STEPS)
 def test_a_room_that_is_as_it_was_in_the_latest_list_is_observed_as_any_other(steps: list[tuple[Any, ...]]) -> None:
     """The client hands the same object out again for a room that did not change, and the view skips it."""
@@ -463,6 +464,10 @@ def observations(steps: list[tuple[Any, ...]], room: Callable[[str, int], LiveKi
                 view.saw_gone(rest[0], at)
             case "forgotten":
                 view.forget(rest[0])
+            case "ghost":
+                view.saw_ghost(rest[0], b.person("alice"), at, at)
+            case "alive":
+                view.saw_alive(rest[0], b.person("alice"), at)
             case _:
                 view.failed(at, "no answer")
         for name in ROOMS:
