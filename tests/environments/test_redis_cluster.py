@@ -20,7 +20,8 @@ from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.slots import slot_of
 from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
-from sandbox.redis_nodes import HOST, Cluster, Node, until
+from sandbox.redis_cluster import Cluster
+from sandbox.redis_nodes import HOST, Node, until
 from tests.environments.pools import Load, live_once, repeated
 from tests.redis.doors import FunctionsRedis
 from tests.redis.world import World

@@ -14,7 +14,8 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from controller.clients.redis.keys import Keys
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
-from sandbox.redis_nodes import HOST, Cluster
+from sandbox.redis_cluster import Cluster
+from sandbox.redis_nodes import HOST
 from tests.environments.pools import endpoints, repeated
 from tests.support.kube import Kube, is_true
 from tests.support.real_programs import MARKER
