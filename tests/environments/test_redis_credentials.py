@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio as redis_py
 
 from controller.clients.redis.client import Redis
-from controller.errors import Forbidden
+from controller.errors import BackendUnavailable, Forbidden
 from controller.settings import FILE_FIELDS, load_settings, variable
 from controller.settings.redis_address import fixed_address
 from controller.settings.redis_source import RedisSource
@@ -146,3 +146,18 @@ async def test_a_secret_that_cannot_be_used_changes_nothing(
     await client.ping()
     await client.close()
     assert "the URL from before stays in use" in capsys.readouterr().out
+
+
+async def test_a_server_that_takes_no_further_connection_says_so_and_is_asked_again(
+    server: Server, administrator: redis_py.Redis
+) -> None:
+    await administrator.config_set("maxclients", 1)
+    client = Redis.from_url(server.url)
+    try:
+        with pytest.raises(BackendUnavailable, match="takes no further connection; raise maxclients"):
+            await client.ping()
+        await administrator.config_set("maxclients", 100)
+        await client.ping()
+    finally:
+        await administrator.config_set("maxclients", 100)
+        await client.close()

@@ -182,6 +182,8 @@ async def test_the_part_of_a_command_that_the_server_repeats_is_not_shown(world:
         (redis_py.AuthenticationError("x", status_code="WRONGPASS"), Forbidden, False, False),
         (redis_py.AuthenticationError("Authentication Required."), Forbidden, False, False),
         (redis_py.ResponseError("NOPERM this user has no permissions"), Forbidden, False, False),
+        (redis_py.ResponseError("DENIED Redis is running in protected mode because …"), Forbidden, False, False),
+        (redis_py.ResponseError("ERR max number of clients reached"), BackendUnavailable, False, True),
         (redis_py.ResponseError("ERR unknown command 'x'"), BackendRefused, False, False),
         (redis_py.DataError("not encodable"), BackendRefused, False, False),
     ],

@@ -35,6 +35,9 @@ _NOT_NOW: Final[Mapping[str, str]] = {
 LEFT_AFTER: Final = frozenset({"LOADING", "MASTERDOWN", "NOAUTH", "READONLY", "UNBLOCKED"})
 """The words of a server that is not the master (yet), or that wants a password that this connection began without: the
 next connection may lead to the right server, or begin with what the Secret says by now."""
+# What a server says at once to a connection that it does not take, whatever the first command is.
+_FULL: Final = "max number of clients reached"
+_PROTECTED: Final = "running in protected mode"
 _NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
 _NO_WORD: Final = "the server ended the connection without an answer; if it speaks TLS on this port, use rediss://"
 # Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
@@ -87,6 +90,11 @@ def reply_error(text: str) -> exceptions.RedisError:
     return exceptions.ResponseError(text)
 
 
+def refuses_connection(text: str) -> bool:
+    """Whether the server takes no connection of ours."""
+    return _FULL in text or _PROTECTED in text
+
+
 def translate(error: Exception, operation: str) -> BackendError:
     """Return what a library's error means. Its own text is left out, except the code and the line of a script."""
     if isinstance(error, WrongServer):
@@ -99,6 +107,12 @@ def translate(error: Exception, operation: str) -> BackendError:
         return BackendUnavailable(
             Backend.REDIS, operation, f"the server says not now ({word}): {_NOT_NOW[word]}", code=code
         )
+    if _FULL in str(error):
+        sentence = "the server takes no further connection; raise maxclients, or close some"
+        return BackendUnavailable(Backend.REDIS, operation, sentence, code=code)
+    if _PROTECTED in str(error):
+        sentence = "the server is in protected mode; give it a password or a user, or set protected-mode to no"
+        return Forbidden(Backend.REDIS, operation, sentence, code=code)
     if what := _missing_right(error, word, operation):
         return Forbidden(Backend.REDIS, operation, f"the user of Redis may not {what}; {_RIGHTS}", code="NOPERM")
     shown = word or "no code"

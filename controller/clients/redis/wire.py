@@ -18,7 +18,7 @@ import hiredis
 from redis import exceptions
 
 from controller.clients.certificates import NO_HANDSHAKE, TLS_EXPECTED, TlsCode, TlsFault, tls_fault
-from controller.clients.redis.errors import LEFT_AFTER, NoWord, TlsFailed, error_word, reply_error
+from controller.clients.redis.errors import LEFT_AFTER, NoWord, TlsFailed, error_word, refuses_connection, reply_error
 from controller.clients.redis.target import Check, Hello, Locate, Mode, Target, parse_hello
 from controller.settings.redis_address import Access, AddressError, TlsOptions
 from controller.settings.redis_tls import tls_context
@@ -177,7 +177,10 @@ async def _greet(stream: _Stream, access: Access) -> Hello:
     """Log in, choose the database, and return what the server says of itself."""
     if access.has_credentials:
         await _say(stream, "AUTH", *([access.username] if access.username else []), access.password)
-    hello = parse_hello(await stream.send(("HELLO", 2)))
+    reply = await stream.send(("HELLO", 2))
+    if isinstance(reply, hiredis.ReplyError) and refuses_connection(str(reply)):
+        raise reply_error(str(reply))
+    hello = parse_hello(reply)
     if access.db and hello.mode is not Mode.SENTINEL:
         await _say(stream, "SELECT", access.db)
     return hello
@@ -211,6 +214,7 @@ class _Stream(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self.hello = Hello()
         self._is_fresh = True
+        self._end: Exception = exceptions.ConnectionError("lost")
         self.is_lost = False
 
     @property
@@ -222,7 +226,7 @@ class _Stream(asyncio.Protocol):
         """Queue a command; return a future of its reply. An error reply is its value, not its exception."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.is_lost:
-            future.set_exception(exceptions.ConnectionError("lost"))
+            future.set_exception(self._end)
             return future
         if not self._outgoing:
             self._loop.call_soon(self._flush)
@@ -237,7 +241,7 @@ class _Stream(asyncio.Protocol):
         """Give the connection up; all requests that wait on it fail with `error`."""
         if self.is_lost:
             return
-        self.is_lost = True
+        self.is_lost, self._end = True, error
         if self._watch is not None:
             self._watch.cancel()
         if self._transport is not None:
@@ -269,6 +273,10 @@ class _Stream(asyncio.Protocol):
                 if self._heard is not None and isinstance(reply, list) and reply[0] == "message":
                     self._heard(str(reply[2]))
                     continue
+                if not self._waiting and isinstance(reply, hiredis.ReplyError):
+                    # A server that takes no connection says why before it is asked.
+                    self.drop(reply_error(str(reply)))
+                    return
                 _, future = self._waiting.popleft()
                 # A cancelled request no longer wants its reply, but it keeps its place in the order.
                 if not future.done():
