@@ -1,8 +1,8 @@
 """Redis with sentinels, and as a cluster: how long a pool cannot be used when its master is killed.
 
 The operator's own client runs a script in one pool again and again. Most of a gap is what the servers need to notice
-and to elect, which their own settings say (`sandbox.redis_nodes`: half a second, and a second). Neighbor: `failover`
-prints what is measured here.
+and to elect: half a second until a master counts as down behind sentinels, and a second in a cluster. Neighbors:
+`sandbox.redis_nodes` and `sandbox.redis_cluster` have the servers, `failover` prints what is measured here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.errors import BackendUnavailable
-from sandbox.redis_nodes import Cluster, Node, Sentinels, running, until
+from sandbox.redis_cluster import Cluster
+from sandbox.redis_nodes import Node, Sentinels, running, until
 
 _KEYS: Final = Keys("bench", "failovers")
 _PAUSE_SECONDS: Final = 0.01

@@ -8,7 +8,8 @@ import pytest
 
 from controller.clients.redis.client import Redis
 from sandbox.endpoints import Endpoints
-from sandbox.redis_nodes import Cluster, Sentinels, running
+from sandbox.redis_cluster import Cluster
+from sandbox.redis_nodes import Sentinels, running
 from tests.e2e.conftest import rig
 
 __all__ = ["rig"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -15,17 +15,31 @@ from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.clients.redis.gateway import Queued, ReservedPair
 from controller.clients.redis.inbox import Inbox
+from controller.clients.redis.keys import Role
 from controller.clients.redis.replies.inbox import Noted
 from controller.clients.redis.replies.match import AdvanceOk, ClaimOk, SettleOk
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, Signal, SignalKind
+from controller.clients.redis.rights import rules, user_name
 from controller.errors import BackendUnavailable
 from controller.facts.ledger import Destination
+from sandbox.endpoints import Endpoints
+from sandbox.redis_nodes import Node
 from tests.redis.world import NOW, World
 from tests.support.waiting import patience
 
 T = TypeVar("T")
 
 _AGAIN = dict.fromkeys(("alice", "bob"), (Destination.WAITING, QueuePlace.ORIGINAL))
+
+
+def endpoints(bare: Endpoints, url: str, nodes: Iterable[Node]) -> Endpoints:
+    """The stack, but with the Redis behind this URL. Each role logs in with the rights of redis-rights.md."""
+    for node in nodes:
+        for role in Role:
+            node("ACL", "SETUSER", user_name(role), *rules(role, bare.cluster_id), ">secret")
+    urls = {role.value: url.replace("//", f"//{user_name(role)}:secret@") for role in Role}
+    environment = {**bare.operator_env, "ROOMKEEPER_REDIS_URL": urls["operator"]}
+    return replace(bare, redis_url=url, redis_urls=urls, operator_env=environment)
 
 
 async def live_once(world: World, uid: str = "m1") -> None:

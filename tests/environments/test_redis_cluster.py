@@ -20,7 +20,8 @@ from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.slots import slot_of
 from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
-from sandbox.redis_nodes import HOST, Cluster, Node, until
+from sandbox.redis_cluster import Cluster
+from sandbox.redis_nodes import HOST, Node, until
 from tests.environments.pools import Load, live_once, repeated
 from tests.redis.doors import FunctionsRedis
 from tests.redis.world import World
@@ -178,8 +179,9 @@ async def test_no_command_is_lost_or_doubled_while_slots_move_under_load(cluster
             await asyncio.to_thread(cluster.end_move, key, target)
         await one.more(5)
         await two.more(5)
-    counted = {event["subject"] + event["type"] for event in await world.events() if "Ended" in str(event)}
-    assert len(counted) >= one.done + two.done
+    ended = [event["subject"] for event in await world.events() if event["type"] == "dev.roomkeeper.match.ended"]
+    assert len(ended) == len(set(ended)), "a Match was ended twice"
+    assert len(ended) >= one.done + two.done
 
 
 async def test_a_slot_that_moves_at_once_is_followed_under_load(cluster: Cluster, of_cluster: Redis) -> None:
