@@ -1,4 +1,4 @@
-"""Calls end by time however often something is away for a moment: a LiveKit that fails, an operator that restarts."""
+"""Calls are made and end however often something fails for a moment: LiveKit, or an operator that restarts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import pytest
 
 from controller.api.match import Match
 from sandbox.ports import PortLocks
+from tests import manifests
 from tests.support.kube import is_true
 from tests.support.livekit_proxy import LiveKitProxy
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
 
 
-@pytest.fixture
-async def unsteady(rig: Rig) -> AsyncIterator[LiveKitProxy]:
-    """An operator whose LiveKit refuses one request in seven; it asks twice a second."""
+@pytest.fixture(params=[1 / 7], ids=lambda _: "")
+async def unsteady(rig: Rig, request: pytest.FixtureRequest) -> AsyncIterator[LiveKitProxy]:
+    """An operator whose LiveKit refuses a share of the requests, one in seven; it asks twice a second."""
     ports = PortLocks()
-    async with LiveKitProxy(rig.where.livekit_http_url, ports.take(), share=1 / 7) as proxy:
+    async with LiveKitProxy(rig.where.livekit_http_url, ports.take(), share=request.param) as proxy:
         operator = await rig.operators.start(
             livekit_url=proxy.url, livekit_public_url=rig.where.livekit_url, poll_seconds="0.5"
         )
@@ -56,6 +57,28 @@ async def test_a_call_that_a_participant_left_ends_by_time_with_a_livekit_that_f
     assert _ended_at(over) - since >= timedelta(seconds=10)
     assert unsteady.refused["ListRooms"] > refused
     await rig.expect_states(alice="WAITING", bob="IDLE")
+
+
+@pytest.mark.parametrize("unsteady", [1 / 10], indirect=True)
+async def test_every_call_is_made_and_ended_with_a_livekit_that_refuses_one_request_in_ten(
+    rig: Rig, unsteady: LiveKitProxy
+) -> None:
+    pairs = {f"match-{number}": (f"a{number}", f"b{number}") for number in range(12)}
+    await rig.enqueue(*(who for pair in pairs.values() for who in pair))
+    await asyncio.gather(*(rig.ready(*pair, name=name) for name, pair in pairs.items()))
+    for name, (first, _) in pairs.items():
+        await rig.kube.patch("Match", name, manifests.termination("Skip", first))
+    for name, pair in pairs.items():
+        over = await rig.kube.match_until(lambda match: is_true(match, "Finished"), name)
+        assert over.status.reason == "Skipped"
+        await rig.expect_states(**dict.fromkeys(pair, "WAITING"))
+
+    async def was_refused() -> None:
+        assert sum(unsteady.refused.values()) >= 3, unsteady.refused
+
+    await eventually(was_refused)
+    assert unsteady.passed["CreateRoom"] >= len(pairs)
+    assert unsteady.passed["DeleteRoom"] >= len(pairs)
 
 
 async def test_a_match_ends_by_time_with_an_operator_that_restarts_all_the_time(rig: Rig) -> None:
