@@ -12,8 +12,11 @@ BOUNDED: Final[Mapping[str, int]] = {
     # UIDs that may not come back: those of the last five minutes.
     "controller.views.cache.ObjectCache._dead": 20_000,
     "controller.views.cache.ObjectCache._dead_names": 20_000,
+    # What has been logged in the last minute, by operation and code.
+    "controller.telemetry.sparse.Sparse._quiet": 1000,
+    "controller.telemetry.sparse._Quiet": 1000,
 }
-"""What may grow, and up to how many entries."""
+"""What may grow, and up to how many entries or instances."""
 
 _SHARE: Final = 1.2
 _ENTRIES: Final = 16
@@ -38,14 +41,11 @@ def growths(first: Census, last: Census, bounded: Mapping[str, int] = BOUNDED) -
             yield f"{what}: {before} before, {after} after"
     for name, after in sorted(last.held.items()):
         before = first.held.get(name, 0)
-        if name in bounded:
-            if after > bounded[name]:
-                yield f"{name} holds {after}, more than {bounded[name]}"
-        elif after > _SHARE * before + _ENTRIES:
+        if after > bounded.get(name, _SHARE * before + _ENTRIES):
             yield f"{name} held {before} before, and holds {after}"
     for name, after in sorted(last.instances.items()):
         before = first.instances.get(name, 0)
-        if after > _SHARE * before + _INSTANCES:
+        if after > bounded.get(name, _SHARE * before + _INSTANCES):
             yield f"{before} of {name} before, {after} after"
 
 

@@ -22,7 +22,9 @@ from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
 from controller.telemetry.pulse import Pulse
 
-LOOK_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 15.0
+# While another one serves what we would serve: its end is waited for.
+_LOOK_AGAIN_SECONDS: Final = 3.0
 _FIRST_LOOK_SECONDS: Final = 3.0
 _EVENTS_PER_LOOK: Final = 20
 
@@ -48,7 +50,8 @@ class NeighborWatch:
             pulse.beat()
             with pulse.item("to look for other operators"):
                 await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            is_waiting = any(not one.is_ours for one in self._neighbors.found)
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS if is_waiting else _LOOK_SECONDS)
 
     async def look(self) -> None:
         """Look once, and follow what changed. Raises BackendError."""

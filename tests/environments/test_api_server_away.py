@@ -20,8 +20,8 @@ from tests.support.rig import Rig
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import eventually
 
-# The lease of the operator lasts for 15 s.
-_AWAY_SECONDS = 20.0
+_LEASE_SECONDS = "10"
+_AWAY_SECONDS = 13.0
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def kubeconfig_through(line: TcpProxy, where: Endpoints, operator: Operator, dir
     return str(path)
 
 
-async def started(rig: Rig, line: TcpProxy, directory: Path) -> Operator:
+async def started(rig: Rig, line: TcpProxy, directory: Path, **settings: str) -> Operator:
     """An operator at the end of the line, which leads."""
-    operator = rig.operators.make()
+    operator = rig.operators.make(**settings)
     operator.environment["KUBECONFIG"] = kubeconfig_through(line, rig.where, operator, directory)
     await operator.start()
     await eventually(operator.leads)
@@ -54,7 +54,7 @@ async def started(rig: Rig, line: TcpProxy, directory: Path) -> Operator:
 async def test_calls_go_on_while_the_api_server_is_away_and_all_is_done_when_it_is_back(
     line: TcpProxy, rig: Rig, tmp_path: Path
 ) -> None:
-    operator = await started(rig, line, tmp_path)
+    operator = await started(rig, line, tmp_path, lease_seconds=_LEASE_SECONDS)
     await rig.enqueue("alice", "bob", "carol", "dave", "erin", "frank")
     _, people = await rig.active()
     skipped = await rig.ready("carol", "dave", name="skipped")
@@ -73,6 +73,7 @@ async def test_calls_go_on_while_the_api_server_is_away_and_all_is_done_when_it_
     await rig.kube.gone("Match", "deleted")
     assert (await rig.kube.match()).status.phase == "Active"
     await eventually(operator.leads)
+    assert operator.log.count("lease lost") == 1
     told = operator.log[begins:].splitlines()
     said = Counter(tuple(subject(line).items()) for line in told if '"level": "warning"' in line)
     assert all(times <= 2 for times in said.values()), f"a line that is repeated: {said}"

@@ -12,7 +12,7 @@ from controller.clients.redis.gateway import Gateway
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
-_CYCLES = 40
+_CYCLES = 30
 _AT_ONCE = 8
 
 
