@@ -29,6 +29,8 @@ from livekit import api as sdk
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.api.failure_codes import Failure, FailureCode
+from controller.api.failures_table import FAILURES
 from controller.api.match import Match
 from controller.api.states import UserState
 from controller.clients import redis as redis_package
@@ -126,6 +128,7 @@ SAMPLES: dict[Any, Any] = {
     RoomRecord: RoomRecord("rk", "rk", "active", 1, 2),
     Served: Served("1.0.0", 30.0),
     Drain: Drain("d", "graceful"),
+    Failure: FAILURES[FailureCode.USER_BLOCKED],
     Command[Any]: Command(lua.WITNESS, WITNESS, [], []),
 }
 SPECIAL = {("refused", "why"): "over"}
