@@ -17,6 +17,7 @@ class FailureCode(StrEnum):
     LEADERSHIP_LOST = "LeadershipLost"
     WRONG_SETTINGS = "WrongSettings"
     STEP_TIMEOUT = "StepTimeout"
+    TLS_FAILED = "TlsFailed"
 
     KUBERNETES_UNREACHABLE = "KubernetesUnreachable"
     KUBERNETES_TIMEOUT = "KubernetesTimeout"

@@ -50,6 +50,14 @@ _ROWS: Final = (
         afterwards=_R.REQUEUE,
         alerts=True,
     ),
+    Failure(
+        *(_C.TLS_FAILED, _T.NETWORK, _S.CRITICAL, _R.ESCALATE),
+        "LiveKit or Redis is there, but no secure connection can be made",
+        _LATER,
+        "the message names the certificate or the setting that is wrong",
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
     # Kubernetes
     Failure(
         *(_C.KUBERNETES_UNREACHABLE, _T.NETWORK, _S.HIGH, _R.RETRY),
@@ -383,7 +391,8 @@ _ROWS: Final = (
     ),
     Failure(
         *(_C.REDIS_MISROUTED, _T.REDIS, _S.HIGH, _R.ESCALATE),
-        "the key is on another node of a Redis Cluster (MOVED, ASK, CROSSSLOT)",
+        "the key is on another node of a Redis Cluster (MOVED, ASK, CROSSSLOT), or the URL leads to another kind of "
+        "server",
         _LATER,
         "check that the Redis URL and the settings say that it is a cluster",
         attempts=QUICK_ATTEMPTS,

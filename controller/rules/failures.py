@@ -57,6 +57,14 @@ _OWN: Final[Mapping[str, F]] = {
     Code.IMMUTABLE: F.SECRET_IMMUTABLE,
     Code.IN_DOUBT: F.ROOM_IN_DOUBT,
     Code.NO_SERVER: F.SERVER_UNKNOWN,
+    **dict.fromkeys(
+        (
+            *("certificate_expired", "certificate_not_yet_valid", "certificate_not_trusted", "certificate_host_name"),
+            *("certificate_invalid", "client_certificate_refused", "client_certificate_missing"),
+            *("client_certificate_unusable", "no_tls", "tls_expected", "tls_handshake"),
+        ),
+        F.TLS_FAILED,
+    ),
 }
 """The codes that Roomkeeper itself gives."""
 
@@ -103,6 +111,7 @@ _CODES: Final[Mapping[str, Mapping[str, F]]] = {
         "MOVED": F.REDIS_MISROUTED,
         "ASK": F.REDIS_MISROUTED,
         "CROSSSLOT": F.REDIS_MISROUTED,
+        "wrong-server": F.REDIS_MISROUTED,
         "NOSCRIPT": F.REDIS_SCRIPT_MISSING,
         "EXECABORT": F.REDIS_SCRIPT_MISSING,
         "WRONGTYPE": F.RECORD_DAMAGED,

@@ -89,7 +89,7 @@ def _our_own() -> Iterator[RoomkeeperError | Exception]:
     yield StateLost(Backend.REDIS, "script", "lost")
     yield PoolClosed(Backend.REDIS, "fence", "closed")
     yield Invalid(Backend.REDIS, "reserve", "expected the key queue")
-    for code in Code:
+    for code in (*Code, "certificate_expired", "no_tls", "wrong-server"):
         for backend in Backend:
             yield BackendRefused(backend, "settle", "no", code=code)
             yield BackendUnavailable(backend, "read", "no", code=code)
