@@ -399,7 +399,8 @@ _ROWS: Final = (
     ),
     Failure(
         *(_C.REDIS_MISROUTED, _T.REDIS, _S.HIGH, _R.ESCALATE),
-        "the key is on another node of a Redis Cluster (MOVED, ASK, CROSSSLOT)",
+        "the key is on another node of a Redis Cluster (MOVED, ASK, CROSSSLOT), or the URL leads to another kind of "
+        "server",
         _LATER,
         "check that the Redis URL and the settings say that it is a cluster",
         attempts=QUICK_ATTEMPTS,

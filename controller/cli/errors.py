@@ -52,6 +52,7 @@ def errors(
     from controller.facts.time import milliseconds
     from controller.rules.error_statistics import Wanted, statistics
     from controller.settings import load_settings
+    from controller.settings.redis_source import RedisSource
     from controller.telemetry import logs
 
     settings = load_settings({})
@@ -63,7 +64,7 @@ def errors(
     )
 
     async def read() -> ErrorReport:
-        redis = Redis.from_url(settings.redis_url)
+        redis = Redis(RedisSource(settings))
         try:
             found = await read_errors(redis, settings.cluster_id, namespace, milliseconds(until))
         finally:

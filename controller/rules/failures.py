@@ -104,6 +104,7 @@ _CODES: Final[Mapping[str, Mapping[str, F]]] = {
         "MOVED": F.REDIS_MISROUTED,
         "ASK": F.REDIS_MISROUTED,
         "CROSSSLOT": F.REDIS_MISROUTED,
+        "wrong-server": F.REDIS_MISROUTED,
         "NOSCRIPT": F.REDIS_SCRIPT_MISSING,
         "EXECABORT": F.REDIS_SCRIPT_MISSING,
         "WRONGTYPE": F.RECORD_DAMAGED,

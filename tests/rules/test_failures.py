@@ -93,7 +93,7 @@ def _our_own() -> Iterator[RoomkeeperError | Exception]:
     yield PoolClosed(Backend.REDIS, "fence", "closed")
     yield Invalid(Backend.REDIS, "reserve", "expected the key queue")
     yield Untrusted(Backend.REDIS, "PING", "its certificate has expired", code=TlsCode.EXPIRED)
-    for code in Code:
+    for code in (*Code, "wrong-server"):
         for backend in Backend:
             yield BackendRefused(backend, "settle", "no", code=code)
             yield BackendUnavailable(backend, "read", "no", code=code)
