@@ -77,4 +77,5 @@ async def test_the_capacity_is_measured_with_and_without_live_matches(tmp_path: 
     said, found = await bench(tmp_path, "--only", "capacity", "--only", "idle")
     assert "each further 1 000" in said
     assert [(entry["live"], entry["namespaces"]) for entry in found] == [(0, 1), (16, 1), (12, 3)]
+    # In so short a time the kernel may count no tick at all.
     assert all(entry["memory_mib"] > 20 and entry["cpu_ms_per_s"] >= 0 for entry in found)
