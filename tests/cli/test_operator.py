@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import yaml
 
 from tests.cli.support import run
 from tests.settings.test_service_links import links
@@ -31,3 +34,20 @@ def test_beside_a_service_of_our_name_it_starts_with_its_default_and_warns() -> 
     (warning,) = [json.loads(line) for line in (done.out + done.err).splitlines() if "enableServiceLinks" in line]
     assert warning["level"] == "warning"
     assert "ROOMKEEPER_WEBHOOK_PORT holds the address of the Service roomkeeper-webhook" in warning["event"]
+
+
+def test_a_kubeconfig_without_credentials_stops_it_with_status_2_and_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    document = {
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "calls", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "calls",
+    }
+    path.write_text(yaml.safe_dump(document))
+    done = run("operator", environment={**GOOD, "KUBECONFIG": str(path)})
+    assert (done.status, done.err) == (
+        2,
+        f"{path}: the user of the context calls has no credentials; give it one of token, tokenFile, "
+        "client-certificate with client-key, or exec\n",
+    )
