@@ -1,6 +1,6 @@
 """Collects the errors of this replica, and adds them to the records in Redis every few seconds.
 
-Whoever meets an error hands it over and goes on: nothing waits for Redis here. The memory is bounded whatever happens.
+A caller hands an error over and goes on: nothing waits for Redis here. The memory is bounded whatever happens.
 Equal errors are one record with a count; a record for which there is no room is dropped and counted, and the counts per
 hour still include it. While Redis does not answer, everything stays here until it does. Neighbors: `loop.recovery` and
 the background loops report, `clients.redis.error_store` writes.

@@ -2,9 +2,9 @@
 
 Two operators that work on the same objects would undo each other's work: two statuses, two rooms, users claimed twice.
 So each writes on its Lease which namespaces it serves, reads the Leases of the others, and all of them come to the same
-result: whoever was installed first serves a namespace, and the others leave it alone. An installation counts as long as
-its Lease exists, also while it does not run: to take its calls over is a person's decision. One that may not read the
-Leases of other namespaces cannot give way to what it does not see, so the others give way to it.
+result: the one that was installed first serves a namespace, and the others leave it alone. An installation counts as
+long as its Lease exists, also while it does not run: to take its calls over is a person's decision. One that may not
+read the Leases of other namespaces cannot give way to what it does not see, so the others give way to it.
 
 Neighbors: `backends.lease` writes our own mark, `triggers.neighbors` looks at intervals, `loop.work_queue` and
 `backends.pools` leave alone what another one serves.

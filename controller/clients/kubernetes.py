@@ -19,13 +19,14 @@ import orjson
 from controller.api.names import FIELD_MANAGER
 from controller.clients.connection import KubernetesConnection
 from controller.clients.reading import reading, rows
-from controller.clients.request import Code, Limits, Requests
+from controller.clients.request import Limits, Requests
 from controller.clock import ServerClock
 from controller.errors import (
     AlreadyExists,
     Backend,
     BackendError,
     BackendUnavailable,
+    Code,
     Conflict,
     Forbidden,
     Invalid,

@@ -25,13 +25,14 @@ from livekit.protocol.models import Room as RoomMessage
 from controller.clients.certificates import TlsCode
 from controller.clients.livekit_tls import Certificates, WithCertificates, fault_of
 from controller.clients.reading import NO_SENSE, place_ms, reading
-from controller.clients.request import Code, Limits, Requests
+from controller.clients.request import Limits, Requests
 from controller.clock import Clock
 from controller.errors import (
     Backend,
     BackendError,
     BackendRefused,
     BackendUnavailable,
+    Code,
     Forbidden,
     Invalid,
     NotFound,

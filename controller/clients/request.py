@@ -16,8 +16,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, LibraryError
-from controller.errors import Code as Code  # noqa: PLC0414 (the clients take their codes from here)
+from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError
 from controller.telemetry.metrics import RequestMeter
 from controller.telemetry.sparse import Sparse
 

@@ -113,7 +113,7 @@ def read_files(flags: Mapping[str, Any], environ: Mapping[str, str]) -> FileValu
 def _certificates(
     flags: Mapping[str, Any], environ: Mapping[str, str], others: Iterable[Path], namespace: str
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with the files of certificates. They stay files: whoever needs them reads them again and again."""
+    """What is wrong with the files of certificates. They stay files: each connection reads them again."""
     fields = (*REDIS_TLS_FILES, *LIVEKIT_TLS_FILES)
     given = {field: str(flags.get(field) or environ.get(variable(field), "")) for field in fields}
     paths = {field: Path(path) for field, path in given.items() if path}

@@ -1,4 +1,4 @@
-"""The short form of `make soak`: after calls and outages the operator holds no more of anything than before."""
+"""The short form of `make soak`: after calls and outages the operator holds as little as before."""
 
 from __future__ import annotations
 

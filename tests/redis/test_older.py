@@ -55,7 +55,7 @@ async def test_a_fence_that_cannot_be_read_is_a_loss_and_is_mended(world: World)
     assert isinstance(await again.other_owner(incarnation=finished.value).claim("m1", "alice", "bob"), ClaimOk)
 
 
-async def test_whoever_was_bound_to_the_older_redis_is_shut_out_while_it_is_restored(world: World) -> None:
+async def test_a_pool_that_was_bound_to_the_older_redis_is_shut_out_while_it_is_restored(world: World) -> None:
     await world.claim("m1", "alice", "bob")
     await go_back(world, 1)
     begun, again = await reopen(world)

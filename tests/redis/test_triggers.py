@@ -415,7 +415,7 @@ async def test_a_pool_with_a_waiting_user_or_an_object_stays_open(
     assert rig.pools.released == []
 
 
-async def test_a_pool_whose_namespace_is_gone_is_closed_whoever_waits_in_it(
+async def test_a_pool_whose_namespace_is_gone_is_closed_although_users_wait_in_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, pools = idle(world, monkeypatch)

@@ -128,7 +128,7 @@ def test_a_row_has_sentences_that_people_can_act_on(row: object) -> None:
     assert re.fullmatch(r"\S.*[^.\s]", failure.meaning)
     assert not failure.user or re.fullmatch(r"[A-Z].*\.", failure.user)
     assert not failure.operator.endswith(".")
-    # Whoever is told by a notice, or has to repair something, reads what to do.
+    # A user who gets a notice, and a person who has to repair something, read what to do.
     assert failure.user or failure.recovery is not Recovery.NOTIFY
     assert failure.operator or failure.recovery is not Recovery.ESCALATE
     assert failure.alerts or failure.severity not in {Severity.CRITICAL, Severity.HIGH}

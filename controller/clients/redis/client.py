@@ -26,8 +26,8 @@ from controller.clients.redis.sentinel import Mastered
 from controller.clients.redis.target import Check, Locate, Mode, first_node
 from controller.clients.redis.topology import Line, OneServer, Topology, TopologyChanged, steady
 from controller.clients.redis.wire import Wire
-from controller.clients.request import Code, Requests
-from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.clients.request import Requests
+from controller.errors import Backend, BackendError, BackendUnavailable, Code
 from controller.settings.redis_address import AddressSource, fixed_address
 from controller.settings.redis_address import Topology as Kind
 

@@ -14,8 +14,7 @@ from redis import exceptions
 
 from controller.clients.certificates import TlsFault
 from controller.clients.redis import lua
-from controller.clients.request import Code
-from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden, Untrusted
+from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Code, Forbidden, Untrusted
 
 RAISED: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 

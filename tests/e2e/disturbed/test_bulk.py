@@ -43,7 +43,7 @@ async def test_a_skip_does_not_wait_behind_rooms_that_a_hung_livekit_holds(rig: 
 
 
 async def test_of_a_thousand_matches_half_are_deleted_and_the_operator_is_killed_on_the_way(rig: Rig) -> None:
-    """Whoever's Match was deleted waits at the old place; all others have a room; each user is held once."""
+    """A user whose Match was deleted waits at the old place; all others have a room; each user is held once."""
     operator = await rig.operators.start()
     hands = asyncio.Semaphore(_AT_ONCE)
     places: dict[str, int] = {}

@@ -255,7 +255,7 @@ async def test_escalate_a_full_redis_is_seen_in_the_condition_an_event_and_the_m
     assert await counted(operator, _RECOVERED, recovery="Escalate") >= 1
 
 
-async def test_ignore_a_namespace_that_is_being_deleted_is_counted_and_nobody_is_told(rig: Rig) -> None:
+async def test_ignore_a_namespace_that_is_being_deleted_is_counted_and_told_to_no_user(rig: Rig) -> None:
     operator = await rig.operators.start()
     places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
     await rig.kube.create(manifests.match(meta={"annotations": {PAUSED: "true"}}, timeouts={"readySeconds": 15}))
