@@ -186,7 +186,9 @@ async def end_room_record(action: EndRoomRecord, backends: Backends) -> Effect:
     if action.status == _CLOSING:
         reply = await pool.shut_room_record(action.livekit_name, now_ms=now_ms)
     else:
-        reply = await pool.end_room_record(action.livekit_name, action.status, now_ms=now_ms)
+        reply = await pool.end_room_record(
+            action.livekit_name, action.status, now_ms=now_ms, leaves_tombstone=action.leaves_tombstone
+        )
     backends.pools.check(namespace, reply)
     return Effect(record=RecordFacts(action.status, now_ms))
 

@@ -86,6 +86,8 @@ class Term:
         """Forget what was seen of LiveKit: its times cannot be compared with those to come."""
         for server in self.backends.servers:
             server.view.restart(self.backends.clock.now())
+        for poller in self.pollers:
+            poller.clock_was_set()
 
     async def end(self) -> None:
         """Stop the work at once, and drop what was known."""

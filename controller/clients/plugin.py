@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from controller.errors import SettingsError, clip
+from controller.settings.model import PREFIX
 
 _SECONDS: Final = 60.0
 _VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
@@ -58,7 +59,7 @@ def run(plugin: Mapping[str, Any], of: str, cluster: Mapping[str, Any]) -> Issue
             stdin=None if spec["interactive"] else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=None if spec["interactive"] else subprocess.PIPE,  # it asks a person there
-            env={**os.environ, **own, "KUBERNETES_EXEC_INFO": json.dumps(question)},
+            env={**_environment(), **own, "KUBERNETES_EXEC_INFO": json.dumps(question)},
             check=True,
             timeout=_SECONDS,
         )
@@ -71,6 +72,11 @@ def run(plugin: Mapping[str, Any], of: str, cluster: Mapping[str, Any]) -> Issue
     except OSError as error:
         raise SettingsError(f"{name} cannot be run: {error.strerror}{hint}") from error
     return _issued(name, done.stdout)
+
+
+def _environment() -> dict[str, str]:
+    """What the plugin inherits: everything but our settings, some of which are secrets that do not concern it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def _issued(name: str, printed: bytes) -> Issued:

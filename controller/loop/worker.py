@@ -155,22 +155,25 @@ class Worker:
             return "conflict"
         await self._recovery.carry_out(key, verdict)
         pause_seconds = self._retry(key, is_waited_for=verdict.quick_attempts > 0)
+        self._tell_of_retry(key, result.error, verdict, pause_seconds)
+        return "retry"
+
+    def _tell_of_retry(self, key: Key, error: BackendError, verdict: Verdict, pause_seconds: float) -> None:
+        """A backend that does not answer concerns many keys: one line a minute is a warning, the rest for debugging."""
+        event = "reconcile will be repeated"
         fields = {
             "key": str(key),
             "code": verdict.failure.code,
-            "error": str(result.error),
+            "error": str(error),
             "failures": self._backoff.failures(key),
             "retry_in_seconds": round(pause_seconds, 3),
         }
         if not verdict.is_news:
-            log.debug("reconcile will be repeated", **fields)
-        elif isinstance(result.error, BackendUnavailable):
-            # This concerns every key that needs the backend.
-            subject = (result.error.backend, result.error.code)
-            self._sparse.say(log.warning, "reconcile will be repeated", subject, **fields)
-        else:
-            log.warning("reconcile will be repeated", **fields)
-        return "retry"
+            log.debug(event, **fields)
+        elif not isinstance(error, BackendUnavailable):
+            log.warning(event, **fields)
+        elif not self._sparse.say(log.warning, event, (error.backend, error.code), **fields):
+            log.debug(event, **fields)
 
     def _failed(self, key: Key, error: Exception) -> Verdict:
         return self._recovery.failed(key, error, attempt=self._backoff.failures(key) + 1)

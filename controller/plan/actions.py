@@ -336,7 +336,8 @@ class WriteRoomRecord(Action):
 class EndRoomRecord(Action):
     """Write into the record that the room is being closed (`terminating`), or is over (`terminated`, `failed`).
 
-    For a room that is over, a tombstone under the LiveKit name says so as well, also where there is no record.
+    For a room that is over, a tombstone under the LiveKit name says so as well, also where there is no record. A room
+    that is left to its participants (`Orphan`) has none: the sweep closes what has one.
     """
 
     backend = Backend.REDIS
@@ -345,6 +346,7 @@ class EndRoomRecord(Action):
 
     livekit_name: str
     status: str
+    leaves_tombstone: bool = True
 
     @property
     def idempotency_key(self) -> str:

@@ -81,8 +81,10 @@ def _ending(case: RoomCase) -> Plan | None:
     if reason is None:
         return None
     left = {Backend.LIVEKIT: _close(case, reason), Backend.REDIS: _end_record(case, reason)}
+    # An orphan needs LiveKit: as long as it has our mark, the sweep would close it with the people in it.
+    given_up = case.given_up - {Backend.LIVEKIT} if _is_orphan(case, reason) else case.given_up
     for backend, plan in left.items():
-        if plan is not None and backend not in case.given_up:
+        if plan is not None and backend not in given_up:
             return plan
     if case.room.metadata.deletion_timestamp is not None:
         without = tuple(backend for backend, plan in left.items() if plan is not None)
@@ -95,19 +97,25 @@ def _close(case: RoomCase, reason: RoomEndReason) -> Plan | None:
     if isinstance(case.seen.livekit_room, Unknown):
         return Plan(waits_for=case.seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
     livekit = case.livekit_room
-    # A policy that this version does not know may mean to keep the room. LiveKit closes it when it is empty.
-    orphaned = reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is not DeletionPolicy.DELETE
     # A room that is not listed may still be alive (LiveKit lost its Redis): the deletion is the second read.
     certain = isinstance(case.seen.livekit_room, Absent) and case.seen.is_certainly_gone
     if certain or case.is_foreign:
         return None
-    if not orphaned:
+    if not _is_orphan(case, reason):
         delete = DeleteLiveKitRoom(_target(case), _request(case), not _is_empty(case, reason))
         return Plan((delete, *_shut_record(case)))
     if livekit is not None and livekit.mark is not None:
         metadata = tuple(sorted(case.room.spec.metadata.items()))
         return Plan((OrphanLiveKitRoom(_target(case), case.seen.livekit_name, metadata),))
     return None
+
+
+def _is_orphan(case: RoomCase, reason: RoomEndReason) -> bool:
+    """Whether the room is left to its participants. LiveKit closes it when it is empty.
+
+    A policy that this version does not know may mean to keep the room, too.
+    """
+    return reason is RoomEndReason.DELETED and case.room.spec.deletion_policy is not DeletionPolicy.DELETE
 
 
 def _end_record(case: RoomCase, reason: RoomEndReason) -> Plan | None:
@@ -117,7 +125,8 @@ def _end_record(case: RoomCase, reason: RoomEndReason) -> Plan | None:
     if _is_told(case):
         return None
     status = RoomPhase.FAILED if reason is RoomEndReason.LOST else RoomPhase.TERMINATED
-    return Plan((EndRoomRecord(_target(case), case.seen.livekit_name, status.record),))
+    leaves_tombstone = not _is_orphan(case, reason)
+    return Plan((EndRoomRecord(_target(case), case.seen.livekit_name, status.record, leaves_tombstone),))
 
 
 def _create(case: RoomCase) -> Plan | None:

@@ -21,17 +21,21 @@ class Sparse:
     def __init__(self) -> None:
         self._quiet: dict[tuple[str, ...], _Quiet] = {}
 
-    def say(self, log: Callable[..., object], event: str, subject: tuple[str, ...], **fields: object) -> None:
-        """Write one line about `subject`, if the last one is a minute old; it says how many were left out."""
+    def say(self, log: Callable[..., object], event: str, subject: tuple[str, ...], **fields: object) -> bool:
+        """Write one line about `subject`, if the last one is a minute old; it says how many were left out.
+
+        Returns whether the line was written.
+        """
         now = time.monotonic()
         if len(self._quiet) >= _MOST_SUBJECTS:
             self._quiet = {known: quiet for known, quiet in self._quiet.items() if quiet.until > now}
         quiet = self._quiet.setdefault(subject, _Quiet())
         if now < quiet.until:
             quiet.unlogged += 1
-            return
+            return False
         log(event, **fields, unlogged=quiet.unlogged)
         quiet.until, quiet.unlogged = now + _INTERVAL_SECONDS, 0
+        return True
 
 
 @dataclass(slots=True)

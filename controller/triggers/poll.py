@@ -101,6 +101,10 @@ class Poller:
             await asyncio.gather(*self._counting, return_exceptions=True)
             await self._prober.close()
 
+    def clock_was_set(self) -> None:
+        """The moments of earlier probes mean nothing any longer."""
+        self._prober.clock_was_set()
+
     async def poll(self) -> None:
         """One round: all rooms, then the people of those that changed."""
         self._is_running = True

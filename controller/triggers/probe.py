@@ -35,10 +35,13 @@ _ROOMS_AT_ONCE = 16
 _PEOPLE_PER_ROOM = 2
 _FIRST_PAUSE = timedelta(seconds=5)
 _LONGEST_PAUSE = timedelta(seconds=60)
-# LiveKit Cloud allows 1 000 requests a minute; the samples of a large server are a quarter of that.
+# LiveKit Cloud allows 1 000 requests a minute; the samples of a large server are an eighth of that.
 SAMPLE_EVERY = timedelta(seconds=30)
 _SAMPLES_PER_ROUND = 4
+_ROUND_OF_SAMPLES = timedelta(seconds=2)
 _AFTER_FAILURE = timedelta(seconds=10)
+# LiveKit has answered that it has too many requests.
+_TOO_MANY, _AFTER_TOO_MANY = "429", timedelta(seconds=60)
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ class Prober:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._sampling: asyncio.Task[None] | None = None
         self._sample_not_before = LONG_AGO
+        self._sampled_at: dict[str, datetime] = {}
+        self._not_before = LONG_AGO
         self._limit = asyncio.Semaphore(_ROOMS_AT_ONCE)
         self._checking = asyncio.Lock()
         self._node_answered_at = LONG_AGO
@@ -85,6 +90,8 @@ class Prober:
         occupied = dict(view.occupied())
         for name in [name for name in self._rooms if name not in occupied and name not in self._tasks]:
             del self._rooms[name]
+        for name in [name for name in self._sampled_at if name not in occupied]:
+            del self._sampled_at[name]
         for name, since in view.disputed():
             if name in occupied:
                 self.suspect(name, since)
@@ -95,9 +102,10 @@ class Prober:
             if room.since is not None:
                 self._start(name, room)
         if now >= self._sample_not_before and (self._sampling is None or self._sampling.done()):
-            due = sorted((view.ghosts.probed_at(name), name) for name in occupied if name not in self._tasks)
+            due = sorted((self._looked_at(name), name) for name in occupied if name not in self._tasks)
             names = [name for at, name in due[:_SAMPLES_PER_ROUND] if now - at >= SAMPLE_EVERY]
             if names:
+                self._sample_not_before = now + _ROUND_OF_SAMPLES
                 self._sampling = asyncio.get_running_loop().create_task(self._sample(names), name="sample people")
 
     def suspect_all(self, since: datetime) -> None:
@@ -105,6 +113,14 @@ class Prober:
         for name, _ in list(self._server.view.occupied()):
             if self._server.view.ghosts.probed_at(name) < since:
                 self.suspect(name, since)
+
+    def clock_was_set(self) -> None:
+        """Forget all moments: those of the earlier clock cannot be compared with those to come."""
+        self._node_answered_at = self._sample_not_before = self._not_before = LONG_AGO
+        self._sampled_at.clear()
+        for room in self._rooms.values():
+            room.ended_at = LONG_AGO
+            room.since = self._clock.now() if room.since is not None else None
 
     async def close(self) -> None:
         """End all probes."""
@@ -114,8 +130,18 @@ class Prober:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, name: str, room: _Suspicion) -> None:
-        if name not in self._tasks and self._clock.now() - room.ended_at >= room.pause:
+        now = self._clock.now()
+        if name not in self._tasks and now >= self._not_before and now - room.ended_at >= room.pause:
             self._tasks[name] = self._task(name, room)
+
+    def _looked_at(self, name: str) -> datetime:
+        """When a participant of the room was last probed, whatever the answer was."""
+        return max(self._server.view.ghosts.probed_at(name), self._sampled_at.get(name, LONG_AGO))
+
+    def _failed(self, error: BackendError) -> None:
+        """After "too many requests" no probe is sent for a while: they must not keep the lists from being answered."""
+        if error.code == _TOO_MANY:
+            self._not_before = self._sample_not_before = self._clock.now() + _AFTER_TOO_MANY
 
     def _task(self, name: str, room: _Suspicion) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._probe_room(name, room), name=f"probe {name}")
@@ -139,12 +165,13 @@ class Prober:
             if name not in occupied:
                 continue
             person = min(occupied[name], key=partial(view.ghosts.alive_at, name))
-            sent_at = self._clock.now()
+            sent_at = self._sampled_at[name] = self._clock.now()
             try:
                 is_alive = await self._answers(name, person)
             except BackendError as error:
                 log.debug("a participant could not be probed; next time", room=name, error=str(error))
                 self._sample_not_before = sent_at + _AFTER_FAILURE
+                self._failed(error)
                 return
             if not is_alive:
                 self.suspect(name, sent_at)
@@ -161,6 +188,7 @@ class Prober:
                     listed = {person.sid for person in await self._listed(name)}
             except BackendError as error:
                 log.info("people could not be probed; they count as listed", room=name, error=str(error))
+                self._failed(error)
                 room.since = room.since or first_sent_at
                 return
             suspected_since, room.since = room.since or first_sent_at, None

@@ -9,6 +9,7 @@ same whatever went wrong; the next round goes on. Neighbors: `backends.restores`
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 
 import structlog
@@ -49,6 +50,7 @@ class Sweeper:
         self._namespaces = namespaces
         self._interval_seconds = interval_seconds
         self._without_room: dict[str, float] = {}
+        self._last_unmarked: dict[str, str] = {}
 
     async def run(self, pulse: Pulse) -> None:
         """Sweep until cancelled."""
@@ -94,13 +96,21 @@ class Sweeper:
         Such a room has no mark. That it was ours is certain only by the tombstone that its end left in Redis.
         """
         for server in self._backends.servers:
-            names = sorted(server.view.unmarked)[:_ROOMS_PER_ROUND]
+            names = self._in_turn(server)
             for namespace in self._backends.pools.namespaces() if names else ():
                 pulse.beat()
                 with pulse.item("to close rooms that were made again", namespace=namespace):
                     pool = self._backends.pools.opened(namespace)
                     for name in sorted(await tombstoned(pool.redis, pool.keys, names)):
                         await self._close_again(server, name, namespace)
+
+    def _in_turn(self, server: Server) -> list[str]:
+        """The unmarked rooms of this round: those after the last one of the round before, and then from the first."""
+        names, last = sorted(server.view.unmarked), self._last_unmarked.get(server.name, "")
+        start = bisect.bisect_right(names, last)
+        turn = [*names[start:], *names[:start]][:_ROOMS_PER_ROUND]
+        self._last_unmarked[server.name] = turn[-1] if turn else ""
+        return turn
 
     async def _close_again(self, server: Server, name: str, namespace: str) -> None:
         if any(room.mark is not None for room in await server.client.list_rooms((name,))):

@@ -1,4 +1,4 @@
-"""What is deleted while LiveKit or Redis is away waits, says for what, and can be let go by hand."""
+"""What is deleted while LiveKit or Redis is away says what it waits for, and can be let go by hand at once."""
 
 from __future__ import annotations
 

@@ -124,12 +124,16 @@ class Pool:
         """Write into the record, if there is one, that the room is being closed."""
         return await self.run_fenced(commands.room(self.keys, livekit_name, "terminating", self.retention, now_ms))
 
-    async def end_room_record(self, livekit_name: str, status: str = "terminated", *, now_ms: int) -> RoomReply:
-        """Close the record, if there is one, and leave a tombstone in any case.
+    async def end_room_record(
+        self, livekit_name: str, status: str = "terminated", *, now_ms: int, leaves_tombstone: bool = True
+    ) -> RoomReply:
+        """Close the record, if there is one, and leave a tombstone, whether there was one or not.
 
         `RoomOver` means that the record already had another final status, which stays.
         """
-        command = commands.room(self.keys, livekit_name, status, self.retention, now_ms, leaves_tombstone=True)
+        command = commands.room(
+            self.keys, livekit_name, status, self.retention, now_ms, leaves_tombstone=leaves_tombstone
+        )
         return await self.run_fenced(command)
 
     async def is_tombstoned(self, livekit_name: str) -> bool:

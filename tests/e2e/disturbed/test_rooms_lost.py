@@ -153,7 +153,7 @@ async def test_all_rooms_that_livekit_lost_are_made_again_in_one_go(rig: Rig, ow
 
 
 async def test_a_livekit_that_comes_back_after_the_operator_gets_its_rooms_at_once(rig: Rig, own: Stack) -> None:
-    operator = await rig.operators.start()
+    operator = await rig.operators.start(log_level="debug")
     await rig.kube.create(manifests.room())
     made = await _until_ready(rig, "lobby")
     name = str(made.status.livekit_name)
