@@ -44,8 +44,10 @@ class Rig:
         self.asked.append("shut")
         return self._reply
 
-    async def end_room_record(self, livekit_name: str, status: str, *, now_ms: int) -> RoomReply:
-        assert (livekit_name, now_ms) == (b.LIVEKIT_NAME, b.ms(9))
+    async def end_room_record(
+        self, livekit_name: str, status: str, *, now_ms: int, leaves_tombstone: bool
+    ) -> RoomReply:
+        assert (livekit_name, now_ms, leaves_tombstone) == (b.LIVEKIT_NAME, b.ms(9), True)
         self.asked.append(status)
         return self._reply
 

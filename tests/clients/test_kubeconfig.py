@@ -90,6 +90,19 @@ def test_a_plugin_gives_the_credentials_and_learns_the_cluster(tmp_path: Path) -
     assert login((path,)).token == "for https://a:6443"
 
 
+def test_a_plugin_inherits_the_environment_without_our_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOMKEEPER_LIVEKIT_API_SECRET", "it-does-not-concern-the-plugin")
+    monkeypatch.setenv("CALLS_PROFILE", "calls")
+    program = (
+        "import json, os\n"
+        "token = ' '.join(name for name in os.environ if name.startswith(('ROOMKEEPER_', 'CALLS_')))\n"
+        "print(json.dumps({'status': {'token': token}}))\n"
+    )
+    assert login((plugin(tmp_path, program),)).token == "CALLS_PROFILE"
+
+
 def test_a_plugin_says_until_when_its_credentials_are_good(tmp_path: Path) -> None:
     program = printing(token="t", expirationTimestamp="2026-11-27T03:00:00Z")
     found = login((plugin(tmp_path, program, apiVersion="client.authentication.k8s.io/v1beta1"),))

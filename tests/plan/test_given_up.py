@@ -97,6 +97,14 @@ def test_a_room_waits_for_livekit_until_then(room: Room, silent_since: float | N
     assert (plan.actions, plan.blocked_by) == ((), Backend.LIVEKIT)
 
 
+def test_an_orphan_waits_for_livekit_however_long_it_takes() -> None:
+    """With our mark on it, the sweep would close it with the people in it."""
+    orphan = b.an_active_room(deleted=True, deletion_policy="Orphan")
+    seen = b.room_seen(livekit_room=b.unknown(), record=OVER, silent_since=1)
+    plan = plan_room(RoomCase(orphan, seen, b.at(1000)))
+    assert (plan.actions, plan.blocked_by) == ((), Backend.LIVEKIT)
+
+
 def test_a_match_closes_its_room_and_is_released_without_redis() -> None:
     def plan(**seen: object) -> Plan:
         known: MatchSeen = b.seen(ledger=b.unknown(), redis_silent_since=1, **seen)  # type: ignore[arg-type]

@@ -575,6 +575,12 @@ def test_an_orphan_keeps_the_metadata_of_its_owner_and_loses_ours() -> None:
     )
 
 
+@pytest.mark.parametrize(("room", "leaves_tombstone"), [(ORPHANED, False), (DELETED, True)], ids=["Orphan", "Delete"])
+def test_only_a_room_that_is_closed_leaves_a_tombstone(room: Room, leaves_tombstone: bool) -> None:
+    plan = plan_room(RoomCase(room, b.room_seen(gone=True, record=RECORD), b.at(2)))
+    assert only(plan, a.EndRoomRecord).leaves_tombstone is leaves_tombstone
+
+
 def test_a_record_that_is_over_is_not_written_again_and_again() -> None:
     # The script never opens a closed record, so planning this write in every round would never end.
     seen: Any = b.room_seen(livekit_room=THERE, record=b.a_record("terminated"))

@@ -75,6 +75,8 @@ async def test_closing_a_record_that_is_not_there_creates_none(world: World) -> 
     before = await world.snapshot()
     assert await world.pool.shut_room_record("rk-1", now_ms=NOW) == RoomAbsent()
     assert await world.snapshot() == before
+    assert await world.pool.end_room_record("rk-1", now_ms=NOW, leaves_tombstone=False) == RoomAbsent()
+    assert not await world.pool.is_tombstoned("rk-1"), "a room that is left to its participants"
     assert await world.pool.end_room_record("rk-1", now_ms=NOW) == RoomAbsent()
     assert (await world.snapshot()).without("room-deleted:rk-1") == before.without("room-deleted:rk-1")
     assert await world.pool.is_tombstoned("rk-1")

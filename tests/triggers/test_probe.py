@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from controller.errors import Backend, BackendUnavailable, NotFound
+from controller.errors import Backend, BackendUnavailable, NotFound, Overloaded
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.observation import Present
 from controller.triggers.probe import Prober
@@ -245,6 +247,51 @@ def test_a_death_without_any_sign_is_found_by_samples_and_then_in_all_rooms() ->
         assert [name for name in rooms if len(livekit.living(name)) == 2] == rooms[20:]
 
     in_virtual_time(scenario, *rooms)
+
+
+def test_a_room_whose_samples_say_nothing_keeps_no_other_one_from_its_turn() -> None:
+    rooms = [f"room-{n}" for n in range(12)]
+
+    async def scenario(livekit: LiveKit) -> None:
+        for name in rooms[:4]:  # listed, and gone for whom asks: nothing is learned
+            livekit.people[name] = ()
+        await _rounds(livekit, 60)
+        assert {name for name, _ in livekit.probed} == set(rooms)
+
+    in_virtual_time(scenario, *rooms)
+
+
+def test_a_server_with_too_many_requests_is_left_alone_for_a_minute() -> None:
+    async def scenario(livekit: LiveKit) -> None:
+        livekit.fails = Overloaded(Backend.LIVEKIT, "UpdateParticipant", "HTTP 429", code="429")
+        livekit.prober.suspect("x", b.at(1))
+        await asyncio.sleep(1)
+        asked = len(livekit.probed)
+        await _rounds(livekit, 50)
+        assert len(livekit.probed) == asked
+        await _rounds(livekit, 30)
+        assert len(livekit.probed) > asked
+
+    in_virtual_time(scenario)
+
+
+def test_after_the_clock_was_set_back_nothing_that_a_node_said_before_counts() -> None:
+    async def scenario(livekit: LiveKit) -> None:
+        await _rounds(livekit, 40)
+        real = livekit.time
+        livekit.time = livekit.prober._clock = cast(
+            "Any", SimpleNamespace(now=lambda: real.now() - timedelta(seconds=600))
+        )
+        livekit.view.restart(livekit.time.now())
+        livekit.prober.clock_was_set()
+        livekit.lists("x")
+        livekit.has_nodes = False
+        livekit.kill("x", *b.PEOPLE)
+        livekit.prober.suspect("x", livekit.time.now())
+        await _rounds(livekit, 30)
+        assert livekit.living() == ["alice", "bob"], "no node has answered since"
+
+    in_virtual_time(scenario)
 
 
 def test_a_thousand_rooms_at_once_cost_a_bounded_number_of_requests_at_a_time() -> None:

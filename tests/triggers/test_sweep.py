@@ -40,7 +40,7 @@ class World:
         self.cache = ObjectCache(Room)
         view = LiveKitView()
         view.snapshot([room], b.at(0))
-        server = SimpleNamespace(view=view, client=SimpleNamespace(delete_room=self._delete))
+        server = SimpleNamespace(name="default", view=view, client=SimpleNamespace(delete_room=self._delete))
         self.servers = [server]
         pool = SimpleNamespace(redis=None, keys=None)
         backends = SimpleNamespace(
@@ -159,6 +159,27 @@ def test_a_room_that_a_client_made_again_after_its_end_is_closed(
         server.client.list_rooms = lambda names: _answer((LiveKitRoom(names[0], "RM_2", 2, mark),))
         await world.run(20)
         assert world.deleted == closed, case
+
+    run(story)
+
+
+def test_rooms_of_others_do_not_keep_a_later_one_from_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {f"rk-{number:020d}" for number in range(250)}
+    asked: list[list[str]] = []
+
+    async def tombstoned(_redis: Any, _keys: Any, names: list[str]) -> frozenset[str]:
+        asked.append(names)
+        return frozenset()
+
+    monkeypatch.setattr("controller.triggers.sweep.tombstoned", tombstoned)
+
+    async def story(_: VirtualTime) -> None:
+        world = World(LiveKitRoom("x", "RM_x", 0, None))
+        world.pools = ("calls",)
+        world.servers[0].view.unmarked = frozenset(others)
+        await world.run(100)
+        assert {name for names in asked[:3] for name in names} == others
+        assert max(map(len, asked)) == 100
 
     run(story)
 
