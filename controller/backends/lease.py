@@ -157,6 +157,7 @@ class Leadership:
             except NotFound as error:
                 self._lose(f"it was deleted: {error}")
             except TimeoutError:
+                await self._client.reconnect()
                 self._not_renewed(f"no answer within {self._times.renew_seconds:g} s")
             except BackendError as error:
                 self._not_renewed(str(error))

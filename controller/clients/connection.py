@@ -264,15 +264,23 @@ class KubernetesConnection:
         self.server = found.info.server.rstrip("/")
         log.info("the credentials for Kubernetes were replaced", where=found.where)
         if others:
-            now = asyncio.get_running_loop().time()
-            over = [session for since, session in self._retired if now - since > _RETIRED_SECONDS]
-            self._retired = [*((since, one) for since, one in self._retired if one not in over), (now, self.session)]
-            self.session = self._open(_KEEPALIVE_SECONDS)
-            for session in over:
-                await session.close()
+            await self.reconnect()
         headers = found.info.as_http_headers()
         for session in (self.session, *self._watching):
             session.headers.update(headers)
+
+    async def reconnect(self) -> None:
+        """Send all further requests over new connections; those under way end on the old ones.
+
+        A line that is dead without a word takes all its connections with it. If each of the idle ones were tried in
+        its turn, the requests that find it out would add up to more than the lease.
+        """
+        now = asyncio.get_running_loop().time()
+        over = [session for since, session in self._retired if now - since > _RETIRED_SECONDS]
+        self._retired = [*((since, one) for since, one in self._retired if one not in over), (now, self.session)]
+        self.session = self._open(_KEEPALIVE_SECONDS)
+        for session in over:
+            await session.close()
 
     async def close(self) -> None:
         """Close the sessions and their connections."""

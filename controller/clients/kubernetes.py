@@ -168,6 +168,10 @@ class KubernetesClient:
             return None
         return None if answer.get("kind") == "Status" else answer
 
+    async def reconnect(self) -> None:
+        """Send further requests over new connections: the old ones may be dead, since one of them was silent."""
+        await self._connection.reconnect()
+
     async def _send(
         self,
         verb: str,

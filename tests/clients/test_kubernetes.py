@@ -421,7 +421,7 @@ REQUESTS: dict[str, tuple[Callable[[KubernetesClient], Awaitable[object]], str]]
 
 
 def test_the_table_of_requests_has_every_method_of_the_client() -> None:
-    assert set(REQUESTS) == public_methods(KubernetesClient)
+    assert {*REQUESTS, "reconnect"} == public_methods(KubernetesClient)
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -20,6 +20,7 @@ class MemoryKubernetes:
         self.hold_writes: asyncio.Event | None = None
         self.answers_lost = 0
         self.answers_hang = False
+        self.reconnects = 0
 
     def client(self) -> KubernetesClient:
         """Return this object as a client. It has the verbs that the code under test uses."""
@@ -39,6 +40,10 @@ class MemoryKubernetes:
         if name in self.objects:
             raise AlreadyExists(Backend.KUBERNETES, "create", name)
         return await self._written(self._store(name, body, 1))
+
+    async def reconnect(self) -> None:
+        """Count how often the connections are given up."""
+        self.reconnects += 1
 
     async def replace(self, _resource: Resource, _namespace: str, name: str, body: Body) -> Body:
         """Replace an object. Raises NotFound, and Conflict if the resourceVersion is not the present one."""
