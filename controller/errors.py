@@ -17,8 +17,9 @@
         ├── StateLost            the store lost its data (another Redis incarnation)
         └── PoolClosed           the fence of a pool in Redis is wrong: it is above our epoch, and the lease is ours
 
-Only `loop.worker` turns these errors into retries; `act` never catches them. The messages are written for users. They
-never contain a token, a secret, or the body of an answer that may repeat one: `redact` blanks what looks like one.
+Only `loop.worker` turns these errors into retries. `act.execute` hands them on as the results of actions, and
+`act.livekit` catches those that say how a request ended. The messages are written for users. They never contain a
+token, a secret, or the body of an answer that may repeat one: `redact` blanks what looks like one.
 """
 
 from __future__ import annotations

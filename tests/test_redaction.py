@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.errors import Backend, BackendRefused, LibraryError
-from controller.redaction import redact
+from controller.redaction import LONGEST, redact
 
 _WORDS = st.text(alphabet=string.ascii_letters + string.digits + " .,:;-_/", max_size=40)
 _SECRET = st.text(alphabet=string.ascii_letters + string.digits + "-_", min_size=8, max_size=40).map(
@@ -26,6 +26,8 @@ _FORMS = (
     "Authorization: Bearer {}",
     "WRONGPASS for AUTH roomkeeper {}",
     "wrong number of arguments for AUTH {}",
+    "ERR unknown command 'AUTH', with args beginning with: 'roomkeeper' '{}'",
+    "-redis://roomkeeper:a:{}@redis:6379/0",
 )
 
 
@@ -42,6 +44,19 @@ def test_a_token_is_blanked_without_a_name_before_it(before: str, identity: str,
     token = jwt.encode({"sub": identity}, "a-secret-of-thirty-two-bytes-at-least", algorithm="HS256")
     redacted = redact(f"{before} {token} {after}")
     assert not any(part in redacted for part in token.split("."))
+
+
+@pytest.mark.parametrize(
+    "piece", ["a-", "a.", "eyJ", "token ", "token", "a://:", ":", "Bearer ", "AUTH ", "x" * 99 + " "]
+)
+def test_a_text_of_any_length_and_form_costs_bounded_work(piece: str) -> None:
+    assert len(redact(piece * (200_000 // len(piece)))) < 3 * LONGEST
+
+
+@given(st.sampled_from(_FORMS), _SECRET, st.integers(0, 120))
+def test_a_secret_at_the_place_where_a_long_text_is_cut_is_not_shown(form: str, secret: str, offset: int) -> None:
+    text = f"{'x ' * (LONGEST // 2)}"[offset:] + form.format(secret) + " and more" * 99
+    assert secret[:8] not in redact(text)
 
 
 @given(st.text(max_size=200))

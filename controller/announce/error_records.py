@@ -2,7 +2,8 @@
 
 A caller hands an error over and goes on: nothing waits for Redis here. The memory is bounded whatever happens.
 Equal errors are one record with a count; a record for which there is no room is dropped and counted, and the counts per
-hour still include it. While Redis does not answer, everything stays here until it does. Neighbors: `loop.recovery` and
+hour still include it. While Redis does not answer, everything stays here until it does; a pool that fails holds up no
+other, and a batch that Redis refuses is dropped. Neighbors: `loop.recovery` and
 the background loops report, `clients.redis.error_store` writes.
 """
 
@@ -22,7 +23,7 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.keys import ErrorKeys, Keys, error_keys_of_no_pool
 from controller.clock import Clock
-from controller.errors import BackendError, clip
+from controller.errors import BackendError, BackendRefused, Forbidden, clip
 from controller.facts.error_record import HOUR_MS, ErrorKey, ErrorRecord, HourCounts
 from controller.facts.time import milliseconds
 from controller.redaction import redact
@@ -40,6 +41,7 @@ _MOST_HOURS: Final = 2000
 _HOURS_KEPT: Final = 24
 _LAST_FLUSH_SECONDS: Final = 1.0
 _LONGEST_WORD: Final = 256
+_MOST_FAILURES: Final = 3
 
 
 @dataclass(slots=True)
@@ -58,8 +60,8 @@ class _Hour:
 class ErrorRecords:
     """The errors of one replica. `writer` is its identity.
 
-    `_hours` and `_records` are what is not written yet. `_unanswered` is the batch whose answer did not come: the same
-    one is sent again, since it may have been written.
+    `_hours` and `_records` are what is not written yet. `_unanswered` has the batch of each pool whose answer did not
+    come: the same one is sent again, since it may have been written.
     """
 
     def __init__(self, redis: Redis, cluster_id: str, clock: Clock, writer: str) -> None:
@@ -71,13 +73,13 @@ class ErrorRecords:
         self._number = milliseconds(clock.now())
         self._hours: dict[tuple[str, int], _Hour] = {}
         self._records: dict[tuple[str, ErrorKey], ErrorRecord] = {}
-        self._unanswered: tuple[str, ErrorBatch] | None = None
+        self._unanswered: dict[str, ErrorBatch] = {}
         self._is_silent = False
 
     @property
     def buffered(self) -> int:
         """How many records wait to be written."""
-        return len(self._records) + (len(self._unanswered[1].records) if self._unanswered is not None else 0)
+        return len(self._records) + sum(len(batch.records) for batch in self._unanswered.values())
 
     def failed(
         self,
@@ -141,25 +143,39 @@ class ErrorRecords:
         """Write everything. What cannot be written stays for the next time."""
         now_ms = milliseconds(self._clock.now())
         self._forget_old(now_ms)
-        try:
-            await self._send(now_ms)
-            for namespace, hour in sorted(self._hours):
-                self._unanswered = namespace, self._batch(namespace, hour)
-                await self._send(now_ms)
-        except BackendError as error:
-            # This error is not recorded: the metric of requests has it.
-            if not self._is_silent:
-                log.info("errors cannot be recorded at the moment", why=error.sentence, waiting=self.buffered)
-            self._is_silent = True
-        else:
-            self._is_silent = False
+        failures: list[BackendError] = []
+        # Those that failed before come last: without an answer, each of them costs the timeouts of a request.
+        namespaces = {namespace for namespace, _ in self._hours} | self._unanswered.keys()
+        for namespace in sorted(namespaces, key=lambda name: (name in self._unanswered, name)):
+            try:
+                await self._flush_pool(namespace, now_ms)
+            except BackendError as error:
+                failures.append(error)
+                if len(failures) == _MOST_FAILURES:
+                    break
+        # These errors are not recorded: the metric of requests has them.
+        if failures and not self._is_silent:
+            log.info("errors cannot be recorded at the moment", why=failures[0].sentence, waiting=self.buffered)
+        self._is_silent = bool(failures)
 
-    async def _send(self, now_ms: int) -> None:
-        if self._unanswered is None:
+    async def _flush_pool(self, namespace: str, now_ms: int) -> None:
+        await self._send(namespace, now_ms)
+        for hour in sorted(hour for name, hour in self._hours if name == namespace):
+            self._unanswered[namespace] = self._batch(namespace, hour)
+            await self._send(namespace, now_ms)
+
+    async def _send(self, namespace: str, now_ms: int) -> None:
+        batch = self._unanswered.get(namespace)
+        if batch is None:
             return
-        namespace, batch = self._unanswered
-        await ErrorStore(self._redis, self._keys(namespace)).add(batch, now_ms=now_ms)
-        self._unanswered = None
+        try:
+            await ErrorStore(self._redis, self._keys(namespace)).add(batch, now_ms=now_ms)
+        except Forbidden:
+            raise  # a password or a right that is put right lets the same batch in
+        except BackendRefused as error:
+            metrics.error_records_dropped.inc(sum(record.count for record in batch.records))
+            log.warning("errors of a pool are not recorded", namespace=namespace, why=error.sentence)
+        del self._unanswered[namespace]
 
     def _batch(self, namespace: str, hour: int) -> ErrorBatch:
         """Take what is to be written of one pool and one hour."""
@@ -182,6 +198,7 @@ class ErrorRecords:
         self._hours = {name: hour for name, hour in self._hours.items() if name[1] >= oldest}
         day = now_ms - _HOURS_KEPT * HOUR_MS
         self._records = {key: record for key, record in self._records.items() if record.last_ms >= day}
+        self._unanswered = {name: batch for name, batch in self._unanswered.items() if batch.counts.hour >= oldest}
 
     def _keys(self, namespace: str) -> ErrorKeys:
         return Keys(self._cluster_id, namespace).error_keys if namespace else error_keys_of_no_pool(self._cluster_id)

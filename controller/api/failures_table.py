@@ -1,6 +1,6 @@
 """The table of errors: for each one what it means, how severe it is, what Roomkeeper does, and what people are told.
 
-`rules.failures` finds the row of an error, `loop.worker` and `loop.reconcile` follow it, `generate.errors_page` makes
+`rules.failures` finds the row of an error, `loop.recovery` and `loop.worker` follow it, `generate.errors_page` makes
 docs/errors.md from the table.
 """
 

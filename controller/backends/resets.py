@@ -39,6 +39,8 @@ async def reset_match(match: Match, backends: Backends) -> None:
     removed += await mend(unbound.redis, keys, keys_of_match(keys, uid, session_id, users))
     await _release_others(match, pool, backends)
     await _restore(match, pool, backends)
+    if keys.live() in removed:
+        await _restore_live(namespace, pool, backends)
     _tell(keys, match.metadata.name, removed)
 
 
@@ -48,6 +50,8 @@ async def reset_room(room: Room, backends: Backends) -> None:
     pool = backends.pools.unbound(namespace)
     name = livekit_room_name(backends.cluster_id, namespace, room.metadata.uid)
     removed = await mend(pool.redis, pool.keys, (*keys_of_pool(pool.keys), *keys_of_room(pool.keys, name)))
+    if pool.keys.live() in removed:
+        await _restore_live(namespace, await backends.pools.get(namespace), backends)
     _tell(pool.keys, room.metadata.name, removed)
 
 
@@ -60,6 +64,14 @@ def _other_matches(match: Match, backends: Backends) -> Iterator[Match]:
         other = backends.matches.by_uid(call.uid)
         if isinstance(other, Match):
             yield other
+
+
+async def _restore_live(namespace: str, pool: Pool, backends: Backends) -> None:
+    """Write all live Matches again: they were in the list that was removed."""
+    for call in tuple(backends.calls.of(namespace)):
+        match = backends.matches.by_uid(call.uid)
+        if isinstance(match, Match):
+            await _restore(match, pool, backends)
 
 
 async def _restore(match: Match, pool: Pool, backends: Backends) -> None:

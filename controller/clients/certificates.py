@@ -1,6 +1,7 @@
 """What a failed TLS handshake means: which certificate is wrong, and what would be right. Pure.
 
-Neighbors: `clients.redis.errors` makes BackendErrors with it. The codes are metric labels and words of the log.
+Neighbors: `clients.redis.wire` and `clients.livekit_tls` ask what a handshake meant; `clients.redis.errors` and
+`clients.livekit` make BackendErrors of the answer. The codes are metric labels and words of the log.
 """
 
 from __future__ import annotations

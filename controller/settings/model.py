@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from controller.settings.redis_address import RedisAddress, TlsOptions, parse_address, secrets_in, with_tls_files
+from controller.settings.redis_address import (
+    AddressError,
+    RedisAddress,
+    TlsOptions,
+    parse_address,
+    secrets_in,
+    with_tls_files,
+)
 
 PREFIX = "ROOMKEEPER_"
 
@@ -220,17 +227,23 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _redis_files_fit(self) -> Settings:
         """The files of TLS are for a URL with TLS that does not name them itself."""
-        tls = parse_address(self.redis_url).access.tls
+        if misfit := self._misfit(parse_address(self.redis_url)):
+            raise ValueError(misfit)
+        if self.redis_key_file is not None and self.redis_cert_file is None:
+            raise ValueError(f"{variable('redis_key_file')} is set without {variable('redis_cert_file')}; set both")
+        return self
+
+    def _misfit(self, address: RedisAddress) -> str:
+        """Why the address does not go together with the files of TLS; empty if it does."""
+        tls = address.access.tls
         for field, option in REDIS_TLS_FILES.items():
             if getattr(self, field) is None:
                 continue
             if tls is None:
-                raise ValueError(f"{variable(field)} is set, but the Redis URL is one without TLS; use rediss://")
+                return f"{variable(field)} is set, but the Redis URL is one without TLS; use rediss://"
             if getattr(tls, option):
-                raise ValueError(f"{variable(field)} is set, and the Redis URL names such a file too; give one of them")
-        if self.redis_key_file is not None and self.redis_cert_file is None:
-            raise ValueError(f"{variable('redis_key_file')} is set without {variable('redis_cert_file')}; set both")
-        return self
+                return f"{variable(field)} is set, and the Redis URL names such a file too; give one of them"
+        return ""
 
     @field_validator("livekit_api_secret", "livekit_old_api_secret")
     @classmethod
@@ -287,10 +300,12 @@ class Settings(BaseSettings):
     def redis_address(self) -> RedisAddress:
         """The address of Redis; its file, if the URL is in one, is read again.
 
-        Raises AddressError if the URL is wrong, OSError if its file cannot be read.
+        Raises AddressError if the URL is wrong or does not fit the files of TLS, OSError if its file cannot be read.
         """
         url = self.redis_url if self._redis_url_path is None else self._redis_url_path.read_text(encoding="utf-8")
         address = parse_address(url)
+        if misfit := self._misfit(address):
+            raise AddressError(f"does not fit the other settings: {misfit}")
         given = {option: getattr(self, field) for field, option in REDIS_TLS_FILES.items()}
         return with_tls_files(address, **{option: str(path) for option, path in given.items() if path is not None})
 

@@ -70,7 +70,7 @@ recoveries = Counter(
 )
 error_records_dropped = Counter(
     "roomkeeper_error_records_dropped_total",
-    "Errors without a record in Redis, because too many different ones waited to be written. The counts include them.",
+    "Errors without a record in Redis: too many different ones waited to be written, or Redis refused the record.",
 )
 webhooks = Counter("roomkeeper_webhooks_total", "LiveKit webhooks, by result.", ["result"])
 webhooks_missed = Counter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
@@ -11,13 +11,14 @@ from redis import exceptions
 from redis.crc import key_slot
 
 from controller.clients.redis.asking import ask_all
+from controller.clients.redis.client import Redis
 from controller.clients.redis.cluster import Cluster
 from controller.clients.redis.errors import WrongServer, reply_error, translate
 from controller.clients.redis.sentinel import Mastered, Sentinels
 from controller.clients.redis.slots import Redirection, parse_info, parse_slots, redirection, slot_of
 from controller.clients.redis.target import Check, Hello, Locate, Mode, parse_hello
 from controller.clients.redis.topology import Connect, TopologyChanged, steady
-from controller.errors import BackendRefused
+from controller.errors import BackendRefused, BackendUnavailable
 from controller.settings.redis_address import Node, RedisAddress, Topology, fixed_address
 from tests.virtual_time import VirtualTime, run
 
@@ -120,10 +121,17 @@ class Servers:
         self.hello: dict[Node, Hello] = {}
         self.got: list[tuple[Node, Sequence[str | int], bool]] = []
         self.dropped: list[Node | None] = []
+        self.wires: list[_Wire] = []
 
     def connect(self, locate: Locate, *, heard: object = None, check: Check | None = None, left: object = None) -> Any:
         del heard, left
-        return _Wire(self, locate, check)
+        self.wires.append(_Wire(self, locate, check))
+        return self.wires[-1]
+
+    @property
+    def open(self) -> list[Node]:
+        """Where a connection is open."""
+        return [wire.node for wire in self.wires if wire.node is not None]
 
     @property
     def maker(self) -> Connect:
@@ -137,25 +145,25 @@ class _Wire:
 
     def __init__(self, servers: Servers, locate: Locate, check: Check | None) -> None:
         self._servers, self._locate, self._check = servers, locate, check
-        self._node: Node | None = None
+        self.node: Node | None = None
 
     async def open(self) -> Hello:
-        if self._node is None:
+        if self.node is None:
             node = (await self._locate()).node
             if node not in self._servers.answers:
                 raise away()
             if self._check is not None:
                 self._check(self._servers.hello.get(node, Hello()))
-            self._node = node
-        return self._servers.hello.get(self._node, Hello())
+            self.node = node
+        return self._servers.hello.get(self.node, Hello())
 
     async def execute(self, *words: str | int, block_seconds: float = 0.0, asking: bool = False) -> Any:
         del block_seconds
         await self.open()
-        node = self._node
+        node = self.node
         assert node is not None
         if node not in self._servers.answers:
-            self._node = None
+            self.node = None
             raise away()
         self._servers.got.append((node, words, asking))
         answer = self._servers.answers[node](words)
@@ -166,10 +174,11 @@ class _Wire:
         return answer
 
     def drop(self) -> None:
-        self._servers.dropped.append(self._node)
-        self._node = None
+        self._servers.dropped.append(self.node)
+        self.node = None
 
     async def close(self) -> None:
+        await asyncio.sleep(0)
         self.drop()
 
 
@@ -435,6 +444,126 @@ def test_a_silence_of_one_node_counts_while_the_others_answer() -> None:
         await cluster.line(KEY).execute("GET", KEY)
         assert told == [pytest.approx(10, abs=0.5)]
         await cluster.close()
+
+    run(main)
+
+
+# ---- the choice of the topology
+
+
+SINGLE_A = RedisAddress(Topology.SINGLE, (A,))
+CLUSTER_C = RedisAddress(Topology.CLUSTER, (C,))
+SENTINEL_B = RedisAddress(Topology.SENTINEL, (B,), master_name="calls")
+
+
+class Client:
+    """A client of these servers, with an address that changes."""
+
+    def __init__(self, servers: Servers, address: RedisAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.address = address
+        self.redis = Redis(lambda: self.address)
+        monkeypatch.setattr(self.redis, "_connect", servers.maker)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "led_to"),
+    [
+        (RedisAddress(Topology.SINGLE, (Node("gone", 1),)), CLUSTER_C, C),
+        (RedisAddress(Topology.SENTINEL, (Node("gone", 1),), master_name="calls"), SINGLE_A, A),
+        (RedisAddress(Topology.SENTINEL, (Node("gone", 1),), master_name="calls"), CLUSTER_C, C),
+    ],
+)
+def test_a_scheme_that_changes_before_the_first_connection_is_followed(
+    before: RedisAddress, after: RedisAddress, led_to: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(_: VirtualTime) -> None:
+        servers = Servers()
+        servers.answers[A] = lambda _: "OK"
+        node_of(servers, C, [row(0, 16383, C)])
+        client = Client(servers, before, monkeypatch)
+        with pytest.raises(BackendUnavailable):
+            await client.redis.ping()
+        client.address = after
+        await client.redis.ping()
+        assert servers.open == [led_to]
+        await client.redis.close()
+        assert servers.open == []
+
+    run(main)
+
+
+def test_callers_who_choose_at_once_leave_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(_: VirtualTime) -> None:
+        servers = Servers()
+        servers.answers[A] = lambda _: "OK"
+        node_of(servers, C, [row(0, 16383, C)])
+        client = Client(servers, SINGLE_A, monkeypatch)
+        await client.redis.ping()
+        del servers.answers[A]
+        with pytest.raises(BackendUnavailable):
+            await client.redis.ping()
+        client.address = CLUSTER_C
+        await asyncio.gather(*(client.redis.ping() for _ in range(5)))
+        assert servers.open == [C]
+        await client.redis.close()
+        assert servers.open == []
+
+    run(main)
+
+
+def test_closing_ends_a_choice_that_waits_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(_: VirtualTime) -> None:
+        servers = Servers()
+        client = Client(servers, SENTINEL_B, monkeypatch)
+        servers.hello[B] = Hello(Mode.SENTINEL)
+        servers.answers[B] = lambda _: asyncio.get_running_loop().create_future()
+        waiting = asyncio.create_task(client.redis.ping())
+        await asyncio.sleep(0.01)
+        await client.redis.close()
+        assert servers.open == []
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    run(main)
+
+
+def test_a_cluster_that_became_a_single_server_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(_: VirtualTime) -> None:
+        servers = Servers()
+        node_of(servers, A, ALL_A)
+        client = Client(servers, SINGLE_A, monkeypatch)
+        await client.redis.ping()
+        answers = servers.answers.pop(A)
+        with pytest.raises(BackendUnavailable):
+            await client.redis.ping()
+        servers.answers[A], servers.hello[A] = answers, Hello()
+        await client.redis.ping()
+        await client.redis.close()
+        assert servers.open == []
+
+    run(main)
+
+
+def test_a_cluster_without_slots_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(_: VirtualTime) -> None:
+        servers = Servers()
+        node_of(servers, C, [])
+        redis = Client(servers, CLUSTER_C, monkeypatch).redis
+
+        def ignore(*_: object) -> None:
+            return None
+
+        requests: tuple[Callable[[], Coroutine[Any, Any, object]], ...] = (
+            redis.ping,
+            redis.info,
+            lambda: redis.scan("*", "0", count=10),
+            lambda: redis.listen("channel", ignore, alive=ignore),
+        )
+        for request in requests:
+            with pytest.raises(BackendUnavailable) as caught:
+                await request()
+            assert caught.value.code == "CLUSTERDOWN"
+        await redis.close()
 
     run(main)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
 from redis import exceptions
 
+from controller.clients.redis.errors import TlsFailed
 from controller.clients.redis.target import Locate, Target, fixed
-from controller.clients.redis.wire import Wire
+from controller.clients.redis.wire import Wire, _Stream
 from controller.settings.redis_address import Access, Node
 
 
@@ -101,3 +103,21 @@ async def test_a_command_after_closing_opens_another_connection(there: Locate, m
         await second
     assert len(mute.connections) == 2
     await wire.close()
+
+
+@pytest.mark.parametrize("has_answered", [True, False])
+async def test_a_broken_stream_of_tls_says_something_about_certificates_before_the_first_answer_only(
+    has_answered: bool,
+) -> None:
+    stream = _Stream(asyncio.get_running_loop(), 60, None, has_tls=True)
+    if has_answered:
+        answer = stream.send(("PING",))
+        stream.data_received(b"+PONG\r\n")
+        assert await answer == "PONG"
+    waiting = stream.send(("PING",))
+    error = ssl.SSLError(1, "[SSL] record layer failure")
+    error.reason = "RECORD_LAYER_FAILURE"
+    stream.connection_lost(error)
+    with pytest.raises(exceptions.ConnectionError) as caught:
+        await waiting
+    assert isinstance(caught.value, TlsFailed) is not has_answered

@@ -20,6 +20,7 @@ from controller.clients.redis.replies.match import (
 from controller.clients.redis.replies.pool import Incarnation
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
 from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest
+from controller.errors import BackendRefused
 from controller.facts.ledger import Destination
 from tests.redis.world import NOW, World
 
@@ -324,6 +325,23 @@ async def test_restore_of_a_match_that_lacks_nothing_changes_nothing(world: Worl
     reply = await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, now_ms=NOW + 9000)
     assert isinstance(reply, ClaimOk)
     assert reply.replay
+    assert await world.snapshot() == before
+
+
+async def test_restore_lists_a_live_match_again(world: World) -> None:
+    await world.claim("m1", "alice", "bob")
+    before = await world.snapshot()
+    await world.raw("DEL", world.keys.live())
+    await world.claim("m1", "alice", "bob", mode=ClaimMode.RESTORE, now_ms=NOW + 9000)
+    assert await world.snapshot() == before
+
+
+async def test_a_damaged_list_of_live_matches_leaves_no_half_claim(world: World) -> None:
+    await world.enqueue("alice")
+    await world.raw("SET", world.keys.live(), "a string")
+    before = await world.snapshot()
+    with pytest.raises(BackendRefused):
+        await world.claim("m1", "alice", "bob")
     assert await world.snapshot() == before
 
 

@@ -19,7 +19,7 @@ import redis as redis_py
 from controller.clients.redis import client as client_module
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
-from controller.clients.redis.errors import translate
+from controller.clients.redis.errors import error_word, translate
 from controller.clients.redis.gateway import Unserved
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
@@ -384,6 +384,19 @@ async def test_every_attempt_that_a_retry_makes_is_counted(own: Server, world: W
         admin(own, "REPLICAOF", "NO", "ONE")
     assert counted_since(before, "Redis") == {"SET": 3}
     assert errors_counted("Redis", "SET", "READONLY") == errors + 3
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("ERR Error running script (call to f_1): @user_script: 12: -OOM command not allowed", "OOM"),
+        ("ERR Error running script (call to f_1): @user_script:12: READONLY You can't write", "READONLY"),
+        ("ERR Error running script (call to f_1): @user_script:12: user_script:12: attempt to call nil", "ERR"),
+        ("OOM command not allowed", "OOM"),
+    ],
+)
+def test_the_error_word_inside_a_script_counts_with_and_without_a_dash(text: str, word: str) -> None:
+    assert error_word(redis_py.ResponseError(text)) == word
 
 
 def test_an_unknown_error_word_makes_no_series_of_its_own() -> None:

@@ -11,6 +11,7 @@ from controller.api.states import UserState
 from controller.clients.redis.replies.match import ClaimNotQueued, ClaimOk, Incomplete, SettleOk
 from controller.clients.redis.replies.refusals import Lost, Stale, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest
+from controller.errors import BackendRefused
 from controller.facts.ledger import Cause, Destination, End, Release, SettledUser
 from tests.redis.world import NOW, World
 
@@ -49,6 +50,16 @@ async def test_a_user_who_waits_again_goes_to_the_end_of_the_queue_by_the_server
     assert earlier <= score <= later
     assert (await world.queue())["alice"] == score
     assert (await world.user("alice")).queued_at_ms == score
+
+
+async def test_a_damaged_key_of_partners_costs_no_user_the_place(world: World) -> None:
+    await call(world)
+    await world.raw("SET", world.keys.recent("alice"), "a string")
+    with pytest.raises(BackendRefused):
+        await world.settle("m1", {"alice": ORIG, "bob": ORIG})
+    outcomes = await world.settled("m1", {"alice": ORIG, "bob": ORIG})
+    assert [outcomes[user].outcome for user in ("alice", "bob")] == [Destination.WAITING] * 2
+    assert await world.queue() == {"alice": 1000, "bob": 2000}
 
 
 async def test_a_match_that_took_no_user_puts_those_who_were_reserved_for_it_back_at_once(world: World) -> None:

@@ -6,10 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller.errors import SettingsError
 from controller.settings import load_settings
-from controller.settings.redis_address import TlsOptions
+from controller.settings.redis_address import Node, TlsOptions
+from controller.settings.redis_source import RedisSource
 from tests.settings.test_settings import GOOD
 from tests.support.certificates import Authority, Signed
 
@@ -50,6 +52,24 @@ def test_the_files_become_part_of_the_address(authority: Authority, signed: Sign
     assert settings.redis_address().access.tls == TlsOptions(
         ca_file=str(authority.certificate), cert_file=str(signed.certificate), key_file=str(signed.key)
     )
+
+
+@pytest.mark.parametrize("url", ["redis://redis.example", "rediss://redis.example?ssl_ca_certs=/other.crt"])
+def test_a_secret_that_no_longer_fits_the_files_changes_nothing(
+    url: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROOMKEEPER_REDIS_URL")
+    file = tmp_path / "url"
+    file.write_text("rediss://redis.example")
+    flags = {"redis_url_file": str(file), "redis_ca_file": str(authority.certificate)}
+    source = RedisSource(load_settings(flags))
+    before = source()
+    file.write_text(url)
+    with capture_logs() as logs:
+        assert source() == before
+    assert "does not fit the other settings: ROOMKEEPER_REDIS_CA_FILE is set" in logs[0]["event"]
+    file.write_text("rediss://other.example")
+    assert source().nodes == (Node("other.example"),)
 
 
 def test_a_certificate_may_hold_its_key(signed: Signed, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class Redis:
         self._was_silent = was_silent
         self._first: OneServer | None = None
         self._topology: Topology | None = None
+        self._choice: asyncio.Task[Topology] | None = None
         # Those that were left are closed with the next one's choice, or at the end.
         self._left: list[Topology] = []
 
@@ -83,6 +84,9 @@ class Redis:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._choice is not None:
+            self._choice.cancel()
+            await asyncio.gather(self._choice, return_exceptions=True)
         for topology in (self._first, self._topology, *self._left):
             if topology is not None:
                 await topology.close()
@@ -313,11 +317,36 @@ class Redis:
     # The topology
 
     async def _look(self) -> Topology:
-        """Choose the topology, by the address and by what answers there. Raises redis-py's errors."""
+        """Choose the topology, or wait for the choice that is under way. Raises redis-py's errors.
+
+        Two choices at once would make two topologies, and only one of them would be closed at the end.
+        """
+        choice = self._choice
+        if choice is None:
+            choice = asyncio.get_running_loop().create_task(self._choose(), name="choose the topology of Redis")
+            choice.add_done_callback(self._was_chosen)
+            self._choice = choice
+        await asyncio.wait((choice,))
+        if choice.cancelled():
+            raise exceptions.ConnectionError("closed")
+        return choice.result()
+
+    def _was_chosen(self, choice: asyncio.Task[Topology]) -> None:
+        self._choice = None
+        if not choice.cancelled():
+            choice.exception()  # those who wait raise it; there may be none
+
+    async def _choose(self) -> Topology:
+        """Choose by the address and by what answers there. Raises redis-py's errors."""
         while self._left:
-            await self._left.pop().close()
+            left = self._left[0]
+            await left.close()
+            self._left.remove(left)
         source = steady(self._source)
         if source().topology is Kind.CLUSTER:
+            if self._first is not None:
+                await self._first.close()
+                self._first = None
             self._topology = Cluster(self._connect, source, self._was_silent)
             return self._topology
         one = self._first
@@ -325,14 +354,19 @@ class Redis:
             is_single = source().topology is Kind.SINGLE
             one = OneServer(self._connect, first_node(source)) if is_single else Mastered(self._connect, source)
             self._first = one
-        mode = await one.look()
-        if self._topology is None:  # otherwise another request has chosen meanwhile
+        try:
+            mode = await one.look()
+        except TopologyChanged:
+            # It is bound to the address of before, so it would never connect again.
+            self._left.append(one)
             self._first = None
-            if mode is Mode.CLUSTER:
-                self._topology = Cluster(self._connect, source, self._was_silent)
-                await one.close()
-            else:
-                self._topology = one
+            raise
+        if mode is Mode.CLUSTER:
+            await one.close()
+            self._topology = Cluster(self._connect, source, self._was_silent)
+        else:
+            self._topology = one
+        self._first = None
         return self._topology
 
     def _meaning(self, error: Exception, operation: str) -> BackendError:

@@ -25,10 +25,10 @@ from controller.clients.redis.asking import ask_all
 from controller.clients.redis.errors import RAISED, WrongServer, error_word, translate
 from controller.clients.redis.slots import SlotMap, parse_info, parse_slots, redirection, slot_of
 from controller.clients.redis.target import Hello, Locate, Mode, Target
-from controller.clients.redis.topology import Connect, Line
+from controller.clients.redis.topology import Connect, Line, TopologyChanged
 from controller.clients.redis.wire import Wire
 from controller.errors import BackendUnavailable
-from controller.settings.redis_address import AddressSource, Node
+from controller.settings.redis_address import AddressSource, Node, Topology
 
 log = structlog.get_logger(__name__)
 
@@ -79,13 +79,12 @@ class Cluster:
 
     async def primaries(self) -> Sequence[Line]:
         """The nodes that own slots. Raises redis-py's errors."""
-        known = await self._fresh_map()
-        return tuple(self._wire(self._commands, node) for node in known.primaries)
+        return tuple(self._wire(self._commands, node) for node in await self._owners())
 
     async def listener(self, heard: Callable[[str], None]) -> Wire:
         """A connection to one of the nodes: each passes on what is published on any other."""
-        node = random.choice((await self._fresh_map()).primaries)  # noqa: S311 (no secret)
-        return self._connect(self._at(node), heard=heard, check=_is_node)
+        node = random.choice(await self._owners())  # noqa: S311 (no secret)
+        return self._connect(self._at(node), heard=heard, check=self._check)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -140,6 +139,13 @@ class Cluster:
         if node is None:
             raise exceptions.ResponseError("CLUSTERDOWN no node owns the slot")
         return node
+
+    async def _owners(self) -> Sequence[Node]:
+        """All nodes that own slots. A cluster that is being made has none yet."""
+        owners = (await self._fresh_map()).primaries
+        if not owners:
+            raise exceptions.ResponseError("CLUSTERDOWN no node owns a slot")
+        return owners
 
     def _moved(self, slot: int, node: Node) -> None:
         """Correct the map: the slot has moved, and others may have moved with it."""
@@ -199,8 +205,16 @@ class Cluster:
     def _wire(self, wires: dict[Node, Wire], node: Node) -> Wire:
         wire = wires.get(node)
         if wire is None:
-            wire = wires[node] = self._connect(self._at(node), check=_is_node)
+            wire = wires[node] = self._connect(self._at(node), check=self._check)
         return wire
+
+    def _check(self, hello: Hello) -> None:
+        if hello.mode is Mode.CLUSTER:
+            return
+        if self._source().topology is Topology.SINGLE:
+            # The address leaves open what the server is, so another kind of server may have taken its place.
+            raise TopologyChanged("another kind of server")
+        raise WrongServer("the Redis URL names a server that is no node of a Redis Cluster; use redis:// for it")
 
     def _at(self, node: Node) -> Locate:
         async def locate() -> Target:
@@ -253,8 +267,3 @@ class _SlotLine:
     def execute(self, *words: str | int, block_seconds: float = 0.0) -> Coroutine[Any, Any, Any]:
         """Send a command to the owner of the slot."""
         return self._cluster.execute(self._slot, self._wires, words, block_seconds)
-
-
-def _is_node(hello: Hello) -> None:
-    if hello.mode is not Mode.CLUSTER:
-        raise WrongServer("the Redis URL names a server that is no node of a Redis Cluster; use redis:// for it")

@@ -56,8 +56,9 @@ _COMMAND: Final = re.compile(r"run the '([\w|-]+)' command")
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _SCRIPTS: Final = {script.name: script.text for script in lua.ALL}
 _SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
-# Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …".
-_SCRIPT_CODE: Final = re.compile(r"Error running script .* -([A-Z]{2,20}) ")
+# Redis 6 wraps what a command inside a script answered: "ERR Error running script (…): @user_script: 12: -OOM …"; 6.2
+# leaves the dash out.
+_SCRIPT_CODE: Final = re.compile(r"Error running script .*?: -?([A-Z]{2,20}) ")
 
 
 WRONG_SERVER: Final = "wrong-server"

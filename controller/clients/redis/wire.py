@@ -256,8 +256,9 @@ class _Stream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # In TLS 1.3 a server looks at our certificate when the handshake is over for us.
-        if isinstance(exc, ssl.SSLError):
+        # In TLS 1.3 a server looks at our certificate when the handshake is over for us. After its first answer, a
+        # broken stream of TLS is a lost connection.
+        if isinstance(exc, ssl.SSLError) and self._is_fresh:
             self.drop(TlsFailed(tls_fault(exc)))
         elif self._is_fresh and not self._has_tls:
             # A server with TLS does so with a client that begins without.

@@ -128,6 +128,17 @@ async def test_reset_records_that_another_client_damaged_are_written_again(
     assert await counted(operator, _RECOVERED, recovery="Reset") >= 1
 
 
+async def test_reset_the_list_of_live_calls_has_all_of_them_again(rig: Rig) -> None:
+    await rig.operators.start()
+    first = await rig.ready("alice", "bob")
+    await rig.enqueue("carol", "dan")
+    await command(rig, "SET", rig.keys.live(), "nonsense")
+    await rig.kube.create(manifests.match("carol", "dan", name="second"))
+    second = await rig.kube.match_until(lambda match: is_true(match, "Ready"), "second")
+    live = {str(uid) for uid in await command(rig, "ZRANGE", rig.keys.live(), 0, -1)}
+    assert live == {first.metadata.uid, second.metadata.uid}
+
+
 async def test_reset_a_user_of_a_live_call_is_not_taken_by_another_match_meanwhile(rig: Rig) -> None:
     await rig.operators.start()
     match = await rig.ready("alice", "bob")

@@ -77,12 +77,15 @@ if is_restore then
 end
 
 -- The ledger decides what is a replay, not the users: a user whom a partial settle has released would be taken again.
-local ledger = redis.call('HMGET', match, 'claimed', 'settled')
+local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'createdAt')
 local is_claimed = ledger[1]
 if ledger[2] then
   return {'SETTLED'}
 end
 if is_claimed then
+  if is_restore then
+    redis.call('ZADD', live, 'NX', tonumber(ledger[3] or '') and ledger[3] or now, uid)
+  end
   local reply = {'OK', 'replay'}
   local is_complete = true
   for _, user in ipairs(users) do
@@ -138,11 +141,12 @@ end
 -- Signals and beats carry times of this server's clock and are compared with takenAt.
 -- The count of transitions makes the ids of events. A restored Match goes on above any count that it may have had.
 local taken_at = whole(server_ms())
+-- The keys that all Matches share come first: if one of them is damaged, the script fails before it has begun.
+redis.call('ZADD', live, 'NX', now, uid)
 if not is_claimed then
   redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', taken_at, 'phase', phase,
     'matchName', match_name, 'sessionID', session_id, 'room', room, 'transitions', is_restore and taken_at or '1')
 end
-redis.call('ZADD', live, 'NX', now, uid)
 redis.call('SET', session, uid)
 local function take(user)
   redis.call('HSET', match, 'q:' .. user.id, user.place, 'i:' .. user.alias, user.id)

@@ -139,7 +139,6 @@ local function release(user)
     redis.call('ZREM', heartbeats, user.id)
   end
   delete_flags(user.flags, false)
-  remember_partners(user)
   return score and 'WAITING:' .. score or 'IDLE'
 end
 
@@ -245,6 +244,10 @@ for _, user in ipairs(freed) do
 end
 if is_over then
   publish_end()
+end
+-- At the very end: a damaged key of partners then costs nothing but itself, and the same request again is a replay.
+for _, user in ipairs(freed) do
+  remember_partners(user)
 end
 
 local reply = {'OK', kind, end_reason, end_initiator, text(ledger.endMessage),
