@@ -67,7 +67,7 @@ async def test_a_redis_that_refuses_writes_makes_matches_degraded_until_it_takes
     await administrator.config_set("maxmemory", 1)
     await one("full", "carol", "dave")
     found = await rig.kube.match_until(says("the server says not now (OOM): its memory is full"), "full")
-    assert condition(found, "Degraded").reason == "BackendUnreachable"
+    assert condition(found, "Degraded").reason == "ActionRequired"
     await administrator.config_set("maxmemory", 0)
     await rig.kube.match_until(lambda match: is_true(match, "Ready") and not is_true(match, "Degraded"), "full")
 
