@@ -63,3 +63,8 @@ async def test_it_says_for_what_and_a_namespace_goes_when_the_finalizers_are_tak
 
         await eventually(is_gone)
     await eventually(lambda: rig.expect_states(alice="WAITING", bob="WAITING"), _SWEEP_SECONDS)
+
+    async def rooms_are_closed() -> None:
+        assert await rig.livekit_rooms() == {}
+
+    await eventually(rooms_are_closed, 2 * _SWEEP_SECONDS)
