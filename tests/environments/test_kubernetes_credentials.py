@@ -69,7 +69,8 @@ async def test_a_token_that_is_replaced_and_revoked_costs_neither_the_lease_nor_
     operator.environment["KUBECONFIG"] = str(config)
     await operator.start()
     await rig.active()
-    epoch = (await operator.metrics())("roomkeeper_epoch")
+    # Redis may have seen a higher epoch than a new Lease begins with: then the operator has stepped down once already.
+    epoch, begins = (await operator.metrics())("roomkeeper_epoch"), len(operator.log)
 
     (tmp_path / "token").write_text(await account.revocable_token("second"))
     await rig.kube.delete("Secret", "first")
@@ -77,7 +78,7 @@ async def test_a_token_that_is_replaced_and_revoked_costs_neither_the_lease_nor_
     await rig.ready("carol", "dave", name="next")
     assert (await rig.kube.match()).status.phase == "Active"
     assert (await operator.metrics())("roomkeeper_epoch") == epoch
-    assert "lease lost" not in operator.log
+    assert "lease lost" not in operator.log[begins:]
     assert operator.log.count("the credentials for Kubernetes were replaced") == 1
     await rig.delete()
     await rig.delete("next")
