@@ -213,32 +213,6 @@ def test_a_client_that_annotates_the_lease_takes_nothing_away_and_keeps_its_anno
     in_virtual_time(scenario)
 
 
-def test_what_the_lease_says_of_the_installation_stays_until_there_is_a_mark_to_write() -> None:
-    async def scenario(rig: Rig) -> None:
-        written: dict[str, dict[str, str]] = {"labels": {"a": "1"}, "annotations": {"serves": "before", "other": "x"}}
-        await rig.kubernetes.create(LEASES, "roomkeeper-system", {"metadata": {"name": NAME, **written}})
-        mark: dict[str, dict[str, str]] = {}
-        client = rig.kubernetes.client()
-        replica = Leadership(
-            client, rig.time, identity("a"), namespace="roomkeeper-system", name=NAME, times=TIMES, mark=lambda: mark
-        )
-        await replica.acquire()
-        renewing = asyncio.create_task(replica.hold())
-
-        async def says() -> dict[str, Any]:
-            metadata = (await client.get(LEASES, "roomkeeper-system", NAME))["metadata"]
-            return {part: metadata[part] for part in written}
-
-        await asyncio.sleep(10)
-        assert await says() == written
-        mark.update(labels={"b": "2"}, annotations={"serves": "after"})
-        await asyncio.sleep(4)
-        assert await says() == {"labels": {"a": "1", "b": "2"}, "annotations": {"serves": "after", "other": "x"}}
-        renewing.cancel()
-
-    in_virtual_time(scenario)
-
-
 def test_a_renewal_whose_answer_is_lost_is_no_loss() -> None:
     async def scenario(rig: Rig) -> None:
         holder, renewing = await rig.holding("a")
