@@ -118,8 +118,7 @@ def _without_redis(case: MatchCase) -> Plan:
     if closes := _close_room(case):
         return Plan(closes, waits_for="the room to be closed")
     if not isinstance(case.seen.room, Absent):
-        blocked_by = Backend.KUBERNETES if isinstance(case.seen.room, Unknown) else None
-        return Plan(waits_for="the room to be closed", blocked_by=blocked_by)
+        return _until_room_is_closed(case)
     return Plan(_release_finalizer(case, without=(Backend.REDIS,)))
 
 
@@ -137,11 +136,15 @@ def _ending(case: MatchCase) -> Plan | None:
     if actions:
         return Plan(tuple(actions), waits_for="the room to be closed")
     if not case.is_over:
-        blocked_by = Backend.KUBERNETES if isinstance(case.seen.room, Unknown) else None
-        return Plan(waits_for="the room to be closed", blocked_by=blocked_by)
+        return _until_room_is_closed(case)
     if match.metadata.deletion_timestamp is not None:
         return Plan(_release_finalizer(case))
     return Plan(waits_for="nothing: it is over")
+
+
+def _until_room_is_closed(case: MatchCase) -> Plan:
+    blocked_by = Backend.KUBERNETES if isinstance(case.seen.room, Unknown) else None
+    return Plan(waits_for="the room to be closed", blocked_by=blocked_by)
 
 
 def _close_room(case: MatchCase) -> tuple[AnyAction, ...]:

@@ -92,7 +92,7 @@ class Leases:
 
 def neighbors(leases: Leases, namespace: str, name: str, *watched: str) -> Neighbors:
     """What the installation with this Lease knows."""
-    client: KubernetesClient = leases  # type: ignore[assignment]
+    client: KubernetesClient = leases  # type: ignore[assignment]  # the one method that is used
     return Neighbors(client, _Clock(), namespace=namespace, name=name, namespaces=watched, cluster_id="c")
 
 

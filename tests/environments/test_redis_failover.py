@@ -54,7 +54,7 @@ async def test_writes_and_reads_that_block_follow_the_address(pair: Pair, how: F
             await eventually(lambda: write(value))  # noqa: B023 (awaited at once)
 
             async def is_heard() -> None:
-                assert value in [entry.fields["value"] for entry in heard]  # noqa: B023
+                assert value in [entry.fields["value"] for entry in heard]  # noqa: B023 (awaited at once)
 
             await eventually(is_heard)
             assert value in await pair.ask(pair.master, "XREVRANGE", "signals", "+", "-", "COUNT", 1)

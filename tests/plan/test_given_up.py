@@ -107,7 +107,7 @@ def test_an_orphan_waits_for_livekit_however_long_it_takes() -> None:
 
 def test_a_match_closes_its_room_and_is_released_without_redis() -> None:
     def plan(**seen: object) -> Plan:
-        known: MatchSeen = b.seen(ledger=b.unknown(), redis_silent_since=1, **seen)  # type: ignore[arg-type]
+        known: MatchSeen = b.seen(ledger=b.unknown(), redis_silent_since=1, **seen)  # type: ignore[arg-type]  # by name
         return plan_match(MatchCase(DELETED_MATCH, known, b.at(31)))
 
     assert names(plan(room=b.an_active_room())) == ["DeleteRoom"]
