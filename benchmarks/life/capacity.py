@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import CapacityFigures
 from benchmarks.life.calls import Call, begin
@@ -80,7 +81,14 @@ async def _beating(scene: Scene, users: Sequence[str]) -> AsyncIterator[None]:
             await scene.gateway.beat(user)
             await asyncio.sleep(BEAT_SECONDS / len(users))
 
-    task = asyncio.create_task(beat())
+    async with beside(beat()):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def beside(beats: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run the beats beside the body, and stop them at its end."""
+    task = asyncio.create_task(beats)
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ import redis.asyncio as aioredis
 from benchmarks.access import Access, Body, call
 from benchmarks.figures import CapacityFigures
 from benchmarks.life.calls import JOINED, STAYING
-from benchmarks.life.capacity import BEAT_SECONDS, memory_mib
+from benchmarks.life.capacity import BEAT_SECONDS, beside, memory_mib
 from benchmarks.life.scene import Scene
 from benchmarks.load import Batch, in_flight, match_manifest
 from benchmarks.measure import During, nothing, process_cpu_ms
@@ -144,12 +144,8 @@ async def _beating(redis_url: str, pools: Sequence[Pool]) -> AsyncIterator[None]
                 await redis.zadd(pool.heartbeats, dict.fromkeys(pool.users, seconds * 1000))
                 await asyncio.sleep(BEAT_SECONDS / len(pools))
 
-    task = asyncio.create_task(beat())
     try:
-        yield
+        async with beside(beat()):
+            yield
     finally:
-        # A failure of the beats is a failure of the measurement; being stopped is none.
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         await redis.aclose()
