@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from controller.backends.bundle import Backends
-from controller.clients.redis.inbox import FLAGS, Flag, Inbox
+from controller.clients.redis.inbox import KIND_OF_FLAG, Flag, Inbox
 from controller.clients.redis.requests import Signal
 from controller.errors import BackendError, BackendUnavailable
 from controller.telemetry import metrics
@@ -81,6 +81,6 @@ class FlagPoller:
             self._refused.discard((namespace, flag))
 
     async def _take(self, namespace: str, flag: Flag) -> None:
-        signal = Signal(flag.match_uid, flag.user_id, FLAGS[flag.name], via=flag.name, flag_value=flag.value)
+        signal = Signal(flag.match_uid, flag.user_id, KIND_OF_FLAG[flag.name], via=flag.name, flag_value=flag.value)
         outcome = await note_signal(self._backends.pools, self._router, self._backends.clock, namespace, signal)
         metrics.signal_came(signal.kind.value, "flag", outcome)

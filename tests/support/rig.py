@@ -95,7 +95,9 @@ class Rig:
         """Return the tokens by identity, from the Match's Secret."""
         secret = await self.kube.get("Secret", token_secret_name(match.metadata.uid))
         if secret is None:
-            raise AssertionError(f"there is no Secret {token_secret_name(match.metadata.uid)}: {await self._story(match)}")
+            raise AssertionError(
+                f"there is no Secret {token_secret_name(match.metadata.uid)}: {await self._story(match)}"
+            )
         assert list(secret["data"]) == [TOKENS_KEY]
         tokens: dict[str, dict[str, str]] = json.loads(base64.b64decode(secret["data"][TOKENS_KEY]))
         return tokens

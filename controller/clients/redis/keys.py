@@ -196,7 +196,7 @@ class Keys:
         return self.flag("pre-skip", user_id)
 
     def flag(self, name: str, user_id: str) -> str:
-        """The flag `name` (one of `FLAGS`)."""
+        """The flag `name` (one of `inbox.KIND_OF_FLAG`)."""
         return f"{self.prefix}{name}:{user_id}"
 
     # Matches

@@ -54,9 +54,10 @@ INCARNATION = _operators("incarnation", "operator")
 # The owner runs it once for all pools, before it binds the first one.
 EPOCH = _operators("epoch")
 
-# Any replica may run these: the one that received a webhook, the one that reads heartbeats, the one that met an error
-# or a damaged key.
+# Any replica may run these: the one that received a webhook, the one that reads heartbeats and flags, the one that met
+# an error or a damaged key.
 SILENT = _operators("silent")
+FLAGS = _operators("flags")
 WITNESS = _operators("witness")
 ERRORS = _operators("errors")
 MEND = _operators("mend")
@@ -71,6 +72,6 @@ RELEASE = _published("release")
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
     *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, SERVE, INCARNATION),
-    *(EPOCH, SILENT, WITNESS, ERRORS, MEND),
+    *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND),
     *PUBLISHED,
 )
