@@ -122,7 +122,8 @@ class Term:
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
-        yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
+        checker = TokenChecker(backends, router, seconds, parts.neighbors.serves)
+        yield Loop(LoopName.TOKENS, checker.run, limit_seconds=seconds + 60)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 

@@ -297,13 +297,17 @@ class Settings(BaseSettings):
         paths = {option: str(path) for option, path in given.items() if path is not None}
         return replace(TlsOptions(), **paths)  # type: ignore[arg-type]  # all of them are texts
 
-    def redis_address(self) -> RedisAddress:
-        """The address of Redis; its file, if the URL is in one, is read again.
+    def redis_url_now(self) -> str:
+        """The URL of Redis; its file, if the URL is in one, is read again. Raises OSError, and ValueError for text
+        that is not UTF-8."""
+        return self.redis_url if self._redis_url_path is None else self._redis_url_path.read_text(encoding="utf-8")
+
+    def redis_address(self, url: str | None = None) -> RedisAddress:
+        """The address that the URL of Redis names: that of now, unless one is given.
 
         Raises AddressError if the URL is wrong or does not fit the files of TLS, OSError if its file cannot be read.
         """
-        url = self.redis_url if self._redis_url_path is None else self._redis_url_path.read_text(encoding="utf-8")
-        address = parse_address(url)
+        address = parse_address(self.redis_url_now() if url is None else url)
         if misfit := self._misfit(address):
             raise AddressError(f"does not fit the other settings: {misfit}")
         given = {option: getattr(self, field) for field, option in REDIS_TLS_FILES.items()}
