@@ -18,6 +18,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from redis import exceptions
 
+from controller.clients.breaker import Breaker
 from controller.clients.reading import NO_SENSE, reading, skipped
 from controller.clients.redis.cluster import Cluster
 from controller.clients.redis.errors import RAISED, translate
@@ -74,6 +75,11 @@ class Redis:
     def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Self:
         """Create a client for a URL. It connects at the first request. Raises AddressError."""
         return cls(fixed_address(url), was_silent)
+
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to Redis at the moment. That of a cluster opens if no node of it answers."""
+        return self._requests.breaker
 
     def silent_seconds(self, key: str) -> float | None:
         """For how long the server that has this key has not answered; None while it does."""
