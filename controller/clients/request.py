@@ -101,7 +101,7 @@ class Requests:
         started = time.monotonic()
         breaker, ticket = self.breaker, Ticket.ORDINARY
         if breaker.state is not BreakerState.CLOSED and not is_essential:
-            ticket = self._enter(operation, started)
+            ticket = self._enter(operation, started, may_be_probe=not waits_seconds)
         try:
             if self._timeout_seconds is None:
                 answer = await attempt()
@@ -133,10 +133,12 @@ class Requests:
             self._log(log.warning, "a request was slow", operation, "slow", seconds)
         return answer
 
-    def _enter(self, operation: str, now: float) -> Ticket:
-        """Let a request through as the probe. Raises the failure of the outage for any other one."""
-        ticket = self.breaker.enter(now)
-        if ticket is not None:
+    def _enter(self, operation: str, now: float, *, may_be_probe: bool) -> Ticket:
+        """Let a request through as the probe. Raises the failure of the outage for any other one.
+
+        A request that waits at the backend is no probe: all others would wait for its answer.
+        """
+        if may_be_probe and (ticket := self.breaker.enter(now)) is not None:
             return ticket
         assert self.breaker.failure is not None, "an open breaker has a failure"
         raise self.breaker.failure.not_sent(operation)

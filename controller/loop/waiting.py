@@ -157,6 +157,6 @@ class Waiting:
         self._groups.pop(breaker, None)
         return True
 
-    @staticmethod
-    def _count(group: _Group) -> None:
-        metrics.keys_waiting.labels(group.backend).set(len(group.keys))
+    def _count(self, group: _Group) -> None:
+        of_backend = (other for other in self._groups.values() if other.backend == group.backend)
+        metrics.keys_waiting.labels(group.backend).set(sum(len(other.keys) for other in of_backend))

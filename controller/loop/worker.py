@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from controller.clock import Clock
-from controller.errors import BackendError, BackendUnavailable, Conflict, LeadershipLost
+from controller.errors import BackendError, BackendUnavailable, Conflict, LeadershipLost, StateLost
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
@@ -189,7 +189,7 @@ class Worker:
         return True
 
     def _tell_of_retry(self, key: Key, error: BackendError, verdict: Verdict, pause_seconds: float) -> None:
-        """A backend that does not answer concerns many keys: one line a minute is a warning, the rest for debugging."""
+        """A backend that does not answer, or lost its data, concerns many keys: one line a minute is a warning."""
         event = "reconcile will be repeated"
         fields = {
             "key": str(key),
@@ -200,7 +200,7 @@ class Worker:
         }
         if not verdict.is_news:
             log.debug(event, **fields)
-        elif not isinstance(error, BackendUnavailable):
+        elif not isinstance(error, BackendUnavailable | StateLost):
             log.warning(event, **fields)
         elif not self._sparse.say(log.warning, event, (error.backend, error.code), **fields):
             log.debug(event, **fields)

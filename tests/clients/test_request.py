@@ -222,6 +222,16 @@ async def test_a_probe_that_its_caller_cancels_leaves_its_turn_to_the_next_reque
         assert await requests.send("Sing", a_song, unavailable) == "la"
 
 
+async def test_a_request_that_waits_at_the_backend_is_no_probe() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(1)
+        with pytest.raises(BackendUnavailable):
+            await requests.send("Sing", a_song, unavailable, waits_seconds=1.0)
+        assert await requests.send("Sing", a_song, unavailable) == "la"
+
+
 async def test_an_essential_request_is_sent_all_the_same_and_its_answer_counts() -> None:
     requests = some_requests()
     with time_machine.travel(0, tick=False) as clock:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 
 from controller.api import names
 from controller.backends.bundle import Backends
@@ -200,6 +201,26 @@ def test_after_the_lease_is_lost_no_key_is_woken() -> None:
         await asyncio.sleep(5)
 
     assert in_virtual_time(scenario).woken == []
+
+
+def test_the_keys_that_wait_are_counted_over_all_servers_of_a_backend() -> None:
+    def count() -> float | None:
+        return REGISTRY.get_sample_value("roomkeeper_keys_waiting", {"backend": "Redis"})
+
+    async def scenario(rig: Rig) -> None:
+        other = Rig(rig.time)
+        rig.waiting = Waiting(lambda key, _error: rig.breaker if key is A else other.breaker, rig._wake)
+        rig.open()
+        other.open()
+        for key in (A, B, C):
+            rig.add(key)
+        assert count() == 3
+        other.breaker.answered()
+        assert count() == 1
+        rig.waiting.clear()
+        assert count() == 0
+
+    in_virtual_time(scenario)
 
 
 # Which breaker a key waits for

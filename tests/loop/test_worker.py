@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from controller.announce.error_records import ErrorRecords
 from controller.api import names
 from controller.clients.breaker import RULES, Breaker, Ticket
-from controller.errors import Backend, BackendError, BackendUnavailable, Conflict, LeadershipLost, NotFound
+from controller.errors import Backend, BackendError, BackendUnavailable, Conflict, LeadershipLost, NotFound, StateLost
 from controller.loop.key import Key
 from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
@@ -522,3 +522,16 @@ def test_after_the_lease_is_lost_no_key_waits_for_a_backend() -> None:
         await rig.after(60)
 
     assert in_virtual_time(scenario).runs[A] == [0.0]
+
+
+def test_data_that_redis_lost_is_one_warning_for_all_keys() -> None:
+    lost = StateLost(Backend.REDIS, "claim", "Redis lost data")
+
+    async def scenario(rig: Rig) -> None:
+        for key in (A, B):
+            rig.answers[key] = [Result(error=lost), Result()]
+            rig.queue.enqueue(key, Wake.SIGNAL)
+        await rig.after(10)
+
+    told = [entry["log_level"] for entry in in_virtual_time(scenario).time.logs if "repeated" in entry["event"]]
+    assert told == ["warning", "debug"]

@@ -242,6 +242,8 @@ class Redis:
         """
         if not 0 <= block_seconds <= _LONGEST_BLOCK_SECONDS:
             raise ValueError(f"block_seconds is {block_seconds}: use at most {_LONGEST_BLOCK_SECONDS:g}")
+        if not self.breaker.is_closed:
+            block_seconds = 0.0  # it may be the probe, for whose answer all others wait
         # BLOCK 0 would wait without end.
         block = ("BLOCK", max(1, round(block_seconds * 1000))) if block_seconds else ()
         words = ("XREAD", "COUNT", count, *block, "STREAMS", *positions, *positions.values())
