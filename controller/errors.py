@@ -25,7 +25,7 @@ token, a secret, or the body of an answer that may repeat one: `redact` blanks w
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, Self
 
 from controller.redaction import redact
 
@@ -99,10 +99,12 @@ class BackendError(RoomkeeperError):
     `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
     decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
     failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label. `step` is the name of the
-    action that failed, if an action did.
+    action that failed, if an action did. `was_sent` is False for a request that was not sent, since the backend had not
+    answered others (`clients.breaker`).
     """
 
     retryable: bool = True
+    was_sent: bool = True
 
     def __init__(
         self,
@@ -123,6 +125,12 @@ class BackendError(RoomkeeperError):
         self.step = ""
         if retryable is not None:
             self.retryable = retryable
+
+    def not_sent(self, operation: str) -> Self:
+        """The same failure, for an operation that was not tried because of it."""
+        same = type(self)(self.backend, operation, self.message, retryable=self.retryable, code=self.code)
+        same.was_sent = False
+        return same
 
     @property
     def sentence(self) -> str:

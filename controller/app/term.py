@@ -31,6 +31,7 @@ from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.reconcile import Reconciler
 from controller.loop.recovery import Recovery
+from controller.loop.waiting import breaker_of
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
 from controller.telemetry.pulse import LoopName
@@ -39,6 +40,7 @@ from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.neighbors import NeighborWatch
+from controller.triggers.outages import OutageWatch
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.triggers.serving import Serving
@@ -177,14 +179,24 @@ def begin_term(parts: Parts, epoch: int) -> Term:
     budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
     reconciler = Reconciler(parts.recipes, backends, queue, budgets, parts.announcer, parts.recorder)
     recovery = Recovery(parts.errors, backends)
-    worker = Worker(reconciler, queue, clock, recovery, concurrency=settings.concurrency)
+    worker = Worker(
+        reconciler,
+        queue,
+        clock,
+        recovery,
+        breaker_of=partial(breaker_of, backends=backends),
+        concurrency=settings.concurrency,
+    )
     return Term(
         parts=parts,
         backends=backends,
         restorer=restorer,
         reconciler=reconciler,
         worker=worker,
-        pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        pollers=tuple(
+            Poller(server, router, clock, settings.cluster_id, settings.poll_seconds, parts.errors)
+            for server in servers
+        ),
         neighbors=NeighborWatch(parts.neighbors, backends, queue, parts.events),
         unfollow=(
             caches[MATCH].follow(gone=tokens.match_gone),
@@ -192,6 +204,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
             *_follow_rooms(servers, router),
             queue.follow(worker.pump),
+            OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),
         ),
     )
 
@@ -205,10 +218,15 @@ def _follow_rooms(servers: Servers, router: Router) -> Iterator[Callable[[], Non
         )
 
 
+def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:
+    """The keys of all objects."""
+    for kind, cache in caches.items():
+        yield from (Key(kind, namespace, name) for namespace, name in cache.names())
+
+
 def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
     """The keys of all objects in one namespace."""
-    for kind, cache in caches.items():
-        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
+    return (key for key in _keys(caches) if key.namespace == namespace)
 
 
 async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:

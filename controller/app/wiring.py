@@ -180,6 +180,7 @@ def _servers(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock
         clock,
         limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
         certificates=Certificates(settings.livekit_tls()),
+        server=DEFAULT_SERVER,
     )
     return lambda: Servers([Server(DEFAULT_SERVER, settings.public_url, keys, client, LiveKitView())])
 

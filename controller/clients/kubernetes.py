@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 
 from controller.api.names import FIELD_MANAGER
+from controller.clients.breaker import Breaker
 from controller.clients.connection import KubernetesConnection
 from controller.clients.reading import reading, rows
 from controller.clients.request import Limits, Requests
@@ -76,9 +77,16 @@ class KubernetesClient:
         self._clock = clock
         self._requests = Requests(Backend.KUBERNETES, _RAISED, limits=limits)
 
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to the API server at the moment. Those about a Lease always are."""
+        return self._requests.breaker
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Body:
         """Return one object. Raises NotFound."""
-        return await self._send("get", "GET", resource.path(namespace, name), name=name)
+        return await self._send(
+            "get", "GET", resource.path(namespace, name), name=name, is_essential=_decides(resource)
+        )
 
     async def read(self, path: str) -> Body:
         """Return what is at a path of the API, such as the discovery document of a group. Raises NotServed."""
@@ -116,12 +124,13 @@ class KubernetesClient:
 
     async def create(self, resource: Resource, namespace: str, body: Body) -> Body:
         """Create an object; return it as the server stores it. Raises AlreadyExists, Forbidden, Invalid."""
-        return await self._send("create", "POST", resource.path(namespace), body, params=_MANAGED)
+        path, is_essential = resource.path(namespace), _decides(resource)
+        return await self._send("create", "POST", path, body, params=_MANAGED, is_essential=is_essential)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Body) -> Body:
         """Replace an object (PUT). `body` has the guard: resourceVersion, or uid for kinds that we may not read."""
-        path = resource.path(namespace, name)
-        return await self._send("replace", "PUT", path, body, name=name, params=_MANAGED)
+        path, is_essential = resource.path(namespace, name), _decides(resource)
+        return await self._send("replace", "PUT", path, body, name=name, params=_MANAGED, is_essential=is_essential)
 
     async def would_replace(self, resource: Resource, namespace: str, name: str, body: Body) -> None:
         """Do as `replace`, but let the server store nothing (a dry run): it only says whether it would be refused."""
@@ -183,10 +192,12 @@ class KubernetesClient:
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
         is_document: bool = False,
+        is_essential: bool = False,
     ) -> Body:
         """Send one request about the object `name`, or about a collection where the name is empty.
 
-        `is_document`: the answer is no object, but a document of the API such as a discovery document.
+        `is_document`: the answer is no object, but a document of the API such as a discovery document. `is_essential`:
+        it is sent even if the API server has not answered others.
         """
 
         async def attempt() -> Body:
@@ -195,7 +206,12 @@ class KubernetesClient:
                 raise _Malformed
             return answer
 
-        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path, name))
+        return await self._requests.send(
+            verb,
+            attempt,
+            lambda error: _translate(error, verb, method, path, name),
+            is_essential=is_essential,
+        )
 
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
@@ -235,6 +251,11 @@ class KubernetesClient:
         if (date := response.headers.get("Date")) is not None:
             self._clock.observe(date, sent, time.monotonic())
         return response.status, payload
+
+
+def _decides(resource: Resource) -> bool:
+    """Whether its objects say who leads: a lease that could be renewed must not be lost to a breaker that is open."""
+    return resource.plural == "leases"
 
 
 def _is_object(answer: Body) -> bool:

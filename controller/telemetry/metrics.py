@@ -23,7 +23,7 @@ _SLOW = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 reconciles = Counter(
     "roomkeeper_reconciles_total",
-    "Reconciles by kind and result: ok, conflict, retry, timeout, not-leader, bug.",
+    "Reconciles by kind and result: ok, conflict, retry, waits, timeout, not-leader, bug.",
     ["kind", "result"],
 )
 reconcile_seconds = Histogram(
@@ -60,6 +60,15 @@ backend_errors = Counter(
     "malformed, other.",
     ["backend", "operation", "code"],
 )
+breaker_state = Gauge(
+    "roomkeeper_breaker_state",
+    "Whether requests are sent to a backend: 0 as they come, 1 one probe is under way, 2 none until the next probe.",
+    ["backend", "server"],
+)
+breaker_opened = Counter(
+    "roomkeeper_breaker_opened_total", "Outages of a backend: how often requests were held back.", ["backend", "server"]
+)
+keys_waiting = Gauge("roomkeeper_keys_waiting", "Keys that wait until a backend answers again.", ["backend"])
 errors = Counter(
     "roomkeeper_errors_total",
     "Errors that stopped a step, by their row in docs/errors.md: type, severity and recovery.",
@@ -203,3 +212,18 @@ class RequestMeter:
         """Count a request that was refused or not answered."""
         self.answered(seconds)
         backend_errors.labels(self._backend, self._operation, code).inc()
+
+
+class BreakerMeter:
+    """The state of the breaker of one backend, or of one of its servers."""
+
+    def __init__(self, backend: str, server: str) -> None:
+        self._state = breaker_state.labels(backend, server)
+        self._opened = breaker_opened.labels(backend, server)
+        self._state.set(0)
+
+    def became(self, state: int, *, is_outage: bool) -> None:
+        """The breaker is in this state now. `is_outage` tells whether an outage begins with it."""
+        self._state.set(state)
+        if is_outage and state:
+            self._opened.inc()

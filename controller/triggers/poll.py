@@ -3,8 +3,8 @@
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
 list; a few requests at a time. With more than five thousand rooms the pauses grow in proportion, so that lists cost no
 more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
-rooms, they have to be restored before the clients give up. Neighbors: `views.livekit` keeps the answers,
-`triggers.router` wakes the keys.
+rooms, they have to be restored before the clients give up. Once the breaker of its client is open, that says how often.
+Neighbors: `views.livekit` keeps the answers, `triggers.router` wakes the keys.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from functools import partial
 
 import structlog
 
+from controller.announce.error_records import ErrorRecords
+from controller.api.failure_codes import Failure
 from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
 from controller.errors import BackendError
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
+from controller.rules.failures import classify
 from controller.rules.stale import is_stale
-from controller.telemetry.pulse import Pulse
+from controller.telemetry.pulse import LoopName, Pulse
 from controller.triggers.probe import Prober
 from controller.triggers.router import Router
 
@@ -45,7 +48,17 @@ _LONGEST_INTERVALS = 4
 class Poller:
     """Reads one server while this replica leads: `poll` once, then `run` until the lease is lost."""
 
-    def __init__(self, server: Server, router: Router, clock: Clock, cluster_id: str, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        server: Server,
+        router: Router,
+        clock: Clock,
+        cluster_id: str,
+        interval_seconds: float,
+        errors: ErrorRecords,
+    ) -> None:
+        self._errors = errors
+        self._failed_with: Failure | None = None
         self._server = server
         self._router = router
         self._clock = clock
@@ -117,6 +130,7 @@ class Poller:
         except BackendError as error:
             view.failed(sent_at, error.sentence)
             self._failed_at = self._failed_at or sent_at
+            self._record(error)
             if not was_away:
                 log.warning(
                     "LiveKit does not answer; nothing is decided about its rooms",
@@ -125,6 +139,9 @@ class Poller:
                 )
             self._announce_staleness()
             return
+        if self._failed_with is not None:
+            self._errors.recovered(self._failed_with)
+            self._failed_with = None
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
         self._listed = len(rooms)
@@ -146,6 +163,20 @@ class Poller:
         self._failed_at = None
         self._prober.round(sent_at)
         await self._recount(recount)
+
+    def _record(self, error: BackendError) -> None:
+        """Add a request that failed to the records of errors. One that was not sent says nothing new."""
+        if not error.was_sent:
+            return
+        failure = classify(error).failure
+        self._errors.failed(
+            failure,
+            step=f"loop {LoopName.POLL}",
+            object_=f"server/{self._server.name}",
+            context={"message": error.sentence},
+            begins=failure is not self._failed_with,
+        )
+        self._failed_with = failure
 
     async def _recount(self, names: Iterable[str]) -> None:
         """Read who is in these rooms. The next list does not wait for a server that answers slowly."""
@@ -177,6 +208,8 @@ class Poller:
 
     def _pause_seconds(self) -> float:
         silent_since = self._server.view.silent_since
+        if not self._server.client.breaker.is_closed:
+            return min(_EAGER_SECONDS, self._interval_seconds)  # the breaker lets a request through after each pause
         if silent_since is None or self._clock.now() - silent_since > _EAGER_FOR:
             return self._interval_seconds * min(max(1.0, self._listed / _ROOMS_PER_INTERVAL), _LONGEST_INTERVALS)
         return min(_EAGER_SECONDS, self._interval_seconds)

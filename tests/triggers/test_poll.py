@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from controller.announce.error_records import ErrorRecords
+from controller.api.failure_codes import Failure
+from controller.clients.breaker import RULES, Breaker, Ticket
 from controller.errors import Backend, BackendUnavailable
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
@@ -20,6 +23,19 @@ from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
+
+
+class Records:
+    """The records of errors, as `announce.error_records` gets them."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def failed(self, failure: Failure, **about: Any) -> None:
+        self.told.append((failure.code, about["object_"], about["begins"]))
+
+    def recovered(self, failure: Failure) -> None:
+        self.told.append(f"recovered from {failure.code}")
 
 
 class LiveKit:
@@ -38,7 +54,9 @@ class LiveKit:
         (server,) = servers
         self.view.follow(changed=self.router.rooms_changed, lost=self.router.rooms_lost)
         self.router.follow_rooms(server.name, gone=self.view.forget, doubted=self.view.doubt)
-        self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0)
+        self.breaker = Breaker(RULES[Backend.LIVEKIT])
+        self.records = Records()
+        self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0, cast("ErrorRecords", self.records))
 
     def _wake(self, key: Key, _wake: Wake) -> None:
         self.woken.append(str(key.kind))
@@ -47,7 +65,7 @@ class LiveKit:
         """Return all rooms."""
         self.asked.append("rooms")
         if self.is_down:
-            raise AWAY
+            raise AWAY if self.breaker.is_closed else AWAY.not_sent("ListRooms")
         return tuple(self.rooms)
 
     async def probe(self, _name: str, identity: str) -> str:
@@ -283,5 +301,45 @@ def test_a_server_with_very_many_rooms_is_listed_less_often_but_often_enough(
         await asyncio.gather(running, return_exceptions=True)
         assert 9 <= livekit.asked.count("rooms") <= 12
         assert time.seconds >= 10 * interval_seconds
+
+    in_virtual_time(scenario)
+
+
+def test_an_outage_is_recorded_once_for_each_request_that_was_sent() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.is_down = True
+        for _ in range(2):
+            await livekit.poller.poll()
+        for sent_at in (0.0, 1.0, 5.0):
+            livekit.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
+        for _ in range(3):
+            await livekit.poller.poll()
+        livekit.is_down = False
+        for _ in range(2):
+            await livekit.poller.poll()
+        assert livekit.records.told == [
+            ("LiveKitUnreachable", "server/default", True),
+            ("LiveKitUnreachable", "server/default", False),
+            "recovered from LiveKitUnreachable",
+        ]
+
+    in_virtual_time(scenario)
+
+
+def test_a_server_is_asked_as_often_as_its_breaker_lets_requests_through_however_long_it_is_away() -> None:
+    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
+        livekit.is_down = True
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
+        await asyncio.sleep(60)
+        for sent_at in (0.0, 1.0, 5.0):
+            livekit.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
+        await asyncio.sleep(60)
+        livekit.is_down = False
+        livekit.asked.clear()
+        await asyncio.sleep(0.1)
+        await time.settle()
+        assert livekit.asked, "the breaker alone says when"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     in_virtual_time(scenario)

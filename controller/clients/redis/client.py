@@ -18,6 +18,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from redis import exceptions
 
+from controller.clients.breaker import Breaker
 from controller.clients.reading import NO_SENSE, reading, skipped
 from controller.clients.redis.cluster import Cluster
 from controller.clients.redis.errors import RAISED, translate
@@ -74,6 +75,11 @@ class Redis:
     def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Self:
         """Create a client for a URL. It connects at the first request. Raises AddressError."""
         return cls(fixed_address(url), was_silent)
+
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to Redis at the moment. That of a cluster opens if no node of it answers."""
+        return self._requests.breaker
 
     def silent_seconds(self, key: str) -> float | None:
         """For how long the server that has this key has not answered; None while it does."""
@@ -236,6 +242,8 @@ class Redis:
         """
         if not 0 <= block_seconds <= _LONGEST_BLOCK_SECONDS:
             raise ValueError(f"block_seconds is {block_seconds}: use at most {_LONGEST_BLOCK_SECONDS:g}")
+        if not self.breaker.is_closed:
+            block_seconds = 0.0  # it may be the probe, for whose answer all others wait
         # BLOCK 0 would wait without end.
         block = ("BLOCK", max(1, round(block_seconds * 1000))) if block_seconds else ()
         words = ("XREAD", "COUNT", count, *block, "STREAMS", *positions, *positions.values())
