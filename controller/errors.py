@@ -99,7 +99,7 @@ class BackendError(RoomkeeperError):
     `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
     decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
     failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label. `step` is the name of the
-    action that failed, if an action did.
+    action that failed, if an action did. `retry_after_seconds` is how long the backend asks to wait; 0 if it does not.
     """
 
     retryable: bool = True
@@ -121,6 +121,7 @@ class BackendError(RoomkeeperError):
         self.may_have_run = may_have_run
         self.code = str(code)
         self.step = ""
+        self.retry_after_seconds = 0.0
         if retryable is not None:
             self.retryable = retryable
 

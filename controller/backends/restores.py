@@ -297,7 +297,7 @@ def settle_request(match: Match) -> SettleRequest:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or status.is_over or status.end:
+    if status.phase is None or status.started_at is None or status.signs_of_an_end >= 2 or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(

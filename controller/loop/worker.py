@@ -154,7 +154,9 @@ class Worker:
             self._set_deadline(key, self._clock.now() + timedelta(seconds=_CONFLICT_PAUSE_SECONDS))
             return "conflict"
         await self._recovery.carry_out(key, verdict)
-        pause_seconds = self._retry(key, is_waited_for=verdict.quick_attempts > 0)
+        pause_seconds = self._retry(
+            key, is_waited_for=verdict.quick_attempts > 0, at_least_seconds=result.error.retry_after_seconds
+        )
         self._tell_of_retry(key, result.error, verdict, pause_seconds)
         return "retry"
 
@@ -178,8 +180,8 @@ class Worker:
     def _failed(self, key: Key, error: Exception) -> Verdict:
         return self._recovery.failed(key, error, attempt=self._backoff.failures(key) + 1)
 
-    def _retry(self, key: Key, *, is_waited_for: bool = True) -> float:
-        pause_seconds = self._backoff.failed(key, is_waited_for=is_waited_for)
+    def _retry(self, key: Key, *, is_waited_for: bool = True, at_least_seconds: float = 0.0) -> float:
+        pause_seconds = max(self._backoff.failed(key, is_waited_for=is_waited_for), at_least_seconds)
         self._set_deadline(key, self._clock.now() + timedelta(seconds=pause_seconds))
         return pause_seconds
 
