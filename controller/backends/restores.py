@@ -272,14 +272,19 @@ async def live_uids(pool: Pool) -> dict[str, None]:
 
 
 def settle_request(match: Match) -> SettleRequest:
-    """The settling of a Match that is over, from its status. A user whom the status leaves out goes back."""
+    """The settling of a Match that is over, from its status.
+
+    A user whom the status leaves out waits again: where they were before, or at the end of the queue after a call.
+    """
     end, uid = match.status.end, match.metadata.uid
     outcomes = {one.identity: one for one in end.outcomes} if end is not None else {}
     releases = []
     for identity in match.spec.identities:
         outcome = outcomes.get(identity)
         if outcome is None:
-            releases.append(Release(identity, Destination.BACK))
+            had_call = match.status.connected_at is not None
+            waits = Release(identity, Destination.WAITING, QueuePlace.NOW)
+            releases.append(waits if had_call else Release(identity, Destination.BACK))
         elif outcome.state is OutcomeState.WAITING:
             place = outcome.place or QueuePlace.ORIGINAL
             releases.append(Release(identity, Destination.WAITING, place, outcome.detail or ""))

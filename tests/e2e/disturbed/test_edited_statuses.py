@@ -88,7 +88,9 @@ CALLS = (
 """Edits of calls and of their Rooms."""
 
 FORGED = Edit(
-    ({"phase": "Ended", "end": {"reason": "Ended"}, "endedAt": _THEN, "conditions": [_FINISHED]},), reason="Ended"
+    ({"phase": "Ended", "end": {"reason": "Ended"}, "endedAt": _THEN, "conditions": [_FINISHED]},),
+    people=True,
+    reason="Ended",
 )
 """Such a status looks like one of ours. The comparison of Redis with the Matches finds it."""
 
