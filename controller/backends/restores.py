@@ -272,14 +272,19 @@ async def live_uids(pool: Pool) -> dict[str, None]:
 
 
 def settle_request(match: Match) -> SettleRequest:
-    """The settling of a Match that is over, from its status. A user whom the status leaves out goes back."""
+    """The settling of a Match that is over, from its status.
+
+    A user whom the status leaves out waits again: where they were before, or at the end of the queue after a call.
+    """
     end, uid = match.status.end, match.metadata.uid
     outcomes = {one.identity: one for one in end.outcomes} if end is not None else {}
     releases = []
     for identity in match.spec.identities:
         outcome = outcomes.get(identity)
         if outcome is None:
-            releases.append(Release(identity, Destination.BACK))
+            had_call = match.status.connected_at is not None
+            waits = Release(identity, Destination.WAITING, QueuePlace.NOW)
+            releases.append(waits if had_call else Release(identity, Destination.BACK))
         elif outcome.state is OutcomeState.WAITING:
             place = outcome.place or QueuePlace.ORIGINAL
             releases.append(Release(identity, Destination.WAITING, place, outcome.detail or ""))
@@ -297,7 +302,7 @@ def settle_request(match: Match) -> SettleRequest:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or status.is_over or status.end:
+    if status.phase is None or status.started_at is None or status.signs_of_an_end >= 2 or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(

@@ -167,8 +167,10 @@ async def test_a_match_that_is_over_and_that_redis_holds_is_settled_as_its_statu
     assert request.cause == Cause("Skipped", "alice", "alice skipped")
 
 
-def test_a_user_whom_the_status_leaves_out_goes_back_to_where_they_were() -> None:
-    assert {user.to for user in settle_request(over(1, [])).users} == {Destination.BACK}
+def test_a_user_whom_the_status_leaves_out_waits_again() -> None:
+    after_a_call = {(user.to, user.place) for user in settle_request(over(1, [])).users}
+    assert after_a_call == {(Destination.WAITING, QueuePlace.NOW)}
+    assert {user.to for user in settle_request(b.connecting(status=b.OVER)).users} == {Destination.BACK}
 
 
 def a_ledger(**changes: Any) -> Ledger:
