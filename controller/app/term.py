@@ -13,20 +13,22 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from controller.api.names import MATCH, ResourceKind
 from controller.app.supervisor import Loop
 from controller.app.wiring import Parts
-from controller.backends.bundle import MATCHES, Backends
+from controller.backends.bundle import Backends
+from controller.backends.cleaning import Cleaner
+from controller.backends.leftovers import Finder, SweepRules
+from controller.backends.objects import Objects
 from controller.backends.pools import Pools
 from controller.backends.restores import Restorer
 from controller.backends.servers import Servers
+from controller.backends.sweep_lock import SweepLock, operator_name
 from controller.backends.tokens import IssuedTokens
-from controller.clients.kubernetes import KubernetesClient
 from controller.clients.redis.requests import Served
-from controller.errors import NotFound
+from controller.clients.redis.sweeps import SweepStore
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.reconcile import Reconciler
@@ -34,6 +36,7 @@ from controller.loop.recovery import Recovery
 from controller.loop.waiting import breaker_of
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
+from controller.settings import Settings
 from controller.telemetry.pulse import LoopName
 from controller.triggers.audit import Auditor
 from controller.triggers.flags import FlagPoller
@@ -46,7 +49,8 @@ from controller.triggers.router import Router
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
-from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
+from controller.triggers.sweep import Sweeper, SweepTimes
+from controller.triggers.sweep_rooms import RoomSweep
 from controller.triggers.tokens import TokenChecker
 from controller.version import VERSION
 from controller.views.audit import AuditView
@@ -98,6 +102,33 @@ class Term:
         for unfollow in self.unfollow:
             unfollow()
 
+    def _sweeper(self) -> Sweeper:
+        parts, backends = self.parts, self.backends
+        rules = sweep_rules(parts.settings)
+        finder = Finder(parts.redis, parts.settings.cluster_id, rules, backends.matches, parts.clock)
+        cleaner = Cleaner(
+            parts.settings.cluster_id,
+            rules,
+            pools=backends.pools,
+            matches=backends.matches,
+            rooms=backends.rooms,
+            objects=Objects(parts.kubernetes),
+            restorer=self.restorer,
+            clock=parts.clock,
+            servers=backends.servers,
+            may_close=parts.leadership.require,
+        )
+        owner = operator_name(parts.leadership.epoch, parts.replica)
+        return Sweeper(
+            backends,
+            self.restorer,
+            RoomSweep(backends, lambda namespace: rules.serves(namespace) and parts.neighbors.serves(namespace)),
+            finder,
+            cleaner,
+            SweepLock(SweepStore(parts.redis, parts.settings.cluster_id), owner),
+            SweepTimes(parts.settings.sweep_seconds, parts.settings.sweep_deep_seconds),
+        )
+
     def loops(self) -> Iterator[Loop]:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self.parts, self.parts.settings, self.backends, self.parts.router
@@ -117,8 +148,8 @@ class Term:
         yield Loop(LoopName.POOLS, keeper.run, limit_seconds=seconds + 60)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
-        sweeper = Sweeper(backends, self.restorer, settings.namespaces)
-        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
+        if settings.sweep:
+            yield Loop(LoopName.SWEEP, self._sweeper().run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
@@ -141,7 +172,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         clock,
         restored=(tokens.match_restored, router.match_restored),
         wake=router.match_differs,
-        uid_of=partial(_match_uid, parts.kubernetes),
+        uid_of=Objects(parts.kubernetes).match_uid,
     )
     pools = Pools(
         parts.redis,
@@ -229,9 +260,12 @@ def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) ->
     return (key for key in _keys(caches) if key.namespace == namespace)
 
 
-async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
-    """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
-    try:
-        return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
-    except NotFound:
-        return None
+def sweep_rules(settings: Settings) -> SweepRules:
+    """How sweeps judge, also one by hand."""
+    return SweepRules(
+        namespaces=settings.namespaces,
+        max_age_seconds=settings.sweep_max_age_seconds,
+        batch=settings.sweep_batch,
+        silent_seconds=settings.heartbeat_seconds * settings.heartbeat_misses,
+        tells=settings.sweep_notices,
+    )

@@ -148,6 +148,37 @@ class Settings(BaseSettings):
         description="How long a deletion waits for LiveKit or Redis while it does not answer; then the finalizer is "
         "removed, and what is left is cleaned up when the backend answers again",
     )
+    sweep: bool = Field(
+        default=True,
+        description="Clean up at intervals what calls, users and rooms have left behind in Redis and on LiveKit",
+    )
+    sweep_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="Interval of the light sweep: Matches and Rooms that went without the operator, reservations",
+    )
+    sweep_deep_seconds: float = Field(
+        default=3600.0,
+        ge=1,
+        le=7 * 86400,
+        description="Pause between two deep sweeps, which look at all keys in Redis",
+    )
+    sweep_max_age_seconds: int = Field(
+        default=86400,
+        ge=60,
+        le=90 * 86400,
+        description="How old a key in Redis is at least that a deep sweep cleans up because nothing names it",
+    )
+    sweep_batch: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="About how many keys a deep sweep looks at in one step, ten times a second",
+    )
+    sweep_notices: bool = Field(
+        default=True, description="Whether a user whom a deep sweep puts right gets a notice on notify:<id>"
+    )
     log_format: Literal["json", "console"] = Field(
         default="json", description="json: one line per record; console: for reading in a terminal"
     )
