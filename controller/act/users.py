@@ -109,6 +109,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
             known,
             phase=action.phase,
             room=action.livekit_name or known.room,
+            url=action.url or known.url,
             alone=known.alone.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.alone,
         )
     )

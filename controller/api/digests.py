@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "e89571622709a6be",
-    "rooms.roomkeeper.dev": "ee98da96ce920a57",
-    "livekitservers.roomkeeper.dev": "6e64abc232ec6b4b",
+    "matches.roomkeeper.dev": "e27a3ed9b7f45c1b",
+    "rooms.roomkeeper.dev": "53ff73ce3489c0eb",
+    "livekitservers.roomkeeper.dev": "7e9fac7df2e88860",
 }

@@ -26,7 +26,7 @@ from controller.backends.cleaning import Cleaner
 from controller.backends.leftovers import Finder
 from controller.backends.objects import Objects
 from controller.backends.restores import Restorer
-from controller.backends.servers import Servers
+from controller.backends.servers import Server, Servers
 from controller.backends.sweep_lock import SweepLock, SweepTaken
 from controller.clients.connection import connected
 from controller.clients.redis.sweeps import Notes, SweepStore
@@ -36,6 +36,7 @@ from controller.facts.time import milliseconds
 from controller.loop.recipes import RECIPES
 from controller.settings import Settings
 from controller.triggers.sweep_tally import SweepTally
+from controller.views.livekit import LiveKitView
 
 _SYNC_SECONDS: Final = 60.0
 # A step of the operator's own sweep is short.
@@ -82,7 +83,7 @@ class HandSweep:
         settings = parts.settings
         self._parts = parts
         self._wanted = wanted
-        self._servers: Servers = parts.servers()
+        self._servers = Servers(())
         self._objects = Objects(parts.kubernetes)
         self._store = SweepStore(parts.redis, settings.cluster_id)
         self._lock = SweepLock(self._store, f"by hand, {socket.gethostname()}, process {os.getpid()}")
@@ -91,7 +92,10 @@ class HandSweep:
             self._rules = replace(self._rules, max_age_seconds=0, young_seconds=0)
 
     async def read_objects(self) -> None:
-        """Read all Matches and Rooms, and which namespaces other installations serve. Raises RoomkeeperError."""
+        """Read all Matches, Rooms and LiveKit servers, and which namespaces other installations serve.
+
+        Raises RoomkeeperError.
+        """
         trigger = self._parts.trigger
         try:
             async with asyncio.timeout(_SYNC_SECONDS):
@@ -99,6 +103,10 @@ class HandSweep:
                 await self._parts.neighbors.look()
         except TimeoutError:
             raise RoomkeeperError("the Matches and Rooms cannot be read from Kubernetes; nothing was done") from None
+        await self._parts.reader.first_read()
+        for config in self._parts.configs:
+            client = self._parts.livekit_client(config)
+            self._servers.add(Server(config.name, config.public_url, config.keys, client, LiveKitView()))
         if self._parts.settings.namespaces:
             self._rules = replace(self._rules, namespaces=trigger.read_namespaces())
         if self._wanted.namespace:

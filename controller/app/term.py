@@ -8,14 +8,14 @@ replica (`app.wiring`): clients, caches and their indexes, the router, the queue
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from controller.api.names import MATCH, ResourceKind
+from controller.app.pollers import Pollers
 from controller.app.supervisor import Loop
 from controller.app.wiring import Parts
 from controller.backends.bundle import Backends
@@ -45,7 +45,6 @@ from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.outages import OutageWatch
 from controller.triggers.poll import Poller
-from controller.triggers.router import Router
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
@@ -57,9 +56,6 @@ from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.heartbeats import HeartbeatView
 
-# LiveKit is read before anything is decided. A server that hangs is not waited for.
-_FIRST_POLL_SECONDS = 0.7
-
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -70,15 +66,9 @@ class Term:
     restorer: Restorer
     reconciler: Reconciler
     worker: Worker
-    pollers: tuple[Poller, ...]
+    pollers: Pollers
     neighbors: NeighborWatch
     unfollow: tuple[Callable[[], None], ...]
-
-    async def first_poll(self) -> None:
-        """Ask each LiveKit server for its rooms, before anything is decided. One that hangs is not waited for."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_POLL_SECONDS):
-                await asyncio.gather(*(poller.poll() for poller in self.pollers))
 
     def clock_was_set(self, by_seconds: float) -> None:
         """Windows that are open compare moments of two clocks now: their ends move with the clock."""
@@ -133,8 +123,7 @@ class Term:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self.parts, self.parts.settings, self.backends, self.parts.router
         seconds, pools = settings.poll_seconds, backends.pools
-        for poller in self.pollers:
-            yield Loop(LoopName.POLL, poller.run, limit_seconds=seconds + 60)
+        yield Loop(LoopName.POLLERS, self.pollers.run)
         sources = (
             WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
             SignalSource(pools, router, backends.clock, settings.cluster_id, parts.errors),
@@ -164,7 +153,7 @@ class Term:
 def begin_term(parts: Parts, epoch: int) -> Term:
     """Make all parts of a term of a replica that has won the lease under `epoch`. Nothing of it runs yet."""
     settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
-    servers = parts.servers()
+    servers = Servers((), parts.placements)
     tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
     restorer = Restorer(
         caches[MATCH],
@@ -218,35 +207,40 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         breaker_of=partial(breaker_of, backends=backends),
         concurrency=settings.concurrency,
     )
+    pollers = Pollers(
+        parts.configs,
+        servers,
+        router,
+        parts.pulses,
+        client=parts.livekit_client,
+        poller=lambda server: Poller(
+            server,
+            router,
+            clock,
+            settings.cluster_id,
+            settings.poll_seconds,
+            parts.errors,
+            key_refused=parts.reader.key_was_refused,
+        ),
+        limit_seconds=settings.poll_seconds + 60,
+    )
     return Term(
         parts=parts,
         backends=backends,
         restorer=restorer,
         reconciler=reconciler,
         worker=worker,
-        pollers=tuple(
-            Poller(server, router, clock, settings.cluster_id, settings.poll_seconds, parts.errors)
-            for server in servers
-        ),
+        pollers=pollers,
         neighbors=NeighborWatch(parts.neighbors, backends, queue, parts.events),
         unfollow=(
             caches[MATCH].follow(gone=tokens.match_gone),
             caches[MATCH].follow(gone=audit.match_gone),
             *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
-            *_follow_rooms(servers, router),
+            pollers.end,
             queue.follow(worker.pump),
             OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),
         ),
     )
-
-
-def _follow_rooms(servers: Servers, router: Router) -> Iterator[Callable[[], None]]:
-    """Connect the views of the servers and the router: each tells the other what concerns it."""
-    for server in servers:
-        server.view.follow(changed=router.rooms_changed, lost=router.rooms_lost)
-        yield router.follow_rooms(
-            server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
-        )
 
 
 def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:

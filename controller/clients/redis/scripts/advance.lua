@@ -57,6 +57,9 @@ end
 if published[1] ~= '' then
   redis.call('HSET', match, 'room', published[1])
 end
+if published[2] ~= '' then
+  redis.call('HSET', match, 'url', published[2])
+end
 -- Counts how long one user was alone in all. The count starts again once both users were there for a while. An empty
 -- room does not restart it, so `not alone` is not enough: in the phase Active both are there.
 local function count_alone()
