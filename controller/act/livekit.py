@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
+from controller.api.room import Room
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound, Overloaded
@@ -36,10 +37,19 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
         await client.update_metadata(request.name, request.marked_metadata)
         room = replace(room, mark=request.mark)
     # The time of the answer counts, since a list that was requested meanwhile may be older than the room.
-    view.saw_room(room, backends.clock.now())
-    if adopted or room.num_participants:
-        sent_at = backends.clock.now()
-        view.saw_people(request.name, await client.list_participants(request.name), sent_at)
+    made_at = backends.clock.now()
+    if not (adopted or room.num_participants or _was_made_before(action, server, backends)):
+        view.saw_room(room, made_at)
+        return
+    # The room is shown together with the people in it: those who are missing will be told that it is there again.
+    sent_at = backends.clock.now()
+    try:
+        people = await client.list_participants(request.name)
+    except BackendError:
+        view.saw_room(room, made_at)
+        raise
+    view.saw_room(room, made_at)
+    view.saw_people(request.name, people, sent_at)
 
 
 async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> None:
@@ -101,6 +111,13 @@ async def _create(server: Server, request: RoomRequest, backends: Backends) -> L
         if error.may_have_run:
             server.view.creation_unanswered(request.name, backends.clock.now())
         raise
+
+
+def _was_made_before(action: CreateLiveKitRoom, server: Server, backends: Backends) -> bool:
+    """Whether an operator before us made the room, so that we do not know who was in it."""
+    room = backends.rooms.get(action.target.namespace, action.target.name)
+    is_again = isinstance(room, Room) and room.status.created_at is not None
+    return is_again and server.view.sid_since(action.request.name) is None
 
 
 def _in_doubt(sentence: str) -> BackendUnavailable:

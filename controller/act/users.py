@@ -98,6 +98,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
         alone=action.alone if action.state is UserState.IN_CALL else None,
         flag_seconds=_FLAG_SECONDS if backends.serves_flags and action.state is UserState.DISCONNECTING else 0,
         missing=action.missing,
+        restored=action.restored,
     )
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.advance(request, now_ms=now_ms)
@@ -109,6 +110,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
             known,
             phase=action.phase,
             room=action.livekit_name or known.room,
+            rejoined=action.restored or known.rejoined,
             alone=known.alone.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.alone,
         )
     )

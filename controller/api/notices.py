@@ -127,6 +127,14 @@ NOTICES: Final = (
         ),
     ),
     Row(
+        "rejoin",
+        "LiveKit lost the room of the call, and the room is there again under its name: the client joins it at once, "
+        "with the token and the address that it has, instead of waiting for its own next try. Only users who are not "
+        "in the room receive this notice, once for each time that the room was made again. A client that is connected "
+        "ignores it",
+        (MATCH_UID, MATCH_NAME, SESSION_ID, LIVEKIT_ROOM, URL, _SEQ),
+    ),
+    Row(
         "ended",
         "the Match has released the user. After every `matched` follows exactly one `ended`, or one `error` with the "
         "code `MatchFailed`; neither follows if another service has taken the user's record away meanwhile",

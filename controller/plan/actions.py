@@ -111,7 +111,8 @@ class Advance(Action):
     """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them.
 
     `missing` names the participants who dropped out of the call, and until when they may come back (in ms; None if that
-    is not known). `alone`: exactly one of them is in the room.
+    is not known). `alone`: exactly one of them is in the room. `restored` is LiveKit's id of a room that was made
+    again: those who are missing are told once to come back.
     """
 
     backend = Backend.REDIS
@@ -126,6 +127,7 @@ class Advance(Action):
     session_id: str
     alone: bool = False
     missing: tuple[tuple[str, int | None], ...] = ()
+    restored: str = ""
 
 
 @dataclass(frozen=True, slots=True)

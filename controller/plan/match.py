@@ -46,6 +46,7 @@ from controller.rules.readiness import (
     wants_tokens,
     younger_tokens_are_wanted,
 )
+from controller.rules.rejoin import room_to_rejoin
 
 # How soon to look again where a deadline has passed and a witness could not be asked.
 _ASK_AGAIN = timedelta(seconds=1)
@@ -240,14 +241,18 @@ def _connected(case: MatchCase) -> Plan | None:
     ledger, people = case.ledger, case.presences
     if ledger is None:
         return None
+    restored = room_to_rejoin(case)
     inside = len(people) - len(case.missing)
     is_together, is_alone = inside == len(people), inside == 1
     if not is_together and case.match.status.connected_at is None:
-        return None
+        called = replace(_advance(case, UserState.CONNECTING), missing=_missing(case), restored=restored)
+        return Plan((called,)) if restored else None
     phase = MatchPhase.ACTIVE if is_together else MatchPhase.RECONNECTING
-    if ledger.phase == phase and (ledger.alone.since_ms is not None) == is_alone:
+    if ledger.phase == phase and (ledger.alone.since_ms is not None) == is_alone and not restored:
         return None
-    advance = replace(_advance(case, UserState.IN_CALL), phase=phase, alone=is_alone, missing=_missing(case))
+    advance = replace(
+        _advance(case, UserState.IN_CALL), phase=phase, alone=is_alone, missing=_missing(case), restored=restored
+    )
     return Plan((advance,))
 
 

@@ -249,7 +249,7 @@ FIELDS = st.sampled_from(
     [
         *("claimed", "settled", "phase", "createdAt", "settledAt", "sessionID", "matchName", "room", "q:alice"),
         *("s:alice", "d:alice", "endAt", "endReason", "endInitiator", "endMessage", "endEvidence", "last:alice"),
-        *("wish", "aloneMs", "aloneSince", "suspect:alice", "tokensAskedAt", "takenAt"),
+        *("wish", "aloneMs", "aloneSince", "suspect:alice", "tokensAskedAt", "takenAt", "rejoined"),
         *("state", "since", "queuedAt", "seq", "epoch", "match"),
     ]
 )

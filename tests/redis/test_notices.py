@@ -147,6 +147,49 @@ async def test_dropping_out_again_is_told_again(world: World) -> None:
     assert await event_types(world) == ["match.active", "match.reconnecting"] * 2
 
 
+async def test_users_who_are_missing_are_called_back_once_for_each_time_that_the_room_was_made_again(
+    world: World,
+) -> None:
+    await call(world)
+    await advance(world, "Active", room="rk-1", url="wss://example.org")
+    await world.hear()
+    before = {who: (await world.user(who)).seq for who in BOTH}
+    for restored in ("RM_2", "RM_2", "", "RM_2"):
+        await advance(world, "Reconnecting", missing=(("bob", NOW),), restored=restored)
+    reconnecting, rejoin = await world.notices("bob")
+    assert (reconnecting["type"], rejoin["type"]) == ("reconnecting", "rejoin")
+    assert (rejoin["room"], rejoin["url"], rejoin["sessionID"]) == ("rk-1", "wss://example.org", "session-m1")
+    assert rejoin["seq"] == str((await world.user("bob")).seq) == str(before["bob"] + 1)
+    assert await told(world, "alice") == ["reconnecting"]
+    assert (await world.user("alice")).seq == before["alice"]
+    await advance(world, "Reconnecting", missing=tuple((who, None) for who in BOTH), restored="RM_3")
+    assert [await told(world, who) for who in BOTH] == [
+        ["reconnecting", "rejoin"],
+        ["reconnecting", "rejoin", "rejoin"],
+    ]
+    assert (await world.ledger("m1")).rejoined == "RM_3"
+    events = [event for event in await world.events() if event["type"] == "dev.roomkeeper.match.rejoin"]
+    assert [event["data"]["missing"] for event in events] == [["bob"], ["alice", "bob"]]
+    ids = [event["id"] for event in await world.events()]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_no_user_is_called_back_into_a_room_in_which_both_are(world: World) -> None:
+    await call(world)
+    await advance(world, "Active", room="rk-1", url="wss://example.org")
+    await world.hear()
+    await advance(world, "Active", restored="RM_2")
+    heard = await world.hear()
+    assert (heard.notices, heard.events) == ([], [])
+
+
+@pytest.mark.parametrize("phase", ["Creating", "Terminating"])
+async def test_no_user_is_called_back_before_they_were_called_or_after_the_end(world: World, phase: str) -> None:
+    await call(world)
+    await advance(world, phase, room="rk-1", missing=(("bob", NOW),), restored="RM_2")
+    assert await told(world, "bob") == []
+
+
 async def test_the_end_is_told_in_a_sentence_for_each_and_where_they_are(world: World) -> None:
     await call(world)
     for _ in range(2):

@@ -72,13 +72,15 @@ async def have_a_call(world: World) -> None:
     for who in BOTH:
         await world.enqueue(who)
     await world.claim("m1", *BOTH)
-    for phase, state, missing in (
-        ("Connecting", UserState.CONNECTING, ()),
-        ("Active", UserState.IN_CALL, ()),
-        ("Reconnecting", UserState.IN_CALL, (("bob", NOW + 3000),)),
+    for phase, state, missing, restored in (
+        ("Connecting", UserState.CONNECTING, (), ""),
+        ("Active", UserState.IN_CALL, (), ""),
+        ("Reconnecting", UserState.IN_CALL, (("bob", NOW + 3000),), "RM_2"),
     ):
         users = tuple((who, state) for who in BOTH)
-        request = AdvanceRequest("m1", users, phase=phase, room="rk-1", url="wss://example.org", missing=missing)
+        request = AdvanceRequest(
+            "m1", users, phase=phase, room="rk-1", url="wss://example.org", missing=missing, restored=restored
+        )
         await world.pool.advance(request, now_ms=NOW)
     await world.pool.settle(SettleRequest("m1", "session-m1", (), LEFT, final=False), now_ms=NOW)
     disconnecting = tuple((who, UserState.DISCONNECTING) for who in BOTH)
