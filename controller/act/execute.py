@@ -41,6 +41,8 @@ EXECUTORS: Mapping[type[a.Action], Executor] = {
     a.RevokeTokens: tokens.revoke_tokens,
     a.CreateLiveKitRoom: livekit.create_room,
     a.UpdateLiveKitMetadata: livekit.update_metadata,
+    a.TellRoomOfDrain: livekit.tell_of_drain,
+    a.TellUsersOfDrain: users.tell_of_drain,
     a.DeleteLiveKitRoom: livekit.delete_room,
     a.OrphanLiveKitRoom: livekit.orphan_room,
     a.RemoveStranger: livekit.remove_stranger,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
+import structlog
+
+from controller.api.names import DRAIN_TOPIC
 from controller.api.room import Room
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound, Overloaded
+from controller.facts.drain import over
 from controller.facts.livekit import LiveKitRoom, RoomRequest
 from controller.facts.observation import Present
 from controller.plan.actions import (
@@ -17,8 +21,11 @@ from controller.plan.actions import (
     DeleteLiveKitRoom,
     OrphanLiveKitRoom,
     RemoveStranger,
+    TellRoomOfDrain,
     UpdateLiveKitMetadata,
 )
+
+log = structlog.get_logger(__name__)
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
@@ -56,12 +63,33 @@ async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> 
     """Write the Room's present metadata and our mark to the room. If it is gone, the next list shows that."""
     server, request = _server(action, backends), action.request
     _require_lease(server, backends)
+    await _write_metadata(server, request, backends)
+
+
+async def _write_metadata(server: Server, request: RoomRequest, backends: Backends) -> None:
     with contextlib.suppress(NotFound):
         await server.client.update_metadata(request.name, request.marked_metadata)
     now = backends.clock.now()
     known = server.view.room(request.name, now)
     if isinstance(known, Present):
         server.view.saw_room(replace(known.value, mark=request.mark), now)
+
+
+async def tell_of_drain(action: TellRoomOfDrain, backends: Backends) -> None:
+    """Send the drain to the clients in the room, then write it into the metadata.
+
+    The metadata come last: the mark says that the participants were told. If the message cannot be sent, the metadata
+    still reach each client.
+    """
+    server, request = _server(action, backends), action.request
+    _require_lease(server, backends, requests=2)
+    if action.has_people:
+        news = request.drain.to_json() if request.drain is not None else over(action.ended)
+        try:
+            await server.client.send_data(request.name, DRAIN_TOPIC, news)
+        except BackendError as error:
+            log.warning("the message about a drain cannot be sent", room=request.name, error=str(error))
+    await _write_metadata(server, request, backends)
 
 
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:

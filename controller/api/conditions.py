@@ -170,7 +170,7 @@ ROOM_ENDINGS: Final[Mapping[RoomEndReason, str]] = MappingProxyType(
         RoomEndReason.TERMINATED: "terminationReason was set",
         RoomEndReason.DELETED: "the Room was deleted",
         RoomEndReason.LOST: "LiveKit lost the room too often, or could not make it again in time",
-        RoomEndReason.DRAINED: "the LiveKit server was drained (not served yet)",
+        RoomEndReason.DRAINED: "the LiveKit server was drained",
         RoomEndReason.FAILED: "the room cannot be made (not served yet)",
     }
 )

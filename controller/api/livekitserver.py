@@ -22,6 +22,9 @@ class DrainType(StrEnum):
     EMERGENCY = "emergency"
 
 
+OFF = "off"
+"""What participants are told instead of a type, once a drain is over: the server stays in service."""
+
 _URL = validations(
     rule(
         "self == '' || self.matches('^(ws|wss|http|https)://[^/[:space:]]+')",

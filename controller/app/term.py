@@ -35,6 +35,7 @@ from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
 from controller.telemetry.pulse import LoopName
 from controller.triggers.audit import Auditor
+from controller.triggers.drain import DrainPacer
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
@@ -49,6 +50,7 @@ from controller.triggers.tokens import TokenChecker
 from controller.version import VERSION
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
+from controller.views.drains import DrainTurns
 from controller.views.heartbeats import HeartbeatView
 
 # LiveKit is read before anything is decided. A server that hangs is not waited for.
@@ -123,6 +125,7 @@ class Term:
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
         yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
+        yield Loop(LoopName.DRAIN, DrainPacer(backends, router, settings.drain_calls_per_second).run)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 
@@ -166,6 +169,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             decide_alone=settings.heartbeat_decides == "Alone",
         ),
         audit=audit,
+        drains=DrainTurns(),
         calls=parts.calls,
         finished=parts.finished,
         silences=parts.silences,

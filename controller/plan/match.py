@@ -33,10 +33,12 @@ from controller.plan.actions import (
     RevokeTokens,
     Settle,
     Target,
+    TellUsersOfDrain,
     UpdateRoom,
 )
 from controller.plan.step import Plan, earliest
 from controller.rules.deadlines import windows
+from controller.rules.drain import last_wait_for_telling, untold
 from controller.rules.end_cause import EndCause
 from controller.rules.match_case import MatchCase
 from controller.rules.readiness import (
@@ -236,6 +238,13 @@ def _until_ready(case: MatchCase) -> Plan | None:
     return Plan(deadline=case.ready_deadline, waits_for="LiveKit to have the room")
 
 
+def _tell_of_drain(case: MatchCase) -> Plan | None:
+    """The users learn that the server of their call is drained, or that it is no longer."""
+    if not untold(case):
+        return None
+    return Plan((TellUsersOfDrain(_target(case), case.match.spec.identities, case.seen.server.drain),))
+
+
 def _connected(case: MatchCase) -> Plan | None:
     """After both met, the ledger follows who is in the room: for the users' states, and for how long one is alone."""
     ledger, people = case.ledger, case.presences
@@ -281,6 +290,7 @@ def _wait(case: MatchCase) -> Plan | None:
         case.duration_deadline,
         renewal_at(case),
         case.alone_deadline,
+        last_wait_for_telling(case),
         *case.return_deadlines.values(),
     )
     deadline = earliest(*(_due_at(moment, case) for moment in moments if moment is not None))
@@ -309,6 +319,7 @@ _STEPS: tuple[Callable[[MatchCase], Plan | None], ...] = (
     _room_metadata,
     _issue_tokens,
     _until_ready,
+    _tell_of_drain,
     _connected,
     _wait,
 )

@@ -12,7 +12,6 @@ from controller.generate.crds import DEFINITIONS, crd
     [
         ("LiveKitServer", ""),
         ("Match", "spec.placement"),
-        ("Match", "spec.requeue.onDrained"),
         ("Room", "spec.placement"),
         ("Room", "status.reason"),
     ],

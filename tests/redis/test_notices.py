@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from controller.api.livekitserver import DrainType
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.outbox import Drain, Outbox
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.replies.match import ClaimOk, SettleOk
 from controller.clients.redis.replies.pool import Incarnation, Told
-from controller.clients.redis.replies.refusals import Lost, Stale
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest
 from controller.errors import BackendRefused
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Cause, Destination
+from controller.facts.time import milliseconds
 from tests.redis.world import NOW, World
 
 BACK = (Destination.BACK, QueuePlace.ORIGINAL)
@@ -369,13 +373,36 @@ async def test_a_signal_without_effect_is_told_once_however_often_it_is_read(wor
     assert await world.events() == []
 
 
-async def test_a_drain_is_told_once_to_each(world: World) -> None:
-    outbox, drain = Outbox(world.pool), Drain("default/3", "maintenance", "Back soon.", 600)
-    assert await outbox.shutdown(["alice"], drain, now_ms=NOW) == Told(1)
-    assert await outbox.shutdown(BOTH, drain, now_ms=NOW) == Told(1)
-    assert await outbox.shutdown((), drain, now_ms=NOW) == Told(0)
-    (notice,) = await world.notices("alice")
-    assert (notice["type"], notice["drain"], notice["expectedDowntimeSeconds"]) == ("shutdown", "maintenance", "600")
+async def test_a_drain_is_told_once_to_both_and_so_is_its_end(world: World) -> None:
+    await call(world)
+    deadline = datetime(2026, 1, 31, tzinfo=UTC)
+    drain = DrainFacts("eu-1-3", DrainType.MAINTENANCE, "Back soon.", 600, deadline)
+    outbox = Outbox(world.pool)
+    assert [await outbox.drained("m1", BOTH, drain, now_ms=NOW) for _ in range(2)] == [Told(2), Told(0)]
+    assert (await world.ledger("m1")).drain == "eu-1-3"
+    assert [await outbox.drained("m1", BOTH, None, now_ms=NOW) for _ in range(2)] == [Told(2), Told(0)]
+    assert await outbox.drained("m1", BOTH, drain, now_ms=NOW) == Told(2)
+    first, off, again = await world.notices("alice")
+    assert (first["type"], first["about"], first["drain"], first["notice"]) == (
+        "shutdown",
+        "eu-1-3",
+        "maintenance",
+        "Back soon.",
+    )
+    assert (first["expectedDowntimeSeconds"], first["deadline"]) == ("600", str(milliseconds(deadline)))
+    assert (off["about"], off["drain"], off["notice"], off["deadline"]) == ("eu-1-3", "off", "", "")
+    assert again == first
+
+
+async def test_a_drain_is_told_to_no_user_who_is_not_in_a_call(world: World) -> None:
+    outbox, drain = Outbox(world.pool), DrainFacts("eu-1-3", DrainType.GRACEFUL)
+    assert await outbox.drained("m1", BOTH, drain, now_ms=NOW) == Unclaimed()
+    await call(world)
+    await world.raw("HSET", world.keys.user("bob"), "match", "m2")
+    assert await outbox.drained("m1", BOTH, drain, now_ms=NOW) == Told(1)
+    assert await told(world, "bob") == []
+    await world.settle("m1", dict.fromkeys(BOTH, IDLE))
+    assert await outbox.drained("m1", BOTH, None, now_ms=NOW) == Settled()
 
 
 async def test_an_owner_that_is_out_of_date_writes_no_notice(world: World) -> None:

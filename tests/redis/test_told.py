@@ -12,15 +12,17 @@ from jsonschema import Draft202012Validator
 
 from controller.api.cloudevents import EVENTS
 from controller.api.failures_table import FAILURES
+from controller.api.livekitserver import DrainType
 from controller.api.match import QueuePlace
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, TOLD, Row
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.outbox import Drain, Outbox
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.inbox import Ignored
 from controller.clients.redis.requests import AdvanceRequest, SettleRequest
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Cause, Destination, Release
 from controller.generate.events_schema import entry_example, event_example
 from tests.redis.doors import Door, opened
@@ -55,7 +57,8 @@ async def whole_life(world: World) -> None:
         await outbox.refused("alice", f"{n}-0", "skip", why, now_ms=NOW)
     for code in TOLD:
         await outbox.failed(BOTH, FAILURES[code], "m1", "match-1", now_ms=NOW)
-    await outbox.shutdown(BOTH, Drain("default/3", "emergency"), now_ms=NOW)
+    await world.claim("m3", *BOTH)
+    await outbox.drained("m3", BOTH, DrainFacts("eu-1-3", DrainType.EMERGENCY), now_ms=NOW)
 
 
 async def wait_and_leave(world: World) -> None:

@@ -57,6 +57,7 @@ def _ledger(uid: str, fields: Mapping[str, str]) -> Ledger:
         tokens_asked_at_ms=milliseconds(fields.get("tokensAskedAt", "")),
         taken_at_ms=milliseconds(fields.get("takenAt", "")) or 0,
         rejoined=fields.get("rejoined", ""),
+        drain=fields.get("drain", ""),
     )
 
 

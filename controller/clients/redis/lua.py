@@ -48,6 +48,7 @@ SIGNAL = _operators("signal", "operator")
 SIGNALS = _operators("signals", "operator")
 EXPIRE = _operators("expire", "operator")
 NOTIFY = _operators("notify", "operator")
+DRAIN = _operators("drain", "operator")
 SERVE = _operators("serve", "operator")
 INCARNATION = _operators("incarnation", "operator")
 
@@ -70,7 +71,7 @@ RELEASE = _published("release")
 
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
-    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, SERVE, INCARNATION),
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, DRAIN, SERVE, INCARNATION),
     *(EPOCH, SILENT, WITNESS, ERRORS, MEND),
     *PUBLISHED,
 )
