@@ -29,6 +29,7 @@ class Callers:
         self._people = people
         self._positions: dict[str, str] = {}
         self._following: asyncio.Task[None] | None = None
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         for stream in self._people:
@@ -40,6 +41,7 @@ class Callers:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_over = True
         if self._following is not None:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -47,7 +49,8 @@ class Callers:
         await self._redis.aclose()
 
     async def _follow(self) -> None:
-        while True:
+        # redis-py may lose a cancellation that comes together with an answer.
+        while not self._is_over:
             try:
                 found = await self._redis.xread(cast("dict[Any, Any]", self._positions), block=_BLOCK_MS)
             except RedisError:
