@@ -59,6 +59,8 @@ class Code(enum.StrEnum):
     """LiveKit contradicts itself about a room."""
     NO_SERVER = "no-server"
     """The room is on a LiveKit server that is not configured."""
+    NO_PLACE = "no-place"
+    """No LiveKit server can take a new room."""
 
 
 class Backend(enum.StrEnum):

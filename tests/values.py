@@ -121,10 +121,11 @@ def a_room(
     finalizers: tuple[str, ...] = (FINALIZER,),
     paused: bool = False,
     uid: str = ROOM_UID,
+    placed: bool = True,
     status: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> Room:
-    """The Room of `a_match`, or a standing one."""
+    """The Room of `a_match`, or a standing one; on the server `default`, unless it is not `placed` yet."""
     owner = OwnerReference(api_version=API_VERSION, kind="Match", name=NAME, uid=MATCH_UID, controller=True)
     return Room.model_validate(
         {
@@ -137,11 +138,16 @@ def a_room(
                 creation_timestamp=T0,
                 deletion_timestamp=at(1) if deleted else None,
                 finalizers=finalizers,
-                annotations={"roomkeeper.dev/paused": "true"} if paused else {},
+                annotations={
+                    **({"roomkeeper.dev/paused": "true"} if paused else {}),
+                    **({"roomkeeper.dev/server": "default"} if placed and owned else {}),
+                },
                 owner_references=(owner,) if owned else (),
             ),
             "spec": spec,
-            "status": RoomStatus.model_validate(dict(status or {})),
+            "status": RoomStatus.model_validate(
+                {**({} if owned or not placed else {"server": "default"}), **(status or {})}
+            ),
         }
     )
 

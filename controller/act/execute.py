@@ -39,6 +39,7 @@ EXECUTORS: Mapping[type[a.Action], Executor] = {
     a.Settle: users.settle,
     a.IssueTokens: tokens.issue_tokens,
     a.RevokeTokens: tokens.revoke_tokens,
+    a.PlaceRoom: kubernetes.place_room,
     a.CreateLiveKitRoom: livekit.create_room,
     a.UpdateLiveKitMetadata: livekit.update_metadata,
     a.TellRoomOfDrain: livekit.tell_of_drain,

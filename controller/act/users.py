@@ -121,6 +121,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
             phase=action.phase,
             room=action.livekit_name or known.room,
             rejoined=action.restored or known.rejoined,
+            url=action.url or known.url,
             alone=known.alone.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.alone,
         )
     )

@@ -33,6 +33,9 @@ MANAGED_LABEL: Final = f"{GROUP}/managed"
 SCHEMA_DIGEST: Final = f"{GROUP}/schema-digest"
 """Annotation of our CRDs: shows whether the installed CRDs fit this version of the operator."""
 
+PLACED_ON: Final = f"{GROUP}/server"
+"""Annotation of a Room that a Match has made: the name of the LiveKit server that was chosen for it."""
+
 SYSTEM_NAMESPACE: Final = "roomkeeper-system"
 SERVICE_ACCOUNT: Final = "roomkeeper"
 

@@ -102,8 +102,7 @@ class RoomSpec(SpecModel):
     2592000 (30 days). 0 (the default): never."""
 
     placement: Placement = unstored(Placement())
-    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
-    served yet: the operator places every room on the server of its settings."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable."""
 
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
     """What happens to the LiveKit room when this Room is deleted. `Delete` (the default): Roomkeeper closes it and

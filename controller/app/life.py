@@ -82,6 +82,7 @@ class Operator:
             await asyncio.gather(syncing, return_exceptions=True)
             return False
         syncing.result()
+        await self._parts.reader.first_read()
         self._health.synced()
         gc.collect()
         gc.freeze()
@@ -123,6 +124,8 @@ class Operator:
         # kopf takes the signals over when it starts, and would stop the watch before the lease is released.
         for scope in trigger.scopes:
             yield Loop(LoopName.WATCH, partial(scope.run, on_started=stop.listen))
+        yield Loop(LoopName.WATCH, partial(trigger.servers.run, on_started=stop.listen))
+        yield Loop(LoopName.SERVERS, self._parts.reader.run)
         yield Loop(LoopName.RESYNC, partial(trigger.resync, seconds), limit_seconds=seconds + 60)
 
     async def _lead(self, pulse: Pulse) -> None:
@@ -136,7 +139,7 @@ class Operator:
                 with pulse.item("the first look for other operators"), contextlib.suppress(TimeoutError):
                     await term.neighbors.first_look()
                 with pulse.item("the first list of LiveKit's rooms"):
-                    await term.first_poll()
+                    await term.pollers.first_poll()
                 if self._health.is_stopping:
                     await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
                 async with supervised(parts.pulses, *term.loops()):

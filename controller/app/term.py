@@ -8,8 +8,6 @@ replica (`app.wiring`): clients, caches and their indexes, the router, the queue
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from controller.api.names import MATCH, ResourceKind
+from controller.app.pollers import Pollers
 from controller.app.supervisor import Loop
 from controller.app.wiring import Parts
 from controller.backends.bundle import MATCHES, Backends
@@ -41,7 +40,6 @@ from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.poll import Poller
-from controller.triggers.router import Router
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
@@ -53,9 +51,6 @@ from controller.views.cache import ObjectCache
 from controller.views.drains import DrainTurns
 from controller.views.heartbeats import HeartbeatView
 
-# LiveKit is read before anything is decided. A server that hangs is not waited for.
-_FIRST_POLL_SECONDS = 0.7
-
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -66,15 +61,9 @@ class Term:
     restorer: Restorer
     reconciler: Reconciler
     worker: Worker
-    pollers: tuple[Poller, ...]
+    pollers: Pollers
     neighbors: NeighborWatch
     unfollow: tuple[Callable[[], None], ...]
-
-    async def first_poll(self) -> None:
-        """Ask each LiveKit server for its rooms, before anything is decided. One that hangs is not waited for."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_POLL_SECONDS):
-                await asyncio.gather(*(poller.poll() for poller in self.pollers))
 
     def clock_was_set(self, by_seconds: float) -> None:
         """Windows that are open compare moments of two clocks now: their ends move with the clock."""
@@ -102,8 +91,7 @@ class Term:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self.parts, self.parts.settings, self.backends, self.parts.router
         seconds, pools = settings.poll_seconds, backends.pools
-        for poller in self.pollers:
-            yield Loop(LoopName.POLL, poller.run, limit_seconds=seconds + 60)
+        yield Loop(LoopName.POLLERS, self.pollers.run)
         sources = (
             WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
             SignalSource(pools, router, backends.clock, settings.cluster_id, parts.errors),
@@ -125,7 +113,8 @@ class Term:
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
         yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
-        yield Loop(LoopName.DRAIN, DrainPacer(backends, router, settings.drain_calls_per_second).run)
+        pacer = DrainPacer(backends, router, settings.drain_calls_per_second, settings.namespace)
+        yield Loop(LoopName.DRAIN, pacer.run)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 
@@ -133,7 +122,7 @@ class Term:
 def begin_term(parts: Parts, epoch: int) -> Term:
     """Make all parts of a term of a replica that has won the lease under `epoch`. Nothing of it runs yet."""
     settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
-    servers = parts.servers()
+    servers = Servers((), parts.placements)
     tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
     restorer = Restorer(
         caches[MATCH],
@@ -181,31 +170,38 @@ def begin_term(parts: Parts, epoch: int) -> Term:
     reconciler = Reconciler(parts.recipes, backends, queue, budgets, parts.announcer, parts.recorder)
     recovery = Recovery(parts.errors, backends)
     worker = Worker(reconciler, queue, clock, recovery, concurrency=settings.concurrency)
+    pollers = Pollers(
+        parts.configs,
+        servers,
+        router,
+        parts.pulses,
+        client=parts.livekit_client,
+        poller=lambda server: Poller(
+            server,
+            router,
+            clock,
+            settings.cluster_id,
+            settings.poll_seconds,
+            key_refused=parts.reader.key_was_refused,
+        ),
+        limit_seconds=settings.poll_seconds + 60,
+    )
     return Term(
         parts=parts,
         backends=backends,
         restorer=restorer,
         reconciler=reconciler,
         worker=worker,
-        pollers=tuple(Poller(server, router, clock, settings.cluster_id, settings.poll_seconds) for server in servers),
+        pollers=pollers,
         neighbors=NeighborWatch(parts.neighbors, backends, queue, parts.events),
         unfollow=(
             caches[MATCH].follow(gone=tokens.match_gone),
             caches[MATCH].follow(gone=audit.match_gone),
             *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
-            *_follow_rooms(servers, router),
+            pollers.end,
             queue.follow(worker.pump),
         ),
     )
-
-
-def _follow_rooms(servers: Servers, router: Router) -> Iterator[Callable[[], None]]:
-    """Connect the views of the servers and the router: each tells the other what concerns it."""
-    for server in servers:
-        server.view.follow(changed=router.rooms_changed, lost=router.rooms_lost)
-        yield router.follow_rooms(
-            server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
-        )
 
 
 def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:

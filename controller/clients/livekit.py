@@ -84,6 +84,12 @@ class LiveKitClient:
         # What the latest list of all rooms said, by name, with the metadata that it was read from.
         self._listed: dict[str, tuple[str, LiveKitRoom]] = {}
 
+    def use_key(self, api_key: str, api_secret: str) -> None:
+        """Sign every further request with this API key."""
+        if (api_key, api_secret) != (self._api_key, self._api_secret):
+            self._api_key, self._api_secret = api_key, api_secret
+            self._service = None
+
     @property
     def deadline_seconds(self) -> float:
         """After how many seconds a request is given up."""

@@ -148,6 +148,7 @@ class Ledger:
     session_id: str = ""
     match_name: str = ""
     room: str = ""
+    url: str = ""
     queued_at_ms: Mapping[str, int | None] = field(default_factory=dict)
     outcomes: Mapping[str, SettledUser] = field(default_factory=dict)
     end: End | None = None

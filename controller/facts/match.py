@@ -31,14 +31,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class TokensFacts:
-    """Tokens that were delivered: for which LiveKit room, until when they are valid, and which API key signed them.
+    """Tokens that were delivered: for which LiveKit room, until when they are valid, which API key signed them, and
+    with which address of the server.
 
-    `api_key` is empty for tokens of a version that did not store it.
+    `api_key` and `url` are empty where that is not known.
     """
 
     livekit_name: str
     expires_at: datetime
     api_key: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

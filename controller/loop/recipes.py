@@ -15,9 +15,10 @@ from typing import Any, Generic, TypeVar
 
 from controller.announce.announcer import Announcer
 from controller.api.failures import LastError
+from controller.api.livekitserver import LiveKitServer, LiveKitServerStatus
 from controller.api.match import Match, MatchStatus
 from controller.api.meta import ApiModel, Resource
-from controller.api.names import MATCH, ROOM, ResourceKind
+from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.backends.bundle import Backends
@@ -25,18 +26,23 @@ from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present, value_of
 from controller.facts.room import RoomSeen
+from controller.facts.server import ServerSeen
 from controller.facts.unreadable import Unreadable
 from controller.observe.match import observe_match
 from controller.observe.room import observe_room
+from controller.observe.server import observe_server
 from controller.plan.actions import AnyAction
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
+from controller.plan.server import plan_server
 from controller.plan.step import Plan
 from controller.rules.match_case import MatchCase
 from controller.rules.room_case import RoomCase
+from controller.rules.server_case import ServerCase
 from controller.rules.stand_in import stand_in_match, stand_in_room
 from controller.status.match import match_status
 from controller.status.room import room_status
+from controller.status.server import server_status
 
 D = TypeVar("D", bound=Resource)
 S = TypeVar("S")
@@ -157,4 +163,14 @@ MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     announce=Announcer.match_written,
 )
 
-RECIPES: Recipes = {recipe.kind: recipe for recipe in (ROOMS, MATCHES)}
+SERVERS: Recipe[LiveKitServer, ServerSeen, ServerCase, LiveKitServerStatus] = Recipe(
+    kind=LIVEKIT_SERVER,
+    model=LiveKitServer,
+    seen=ServerSeen,
+    observe=observe_server,
+    case=ServerCase,
+    plan=plan_server,
+    status=server_status,
+)
+
+RECIPES: Recipes = {recipe.kind: recipe for recipe in (ROOMS, MATCHES, SERVERS)}

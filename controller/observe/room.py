@@ -15,6 +15,7 @@ from controller.backends.bundle import MATCHES, Backends
 from controller.clients.reading import moment_ms
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
+from controller.facts.match import ServerFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.unreadable import Unreadable
@@ -23,7 +24,8 @@ from controller.facts.unreadable import Unreadable
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
     """Everything that can be seen of `room` now. What this reconcile has `learned` is not read again.
 
-    On a server that is not configured, the LiveKit room is Unknown: it may be alive there.
+    On a server that is not configured, the LiveKit room is Unknown: it may be alive there. As long as no server is
+    chosen, there is certainly none.
     """
     now = backends.clock.now()
     server, facts = backends.servers.find(room), backends.servers.facts(room, now)
@@ -32,18 +34,22 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
     owner = await _owner(room, backends)
     return RoomSeen(
         livekit_name=name,
-        livekit_room=view.room(name, now) if view is not None else Unknown(now, facts.trouble),
-        people=view.people(name, now) if view is not None else Unknown(now, facts.trouble),
+        livekit_room=view.room(name, now) if view is not None else _without_server(facts, now),
+        people=view.people(name, now) if view is not None else _without_server(facts, now),
         record=await _record(room, name, owner, backends, learned, now),
         owner=owner,
         cluster_id=backends.cluster_id,
         server=facts,
-        is_certainly_gone=view is not None and view.is_gone(name),
+        is_certainly_gone=view.is_gone(name) if view is not None else not facts.name,
         is_miscounted=view is not None and view.is_miscounted(name),
         patience=backends.patience(room.metadata.namespace, now),
         ghosts=view.ghosts.of(name) if view is not None else (),
         sid_since=view.sid_since(name) if view is not None else None,
     )
+
+
+def _without_server(facts: ServerFacts, now: datetime) -> Absent | Unknown:
+    return Unknown(now, facts.trouble) if facts.name else Absent(now)
 
 
 async def _record(

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import ClassVar, TypeAlias, get_args
 
 from controller.api.endings import EndReason
+from controller.api.fields import Placement
 from controller.api.match import MatchSpec
 from controller.api.names import ResourceKind
 from controller.api.phases import MatchPhase
@@ -238,6 +239,26 @@ class RevokeTokens(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceRoom(Action):
+    """Choose the LiveKit server for a Room, and write it into its status before anything is made there.
+
+    `moved_to` is the server for a Room whose first server could not make it; empty for the first choice.
+    """
+
+    backend = Backend.KUBERNETES
+    guard = "resourceVersion"
+    seen_in = "status.server"
+
+    placement: Placement
+    moved_to: str = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per server."""
+        return f"PlaceRoom:{self.target.uid}:{self.moved_to}"
+
+
+@dataclass(frozen=True, slots=True)
 class CreateLiveKitRoom(Action):
     """Create the room on LiveKit, or adopt the one that is there; a room without a mark gets ours."""
 
@@ -409,6 +430,7 @@ AnyAction: TypeAlias = (
     | DeleteRoom
     | IssueTokens
     | RevokeTokens
+    | PlaceRoom
     | CreateLiveKitRoom
     | UpdateLiveKitMetadata
     | TellRoomOfDrain

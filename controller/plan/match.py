@@ -55,6 +55,7 @@ _ASK_AGAIN = timedelta(seconds=1)
 _RESTORE_RETRY = timedelta(seconds=2)
 # How soon to claim again users whom another Match still holds: the longer it has taken, the later.
 _HELD_RETRY, _HELD_RETRY_AT_MOST, _HELD_SHARE = timedelta(milliseconds=100), timedelta(seconds=2), 10
+_PUBLISHED = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 _PHASE_OF_STATE = {
     UserState.CONNECTING: MatchPhase.CONNECTING,
     UserState.IN_CALL: MatchPhase.ACTIVE,
@@ -223,13 +224,21 @@ def _issue_tokens(case: MatchCase) -> Plan | None:
     seen = case.seen
     if value_of(seen.room) is None:
         return Plan(deadline=case.ready_deadline, waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
+    if not seen.server.name:
+        return Plan(deadline=case.ready_deadline, waits_for="a LiveKit server that can take the room")
     actions: list[AnyAction] = []
     if not tokens_are_there(case) or younger_tokens_are_wanted(case):
         replaces = case.tokens is not None
         actions.append(IssueTokens(_target(case), case.match.spec, seen.livekit_name, seen.server.url, replaces))
     if not is_published(case):
-        actions.append(_advance(case, UserState.CONNECTING))
+        actions.append(_publish(case))
     return Plan(tuple(actions), case.ready_deadline) if actions else None
+
+
+def _publish(case: MatchCase) -> Advance:
+    """Give the users the room's address. If it changes later (the server has another URL), the phase stays."""
+    advance, before = _advance(case, UserState.CONNECTING), case.ledger.phase if case.ledger is not None else ""
+    return replace(advance, phase=MatchPhase(before)) if before in _PUBLISHED else advance
 
 
 def _until_ready(case: MatchCase) -> Plan | None:

@@ -26,6 +26,7 @@ from controller.plan.actions import (
     DeleteLiveKitRoom,
     EndRoomRecord,
     OrphanLiveKitRoom,
+    PlaceRoom,
     ReleaseFinalizer,
     RemoveStranger,
     Target,
@@ -34,6 +35,7 @@ from controller.plan.actions import (
     WriteRoomRecord,
 )
 from controller.plan.step import Plan, earliest
+from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
 
 # The record lives for two hours and is renewed well before.
@@ -130,6 +132,16 @@ def _end_record(case: RoomCase, reason: RoomEndReason) -> Plan | None:
     return Plan((EndRoomRecord(_target(case), case.seen.livekit_name, status.record, leaves_tombstone),))
 
 
+def _place(case: RoomCase) -> Plan | None:
+    """The server is written down before anything is made there, so that a restart does not choose another one."""
+    written = server_of(case.room)
+    if case.room.status.created_at is not None or (written and written == case.seen.server.name):
+        return None
+    moved_to = case.seen.server.name if written else ""
+    place = PlaceRoom(_target(case), case.room.spec.placement, moved_to)
+    return Plan((place,), waits_for="a LiveKit server that can take the room")
+
+
 def _create(case: RoomCase) -> Plan | None:
     if isinstance(case.seen.livekit_room, Present):
         # A room that a client has made gets our mark: CreateRoom adopts it, and the people in it stay.
@@ -170,6 +182,7 @@ _STEPS: tuple[Callable[[RoomCase], Plan | None], ...] = (
     _secured,
     _foreign,
     _ending,
+    _place,
     _create,
     _keep,
 )

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from controller.api.endings import ENDINGS, EndReason
 from controller.api.livekitserver import Drain, DrainType
@@ -75,12 +76,13 @@ def _is_untold_in_room(look: MatchLook) -> bool:
     return room is not None and room.mark is not None and drain is not None and room.mark.drain != drain.id
 
 
-@dataclass(frozen=True, slots=True)
-class CallLeft:
-    """A Match, or a standing Room with participants, on a server; `since` is when it was created."""
+class CallLeft(Protocol):
+    """A call on a server; `since` is when its Match was created."""
 
-    uid: str
-    since: datetime
+    @property
+    def since(self) -> datetime:
+        """When its Match was created."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,6 @@ class Progress:
 
     calls_left: int
     oldest_call_at: datetime | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether no call is left, so that the server can be stopped."""
-        return self.calls_left == 0
 
 
 def progress(left: Iterable[CallLeft]) -> Progress:

@@ -12,6 +12,7 @@ from controller.api.phases import RoomPhase
 from controller.api.room import MAX_RESTORES, Occupancy, RoomEndReason, RoomStatus
 from controller.facts.livekit import seats_taken
 from controller.facts.observation import Absent, Unknown, value_of
+from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
 from controller.status.conditions import merge
 from controller.status.room_conditions import room_conditions
@@ -37,7 +38,7 @@ def room_status(case: RoomCase, error: LastError | None) -> RoomStatus:
         conditions=merge(before.conditions, room_conditions(case, phase, issues, error), room.metadata.generation, now),
         livekit_name=case.seen.livekit_name,
         sid=known.sid if known is not None else before.sid,
-        server=case.seen.server.name,
+        server=case.seen.server.name if server_of(room) or before.created_at or ours is not None else None,
         # A room that is missing and wanted keeps the count with which it was lost: it was not closed for being empty.
         num_participants=_count(case) if there else before.num_participants if reason is None else 0,
         empty_since=_empty_since(case, now, restored_at) if there else before.empty_since,

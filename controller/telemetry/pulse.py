@@ -30,6 +30,8 @@ class LoopName(StrEnum):
     EVENTS = "events"
     LAG = "lag"
     LEAD = "lead"
+    SERVERS = "servers"
+    POLLERS = "pollers"
     POLL = "poll"
     STREAMS = "streams"
     HEARTBEATS = "heartbeats"

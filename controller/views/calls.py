@@ -110,6 +110,10 @@ class CallIndex:
         """The calls of one namespace, the oldest first."""
         return tuple(self._calls.get(namespace, {}).values())
 
+    def on(self, server: str) -> Iterator[Call]:
+        """The calls on one LiveKit server."""
+        return (call for calls in self._calls.values() for call in calls.values() if call.server == server)
+
     def each(self, namespaces: Iterable[str]) -> Iterator[Call]:
         """The calls of these namespaces, each as it is when its turn comes. New ones may be left out."""
         for namespace in namespaces:

@@ -10,9 +10,6 @@ from controller.generate.crds import DEFINITIONS, crd
 @pytest.mark.parametrize(
     ("kind", "path"),
     [
-        ("LiveKitServer", ""),
-        ("Match", "spec.placement"),
-        ("Room", "spec.placement"),
         ("Room", "status.reason"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from controller.facts.room import RoomSeen
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
-from controller.rules.drain import CallLeft, Progress, drain_of, ends_calls, progress
+from controller.rules.drain import Progress, drain_of, ends_calls, progress
 from controller.rules.match_case import MatchCase
 from controller.rules.room_case import RoomCase
 from tests import values as b
@@ -83,8 +84,8 @@ def test_when_a_drain_ends_calls(drain: DrainFacts | None, seconds: float, ends:
 
 def test_progress_counts_what_is_left_and_names_the_oldest() -> None:
     assert progress([]) == Progress(0)
-    assert progress([]).is_done
-    assert progress([CallLeft("1", b.at(5)), CallLeft("2", b.at(3))]) == Progress(2, b.at(3))
+    calls = [SimpleNamespace(since=b.at(seconds)) for seconds in (5, 3)]
+    assert progress(calls) == Progress(2, b.at(3))
 
 
 # The users of a Match

@@ -60,6 +60,9 @@ end
 if published[1] ~= '' then
   redis.call('HSET', match, 'room', published[1])
 end
+if published[2] ~= '' then
+  redis.call('HSET', match, 'url', published[2])
+end
 local is_back = ARGV[11] ~= '' and ARGV[11] ~= ledger[10] and JOINABLE[phase]
 local rejoins = is_new_phase and transitions + 1 or transitions
 if is_back then
