@@ -42,6 +42,8 @@ EXECUTORS: Mapping[type[a.Action], Executor] = {
     a.PlaceRoom: kubernetes.place_room,
     a.CreateLiveKitRoom: livekit.create_room,
     a.UpdateLiveKitMetadata: livekit.update_metadata,
+    a.TellRoomOfDrain: livekit.tell_of_drain,
+    a.TellUsersOfDrain: users.tell_of_drain,
     a.DeleteLiveKitRoom: livekit.delete_room,
     a.OrphanLiveKitRoom: livekit.orphan_room,
     a.RemoveStranger: livekit.remove_stranger,

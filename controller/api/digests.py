@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "e27a3ed9b7f45c1b",
-    "rooms.roomkeeper.dev": "53ff73ce3489c0eb",
-    "livekitservers.roomkeeper.dev": "7e9fac7df2e88860",
+    "matches.roomkeeper.dev": "4f25d1ac851aa12f",
+    "rooms.roomkeeper.dev": "769f06010bfa492c",
+    "livekitservers.roomkeeper.dev": "1fb237ce472d03fd",
 }

@@ -39,6 +39,7 @@ from controller.loop.worker import Worker
 from controller.settings import Settings
 from controller.telemetry.pulse import LoopName
 from controller.triggers.audit import Auditor
+from controller.triggers.drain import DrainPacer
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
@@ -54,6 +55,7 @@ from controller.triggers.tokens import TokenChecker
 from controller.version import VERSION
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
+from controller.views.drains import DrainTurns
 from controller.views.heartbeats import HeartbeatView
 
 
@@ -146,6 +148,8 @@ class Term:
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
         checker = TokenChecker(backends, router, seconds, parts.neighbors.serves)
         yield Loop(LoopName.TOKENS, checker.run, limit_seconds=seconds + 60)
+        pacer = DrainPacer(backends, router, settings.drain_calls_per_second, settings.namespace)
+        yield Loop(LoopName.DRAIN, pacer.run)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 
@@ -189,6 +193,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             decide_alone=settings.heartbeat_decides == "Alone",
         ),
         audit=audit,
+        drains=DrainTurns(),
         calls=parts.calls,
         finished=parts.finished,
         silences=parts.silences,

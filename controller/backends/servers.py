@@ -23,6 +23,7 @@ from controller.errors import Backend, BackendError, BackendUnavailable, Code
 from controller.facts.match import ServerFacts
 from controller.facts.server import Candidate, Health, Trouble
 from controller.facts.unreadable import Unreadable
+from controller.rules.drain import drain_of
 from controller.rules.placement import choose, server_of
 from controller.rules.server_faults import fault_of
 from controller.views.livekit import LiveKitView
@@ -66,6 +67,7 @@ class Server:
             view.silences.at(now),
             view.silent_since,
             api_key=self.keys.newest.name,
+            drain=drain_of(self.name, self.drain),
         )
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from controller.api.conditions import ConditionReason
+from controller.facts.drain import DrainFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,14 @@ class ServerSeen:
     """Observations of one server, without decisions.
 
     `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
-    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer.
+    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `calls_left`
+    counts the Matches on a server that is drained; the oldest of them was created at `oldest_call_at`.
     """
 
     trouble: Trouble | None
     health: Health
     rooms: int
     participants: int | None
+    drain: DrainFacts | None = None
+    calls_left: int = 0
+    oldest_call_at: datetime | None = None

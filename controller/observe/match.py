@@ -50,6 +50,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
         unreadable_room=unreadable_room,
         ghosts=_ghosts(match, owned, name, backends),
+        drain_turn=backends.drains.of(match.metadata.uid),
     )
 
 

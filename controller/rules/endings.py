@@ -19,6 +19,7 @@ from controller.api.tolerant import is_known
 from controller.facts.ledger import VIA_SIGNAL
 from controller.facts.observation import Unknown, value_of
 from controller.rules import timeouts
+from controller.rules.drain import drained
 from controller.rules.end_cause import UNKNOWN_REASON, EndCause, failed, make_cause, read_cause, read_word
 from controller.rules.match_look import MatchLook
 from controller.rules.room import has_mark_of_another
@@ -184,6 +185,7 @@ _CAUSES: tuple[Callable[[MatchLook], EndCause | None], ...] = (
     timeouts.too_late,
     _own_room_is_gone,
     _taken_away,
+    drained,
     timeouts.no_show,
     timeouts.gone_too_long,
     timeouts.silent,

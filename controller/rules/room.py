@@ -14,6 +14,7 @@ from controller.api.room import Room, RoomEndReason
 from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, Mark, metadata_digest
 from controller.facts.observation import Absent, value_of
 from controller.facts.room import RoomSeen
+from controller.rules.drain import ends_calls
 from controller.rules.restores import is_given_up
 
 # LiveKit's timeouts are precise to 0.4 s, and we learn of a departure with some delay.
@@ -43,6 +44,8 @@ def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | Non
         return RoomEndReason.EMPTY
     if is_given_up(room, seen, now):
         return RoomEndReason.LOST
+    if seen.owner is None and ends_calls(seen.server.drain, now) and not is_untold_of_drain(room, seen):
+        return RoomEndReason.DRAINED
     return None
 
 
@@ -76,6 +79,7 @@ def mark_of(room: Room, seen: RoomSeen) -> Mark:
         root_uid,
         room.metadata.uid,
         metadata_digest(room.spec.metadata),
+        seen.server.drain.id if seen.server.drain is not None else "",
     )
 
 
@@ -88,6 +92,14 @@ def has_other_metadata(room: Room, seen: RoomSeen) -> bool:
     if livekit is None or livekit.mark is None or livekit.mark.room_uid != room.metadata.uid:
         return False
     return livekit.mark.digest != metadata_digest(room.spec.metadata)
+
+
+def is_untold_of_drain(room: Room, seen: RoomSeen) -> bool:
+    """Whether the room is ours, and does not say yet that its server is drained, or that it is no longer."""
+    livekit = value_of(seen.livekit_room)
+    if livekit is None or livekit.mark is None or livekit.mark.room_uid != room.metadata.uid:
+        return False
+    return seen.server.is_configured and livekit.mark.drain != mark_of(room, seen).drain
 
 
 def is_foreign(room: Room, seen: RoomSeen) -> bool:

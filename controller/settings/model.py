@@ -137,6 +137,12 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Finished Matches kept per namespace; beyond that the oldest are deleted before their TTL",
     )
+    drain_calls_per_second: float = Field(
+        default=20.0,
+        gt=0,
+        le=1000,
+        description="Calls per second that end while LiveKit servers are drained with `maintenance` or `emergency`",
+    )
     concurrency: int = Field(default=64, ge=1, le=1024, description="Reconciles at the same time")
     stop_seconds: float = Field(
         default=30.0, ge=0, le=600, description="How long running reconciles may take after SIGTERM"

@@ -34,6 +34,7 @@ from controller.facts.time import from_milliseconds
 from controller.rules.deadlines import noticed_at, said_goodbye
 from controller.rules.match_case import MatchCase
 from controller.rules.presence import Presence
+from controller.rules.rejoin import untold_room
 from controller.status.times import whole_milliseconds
 
 
@@ -139,7 +140,9 @@ class MatchView:
         room, before = value_of(self.case.seen.room), self.case.match.status.room
         if room is None:
             return before
-        livekit = self.case.livekit_room
+        # The id of a room that was made again is shown once the users have been told: until then the status says that
+        # they have not.
+        livekit = self.case.livekit_room if not untold_room(self.case) else None
         return RoomReference(
             name=room.metadata.name,
             livekit_name=self.case.seen.livekit_name,

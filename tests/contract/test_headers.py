@@ -15,6 +15,7 @@ import pytest
 import contract
 from controller.api.failure_codes import FailureCode
 from controller.api.failures_table import FAILURES
+from controller.api.livekitserver import DrainType
 from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Arguments, Redis
@@ -24,7 +25,7 @@ from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.leftovers import LeftoverStore, lasting
 from controller.clients.redis.mending import keys_of_pool, mend
-from controller.clients.redis.outbox import Drain, Outbox
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.requests import (
@@ -38,6 +39,7 @@ from controller.clients.redis.requests import (
     Witnessed,
 )
 from controller.clients.redis.sweeps import SweepStore
+from controller.facts.drain import DrainFacts
 from controller.facts.error_record import HOUR_MS, ErrorKey, ErrorRecord, HourCounts
 from controller.facts.ledger import Cause, Destination, Release
 from controller.facts.leftover import Leftover, Remedy, SweepKind
@@ -148,7 +150,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: inbox.expire("alice", NOW, now_ms=NOW),
         lambda: outbox.refused("alice", "1-0", "skip", "idle", now_ms=NOW),
         lambda: outbox.failed(BOTH, FAILURES[FailureCode.USER_BLOCKED], "m", "match-1", now_ms=NOW),
-        lambda: outbox.shutdown(BOTH, Drain("d", "graceful"), now_ms=NOW),
+        lambda: outbox.drained("m", BOTH, DrainFacts("d", DrainType.GRACEFUL), now_ms=NOW),
     ]
 
 

@@ -69,6 +69,7 @@ class World:
     rooms_made: int = 0
     livekit_rooms_made: int = 0
     freed: list[str] = field(default_factory=list)
+    called_back: list[tuple[str, str]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     next_look: datetime | None = None
 
@@ -289,7 +290,11 @@ class World:
         if action.state == "IN_CALL":
             solo = solo.after(alone=action.alone, now_ms=b.ms(self.now))
         room = action.livekit_name or self.ledger.room
-        self.ledger = replace(self.ledger, phase=action.phase, room=room, alone=solo)
+        called_back = action.restored if action.restored != self.ledger.rejoined else ""
+        if called_back:
+            self.called_back += [(called_back, who) for who, _ in action.missing]
+        rejoined = called_back or self.ledger.rejoined
+        self.ledger = replace(self.ledger, phase=action.phase, room=room, alone=solo, rejoined=rejoined)
         for user in action.identities:
             if _RANK[action.state] > _RANK.get(self.users[user], 0):
                 self.users[user] = action.state

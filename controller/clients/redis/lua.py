@@ -48,6 +48,7 @@ SIGNAL = _operators("signal", "operator")
 SIGNALS = _operators("signals", "operator")
 EXPIRE = _operators("expire", "operator")
 NOTIFY = _operators("notify", "operator")
+DRAIN = _operators("drain", "operator")
 SERVE = _operators("serve", "operator")
 DROP = _operators("drop", "operator")
 FREE = _operators("free", "operator")
@@ -77,7 +78,7 @@ RELEASE = _published("release")
 
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
-    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, SERVE, INCARNATION),
+    *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, DRAIN, SERVE, INCARNATION),
     *(DROP, FREE, UNRESERVE, UNLIST),
     *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND, LASTING, SWEEPS),
     *PUBLISHED,
