@@ -49,7 +49,7 @@ NOW = 1_700_000_000_000
 BOTH = ("alice", "bob")
 KEYS = Keys("default", "calls")
 CONTRACT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
-UNFENCED = {"epoch", "silent", "witness", "errors", "mend", "lasting", "sweeps"}
+UNFENCED = {"epoch", "silent", "flags", "witness", "errors", "mend", "lasting", "sweeps"}
 OF_NO_POOL = (lua.EPOCH, lua.SWEEPS)
 
 
@@ -147,6 +147,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: inbox.signal(flag, now_ms=NOW),
         lambda: inbox.set_signals_done("1-0"),
         lambda: inbox.silent(for_seconds=90, late_after_seconds=60),
+        lambda: inbox.flags(BOTH),
         lambda: inbox.expire("alice", NOW, now_ms=NOW),
         lambda: outbox.refused("alice", "1-0", "skip", "idle", now_ms=NOW),
         lambda: outbox.failed(BOTH, FAILURES[FailureCode.USER_BLOCKED], "m", "match-1", now_ms=NOW),

@@ -88,7 +88,9 @@ async def test_each_match_that_is_not_over_in_a_contested_namespace_gets_one_eve
     for number in range(30):
         rig.calls.kept(b.active(name=f"m{number}", uid=f"m{number}"))
     rig.calls.kept(b.a_match(name="new", uid="m30"))
-    rig.calls.kept(b.active(name="over", uid="over", status={"phase": "Ended", "ended_at": b.at(9)}))
+    rig.calls.kept(
+        b.active(name="over", uid="over", status={"phase": "Ended", "ended_at": b.at(9), "end": {"reason": "Ended"}})
+    )
     rig.calls.kept(b.active(name="away", uid="away", namespace="another"))
     for _ in range(3):
         await rig.watch.look()
