@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,11 @@ from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.slots import slot_of
 from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
+from examples.matchmaker.pool import Pool
 from sandbox.redis_cluster import Cluster
 from sandbox.redis_nodes import HOST, Node, until
 from tests.environments.pools import Load, live_once, repeated
+from tests.examples.support import goes_round
 from tests.redis.doors import FunctionsRedis
 from tests.redis.world import World
 from tests.support.pulses import a_pulse
@@ -292,3 +295,21 @@ class Kept:
 
     async def done(self, namespace: str, entry_id: str) -> str:
         return entry_id
+
+
+def test_the_example_matchmaker_finds_its_pool_on_every_node_and_follows_it_to_another(cluster: Cluster) -> None:
+    names: dict[Node, str] = {}
+    while len(names) < 3:
+        name = f"example-{next(_numbers)}"
+        names.setdefault(cluster.owner(f"rk:{{example:{name}}}:queue"), name)
+    for name in names.values():
+        with closing(Pool(cluster.url, cluster_id="example", namespace=name)) as pool:
+            goes_round(pool)
+    first, target, _ = names
+    with closing(Pool(cluster.url, cluster_id="example", namespace=names[first])) as pool:
+        goes_round(pool)
+        queue = f"{pool.prefix}queue"
+        cluster.begin_move(queue, target)
+        cluster.move_keys(queue, target)
+        cluster.end_move(queue, target)
+        goes_round(pool)
