@@ -18,14 +18,12 @@ from functools import partial
 import structlog
 
 from controller.announce.error_records import ErrorRecords
-from controller.api.failure_codes import Failure
 from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
 from controller.errors import BackendError
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
-from controller.rules.failures import classify
 from controller.rules.stale import is_stale
 from controller.telemetry.pulse import LoopName, Pulse
 from controller.triggers.probe import Prober
@@ -57,7 +55,6 @@ class Poller:
         errors: ErrorRecords,
     ) -> None:
         self._errors = errors
-        self._failed_with: Failure | None = None
         self._server = server
         self._router = router
         self._clock = clock
@@ -129,7 +126,7 @@ class Poller:
         except BackendError as error:
             view.failed(sent_at, error.sentence)
             self._failed_at = self._failed_at or sent_at
-            self._record(error)
+            self._errors.loop_failed(LoopName.POLL, error, {"server": self._server.name})
             if not was_away:
                 log.warning(
                     "LiveKit does not answer; nothing is decided about its rooms",
@@ -138,9 +135,6 @@ class Poller:
                 )
             self._announce_staleness()
             return
-        if self._failed_with is not None:
-            self._errors.recovered(self._failed_with)
-            self._failed_with = None
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
         self._listed = len(rooms)
@@ -162,20 +156,6 @@ class Poller:
         self._failed_at = None
         self._prober.round(sent_at)
         await self._recount(recount)
-
-    def _record(self, error: BackendError) -> None:
-        """Add a request that failed to the records of errors. One that was not sent says nothing new."""
-        if not error.was_sent:
-            return
-        failure = classify(error).failure
-        self._errors.failed(
-            failure,
-            step=f"loop {LoopName.POLL}",
-            object_=f"server/{self._server.name}",
-            context={"message": error.sentence},
-            begins=failure is not self._failed_with,
-        )
-        self._failed_with = failure
 
     async def _recount(self, names: Iterable[str]) -> None:
         """Read who is in these rooms. The next list does not wait for a server that answers slowly."""
