@@ -59,6 +59,8 @@ class Code(enum.StrEnum):
     """LiveKit contradicts itself about a room."""
     NO_SERVER = "no-server"
     """The room is on a LiveKit server that is not configured."""
+    NO_PLACE = "no-place"
+    """No LiveKit server can take a new room."""
 
 
 class Backend(enum.StrEnum):
@@ -100,7 +102,7 @@ class BackendError(RoomkeeperError):
     decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
     failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label. `step` is the name of the
     action that failed, if an action did. `was_sent` is False for a request that was not sent, since the backend had not
-    answered others (`clients.breaker`).
+    answered others (`clients.breaker`). `retry_after_seconds` is how long the backend asks to wait; 0 if it does not.
     """
 
     retryable: bool = True
@@ -123,6 +125,7 @@ class BackendError(RoomkeeperError):
         self.may_have_run = may_have_run
         self.code = str(code)
         self.step = ""
+        self.retry_after_seconds = 0.0
         if retryable is not None:
             self.retryable = retryable
 

@@ -90,7 +90,14 @@ def connecting(**overrides: Any) -> Match:
     return a_match(**_with_status({"phase": MatchPhase.CONNECTING, "ready_at": at(1), "started_at": T0}, overrides))
 
 
-OVER: dict[str, Any] = {"phase": "Ended", "end": {"reason": "Ended"}, "ended_at": "2026-01-31T10:00:08Z"}
+OVER: dict[str, Any] = {
+    "phase": "Ended",
+    "end": {"reason": "Ended"},
+    "ended_at": "2026-01-31T10:00:08Z",
+    "conditions": [
+        {"type": "Finished", "status": "True", "reason": "Ended", "last_transition_time": "2026-01-31T10:00:08Z"}
+    ],
+}
 """What the status of a Match that is over says at least."""
 
 
@@ -121,10 +128,11 @@ def a_room(
     finalizers: tuple[str, ...] = (FINALIZER,),
     paused: bool = False,
     uid: str = ROOM_UID,
+    placed: bool = True,
     status: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> Room:
-    """The Room of `a_match`, or a standing one."""
+    """The Room of `a_match`, or a standing one; on the server `default`, unless it is not `placed` yet."""
     owner = OwnerReference(api_version=API_VERSION, kind="Match", name=NAME, uid=MATCH_UID, controller=True)
     return Room.model_validate(
         {
@@ -137,11 +145,16 @@ def a_room(
                 creation_timestamp=T0,
                 deletion_timestamp=at(1) if deleted else None,
                 finalizers=finalizers,
-                annotations={"roomkeeper.dev/paused": "true"} if paused else {},
+                annotations={
+                    **({"roomkeeper.dev/paused": "true"} if paused else {}),
+                    **({"roomkeeper.dev/server": "default"} if placed and owned else {}),
+                },
                 owner_references=(owner,) if owned else (),
             ),
             "spec": spec,
-            "status": RoomStatus.model_validate(dict(status or {})),
+            "status": RoomStatus.model_validate(
+                {**({} if owned or not placed else {"server": "default"}), **(status or {})}
+            ),
         }
     )
 

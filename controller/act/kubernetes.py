@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from controller.api.match import MatchSpec
-from controller.api.names import API_VERSION, FINALIZER, ROOM, room_name
+from controller.api.names import API_VERSION, FINALIZER, PLACED_ON, ROOM, room_name
 from controller.api.room import RoomSpec
 from controller.backends.bundle import ROOMS, Backends, resource_of
 from controller.clients.kubernetes import Body
-from controller.errors import AlreadyExists, Backend, BackendRefused, Code, Conflict, NotFound
+from controller.errors import AlreadyExists, Backend, BackendError, BackendRefused, Code, Conflict, NotFound
 from controller.plan.actions import (
     AddFinalizer,
     CreateRoom,
     DeleteObject,
     DeleteRoom,
+    PlaceRoom,
     ReleaseFinalizer,
     Target,
     UpdateRoom,
@@ -73,11 +74,13 @@ async def delete_object(action: DeleteObject, backends: Backends) -> None:
 
 
 async def create_room(action: CreateRoom, backends: Backends) -> None:
-    """Create the Match's Room, or find the one that an earlier attempt created."""
-    target = action.target
+    """Create the Match's Room on the LiveKit server that is chosen for it, or find the one that is there already."""
+    target, name = action.target, room_name(action.target.uid)
+    server = backends.servers.place(target.namespace, name, action.spec.placement)
     try:
-        body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action))
+        body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action, server))
     except AlreadyExists as error:
+        backends.servers.give_up(target.namespace, name)
         body = await backends.kubernetes.get(ROOMS, target.namespace, room_name(target.uid))
         owners = body["metadata"].get("ownerReferences", [])
         if not any(owner["uid"] == target.uid and owner.get("controller") for owner in owners):
@@ -88,7 +91,23 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
                 retryable=True,
                 code=Code.NAME_TAKEN,
             ) from error
+    except BackendError as error:
+        if not error.may_have_run:
+            backends.servers.give_up(target.namespace, name)
+        raise
     backends.rooms.offer(body)
+
+
+async def place_room(action: PlaceRoom, backends: Backends) -> None:
+    """Write into the status which LiveKit server the Room is on. Raises BackendUnavailable if none can take it."""
+    namespace, name = action.target.namespace, action.target.name
+    server = action.moved_to or backends.servers.place(namespace, name, action.placement)
+    try:
+        await _guarded(action.target, backends, {"status": {"server": server}}, subresource="status")
+    except BackendError as error:
+        if not error.may_have_run:
+            backends.servers.give_up(namespace, name)
+        raise
 
 
 async def update_room(action: UpdateRoom, backends: Backends) -> None:
@@ -140,8 +159,8 @@ async def refresh(target: Target, backends: Backends) -> None:
     cache.offer(body)
 
 
-def room_manifest(action: CreateRoom) -> Body:
-    """The Room of a Match: owned by the Match, named after its UID, and created with our finalizer."""
+def room_manifest(action: CreateRoom, server: str) -> Body:
+    """The Room of a Match: owned by the Match, named after its UID, with our finalizer, and placed on `server`."""
     target, spec = action.target, action.spec
     return {
         "apiVersion": API_VERSION,
@@ -150,6 +169,7 @@ def room_manifest(action: CreateRoom) -> Body:
             "name": room_name(target.uid),
             "namespace": target.namespace,
             "finalizers": [FINALIZER],
+            "annotations": {PLACED_ON: server},
             "ownerReferences": [owner_reference(target, block_deletion=True)],
         },
         "spec": _room_spec(spec).manifest(),

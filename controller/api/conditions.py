@@ -55,6 +55,21 @@ class ConditionReason(StrEnum):
     ACTION_REQUIRED = "ActionRequired"
     AS_EXPECTED = "AsExpected"
     IN_PROGRESS = "InProgress"
+    NO_CALLS_LEFT = "NoCallsLeft"
+    CALLS_LEFT = "CallsLeft"
+    ANSWERS = "Answers"
+    AUTO_CREATE = "AutoCreate"
+    NOT_ASKED = "NotAsked"
+    UNREACHABLE = "Unreachable"
+    WRONG_KEY = "WrongKey"
+    CLOCK_SKEW = "ClockSkew"
+    CERTIFICATE = "Certificate"
+    WRONG_URL = "WrongURL"
+    FAILING = "Failing"
+    CREDENTIALS_MISSING = "SecretMissing"
+    CREDENTIALS_INCOMPLETE = "SecretIncomplete"
+    CREDENTIALS_FORBIDDEN = "SecretForbidden"
+    CREDENTIALS_UNREAD = "SecretUnread"
 
 
 class Interruption(StrEnum):
@@ -170,7 +185,7 @@ ROOM_ENDINGS: Final[Mapping[RoomEndReason, str]] = MappingProxyType(
         RoomEndReason.TERMINATED: "terminationReason was set",
         RoomEndReason.DELETED: "the Room was deleted",
         RoomEndReason.LOST: "LiveKit lost the room too often, or could not make it again in time",
-        RoomEndReason.DRAINED: "the LiveKit server was drained (not served yet)",
+        RoomEndReason.DRAINED: "the LiveKit server was drained",
         RoomEndReason.FAILED: "the room cannot be made (not served yet)",
     }
 )
@@ -341,15 +356,38 @@ _ROWS: Final = (
         LIVEKIT_SERVER,
         _T.READY,
         "the server answers and accepts the credentials",
-        "the server does not answer, or refuses the credentials",
-        served=False,
+        "the server does not answer, or refuses the credentials: no new room is placed on it, calls on it go on",
+        (
+            Because(_TRUE, _C.ANSWERS, "the server answers and accepts the API key"),
+            Because(
+                _TRUE,
+                _C.AUTO_CREATE,
+                "the server answers, but its `room.auto_create` is on: a client with a token that is still valid can "
+                "open a closed room again",
+            ),
+            Because(_FALSE, _C.NOT_ASKED, "the server has not been asked yet"),
+            Because(_FALSE, _C.UNREACHABLE, "there is no answer from the server"),
+            Because(_FALSE, _C.WRONG_KEY, "the server refuses the API key or its secret"),
+            Because(_FALSE, _C.CLOCK_SKEW, "the server refuses the API key because its clock is wrong"),
+            Because(_FALSE, _C.CERTIFICATE, "the server's certificate is not trusted, or it refuses ours"),
+            Because(_FALSE, _C.WRONG_URL, "what answers at the URL is not LiveKit"),
+            Because(_FALSE, _C.FAILING, "the server answers with errors"),
+            Because(_FALSE, _C.CREDENTIALS_MISSING, "the Secret with the credentials does not exist"),
+            Because(_FALSE, _C.CREDENTIALS_INCOMPLETE, "the Secret does not have what credentials need"),
+            Because(_FALSE, _C.CREDENTIALS_FORBIDDEN, "the operator has no right to read the Secret"),
+            Because(_FALSE, _C.CREDENTIALS_UNREAD, "the Secret could not be read, and never was since the start"),
+        ),
     ),
     ConditionRow(
         LIVEKIT_SERVER,
         _T.DRAINED,
         "none of Roomkeeper's calls is left on the server",
         "some of Roomkeeper's calls are still on the server",
-        served=False,
+        (
+            Because(_TRUE, _C.NO_CALLS_LEFT, "no call and no participant is left"),
+            Because(_FALSE, _C.CALLS_LEFT, "calls or participants are left; `status.callsLeft` has the number"),
+        ),
+        absent="the server is not drained",
     ),
 )
 

@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "e89571622709a6be",
-    "rooms.roomkeeper.dev": "ee98da96ce920a57",
-    "livekitservers.roomkeeper.dev": "6e64abc232ec6b4b",
+    "matches.roomkeeper.dev": "4f25d1ac851aa12f",
+    "rooms.roomkeeper.dev": "769f06010bfa492c",
+    "livekitservers.roomkeeper.dev": "1fb237ce472d03fd",
 }

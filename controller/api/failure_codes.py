@@ -52,6 +52,7 @@ class FailureCode(StrEnum):
     ROOM_IN_DOUBT = "RoomInDoubt"
     ROOM_NAME_TAKEN = "RoomNameTaken"
     SERVER_UNKNOWN = "ServerUnknown"
+    NO_SERVER_FITS = "NoServerFits"
 
     REDIS_UNREACHABLE = "RedisUnreachable"
     REDIS_TIMEOUT = "RedisTimeout"

@@ -303,6 +303,16 @@ _ROWS: Final = (
         "configure the server again, or wait until its calls have ended: the room may be alive there",
         alerts=True,
     ),
+    Failure(
+        *(_C.NO_SERVER_FITS, _T.ROOM, _S.HIGH, _R.RETRY),
+        "no LiveKit server can take the room of a new call",
+        _WAIT,
+        "the message says what each server lacks: uncordon one, raise its maxRooms, add one, or ask for another in "
+        "spec.placement",
+        attempts=QUICK_ATTEMPTS,
+        afterwards=_R.REQUEUE,
+        alerts=True,
+    ),
     # Redis
     Failure(
         *(_C.REDIS_UNREACHABLE, _T.NETWORK, _S.CRITICAL, _R.ESCALATE),

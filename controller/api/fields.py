@@ -107,17 +107,14 @@ class LabelSelector(SpecModel):
 
 
 class Placement(SpecModel):
-    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms.
-
-    Not served yet: the operator places every room on the server of its settings.
-    """
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms."""
 
     model_config = ConfigDict(json_schema_extra=atomic())
 
     server_name: ServerName = ""
-    """Name of the LiveKitServer to use. Empty (the default): any server that `serverSelector` matches. Not served
-    yet."""
+    """Name of the LiveKitServer to use, or `default` for the server of the operator's settings. Empty (the default):
+    any server that `serverSelector` matches."""
 
     server_selector: LabelSelector = unstored(LabelSelector())
-    """Labels of the LiveKitServers that may be used. If `serverName` is set too, that server must match. Not served
-    yet."""
+    """Labels of the LiveKitServers that may be used. If `serverName` is set too, that server must match. The server of
+    the operator's settings has no labels."""

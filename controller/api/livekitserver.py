@@ -1,4 +1,4 @@
-"""The resource LiveKitServer: one LiveKit server or cluster on which rooms can be placed. Not served yet."""
+"""The resource LiveKitServer: one LiveKit server or cluster on which rooms can be placed."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -21,6 +21,9 @@ class DrainType(StrEnum):
     MAINTENANCE = "maintenance"
     EMERGENCY = "emergency"
 
+
+OFF = "off"
+"""What participants are told instead of a type, once a drain is over: the server stays in service."""
 
 _URL = validations(
     rule(
@@ -71,7 +74,8 @@ class LiveKitServerSpec(SpecModel):
 
     credentials_secret_name: Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = ""
     """Name of a Secret in the operator's namespace that holds the credentials under the keys `apiKey` and `apiSecret`.
-    Empty (the default): the credentials of the operator's settings."""
+    While they are being replaced, `oldApiKey` and `oldApiSecret` hold those of before: webhooks that are signed with
+    them are accepted, too. Empty (the default): the credentials of the operator's settings."""
 
     max_rooms: Annotated[int, Field(ge=0, le=1000000)] = 0
     """Largest number of rooms on the server at one time, at most 1000000. When it is reached, no new room is placed
@@ -107,6 +111,12 @@ class LiveKitServerStatus(ApiModel):
     participants: int | None = None
     """Number of participants in these rooms."""
 
+    calls_left: int | None = None
+    """Number of calls that are left on a server that is drained."""
+
+    oldest_call_at: Timestamp | None = None
+    """When the Match of the oldest of these calls was created."""
+
     version: str | None = None
     """Version of LiveKit that the server runs."""
 
@@ -120,7 +130,8 @@ class LiveKitServerStatus(ApiModel):
 class LiveKitServer(Resource):
     """One LiveKit server or cluster on which rooms can be placed, in the operator's namespace.
 
-    Not served yet: the operator ignores LiveKitServers and uses the server of its settings.
+    The server of the operator's settings is used beside them, under the name `default`; a LiveKitServer of that name
+    replaces it.
     """
 
     api_version: Literal["roomkeeper.dev/v1alpha1"] = "roomkeeper.dev/v1alpha1"

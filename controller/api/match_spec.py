@@ -115,8 +115,7 @@ class MatchSpec(SpecModel):
     whom a matchmaker reserved for this Match. Immutable."""
 
     placement: Placement = unstored(Placement())
-    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
-    served yet: the operator places every room on the server of its settings."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable."""
 
     room: RoomOptions = RoomOptions()
     """The room that Roomkeeper creates for the Match. Immutable, except for `metadata`."""

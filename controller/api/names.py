@@ -21,6 +21,9 @@ FIELD_MANAGER: Final = "roomkeeper"
 MARK_KEY: Final = GROUP
 """The key in a LiveKit room's metadata that names the Room to which the LiveKit room belongs."""
 
+DRAIN_TOPIC: Final = f"{GROUP}/drain"
+"""The topic of LiveKit's data messages about the drain of a server."""
+
 PAUSED: Final = f"{GROUP}/paused"
 """Annotation: with the value "true", the operator does not touch this object."""
 
@@ -29,6 +32,9 @@ MANAGED_LABEL: Final = f"{GROUP}/managed"
 
 SCHEMA_DIGEST: Final = f"{GROUP}/schema-digest"
 """Annotation of our CRDs: shows whether the installed CRDs fit this version of the operator."""
+
+PLACED_ON: Final = f"{GROUP}/server"
+"""Annotation of a Room that a Match has made: the name of the LiveKit server that was chosen for it."""
 
 SYSTEM_NAMESPACE: Final = "roomkeeper-system"
 SERVICE_ACCOUNT: Final = "roomkeeper"

@@ -102,8 +102,7 @@ class RoomSpec(SpecModel):
     2592000 (30 days). 0 (the default): never."""
 
     placement: Placement = unstored(Placement())
-    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable. Not
-    served yet: the operator places every room on the server of its settings."""
+    """The LiveKit server on which the room is placed. Default: any server that accepts new rooms. Immutable."""
 
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
     """What happens to the LiveKit room when this Room is deleted. `Delete` (the default): Roomkeeper closes it and
@@ -129,7 +128,7 @@ class RoomStatus(ApiModel):
     reason: RoomEndReason | None = None
     """Why the room is closed. Empty: LiveKit closed an empty standing room after its timeout. Expired:
     `maxAgeSeconds` passed. Terminated: `terminationReason` was set. Deleted: the Room was deleted. Lost: LiveKit
-    lost the room too often, or could not create it again in time. Drained: its server was drained (not served yet).
+    lost the room too often, or could not create it again in time. Drained: its server was drained.
     Failed: the room cannot be made (not served yet)."""
 
     occupancy: Occupancy | None = None

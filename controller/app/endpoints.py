@@ -85,9 +85,8 @@ async def _listen(runner: web.AppRunner, door: Door, host: str, port: int) -> as
 
 def _webhooks(parts: Parts, refusals: Refusals) -> web.Application:
     app = web.Application()
-    secrets = {name: secret for server in parts.servers() for name, secret in server.keys.secrets.items()}
     handler = WebhookHandler(
-        secrets,
+        parts.configs.secrets,
         lambda namespace: Pool(parts.redis, Keys(parts.settings.cluster_id, namespace), 0, 0),
         parts.router,
         parts.clock,

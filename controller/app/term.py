@@ -8,8 +8,6 @@ replica (`app.wiring`): clients, caches and their indexes, the router, the queue
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,16 +15,20 @@ from functools import partial
 from typing import Any
 
 from controller.api.names import MATCH, ResourceKind
+from controller.app.pollers import Pollers
 from controller.app.supervisor import Loop
 from controller.app.wiring import Parts
-from controller.backends.bundle import MATCHES, Backends
+from controller.backends.bundle import Backends
+from controller.backends.cleaning import Cleaner
+from controller.backends.leftovers import Finder, SweepRules
+from controller.backends.objects import Objects
 from controller.backends.pools import Pools
 from controller.backends.restores import Restorer
 from controller.backends.servers import Servers
+from controller.backends.sweep_lock import SweepLock, operator_name
 from controller.backends.tokens import IssuedTokens
-from controller.clients.kubernetes import KubernetesClient
 from controller.clients.redis.requests import Served
-from controller.errors import NotFound
+from controller.clients.redis.sweeps import SweepStore
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.reconcile import Reconciler
@@ -34,27 +36,27 @@ from controller.loop.recovery import Recovery
 from controller.loop.waiting import breaker_of
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
+from controller.settings import Settings
 from controller.telemetry.pulse import LoopName
 from controller.triggers.audit import Auditor
+from controller.triggers.drain import DrainPacer
 from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.outages import OutageWatch
 from controller.triggers.poll import Poller
-from controller.triggers.router import Router
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
-from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
+from controller.triggers.sweep import Sweeper, SweepTimes
+from controller.triggers.sweep_rooms import RoomSweep
 from controller.triggers.tokens import TokenChecker
 from controller.version import VERSION
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
+from controller.views.drains import DrainTurns
 from controller.views.heartbeats import HeartbeatView
-
-# LiveKit is read before anything is decided. A server that hangs is not waited for.
-_FIRST_POLL_SECONDS = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,9 @@ class Term:
     restorer: Restorer
     reconciler: Reconciler
     worker: Worker
-    pollers: tuple[Poller, ...]
+    pollers: Pollers
     neighbors: NeighborWatch
     unfollow: tuple[Callable[[], None], ...]
-
-    async def first_poll(self) -> None:
-        """Ask each LiveKit server for its rooms, before anything is decided. One that hangs is not waited for."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_POLL_SECONDS):
-                await asyncio.gather(*(poller.poll() for poller in self.pollers))
 
     def clock_was_set(self, by_seconds: float) -> None:
         """Windows that are open compare moments of two clocks now: their ends move with the clock."""
@@ -98,12 +94,38 @@ class Term:
         for unfollow in self.unfollow:
             unfollow()
 
+    def _sweeper(self) -> Sweeper:
+        parts, backends = self.parts, self.backends
+        rules = sweep_rules(parts.settings)
+        finder = Finder(parts.redis, parts.settings.cluster_id, rules, backends.matches, parts.clock)
+        cleaner = Cleaner(
+            parts.settings.cluster_id,
+            rules,
+            pools=backends.pools,
+            matches=backends.matches,
+            rooms=backends.rooms,
+            objects=Objects(parts.kubernetes),
+            restorer=self.restorer,
+            clock=parts.clock,
+            servers=backends.servers,
+            may_close=parts.leadership.require,
+        )
+        owner = operator_name(parts.leadership.epoch, parts.replica)
+        return Sweeper(
+            backends,
+            self.restorer,
+            RoomSweep(backends, lambda namespace: rules.serves(namespace) and parts.neighbors.serves(namespace)),
+            finder,
+            cleaner,
+            SweepLock(SweepStore(parts.redis, parts.settings.cluster_id), owner),
+            SweepTimes(parts.settings.sweep_seconds, parts.settings.sweep_deep_seconds),
+        )
+
     def loops(self) -> Iterator[Loop]:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self.parts, self.parts.settings, self.backends, self.parts.router
         seconds, pools = settings.poll_seconds, backends.pools
-        for poller in self.pollers:
-            yield Loop(LoopName.POLL, poller.run, limit_seconds=seconds + 60)
+        yield Loop(LoopName.POLLERS, self.pollers.run)
         sources = (
             WebhookSource(parts.redis, settings.cluster_id, parts.replica, router),
             SignalSource(pools, router, backends.clock, settings.cluster_id, parts.errors),
@@ -117,14 +139,17 @@ class Term:
         yield Loop(LoopName.POOLS, keeper.run, limit_seconds=seconds + 60)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
-        sweeper = Sweeper(backends, self.restorer, settings.namespaces)
-        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
+        if settings.sweep:
+            yield Loop(LoopName.SWEEP, self._sweeper().run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
-        yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
+        checker = TokenChecker(backends, router, seconds, parts.neighbors.serves)
+        yield Loop(LoopName.TOKENS, checker.run, limit_seconds=seconds + 60)
+        pacer = DrainPacer(backends, router, settings.drain_calls_per_second, settings.namespace)
+        yield Loop(LoopName.DRAIN, pacer.run)
         if settings.legacy_flags:
             yield Loop(LoopName.FLAGS, FlagPoller(backends, router).run)
 
@@ -132,7 +157,7 @@ class Term:
 def begin_term(parts: Parts, epoch: int) -> Term:
     """Make all parts of a term of a replica that has won the lease under `epoch`. Nothing of it runs yet."""
     settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
-    servers = parts.servers()
+    servers = Servers((), parts.placements)
     tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
     restorer = Restorer(
         caches[MATCH],
@@ -140,7 +165,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         clock,
         restored=(tokens.match_restored, router.match_restored),
         wake=router.match_differs,
-        uid_of=partial(_match_uid, parts.kubernetes),
+        uid_of=Objects(parts.kubernetes).match_uid,
     )
     pools = Pools(
         parts.redis,
@@ -168,6 +193,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             decide_alone=settings.heartbeat_decides == "Alone",
         ),
         audit=audit,
+        drains=DrainTurns(),
         calls=parts.calls,
         finished=parts.finished,
         silences=parts.silences,
@@ -186,35 +212,40 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         breaker_of=partial(breaker_of, backends=backends),
         concurrency=settings.concurrency,
     )
+    pollers = Pollers(
+        parts.configs,
+        servers,
+        router,
+        parts.pulses,
+        client=parts.livekit_client,
+        poller=lambda server: Poller(
+            server,
+            router,
+            clock,
+            settings.cluster_id,
+            settings.poll_seconds,
+            parts.errors,
+            key_refused=parts.reader.key_was_refused,
+        ),
+        limit_seconds=settings.poll_seconds + 60,
+    )
     return Term(
         parts=parts,
         backends=backends,
         restorer=restorer,
         reconciler=reconciler,
         worker=worker,
-        pollers=tuple(
-            Poller(server, router, clock, settings.cluster_id, settings.poll_seconds, parts.errors)
-            for server in servers
-        ),
+        pollers=pollers,
         neighbors=NeighborWatch(parts.neighbors, backends, queue, parts.events),
         unfollow=(
             caches[MATCH].follow(gone=tokens.match_gone),
             caches[MATCH].follow(gone=audit.match_gone),
             *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
-            *_follow_rooms(servers, router),
+            pollers.end,
             queue.follow(worker.pump),
             OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),
         ),
     )
-
-
-def _follow_rooms(servers: Servers, router: Router) -> Iterator[Callable[[], None]]:
-    """Connect the views of the servers and the router: each tells the other what concerns it."""
-    for server in servers:
-        server.view.follow(changed=router.rooms_changed, lost=router.rooms_lost)
-        yield router.follow_rooms(
-            server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
-        )
 
 
 def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:
@@ -228,9 +259,12 @@ def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) ->
     return (key for key in _keys(caches) if key.namespace == namespace)
 
 
-async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
-    """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
-    try:
-        return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
-    except NotFound:
-        return None
+def sweep_rules(settings: Settings) -> SweepRules:
+    """How sweeps judge, also one by hand."""
+    return SweepRules(
+        namespaces=settings.namespaces,
+        max_age_seconds=settings.sweep_max_age_seconds,
+        batch=settings.sweep_batch,
+        silent_seconds=settings.heartbeat_seconds * settings.heartbeat_misses,
+        tells=settings.sweep_notices,
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,13 +19,13 @@ from controller.announce.announcer import Announcer
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
-from controller.api.names import MATCH, ResourceKind
+from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM, ResourceKind
 from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
 from controller.backends.namespaces import Namespaces
 from controller.backends.neighbors import Neighbors
-from controller.backends.servers import Server, Servers
+from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
@@ -40,13 +41,15 @@ from controller.loop.work_queue import WorkQueue
 from controller.settings import Settings
 from controller.settings.redis_source import RedisSource
 from controller.telemetry.health import Health
+from controller.telemetry.logs import also_blank
 from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.router import Router
+from controller.triggers.server_reader import ServerReader
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
 from controller.views.finished import FinishedMatches
-from controller.views.livekit import LiveKitView
+from controller.views.placements import RoomPlacements
 from controller.views.silences import SilenceRecord
 
 # The part of the worker's hands that bulk keys may hold: a key that a user waits for finds a free hand.
@@ -57,7 +60,8 @@ _BULK_SHARE = 0.75
 class Parts:
     """One replica, wired; nothing of it runs yet.
 
-    `servers` makes the LiveKit servers of a term, of which nothing has been seen. `silences` are those of Redis.
+    `configs` are the LiveKit servers that are configured, and `livekit_client` makes a client for one of them.
+    `silences` are those of Redis.
     """
 
     settings: Settings
@@ -67,7 +71,10 @@ class Parts:
     connection: KubernetesConnection
     kubernetes: KubernetesClient
     redis: Redis
-    servers: Callable[[], Servers]
+    configs: ServerConfigs
+    reader: ServerReader
+    livekit_client: Callable[[ServerConfig], LiveKitClient]
+    placements: RoomPlacements
     caches: Mapping[ResourceKind, ObjectCache[Any]]
     calls: CallIndex
     finished: FinishedMatches
@@ -104,15 +111,18 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         cluster_id=settings.cluster_id,
     )
     queue = WorkQueue(max(1, int(_BULK_SHARE * settings.concurrency)), neighbors.serves)
-    caches = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
+    caches: dict[ResourceKind, ObjectCache[Any]] = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
+    servers = caches[LIVEKIT_SERVER]
+    configs = ServerConfigs(_of_settings(settings))
+    placements = RoomPlacements()
     router = Router(settings.cluster_id, queue.enqueue)
     handover = Handover(silences, clock)
     calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
-    redis = Redis(RedisSource(settings), lambda seconds: _was_silent(silences, seconds, clock))
+    redis = Redis(RedisSource(settings, also_blank), lambda seconds: _was_silent(silences, seconds, clock))
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
-    _follow(caches, calls, finished, router)
+    _follow(caches, calls, finished, placements, router)
     return Parts(
         settings=settings,
         recipes=recipes,
@@ -121,7 +131,10 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         connection=connection,
         kubernetes=kubernetes,
         redis=redis,
-        servers=_servers(settings, http, clock),
+        configs=configs,
+        reader=ServerReader(servers, configs, kubernetes, settings.namespace),
+        livekit_client=partial(_livekit_client, settings, http, clock),
+        placements=placements,
         caches=caches,
         calls=calls,
         finished=finished,
@@ -143,7 +156,14 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         router=router,
         announcer=Announcer(events, clock, errors),
         recorder=Recorder(settings.record_dir, recipes) if settings.record_dir is not None else None,
-        trigger=KubernetesTrigger(connection, kubernetes, caches, settings.namespaces),
+        trigger=KubernetesTrigger(
+            connection,
+            kubernetes,
+            {kind: cache for kind, cache in caches.items() if kind is not LIVEKIT_SERVER},
+            settings.namespaces,
+            {LIVEKIT_SERVER: servers},
+            settings.namespace,
+        ),
         events=events,
         errors=errors,
         health=Health(pulses, connection.problem),
@@ -152,7 +172,11 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
 
 
 def _follow(
-    caches: Mapping[ResourceKind, ObjectCache[Any]], calls: CallIndex, finished: FinishedMatches, router: Router
+    caches: Mapping[ResourceKind, ObjectCache[Any]],
+    calls: CallIndex,
+    finished: FinishedMatches,
+    placements: RoomPlacements,
+    router: Router,
 ) -> None:
     """Register everything of the replica that follows the caches, in the order of the calls.
 
@@ -160,6 +184,8 @@ def _follow(
     """
     caches[MATCH].follow(kept=calls.kept, gone=calls.gone)
     caches[MATCH].follow(kept=finished.kept, gone=finished.gone)
+    caches[MATCH].follow(gone=placements.match_gone)
+    caches[ROOM].follow(kept=placements.kept, gone=placements.gone)
     for kind, cache in caches.items():
         router.follow_cache(kind, cache)
 
@@ -169,19 +195,25 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
     record.add(now - timedelta(seconds=seconds), now)
 
 
-def _servers(settings: Settings, http: aiohttp.ClientSession, clock: ServerClock) -> Callable[[], Servers]:
-    keys = _api_keys(settings)
-    client = LiveKitClient(
+def _of_settings(settings: Settings) -> ServerConfig:
+    """The server that the settings describe."""
+    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, _api_keys(settings))
+
+
+def _livekit_client(
+    settings: Settings, http: aiohttp.ClientSession, clock: ServerClock, config: ServerConfig
+) -> LiveKitClient:
+    key = config.keys.newest
+    return LiveKitClient(
         http,
-        settings.api_url,
-        keys.newest.name,
-        keys.newest.secret,
+        config.url,
+        key.name,
+        key.secret,
         clock,
         limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
         certificates=Certificates(settings.livekit_tls()),
-        server=DEFAULT_SERVER,
+        server=config.name,
     )
-    return lambda: Servers([Server(DEFAULT_SERVER, settings.public_url, keys, client, LiveKitView())])
 
 
 def _api_keys(settings: Settings) -> ApiKeys:

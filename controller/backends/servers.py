@@ -1,25 +1,33 @@
-"""The LiveKit servers that rooms are placed on, each with its own client, its own view and its own failure.
+"""The LiveKit servers of one term that rooms are placed on, each with its own client, its own view and its own failure.
 
-Neighbors: `triggers.poll` reads one server, `observe` and `act` ask for the server of a Room.
+Neighbors: `backends.server_configs` says which there are, `app.pollers` adds and removes them, `rules.placement`
+chooses one for a new room. `observe` and `act` ask for the server of a Room.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from controller.api.livekitserver import DEFAULT_SERVER
+from controller.api.conditions import ConditionReason
+from controller.api.fields import Placement
+from controller.api.livekitserver import Drain
 from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
 from controller.clients.livekit_keys import ApiKeys
-from controller.errors import Backend, BackendUnavailable, Code
+from controller.errors import Backend, BackendError, BackendUnavailable, Code
 from controller.facts.match import ServerFacts
+from controller.facts.server import Candidate, Health, Trouble
 from controller.facts.unreadable import Unreadable
+from controller.rules.drain import drain_of
+from controller.rules.placement import choose, server_of
+from controller.rules.server_faults import fault_of
 from controller.views.livekit import LiveKitView
+from controller.views.placements import RoomPlacements
 
 # Reconciles that wait for the participants of a room at the same time, per server.
 _READS_AT_ONCE = 16
@@ -27,11 +35,13 @@ _READS_AT_ONCE = 16
 _MOST_MOVED = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Server:
-    """One LiveKit server: its name, the URL that clients connect to, its API keys, its client and its view.
+    """One LiveKit server: the URL that clients connect to, its API keys, what it takes, its client and its view.
 
-    `reads` bounds how many reconciles ask it for participants at once: a server that hangs must not hold them all.
+    What is configured can change; a server with another URL is another `Server`. `health` is what the latest checks
+    showed, `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask
+    it for participants at once: a server that hangs must not hold them all.
     """
 
     name: str
@@ -39,6 +49,12 @@ class Server:
     keys: ApiKeys
     client: LiveKitClient
     view: LiveKitView
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_rooms: int = 0
+    is_cordoned: bool = False
+    drain: Drain | None = None
+    health: Health = field(default_factory=Health)
+    error: BackendError | None = None
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
 
     def facts(self, now: datetime) -> ServerFacts:
@@ -51,18 +67,43 @@ class Server:
             view.silences.at(now),
             view.silent_since,
             api_key=self.keys.newest.name,
+            drain=drain_of(self.name, self.drain),
         )
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why no new room should be placed on it at the moment; None if it is ready."""
+        if self.view.failure:
+            return Trouble(fault_of(self.error, self.health), self.view.failure)
+        return None if self.view.was_listed else Trouble(ConditionReason.NOT_ASKED, "it has not answered yet")
 
 
 class Servers:
-    """The servers by name; one of them is called `default`."""
+    """The servers by name. `placements` counts the Rooms on each.
 
-    def __init__(self, servers: Iterable[Server]) -> None:
+    `troubles` are those of the credentials of servers: without any, a server is configured and cannot be asked.
+    """
+
+    def __init__(self, servers: Iterable[Server], placements: RoomPlacements | None = None) -> None:
         self._servers = {server.name: server for server in servers}
+        self._placements = placements or RoomPlacements()
         self._moved: OrderedDict[str, str] = OrderedDict()
+        self.troubles: Mapping[str, Trouble] = {}
+
+    def add(self, server: Server) -> None:
+        """Use one more server, or another one under a known name."""
+        self._servers[server.name] = server
+
+    def remove(self, name: str) -> None:
+        """Ask a server no longer. Rooms that are on it are on a server that is not configured."""
+        self._servers.pop(name, None)
+
+    def get(self, name: str) -> Server | None:
+        """The server of this name."""
+        return self._servers.get(name)
 
     def of(self, room: Room | Unreadable | None) -> Server:
-        """The server that `room` is on; the default one for a Room that is on none yet.
+        """The server that `room` is on, or on which it is to be made.
 
         Raises BackendUnavailable where the Room is on a server that is not configured: its LiveKit room may be alive
         there, so another server's answer says nothing about it.
@@ -73,38 +114,59 @@ class Servers:
             raise BackendUnavailable(Backend.LIVEKIT, "placement", why, code=Code.NO_SERVER)
         return server
 
-    def find(self, room: Room | Unreadable | None) -> Server | None:
-        """The same, but None for a server that is not configured."""
-        return self._servers.get(self._name_of(room))
+    def find(self, room: Room | Unreadable | None, known: str = "") -> Server | None:
+        """The same, but None where no server is chosen yet, or one that is not configured.
 
-    def facts(self, room: Room | None, now: datetime) -> ServerFacts:
-        """The facts about the server that `room` is on. One that is not configured is in trouble, and has no URL."""
-        server, name = self.find(room), self._name_of(room)
+        `known` is the server on which the Room was last, for a Room that is gone or cannot be read.
+        """
+        return self._servers.get(self._name_of(room, known))
+
+    def facts(self, room: Room | Unreadable | None, now: datetime, known: str = "") -> ServerFacts:
+        """The facts about the server that `find` looks for. One that is not configured is in trouble, and has no URL.
+
+        As long as no server is chosen, its name is empty.
+        """
+        name = self._name_of(room, known)
+        server = self._servers.get(name)
         if server is not None:
             return server.facts(now)
-        return ServerFacts(name, "", self._not_configured(name), is_configured=False)
+        return ServerFacts(name, "", self._not_configured(name), is_configured=False) if name else ServerFacts("", "")
+
+    def place(self, namespace: str, name: str, wanted: Placement) -> str:
+        """Choose the server for the Room of this name, and reserve the place. Returns the server's name.
+
+        Raises BackendUnavailable with a sentence that names what each server lacks.
+        """
+        self._placements.release(namespace, name)
+        placed = choose(wanted, self._candidates(), seed=f"{namespace}/{name}")
+        if not placed.server:
+            raise BackendUnavailable(Backend.LIVEKIT, "placement", placed.why, code=Code.NO_PLACE)
+        self._placements.reserve(namespace, name, placed.server)
+        return placed.server
+
+    def give_up(self, namespace: str, name: str) -> None:
+        """The Room was not made: its place is free again."""
+        self._placements.release(namespace, name)
 
     def move_elsewhere(self, room: Room) -> str:
-        """Place a Room whose LiveKit room was never made on another server that answers; return its name.
+        """Place a Room whose LiveKit room was never made on another server that is ready; return its name.
 
-        Empty if there is none, or if the room was made before: it may be alive where it is.
+        Empty if none fits what the spec asks for, or if the room was made before: it may be alive where it is.
         """
         if room.status.created_at is not None:
             return ""
         now_on = self._name_of(room)
-        others = (server.name for server in self if server.name != now_on and not server.view.failure)
-        name = next(others, "")
+        others = [one for one in self._candidates() if one.name != now_on and not one.trouble]
+        name = choose(room.spec.placement, others, seed=room.metadata.uid).server
         if name:
             self._moved[room.metadata.uid] = name
             if len(self._moved) > _MOST_MOVED:
                 self._moved.popitem(last=False)
         return name
 
-    def _name_of(self, room: Room | Unreadable | None) -> str:
-        """The server that a Room is on, or that its LiveKit room is to be made on."""
-        moved = self._moved.get(room.metadata.uid) if isinstance(room, Room) else None
-        is_made = isinstance(room, Room) and room.status.created_at is not None
-        return moved if moved is not None and not is_made else server_name_of(room)
+    def count(self, name: str) -> int:
+        """How many Rooms are on the server, or about to be made there."""
+        return self._placements.count(name)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,13 +174,38 @@ class Servers:
         return tuple(self._servers)
 
     def __iter__(self) -> Iterator[Server]:
-        return iter(self._servers.values())
+        return iter(tuple(self._servers.values()))
+
+    def _candidates(self) -> list[Candidate]:
+        sentences = {name: trouble.sentence for name, trouble in self.troubles.items()}
+        asked = [
+            Candidate(
+                server.name,
+                server.labels,
+                self._placements.count(server.name),
+                server.max_rooms,
+                server.is_cordoned,
+                server.drain is not None,
+                sentences.pop(server.name, "") or (server.trouble.sentence if server.trouble is not None else ""),
+            )
+            for server in self
+        ]
+        return asked + [Candidate(name, trouble=why) for name, why in sentences.items()]
+
+    def _name_of(self, room: Room | Unreadable | None, known: str = "") -> str:
+        """The server that a Room is on, or that its LiveKit room is to be made on; empty if none is chosen yet.
+
+        Where nothing says it, there is no doubt if there is one server alone.
+        """
+        named = ""
+        if room is not None:
+            moved = self._moved.get(room.metadata.uid) if isinstance(room, Room) else None
+            is_made = isinstance(room, Room) and room.status.created_at is not None
+            placed = server_of(room) or self._placements.of(room.metadata.namespace, room.metadata.name)
+            named = moved if moved is not None and not is_made else placed
+        return named or known or (next(iter(self._servers)) if len(self._servers) == 1 else "")
 
     def _not_configured(self, name: str) -> str:
+        if name in self.troubles:
+            return f"the room is on LiveKit server {name}, which cannot be asked: {self.troubles[name].sentence}"
         return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
-
-
-def server_name_of(room: Room | Unreadable | None) -> str:
-    """The name of the server that `room` is on; the default one for a Room that is on none yet."""
-    # Nothing says where a Room that cannot be read was placed.
-    return (room.status.server if isinstance(room, Room) else None) or DEFAULT_SERVER

@@ -44,6 +44,7 @@ _NO_RIGHT = " cannot "
 _GRANT = "; grant it as the manifests and the chart of this version do"
 _MANAGED = {"fieldManager": FIELD_MANAGER}
 # `clients.request` keeps the deadline of the whole request.
+_LONGEST_WAIT_SECONDS = 60.0
 _TRANSPORT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
 
 
@@ -222,22 +223,22 @@ class KubernetesClient:
         """
         used = self._connection.credentials
         try:
-            status, payload = await self._ask(method, path, body, params, content_type)
+            answer = await self._ask(method, path, body, params, content_type)
         except aiohttp.ClientSSLError:
             if not await self._connection.renew(used):
                 raise
-            status, payload = await self._ask(method, path, body, params, content_type)
-        if status == 401 and await self._connection.renew(used):
-            status, payload = await self._ask(method, path, body, params, content_type)
-        self._connection.answered(is_refused=status == 401)
-        if status >= 400:
-            raise _HttpError(status, payload)
-        return _json(payload)
+            answer = await self._ask(method, path, body, params, content_type)
+        if answer.status == 401 and await self._connection.renew(used):
+            answer = await self._ask(method, path, body, params, content_type)
+        self._connection.answered(is_refused=answer.status == 401)
+        if answer.status >= 400:
+            raise _HttpError(answer)
+        return _json(answer.payload)
 
     async def _ask(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
-    ) -> tuple[int, bytes]:
-        """Send one request, and set the clock by its answer. Return its status and its body."""
+    ) -> _Answer:
+        """Send one request, and set the clock by its answer."""
         sent = time.monotonic()
         async with self._connection.session.request(
             method,
@@ -250,7 +251,7 @@ class KubernetesClient:
             payload = await response.read()
         if (date := response.headers.get("Date")) is not None:
             self._clock.observe(date, sent, time.monotonic())
-        return response.status, payload
+        return _Answer(response.status, payload, _seconds(response.headers.get("Retry-After", "")))
 
 
 def _decides(resource: Resource) -> bool:
@@ -262,13 +263,26 @@ def _is_object(answer: Body) -> bool:
     return answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
 
 
-class _HttpError(Exception):
-    """The API server's answer is a refusal: its status and body."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Status and body of an answer, and how long it asks to wait before the next request."""
 
-    def __init__(self, status: int, payload: bytes) -> None:
-        super().__init__(status)
-        self.status = status
-        self.payload = payload
+    status: int
+    payload: bytes
+    retry_after_seconds: float = 0.0
+
+
+def _seconds(text: str) -> float:
+    """A header Retry-After; 0 where it is a date or makes no sense. Nothing is put off for more than a minute."""
+    return min(float(text), _LONGEST_WAIT_SECONDS) if text.isascii() and text.isdigit() else 0.0
+
+
+class _HttpError(Exception):
+    """The API server's answer is a refusal."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
 
 
 class _Malformed(Exception):
@@ -283,7 +297,9 @@ _RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
 def _translate(error: Exception, verb: str, method: str, path: str, name: str) -> BackendError:
     operation = f"{verb} {path}"
     if isinstance(error, _HttpError):
-        return _refusal(operation, name, error.status, error.payload)
+        refusal = _refusal(operation, name, error.answer.status, error.answer.payload)
+        refusal.retry_after_seconds = error.answer.retry_after_seconds
+        return refusal
     if isinstance(error, _Malformed):
         message = "the answer is none of an API server; is there a proxy in between?"
         code = Code.MALFORMED

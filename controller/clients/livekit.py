@@ -19,7 +19,7 @@ import aiohttp
 import jwt
 from google.protobuf.message import DecodeError
 from livekit import api
-from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.models import DataPacket, ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
 from controller.clients.breaker import Breaker
@@ -86,6 +86,12 @@ class LiveKitClient:
         self._service_until = 0.0
         # What the latest list of all rooms said, by name, with the metadata that it was read from.
         self._listed: dict[str, tuple[str, LiveKitRoom]] = {}
+
+    def use_key(self, api_key: str, api_secret: str) -> None:
+        """Sign every further request with this API key."""
+        if (api_key, api_secret) != (self._api_key, self._api_secret):
+            self._api_key, self._api_secret = api_key, api_secret
+            self._service = None
 
     @property
     def deadline_seconds(self) -> float:
@@ -187,6 +193,12 @@ class LiveKitClient:
         """Replace the room's metadata. Raises NotFound if the room does not exist."""
         request = api.UpdateRoomMetadataRequest(room=room, metadata=json.dumps(metadata, separators=(",", ":")))
         await self._send("UpdateRoomMetadata", lambda: self._people(room).update_room_metadata(request))
+
+    async def send_data(self, room: str, topic: str, message: dict[str, object]) -> None:
+        """Send a message in JSON to all participants of `room`, which must exist. LiveKit does not confirm it."""
+        data = json.dumps(message, separators=(",", ":")).encode()
+        request = api.SendDataRequest(room=room, data=data, kind=DataPacket.Kind.RELIABLE, topic=topic)
+        await self._send("SendData", lambda: self._people(room).send_data(request))
 
     def join_token(self, room: str, identity: str) -> str:
         """Return a token with which `identity` could join `room` for a minute."""

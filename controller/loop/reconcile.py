@@ -105,14 +105,15 @@ class Reconciler:
                 # The name has a new object: what was learned of the old one does not concern it.
                 uid, learned = found.metadata.uid, Learned()
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
-            seen = await recipe.observe(found, self._backends, learned)
+            believed = recipe.believed(found, self._backends.clock.now())
+            seen = await recipe.observe(believed, self._backends, learned)
             now = self._backends.clock.now()
             if cache.has(uid):  # else it went meanwhile, and nothing would ever remove it
                 self._first_seen.setdefault(uid, now)
-            case = recipe.case(found, seen, now)
+            case = recipe.case(believed, seen, now)
             plan = recipe.plan(case)
             if self._recorder is not None:
-                self._recorder.record(key, found, seen, now, plan)
+                self._recorder.record(key, believed, seen, now, plan)
             actions = self._with_slots(key, plan.actions) if error is None else ()
             if not actions and isinstance(known, Unreadable):
                 return Result(plan.deadline, error or self._blocked(key, plan))

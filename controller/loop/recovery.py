@@ -66,7 +66,7 @@ class Recovery:
         try:
             if failure.recovery is Way.RESET:
                 await self._reset(known)
-            elif failure.recovery is Way.FALLBACK:
+            elif failure.recovery is Way.FALLBACK or failure.code is FailureCode.LIVEKIT_UNAUTHORIZED:
                 self._fall_back(known)
             elif failure.recovery is Way.NOTIFY:
                 await self._notify(self._match_of(key, known), failure)

@@ -36,6 +36,7 @@ class Wake(StrEnum):
     SLOT = "slot"
     ANSWERED = "answered"
     AWAY = "away"
+    DRAIN = "drain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ WAKES: Mapping[Wake, WakeRule] = {
     Wake.POOL: WakeRule("A pool is open that reconciles of its namespace did not wait for.", lane=Lane.BULK),
     Wake.OVER_LIMIT: WakeRule(
         "The namespace keeps more finished Matches than the limit; this is the oldest.", lane=Lane.BULK
+    ),
+    Wake.DRAIN: WakeRule(
+        "A LiveKit server is drained, or no longer, or it is the turn of a call on it to end.",
+        needs_read=False,
+        lane=Lane.BULK,
     ),
     Wake.SLOT: WakeRule("A backend has room for another request of the key, which waited for it."),
     Wake.ANSWERED: WakeRule(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from controller.api.names import LIVEKIT_SERVER
 from controller.loop.key import Key
 from controller.loop.lanes import Lane
 from controller.loop.queue import KeyQueue
@@ -27,6 +28,7 @@ class WorkQueue:
     """Keys that wait for a reconcile, each of them once. At most `bulk_in_hand` bulk keys are in hand at once.
 
     Keys of a namespace that `serves` says False to are dropped when their turn comes: another operator works on them.
+    The LiveKitServers of our own namespace are ours whatever else is in it.
     """
 
     def __init__(self, bulk_in_hand: int | None = None, serves: Callable[[str], bool] = _all) -> None:
@@ -85,7 +87,7 @@ class WorkQueue:
         while self._open and (key := self._keys.pop()) is not None:
             now = time.monotonic()
             asked_at = self._asked_at.pop(key, now)
-            if self._serves(key.namespace):
+            if key.kind is LIVEKIT_SERVER or self._serves(key.namespace):
                 metrics.queue_wait_seconds.observe(now - asked_at)
                 return key
             self._keys.done(key)

@@ -174,7 +174,9 @@ class Worker:
         await self._recovery.carry_out(key, verdict)
         if self._waits(key, result, verdict):
             return "waits"
-        pause_seconds = self._retry(key, is_waited_for=verdict.quick_attempts > 0)
+        pause_seconds = self._retry(
+            key, is_waited_for=verdict.quick_attempts > 0, at_least_seconds=result.error.retry_after_seconds
+        )
         self._tell_of_retry(key, result.error, verdict, pause_seconds)
         return "retry"
 
@@ -208,9 +210,9 @@ class Worker:
     def _failed(self, key: Key, error: Exception) -> Verdict:
         return self._recovery.failed(key, error, attempt=self._backoff.failures(key) + 1)
 
-    def _retry(self, key: Key, *, is_waited_for: bool = True) -> float:
+    def _retry(self, key: Key, *, is_waited_for: bool = True, at_least_seconds: float = 0.0) -> float:
         self._waiting.remove(key)
-        pause_seconds = self._backoff.failed(key, is_waited_for=is_waited_for)
+        pause_seconds = max(self._backoff.failed(key, is_waited_for=is_waited_for), at_least_seconds)
         self._set_deadline(key, self._clock.now() + timedelta(seconds=pause_seconds))
         return pause_seconds
 

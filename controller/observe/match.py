@@ -38,7 +38,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         ledger=ledger,
         refusal=learned.refusal,
         room=room,
-        livekit_room=_livekit_room(room, name, facts, backends, now),
+        livekit_room=_livekit_room(match, room, name, facts, backends, now),
         people=await _people(match, value_of(ledger), owned, name, facts, backends, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
@@ -49,7 +49,8 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         tokens_refused=backends.tokens.refusal(match.metadata.uid),
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
         unreadable_room=unreadable_room,
-        ghosts=_ghosts(owned, name, backends),
+        ghosts=_ghosts(match, owned, name, backends),
+        drain_turn=backends.drains.of(match.metadata.uid),
     )
 
 
@@ -62,7 +63,7 @@ def _heartbeats(match: Match, ledger: Ledger | None, backends: Backends) -> Hear
 async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
     if learned.ledger is not None:
         return learned.ledger
-    if match.status.is_over:
+    if match.status.is_over and match.status.finished is not None:
         return Absent(now)  # the Match is over, and its status has everything about it
     if trouble := backends.pools.trouble(match.metadata.namespace):
         return Unknown(now, trouble)
@@ -81,7 +82,8 @@ async def _ledger(match: Match, backends: Backends, learned: Learned, now: datet
 def _is_new(match: Match, now: datetime) -> bool:
     """Whether the Match has no status yet and nothing ends it, so that the (idempotent) claim comes next."""
     wanted = match.metadata.deletion_timestamp is None and match.spec.termination is None
-    return wanted and match.status.phase is None and now < ready_deadline(match)
+    has_no_status = match.status.phase is None and match.status.started_at is None
+    return wanted and has_no_status and now < ready_deadline(match)
 
 
 async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[Room]:
@@ -123,19 +125,27 @@ def _unreadable_room(match: Match, room: Observation[Room], backends: Backends) 
 
 def _server(match: Match, room: Room | None, backends: Backends, now: datetime) -> ServerFacts:
     """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
-    facts, known = backends.servers.facts(room, now), match.status.room
+    known = match.status.room
+    facts = backends.servers.facts(room, now, _last_server(match))
     url = facts.url if facts.url or known is None else known.url or ""
     return replace(facts, url=url, silences=facts.silences | backends.silences.at(now))
 
 
+def _last_server(match: Match) -> str:
+    """The server of a Room that is gone or cannot be read, as the status of the Match has it."""
+    return (match.status.room.server or "") if match.status.room is not None else ""
+
+
 def _livekit_room(
-    room: Observation[Room], name: str, facts: ServerFacts, backends: Backends, now: datetime
+    match: Match, room: Observation[Room], name: str, facts: ServerFacts, backends: Backends, now: datetime
 ) -> Observation[LiveKitRoom]:
     """The room on LiveKit; Unknown on a server that is not configured, since it may be alive there."""
     if not name:
         return room if isinstance(room, Unknown) else Absent(now)
-    server = backends.servers.find(value_of(room))
-    return server.view.room(name, now) if server is not None else Unknown(now, facts.trouble)
+    server = backends.servers.find(value_of(room), _last_server(match))
+    if server is None:
+        return Unknown(now, facts.trouble) if facts.name else Absent(now)
+    return server.view.room(name, now)
 
 
 async def _people(
@@ -148,9 +158,9 @@ async def _people(
     now: datetime,
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
     """The participants in the room. After a deadline they are read again: it counts only with a later observation."""
-    server = backends.servers.find(room)
+    server = backends.servers.find(room, _last_server(match))
     if server is None:
-        return Unknown(now, facts.trouble)
+        return Unknown(now, facts.trouble or "no LiveKit server is chosen yet")
     known = server.view.people(name, now)
     deadlines = [*return_deadlines(match, ledger, facts).values(), connect_deadline(match, facts)]
     if ledger is not None:
@@ -173,8 +183,8 @@ async def _people(
     return server.view.people(name, now)
 
 
-def _ghosts(room: Room | None, name: str, backends: Backends) -> tuple[Ghost, ...]:
-    server = backends.servers.find(room)
+def _ghosts(match: Match, room: Room | None, name: str, backends: Backends) -> tuple[Ghost, ...]:
+    server = backends.servers.find(room, _last_server(match))
     return server.view.ghosts.of(name) if server is not None else ()
 
 
@@ -185,7 +195,8 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
     status = match.status
     if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
         signed = status.tokens.api_key or ""
-        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at, signed), now)
+        url = status.room.url or ""
+        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at, signed, url), now)
     if status.is_over or ledger is None or not ledger.claimed:
         return Absent(now)
     return Unknown(now, "tokens may have been delivered before this operator started")

@@ -5,7 +5,7 @@ Neighbors: `loop.reconcile` calls this module before each plan, and `facts.room`
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.meta import OwnerReference
@@ -15,15 +15,19 @@ from controller.backends.bundle import MATCHES, Backends
 from controller.clients.reading import moment_ms
 from controller.errors import BackendError, NotFound
 from controller.facts.learned import Learned
+from controller.facts.match import ServerFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.unreadable import Unreadable
+
+_NEW = timedelta(minutes=1)
 
 
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
     """Everything that can be seen of `room` now. What this reconcile has `learned` is not read again.
 
-    On a server that is not configured, the LiveKit room is Unknown: it may be alive there.
+    On a server that is not configured, the LiveKit room is Unknown: it may be alive there. As long as no server is
+    chosen, there is certainly none.
     """
     now = backends.clock.now()
     server, facts = backends.servers.find(room), backends.servers.facts(room, now)
@@ -32,18 +36,22 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
     owner = await _owner(room, backends)
     return RoomSeen(
         livekit_name=name,
-        livekit_room=view.room(name, now) if view is not None else Unknown(now, facts.trouble),
-        people=view.people(name, now) if view is not None else Unknown(now, facts.trouble),
+        livekit_room=view.room(name, now) if view is not None else _without_server(facts, now),
+        people=view.people(name, now) if view is not None else _without_server(facts, now),
         record=await _record(room, name, owner, backends, learned, now),
         owner=owner,
         cluster_id=backends.cluster_id,
         server=facts,
-        is_certainly_gone=view is not None and view.is_gone(name),
+        is_certainly_gone=view.is_gone(name) if view is not None else not facts.name,
         is_miscounted=view is not None and view.is_miscounted(name),
         patience=backends.patience(room.metadata.namespace, now),
         ghosts=view.ghosts.of(name) if view is not None else (),
         sid_since=view.sid_since(name) if view is not None else None,
     )
+
+
+def _without_server(facts: ServerFacts, now: datetime) -> Absent | Unknown:
+    return Unknown(now, facts.trouble) if facts.name else Absent(now)
 
 
 async def _record(
@@ -52,7 +60,7 @@ async def _record(
     if learned.record is not None:
         return Present(learned.record, now)
     wanted = room.metadata.deletion_timestamp is None and not room.spec.termination_reason
-    if wanted and not learned.must_read and room.status.phase is None:
+    if wanted and not learned.must_read and _is_new(room, now):
         return Absent(now)  # a new Room overwrites any record of its name
     pool = backends.pools.unbound(room.metadata.namespace)
     try:
@@ -65,6 +73,12 @@ async def _record(
     is_due = owner is not None and bool(owner.session_id) and "sessionID" not in fields
     updated = "0" if is_due else fields.get("lastUpdated", "0")
     return Present(RecordFacts(fields.get("status", ""), _updated_ms(updated)), now)
+
+
+def _is_new(room: Room, now: datetime) -> bool:
+    """Whether the Room has no status yet. An older one had a status, and another client may have removed it."""
+    created = room.metadata.creation_timestamp
+    return room.status.phase is None and (created is None or now - created < _NEW)
 
 
 def _updated_ms(text: str) -> int:

@@ -12,11 +12,13 @@ from datetime import datetime
 from typing import ClassVar, TypeAlias, get_args
 
 from controller.api.endings import EndReason
+from controller.api.fields import Placement
 from controller.api.match import MatchSpec
 from controller.api.names import ResourceKind
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.errors import Backend
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Release
 from controller.facts.livekit import RoomRequest
 
@@ -111,7 +113,8 @@ class Advance(Action):
     """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them.
 
     `missing` names the participants who dropped out of the call, and until when they may come back (in ms; None if that
-    is not known). `alone`: exactly one of them is in the room.
+    is not known). `alone`: exactly one of them is in the room. `restored` is LiveKit's id of a room that was made
+    again: those who are missing are told once to come back.
     """
 
     backend = Backend.REDIS
@@ -126,6 +129,7 @@ class Advance(Action):
     session_id: str
     alone: bool = False
     missing: tuple[tuple[str, int | None], ...] = ()
+    restored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,26 @@ class RevokeTokens(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceRoom(Action):
+    """Choose the LiveKit server for a Room, and write it into its status before anything is made there.
+
+    `moved_to` is the server for a Room whose first server could not make it; empty for the first choice.
+    """
+
+    backend = Backend.KUBERNETES
+    guard = "resourceVersion"
+    seen_in = "status.server"
+
+    placement: Placement
+    moved_to: str = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per server."""
+        return f"PlaceRoom:{self.target.uid}:{self.moved_to}"
+
+
+@dataclass(frozen=True, slots=True)
 class CreateLiveKitRoom(Action):
     """Create the room on LiveKit, or adopt the one that is there; a room without a mark gets ours."""
 
@@ -259,6 +283,44 @@ class UpdateLiveKitMetadata(Action):
     def idempotency_key(self) -> str:
         """One effect per metadata."""
         return f"UpdateLiveKitMetadata:{self.request.name}:{self.request.mark.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class TellRoomOfDrain(Action):
+    """Tell the people in the room that the server is drained, or no longer (`ended` is the id of the drain before).
+
+    A message goes to the clients that are there (`has_people`), and the metadata says it to those who come later.
+    """
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the requests; the room carries our mark"
+    seen_in = "livekit_room"
+
+    request: RoomRequest
+    ended: str
+    has_people: bool
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per drain. A client that gets the same message again knows it by its id."""
+        return f"TellRoomOfDrain:{self.request.name}:{self.request.mark.drain or self.ended}"
+
+
+@dataclass(frozen=True, slots=True)
+class TellUsersOfDrain(Action):
+    """Write to the notices of the users that the server of their call is drained, or (None) no longer."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, the users are still held by this Match, and were not told yet"
+    seen_in = "ledger.drain"
+
+    identities: tuple[str, ...]
+    drain: DrainFacts | None
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per drain."""
+        return f"TellUsersOfDrain:{self.target.uid}:{self.drain.id if self.drain is not None else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,8 +430,11 @@ AnyAction: TypeAlias = (
     | DeleteRoom
     | IssueTokens
     | RevokeTokens
+    | PlaceRoom
     | CreateLiveKitRoom
     | UpdateLiveKitMetadata
+    | TellRoomOfDrain
+    | TellUsersOfDrain
     | DeleteLiveKitRoom
     | OrphanLiveKitRoom
     | RemoveStranger

@@ -26,13 +26,16 @@ from controller.plan.actions import (
     DeleteLiveKitRoom,
     EndRoomRecord,
     OrphanLiveKitRoom,
+    PlaceRoom,
     ReleaseFinalizer,
     RemoveStranger,
     Target,
+    TellRoomOfDrain,
     UpdateLiveKitMetadata,
     WriteRoomRecord,
 )
 from controller.plan.step import Plan, earliest
+from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
 
 # The record lives for two hours and is renewed well before.
@@ -129,6 +132,16 @@ def _end_record(case: RoomCase, reason: RoomEndReason) -> Plan | None:
     return Plan((EndRoomRecord(_target(case), case.seen.livekit_name, status.record, leaves_tombstone),))
 
 
+def _place(case: RoomCase) -> Plan | None:
+    """The server is written down before anything is made there, so that a restart does not choose another one."""
+    written = server_of(case.room)
+    if case.room.status.created_at is not None or (written and written == case.seen.server.name):
+        return None
+    moved_to = case.seen.server.name if written else ""
+    place = PlaceRoom(_target(case), case.room.spec.placement, moved_to)
+    return Plan((place,), waits_for="a LiveKit server that can take the room")
+
+
 def _create(case: RoomCase) -> Plan | None:
     if isinstance(case.seen.livekit_room, Present):
         # A room that a client has made gets our mark: CreateRoom adopts it, and the people in it stay.
@@ -149,7 +162,9 @@ def _keep(case: RoomCase) -> Plan | None:
         RemoveStranger(_target(case), case.seen.livekit_name, stranger.identity, stranger.sid)
         for stranger in case.strangers
     ]
-    if case.has_other_metadata:
+    if case.is_untold_of_drain:
+        actions.append(_tell_of_drain(case))
+    elif case.has_other_metadata:
         actions.append(UpdateLiveKitMetadata(_target(case), _request(case)))
     told = _record_as(RoomPhase.ACTIVE, case)
     record, owner = case.record, case.seen.owner
@@ -167,9 +182,16 @@ _STEPS: tuple[Callable[[RoomCase], Plan | None], ...] = (
     _secured,
     _foreign,
     _ending,
+    _place,
     _create,
     _keep,
 )
+
+
+def _tell_of_drain(case: RoomCase) -> TellRoomOfDrain:
+    known = case.livekit_room.mark if case.livekit_room is not None else None
+    has_people = value_of(case.seen.people) != ()
+    return TellRoomOfDrain(_target(case), _request(case), known.drain if known is not None else "", has_people)
 
 
 def _request(case: RoomCase) -> RoomRequest:
@@ -180,6 +202,7 @@ def _request(case: RoomCase) -> RoomRequest:
         departure_timeout_seconds=case.room.spec.departure_timeout_seconds,
         metadata=dict(case.room.spec.metadata),
         mark=case.mark,
+        drain=case.seen.server.drain,
     )
 
 

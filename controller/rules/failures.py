@@ -58,6 +58,7 @@ _OWN: Final[Mapping[str, F]] = {
     Code.IMMUTABLE: F.SECRET_IMMUTABLE,
     Code.IN_DOUBT: F.ROOM_IN_DOUBT,
     Code.NO_SERVER: F.SERVER_UNKNOWN,
+    Code.NO_PLACE: F.NO_SERVER_FITS,
 }
 """The codes that Roomkeeper itself gives."""
 

@@ -36,6 +36,7 @@ def tokens_are_there(look: MatchLook) -> bool:
         return True
     tokens, renewal = look.tokens, renewal_at(look)
     current = tokens is not None and tokens.livekit_name == look.seen.livekit_name
+    current = current and not (tokens is not None and _is_elsewhere(tokens.url, look))
     return current and not signed_by_another_key(look) and (renewal is None or look.now < renewal)
 
 
@@ -83,4 +84,9 @@ def is_published(look: MatchLook) -> bool:
     ledger = look.ledger
     if ledger is None or ledger.phase in {"", MatchPhase.CREATING}:
         return False
-    return ledger.room == look.seen.livekit_name
+    return ledger.room == look.seen.livekit_name and not _is_elsewhere(ledger.url, look)
+
+
+def _is_elsewhere(url: str, look: MatchLook) -> bool:
+    """Whether the users were given another address than that of the server that the room is on now."""
+    return bool(url and look.seen.server.url) and url != look.seen.server.url

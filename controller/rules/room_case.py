@@ -73,6 +73,11 @@ class RoomCase:
         return rules.has_other_metadata(self.room, self.seen)
 
     @cached_property
+    def is_untold_of_drain(self) -> bool:
+        """Whether the participants have to be told that the server is drained, or that it is no longer."""
+        return rules.is_untold_of_drain(self.room, self.seen)
+
+    @cached_property
     def is_lost(self) -> bool:
         """Whether LiveKit had the room, and no longer has it."""
         return restores.is_lost(self.room, self.seen)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.api.conditions import NOT_ACCEPTED, ConditionReason, ConditionType, Reason
+from controller.api.failures import ErrorType
 from controller.api.phases import MatchPhase
 from controller.facts.observation import Unknown
 from controller.rules.deadlines import windows
@@ -60,7 +61,8 @@ def _room_ready(view: MatchView, cause: EndCause | None) -> Verdict:
         told = "the Match is ending; its room is closed" if room is not None else "no room was made"
         return false(ConditionType.ROOM_READY, cause.code, told)
     if room is None:
-        return false(ConditionType.ROOM_READY, ConditionReason.NO_ROOM, "the Match has no Room yet")
+        no_place = view.error.message if view.error is not None and view.error.type is ErrorType.ROOM else ""
+        return false(ConditionType.ROOM_READY, ConditionReason.NO_ROOM, no_place or "the Match has no Room yet")
     if view.case.livekit_room is not None:
         told = f"room {room.livekit_name} is on {room.server}"
         return true(ConditionType.ROOM_READY, ConditionReason.ROOM_CREATED, told)

@@ -12,6 +12,7 @@ from controller.api.failures import LastError
 from controller.api.phases import RoomPhase
 from controller.api.room import MAX_RESTORES, Room, RoomEndReason, RoomIssue
 from controller.facts.observation import Unknown
+from controller.rules.placement import server_of
 from controller.rules.restores import IN_TIME, WINDOW, was_lost_too_often
 from controller.rules.room_case import RoomCase
 from controller.status.conditions import Verdict, false, of_last_step, progress, true
@@ -25,14 +26,17 @@ def room_conditions(
     `issues` are those of `status.room_health`; `error` is what kept the last step from working.
     """
     reason, server = case.end_reason, case.seen.server
-    ready = _ready(case, phase, issues)
+    ready = _ready(case, phase, issues, error)
     if phase is not RoomPhase.TERMINATED:
         yield ready
     if issues:
         yield false(ConditionType.HEALTHY, next(iter(issues)), "; ".join(issues.values()))
     else:
         yield true(ConditionType.HEALTHY, ConditionReason.AS_EXPECTED, "the room is as it should be")
-    if server.trouble:
+    if not server.name:
+        fine = false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, "no LiveKit server is chosen yet")
+        yield of_last_step(error, case.room.status.last_error) or fine
+    elif server.trouble:
         told = f"{server.trouble}; nothing is decided until it answers"
         yield true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
     else:
@@ -45,7 +49,7 @@ def room_conditions(
     yield from progress(ready, stalled=phase is RoomPhase.FAILED, over=phase is RoomPhase.TERMINATED)
 
 
-def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str]) -> Verdict:
+def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str], error: LastError | None) -> Verdict:
     name, server, reason = case.seen.livekit_name, case.seen.server, case.end_reason
     if reason is not None:
         return false(ConditionType.READY, reason, _ending_sentence(case.room, reason))
@@ -57,6 +61,9 @@ def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str]) ->
         unknown = case.seen.livekit_room.why if isinstance(case.seen.livekit_room, Unknown) else ""
         told = server.trouble or unknown or f"{server.name} has lost room {name}; it is being restored"
         return false(ConditionType.READY, ConditionReason.ROOM_MISSING, told)
+    if not server_of(case.room):
+        told = error.message if error is not None else "a LiveKit server is being chosen for the room"
+        return false(ConditionType.READY, ConditionReason.PROVISIONING, told)
     told = server.trouble or f"room {name} is being made on {server.name}"
     return false(ConditionType.READY, ConditionReason.PROVISIONING, told)
 
@@ -65,7 +72,7 @@ def _ending_sentence(room: Room, reason: RoomEndReason) -> str:
     return {
         RoomEndReason.EMPTY: "the room was empty, so LiveKit closed it at its timeout; make another Room to meet again",
         RoomEndReason.EXPIRED: f"it reached maxAgeSeconds ({room.spec.max_age_seconds} s)",
-        RoomEndReason.TERMINATED: f"it was closed: {room.spec.termination_reason}",
+        RoomEndReason.TERMINATED: f"it was closed: {room.spec.termination_reason}".removesuffix(": "),
         RoomEndReason.DELETED: "the Room was deleted",
         RoomEndReason.LOST: _lost_sentence(room),
     }.get(reason, f"it is over ({reason})")

@@ -123,6 +123,28 @@ put_right = Counter(
     "What differed between Kubernetes and Redis or LiveKit and was put right, by kind; `refused` was not.",
     ("what",),
 )
+sweep_runs = Counter(
+    "roomkeeper_sweep_runs_total",
+    "Sweeps that came to their end, by sweep (light, deep) and result: ok, or failed if some leftover could not be "
+    "cleaned.",
+    ["sweep", "result"],
+)
+sweep_seconds = Histogram(
+    "roomkeeper_sweep_duration_seconds",
+    "Time of one sweep. A deep one works for a small part of it.",
+    ["sweep"],
+    buckets=(0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0),
+)
+sweep_succeeded = Gauge(
+    "roomkeeper_sweep_last_success_timestamp_seconds",
+    "When the last sweep without an error ended (seconds since 1970), by sweep.",
+    ["sweep"],
+)
+sweep_found = Counter("roomkeeper_sweep_found_total", "Leftovers that a sweep found, by kind.", ["kind"])
+sweep_cleaned = Counter("roomkeeper_sweep_cleaned_total", "Leftovers that a sweep cleaned, by kind.", ["kind"])
+sweep_errors = Counter(
+    "roomkeeper_sweep_errors_total", "Leftovers that a sweep could not look at or clean, by kind.", ["kind"]
+)
 released_without = Counter(
     "roomkeeper_released_without_total",
     "Deleted objects that were released without a backend that did not answer, by kind and backend.",

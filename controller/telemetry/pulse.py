@@ -30,6 +30,8 @@ class LoopName(StrEnum):
     EVENTS = "events"
     LAG = "lag"
     LEAD = "lead"
+    SERVERS = "servers"
+    POLLERS = "pollers"
     POLL = "poll"
     STREAMS = "streams"
     HEARTBEATS = "heartbeats"
@@ -43,6 +45,7 @@ class LoopName(StrEnum):
     UNSERVED = "unserved"
     ASKED = "asked"
     NEIGHBORS = "neighbors"
+    DRAIN = "drain"
     ERRORS = "errors"
 
 

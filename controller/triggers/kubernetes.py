@@ -1,4 +1,5 @@
-"""The watch of our kinds in all scopes: one for the whole cluster, or one for each namespace of the settings.
+"""The watch of our kinds in all scopes: one for the whole cluster, or one for each namespace of the settings; and one
+for the LiveKitServers of the operator's own namespace.
 
 A scope that cannot be read (no such namespace, no rights) stops no other one: the operator is ready as soon as all that
 may be read are in the caches, and takes the others up later. Neighbors: `triggers.scope` lists and watches one scope,
@@ -19,16 +20,24 @@ from controller.clients.kubernetes import KubernetesClient
 from controller.errors import BackendError
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
-from controller.triggers.scope import Scope
+from controller.triggers.scope import Scope, Words
 from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
 
 _START_PAUSE_SECONDS = 1.0
+_SERVERS = Words(
+    "the LiveKitServers of the namespace {namespace}",
+    "are",
+    "bind the Role of this version in the operator's own namespace; the LiveKit server of the settings is used",
+)
 
 
 class KubernetesTrigger:
-    """Feeds the caches of the registered kinds, from the watch and from LISTs."""
+    """Feeds the caches of the registered kinds, from the watch and from LISTs.
+
+    Without the right to read the `own` kinds, the operator works with the LiveKit server of its settings.
+    """
 
     def __init__(
         self,
@@ -36,8 +45,11 @@ class KubernetesTrigger:
         client: KubernetesClient,
         caches: Mapping[ResourceKind, ObjectCache[Any]],
         namespaces: tuple[str, ...],
+        own: Mapping[ResourceKind, ObjectCache[Any]],
+        own_namespace: str,
     ) -> None:
         self._crds = CrdGate(client, caches)
+        self.servers = Scope(own_namespace, connection, client, own, self._crds, _SERVERS)
         self.scopes = [Scope(namespace, connection, client, caches, self._crds) for namespace in namespaces or ("",)]
 
     def read_namespaces(self) -> tuple[str, ...]:
@@ -51,9 +63,10 @@ class KubernetesTrigger:
         """
         await self._crds.wait()
         await self._crds.check_schema()
+        every = (*self.scopes, self.servers)
         while True:
-            await asyncio.gather(*(scope.try_sync() for scope in self.scopes if not scope.is_synced))
-            is_decided = all(scope.is_synced or scope.is_refused for scope in self.scopes)
+            await asyncio.gather(*(scope.try_sync() for scope in every if not scope.is_synced))
+            is_decided = all(scope.is_synced or scope.is_refused for scope in every)
             if is_decided and any(scope.is_synced for scope in self.scopes):
                 return
             await asyncio.sleep(_START_PAUSE_SECONDS)
@@ -67,10 +80,10 @@ class KubernetesTrigger:
         while True:
             await asyncio.sleep(interval_seconds)
             if await self._crds.wait(pulse.beat):
-                for scope in self.scopes:
+                for scope in (*self.scopes, self.servers):
                     scope.begin_again()
                 continue
-            for scope in self.scopes:
+            for scope in (*self.scopes, self.servers):
                 pulse.beat()
                 with pulse.item("to compare the caches with the server", namespace=scope.namespace):
                     if scope.is_synced:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -21,7 +21,7 @@ from controller.announce.error_records import ErrorRecords
 from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
-from controller.errors import BackendError
+from controller.errors import BackendError, Forbidden
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
 from controller.rules.stale import is_stale
@@ -38,12 +38,16 @@ _EAGER_SECONDS = 0.03
 _WAS_AWAY = timedelta(seconds=1)
 # LiveKit's clients give up after 13 to 29 s.
 _EAGER_FOR = timedelta(seconds=30)
-_ROOMS_PER_INTERVAL = 5000
+# To list a thousand rooms costs 5 ms of CPU here, and as much in LiveKit: beyond this many they are listed less often.
+_ROOMS_PER_INTERVAL = 2500
 _LONGEST_INTERVALS = 4
 
 
 class Poller:
-    """Reads one server while this replica leads: `poll` once, then `run` until the lease is lost."""
+    """Reads one server while this replica leads: `poll` once, then `run` until the lease is lost.
+
+    `errors` records requests that fail. `key_refused` is called when LiveKit refuses the API key.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Poller:
         cluster_id: str,
         interval_seconds: float,
         errors: ErrorRecords,
+        key_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._errors = errors
         self._server = server
@@ -60,6 +65,7 @@ class Poller:
         self._clock = clock
         self._cluster_id = cluster_id
         self._interval_seconds = interval_seconds
+        self._key_refused = key_refused
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._doubted: set[str] = set()
         self._counting: set[asyncio.Task[None]] = set()
@@ -120,11 +126,14 @@ class Poller:
         self._is_running = True
         view, client = self._server.view, self._server.client
         sent_at = self._clock.now()
-        was_away, away_since = bool(view.failure), view.silent_since
+        was_away, was_listed, away_since = bool(view.failure), view.was_listed, view.silent_since
         try:
             rooms = await client.list_rooms()
         except BackendError as error:
             view.failed(sent_at, error.sentence)
+            self._server.error = error
+            if isinstance(error, Forbidden):
+                self._key_refused()
             self._failed_at = self._failed_at or sent_at
             self._errors.loop_failed(LoopName.POLL, error, {"server": self._server.name})
             if not was_away:
@@ -133,12 +142,14 @@ class Poller:
                     server=self._server.name,
                     error=str(error),
                 )
+                self._router.server_told(self._server.name)
             self._announce_staleness()
             return
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
+        self._server.error = None
         self._listed = len(rooms)
-        waiting = self._waiting(sent_at) if was_away or not view.was_listed else []
+        waiting = self._waiting(sent_at) if was_away or not was_listed else []
         recount: list[str] = []
         for found in view.in_slices([room for room in rooms if self._concerns_us(room)], sent_at):
             if found is None:
@@ -153,6 +164,8 @@ class Poller:
         self._announce_staleness()
         if away_since is not None and self._failed_at is not None and sent_at - self._failed_at >= _WAS_AWAY:
             self._prober.suspect_all(away_since)
+        if was_away or not was_listed:
+            self._router.server_told(self._server.name)
         self._failed_at = None
         self._prober.round(sent_at)
         await self._recount(recount)

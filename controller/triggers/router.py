@@ -14,14 +14,14 @@ from typing import Any
 
 from controller.api.match import Match
 from controller.api.meta import HasMetadata
-from controller.api.names import MATCH, ROOM, ResourceKind, livekit_room_name, room_name
+from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM, ResourceKind, livekit_room_name, room_name
 from controller.api.phases import RoomPhase
 from controller.api.room import Room
-from controller.backends.servers import server_name_of
 from controller.facts.livekit import Mark
 from controller.facts.unreadable import Unreadable
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
+from controller.rules.placement import server_of
 from controller.views.cache import ObjectCache, following
 
 Enqueue = Callable[[Key, Wake], None]
@@ -43,6 +43,7 @@ class Router:
         self._suspected: list[_OfServer] = []
         self._matches: dict[Key, Key] = {}
         self._names: dict[Key, set[str]] = {}
+        self._servers: dict[str, Key] = {}
 
     def follow_cache(self, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
         """Wake keys for the changes of one kind. A kind without relations concerns its own key alone."""
@@ -51,6 +52,8 @@ class Router:
         elif kind is ROOM:
             cache.follow(changed=self.room_changed, unreadable=self.room_changed, gone=self.room_gone)
         else:
+            if kind is LIVEKIT_SERVER:
+                cache.follow(kept=self._server_kept)
             changed = partial(self.object_changed, kind)
             cache.follow(changed=changed, unreadable=changed, gone=changed)
 
@@ -94,6 +97,10 @@ class Router:
         if room in self._matches:
             self._enqueue(room, Wake.OBJECT)
 
+    def object_woken(self, key: Key, wake: Wake) -> None:
+        """There is news about one object."""
+        self._enqueue(key, wake)
+
     def match_woken(self, namespace: str, name: str, wake: Wake) -> None:
         """A witness has news about a Match."""
         self._enqueue(Key(MATCH, namespace, name), wake)
@@ -125,7 +132,7 @@ class Router:
         livekit_name = self._livekit_name(room)
         self._rooms[livekit_name] = key
         readable = room if isinstance(room, Room) else None
-        self._places[livekit_name] = server_name_of(readable)
+        self._places[livekit_name] = server_of(room) or self._places.get(livekit_name, "")
         match = _match_of(room)
         self._enqueue(key, Wake.OBJECT)
         if match is not None:
@@ -160,6 +167,14 @@ class Router:
         """These rooms changed on LiveKit."""
         for name in livekit_names:
             self.livekit_changed(name, Wake.LIVEKIT)
+
+    def _server_kept(self, server: HasMetadata) -> None:
+        self._servers[server.metadata.name] = Key(LIVEKIT_SERVER, server.metadata.namespace, server.metadata.name)
+
+    def server_told(self, server: str) -> None:
+        """A LiveKit server has begun or stopped to answer. That of the settings is no object, and concerns no key."""
+        if server in self._servers:
+            self._enqueue(self._servers[server], Wake.STALENESS)
 
     def server_changed(self, server: str) -> None:
         """A LiveKit server has been silent for too long, or answers again."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import kopf
@@ -40,6 +41,27 @@ _DISCOVERED_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How log lines name a scope: what it has, the verb for it, and what lets the operator read it."""
+
+    name: str
+    verb: str
+    remedy: str
+
+
+_ONE = Words(
+    "the namespace {namespace}",
+    "is",
+    "create the namespace, if there is none, and bind the operator's Role in it",
+)
+_ALL = Words(
+    "all namespaces",
+    "are",
+    "bind the operator's ClusterRole, or name the namespaces to serve in ROOMKEEPER_WATCH_NAMESPACES",
+)
+
+
 class Scope:
     """The objects of one namespace, or of all if `namespace` is empty."""
 
@@ -50,6 +72,7 @@ class Scope:
         client: KubernetesClient,
         caches: Mapping[ResourceKind, ObjectCache[Any]],
         crds: CrdGate,
+        words: Words | None = None,
     ) -> None:
         self.namespace = namespace
         self.is_synced = False
@@ -59,6 +82,7 @@ class Scope:
         self._client = client
         self._caches = caches
         self._crds = crds
+        self._words = words or (_ONE if namespace else _ALL)
         self._said = ""
         self._again = asyncio.Event()
 
@@ -68,7 +92,11 @@ class Scope:
 
     async def sync(self) -> None:
         """LIST everything once, in pages; evict cached objects that the server no longer has. Raises BackendError."""
-        await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches))
+        results = await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches), return_exceptions=True)
+        # Where several kinds are refused it is always the same one that is named: a problem is said once.
+        for failure in results:
+            if failure is not None:
+                raise failure
 
     async def try_sync(self) -> None:
         """`sync`; a failure is said once, and `is_synced` and `is_refused` tell how it went."""
@@ -105,21 +133,15 @@ class Scope:
 
     @property
     def _name(self) -> str:
-        return f"the namespace {self.namespace}" if self.namespace else "all namespaces"
+        return self._words.name.format(namespace=self.namespace)
 
     @property
     def _what(self) -> str:
-        return f"{self._name} {'is' if self.namespace else 'are'}"
+        return f"{self._name} {self._words.verb}"
 
     def _say(self, error: BackendError) -> None:
         """Log the problem, unless it is the one that was logged last."""
-        remedy = ""
-        if isinstance(error, BackendRefused):
-            remedy = (
-                "; create the namespace, if there is none, and bind the operator's Role in it"
-                if self.namespace
-                else "; bind the operator's ClusterRole, or name the namespaces to serve in ROOMKEEPER_WATCH_NAMESPACES"
-            )
+        remedy = f"; {self._words.remedy}" if isinstance(error, BackendRefused) else ""
         said = f"{self._what} not served yet: {error.message}{remedy}"
         if said != self._said:
             self._said = said
@@ -200,12 +222,13 @@ class Scope:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     def _watchers(self) -> list[asyncio.Task[Any]]:
-        """The tasks that watch a kind, by the name that kopf gives them. kopf leaves the others when one fails."""
+        """The tasks that watch our kinds, by the name that kopf gives them. kopf leaves the others when one fails."""
+        prefixes = tuple(f"watcher for {kind.plural}." for kind in self._caches)
         suffix = f"@{self.namespace or None}"
         return [
             task
             for task in asyncio.all_tasks()
-            if task.get_name().startswith("watcher for ") and task.get_name().endswith(suffix)
+            if task.get_name().startswith(prefixes) and task.get_name().endswith(suffix)
         ]
 
 

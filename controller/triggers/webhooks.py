@@ -80,7 +80,7 @@ class WebhookHandler:
 
     def __init__(
         self,
-        secrets: Mapping[str, str],
+        secrets: Callable[[], Mapping[str, str]],
         pool_of: Callable[[str], Pool],
         router: Router,
         clock: Clock,
@@ -102,7 +102,7 @@ class WebhookHandler:
         """Answer one POST."""
         try:
             authorization = request.headers.get("Authorization", "")
-            signed = signed_hash(authorization, self._secrets, self._clock.now().timestamp())
+            signed = signed_hash(authorization, self._secrets(), self._clock.now().timestamp())
             event = _parse(await self._read(request), signed)
         except WebhookRefused as refused:
             return self._refuse(request, refused)

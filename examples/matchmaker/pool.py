@@ -153,6 +153,26 @@ class Pool:
         """The JSON with the token that the user's client joins with; None if it is not there (yet)."""
         return cast("str | None", self._redis.hget(self._key(f"tokens:{match_uid}"), user_id))
 
+    def end_of_notices(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """The ids of the users' latest notices: `next_notices` reads on from there."""
+        with self._pipeline() as pipe:
+            for user_id in user_ids:
+                pipe.xrevrange(self._key(f"notify:{user_id}"), count=1)
+            answers = pipe.execute()
+        return {
+            user_id: entries[0][0] if entries else "0-0" for user_id, entries in zip(user_ids, answers, strict=True)
+        }
+
+    def next_notices(self, read_on: dict[str, str], *, wait_seconds: float) -> Iterator[tuple[str, dict[str, str]]]:
+        """The users' notices that are new, each with the user's id; waits for the first one. Updates `read_on`."""
+        streams = {self._key(f"notify:{user_id}"): user_id for user_id in read_on}
+        positions = {stream: read_on[user_id] for stream, user_id in streams.items()}
+        block_ms = max(1, round(wait_seconds * 1000))  # 0 would wait for ever
+        for stream, entries in cast("Any", self._redis.xread(cast("Any", positions), block=block_ms)):
+            for entry_id, fields in entries:
+                read_on[streams[stream]] = entry_id
+                yield streams[stream], fields
+
     def _run(self, name: str, keys: Sequence[str], *args: str | int) -> list[str]:
         return _checked(name, self._scripts[name](keys=keys, args=args))
 

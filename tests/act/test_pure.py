@@ -138,7 +138,8 @@ def test_the_secret_is_not_shown_with_the_server() -> None:
 def manifest(**spec: Any) -> dict[str, Any]:
     """The Room that is created for a Match."""
     return room_manifest(
-        only(plan_match(MatchCase(b.a_match(**spec), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
+        only(plan_match(MatchCase(b.a_match(**spec), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom),
+        "eu-1",
     )
 
 

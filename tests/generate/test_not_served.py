@@ -10,10 +10,6 @@ from controller.generate.crds import DEFINITIONS, crd
 @pytest.mark.parametrize(
     ("kind", "path"),
     [
-        ("LiveKitServer", ""),
-        ("Match", "spec.placement"),
-        ("Match", "spec.requeue.onDrained"),
-        ("Room", "spec.placement"),
         ("Room", "status.reason"),
     ],
 )

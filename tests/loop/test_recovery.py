@@ -118,14 +118,16 @@ async def test_a_room_that_cannot_be_made_is_placed_elsewhere() -> None:
     assert rig.moved == [room]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        Forbidden(Backend.LIVEKIT, "CreateRoom", "refused", code="401"),
-        BackendUnavailable(Backend.LIVEKIT, "ListParticipants", "no answer"),
-    ],
-)
-async def test_other_errors_of_livekit_move_no_room(error: BackendError) -> None:
+async def test_a_room_of_a_server_that_refuses_our_key_moves_to_another_server() -> None:
+    room = b.a_room()
+    rig = Rig(b.active(), room)
+    error = in_step("CreateLiveKitRoom", Forbidden(Backend.LIVEKIT, "CreateRoom", "refused", code="401"))
+    await rig.recovery.carry_out(ROOM_KEY, rig.recovery.failed(ROOM_KEY, error))
+    assert rig.moved == [room]
+
+
+async def test_other_errors_of_livekit_move_no_room() -> None:
+    error = BackendUnavailable(Backend.LIVEKIT, "ListParticipants", "no answer")
     rig = Rig(b.active(), b.a_room())
     await rig.recovery.carry_out(ROOM_KEY, rig.recovery.failed(ROOM_KEY, error))
     assert rig.moved == []

@@ -310,6 +310,18 @@ def test_a_refusal_that_is_no_conflict_is_repeated_after_a_backoff() -> None:
     assert 0.05 <= runs[1] <= 0.1
 
 
+def test_a_backend_that_asks_to_wait_is_not_asked_before() -> None:
+    async def scenario(rig: Rig) -> None:
+        busy = BackendUnavailable(Backend.KUBERNETES, "create", "too many requests", code="429")
+        busy.retry_after_seconds = 5.0
+        rig.answers[A] = [Result(error=busy), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
+
+    runs = in_virtual_time(scenario).runs[A]
+    assert 5.0 <= runs[1] <= 5.1
+
+
 def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [takes(1000), Result()]

@@ -287,7 +287,7 @@ def test_it_polls_for_as_long_as_it_runs_about_every_interval() -> None:
     in_virtual_time(scenario)
 
 
-@pytest.mark.parametrize(("rooms", "interval_seconds"), [(100, 2), (5000, 2), (10_000, 4), (60_000, 8)])
+@pytest.mark.parametrize(("rooms", "interval_seconds"), [(100, 2), (2500, 2), (5000, 4), (10_000, 8), (60_000, 8)])
 def test_a_server_with_very_many_rooms_is_listed_less_often_but_often_enough(
     rooms: int, interval_seconds: float
 ) -> None:

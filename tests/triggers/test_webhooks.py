@@ -47,7 +47,7 @@ class Rig:
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.app = web.Application()
         handler = WebhookHandler(
-            {KEY: SECRET}, cast("Any", self.unbound), router, clock, "replica-1", Refusals(), read_seconds=0.5
+            lambda: {KEY: SECRET}, cast("Any", self.unbound), router, clock, "replica-1", Refusals(), read_seconds=0.5
         )
         add_webhooks(self.app, handler)
 

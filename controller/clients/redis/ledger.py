@@ -45,6 +45,7 @@ def _ledger(uid: str, fields: Mapping[str, str]) -> Ledger:
         session_id=fields.get("sessionID", ""),
         match_name=fields.get("matchName", ""),
         room=fields.get("room", ""),
+        url=fields.get("url", ""),
         queued_at_ms={user_id: milliseconds(score) for user_id, score in _of(fields, "q:")},
         outcomes={
             user_id: parse_outcome(user_id, text, fields.get(f"d:{user_id}", "")) for user_id, text in _of(fields, "s:")
@@ -56,6 +57,8 @@ def _ledger(uid: str, fields: Mapping[str, str]) -> Ledger:
         suspected_at_ms=dict(rows(Backend.REDIS, "suspicion", _of(fields, "suspect:"), _suspicion)),
         tokens_asked_at_ms=milliseconds(fields.get("tokensAskedAt", "")),
         taken_at_ms=milliseconds(fields.get("takenAt", "")) or 0,
+        rejoined=fields.get("rejoined", ""),
+        drain=fields.get("drain", ""),
     )
 
 

@@ -88,6 +88,7 @@ SHAPES: Final[dict[str, Shape]] = {
     "livekit.tls.secretKeys.key": _OPTIONAL_SECRET_KEY,
     "livekit.secretKeys.oldApiKey": _OPTIONAL_SECRET_KEY,
     "livekit.secretKeys.oldApiSecret": _OPTIONAL_SECRET_KEY,
+    "livekitServers.secretNames": _list(_NAME),
     "redis.existingSecret": _NAME,
     "redis.secretKeys.url": _SECRET_KEY,
     "redis.tls.existingSecret": _OPTIONAL_NAME,

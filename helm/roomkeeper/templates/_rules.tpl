@@ -57,6 +57,24 @@
   verbs: [get, update]
 {{- end }}
 
+{{/* LiveKitServers, and the Secrets with their credentials, are in the operator's own namespace. */}}
+{{- define "roomkeeper.rules.servers" -}}
+# LiveKit servers that rooms are placed on.
+- apiGroups: [roomkeeper.dev]
+  resources: [livekitservers]
+  verbs: [get, list, watch]
+- apiGroups: [roomkeeper.dev]
+  resources: [livekitservers/status]
+  verbs: [patch]
+{{- with .Values.livekitServers.secretNames }}
+# The credentials of these servers: each Secret by its name, and no other.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ toJson . }}
+  verbs: [get]
+{{- end }}
+{{- end }}
+
 {{/* What people and matchmakers may do. */}}
 {{- define "roomkeeper.rules.edit" -}}
 - apiGroups: [roomkeeper.dev]

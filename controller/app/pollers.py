@@ -1,0 +1,163 @@
+"""The LiveKit servers of a term, and one poller for each: they follow what is configured while the term runs.
+
+A server that is new is added with a view of which nothing is known; one that changed keeps its view, unless it has
+another URL: then it is another server. Neighbors: `backends.server_configs` says what is configured, `triggers.poll`
+reads one server, `app.term` makes this once per term.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from controller.app.supervisor import Loop, supervised
+from controller.backends.server_configs import ServerConfig, ServerConfigs
+from controller.backends.servers import Server, Servers
+from controller.clients.livekit import LiveKitClient
+from controller.telemetry.pulse import LoopName, Pulse, Pulses
+from controller.triggers.poll import Poller
+from controller.triggers.router import Router
+from controller.views.livekit import LiveKitView
+
+log = structlog.get_logger(__name__)
+
+# LiveKit is read before anything is decided. A server that hangs is not waited for.
+_FIRST_POLL_SECONDS = 0.7
+_BEAT_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Polled:
+    """A server that is polled, where it is, and what has to be undone when it goes."""
+
+    server: Server
+    url: str
+    poller: Poller
+    unfollow: Callable[[], None]
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Pollers:
+    """Keeps `servers` as `configs` says, and polls each of them while `run` runs."""
+
+    def __init__(
+        self,
+        configs: ServerConfigs,
+        servers: Servers,
+        router: Router,
+        pulses: Pulses,
+        *,
+        client: Callable[[ServerConfig], LiveKitClient],
+        poller: Callable[[Server], Poller],
+        limit_seconds: float,
+    ) -> None:
+        self._configs = configs
+        self._servers = servers
+        self._router = router
+        self._pulses = pulses
+        self._client = client
+        self._poller = poller
+        self._limit_seconds = limit_seconds
+        self._polled: dict[str, _Polled] = {}
+        self._ending: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        for config in configs:
+            self._add(config)
+        servers.troubles = configs.troubles()
+        self._unfollow = configs.follow(self._config_changed)
+
+    def __iter__(self) -> Iterator[Poller]:
+        return iter([polled.poller for polled in self._polled.values()])
+
+    async def first_poll(self) -> None:
+        """Ask each LiveKit server for its rooms, before anything is decided. One that hangs is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_POLL_SECONDS):
+                await asyncio.gather(*(poller.poll() for poller in self))
+
+    async def run(self, pulse: Pulse) -> None:
+        """Poll each server until cancelled, each as a loop of its own; servers come and go meanwhile."""
+        try:
+            while True:
+                pulse.beat()
+                self._changed.clear()
+                for polled in self._polled.values():
+                    if polled.task is None:
+                        name = f"poll {polled.server.name}"
+                        polled.task = asyncio.create_task(self._keep_polling(polled.poller), name=name)
+                self._ending = [task for task in self._ending if not task.done()]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_BEAT_SECONDS):
+                        await self._changed.wait()
+        finally:
+            tasks = [*self._ending, *(polled.task for polled in self._polled.values() if polled.task is not None)]
+            for polled in self._polled.values():
+                polled.task = None
+            await _end(tasks)
+
+    def end(self) -> None:
+        """The term is over."""
+        self._unfollow()
+        for polled in self._polled.values():
+            polled.unfollow()
+
+    async def _keep_polling(self, poller: Poller) -> None:
+        async with supervised(self._pulses, Loop(LoopName.POLL, poller.run, limit_seconds=self._limit_seconds)):
+            await asyncio.Future()
+
+    def _config_changed(self, name: str) -> None:
+        self._servers.troubles = self._configs.troubles()
+        polled, config = self._polled.get(name), self._configs.get(name)
+        if config is None:
+            if polled is not None:
+                log.warning("a LiveKit server is no longer configured; its calls go on without us", server=name)
+                self._remove(polled)
+        elif polled is None:
+            log.info("a LiveKit server is configured", server=name, url=config.url)
+            self._add(config)
+        elif polled.url != config.url:
+            log.warning("a LiveKit server has another URL: its rooms are looked for there", server=name, url=config.url)
+            self._remove(polled)
+            self._add(config)
+        else:
+            _configure(polled.server, config)
+        self._changed.set()
+        # Tokens may need another key or address, and a room that waits for a server may find one now.
+        self._router.server_changed(name)
+        self._router.server_changed("")
+
+    def _add(self, config: ServerConfig) -> None:
+        server = Server(config.name, config.public_url, config.keys, self._client(config), LiveKitView())
+        _configure(server, config)
+        server.view.follow(changed=self._router.rooms_changed, lost=self._router.rooms_lost)
+        unfollow = self._router.follow_rooms(
+            server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
+        )
+        self._servers.add(server)
+        self._polled[server.name] = _Polled(server, config.url, self._poller(server), unfollow)
+
+    def _remove(self, polled: _Polled) -> None:
+        polled.unfollow()
+        self._servers.remove(polled.server.name)
+        del self._polled[polled.server.name]
+        if polled.task is not None:
+            polled.task.cancel()
+            self._ending.append(polled.task)
+
+
+def _configure(server: Server, config: ServerConfig) -> None:
+    """Let a server be as it is configured now. Requests are signed with its newest key from now on."""
+    server.public_url, server.keys, server.labels = config.public_url, config.keys, config.labels
+    server.max_rooms, server.is_cordoned, server.drain = config.max_rooms, config.is_cordoned, config.drain
+    server.client.use_key(config.keys.newest.name, config.keys.newest.secret)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

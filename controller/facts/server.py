@@ -1,0 +1,72 @@
+"""What is known of a LiveKit server, as the rules, the planner and the status need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from controller.api.conditions import ConditionReason
+from controller.facts.drain import DrainFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A server that a room could be placed on.
+
+    `rooms` counts the Rooms on it, with those that are about to be made; `max_rooms` is 0 where there is no limit.
+    `trouble` is why it cannot be used at the moment; empty if it is ready.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    rooms: int = 0
+    max_rooms: int = 0
+    is_cordoned: bool = False
+    is_draining: bool = False
+    trouble: str = ""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many rooms as it may have, or more."""
+        return 0 < self.max_rooms <= self.rooms
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a server cannot be used, or not with the credentials that it should have: the kind, and a sentence."""
+
+    reason: ConditionReason
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a server has shown of itself beside its rooms; None or empty where it is not known.
+
+    `clock_ahead_seconds` is by how much its clock is ahead of the API server's. `auto_create`: it lets a client make a
+    room that does not exist.
+    """
+
+    latency_ms: int | None = None
+    clock_ahead_seconds: float | None = None
+    auto_create: bool | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSeen:
+    """Observations of one server, without decisions.
+
+    `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
+    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `calls_left`
+    counts the Matches on a server that is drained; the oldest of them was created at `oldest_call_at`.
+    """
+
+    trouble: Trouble | None
+    health: Health
+    rooms: int
+    participants: int | None
+    drain: DrainFacts | None = None
+    calls_left: int = 0
+    oldest_call_at: datetime | None = None

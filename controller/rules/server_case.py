@@ -1,0 +1,34 @@
+"""The case of a LiveKit server: the object, what was seen of it, and the moment for which it is judged. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Final
+
+from controller.api.livekitserver import LiveKitServer
+from controller.facts.server import ServerSeen
+
+STATUS_EVERY: Final = timedelta(seconds=30)
+"""How often the numbers in the status are written."""
+
+
+@dataclass(frozen=True)
+class ServerCase:
+    """One look at a server."""
+
+    server: LiveKitServer
+    seen: ServerSeen
+    now: datetime
+
+    @cached_property
+    def is_drained(self) -> bool:
+        """Whether a server that is drained has no call and no participant left. LiveKit's count lags by seconds."""
+        return self.seen.drain is not None and not self.seen.calls_left and self.seen.participants == 0
+
+    @cached_property
+    def numbers_are_due(self) -> bool:
+        """Whether the numbers in the status are so old that they are written again."""
+        checked_at = self.server.status.checked_at
+        return checked_at is None or not checked_at <= self.now < checked_at + STATUS_EVERY

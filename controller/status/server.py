@@ -1,0 +1,69 @@
+"""The status of a LiveKit server: conditions whenever they change, numbers every half minute. Pure.
+
+Neighbors: `rules.server_case` says when numbers are due, `loop.reconcile` writes the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.api.conditions import ConditionReason, ConditionType
+from controller.api.failures import LastError
+from controller.api.livekitserver import DrainType, LiveKitServerStatus
+from controller.api.meta import format_seconds
+from controller.facts.drain import DrainFacts
+from controller.rules.drain import ends_calls
+from controller.rules.server_case import ServerCase
+from controller.status.conditions import Verdict, false, merge, true
+from controller.status.times import whole_milliseconds
+
+
+def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerStatus:
+    """The status that follows from the case; `error` is what kept the last step from working."""
+    server, seen, before = case.server, case.seen, case.server.status
+    now = whole_milliseconds(case.now)
+    conditions = merge(before.conditions, _conditions(case), server.metadata.generation, now)
+    if conditions == before.conditions and not case.numbers_are_due:
+        return before.model_copy(update={"observed_generation": server.metadata.generation})
+    return LiveKitServerStatus(
+        observed_generation=server.metadata.generation,
+        conditions=conditions,
+        latency_ms=seen.health.latency_ms,
+        rooms=seen.rooms,
+        participants=seen.participants,
+        version=seen.health.version or None,
+        calls_left=seen.calls_left if seen.drain is not None else None,
+        oldest_call_at=whole_milliseconds(seen.oldest_call_at) if seen.oldest_call_at is not None else None,
+        checked_at=now,
+        last_error=error or before.last_error,
+    )
+
+
+def _conditions(case: ServerCase) -> Iterator[Verdict]:
+    trouble = case.seen.trouble
+    if trouble is not None:
+        yield false(ConditionType.READY, trouble.reason, trouble.sentence)
+    elif case.seen.health.auto_create:
+        told = (
+            "the server answers, but room.auto_create is on in its configuration: a client with a token that is still "
+            "valid can open a closed room again; set it to false"
+        )
+        yield true(ConditionType.READY, ConditionReason.AUTO_CREATE, told)
+    else:
+        yield true(ConditionType.READY, ConditionReason.ANSWERS, "the server answers and accepts the API key")
+    if (drain := case.seen.drain) is not None:
+        yield _drained(case, drain)
+
+
+def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
+    """Whether calls are left. How many, is in `callsLeft`: a condition that counts would be written for each call."""
+    if case.is_drained:
+        return true(ConditionType.DRAINED, ConditionReason.NO_CALLS_LEFT, "no call and no participant is left: stop it")
+    if drain.type is DrainType.GRACEFUL:
+        told = "calls are left, and go on until their participants end them"
+    elif ends_calls(drain, case.now):
+        past = "; the deadline has passed" if drain.type is DrainType.MAINTENANCE else ""
+        told = f"calls are left, and are being ended{past}"
+    else:
+        told = f"calls are left, and will be ended at {format_seconds(drain.deadline)}" if drain.deadline else ""
+    return false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, told)

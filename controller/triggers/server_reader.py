@@ -1,0 +1,134 @@
+"""Reads which LiveKit servers there are, and their credentials: the LiveKitServers of the cache, and the Secrets.
+
+A Secret is read by its name, whenever its LiveKitServer changes, at intervals, and when LiveKit refuses the key: no
+right to list or watch Secrets is needed. A Secret that cannot be read changes nothing. Neighbors: `triggers.kubernetes`
+fills the cache, `backends.server_configs` keeps what was read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from controller.api.conditions import ConditionReason
+from controller.api.livekitserver import LiveKitServer
+from controller.api.meta import HasMetadata
+from controller.backends.bundle import SECRETS
+from controller.backends.server_configs import ServerConfigs, keys_in
+from controller.clients.kubernetes import KubernetesClient
+from controller.clients.livekit_keys import ApiKeys
+from controller.errors import BackendError, Forbidden, NotFound
+from controller.facts.server import Trouble
+from controller.facts.unreadable import Unreadable
+from controller.telemetry.pulse import Pulse
+from controller.views.cache import ObjectCache
+
+log = structlog.get_logger(__name__)
+
+READ_AGAIN_SECONDS = 20.0
+# A key that LiveKit refuses may be refused for long.
+_LEAST_PAUSE_SECONDS = 1.0
+_FIRST_SECONDS = 5.0
+
+
+class ServerReader:
+    """Keeps `configs` as the LiveKitServers in the operator's own `namespace` and their Secrets say."""
+
+    def __init__(
+        self, cache: ObjectCache[Any], configs: ServerConfigs, kubernetes: KubernetesClient, namespace: str
+    ) -> None:
+        self._cache = cache
+        self._configs = configs
+        self._kubernetes = kubernetes
+        self._namespace = namespace
+        self._due = asyncio.Event()
+        self._said: dict[str, str] = {}
+        cache.follow(kept=self._changed, gone=self._gone)
+
+    def key_was_refused(self) -> None:
+        """LiveKit has refused an API key: the Secret may have another one by now."""
+        self._due.set()
+
+    async def first_read(self) -> None:
+        """Read everything once, before anything is decided. What cannot be read in time is read later."""
+        try:
+            async with asyncio.timeout(_FIRST_SECONDS):
+                for name in self._names():
+                    await self._read(name)
+        except TimeoutError:
+            log.warning("the credentials of LiveKit servers could not be read in time; they are read later")
+
+    async def run(self, pulse: Pulse) -> None:
+        """Read until cancelled."""
+        while True:
+            pulse.beat()
+            self._due.clear()
+            for name in self._names():
+                with pulse.item("to read the credentials of a LiveKit server", server=name):
+                    await self._read(name)
+            await asyncio.sleep(_LEAST_PAUSE_SECONDS)
+            try:
+                async with asyncio.timeout(READ_AGAIN_SECONDS):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
+
+    def _names(self) -> list[str]:
+        return [name for namespace, name in self._cache.names() if namespace == self._namespace]
+
+    def _changed(self, server: LiveKitServer) -> None:
+        """What the object says counts at once, with the credentials that are known."""
+        if server.metadata.namespace != self._namespace:
+            return
+        name = server.metadata.name
+        keys = self._configs.keys_of_settings if not server.spec.credentials_secret_name else None
+        if keys is not None or self._configs.get(name) is not None:
+            self._configs.keep(server, keys, None if keys is not None else self._configs.problem(name))
+        self._due.set()
+
+    def _gone(self, server: HasMetadata) -> None:
+        if server.metadata.namespace == self._namespace:
+            self._said.pop(server.metadata.name, None)
+            self._configs.drop(server.metadata.name)
+
+    async def _read(self, name: str) -> None:
+        server = self._cache.get(self._namespace, name)
+        if server is None or isinstance(server, Unreadable):
+            return  # what was read of it before counts
+        secret = server.spec.credentials_secret_name
+        found = await self._keys(secret) if secret else self._configs.keys_of_settings
+        now = self._cache.get(self._namespace, name)
+        if isinstance(now, LiveKitServer) and now.spec.credentials_secret_name == secret:
+            keys, problem = (found, None) if isinstance(found, ApiKeys) else (None, found)
+            self._say(name, problem)
+            self._configs.keep(now, keys, problem)
+
+    async def _keys(self, secret: str) -> ApiKeys | Trouble:
+        """The keys in the Secret, or what is wrong with it. A Secret that could not be read is not a missing one."""
+        where = f"the Secret {secret} in the namespace {self._namespace}"
+        try:
+            body = await self._kubernetes.get(SECRETS, self._namespace, secret)
+        except NotFound:
+            told = f"{where} does not exist; create it with the keys apiKey and apiSecret"
+            return Trouble(ConditionReason.CREDENTIALS_MISSING, told)
+        except Forbidden:
+            told = (
+                f"{where} may not be read; give the operator the right to get this Secret (livekitServers.secretNames)"
+            )
+            return Trouble(ConditionReason.CREDENTIALS_FORBIDDEN, told)
+        except BackendError as error:
+            return Trouble(ConditionReason.CREDENTIALS_UNREAD, f"{where} could not be read: {error.message}")
+        data = body.get("data")
+        return keys_in(secret, data if isinstance(data, dict) else {})
+
+    def _say(self, name: str, problem: Trouble | None) -> None:
+        """Log what is wrong, once."""
+        sentence = problem.sentence if problem is not None else ""
+        before = self._said.get(name, "")
+        self._said[name] = sentence
+        if sentence and sentence != before:
+            log.warning("the credentials of a LiveKit server cannot be used", server=name, why=sentence)
+        elif before and not sentence:
+            log.info("the credentials of a LiveKit server can be used now", server=name)

@@ -1,0 +1,138 @@
+"""Which LiveKit servers are configured: the one of the settings, and those of LiveKitServers with their Secrets."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from controller.api.conditions import ConditionReason
+from controller.api.livekitserver import LiveKitServer
+from controller.backends.server_configs import ServerConfig, ServerConfigs, keys_in
+from controller.clients.livekit_keys import ApiKey, ApiKeys
+from controller.facts.server import Trouble
+
+OURS = ApiKeys(ApiKey("ours", "o" * 32))
+KEYS = ApiKeys(ApiKey("key", "k" * 32))
+MISSING = Trouble(ConditionReason.CREDENTIALS_MISSING, "the Secret does not exist")
+
+
+def server(name: str = "eu-1", **spec: Any) -> LiveKitServer:
+    return LiveKitServer.model_validate(
+        {"metadata": {"name": name, "namespace": "roomkeeper-system"}, "spec": {"url": "wss://eu-1.example", **spec}}
+    )
+
+
+class Configs:
+    """The servers of a test, and the names that followers were told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.all = ServerConfigs(ServerConfig("default", "http://lk:7880", "ws://lk:7880", OURS))
+        self.all.follow(self.told.append)
+
+    def __getitem__(self, name: str) -> ServerConfig:
+        found = self.all.get(name)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def configs() -> Configs:
+    return Configs()
+
+
+@pytest.mark.parametrize(
+    ("spec", "url", "public_url"),
+    [
+        ({"url": "wss://a.example/"}, "https://a.example", "wss://a.example"),
+        ({"url": "http://livekit:7880"}, "http://livekit:7880", "ws://livekit:7880"),
+        (
+            {"url": "http://livekit:7880", "publicUrl": "https://b.example/lk/"},
+            "http://livekit:7880",
+            "wss://b.example/lk",
+        ),
+    ],
+)
+def test_requests_go_to_http_and_clients_to_a_web_socket(
+    configs: Configs, spec: dict[str, str], url: str, public_url: str
+) -> None:
+    configs.all.keep(server(**spec), KEYS)
+    assert (configs["eu-1"].url, configs["eu-1"].public_url) == (url, public_url)
+
+
+def test_servers_of_objects_are_used_beside_that_of_the_settings(configs: Configs) -> None:
+    configs.all.keep(server(), KEYS)
+    assert [config.name for config in configs.all] == ["default", "eu-1"]
+    assert dict(configs.all.secrets()) == {"ours": "o" * 32, "key": "k" * 32}
+    configs.all.drop("eu-1")
+    assert [config.name for config in configs.all] == ["default"]
+    assert configs.told == ["eu-1", "eu-1"]
+
+
+def test_an_object_called_default_replaces_the_server_of_the_settings_until_it_goes(configs: Configs) -> None:
+    configs.all.keep(server("default"), KEYS)
+    assert (configs["default"].url, dict(configs.all.secrets())) == ("https://eu-1.example", {"key": "k" * 32})
+    configs.all.drop("default")
+    assert configs["default"].keys == OURS
+
+
+def test_without_a_secret_that_can_be_read_a_new_server_cannot_be_asked(configs: Configs) -> None:
+    configs.all.keep(server(), None, MISSING)
+    assert configs.all.get("eu-1") is None
+    assert configs.all.troubles() == {"eu-1": MISSING}
+
+
+def test_a_secret_that_goes_leaves_the_keys_of_before_until_there_is_another(configs: Configs) -> None:
+    configs.all.keep(server(), KEYS)
+    configs.all.keep(server(), None, MISSING)
+    assert (configs["eu-1"].keys, configs.all.troubles()) == (KEYS, {"eu-1": MISSING})
+    newer = ApiKeys(ApiKey("newer", "n" * 32))
+    configs.all.keep(server(), newer)
+    assert (configs["eu-1"].keys, dict(configs.all.troubles())) == (newer, {})
+
+
+def test_an_object_called_default_without_its_secret_does_not_borrow_the_keys_of_the_settings(configs: Configs) -> None:
+    configs.all.keep(server("default"), None, MISSING)
+    assert configs.all.get("default") is None
+
+
+def test_followers_are_told_of_changes_only(configs: Configs) -> None:
+    for _ in range(3):
+        configs.all.keep(server(), KEYS)
+    configs.all.keep(server(cordoned=True), KEYS)
+    assert configs.told == ["eu-1", "eu-1"]
+
+
+def data(**texts: str) -> dict[str, object]:
+    return {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+
+
+def test_a_secret_has_the_key_that_signs_and_the_one_of_before() -> None:
+    found = keys_in("s", data(apiKey="new\n", apiSecret="n" * 32, oldApiKey="old", oldApiSecret="o" * 32))
+    assert found == ApiKeys(ApiKey("new", "n" * 32), (ApiKey("old", "o" * 32),))
+    assert keys_in("s", data(apiKey="new", apiSecret="n" * 32)) == ApiKeys(ApiKey("new", "n" * 32))
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({}, "the Secret s has no text under apiKey and apiSecret; it has the keys none"),
+        (
+            data(api_key="a", apiSecret="n" * 32),
+            "the Secret s has no text under apiKey; it has the keys apiSecret, api_key",
+        ),
+        ({"apiKey": "%%%", **data(apiSecret="n" * 32)}, "the Secret s has no text under apiKey; it has the keys"),
+        (data(apiKey="a", apiSecret="short"), "the Secret s has an API secret of less than 32 characters"),
+        (
+            data(apiKey="a", apiSecret="n" * 32, oldApiKey="b"),
+            "the Secret s has one of oldApiKey and oldApiSecret; give both, or none of them",
+        ),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_told_in_one_sentence(found: dict[str, object], told: str) -> None:
+    problem = keys_in("s", found)
+    assert isinstance(problem, Trouble)
+    assert problem.sentence.startswith(told)
+    assert "nnn" not in problem.sentence

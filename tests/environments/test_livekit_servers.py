@@ -1,0 +1,195 @@
+"""Several LiveKit servers: they come, change and go while the operator runs, and rooms are placed on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.api.match import Match
+from controller.api.names import room_name
+from sandbox.endpoints import OPERATOR_ACCOUNT, OPERATOR_NAMESPACE, Endpoints
+from tests import manifests
+from tests.environments.livekit_nodes import LiveKitNodes
+from tests.support.kube import Body, Kube, condition, is_true
+from tests.support.rig import Rig
+from tests.support.waiting import eventually
+
+_KEYS = {name: {f"key-of-{name}": f"the-secret-of-{name}-{name * 8}"} for name in ("eu-1", "us-1")}
+_EU, _US = ({"serverSelector": {"matchLabels": {"region": region}}} for region in ("eu", "us"))
+
+
+@pytest.fixture
+async def nodes(bare: Endpoints, tmp_path: Path) -> AsyncIterator[dict[str, LiveKitNodes]]:
+    """Two LiveKit servers beside that of the stack, each with a key of its own."""
+    async with (
+        LiveKitNodes(bare, tmp_path / "eu-1", keys=_KEYS["eu-1"]) as eu,
+        LiveKitNodes(bare, tmp_path / "us-1", keys=_KEYS["us-1"]) as us,
+    ):
+        yield {"eu-1": eu, "us-1": us}
+
+
+class Own:
+    """The operator's own namespace: LiveKitServers, and the Secrets that they name."""
+
+    def __init__(self, kube: Kube, nodes: dict[str, LiveKitNodes]) -> None:
+        self.kube = kube
+        self._nodes = nodes
+
+    async def secret(self, name: str, keys: dict[str, str], **more: str) -> None:
+        """Write the Secret of a server."""
+        ((key, secret),) = keys.items()
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+        await self.kube.apply({**body, "stringData": {"apiKey": key, "apiSecret": secret, **more}})
+
+    async def server(self, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
+        """Write a LiveKitServer with its Secret."""
+        await self.secret(name, _KEYS[name])
+        made = {"url": self._nodes[name].url, "credentialsSecretName": name, **spec}
+        await self.kube.apply(
+            {
+                "apiVersion": "roomkeeper.dev/v1alpha1",
+                "kind": "LiveKitServer",
+                "metadata": {"name": name, "labels": labels or {}},
+                "spec": made,
+            }
+        )
+
+    async def patch(self, name: str, **spec: Any) -> None:
+        """Change the spec of a LiveKitServer."""
+        await self.kube.patch("LiveKitServer", name, {"spec": spec})
+
+    async def ready(self, name: str, reason: str = "Answers") -> Body:
+        """Wait until the condition Ready of a server has this reason; return the object."""
+        return await eventually(partial(self._has_reason, name, reason))
+
+    async def _has_reason(self, name: str, reason: str) -> Body:
+        found = await self.kube.get("LiveKitServer", name)
+        assert found is not None
+        conditions = {one["type"]: one for one in found.get("status", {}).get("conditions", ())}
+        assert conditions.get("Ready", {}).get("reason") == reason, conditions
+        return found
+
+
+_ROLE: Body = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "Role",
+    "metadata": {"name": "livekit-credentials"},
+    "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["eu-1", "us-1"], "verbs": ["get"]}],
+}
+_BINDING: Body = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "RoleBinding",
+    "metadata": {"name": "livekit-credentials"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "livekit-credentials"},
+    "subjects": [{"kind": "ServiceAccount", "name": OPERATOR_ACCOUNT, "namespace": OPERATOR_NAMESPACE}],
+}
+
+
+@pytest.fixture
+async def own(kube: Kube, nodes: dict[str, LiveKitNodes]) -> AsyncIterator[Own]:
+    """The operator may read the Secrets of the two servers by their names. Everything is removed after the test."""
+    own = Own(replace(kube, namespace=OPERATOR_NAMESPACE), nodes)
+    await own.kube.apply(_ROLE, _BINDING)
+    yield own
+    await own.kube.remove("livekitservers", "--all")
+    await own.kube.remove("secret/eu-1", "secret/us-1", "role/livekit-credentials", "rolebinding/livekit-credentials")
+
+
+async def _server_of(rig: Rig, match: Match) -> str:
+    room = await rig.kube.room(room_name(match.metadata.uid))
+    assert match.status.room is not None
+    assert match.status.room.server == room.status.server
+    return str(room.status.server)
+
+
+async def test_rooms_are_placed_by_label_name_and_load_on_servers_that_come_and_go(
+    own: Own, rig: Rig, nodes: dict[str, LiveKitNodes]
+) -> None:
+    await rig.operators.start()
+    before, _ = await rig.active("alice", "bob", name="before")
+    assert await _server_of(rig, before) == "default"
+
+    await asyncio.gather(own.server("eu-1", {"region": "eu"}, maxRooms=6), own.server("us-1", {"region": "us"}))
+    await asyncio.gather(own.ready("eu-1"), own.ready("us-1"))
+    by_label, people = await rig.active("carol", "dave", name="by-label", placement=_US)
+    assert (await _server_of(rig, by_label), by_label.status.room and by_label.status.room.url) == (
+        "us-1",
+        nodes["us-1"].url,
+    )
+    by_name = await rig.ready("erin", "frank", name="by-name", placement={"serverName": "eu-1"})
+    assert await _server_of(rig, by_name) == "eu-1"
+
+    many = [manifests.match(f"a-{n}", f"b-{n}", name=f"many-{n}", placement=_EU) for n in range(8)]
+    await asyncio.gather(*(rig.kube.create(match) for match in many))
+    await eventually(partial(_are_placed, rig, 5))
+    refused = await rig.kube.match_until(
+        lambda match: "is full" in condition(match, "RoomReady").message, await _unplaced(rig)
+    )
+    assert condition(refused, "RoomReady").message == (
+        "LiveKit: no LiveKit server can take the room: default does not have the label region=eu; "
+        "eu-1 is full (6 rooms, maxRooms is 6); us-1 does not have the label region=eu"
+    )
+    await own.patch("eu-1", maxRooms=0)
+    await eventually(partial(_are_placed, rig, 8))
+
+    await people[0].leave()  # the webhook is signed with the key of us-1
+    await rig.kube.match_until(lambda match: is_true(match, "Finished"), "by-label")
+    await own.patch("us-1", cordoned=True)
+    standing = manifests.room("lobby", placement=_US)
+    await rig.kube.create(standing)
+    await rig.kube.room_until(lambda room: "us-1 is cordoned" in condition(room, "Ready").message, "lobby")
+    await own.patch("us-1", cordoned=False)
+    made = await rig.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
+    assert made.status.server == "us-1"
+
+
+async def _are_placed(rig: Rig, count: int) -> None:
+    found = await rig.kube.list("Match")
+    servers = Counter(
+        match["status"]["room"]["server"]
+        for match in found
+        if match["metadata"]["name"].startswith("many-") and match.get("status", {}).get("room")
+    )
+    assert servers == {"eu-1": count}
+
+
+async def _unplaced(rig: Rig) -> str:
+    found = await rig.kube.list("Match")
+    return next(
+        str(match["metadata"]["name"])
+        for match in found
+        if match["metadata"]["name"].startswith("many-") and not match.get("status", {}).get("room")
+    )
+
+
+async def test_a_server_that_dies_gets_no_new_rooms_and_those_that_were_not_ready_move(
+    own: Own, rig: Rig, nodes: dict[str, LiveKitNodes]
+) -> None:
+    await asyncio.gather(own.server("eu-1", {"region": "eu"}), own.server("us-1", {"region": "eu"}))
+    await rig.operators.start()
+    await asyncio.gather(own.ready("eu-1"), own.ready("us-1"))
+    lasting = {"timeouts": {"reconnectSeconds": 300}, "room": {"departureTimeoutSeconds": 310}}
+    await rig.active("alice", "bob", name="call", placement={"serverName": "eu-1"}, **lasting)
+
+    await nodes["eu-1"].kill()
+    many = [manifests.match(f"a-{n}", f"b-{n}", name=f"many-{n}", placement=_EU) for n in range(6)]
+    await asyncio.gather(*(rig.kube.create(match) for match in many))
+    for n in range(6):
+        made = await rig.kube.match_until(lambda match: is_true(match, "Ready"), f"many-{n}")
+        assert await _server_of(rig, made) == "us-1"
+        assert {entry["url"] for entry in (await rig.tokens(made)).values()} == {nodes["us-1"].url}
+        assert (await rig.user(f"a-{n}")).url == nodes["us-1"].url
+    await own.ready("eu-1", "Unreachable")
+    assert (await rig.kube.match("call")).status.end is None
+
+    await nodes["eu-1"].start()
+    await own.ready("eu-1")
+    after = await rig.kube.match_until(lambda match: not is_true(match, "Degraded"), "call")
+    assert (after.status.end, await _server_of(rig, after)) == (None, "eu-1")
