@@ -31,23 +31,18 @@ PAUSE_SECONDS: Final = 0.05
 # How long a key that was woken as a probe may take to send a request, before the next one is woken.
 _PROBE_SECONDS: Final = 0.5
 
-BreakerOf = Callable[[Key, BackendError], Breaker | None]
+BreakerOf = Callable[[Key, str], Breaker | None]
 
 
-def breaker_of(key: Key, error: BackendError, backends: Backends) -> Breaker | None:
-    """The breaker that `key` has to wait for after this error; None if trying again may help."""
-    if not isinstance(error, BackendUnavailable):
-        return None
-    breaker: Breaker | None = None
-    if error.backend == Backend.KUBERNETES:
-        breaker = backends.kubernetes.breaker
-    elif error.backend == Backend.REDIS:
-        breaker = backends.redis.breaker
-    elif key.kind is ROOM:
-        room = backends.rooms.get(key.namespace, key.name)
-        server = backends.servers.find(room) if isinstance(room, Room) else None
-        breaker = server.client.breaker if server is not None else None
-    return breaker if breaker is not None and not breaker.is_closed else None
+def breaker_of(key: Key, backend: str, backends: Backends) -> Breaker | None:
+    """The breaker of the requests to `backend` about `key`; None if it sends none."""
+    if backend == Backend.KUBERNETES:
+        return backends.kubernetes.breaker
+    if backend == Backend.REDIS:
+        return backends.redis.breaker
+    room = backends.rooms.get(key.namespace, key.name) if key.kind is ROOM else None
+    server = backends.servers.find(room) if isinstance(room, Room) else None
+    return server.client.breaker if server is not None else None
 
 
 @dataclass(slots=True)
@@ -74,9 +69,9 @@ class Waiting:
         self._next_place = 0
 
     def add(self, key: Key, error: BackendError, lane: Lane) -> bool:
-        """Let `key` wait if its error says that it has to. Returns whether it waits."""
-        breaker = self._breaker_of(key, error)
-        if breaker is None:
+        """Let `key` wait if its error is that of a backend that does not answer at all. Returns whether it waits."""
+        breaker = self._breaker_of(key, error.backend) if isinstance(error, BackendUnavailable) else None
+        if breaker is None or breaker.is_closed:
             return False
         group = self._groups.get(breaker)
         if group is None:

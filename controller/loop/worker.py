@@ -54,14 +54,14 @@ class Result:
 Reconcile = Callable[[Key], Awaitable[Result]]
 
 
-def _no_breaker(_key: Key, _error: BackendError) -> None:
+def _no_breaker(_key: Key, _backend: str) -> None:
     """For a worker whose backends have no breakers."""
 
 
 class Worker:
     """Runs reconciles, at most `concurrency` at once and never two of one key.
 
-    `breaker_of` finds the breaker that a key has to wait for after an error.
+    `breaker_of` finds the breaker of a backend that a key has to wait for.
     """
 
     def __init__(

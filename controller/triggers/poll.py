@@ -18,14 +18,12 @@ from functools import partial
 import structlog
 
 from controller.announce.error_records import ErrorRecords
-from controller.api.failure_codes import Failure
 from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
 from controller.errors import BackendError, Forbidden
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
-from controller.rules.failures import classify
 from controller.rules.stale import is_stale
 from controller.telemetry.pulse import LoopName, Pulse
 from controller.triggers.probe import Prober
@@ -62,7 +60,6 @@ class Poller:
         key_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._errors = errors
-        self._failed_with: Failure | None = None
         self._server = server
         self._router = router
         self._clock = clock
@@ -138,7 +135,7 @@ class Poller:
             if isinstance(error, Forbidden):
                 self._key_refused()
             self._failed_at = self._failed_at or sent_at
-            self._record(error)
+            self._errors.loop_failed(LoopName.POLL, error, {"server": self._server.name})
             if not was_away:
                 log.warning(
                     "LiveKit does not answer; nothing is decided about its rooms",
@@ -148,9 +145,6 @@ class Poller:
                 self._router.server_told(self._server.name)
             self._announce_staleness()
             return
-        if self._failed_with is not None:
-            self._errors.recovered(self._failed_with)
-            self._failed_with = None
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
         self._server.error = None
@@ -175,20 +169,6 @@ class Poller:
         self._failed_at = None
         self._prober.round(sent_at)
         await self._recount(recount)
-
-    def _record(self, error: BackendError) -> None:
-        """Add a request that failed to the records of errors. One that was not sent says nothing new."""
-        if not error.was_sent:
-            return
-        failure = classify(error).failure
-        self._errors.failed(
-            failure,
-            step=f"loop {LoopName.POLL}",
-            object_=f"server/{self._server.name}",
-            context={"message": error.sentence},
-            begins=failure is not self._failed_with,
-        )
-        self._failed_with = failure
 
     async def _recount(self, names: Iterable[str]) -> None:
         """Read who is in these rooms. The next list does not wait for a server that answers slowly."""

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from controller.api import names
 from controller.backends.bundle import Backends
 from controller.clients.breaker import Breaker, BreakerRule, Ticket
-from controller.errors import Backend, BackendError, BackendUnavailable, Conflict
+from controller.errors import Backend, BackendUnavailable, Conflict
 from controller.loop.key import Key
 from controller.loop.lanes import Lane
 from controller.loop.waiting import AT_ONCE, PAUSE_SECONDS, Waiting, breaker_of
@@ -35,7 +35,7 @@ class Rig:
     def __init__(self, time: VirtualTime) -> None:
         self.time = time
         self.breaker = Breaker(RULE, random.Random(1))
-        self.waiting = Waiting(lambda _key, _error: None if self.breaker.is_closed else self.breaker, self._wake)
+        self.waiting = Waiting(lambda _key, _backend: self.breaker, self._wake)
         self.woken: list[tuple[Key, Lane, float]] = []
 
     @property
@@ -209,7 +209,7 @@ def test_the_keys_that_wait_are_counted_over_all_servers_of_a_backend() -> None:
 
     async def scenario(rig: Rig) -> None:
         other = Rig(rig.time)
-        rig.waiting = Waiting(lambda key, _error: rig.breaker if key is A else other.breaker, rig._wake)
+        rig.waiting = Waiting(lambda key, _backend: rig.breaker if key is A else other.breaker, rig._wake)
         rig.open()
         other.open()
         for key in (A, B, C):
@@ -227,12 +227,8 @@ def test_the_keys_that_wait_are_counted_over_all_servers_of_a_backend() -> None:
 
 
 def of_backends() -> tuple[Any, dict[str, Breaker]]:
-    """Return backends with two LiveKit servers, all of whose breakers are open."""
-    breakers = {}
-    for name in ("kubernetes", "redis", "default", "eu-1"):
-        breakers[name] = Breaker(RULE)
-        for at in (0.0, 1.0, 9.0):
-            breakers[name].failed(AWAY, Ticket.ORDINARY, sent_at=at, now=at)
+    """Return backends with two LiveKit servers, and the breaker of each."""
+    breakers = {name: Breaker(RULE) for name in ("kubernetes", "redis", "default", "eu-1")}
     rooms = {"here": b.a_room(), "there": b.a_room(status={"server": "eu-1"}), "unreadable": None}
     backends = SimpleNamespace(
         kubernetes=SimpleNamespace(breaker=breakers["kubernetes"]),
@@ -246,23 +242,28 @@ def of_backends() -> tuple[Any, dict[str, Breaker]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "error", "breaker"),
+    ("kind", "name", "backend", "breaker"),
     [
-        (names.MATCH, "match", AWAY, "redis"),
-        (names.ROOM, "here", AWAY, "redis"),
-        (names.MATCH, "match", BackendUnavailable(Backend.KUBERNETES, "patch", "no answer"), "kubernetes"),
-        (names.ROOM, "here", BackendUnavailable(Backend.LIVEKIT, "CreateRoom", "no answer"), "default"),
-        (names.ROOM, "there", BackendUnavailable(Backend.LIVEKIT, "CreateRoom", "no answer"), "eu-1"),
-        (names.ROOM, "gone", BackendUnavailable(Backend.LIVEKIT, "CreateRoom", "no answer"), None),
-        (names.MATCH, "match", Conflict(Backend.KUBERNETES, "patch", "moved on"), None),
+        (names.MATCH, "match", Backend.REDIS, "redis"),
+        (names.ROOM, "here", Backend.REDIS, "redis"),
+        (names.MATCH, "match", Backend.KUBERNETES, "kubernetes"),
+        (names.ROOM, "here", Backend.LIVEKIT, "default"),
+        (names.ROOM, "there", Backend.LIVEKIT, "eu-1"),
+        (names.ROOM, "gone", Backend.LIVEKIT, None),
+        (names.MATCH, "here", Backend.LIVEKIT, None),
     ],
 )
 def test_a_key_waits_for_the_backend_that_its_error_names_and_a_room_for_its_own_server(
-    kind: names.ResourceKind, name: str, error: BackendError, breaker: str | None
+    kind: names.ResourceKind, name: str, backend: Backend, breaker: str | None
 ) -> None:
     backends, breakers = of_backends()
-    found = breaker_of(Key(kind, "calls", name), error, cast("Backends", backends))
+    found = breaker_of(Key(kind, "calls", name), backend, cast("Backends", backends))
     assert found is (breakers[breaker] if breaker is not None else None)
-    if found is not None:
-        found.answered()
-        assert breaker_of(Key(kind, "calls", name), error, cast("Backends", backends)) is None
+
+
+def test_a_key_does_not_wait_after_an_answer_that_refuses_it() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.open()
+        assert not rig.waiting.add(A, Conflict(Backend.KUBERNETES, "patch", "moved on"), PEOPLE)
+
+    in_virtual_time(scenario)

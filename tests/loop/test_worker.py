@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from controller.announce.error_records import ErrorRecords
 from controller.api import names
 from controller.clients.breaker import RULES, Breaker, Ticket
-from controller.errors import Backend, BackendError, BackendUnavailable, Conflict, LeadershipLost, NotFound, StateLost
+from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound, StateLost
 from controller.loop.key import Key
 from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
@@ -67,8 +67,8 @@ class Rig:
         self.queue.follow(self.worker.pump)
         self.worker.start()
 
-    def _breaker_of(self, _key: Key, error: BackendError) -> Breaker | None:
-        return self.breaker if isinstance(error, BackendUnavailable) and not self.breaker.is_closed else None
+    def _breaker_of(self, _key: Key, _backend: str) -> Breaker:
+        return self.breaker
 
     def backend_goes(self) -> None:
         """Let the backend be away, without any probe for a while."""

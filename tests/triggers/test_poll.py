@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
 
 from controller.announce.error_records import ErrorRecords
-from controller.api.failure_codes import Failure
 from controller.clients.breaker import RULES, Breaker, Ticket
-from controller.errors import Backend, BackendUnavailable
+from controller.errors import Backend, BackendError, BackendUnavailable
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
+from controller.telemetry.pulse import LoopName
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
@@ -29,13 +30,10 @@ class Records:
     """The records of errors, as `announce.error_records` gets them."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.told: list[tuple[str, str, bool]] = []
 
-    def failed(self, failure: Failure, **about: Any) -> None:
-        self.told.append((failure.code, about["object_"], about["begins"]))
-
-    def recovered(self, failure: Failure) -> None:
-        self.told.append(f"recovered from {failure.code}")
+    def loop_failed(self, loop: LoopName, error: BackendError, named: Mapping[str, str]) -> None:
+        self.told.append((loop, named["server"], error.was_sent))
 
 
 class LiveKit:
@@ -305,23 +303,11 @@ def test_a_server_with_very_many_rooms_is_listed_less_often_but_often_enough(
     in_virtual_time(scenario)
 
 
-def test_an_outage_is_recorded_once_for_each_request_that_was_sent() -> None:
+def test_a_list_that_is_not_answered_is_recorded_as_an_error() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         livekit.is_down = True
-        for _ in range(2):
-            await livekit.poller.poll()
-        for sent_at in (0.0, 1.0, 5.0):
-            livekit.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
-        for _ in range(3):
-            await livekit.poller.poll()
-        livekit.is_down = False
-        for _ in range(2):
-            await livekit.poller.poll()
-        assert livekit.records.told == [
-            ("LiveKitUnreachable", "server/default", True),
-            ("LiveKitUnreachable", "server/default", False),
-            "recovered from LiveKitUnreachable",
-        ]
+        await livekit.poller.poll()
+        assert livekit.records.told == [(LoopName.POLL, "default", True)]
 
     in_virtual_time(scenario)
 
