@@ -5,7 +5,7 @@ It changes nothing. Neighbors: `clients.redis.leftovers` reads, `backends.cleani
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -29,9 +29,15 @@ _AT_MOST: Final = 100
 """So many leftovers of a sorted set are found in one round."""
 
 
+def _always(_namespace: str) -> bool:
+    """For an installation that has the cluster for itself."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class SweepRules:
-    """How a sweep judges. `namespaces` are those that are served; empty for all.
+    """How a sweep judges. `namespaces` are those of the settings, empty for all; `is_ours` leaves out those that
+    another installation serves.
 
     Something that is not listed anywhere is a leftover after `max_age_seconds`. `young_seconds` is how old a user is at
     least whose state fits no Match. A user whose last beat is `silent_seconds` ago is gone. `tells` is whether a user
@@ -44,10 +50,11 @@ class SweepRules:
     silent_seconds: float
     tells: bool
     young_seconds: int = YOUNG_SECONDS
+    is_ours: Callable[[str], bool] = _always
 
     def serves(self, namespace: str) -> bool:
         """Whether the pool of a namespace is ours."""
-        return not self.namespaces or namespace in self.namespaces
+        return (not self.namespaces or namespace in self.namespaces) and self.is_ours(namespace)
 
 
 def lives(matches: ObjectCache[Match], uid: str) -> bool:

@@ -99,14 +99,14 @@ def epoch_key(cluster_id: str) -> str:
     return f"{_of_no_pool(cluster_id)}epoch"
 
 
-def sweep_lock_key(cluster_id: str) -> str:
-    """String: the sweep that works. It belongs to no pool."""
-    return f"{_of_no_pool(cluster_id)}sweep-lock"
+def sweep_lock_key(cluster_id: str, lease: str) -> str:
+    """String: the sweep that works, of the installation with this Lease. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}sweep-lock:{lease}"
 
 
-def sweeps_key(cluster_id: str) -> str:
-    """Hash: how far the sweeps are, and what they did. It belongs to no pool."""
-    return f"{_of_no_pool(cluster_id)}sweeps"
+def sweeps_key(cluster_id: str, lease: str) -> str:
+    """Hash: how far the sweeps of this installation are, and what they did. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}sweeps:{lease}"
 
 
 @dataclass(frozen=True, slots=True)
