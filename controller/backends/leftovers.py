@@ -90,14 +90,13 @@ class Finder:
 
     async def scan(self, cursor: str) -> Scanned:
         """Look at some keys of Redis. Raises BackendError."""
-        go_on, pools = await scan(self._redis, self._cluster_id, cursor, count=self._rules.batch)
+        go_on, pools = await scan(self._redis, self._cluster_id, SCANNED, cursor, count=self._rules.batch)
         return Scanned(go_on, {keys: names for keys, names in pools.items() if self._rules.serves(keys.namespace)})
 
     async def judged(self, keys: Keys, names: Sequence[str]) -> list[Leftover]:
         """What is left over of these keys of a pool. Raises BackendError."""
         rules = self._rules
-        wanted = [name for name in names if _form(keys, name) in SCANNED]
-        seen = await lasting(self._redis, keys, wanted, idle_seconds=rules.max_age_seconds)
+        seen = await lasting(self._redis, keys, names, idle_seconds=rules.max_age_seconds)
         lives_now = partial(lives, self._matches)
         look = Look(keys.namespace, self._now_ms, rules.max_age_seconds, lives_now, rules.young_seconds)
         return [found for one in seen if (found := judge(one, look)) is not None]
@@ -106,7 +105,7 @@ class Finder:
         """What is left over under one id. Raises BackendError."""
         keys = Keys(self._cluster_id, namespace)
         every = (prefix + form + id_ for form in forms_of(kind) for prefix in (keys.prefix, keys.private))
-        names = [name for name in every if _form(keys, name)]
+        names = [name for name in every if key_of_pool(self._cluster_id, name) is not None]
         found = await self.judged(keys, names)
         return [*found, *(one for one in await self.listed(namespace) if (one.kind, one.id) == (kind, id_))]
 
@@ -169,11 +168,6 @@ class Finder:
     @property
     def _now_ms(self) -> int:
         return milliseconds(self._clock.now())
-
-
-def _form(keys: Keys, name: str) -> str:
-    known = key_of_pool(keys.cluster_id, name)
-    return known[1] if known is not None else ""
 
 
 def _no_ledger(namespace: str, live: LiveMatch) -> Leftover:

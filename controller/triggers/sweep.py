@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 _FIRST_SECONDS = 5.0
 _MATCHES_PER_ROUND = 500
 # Between two steps of a deep sweep: with batches of 100, a million keys take 17 minutes.
-_PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.1
 _TAKEN_SECONDS = 2.0
 _SHORTEST_SECONDS = 1.0
 _CURSOR = re.compile(r"(\d{1,9}@)?\d{1,20}")
@@ -183,7 +183,7 @@ class Sweeper:
             # The same keys have their turn again.
             log.debug("the keys of Redis cannot be looked at now", error=str(error))
         if "cursor" in more:
-            self._deep_at = loop.time() + _PAUSE_SECONDS
+            self._deep_at = loop.time() + PAUSE_SECONDS
             self._deep_errors += tally.errors
             more["keys:deep"] = int(more["keys:deep"]) + (0 if is_new else notes.number("keys:deep"))
         if more.get("cursor") == "0":

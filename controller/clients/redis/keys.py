@@ -8,6 +8,7 @@ it belongs; the rights in Redis (`acl`), docs/redis.md and the tests follow from
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -151,8 +152,15 @@ def key_of_pool(cluster_id: str, key: str) -> tuple[Keys, str, str] | None:
     rule = _RULES.get(stem + colon)
     if rule is None or place != ("rk-operator" if rule.is_private else "rk"):
         return None
+    keys = _keys_of(cluster_id, namespace)
+    return (keys, stem + colon, member) if keys is not None else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _keys_of(cluster_id: str, namespace: str) -> Keys | None:
+    """The keys of a pool; None for what cannot be the name of a namespace."""
     try:
-        return Keys(cluster_id, namespace), stem + colon, member
+        return Keys(cluster_id, namespace)
     except ValueError:
         return None
 
