@@ -19,7 +19,7 @@ from typing import Final
 import aiohttp
 
 from controller.api.names import MATCH, ROOM, livekit_room_name
-from controller.app.term import sweep_rules
+from controller.app.term import sweep_rules, sweep_store
 from controller.app.wiring import Parts, wire
 from controller.backends.borrowed_pools import BorrowedPools
 from controller.backends.cleaning import Cleaner
@@ -29,7 +29,7 @@ from controller.backends.restores import Restorer
 from controller.backends.servers import Server, Servers
 from controller.backends.sweep_lock import SweepLock, SweepTaken
 from controller.clients.connection import connected
-from controller.clients.redis.sweeps import Notes, SweepStore
+from controller.clients.redis.sweeps import Notes
 from controller.errors import BackendError, RoomkeeperError
 from controller.facts.leftover import Cleaned, Leftover, Outcome, Remedy, SweepKind
 from controller.facts.time import milliseconds
@@ -80,14 +80,13 @@ class HandSweep:
     """One sweep. Call `read_objects` first."""
 
     def __init__(self, parts: Parts, wanted: Wanted) -> None:
-        settings = parts.settings
         self._parts = parts
         self._wanted = wanted
         self._servers = Servers(())
         self._objects = Objects(parts.kubernetes)
-        self._store = SweepStore(parts.redis, settings.cluster_id)
+        self._store = sweep_store(parts)
         self._lock = SweepLock(self._store, f"by hand, {socket.gethostname()}, process {os.getpid()}")
-        self._rules = sweep_rules(settings)
+        self._rules = sweep_rules(parts)
         if wanted.force:
             self._rules = replace(self._rules, max_age_seconds=0, young_seconds=0)
 
@@ -110,7 +109,7 @@ class HandSweep:
         if self._parts.settings.namespaces:
             self._rules = replace(self._rules, namespaces=trigger.read_namespaces())
         if self._wanted.namespace:
-            if not self._serves(self._wanted.namespace):
+            if not self._rules.serves(self._wanted.namespace):
                 raise RoomkeeperError(f"the namespace {self._wanted.namespace} is none that this operator serves")
             self._rules = replace(self._rules, namespaces=(self._wanted.namespace,))
 
@@ -157,9 +156,6 @@ class HandSweep:
                 await self._lock.give_back({**tally.notes(notes), "ended:hand": now_ms})
         return results
 
-    def _serves(self, namespace: str) -> bool:
-        return self._rules.serves(namespace) and self._parts.neighbors.serves(namespace)
-
     def _finder(self) -> Finder:
         parts = self._parts
         return Finder(parts.redis, parts.settings.cluster_id, self._rules, parts.caches[MATCH], parts.clock)
@@ -191,7 +187,7 @@ class HandSweep:
             with _told(findings, f"LiveKit server {server.name}"):
                 for room in await server.client.list_rooms():
                     mark = room.mark
-                    if mark is None or mark.cluster != cluster_id or not self._serves(mark.namespace):
+                    if mark is None or mark.cluster != cluster_id or not self._rules.serves(mark.namespace):
                         continue
                     has_name = room.name == livekit_room_name(mark.cluster, mark.namespace, mark.room_uid)
                     if has_name and not cache.has(mark.room_uid):

@@ -14,6 +14,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from controller.announce.error_records import ErrorRecords
+from controller.api.failure_codes import FailureCode
+from controller.api.failures_table import FAILURES
 from controller.api.names import MATCH, ResourceKind
 from controller.app.pollers import Pollers
 from controller.app.supervisor import Loop
@@ -36,7 +39,6 @@ from controller.loop.recovery import Recovery
 from controller.loop.waiting import breaker_of
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
-from controller.settings import Settings
 from controller.telemetry.pulse import LoopName
 from controller.triggers.audit import Auditor
 from controller.triggers.drain import DrainPacer
@@ -96,7 +98,7 @@ class Term:
 
     def _sweeper(self) -> Sweeper:
         parts, backends = self.parts, self.backends
-        rules = sweep_rules(parts.settings)
+        rules = sweep_rules(parts)
         finder = Finder(parts.redis, parts.settings.cluster_id, rules, backends.matches, parts.clock)
         cleaner = Cleaner(
             parts.settings.cluster_id,
@@ -114,11 +116,12 @@ class Term:
         return Sweeper(
             backends,
             self.restorer,
-            RoomSweep(backends, lambda namespace: rules.serves(namespace) and parts.neighbors.serves(namespace)),
+            RoomSweep(backends, rules.serves, parts.settings.sweep_seconds),
             finder,
             cleaner,
-            SweepLock(SweepStore(parts.redis, parts.settings.cluster_id), owner),
+            SweepLock(sweep_store(parts), owner),
             SweepTimes(parts.settings.sweep_seconds, parts.settings.sweep_deep_seconds),
+            partial(_record_damage, parts.errors),
         )
 
     def loops(self) -> Iterator[Loop]:
@@ -259,12 +262,28 @@ def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) ->
     return (key for key in _keys(caches) if key.namespace == namespace)
 
 
-def sweep_rules(settings: Settings) -> SweepRules:
+def _record_damage(errors: ErrorRecords, namespace: str, key: str) -> None:
+    """A sweep has removed a damaged key, so the recovery has succeeded already."""
+    failure = FAILURES[FailureCode.RECORD_DAMAGED]
+    told = {"message": f"the key {key} had another type; it was removed", "key": key}
+    errors.failed(failure, namespace=namespace, step="sweep", object_=f"key/{key}", context=told, begins=True)
+    errors.recovered(failure, namespace)
+
+
+def sweep_store(parts: Parts) -> SweepStore:
+    """The lock and the notes of the sweeps of this installation, also for one by hand."""
+    settings = parts.settings
+    return SweepStore(parts.redis, settings.cluster_id, f"{settings.namespace}/{settings.lease_name}")
+
+
+def sweep_rules(parts: Parts) -> SweepRules:
     """How sweeps judge, also one by hand."""
+    settings = parts.settings
     return SweepRules(
         namespaces=settings.namespaces,
         max_age_seconds=settings.sweep_max_age_seconds,
         batch=settings.sweep_batch,
         silent_seconds=settings.heartbeat_seconds * settings.heartbeat_misses,
         tells=settings.sweep_notices,
+        is_ours=parts.neighbors.serves,
     )

@@ -5,7 +5,7 @@ It changes nothing. Neighbors: `clients.redis.leftovers` reads, `backends.cleani
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -29,9 +29,15 @@ _AT_MOST: Final = 100
 """So many leftovers of a sorted set are found in one round."""
 
 
+def _always(_namespace: str) -> bool:
+    """For an installation that has the cluster for itself."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class SweepRules:
-    """How a sweep judges. `namespaces` are those that are served; empty for all.
+    """How a sweep judges. `namespaces` are those of the settings, empty for all; `is_ours` leaves out those that
+    another installation serves.
 
     Something that is not listed anywhere is a leftover after `max_age_seconds`. `young_seconds` is how old a user is at
     least whose state fits no Match. A user whose last beat is `silent_seconds` ago is gone. `tells` is whether a user
@@ -44,10 +50,11 @@ class SweepRules:
     silent_seconds: float
     tells: bool
     young_seconds: int = YOUNG_SECONDS
+    is_ours: Callable[[str], bool] = _always
 
     def serves(self, namespace: str) -> bool:
         """Whether the pool of a namespace is ours."""
-        return not self.namespaces or namespace in self.namespaces
+        return (not self.namespaces or namespace in self.namespaces) and self.is_ours(namespace)
 
 
 def lives(matches: ObjectCache[Match], uid: str) -> bool:
@@ -83,14 +90,13 @@ class Finder:
 
     async def scan(self, cursor: str) -> Scanned:
         """Look at some keys of Redis. Raises BackendError."""
-        go_on, pools = await scan(self._redis, self._cluster_id, cursor, count=self._rules.batch)
+        go_on, pools = await scan(self._redis, self._cluster_id, SCANNED, cursor, count=self._rules.batch)
         return Scanned(go_on, {keys: names for keys, names in pools.items() if self._rules.serves(keys.namespace)})
 
     async def judged(self, keys: Keys, names: Sequence[str]) -> list[Leftover]:
         """What is left over of these keys of a pool. Raises BackendError."""
         rules = self._rules
-        wanted = [name for name in names if _form(keys, name) in SCANNED]
-        seen = await lasting(self._redis, keys, wanted, idle_seconds=rules.max_age_seconds)
+        seen = await lasting(self._redis, keys, names, idle_seconds=rules.max_age_seconds)
         lives_now = partial(lives, self._matches)
         look = Look(keys.namespace, self._now_ms, rules.max_age_seconds, lives_now, rules.young_seconds)
         return [found for one in seen if (found := judge(one, look)) is not None]
@@ -99,7 +105,7 @@ class Finder:
         """What is left over under one id. Raises BackendError."""
         keys = Keys(self._cluster_id, namespace)
         every = (prefix + form + id_ for form in forms_of(kind) for prefix in (keys.prefix, keys.private))
-        names = [name for name in every if _form(keys, name)]
+        names = [name for name in every if key_of_pool(self._cluster_id, name) is not None]
         found = await self.judged(keys, names)
         return [*found, *(one for one in await self.listed(namespace) if (one.kind, one.id) == (kind, id_))]
 
@@ -162,11 +168,6 @@ class Finder:
     @property
     def _now_ms(self) -> int:
         return milliseconds(self._clock.now())
-
-
-def _form(keys: Keys, name: str) -> str:
-    known = key_of_pool(keys.cluster_id, name)
-    return known[1] if known is not None else ""
 
 
 def _no_ledger(namespace: str, live: LiveMatch) -> Leftover:

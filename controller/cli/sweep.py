@@ -71,7 +71,7 @@ def sweep(
     async def carry_out(work: HandSweep) -> SweepReport:
         lines.running("objects", "reading Matches and Rooms")
         await work.read_objects()
-        findings = await work.find(lambda done, of: lines.running("keys", _bar(done, of)))
+        findings = await work.find(lambda done, of: lines.running("keys", progress_bar(done, of)))
         lines.end()
         if output == "table":
             sys.stdout.write(f"{found_text(findings.leftovers, findings.keys)}\n\n")
@@ -81,7 +81,7 @@ def sweep(
         does_clean = bool(findings.leftovers) and not dry_run
         outcomes: list[Outcome] = []
         if does_clean:
-            outcomes = await work.clean(findings.leftovers, lambda n, of: lines.running("clean", _bar(n, of)))
+            outcomes = await work.clean(findings.leftovers, lambda n, of: lines.running("clean", progress_bar(n, of)))
             lines.end()
         notes = (await work.notes()).fields
         return SweepReport(dry_run, force, findings.keys, findings.leftovers, outcomes, findings.problems, notes)
@@ -98,7 +98,7 @@ def sweep(
     raise typer.Exit(0 if report.is_clean else 1)
 
 
-def _bar(done: int, of: int) -> str:
+def progress_bar(done: int, of: int) -> str:
     """A progress bar; only the number where the whole is not known."""
     if not of:
         return str(done)

@@ -44,12 +44,11 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeenKey:
-    """A key of a pool without a TTL, as a scan saw it.
+    """A key of a pool without a TTL that no list of the pool names, as a scan saw it.
 
     `form` is the key's name up to the id, as in `KEY_RULES` (`user:`). `idle_seconds` is None where Redis does not tell
     it. `value` is the text of a session, or the time of the newest entry of a stream (ms); empty if it was not read.
-    `fields` has those of a hash that tell its age and its state. `is_placed` is whether the user is in the queue or
-    reserved.
+    `fields` has those of a hash that tell its age and its state.
     """
 
     key: str
@@ -59,7 +58,6 @@ class SeenKey:
     idle_seconds: int | None
     value: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
-    is_placed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def held(seen: SeenKey, look: Look) -> Leftover | None:
 def waiting_nowhere(seen: SeenKey, look: Look) -> Leftover | None:
     """A user who waits, and is neither in the queue nor reserved: no matchmaker ever sees them."""
     fields = seen.fields
-    if fields.get("match") or fields.get("state") != UserState.WAITING or seen.is_placed:
+    if fields.get("match") or fields.get("state") != UserState.WAITING:
         return None
     if look.is_young(fields.get("since", "")):
         return None

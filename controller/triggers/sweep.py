@@ -22,6 +22,7 @@ import structlog
 from controller.backends.bundle import Backends
 from controller.backends.cleaning import Cleaner
 from controller.backends.leftovers import Finder
+from controller.backends.resets import mend_pool, stems
 from controller.backends.restores import Restorer
 from controller.backends.sweep_lock import SweepLock, SweepTaken
 from controller.clients.redis.sweeps import Notes
@@ -38,7 +39,7 @@ log = structlog.get_logger(__name__)
 _FIRST_SECONDS = 5.0
 _MATCHES_PER_ROUND = 500
 # Between two steps of a deep sweep: with batches of 100, a million keys take 17 minutes.
-_PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.1
 _TAKEN_SECONDS = 2.0
 _SHORTEST_SECONDS = 1.0
 _CURSOR = re.compile(r"(\d{1,9}@)?\d{1,20}")
@@ -54,7 +55,7 @@ class SweepTimes:
 
 
 class Sweeper:
-    """Sweeps all open pools and all LiveKit servers."""
+    """Sweeps all open pools and all LiveKit servers. `damaged` gets the namespace and the name of a damaged key."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Sweeper:
         cleaner: Cleaner,
         lock: SweepLock,
         times: SweepTimes,
+        damaged: Callable[[str, str], None],
     ) -> None:
         self._backends = backends
         self._restorer = restorer
@@ -73,9 +75,11 @@ class Sweeper:
         self._cleaner = cleaner
         self._lock = lock
         self._times = times
+        self._damaged = damaged
         self._light_at = 0.0
         self._deep_at = 0.0
         self._deep_errors = 0
+        self._is_deep_urgent = False
         self._said = ""
 
     async def run(self, pulse: Pulse) -> None:
@@ -101,8 +105,12 @@ class Sweeper:
         if isinstance(notes, SweepTaken):
             self._light_at = began + _TAKEN_SECONDS
             return
-        if notes is not None:
-            await self._sweep_pools(pulse, tally)
+        try:
+            if notes is not None:
+                await self._sweep_pools(pulse, tally)
+        except SweepTaken as taken:
+            self._tell(taken)
+            return
         # Without Redis no other sweep works either.
         await self._rooms.sweep(pulse, tally)
         if self._rooms.next_due_at is not None:
@@ -116,8 +124,10 @@ class Sweeper:
         for namespace in pools.namespaces():
             pulse.beat()
             was_compared = False
+            await self._keep()
+            with pulse.item("to remove what is damaged in a pool", namespace=namespace):
+                await self._mend(namespace)
             with pulse.item("to compare a pool with the Matches", namespace=namespace):
-                await self._lock.keep()
                 pool = pools.opened(namespace)
                 different = await self._restorer.sweep(namespace, pool, pools.check, left)
                 left -= different.found
@@ -128,6 +138,22 @@ class Sweeper:
                 tally.failed(SweepKind.MATCHES)
             for find in (self._finder.unlisted, self._finder.reserved):
                 await self._sweep(namespace, partial(find, namespace), pulse, tally)
+
+    async def _mend(self, namespace: str) -> None:
+        """Remove keys of a pool that have the wrong type. No reconcile meets those that only readers of streams need.
+
+        Users who waited in a queue that is lost now are found by a deep sweep, at once. Raises BackendError.
+        """
+        keys = self._backends.pools.unbound(namespace).keys
+        removed = await mend_pool(namespace, self._backends.pools)
+        if not removed:
+            return
+        log.warning("damaged keys were removed", namespace=namespace, keys=stems(keys, removed))
+        for name in stems(keys, removed):
+            self._damaged(namespace, name)
+        if not {keys.queue(), keys.reserved(), keys.reservations()}.isdisjoint(removed):
+            self._is_deep_urgent = True
+            self._deep_at = 0.0
 
     # The deep sweep
 
@@ -145,21 +171,33 @@ class Sweeper:
             self._deep_at = began + wait_seconds
             await self._give_back(notes, tally, {})
             return
-        cursor = "0" if is_new else notes.text("cursor")
         more: dict[str, str | int] = {"began:deep": now_ms} if is_new else {}
-        with pulse.item("to look at the keys of Redis"):
-            scanned = await self._finder.scan(cursor)
-            is_last = scanned.cursor == "0"
-            for keys, names in scanned.pools.items():
-                await self._sweep(keys.namespace, partial(self._finder.judged, keys, names), pulse, tally)
-            for namespace in self._backends.pools.namespaces() if is_last else ():
-                await self._sweep(namespace, partial(self._finder.beats, namespace), pulse, tally)
-            more |= {"cursor": scanned.cursor, "keys:deep": scanned.keys + (0 if is_new else notes.number("keys:deep"))}
+        if is_new:
+            self._is_deep_urgent = False
+        try:
+            more |= await self._sweep_keys("0" if is_new else notes.text("cursor"), pulse, tally)
+        except SweepTaken as taken:
+            self._tell(taken)
+            return
+        except BackendError as error:
+            # The same keys have their turn again.
+            log.debug("the keys of Redis cannot be looked at now", error=str(error))
+        if "cursor" in more:
+            self._deep_at = loop.time() + PAUSE_SECONDS
             self._deep_errors += tally.errors
-            self._deep_at = loop.time() + _PAUSE_SECONDS
-            if is_last:
-                more |= self._deep_ended(notes, now_ms if is_new else notes.number("began:deep"))
+            more["keys:deep"] = int(more["keys:deep"]) + (0 if is_new else notes.number("keys:deep"))
+        if more.get("cursor") == "0":
+            more |= self._deep_ended(notes, now_ms if is_new else notes.number("began:deep"))
         await self._give_back(notes, tally, more)
+
+    async def _sweep_keys(self, cursor: str, pulse: Pulse, tally: SweepTally) -> dict[str, str | int]:
+        """Some keys; with the last ones, the beats too. Returns the notes about it. Raises BackendError, SweepTaken."""
+        scanned = await self._finder.scan(cursor)
+        for keys, names in scanned.pools.items():
+            await self._sweep(keys.namespace, partial(self._finder.judged, keys, names), pulse, tally)
+        for namespace in self._backends.pools.namespaces() if scanned.cursor == "0" else ():
+            await self._sweep(namespace, partial(self._finder.beats, namespace), pulse, tally)
+        return {"cursor": scanned.cursor, "keys:deep": scanned.keys}
 
     async def _sweep(
         self, namespace: str, find: Callable[[], Awaitable[list[Leftover]]], pulse: Pulse, tally: SweepTally
@@ -181,7 +219,7 @@ class Sweeper:
         ended_ms = notes.number("ended:deep")
         # The clock may have been set back since.
         wait_seconds = min((ended_ms - now_ms) / 1000 + self._times.deep_seconds, self._times.deep_seconds)
-        return True, wait_seconds if ended_ms else 0.0
+        return True, wait_seconds if ended_ms and not self._is_deep_urgent else 0.0
 
     def _deep_ended(self, notes: Notes, began_ms: int) -> dict[str, int]:
         now_ms = milliseconds(self._backends.clock.now())
@@ -197,8 +235,8 @@ class Sweeper:
         for leftover in leftovers:
             pulse.beat()
             was_cleaned = list[bool]()
+            await self._keep()
             with pulse.item("to clean a leftover", namespace=leftover.namespace, kind=str(leftover.kind)):
-                await self._lock.keep()
                 was_cleaned.append(await self._cleaner.clean(leftover))
             if not was_cleaned or was_cleaned[0]:  # else something that lives has it
                 tally.found(leftover.kind)
@@ -217,15 +255,25 @@ class Sweeper:
         try:
             notes = await self._lock.take()
         except SweepTaken as taken:
-            if taken.owner != self._said:
-                log.info("this operator does not sweep for a while: another sweep works", owner=taken.owner)
-            self._said = taken.owner
+            self._tell(taken)
             return taken
         except BackendError as error:
             log.debug("the lock of the sweeps cannot be taken at the moment", error=str(error))
             return None
         self._said = ""
         return notes
+
+    async def _keep(self) -> None:
+        """Keep the lock. Raises SweepTaken if it was taken away. Without an answer the next request fails by itself."""
+        try:
+            await self._lock.keep()
+        except BackendError as error:
+            log.debug("the lock of the sweeps cannot be kept at the moment", error=str(error))
+
+    def _tell(self, taken: SweepTaken) -> None:
+        if taken.owner != self._said:
+            log.info("this operator does not sweep for a while: another sweep works", owner=taken.owner)
+        self._said = taken.owner
 
     async def _give_back(self, notes: Notes, tally: SweepTally, more: Mapping[str, str | int]) -> None:
         try:

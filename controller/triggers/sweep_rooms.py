@@ -31,15 +31,16 @@ log = structlog.get_logger(__name__)
 
 _ROOMS_PER_ROUND = 100
 # One that is being closed stays listed for a while, and another client may close it meanwhile.
-OLD_SECONDS = 45.0
+_OLD_SECONDS = 45.0
 
 
 class RoomSweep:
-    """Sweeps all LiveKit servers. `serves` tells the namespaces of the settings."""
+    """Sweeps all LiveKit servers, every `interval_seconds`. `serves` tells the namespaces that are ours."""
 
-    def __init__(self, backends: Backends, serves: Callable[[str], bool]) -> None:
+    def __init__(self, backends: Backends, serves: Callable[[str], bool], interval_seconds: float) -> None:
         self._backends = backends
         self._serves = serves
+        self._old_seconds = min(_OLD_SECONDS, interval_seconds)
         self._objects = Objects(backends.kubernetes)
         self._without_room: dict[str, float] = {}
         self._last_unmarked: dict[str, str] = {}
@@ -47,7 +48,7 @@ class RoomSweep:
     @property
     def next_due_at(self) -> float | None:
         """When the next room that was found will have been without its Room for long enough; by the loop's clock."""
-        return min(self._without_room.values()) + OLD_SECONDS if self._without_room else None
+        return min(self._without_room.values()) + self._old_seconds if self._without_room else None
 
     async def sweep(self, pulse: Pulse, tally: SweepTally) -> None:
         """One round: a budget of rooms."""
@@ -64,7 +65,7 @@ class RoomSweep:
             if room.mark is not None and self._may_be_left_over(room.name, room.mark)
         }
         self._without_room = {name: self._without_room.get(name, now) for name in found}
-        due = [name for name, since in self._without_room.items() if now - since >= OLD_SECONDS]
+        due = [name for name, since in self._without_room.items() if now - since >= self._old_seconds]
         for name in due[:_ROOMS_PER_ROUND]:
             pulse.beat()
             was_closed = list[bool]()

@@ -18,7 +18,7 @@ OPERATOR, BY_HAND = operator_name(7, "pod-1"), "by hand on a laptop"
 
 @pytest.fixture
 def store(redis: Redis) -> SweepStore:
-    return SweepStore(redis, f"lock-{os.getpid()}-{next(_numbers)}")
+    return SweepStore(redis, "test", f"system/lease-{os.getpid()}-{next(_numbers)}")
 
 
 async def test_a_sweep_by_hand_and_the_operator_never_work_at_once(store: SweepStore) -> None:
@@ -43,9 +43,9 @@ async def test_the_lock_of_an_operator_falls_to_the_next_leader_at_once_and_not_
 
 async def test_a_sweep_that_died_leaves_a_lock_that_ends_by_itself(store: SweepStore, redis: Redis) -> None:
     await SweepLock(store, BY_HAND).take()
-    ttl_ms = await redis._on("", "PTTL", sweep_lock_key(store.cluster_id))
+    ttl_ms = await redis._on("", "PTTL", sweep_lock_key(store.cluster_id, store.lease))
     assert 0 < ttl_ms <= 30_000
-    await redis.delete(sweep_lock_key(store.cluster_id))
+    await redis.delete(sweep_lock_key(store.cluster_id, store.lease))
     await SweepLock(store, OPERATOR).take()
 
 
@@ -74,7 +74,14 @@ async def test_notes_stay_for_the_next_sweep_and_the_same_request_again_changes_
 
 
 async def test_damaged_keys_begin_again(store: SweepStore, redis: Redis) -> None:
-    await redis._on("", "XADD", sweep_lock_key(store.cluster_id), "*", "a", "b")
-    await redis._on("", "SET", sweeps_key(store.cluster_id), "nonsense")
+    await redis._on("", "XADD", sweep_lock_key(store.cluster_id, store.lease), "*", "a", "b")
+    await redis._on("", "SET", sweeps_key(store.cluster_id, store.lease), "nonsense")
     assert await store.keep(OPERATOR, ttl_seconds=30) == Notes({})
     assert isinstance(await store.keep(BY_HAND, ttl_seconds=30), Busy)
+
+
+async def test_two_installations_with_one_cluster_id_do_not_hold_each_other_up(store: SweepStore) -> None:
+    await SweepLock(store, OPERATOR).take()
+    other = SweepStore(store.redis, store.cluster_id, f"{store.lease}-other")
+    await SweepLock(other, BY_HAND).take()
+    assert await store.holder() == OPERATOR

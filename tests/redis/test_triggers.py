@@ -484,10 +484,15 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     await waiting.enqueue("alice")
     await last_beats(beating, alice=1)
     await empty.raw("SET", empty.keys.user("queue"), "no queue")
+    # Their namespaces are gone: only Matches that hold users are a reason to open its pool.
+    held, gone = [await World.new(world.redis, f"{name}-{what}") for what in ("held", "gone")]
+    rig.missing.update((held.keys.namespace, gone.keys.namespace))
+    await held.claim("u-gone", "alice", "bob")
+    await gone.enqueue("alice")
     foreign = World(world.redis, keys := Keys("another", f"{name}-foreign"), world.pool, world.gateway)
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-another-service", 1, "alice")
     await PoolKeeper(rig.backends, 2.0).search(a_pulse())
     found = {opened for opened in rig.pools.gotten if opened.startswith(name)}
-    assert found == {f"{name}-waits", f"{name}-beats"}
+    assert found == {f"{name}-waits", f"{name}-beats", f"{name}-held"}

@@ -122,12 +122,16 @@ class World:
             clock=SimpleNamespace(now=lambda: b.at(asyncio.get_running_loop().time())),
         )
         self.lock, self.finder = FakeLock(), FakeFinder()
+        self.damaged: list[str] = []
         self.cleaner = FakeCleaner()
         restorer = SimpleNamespace(sweep=_nothing_to_settle)
-        rooms = RoomSweep(cast("Backends", backends), lambda namespace: namespace in (namespaces or (namespace,)))
+        rooms = RoomSweep(cast("Backends", backends), lambda namespace: namespace in (namespaces or (namespace,)), 60)
         make: Any = Sweeper
         times = SweepTimes(60, 3600)
-        self.sweeper: Sweeper = make(backends, restorer, rooms, self.finder, self.cleaner, self.lock, times)
+        self.sweeper: Sweeper = make(
+            *(backends, restorer, rooms, self.finder, self.cleaner, self.lock, times),
+            lambda _namespace, key: self.damaged.append(key),
+        )
 
     async def _delete(self, name: str) -> None:
         self.deleted.append(name)

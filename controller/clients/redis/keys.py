@@ -8,6 +8,7 @@ it belongs; the rights in Redis (`acl`), docs/redis.md and the tests follow from
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -99,14 +100,14 @@ def epoch_key(cluster_id: str) -> str:
     return f"{_of_no_pool(cluster_id)}epoch"
 
 
-def sweep_lock_key(cluster_id: str) -> str:
-    """String: the sweep that works. It belongs to no pool."""
-    return f"{_of_no_pool(cluster_id)}sweep-lock"
+def sweep_lock_key(cluster_id: str, lease: str) -> str:
+    """String: the sweep that works, of the installation with this Lease. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}sweep-lock:{lease}"
 
 
-def sweeps_key(cluster_id: str) -> str:
-    """Hash: how far the sweeps are, and what they did. It belongs to no pool."""
-    return f"{_of_no_pool(cluster_id)}sweeps"
+def sweeps_key(cluster_id: str, lease: str) -> str:
+    """Hash: how far the sweeps of this installation are, and what they did. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}sweeps:{lease}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,15 @@ def key_of_pool(cluster_id: str, key: str) -> tuple[Keys, str, str] | None:
     rule = _RULES.get(stem + colon)
     if rule is None or place != ("rk-operator" if rule.is_private else "rk"):
         return None
+    keys = _keys_of(cluster_id, namespace)
+    return (keys, stem + colon, member) if keys is not None else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _keys_of(cluster_id: str, namespace: str) -> Keys | None:
+    """The keys of a pool; None for what cannot be the name of a namespace."""
     try:
-        return Keys(cluster_id, namespace), stem + colon, member
+        return Keys(cluster_id, namespace)
     except ValueError:
         return None
 

@@ -7,7 +7,7 @@ has the lock and the notes of the sweeps. Settling a Match is a request of `pool
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -31,7 +31,7 @@ FIELDS: Final = (
 )
 """The fields of users, rooms and ledgers that tell whether something is left over."""
 
-_ROW: Final = 5 + len(FIELDS)
+_ROW: Final = 4 + len(FIELDS)
 
 
 class Swept(StrEnum):
@@ -70,8 +70,11 @@ UNLIST: Final = ReplyTable[SweptReply]("unlist", {"OK": _swept, **FENCED})
 UNRESERVE: Final = ReplyTable[ReleasedReply]("unreserve", {"OK": _ids, **FENCED})
 
 
-async def scan(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tuple[str, dict[Keys, list[str]]]:
-    """Look at about `count` of all keys of Redis; return the next cursor (`0`: that was all), and our keys by pool.
+async def scan(
+    redis: Redis, cluster_id: str, forms: Collection[str], cursor: str, *, count: int
+) -> tuple[str, dict[Keys, list[str]]]:
+    """Look at about `count` of all keys of Redis; return the next cursor (`0`: that was all), and those of ours that
+    have one of these forms, by pool.
 
     Raises BackendError.
     """
@@ -79,19 +82,19 @@ async def scan(redis: Redis, cluster_id: str, cursor: str, *, count: int) -> tup
     go_on, names = await redis.scan(f"rk*{escaped}*", cursor, count=count)
     found: dict[Keys, list[str]] = {}
     for name in dict.fromkeys(names):
-        if (known := key_of_pool(cluster_id, name)) is not None:
+        if (known := key_of_pool(cluster_id, name)) is not None and known[1] in forms:
             found.setdefault(known[0], []).append(name)
     return go_on, found
 
 
 async def lasting(redis: Redis, keys: Keys, names: Sequence[str], *, idle_seconds: int) -> list[SeenKey]:
-    """Those of these keys of one pool that have no TTL. A session is read if it was idle for so long.
+    """Those of these keys of one pool that have no TTL, and that neither the queue, a reservation nor `live` names.
 
-    Raises BackendError.
+    A session is read if it was idle for so long. Raises BackendError.
     """
     if not names:
         return []
-    asked = [keys.queue(), keys.reservations(), *names]
+    asked = [keys.queue(), keys.reservations(), keys.live(), *names]
     flat = LASTING.parse(await redis.run(lua.LASTING, asked, [idle_seconds, *FIELDS]))
     with reading(Backend.REDIS, lua.LASTING.name):
         if len(flat) % _ROW:
@@ -100,7 +103,7 @@ async def lasting(redis: Redis, keys: Keys, names: Sequence[str], *, idle_second
 
 
 def _seen(keys: Keys, row: Sequence[str]) -> SeenKey:
-    key, kind, idle, value, placed, *fields = row
+    key, kind, idle, value, *fields = row
     known = key_of_pool(keys.cluster_id, key)
     if known is None:
         raise ValueError("this is no key of a pool")
@@ -113,7 +116,6 @@ def _seen(keys: Keys, row: Sequence[str]) -> SeenKey:
         idle_seconds=int(idle) if idle else None,
         value=value,
         fields={name: text for name, text in zip(FIELDS, fields, strict=True) if text},
-        is_placed=bool(placed),
     )
 
 

@@ -114,8 +114,8 @@ def _keys(role: Role, cluster_id: str, namespace: str, dialect: Dialect) -> Iter
     pool = f"{{{_escaped(cluster_id)}:{namespace if namespace == ALL_NAMESPACES else _escaped(namespace)}}}:"
     if role is Role.OPERATOR:
         errors = error_keys_of_no_pool(cluster_id)
-        for of_cluster in (epoch_key, sweep_lock_key, sweeps_key):
-            yield f"~{_escaped(of_cluster(cluster_id))}"
+        yield f"~{_escaped(epoch_key(cluster_id))}"
+        yield from (f"~{_escaped(of_lease(cluster_id, ''))}*" for of_lease in (sweep_lock_key, sweeps_key))
         yield from (f"~{_escaped(key)}" for key in (errors.errors(), errors.errors_seen()))
         yield f"~{_escaped(errors.errors_hour(''))}*"
     if role in {Role.GATEWAY, Role.MATCHMAKER} and dialect is Dialect.FUNCTIONS:

@@ -1,7 +1,8 @@
 """The lock and the notes of the sweeps: one sweep at a time, and the next leader goes on where the last one was.
 
-They belong to no pool: SCAN reads the keys of all pools, and its cursor is in the notes. The notes are the statistics
-that `roomkeeper sweep` shows. Neighbors: `backends.sweep_lock` keeps the lock.
+They belong to no pool: SCAN reads the keys of all pools, and its cursor is in the notes. Two installations that share a
+cluster id serve other namespaces, so each has its own. The notes are the statistics that `roomkeeper sweep` shows.
+Neighbors: `backends.sweep_lock` keeps the lock.
 """
 
 from __future__ import annotations
@@ -55,10 +56,13 @@ SWEEPS: Final = ReplyTable[SweepsReply]("sweeps", {"OK": _notes, "BUSY": Busy})
 
 @dataclass(frozen=True, slots=True)
 class SweepStore:
-    """The lock and the notes of one cluster id. Every method raises BackendError."""
+    """The lock and the notes of one installation: replicas and commands that name the same `lease`
+    (`<namespace>/<name>`). Every method raises BackendError.
+    """
 
     redis: Redis
     cluster_id: str
+    lease: str
 
     async def keep(
         self, owner: str, *, ttl_seconds: float, force: bool = False, notes: Mapping[str, str | int] | None = None
@@ -72,16 +76,16 @@ class SweepStore:
 
     async def read(self) -> Notes:
         """All notes, whoever works."""
-        return Notes(await self.redis.hash(sweeps_key(self.cluster_id)))
+        return Notes(await self.redis.hash(sweeps_key(self.cluster_id, self.lease)))
 
     async def holder(self) -> str:
         """The owner of the lock; empty if no sweep works."""
-        return await self.redis.text(sweep_lock_key(self.cluster_id)) or ""
+        return await self.redis.text(sweep_lock_key(self.cluster_id, self.lease)) or ""
 
     async def _run(self, owner: str, ttl_ms: int, force: bool, notes: Mapping[str, str | int]) -> SweepsReply:
         args: list[str | int] = [owner, ttl_ms, int(force), _KEEP_SECONDS * 1000]
         for name, value in notes.items():
             args += [name, value]
-        keys = (sweep_lock_key(self.cluster_id), sweeps_key(self.cluster_id))
+        keys = (sweep_lock_key(self.cluster_id, self.lease), sweeps_key(self.cluster_id, self.lease))
         with reading(Backend.REDIS, lua.SWEEPS.name):
             return SWEEPS.parse(await self.redis.run(lua.SWEEPS, keys, args))

@@ -113,6 +113,8 @@ async def test_fallback_without_another_server_gives_both_users_their_places_bac
         ("reservations", ("XADD", "*", "enqueue", "with exchanged keys")),
         ("notify:bob", ("SET", "nonsense")),
         ("live", ("SET", "nonsense")),
+        ("incarnation", ("RPUSH", "nonsense")),
+        ("fence:0", ("RPUSH", "nonsense")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -121,7 +123,8 @@ async def test_reset_records_that_another_client_damaged_are_written_again(
 ) -> None:
     operator = await rig.operators.start()
     await rig.enqueue("alice", "bob")
-    name = f"{rig.keys.private if key == 'live' else rig.keys.prefix}{key}"
+    is_private = key in {"live", "incarnation", "fence:0"}
+    name = f"{rig.keys.private if is_private else rig.keys.prefix}{key}"
     await rig.redis.delete(name)
     verb, *rest = words
     await command(rig, verb, name, *rest)

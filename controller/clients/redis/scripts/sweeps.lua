@@ -3,8 +3,8 @@
 -- sweep works at a time, also beside one that was begun by hand. The lock of an operator falls to the next one at once.
 --
 -- KEYS
---   1 rk-operator:{<cluster>}:sweep-lock
---   2 rk-operator:{<cluster>}:sweeps
+--   1 rk-operator:{<cluster>}:sweep-lock:<lease>
+--   2 rk-operator:{<cluster>}:sweeps:<lease>
 -- ARGV
 --   1 owner   of the lock: operator/<epoch>/<replica>, or any other text
 --   2 ttl     how long the lock holds without being kept (ms); 0 gives it back
