@@ -76,7 +76,7 @@ async def delete_object(action: DeleteObject, backends: Backends) -> None:
 async def create_room(action: CreateRoom, backends: Backends) -> None:
     """Create the Match's Room on the LiveKit server that is chosen for it, or find the one that is there already."""
     target, name = action.target, room_name(action.target.uid)
-    server = backends.servers.place(target.namespace, name, action.spec.placement)
+    server = backends.servers.place(target, name, action.spec.placement)
     try:
         body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action, server))
     except AlreadyExists as error:
@@ -101,7 +101,7 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
 async def place_room(action: PlaceRoom, backends: Backends) -> None:
     """Write into the status which LiveKit server the Room is on. Raises BackendUnavailable if none can take it."""
     namespace, name = action.target.namespace, action.target.name
-    server = action.moved_to or backends.servers.place(namespace, name, action.placement)
+    server = action.moved_to or backends.servers.place(action.target, name, action.placement)
     try:
         await _guarded(action.target, backends, {"status": {"server": server}}, subresource="status")
     except BackendError as error:

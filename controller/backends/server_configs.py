@@ -63,9 +63,16 @@ class ServerConfigs:
         """What is wrong with credentials, by the name of the server. One that never had any cannot be asked."""
         return dict(self._problems)
 
-    def secrets(self) -> Mapping[str, str]:
-        """The API secret of each API key that counts, of all servers: webhooks may be signed with any of them."""
-        return {name: secret for config in self for name, secret in config.keys.secrets.items()}
+    def signers(self) -> Mapping[str, Mapping[str, frozenset[str]]]:
+        """For each API key that counts its secrets, each with the names of its servers: webhooks may be signed with any
+        of them, and tell about rooms on these servers alone.
+        """
+        found: dict[str, dict[str, frozenset[str]]] = {}
+        for config in self:
+            for name, secret in config.keys.secrets.items():
+                owners = found.setdefault(name, {})
+                owners[secret] = owners.get(secret, frozenset()) | {config.name}
+        return found
 
     @property
     def keys_of_settings(self) -> ApiKeys:

@@ -65,7 +65,10 @@ def test_requests_go_to_http_and_clients_to_a_web_socket(
 def test_servers_of_objects_are_used_beside_that_of_the_settings(configs: Configs) -> None:
     configs.all.keep(server(), KEYS)
     assert [config.name for config in configs.all] == ["default", "eu-1"]
-    assert dict(configs.all.secrets()) == {"ours": "o" * 32, "key": "k" * 32}
+    assert configs.all.signers() == {
+        "ours": {"o" * 32: frozenset({"default"})},
+        "key": {"k" * 32: frozenset({"eu-1"})},
+    }
     configs.all.drop("eu-1")
     assert [config.name for config in configs.all] == ["default"]
     assert configs.told == ["eu-1", "eu-1"]
@@ -73,7 +76,7 @@ def test_servers_of_objects_are_used_beside_that_of_the_settings(configs: Config
 
 def test_an_object_called_default_replaces_the_server_of_the_settings_until_it_goes(configs: Configs) -> None:
     configs.all.keep(server("default"), KEYS)
-    assert (configs["default"].url, dict(configs.all.secrets())) == ("https://eu-1.example", {"key": "k" * 32})
+    assert (configs["default"].url, list(configs.all.signers())) == ("https://eu-1.example", ["key"])
     configs.all.drop("default")
     assert configs["default"].keys == OURS
 
@@ -96,6 +99,15 @@ def test_a_secret_that_goes_leaves_the_keys_of_before_until_there_is_another(con
 def test_an_object_called_default_without_its_secret_does_not_borrow_the_keys_of_the_settings(configs: Configs) -> None:
     configs.all.keep(server("default"), None, MISSING)
     assert configs.all.get("default") is None
+
+
+def test_one_name_of_a_key_may_have_another_secret_on_another_server(configs: Configs) -> None:
+    configs.all.keep(server("eu-1"), KEYS)
+    configs.all.keep(server("eu-2"), ApiKeys(ApiKey("key", "z" * 32), (ApiKey("key-of-before", "b" * 32),)))
+    configs.all.keep(server("eu-3"), KEYS)
+    signers = configs.all.signers()
+    assert signers["key"] == {"k" * 32: frozenset({"eu-1", "eu-3"}), "z" * 32: frozenset({"eu-2"})}
+    assert signers["key-of-before"] == {"b" * 32: frozenset({"eu-2"})}
 
 
 def test_followers_are_told_of_changes_only(configs: Configs) -> None:
