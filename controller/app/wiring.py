@@ -132,7 +132,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         kubernetes=kubernetes,
         redis=redis,
         configs=configs,
-        reader=ServerReader(servers, configs, kubernetes, settings.namespace),
+        reader=ServerReader(servers, configs, kubernetes, settings.namespace, also_blank),
         livekit_client=partial(_livekit_client, settings, http, clock),
         placements=placements,
         caches=caches,

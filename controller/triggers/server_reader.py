@@ -8,6 +8,7 @@ fills the cache, `backends.server_configs` keeps what was read here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -34,15 +35,24 @@ _FIRST_SECONDS = 5.0
 
 
 class ServerReader:
-    """Keeps `configs` as the LiveKitServers in the operator's own `namespace` and their Secrets say."""
+    """Keeps `configs` as the LiveKitServers in the operator's own `namespace` and their Secrets say.
+
+    `blank` gets the API secrets that were read, before they are used: no log may repeat them.
+    """
 
     def __init__(
-        self, cache: ObjectCache[Any], configs: ServerConfigs, kubernetes: KubernetesClient, namespace: str
+        self,
+        cache: ObjectCache[Any],
+        configs: ServerConfigs,
+        kubernetes: KubernetesClient,
+        namespace: str,
+        blank: Callable[[Iterable[str]], None],
     ) -> None:
         self._cache = cache
         self._configs = configs
         self._kubernetes = kubernetes
         self._namespace = namespace
+        self._blank = blank
         self._due = asyncio.Event()
         self._said: dict[str, str] = {}
         cache.follow(kept=self._changed, gone=self._gone)
@@ -99,6 +109,8 @@ class ServerReader:
             return  # what was read of it before counts
         secret = server.spec.credentials_secret_name
         found = await self._keys(secret) if secret else self._configs.keys_of_settings
+        if isinstance(found, ApiKeys):
+            self._blank(found.secrets.values())
         now = self._cache.get(self._namespace, name)
         if isinstance(now, LiveKitServer) and now.spec.credentials_secret_name == secret:
             keys, problem = (found, None) if isinstance(found, ApiKeys) else (None, found)
