@@ -21,7 +21,7 @@ from redis import exceptions
 from controller.clients.breaker import Breaker
 from controller.clients.reading import NO_SENSE, reading, skipped
 from controller.clients.redis.cluster import Cluster
-from controller.clients.redis.errors import RAISED, translate
+from controller.clients.redis.errors import ANSWERS, RAISED, translate
 from controller.clients.redis.lua import Script
 from controller.clients.redis.sentinel import Mastered
 from controller.clients.redis.target import Check, Locate, Mode, first_node
@@ -61,7 +61,7 @@ class Redis:
     def __init__(self, source: AddressSource, was_silent: Callable[[float], None] | None = None) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
         self._requests = Requests(
-            Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=self._all_were_silent
+            Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=self._all_were_silent, answers=ANSWERS
         )
         self._source = source
         self._was_silent = was_silent
