@@ -8,5 +8,5 @@ from typing import Final
 SCHEMA_DIGESTS: Final = {
     "matches.roomkeeper.dev": "e27a3ed9b7f45c1b",
     "rooms.roomkeeper.dev": "53ff73ce3489c0eb",
-    "livekitservers.roomkeeper.dev": "7e9fac7df2e88860",
+    "livekitservers.roomkeeper.dev": "2f07dbdce3209e9a",
 }

@@ -57,10 +57,12 @@ class ServerSeen:
     """Observations of one server, without decisions.
 
     `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
-    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer.
+    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `same_url` are
+    other servers with the same URL.
     """
 
     trouble: Trouble | None
     health: Health
     rooms: int
     participants: int | None
+    same_url: tuple[str, ...] = ()

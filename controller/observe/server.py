@@ -25,5 +25,6 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
         trouble=secret or polled.trouble,
         health=polled.health,
         rooms=rooms,
+        same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
         participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
     )
