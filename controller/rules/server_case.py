@@ -24,7 +24,7 @@ class ServerCase:
 
     @cached_property
     def numbers_are_due(self) -> bool:
-        """Whether the numbers in the status are so old that they are written again, or one is known for the first time."""
+        """Whether the numbers in the status are too old, or one of them is known for the first time."""
         status, health = self.server.status, self.seen.health
         if status.checked_at is None or not status.checked_at <= self.now < status.checked_at + STATUS_EVERY:
             return True
