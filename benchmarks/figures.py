@@ -248,7 +248,7 @@ def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigure
         Goal("… at a steady", 19, at_most=False, value=found(Measure.SIGNAL, "rate_per_s"), unit="calls/s"),
         Goal("killed → settled, p99", 2000, at_most=True, value=found(Measure.KILL, "p99_ms"), unit="ms"),
         Goal(
-            "both back after LiveKit is, p99", 5000, at_most=True, value=found(Measure.PEOPLE_BACK, "p99_ms"), unit="ms"
+            "both back after LiveKit is, p99", 1500, at_most=True, value=found(Measure.PEOPLE_BACK, "p99_ms"), unit="ms"
         ),
         Goal("full cycles at 16 against the floor", 0.65, at_most=False, value=cycles),
     )

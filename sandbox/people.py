@@ -106,6 +106,13 @@ class Person:
                 return event
         return None
 
+    async def rejoin(self) -> None:
+        """Join again at once with the same token, if the connection is lost: the room is there again.
+
+        The event `rejoined` follows; none does while the person is connected.
+        """
+        await self._child.say("rejoin")
+
     async def leave(self) -> None:
         """Leave the room properly, and end."""
         await self._child.say("leave")

@@ -1,8 +1,8 @@
 """One simulated person: a real WebRTC client in a process of its own (`python -m sandbox.person --url …`).
 
 The first line on stdin is the token (on the command line every user of the machine could read it). Further lines are
-commands: `leave` leaves the room, `drop` ends the process at once. Events go to stdout, one JSON object per line. The
-parent's side is `people`.
+commands: `leave` leaves the room, `rejoin` joins it again at once if the connection is lost, `drop` ends the process at
+once. Events go to stdout, one JSON object per line. The parent's side is `people`.
 
 The native part of the client library can panic at exit, so the process ends with os._exit. The error texts of the
 library repeat the token, so they are redacted.
@@ -16,7 +16,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from livekit import rtc
@@ -48,31 +49,93 @@ def http_status(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def watch(room: rtc.Room) -> asyncio.Event:
-    """Write the room's events for the parent. The returned event is set when the connection ends."""
-    over = asyncio.Event()
+class Visit:
+    """A person's way into one room, and back into it. `over` is set when the connection has ended for good."""
 
-    def disconnected(reason: Any) -> None:
+    def __init__(self, url: str, token: str, *, audio: bool) -> None:
+        self._url = url
+        self._token = token
+        self._audio = audio
+        self._feeding: asyncio.Task[None] | None = None
+        self._is_away = False
+        self._may_leave_at = 0.0
+        self.over = asyncio.Event()
+        self.room = self._new_room()
+
+    async def join(self) -> None:
+        """Connect and publish. Raises ConnectError."""
+        await self.room.connect(self._url, self._token)
+        self._may_leave_at = time.monotonic() + LEAST_STAY_SECONDS
+
+    async def publish(self) -> None:
+        """Publish a little audio, if the person has a microphone."""
+        if self._audio:
+            self.stop()
+            self._feeding = await publish_silence(self.room)
+
+    async def leave(self) -> None:
+        """Leave the room properly."""
+        await asyncio.sleep(self._may_leave_at - time.monotonic())
+        await self.room.disconnect()
+
+    async def rejoin(self) -> None:
+        """Join again with the same token, and do not wait for the client's own next try; nothing while connected."""
+        if not self._is_away:
+            return
+        tell("rejoining")
+        before, self.room = self.room, self._new_room()
+        # Two connections of one identity would take the place from each other.
+        await before.disconnect()
+        try:
+            await self.join()
+        except rtc.ConnectError as error:
+            tell("failed", reason=redact(error.message, self._token), status=None)
+            self.over.set()
+            return
+        self._is_away = False
+        tell("rejoined")
+        await self.publish()
+
+    def stop(self) -> None:
+        """Stop the microphone."""
+        if self._feeding is not None:
+            self._feeding.cancel()
+
+    def _new_room(self) -> rtc.Room:
+        """Return a room whose events go to the parent until another one takes its place."""
+        room = rtc.Room()
+
+        def on(name: Any, take: Callable[..., None]) -> None:
+            def of_present_room(*details: Any) -> None:
+                if room is self.room:
+                    take(*details)
+
+            room.on(name, of_present_room)
+
+        on("disconnected", self._disconnected)
+        on("reconnecting", partial(self._went, "reconnecting", is_away=True))
+        on("reconnected", partial(self._went, "reconnected", is_away=False))
+        on("participant_connected", lambda who: tell("participant_connected", identity=who.identity))
+        on("participant_disconnected", lambda who: tell("participant_disconnected", identity=who.identity))
+        on("track_subscribed", lambda _track, _publication, who: tell("track_subscribed", identity=who.identity))
+        on("data_received", _data_received)
+        on("room_metadata_changed", lambda _before, after: tell("room_metadata_changed", metadata=after))
+        return room
+
+    def _went(self, event: str, *, is_away: bool) -> None:
+        self._is_away = is_away
+        tell(event)
+
+    def _disconnected(self, reason: Any) -> None:
         tell("disconnected", reason=rtc.DisconnectReason.Name(reason))
         # When the person leaves by command, `obey` ends the process.
         if reason != rtc.DisconnectReason.CLIENT_INITIATED:
-            over.set()
+            self.over.set()
 
-    def participant_event(name: str) -> Any:
-        return lambda participant: tell(name, identity=participant.identity)
 
-    def data_received(packet: rtc.DataPacket) -> None:
-        sender = packet.participant.identity if packet.participant else None
-        tell("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
-
-    room.on("disconnected", disconnected)
-    room.on("participant_connected", participant_event("participant_connected"))
-    room.on("participant_disconnected", participant_event("participant_disconnected"))
-    room.on("track_subscribed", lambda _track, _publication, who: tell("track_subscribed", identity=who.identity))
-    room.on("data_received", data_received)
-    room.on("reconnecting", lambda: tell("reconnecting"))
-    room.on("reconnected", lambda: tell("reconnected"))
-    return over
+def _data_received(packet: rtc.DataPacket) -> None:
+    sender = packet.participant.identity if packet.participant else None
+    tell("data", topic=packet.topic, text=packet.data.decode(errors="replace"), sender=sender)
 
 
 async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
@@ -91,16 +154,16 @@ async def publish_silence(room: rtc.Room) -> asyncio.Task[None]:
     return asyncio.create_task(feed())
 
 
-async def obey(room: rtc.Room, commands: AsyncIterator[str]) -> None:
+async def obey(visit: Visit, commands: AsyncIterator[str]) -> None:
     """Follow the commands until the person leaves. The end of the parent has the effect of a cut cable."""
-    may_leave_at = time.monotonic() + LEAST_STAY_SECONDS
     async for command in commands:
         match command.strip():
             case "leave":
-                await asyncio.sleep(may_leave_at - time.monotonic())
-                await room.disconnect()
+                await visit.leave()
                 tell("left")
                 return
+            case "rejoin":
+                await visit.rejoin()
             case "drop":
                 break
             case unknown:
@@ -112,14 +175,14 @@ async def live(url: str, audio: bool) -> int:
     """Join, publish and follow the commands; returns the exit status."""
     commands = child.lines()
     token = (await anext(commands, "")).strip()
-    room = rtc.Room()
-    over = watch(room)
+    visit = Visit(url, token, audio=audio)
     began = time.monotonic()
     try:
-        await room.connect(url, token)
+        await visit.join()
     except rtc.ConnectError as error:
         tell("failed", reason=redact(error.message, token), status=http_status(redact(error.message, token)))
         return 1
+    room = visit.room
     others = sorted(participant.identity for participant in room.remote_participants.values())
     tell(
         "connected",
@@ -129,14 +192,13 @@ async def live(url: str, audio: bool) -> int:
         others=others,
         seconds=round(time.monotonic() - began, 4),
     )
+    await visit.publish()
     if audio:
-        feeding = await publish_silence(room)
         tell("published")
-    obeying = asyncio.create_task(obey(room, commands))
-    ending = asyncio.create_task(over.wait())
+    obeying = asyncio.create_task(obey(visit, commands))
+    ending = asyncio.create_task(visit.over.wait())
     await asyncio.wait({obeying, ending}, return_when=asyncio.FIRST_COMPLETED)
-    if audio:
-        feeding.cancel()
+    visit.stop()
     return 0
 
 

@@ -106,6 +106,12 @@ class Program:
         self.send_signal(signal.SIGTERM)
         await self._end(self.recipe.grace_seconds)
 
+    async def terminate(self) -> None:
+        """Send SIGTERM, and wait until it has ended by itself, for as long as that takes."""
+        self.send_signal(signal.SIGTERM)
+        if self._watch is not None:
+            await asyncio.wait({self._watch})
+
     async def kill(self) -> None:
         """Send SIGKILL, and wait until it has ended and its ports are free."""
         await self._end(0.0)

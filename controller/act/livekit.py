@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
+import structlog
+
+from controller.api.names import DRAIN_TOPIC
+from controller.api.room import Room
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound, Overloaded
+from controller.facts.drain import over
 from controller.facts.livekit import LiveKitRoom, RoomRequest
 from controller.facts.observation import Present
 from controller.plan.actions import (
@@ -16,8 +21,11 @@ from controller.plan.actions import (
     DeleteLiveKitRoom,
     OrphanLiveKitRoom,
     RemoveStranger,
+    TellRoomOfDrain,
     UpdateLiveKitMetadata,
 )
+
+log = structlog.get_logger(__name__)
 
 
 async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
@@ -36,22 +44,52 @@ async def create_room(action: CreateLiveKitRoom, backends: Backends) -> None:
         await client.update_metadata(request.name, request.marked_metadata)
         room = replace(room, mark=request.mark)
     # The time of the answer counts, since a list that was requested meanwhile may be older than the room.
-    view.saw_room(room, backends.clock.now())
-    if adopted or room.num_participants:
-        sent_at = backends.clock.now()
-        view.saw_people(request.name, await client.list_participants(request.name), sent_at)
+    made_at = backends.clock.now()
+    if not (adopted or room.num_participants or _was_made_before(action, server, backends)):
+        view.saw_room(room, made_at)
+        return
+    # The room is shown together with the people in it: those who are missing will be told that it is there again.
+    sent_at = backends.clock.now()
+    try:
+        people = await client.list_participants(request.name)
+    except BackendError:
+        view.saw_room(room, made_at)
+        raise
+    view.saw_room(room, made_at)
+    view.saw_people(request.name, people, sent_at)
 
 
 async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> None:
     """Write the Room's present metadata and our mark to the room. If it is gone, the next list shows that."""
     server, request = _server(action, backends), action.request
     _require_lease(server, backends)
+    await _write_metadata(server, request, backends)
+
+
+async def _write_metadata(server: Server, request: RoomRequest, backends: Backends) -> None:
     with contextlib.suppress(NotFound):
         await server.client.update_metadata(request.name, request.marked_metadata)
     now = backends.clock.now()
     known = server.view.room(request.name, now)
     if isinstance(known, Present):
         server.view.saw_room(replace(known.value, mark=request.mark), now)
+
+
+async def tell_of_drain(action: TellRoomOfDrain, backends: Backends) -> None:
+    """Send the drain to the clients in the room, then write it into the metadata.
+
+    The metadata come last: the mark says that the participants were told. If the message cannot be sent, the metadata
+    still reach each client.
+    """
+    server, request = _server(action, backends), action.request
+    _require_lease(server, backends, requests=2)
+    if action.has_people:
+        news = request.drain.to_json() if request.drain is not None else over(action.ended)
+        try:
+            await server.client.send_data(request.name, DRAIN_TOPIC, news)
+        except BackendError as error:
+            log.warning("the message about a drain cannot be sent", room=request.name, error=str(error))
+    await _write_metadata(server, request, backends)
 
 
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:
@@ -101,6 +139,13 @@ async def _create(server: Server, request: RoomRequest, backends: Backends) -> L
         if error.may_have_run:
             server.view.creation_unanswered(request.name, backends.clock.now())
         raise
+
+
+def _was_made_before(action: CreateLiveKitRoom, server: Server, backends: Backends) -> bool:
+    """Whether an operator before us made the room, so that we do not know who was in it."""
+    room = backends.rooms.get(action.target.namespace, action.target.name)
+    is_again = isinstance(room, Room) and room.status.created_at is not None
+    return is_again and server.view.sid_since(action.request.name) is None
 
 
 def _in_doubt(sentence: str) -> BackendUnavailable:

@@ -14,6 +14,7 @@ from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.states import UserState
 from controller.backends.bundle import Backends
 from controller.backends.restores import restore_request
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.match import (
     AdvanceOk,
@@ -26,7 +27,7 @@ from controller.clients.redis.replies.match import (
     Incomplete,
     SettleOk,
 )
-from controller.clients.redis.replies.pool import Written
+from controller.clients.redis.replies.pool import Told, Written
 from controller.clients.redis.requests import (
     AdvanceRequest,
     Claimant,
@@ -41,7 +42,16 @@ from controller.facts.match import Refusal
 from controller.facts.room import RecordFacts
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
-from controller.plan.actions import Advance, Claim, EndRoomRecord, RecordEnd, RestoreUsers, Settle, WriteRoomRecord
+from controller.plan.actions import (
+    Advance,
+    Claim,
+    EndRoomRecord,
+    RecordEnd,
+    RestoreUsers,
+    Settle,
+    TellUsersOfDrain,
+    WriteRoomRecord,
+)
 
 _CLOSING, _OVER = RoomPhase.TERMINATING.record, RoomPhase.TERMINATED.record
 _FLAG_SECONDS = 30
@@ -98,6 +108,7 @@ async def advance(action: Advance, backends: Backends) -> Effect:
         alone=action.alone if action.state is UserState.IN_CALL else None,
         flag_seconds=_FLAG_SECONDS if backends.serves_flags and action.state is UserState.DISCONNECTING else 0,
         missing=action.missing,
+        restored=action.restored,
     )
     now_ms = milliseconds(backends.clock.now())
     reply = await pool.advance(request, now_ms=now_ms)
@@ -109,10 +120,24 @@ async def advance(action: Advance, backends: Backends) -> Effect:
             known,
             phase=action.phase,
             room=action.livekit_name or known.room,
+            rejoined=action.restored or known.rejoined,
             url=action.url or known.url,
             alone=known.alone.after(alone=action.alone, now_ms=now_ms) if request.alone is not None else known.alone,
         )
     )
+
+
+async def tell_of_drain(action: TellUsersOfDrain, backends: Backends) -> Effect:
+    """Tell the users of a call about the drain of its server, unless they know."""
+    namespace = action.target.namespace
+    outbox = Outbox(await backends.pools.get(namespace))
+    now_ms = milliseconds(backends.clock.now())
+    reply = await outbox.drained(action.target.uid, action.identities, action.drain, now_ms=now_ms)
+    backends.pools.check(namespace, reply)
+    if not isinstance(reply, Told):
+        return READ_AGAIN
+    known = action.drain.id if action.drain is not None else ""
+    return Effect(ledger_change=lambda ledger: replace(ledger, drain=known))
 
 
 async def record_end(action: RecordEnd, backends: Backends) -> Effect:

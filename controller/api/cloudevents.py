@@ -73,6 +73,24 @@ def _match(phase: MatchPhase, when: str, *more: Field) -> Row:
     return Row(f"match.{phase.lower()}", when, (MATCH_UID, MATCH_NAME, SESSION_ID, about, *more))
 
 
+_MISSING = Field("missing", "the ids of the users who dropped out", ("bob",), Form.LIST)
+_GOES_ON = (MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING)
+_REJOIN = Row(
+    "match.rejoin",
+    "LiveKit lost the room, and the room is there again; the users who are not in it were told to join it at once. "
+    "Once for each time that the room was made again, and only if a user is missing",
+    (
+        MATCH_UID,
+        MATCH_NAME,
+        SESSION_ID,
+        Field("phase", "the phase of the Match", MatchPhase.RECONNECTING.value, values=_GOES_ON),
+        replace(_MISSING, meaning="the ids of the users who are not in the room", example=("alice", "bob")),
+        LIVEKIT_ROOM,
+        URL,
+    ),
+)
+
+
 def _user(state: UserState, when: str, reason: str, place: int | None) -> Row:
     return Row(
         f"user.{state.lower().replace('_', '-')}",
@@ -130,7 +148,7 @@ EVENTS: Final = (
         _M.RECONNECTING,
         "a participant dropped out",
         _users_are(_U.IN_CALL),
-        Field("missing", "the ids of the users who dropped out", ("bob",), Form.LIST),
+        _MISSING,
         Field(
             "until",
             "when the call ends unless they are back; empty if that is not known yet",
@@ -139,6 +157,7 @@ EVENTS: Final = (
             may_be_empty=True,
         ),
     ),
+    _REJOIN,
     _match(
         _M.TERMINATING, "the end is decided, and Roomkeeper notifies the users", _users_are(_U.DISCONNECTING), *_ENDED
     ),

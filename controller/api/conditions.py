@@ -55,6 +55,8 @@ class ConditionReason(StrEnum):
     ACTION_REQUIRED = "ActionRequired"
     AS_EXPECTED = "AsExpected"
     IN_PROGRESS = "InProgress"
+    NO_CALLS_LEFT = "NoCallsLeft"
+    CALLS_LEFT = "CallsLeft"
     ANSWERS = "Answers"
     AUTO_CREATE = "AutoCreate"
     NOT_ASKED = "NotAsked"
@@ -183,7 +185,7 @@ ROOM_ENDINGS: Final[Mapping[RoomEndReason, str]] = MappingProxyType(
         RoomEndReason.TERMINATED: "terminationReason was set",
         RoomEndReason.DELETED: "the Room was deleted",
         RoomEndReason.LOST: "LiveKit lost the room too often, or could not make it again in time",
-        RoomEndReason.DRAINED: "the LiveKit server was drained (not served yet)",
+        RoomEndReason.DRAINED: "the LiveKit server was drained",
         RoomEndReason.FAILED: "the room cannot be made (not served yet)",
     }
 )
@@ -381,7 +383,11 @@ _ROWS: Final = (
         _T.DRAINED,
         "none of Roomkeeper's calls is left on the server",
         "some of Roomkeeper's calls are still on the server",
-        served=False,
+        (
+            Because(_TRUE, _C.NO_CALLS_LEFT, "no call and no participant is left"),
+            Because(_FALSE, _C.CALLS_LEFT, "calls or participants are left; `status.callsLeft` has the number"),
+        ),
+        absent="the server is not drained",
     ),
 )
 

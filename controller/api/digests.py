@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "e27a3ed9b7f45c1b",
-    "rooms.roomkeeper.dev": "53ff73ce3489c0eb",
-    "livekitservers.roomkeeper.dev": "2f07dbdce3209e9a",
+    "matches.roomkeeper.dev": "4f25d1ac851aa12f",
+    "rooms.roomkeeper.dev": "769f06010bfa492c",
+    "livekitservers.roomkeeper.dev": "c67367091e10262d",
 }

@@ -214,7 +214,7 @@ _ROWS: Final = (
     ),
     Ending(
         EndReason.DRAINED,
-        "the LiveKit server was drained (not served yet)",
+        "the LiveKit server was drained",
         RequeuePolicy.ALL,
         "the LiveKit server was taken out of service",
         "The call was closed for maintenance.",

@@ -22,6 +22,9 @@ class DrainType(StrEnum):
     EMERGENCY = "emergency"
 
 
+OFF = "off"
+"""What participants are told instead of a type, once a drain is over: the server stays in service."""
+
 _URL = validations(
     rule(
         "self == '' || self.matches('^(ws|wss|http|https)://[^/[:space:]]+')",
@@ -107,6 +110,12 @@ class LiveKitServerStatus(ApiModel):
 
     participants: int | None = None
     """Number of participants in these rooms."""
+
+    calls_left: int | None = None
+    """Number of calls that are left on a server that is drained."""
+
+    oldest_call_at: Timestamp | None = None
+    """When the Match of the oldest of these calls was created."""
 
     version: str | None = None
     """Version of LiveKit that the server runs."""

@@ -21,6 +21,9 @@ FIELD_MANAGER: Final = "roomkeeper"
 MARK_KEY: Final = GROUP
 """The key in a LiveKit room's metadata that names the Room to which the LiveKit room belongs."""
 
+DRAIN_TOPIC: Final = f"{GROUP}/drain"
+"""The topic of LiveKit's data messages about the drain of a server."""
+
 PAUSED: Final = f"{GROUP}/paused"
 """Annotation: with the value "true", the operator does not touch this object."""
 

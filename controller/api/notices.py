@@ -15,6 +15,7 @@ from controller.api.endings import ENDINGS, EndReason
 from controller.api.failure_codes import FailureCode
 from controller.api.failures import Recovery
 from controller.api.failures_table import FAILURES
+from controller.api.livekitserver import OFF, DrainType
 from controller.api.states import UserState
 
 Json = str | int | None | tuple["Json", ...] | Mapping[str, "Json"]
@@ -127,6 +128,14 @@ NOTICES: Final = (
         ),
     ),
     Row(
+        "rejoin",
+        "LiveKit lost the room of the call, and the room is there again under its name: the client joins it at once, "
+        "with the token and the address that it has, instead of waiting for its own next try. Only users who are not "
+        "in the room receive this notice, once for each time that the room was made again. A client that is connected "
+        "ignores it",
+        (MATCH_UID, MATCH_NAME, SESSION_ID, LIVEKIT_ROOM, URL, _SEQ),
+    ),
+    Row(
         "ended",
         "the Match has released the user. After every `matched` follows exactly one `ended`, or one `error` with the "
         "code `MatchFailed`; neither follows if another service has taken the user's record away meanwhile",
@@ -207,18 +216,20 @@ NOTICES: Final = (
     ),
     Row(
         "shutdown",
-        "the LiveKit server of the call is being drained. Not served yet",
+        "the LiveKit server of the call is being drained, or (`off`) no longer. Once per drain; a changed one is "
+        "another",
         (
             replace(
                 _ABOUT,
-                meaning="the id of the drain: each user receives at most one notice per drain",
-                example="default/3",
+                meaning="the id of the drain; with `off`, that of the drain that is over",
+                example="default-3f2a9c1be07d",
             ),
             Field(
                 "drain",
-                "`graceful`: the call may continue. `maintenance`: it ends at the deadline. `emergency`: at once",
+                "`graceful`: the call may continue. `maintenance`: it ends at the deadline. `emergency`: at once. "
+                "`off`: the server stays in service, and the call continues",
                 "maintenance",
-                values=("graceful", "maintenance", "emergency"),
+                values=(*DrainType, OFF),
             ),
             replace(
                 _NOTICE,
@@ -233,6 +244,7 @@ NOTICES: Final = (
                 Form.NUMBER,
                 may_be_empty=True,
             ),
+            Field("deadline", "when a drain `maintenance` ends the call", MS, Form.TIME, may_be_empty=True),
         ),
     ),
 )

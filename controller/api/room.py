@@ -128,7 +128,7 @@ class RoomStatus(ApiModel):
     reason: RoomEndReason | None = None
     """Why the room is closed. Empty: LiveKit closed an empty standing room after its timeout. Expired:
     `maxAgeSeconds` passed. Terminated: `terminationReason` was set. Deleted: the Room was deleted. Lost: LiveKit
-    lost the room too often, or could not create it again in time. Drained: its server was drained (not served yet).
+    lost the room too often, or could not create it again in time. Drained: its server was drained.
     Failed: the room cannot be made (not served yet)."""
 
     occupancy: Occupancy | None = None

@@ -41,6 +41,7 @@ from controller.loop.work_queue import WorkQueue
 from controller.settings import Settings
 from controller.settings.redis_source import RedisSource
 from controller.telemetry.health import Health
+from controller.telemetry.logs import also_blank
 from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.router import Router
@@ -118,7 +119,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     handover = Handover(silences, clock)
     calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
-    redis = Redis(RedisSource(settings), lambda seconds: _was_silent(silences, seconds, clock))
+    redis = Redis(RedisSource(settings, also_blank), lambda seconds: _was_silent(silences, seconds, clock))
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, placements, router)
@@ -211,6 +212,7 @@ def _livekit_client(
         clock,
         limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
         certificates=Certificates(settings.livekit_tls()),
+        server=config.name,
     )
 
 

@@ -26,6 +26,7 @@ from controller.facts.match import Patience
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
+from controller.views.drains import DrainTurns
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.silences import SilenceRecord
@@ -59,6 +60,7 @@ class Backends:
     leadership: Leadership
     heartbeats: HeartbeatView
     audit: AuditView
+    drains: DrainTurns
     calls: CallIndex
     finished: FinishedMatches
     silences: SilenceRecord

@@ -25,6 +25,7 @@ from controller.facts.match import ServerFacts
 from controller.facts.server import Candidate, Health, Trouble
 from controller.facts.unreadable import Unreadable
 from controller.plan.actions import Target
+from controller.rules.drain import drain_of
 from controller.rules.placement import choose, server_of
 from controller.rules.server_faults import fault_of
 from controller.views.livekit import LiveKitView
@@ -69,6 +70,7 @@ class Server:
             view.silences.at(now),
             view.silent_since,
             api_key=self.keys.newest.name,
+            drain=drain_of(self.name, self.drain),
         )
 
     @property

@@ -19,9 +19,10 @@ import aiohttp
 import jwt
 from google.protobuf.message import DecodeError
 from livekit import api
-from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.models import DataPacket, ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.clients.breaker import Breaker
 from controller.clients.certificates import TlsCode
 from controller.clients.livekit_checks import LiveKitChecks
 from controller.clients.livekit_tls import Certificates, WithCertificates, fault_of
@@ -60,6 +61,7 @@ class LiveKitClient:
 
     Every method raises BackendUnavailable when LiveKit does not answer, and a BackendRefused for a refusal. The client
     signs its tokens itself: the SDK would use the machine's wall clock, and LiveKit refuses a token minutes off.
+    `server` is the name of the server in the log and in metrics.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LiveKitClient:
         *,
         limits: Limits | None = None,
         certificates: Certificates | None = None,
+        server: str = "",
     ) -> None:
         self._certificates = certificates or Certificates()
         self.checks = LiveKitChecks(session, url, self._certificates, clock, self._sign_for_a_minute)
@@ -80,7 +83,7 @@ class LiveKitClient:
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock
-        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits)
+        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits, server=server)
         self._service: api.room_service.RoomService | None = None
         self._service_until = 0.0
         # What the latest list of all rooms said, by name, with the metadata that it was read from.
@@ -100,6 +103,11 @@ class LiveKitClient:
     def deadline_seconds(self) -> float:
         """After how many seconds a request is given up."""
         return self._requests.limits.deadline_seconds
+
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to this server at the moment."""
+        return self._requests.breaker
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
         """Create a room, or adopt the one that has the name already: compare `mark` and `sid` of the answer."""
@@ -191,6 +199,12 @@ class LiveKitClient:
         """Replace the room's metadata. Raises NotFound if the room does not exist."""
         request = api.UpdateRoomMetadataRequest(room=room, metadata=json.dumps(metadata, separators=(",", ":")))
         await self._send("UpdateRoomMetadata", lambda: self._people(room).update_room_metadata(request))
+
+    async def send_data(self, room: str, topic: str, message: dict[str, object]) -> None:
+        """Send a message in JSON to all participants of `room`, which must exist. LiveKit does not confirm it."""
+        data = json.dumps(message, separators=(",", ":")).encode()
+        request = api.SendDataRequest(room=room, data=data, kind=DataPacket.Kind.RELIABLE, topic=topic)
+        await self._send("SendData", lambda: self._people(room).send_data(request))
 
     def _rooms(self) -> api.room_service.RoomService:
         """Return the service for requests about rooms as such. Its token is used for half of its lifetime."""

@@ -135,6 +135,8 @@ class Ledger:
 
     `outcomes` has the users who are settled; `last` those about whom LiveKit sent an event; `suspected_at_ms` those
     whose gateway has lost them. `taken_at_ms` is the claim by the clock of Redis, for comparisons with beats.
+    `rejoined` is LiveKit's id of the latest room that was made again and that the users were told about, and `drain`
+    the id of the drain of its server that they were told about last; empty for none, or if it is over.
     """
 
     uid: str
@@ -156,6 +158,8 @@ class Ledger:
     suspected_at_ms: Mapping[str, int] = field(default_factory=dict)
     tokens_asked_at_ms: int | None = None
     taken_at_ms: int = 0
+    rejoined: str = ""
+    drain: str = ""
 
     @property
     def unsettled(self) -> tuple[str, ...]:

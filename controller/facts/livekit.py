@@ -14,6 +14,7 @@ from datetime import datetime
 import orjson
 
 from controller.api.names import MARK_KEY
+from controller.facts.drain import DrainFacts
 
 UNKNOWN_WORD = "UNKNOWN"
 """A kind or state of a participant that this version has no name for."""
@@ -25,7 +26,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 class Mark:
     """Which Room it belongs to: in LiveKit's metadata under `roomkeeper.dev`, and read before we change anything.
 
-    `digest` is that of the metadata of the Room that we wrote beside the mark; empty for none.
+    `digest` is that of the metadata of the Room that we wrote beside the mark; empty for none. `drain` is the id of the
+    drain that is written in the mark, and that the participants were told about; empty for none.
     """
 
     cluster: str
@@ -34,10 +36,11 @@ class Mark:
     root_uid: str
     room_uid: str
     digest: str = ""
+    drain: str = ""
 
-    def to_json(self) -> dict[str, str]:
-        """The value of the key `roomkeeper.dev`."""
-        fields = {
+    def to_json(self) -> dict[str, object]:
+        """The value of the key `roomkeeper.dev`, without the drain."""
+        fields: dict[str, object] = {
             "cluster": self.cluster,
             "namespace": self.namespace,
             "name": self.name,
@@ -101,7 +104,7 @@ def seats_taken(people: Iterable[LiveKitParticipant]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """What CreateRoom is asked for. `metadata` is the user's map; the mark is added to it."""
+    """What CreateRoom is asked for. `metadata` is the user's map; the mark is added, with the drain of the server."""
 
     name: str
     max_participants: int
@@ -109,11 +112,13 @@ class RoomRequest:
     departure_timeout_seconds: int
     metadata: dict[str, object]
     mark: Mark
+    drain: DrainFacts | None = None
 
     @property
     def marked_metadata(self) -> dict[str, object]:
         """The metadata that LiveKit keeps: the user's map, and our mark."""
-        return {**self.metadata, MARK_KEY: self.mark.to_json()}
+        drain = {"drain": self.drain.to_json()} if self.drain is not None else {}
+        return {**self.metadata, MARK_KEY: self.mark.to_json() | drain}
 
 
 def metadata_digest(metadata: Mapping[str, object]) -> str:
@@ -130,10 +135,13 @@ def parse_mark(metadata: str) -> Mark | None:
     try:
         value = orjson.loads(metadata)[MARK_KEY]
         fields = [value[key] for key in ("cluster", "namespace", "name", "rootUID", "roomUID")]
-        fields += [value["digest"]] if value.get("digest") else []
+        fields.append(value.get("digest") or "")
+        fields.append((value.get("drain") or {}).get("id") or "")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None
     # Every client with an API key of that LiveKit can write there, so accept only what can be a name of ours.
-    if not all(isinstance(field, str) and _NAME.fullmatch(field) for field in fields):
+    if not all(isinstance(field, str) and _NAME.fullmatch(field) for field in fields[:5]):
+        return None
+    if not all(field == "" or (isinstance(field, str) and _NAME.fullmatch(field)) for field in fields[5:]):
         return None
     return Mark(*fields)

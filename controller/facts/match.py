@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from controller.api.endings import EndCode
 from controller.api.meta import ObjectMeta
 from controller.api.room import Room
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom
 from controller.facts.observation import Observation
@@ -49,7 +50,7 @@ class ServerFacts:
     `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
     Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
     outage that still lasts. A server that is not configured (any longer) is not asked. `api_key` names the key that
-    signs tokens now; empty if it is not known.
+    signs tokens now; empty if it is not known. `drain`: the server is being taken out of service.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ServerFacts:
     silent_since: datetime | None = None
     is_configured: bool = True
     api_key: str = ""
+    drain: DrainFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class MatchSeen:
     `refusal` is None unless a claim was tried in this reconcile; `livekit_name` is empty while there is no Room.
     `tokens_refused` is why the latest attempt to deliver tokens was refused; empty if it was not.
     `is_over_limit`: the Match is over, and it is one of the oldest where a namespace has more than it keeps.
-    `ghosts` are people whom LiveKit lists and who are gone; `people` has none of them.
+    `ghosts` are people whom LiveKit lists and who are gone; `people` has none of them. `drain_turn`: since when it is
+    the turn of this call to end, because its server is drained; None as long as it is not.
     `unreadable_room` has the metadata of a Room that is there and cannot be read: `room` is Unknown then.
     """
 
@@ -121,3 +124,4 @@ class MatchSeen:
     tokens_refused: str = ""
     patience: Patience = Patience()
     ghosts: tuple[Ghost, ...] = ()
+    drain_turn: datetime | None = None

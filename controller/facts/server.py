@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from controller.api.conditions import ConditionReason
+from controller.facts.drain import DrainFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class ServerSeen:
 
     `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
     over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `same_url` are
-    other servers with the same URL.
+    other servers with the same URL. `calls_left` counts the Matches on a server that is drained; the oldest of them was
+    created at `oldest_call_at`.
     """
 
     trouble: Trouble | None
@@ -66,3 +69,6 @@ class ServerSeen:
     rooms: int
     participants: int | None
     same_url: tuple[str, ...] = ()
+    drain: DrainFacts | None = None
+    calls_left: int = 0
+    oldest_call_at: datetime | None = None

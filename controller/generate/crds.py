@@ -105,6 +105,7 @@ DEFINITIONS: Final = (
             Column("Participants", ".status.participants", "Number of participants in these rooms.", "integer"),
             Column("Cordoned", ".spec.cordoned", "Whether no new rooms are placed on the server.", "boolean"),
             Column("Drain", ".spec.drain.type", "The type of the drain, if the server is being drained."),
+            Column("Left", ".status.callsLeft", "Number of calls that are left on a drained server.", "integer"),
             Column("Latency", ".status.latencyMs", "Milliseconds that the latest list took.", "integer", wide=True),
             Column("URL", ".spec.url", "Address at which the operator reaches the server.", wide=True),
             Column("Version", ".status.version", "Version of LiveKit that the server runs.", wide=True),

@@ -34,6 +34,9 @@ class Wake(StrEnum):
     POOL = "pool"
     OVER_LIMIT = "over-limit"
     SLOT = "slot"
+    ANSWERED = "answered"
+    AWAY = "away"
+    DRAIN = "drain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ WAKES: Mapping[Wake, WakeRule] = {
     Wake.OBJECT: WakeRule("An object was created, changed or deleted.", needs_read=False),
     Wake.LIVEKIT: WakeRule("A poll, or an answer of LiveKit, showed a change of a room.", needs_read=False),
     Wake.STALENESS: WakeRule(
-        "A LiveKit server has been silent for too long, or answers again: this concerns every Room on it.",
+        "A LiveKit server has been silent for too long, or answers again: this concerns every Room on it. Or Redis has "
+        "been silent for too long.",
         needs_read=False,
         lane=Lane.BULK,
     ),
@@ -73,5 +77,19 @@ WAKES: Mapping[Wake, WakeRule] = {
     Wake.OVER_LIMIT: WakeRule(
         "The namespace keeps more finished Matches than the limit; this is the oldest.", lane=Lane.BULK
     ),
+    Wake.DRAIN: WakeRule(
+        "A LiveKit server is drained, or no longer, or it is the turn of a call on it to end.",
+        needs_read=False,
+        lane=Lane.BULK,
+    ),
     Wake.SLOT: WakeRule("A backend has room for another request of the key, which waited for it."),
+    Wake.ANSWERED: WakeRule(
+        "The backend that the key waited for answers again, or the key's request is to show whether it does. The key "
+        "has the lane in which it waited.",
+        lane=Lane.BULK,
+    ),
+    Wake.AWAY: WakeRule(
+        "The key waits for a backend that does not answer, and time may have decided something meanwhile.",
+        lane=Lane.BULK,
+    ),
 }

@@ -18,6 +18,7 @@ from controller.api.names import ResourceKind
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.errors import Backend
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Release
 from controller.facts.livekit import RoomRequest
 
@@ -112,7 +113,8 @@ class Advance(Action):
     """Move both users up (CONNECTING < IN_CALL < DISCONNECTING) and publish the room to them.
 
     `missing` names the participants who dropped out of the call, and until when they may come back (in ms; None if that
-    is not known). `alone`: exactly one of them is in the room.
+    is not known). `alone`: exactly one of them is in the room. `restored` is LiveKit's id of a room that was made
+    again: those who are missing are told once to come back.
     """
 
     backend = Backend.REDIS
@@ -127,6 +129,7 @@ class Advance(Action):
     session_id: str
     alone: bool = False
     missing: tuple[tuple[str, int | None], ...] = ()
+    restored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +286,44 @@ class UpdateLiveKitMetadata(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class TellRoomOfDrain(Action):
+    """Tell the people in the room that the server is drained, or no longer (`ended` is the id of the drain before).
+
+    A message goes to the clients that are there (`has_people`), and the metadata says it to those who come later.
+    """
+
+    backend = Backend.LIVEKIT
+    guard = "the lease outlasts the requests; the room carries our mark"
+    seen_in = "livekit_room"
+
+    request: RoomRequest
+    ended: str
+    has_people: bool
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per drain. A client that gets the same message again knows it by its id."""
+        return f"TellRoomOfDrain:{self.request.name}:{self.request.mark.drain or self.ended}"
+
+
+@dataclass(frozen=True, slots=True)
+class TellUsersOfDrain(Action):
+    """Write to the notices of the users that the server of their call is drained, or (None) no longer."""
+
+    backend = Backend.REDIS
+    guard = "epoch, incarnation, the users are still held by this Match, and were not told yet"
+    seen_in = "ledger.drain"
+
+    identities: tuple[str, ...]
+    drain: DrainFacts | None
+
+    @property
+    def idempotency_key(self) -> str:
+        """One effect per drain."""
+        return f"TellUsersOfDrain:{self.target.uid}:{self.drain.id if self.drain is not None else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteLiveKitRoom(Action):
     """Close the room on LiveKit, which disconnects all participants.
 
@@ -392,6 +433,8 @@ AnyAction: TypeAlias = (
     | PlaceRoom
     | CreateLiveKitRoom
     | UpdateLiveKitMetadata
+    | TellRoomOfDrain
+    | TellUsersOfDrain
     | DeleteLiveKitRoom
     | OrphanLiveKitRoom
     | RemoveStranger

@@ -33,10 +33,12 @@ from controller.plan.actions import (
     RevokeTokens,
     Settle,
     Target,
+    TellUsersOfDrain,
     UpdateRoom,
 )
 from controller.plan.step import Plan, earliest
 from controller.rules.deadlines import windows
+from controller.rules.drain import last_wait_for_telling, untold
 from controller.rules.end_cause import EndCause
 from controller.rules.match_case import MatchCase
 from controller.rules.readiness import (
@@ -46,6 +48,7 @@ from controller.rules.readiness import (
     wants_tokens,
     younger_tokens_are_wanted,
 )
+from controller.rules.rejoin import room_to_rejoin
 
 # How soon to look again where a deadline has passed and a witness could not be asked.
 _ASK_AGAIN = timedelta(seconds=1)
@@ -65,7 +68,7 @@ def plan_match(case: MatchCase) -> Plan:
     for step in _STEPS:
         plan = step(case)
         if plan is not None:
-            return plan
+            return plan.by(case.gives_up_at)
     raise AssertionError("the last step always has an answer")
 
 
@@ -78,10 +81,10 @@ def _paused(case: MatchCase) -> Plan | None:
 def _finished(case: MatchCase) -> Plan | None:
     match = case.match
     # The status became terminal only when nothing was left, so nothing is read again, even if a backend is away by now.
-    if not match.status.is_over:
+    if not case.was_over:
         return None
-    if leftover := _close_room(case):
-        return Plan(leftover, waits_for="a Room that came up late to be closed")
+    if leftover := (*_close_room(case), *_revoke_tokens(case)):
+        return Plan(leftover, waits_for="what came up late, or what an edited status hides, to be closed")
     if match.metadata.deletion_timestamp is not None:
         return Plan(_release_finalizer(case))
     ended = match.status.ended_at or case.now
@@ -130,12 +133,8 @@ def _ending(case: MatchCase) -> Plan | None:
     if case.ledger is None or not case.ledger.settled:
         # First and alone: once the cause is stored, closing the room cannot look like a cause of its own.
         return Plan((_release_users(case, cause),), waits_for="the users to be settled")
-    actions: list[AnyAction] = [*_close_room(case)]
-    if not isinstance(case.seen.tokens, Absent) and wants_tokens(match):
-        delivery = match.spec.tokens.delivery
-        actions.append(RevokeTokens(_target(case), delivery.to_secret, delivery.to_redis))
-    if actions:
-        return Plan(tuple(actions), waits_for="the room to be closed")
+    if actions := (*_close_room(case), *_revoke_tokens(case)):
+        return Plan(actions, waits_for="the room to be closed")
     if not case.is_over:
         return _until_room_is_closed(case)
     if match.metadata.deletion_timestamp is not None:
@@ -154,6 +153,13 @@ def _close_room(case: MatchCase) -> tuple[AnyAction, ...]:
     if metadata is None or metadata.deletion_timestamp is not None:
         return ()
     return (DeleteRoom(_target(case), metadata.name, metadata.uid),)
+
+
+def _revoke_tokens(case: MatchCase) -> tuple[AnyAction, ...]:
+    if isinstance(case.seen.tokens, Absent) or not wants_tokens(case.match):
+        return ()
+    delivery = case.match.spec.tokens.delivery
+    return (RevokeTokens(_target(case), delivery.to_secret, delivery.to_redis),)
 
 
 def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:
@@ -244,19 +250,30 @@ def _until_ready(case: MatchCase) -> Plan | None:
     return Plan(deadline=case.ready_deadline, waits_for="LiveKit to have the room")
 
 
+def _tell_of_drain(case: MatchCase) -> Plan | None:
+    """The users learn that the server of their call is drained, or that it is no longer."""
+    if not untold(case):
+        return None
+    return Plan((TellUsersOfDrain(_target(case), case.match.spec.identities, case.seen.server.drain),))
+
+
 def _connected(case: MatchCase) -> Plan | None:
     """After both met, the ledger follows who is in the room: for the users' states, and for how long one is alone."""
     ledger, people = case.ledger, case.presences
     if ledger is None:
         return None
+    restored = room_to_rejoin(case)
     inside = len(people) - len(case.missing)
     is_together, is_alone = inside == len(people), inside == 1
     if not is_together and case.match.status.connected_at is None:
-        return None
+        called = replace(_advance(case, UserState.CONNECTING), missing=_missing(case), restored=restored)
+        return Plan((called,)) if restored else None
     phase = MatchPhase.ACTIVE if is_together else MatchPhase.RECONNECTING
-    if ledger.phase == phase and (ledger.alone.since_ms is not None) == is_alone:
+    if ledger.phase == phase and (ledger.alone.since_ms is not None) == is_alone and not restored:
         return None
-    advance = replace(_advance(case, UserState.IN_CALL), phase=phase, alone=is_alone, missing=_missing(case))
+    advance = replace(
+        _advance(case, UserState.IN_CALL), phase=phase, alone=is_alone, missing=_missing(case), restored=restored
+    )
     return Plan((advance,))
 
 
@@ -285,6 +302,7 @@ def _wait(case: MatchCase) -> Plan | None:
         case.duration_deadline,
         renewal_at(case),
         case.alone_deadline,
+        last_wait_for_telling(case),
         *case.return_deadlines.values(),
     )
     deadline = earliest(*(_due_at(moment, case) for moment in moments if moment is not None))
@@ -313,6 +331,7 @@ _STEPS: tuple[Callable[[MatchCase], Plan | None], ...] = (
     _room_metadata,
     _issue_tokens,
     _until_ready,
+    _tell_of_drain,
     _connected,
     _wait,
 )

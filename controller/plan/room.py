@@ -30,6 +30,7 @@ from controller.plan.actions import (
     ReleaseFinalizer,
     RemoveStranger,
     Target,
+    TellRoomOfDrain,
     UpdateLiveKitMetadata,
     WriteRoomRecord,
 )
@@ -51,7 +52,7 @@ def plan_room(case: RoomCase) -> Plan:
     for step in _STEPS:
         plan = step(case)
         if plan is not None:
-            return plan
+            return plan.by(case.gives_up_at)
     raise AssertionError("the last step always has an answer")
 
 
@@ -161,7 +162,9 @@ def _keep(case: RoomCase) -> Plan | None:
         RemoveStranger(_target(case), case.seen.livekit_name, stranger.identity, stranger.sid)
         for stranger in case.strangers
     ]
-    if case.has_other_metadata:
+    if case.is_untold_of_drain:
+        actions.append(_tell_of_drain(case))
+    elif case.has_other_metadata:
         actions.append(UpdateLiveKitMetadata(_target(case), _request(case)))
     told = _record_as(RoomPhase.ACTIVE, case)
     record, owner = case.record, case.seen.owner
@@ -185,6 +188,12 @@ _STEPS: tuple[Callable[[RoomCase], Plan | None], ...] = (
 )
 
 
+def _tell_of_drain(case: RoomCase) -> TellRoomOfDrain:
+    known = case.livekit_room.mark if case.livekit_room is not None else None
+    has_people = value_of(case.seen.people) != ()
+    return TellRoomOfDrain(_target(case), _request(case), known.drain if known is not None else "", has_people)
+
+
 def _request(case: RoomCase) -> RoomRequest:
     return RoomRequest(
         name=case.seen.livekit_name,
@@ -193,6 +202,7 @@ def _request(case: RoomCase) -> RoomRequest:
         departure_timeout_seconds=case.room.spec.departure_timeout_seconds,
         metadata=dict(case.room.spec.metadata),
         mark=case.mark,
+        drain=case.seen.server.drain,
     )
 
 

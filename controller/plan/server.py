@@ -7,7 +7,8 @@ Matches. Its key comes back for the numbers in its status.
 from __future__ import annotations
 
 from controller.api.names import PAUSED
-from controller.plan.step import Plan
+from controller.plan.step import Plan, earliest
+from controller.rules.drain import ends_calls
 from controller.rules.server_case import STATUS_EVERY, ServerCase
 
 
@@ -15,4 +16,6 @@ def plan_server(case: ServerCase) -> Plan:
     """The next step of this server."""
     if case.server.metadata.annotations.get(PAUSED) == "true":
         return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
-    return Plan(deadline=case.now + STATUS_EVERY, waits_for="the next look at its numbers")
+    drain = case.seen.drain
+    ends_at = drain.deadline if drain is not None and not ends_calls(drain, case.now) else None
+    return Plan(deadline=earliest(case.now + STATUS_EVERY, ends_at), waits_for="the next look at its numbers")

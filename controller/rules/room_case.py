@@ -16,7 +16,7 @@ from controller.facts.observation import value_of
 from controller.facts.room import RecordFacts, RoomSeen
 from controller.rules import restores
 from controller.rules import room as rules
-from controller.rules.patience import given_up
+from controller.rules.patience import given_up, gives_up_at
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class RoomCase:
         return given_up(self.room.metadata, self.seen.server, self.seen.patience, self.now)
 
     @cached_property
+    def gives_up_at(self) -> datetime | None:
+        """When the deletion of the Room will no longer wait for a backend that is silent now."""
+        return gives_up_at(self.room.metadata, self.seen.server, self.seen.patience, self.now)
+
+    @cached_property
     def mark(self) -> Mark:
         """Our mark for this Room."""
         return rules.mark_of(self.room, self.seen)
@@ -66,6 +71,11 @@ class RoomCase:
     def has_other_metadata(self) -> bool:
         """Whether LiveKit still has the metadata that the Room had before it changed."""
         return rules.has_other_metadata(self.room, self.seen)
+
+    @cached_property
+    def is_untold_of_drain(self) -> bool:
+        """Whether the participants have to be told that the server is drained, or that it is no longer."""
+        return rules.is_untold_of_drain(self.room, self.seen)
 
     @cached_property
     def is_lost(self) -> bool:

@@ -23,6 +23,11 @@ class ServerCase:
     now: datetime
 
     @cached_property
+    def is_drained(self) -> bool:
+        """Whether a server that is drained has no call and no participant left. LiveKit's count lags by seconds."""
+        return self.seen.drain is not None and not self.seen.calls_left and self.seen.participants == 0
+
+    @cached_property
     def numbers_are_due(self) -> bool:
         """Whether the numbers in the status are too old, or one of them is known for the first time."""
         status, health = self.server.status, self.seen.health

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 from controller.api.conditions import ConditionReason, ConditionType
 from controller.api.failures import LastError
-from controller.api.livekitserver import LiveKitServerStatus
+from controller.api.livekitserver import DrainType, LiveKitServerStatus
+from controller.api.meta import format_seconds
+from controller.facts.drain import DrainFacts
+from controller.rules.drain import ends_calls
 from controller.rules.server_case import ServerCase
 from controller.status.conditions import Verdict, false, merge, true
 from controller.status.times import whole_milliseconds
@@ -29,6 +32,8 @@ def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerSta
         rooms=seen.rooms,
         participants=seen.participants,
         version=seen.health.version or None,
+        calls_left=seen.calls_left if seen.drain is not None else None,
+        oldest_call_at=whole_milliseconds(seen.oldest_call_at) if seen.oldest_call_at is not None else None,
         checked_at=now,
         last_error=error or before.last_error,
     )
@@ -50,6 +55,8 @@ def _conditions(case: ServerCase) -> Iterator[Verdict]:
     else:
         told = f"the server answers and accepts the API key{notes}"
         yield true(ConditionType.READY, ConditionReason.ANSWERS, told)
+    if (drain := case.seen.drain) is not None:
+        yield _drained(case, drain)
 
 
 def _notes(case: ServerCase) -> Iterator[str]:
@@ -60,3 +67,17 @@ def _notes(case: ServerCase) -> Iterator[str]:
     if seen.same_url:
         others = " and ".join(seen.same_url)
         yield f"{others} has the same URL: each counts only the rooms that were placed on it by its own name"
+
+
+def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
+    """Whether calls are left. How many, is in `callsLeft`: a condition that counts would be written for each call."""
+    if case.is_drained:
+        return true(ConditionType.DRAINED, ConditionReason.NO_CALLS_LEFT, "no call and no participant is left: stop it")
+    if drain.type is DrainType.GRACEFUL:
+        told = "calls are left, and go on until their participants end them"
+    elif ends_calls(drain, case.now):
+        past = "; the deadline has passed" if drain.type is DrainType.MAINTENANCE else ""
+        told = f"calls are left, and are being ended{past}"
+    else:
+        told = f"calls are left, and will be ended at {format_seconds(drain.deadline)}" if drain.deadline else ""
+    return false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, told)

@@ -46,6 +46,7 @@ class LoopName(StrEnum):
     UNSERVED = "unserved"
     ASKED = "asked"
     NEIGHBORS = "neighbors"
+    DRAIN = "drain"
     ERRORS = "errors"
 
 

@@ -97,6 +97,10 @@ class Router:
         if room in self._matches:
             self._enqueue(room, Wake.OBJECT)
 
+    def object_woken(self, key: Key, wake: Wake) -> None:
+        """There is news about one object."""
+        self._enqueue(key, wake)
+
     def match_woken(self, namespace: str, name: str, wake: Wake) -> None:
         """A witness has news about a Match."""
         self._enqueue(Key(MATCH, namespace, name), wake)

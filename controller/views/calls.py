@@ -12,12 +12,14 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from controller.api.match import Match, ParticipantState
 from controller.api.match_blocks import TokenDelivery
 from controller.api.meta import HasMetadata
 from controller.api.phases import MatchPhase
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Call:
     """A Match that is not over.
 
     `inside` has the identities whose media is up; `livekit_name` is empty without a room. `tokens_until` is when the
-    tokens that were delivered end; None if none are.
+    tokens that were delivered end; None if none are. `server` is the LiveKit server of the room, empty without one, and
+    `since` is when the Match was created.
     """
 
     namespace: str
@@ -37,6 +40,8 @@ class Call:
     livekit_name: str
     delivery: TokenDelivery
     tokens_until: datetime | None
+    server: str = ""
+    since: datetime = _LONG_AGO
 
     @property
     def is_up(self) -> bool:
@@ -58,13 +63,18 @@ class CallIndex:
     def __init__(self) -> None:
         self._calls: dict[str, dict[str, Call]] = {}
         self._awaited: dict[str, str] = {}
+        # Namespace and name, by UID.
+        self._unserved: dict[str, tuple[str, str]] = {}
 
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
         phase = match.status.phase
         if phase is None or match.status.is_over:
             self.gone(match)
+            if phase is None:
+                self._unserved[match.metadata.uid] = (match.metadata.namespace, match.metadata.name)
             return
+        self._unserved.pop(match.metadata.uid, None)
         room = match.status.room
         call = Call(
             match.metadata.namespace,
@@ -76,6 +86,8 @@ class CallIndex:
             (room.livekit_name or "") if room is not None else "",
             match.spec.tokens.delivery,
             match.status.tokens.expires_at if match.status.tokens is not None else None,
+            (room.server or "") if room is not None else "",
+            match.metadata.creation_timestamp or _LONG_AGO,
         )
         self._calls.setdefault(call.namespace, {})[call.uid] = call
         if call.is_awaited:
@@ -85,6 +97,7 @@ class CallIndex:
 
     def gone(self, match: HasMetadata) -> None:
         """Remove the call, whose Match is over or deleted."""
+        self._unserved.pop(match.metadata.uid, None)
         self._awaited.pop(match.metadata.uid, None)
         calls = self._calls.get(match.metadata.namespace, {})
         calls.pop(match.metadata.uid, None)
@@ -95,6 +108,11 @@ class CallIndex:
         """The namespaces that have a call."""
         return tuple(self._calls)
 
+    def unserved(self) -> Iterator[tuple[str, str, str]]:
+        """Namespace, UID and name of each Match that no operator has begun: it has no phase."""
+        for uid, (namespace, name) in self._unserved.items():
+            yield namespace, uid, name
+
     def has(self, namespace: str, uid: str) -> bool:
         """Whether the index has the call of the Match `uid`."""
         return uid in self._calls.get(namespace, {})
@@ -102,6 +120,10 @@ class CallIndex:
     def of(self, namespace: str) -> Collection[Call]:
         """The calls of one namespace, the oldest first."""
         return tuple(self._calls.get(namespace, {}).values())
+
+    def on(self, server: str) -> Iterator[Call]:
+        """The calls on one LiveKit server."""
+        return (call for calls in self._calls.values() for call in calls.values() if call.server == server)
 
     def each(self, namespaces: Iterable[str]) -> Iterator[Call]:
         """The calls of these namespaces, each as it is when its turn comes. New ones may be left out."""

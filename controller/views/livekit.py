@@ -353,7 +353,11 @@ class LiveKitView:
         """Store a listed room. Returns whether anything about it has changed."""
         before = self._rooms.get(room.name)
         self._rooms[room.name] = Present(room, sent_at)
-        self._saw_sid(room, sent_at)
+        if self._saw_sid(room, sent_at):
+            # Another room under the same name: its participants have not been read.
+            self._people.pop(room.name, None)
+            self.ghosts.forget(room.name)
+            self._unread.add(room.name)
         was_miscounted = room.name in self._miscounted
         is_miscounted = self._is_disputed_for_long(room, sent_at)
         if is_miscounted:

@@ -1,4 +1,5 @@
-"""A stand-in for gateways: it puts users into the queue, sends their beats, and prints what changes for them.
+"""A stand-in for gateways: it puts users into the queue, sends their beats, follows their notices, and prints what
+changes for them.
 
     python -m examples.matchmaker.gateway --redis-url … alice bob
 
@@ -49,6 +50,11 @@ class Person:
             entry = json.loads(text)  # entry["token"] goes to the client, and into no log
             self._tell(f"may join {entry['room']} at {entry['url']} until {entry['expiresAt']}")
 
+    def hear(self, notice: dict[str, str]) -> None:
+        """Pass on to the client what it must know at once."""
+        if notice["type"] == "rejoin":  # the client joins again with the token that it has, if it is not connected
+            self._tell(f"joins {notice['room']} at {notice['url']} again: LiveKit had lost the room")
+
     def leave(self) -> None:
         """Leave the queue. Refused during a Match."""
         self._tell(" ".join(self._pool.leave(self._id)))
@@ -66,15 +72,19 @@ def main() -> None:
     parser.add_argument("ids", nargs="+", metavar="id")
     options = parser.parse_args()
     pool = Pool(options.redis_url, cluster_id=options.cluster_id, namespace=options.namespace)
-    people = [Person(pool, user_id) for user_id in options.ids]
-    for person in people:
+    people = {user_id: Person(pool, user_id) for user_id in options.ids}
+    read_on = pool.end_of_notices(options.ids)
+    for person in people.values():
         person.enter()
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            for person in people:
+            for person in people.values():
                 person.beat()
-            time.sleep(_BEAT_SECONDS)
-    for person in people:
+            next_beat = time.monotonic() + _BEAT_SECONDS
+            while (left := next_beat - time.monotonic()) > 0:
+                for user_id, notice in pool.next_notices(read_on, wait_seconds=left):
+                    people[user_id].hear(notice)
+    for person in people.values():
         person.leave()
 
 

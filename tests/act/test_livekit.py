@@ -39,12 +39,13 @@ class Rig:
         self._makes = makes
         self._lists = lists
         self.view = LiveKitView()
+        self.room = b.a_room()
         self.creation: BackendError | None = None
         fake = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(9)),
             leadership=SimpleNamespace(require=lambda _seconds: None),
             servers=b.servers(self.view, self),
-            rooms=SimpleNamespace(get=lambda _namespace, _name: b.a_room()),
+            rooms=SimpleNamespace(get=lambda _namespace, _name: self.room),
         )
         self.backends = cast("Backends", fake)
 
@@ -169,6 +170,24 @@ async def test_a_room_that_was_merely_unlisted_comes_back_with_the_people_in_it(
     await create_room(CREATE, rig.backends)
     assert rig.asked == ["create", "people"]
     assert rig.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
+
+
+async def test_of_a_room_that_an_operator_before_us_made_it_is_read_who_is_in_it() -> None:
+    rig = Rig()
+    rig.room = b.an_active_room()
+    rig.people = ()
+    await create_room(CREATE, rig.backends)
+    assert rig.asked == ["create", "people"]
+    assert rig.view.people(b.LIVEKIT_NAME, b.at(9)) == Present((), b.at(9))
+
+
+async def test_a_room_is_not_shown_before_it_is_known_who_is_in_it() -> None:
+    rig, shown = Rig(makes=b.a_livekit_room(sid="RM_2", people=2)), list[object]()
+    rig.view.snapshot([b.a_livekit_room()], b.at(5))
+    rig.view.follow(changed=lambda _names: shown.append(rig.asked.copy()))
+    await create_room(CREATE, rig.backends)
+    assert shown
+    assert all(asked == ["create", "people"] for asked in shown)
 
 
 async def test_a_room_with_the_mark_of_another_room_is_left_as_it_is() -> None:

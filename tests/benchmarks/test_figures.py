@@ -96,7 +96,7 @@ def test_the_goals_of_a_calls_life_are_told_where_parts_of_it_were_measured() ->
         "signal → both waiting, p99": ("393 ms (goal: at most 250 ms)", False),
         "… at a steady": ("20 calls/s (goal: at least 19 calls/s)", True),
         "killed → settled, p99": ("not measured (goal: at most 2000 ms)", None),
-        "both back after LiveKit is, p99": ("not measured (goal: at most 5000 ms)", None),
+        "both back after LiveKit is, p99": ("not measured (goal: at most 1500 ms)", None),
         "full cycles at 16 against the floor": ("0.75 (goal: at least 0.65)", True),
     }
 

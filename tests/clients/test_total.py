@@ -32,6 +32,7 @@ from livekit.protocol.models import Room as RoomMessage
 
 from controller.api.failure_codes import Failure, FailureCode
 from controller.api.failures_table import FAILURES
+from controller.api.livekitserver import DrainType
 from controller.api.match import Match
 from controller.api.states import UserState
 from controller.clients import redis as redis_package
@@ -46,7 +47,7 @@ from controller.clients.redis.inbox import Inbox, pools_with_people
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.lua import Script
-from controller.clients.redis.outbox import Drain, Outbox
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import RoomRecord, parse_user
 from controller.clients.redis.replies.inbox import ScanCursor
@@ -64,6 +65,7 @@ from controller.clients.redis.requests import (
 )
 from controller.clock import ServerClock
 from controller.errors import BackendError, BackendRefused
+from controller.facts.drain import DrainFacts
 from controller.facts.livekit import RoomRequest, parse_mark
 from controller.facts.time import from_milliseconds
 from controller.triggers import signals
@@ -128,7 +130,7 @@ SAMPLES: dict[Any, Any] = {
     Witnessed: Witnessed("participant_joined", (), "u", "alice"),
     RoomRecord: RoomRecord("rk", "rk", "active", 1, 2),
     Served: Served("1.0.0", 30.0),
-    Drain: Drain("d", "graceful"),
+    DrainFacts | None: DrainFacts("d", DrainType.GRACEFUL),
     Failure: FAILURES[FailureCode.OBJECT_INVALID],
     Command[Any]: Command(lua.WITNESS, WITNESS, [], []),
 }
@@ -198,7 +200,7 @@ class Wire:
 def a_redis(reply: Any) -> Redis:
     """A client whose server answers the same to every command."""
     redis = Redis.from_url("redis://nowhere")
-    redis._topology = cast("Any", Wire(reply))
+    redis._choice.topology = cast("Any", Wire(reply))
     return redis
 
 
@@ -249,7 +251,7 @@ FIELDS = st.sampled_from(
     [
         *("claimed", "settled", "phase", "createdAt", "settledAt", "sessionID", "matchName", "room", "q:alice"),
         *("s:alice", "d:alice", "endAt", "endReason", "endInitiator", "endMessage", "endEvidence", "last:alice"),
-        *("wish", "aloneMs", "aloneSince", "suspect:alice", "tokensAskedAt", "takenAt"),
+        *("wish", "aloneMs", "aloneSince", "suspect:alice", "tokensAskedAt", "takenAt", "rejoined", "drain"),
         *("state", "since", "queuedAt", "seq", "epoch", "match"),
     ]
 )
@@ -346,6 +348,7 @@ LIVEKIT: dict[str, tuple[Any, ...]] = {
     "probe": ("rk", "alice"),
     "has_nodes_that_answer": (),
     "update_metadata": ("rk", {}),
+    "send_data": ("rk", "topic", {}),
 }
 MATCHES = Resource("roomkeeper.dev", "v1alpha1", "matches")
 KUBERNETES: dict[str, tuple[Any, ...]] = {

@@ -94,6 +94,10 @@ class LiveKitNodes:
         """Send SIGKILL to a node."""
         await self._nodes[number].kill()
 
+    async def terminate(self, number: int = 0) -> None:
+        """Send SIGTERM to a node, and wait until it ends by itself: with people in its rooms it does not."""
+        await self._nodes[number].terminate()
+
     async def start(self, number: int = 0) -> None:
         """Start a node that does not run."""
         await self._nodes[number].start()

@@ -100,8 +100,8 @@ async def own(kube: Kube, nodes: dict[str, LiveKitNodes]) -> AsyncIterator[Own]:
     await own.kube.apply(_ROLE, _BINDING)
     yield own
     await own.kube.remove("livekitservers", "--all")
-    await own.kube.remove("secret/eu-1", "secret/us-1", "--ignore-not-found")
-    await own.kube.remove("role/livekit-credentials", "rolebinding/livekit-credentials")
+    leftovers = ("secret/eu-1", "secret/us-1", "role/livekit-credentials", "rolebinding/livekit-credentials")
+    await own.kube.remove("--ignore-not-found", *leftovers)
 
 
 async def _server_of(rig: Rig, match: Match) -> str:

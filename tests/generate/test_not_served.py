@@ -10,7 +10,6 @@ from controller.generate.crds import DEFINITIONS, crd
 @pytest.mark.parametrize(
     ("kind", "path"),
     [
-        ("Match", "spec.requeue.onDrained"),
         ("Room", "status.reason"),
     ],
 )

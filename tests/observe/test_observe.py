@@ -30,6 +30,7 @@ from controller.status.match import match_status
 from controller.status.room import room_status
 from controller.views.audit import AuditView
 from controller.views.cache import ObjectCache
+from controller.views.drains import DrainTurns
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
 from controller.views.livekit import LiveKitView
@@ -76,6 +77,7 @@ class Rig:
             tokens=self.tokens,
             heartbeats=HeartbeatView(90.0, decide_alone=False),
             audit=AuditView(),
+            drains=DrainTurns(),
             silences=self.silences,
         )
         self.backends = cast("Backends", fake)

@@ -265,6 +265,7 @@ def test_a_user_who_is_busy_fails_the_match_at_once_and_says_why() -> None:
 
 def test_a_lost_room_is_restored_under_its_name_and_the_call_goes_on() -> None:
     world = came_up(World())
+    world.now += 1
     world.lose_livekit_room()
     world.until_rest()
     assert world.livekit is not None
@@ -276,6 +277,17 @@ def test_a_lost_room_is_restored_under_its_name_and_the_call_goes_on() -> None:
     world.until_rest()
     assert world.match is not None
     assert world.match.status.phase is MatchPhase.ACTIVE
+    assert world.called_back == [("RM_2", "alice"), ("RM_2", "bob")]
+
+
+@pytest.mark.parametrize("writes", range(1, 9))
+def test_killed_at_any_write_of_a_restore_each_user_is_called_back_once(writes: int) -> None:
+    world = came_up(World())
+    world.now += 1
+    world.lose_livekit_room()
+    killed_at(world, writes, world.until_rest)
+    world.until_rest()
+    assert world.called_back == [("RM_2", "alice"), ("RM_2", "bob")]
 
 
 def test_a_room_that_a_client_has_made_before_us_is_adopted_and_the_call_goes_on() -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from controller.api.livekitserver import DrainType
 from controller.api.match import QueuePlace
 from controller.api.states import UserState
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.outbox import Drain, Outbox
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.replies.match import ClaimOk, SettleOk
 from controller.clients.redis.replies.pool import Incarnation, Told
-from controller.clients.redis.replies.refusals import Lost, Stale
+from controller.clients.redis.replies.refusals import Lost, Settled, Stale, Unclaimed
 from controller.clients.redis.requests import AdvanceRequest, ClaimMode, SettleRequest
 from controller.errors import BackendRefused
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Cause, Destination
+from controller.facts.time import milliseconds
 from tests.redis.world import NOW, World
 
 BACK = (Destination.BACK, QueuePlace.ORIGINAL)
@@ -145,6 +149,49 @@ async def test_dropping_out_again_is_told_again(world: World) -> None:
         await advance(world, "Reconnecting", missing=(("bob", NOW),))
     assert await told(world, "alice") == ["reconnecting", "reconnecting"]
     assert await event_types(world) == ["match.active", "match.reconnecting"] * 2
+
+
+async def test_users_who_are_missing_are_called_back_once_for_each_time_that_the_room_was_made_again(
+    world: World,
+) -> None:
+    await call(world)
+    await advance(world, "Active", room="rk-1", url="wss://example.org")
+    await world.hear()
+    before = {who: (await world.user(who)).seq for who in BOTH}
+    for restored in ("RM_2", "RM_2", "", "RM_2"):
+        await advance(world, "Reconnecting", missing=(("bob", NOW),), restored=restored)
+    reconnecting, rejoin = await world.notices("bob")
+    assert (reconnecting["type"], rejoin["type"]) == ("reconnecting", "rejoin")
+    assert (rejoin["room"], rejoin["url"], rejoin["sessionID"]) == ("rk-1", "wss://example.org", "session-m1")
+    assert rejoin["seq"] == str((await world.user("bob")).seq) == str(before["bob"] + 1)
+    assert await told(world, "alice") == ["reconnecting"]
+    assert (await world.user("alice")).seq == before["alice"]
+    await advance(world, "Reconnecting", missing=tuple((who, None) for who in BOTH), restored="RM_3")
+    assert [await told(world, who) for who in BOTH] == [
+        ["reconnecting", "rejoin"],
+        ["reconnecting", "rejoin", "rejoin"],
+    ]
+    assert (await world.ledger("m1")).rejoined == "RM_3"
+    events = [event for event in await world.events() if event["type"] == "dev.roomkeeper.match.rejoin"]
+    assert [event["data"]["missing"] for event in events] == [["bob"], ["alice", "bob"]]
+    ids = [event["id"] for event in await world.events()]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_no_user_is_called_back_into_a_room_in_which_both_are(world: World) -> None:
+    await call(world)
+    await advance(world, "Active", room="rk-1", url="wss://example.org")
+    await world.hear()
+    await advance(world, "Active", restored="RM_2")
+    heard = await world.hear()
+    assert (heard.notices, heard.events) == ([], [])
+
+
+@pytest.mark.parametrize("phase", ["Creating", "Terminating"])
+async def test_no_user_is_called_back_before_they_were_called_or_after_the_end(world: World, phase: str) -> None:
+    await call(world)
+    await advance(world, phase, room="rk-1", missing=(("bob", NOW),), restored="RM_2")
+    assert await told(world, "bob") == []
 
 
 async def test_the_end_is_told_in_a_sentence_for_each_and_where_they_are(world: World) -> None:
@@ -326,13 +373,36 @@ async def test_a_signal_without_effect_is_told_once_however_often_it_is_read(wor
     assert await world.events() == []
 
 
-async def test_a_drain_is_told_once_to_each(world: World) -> None:
-    outbox, drain = Outbox(world.pool), Drain("default/3", "maintenance", "Back soon.", 600)
-    assert await outbox.shutdown(["alice"], drain, now_ms=NOW) == Told(1)
-    assert await outbox.shutdown(BOTH, drain, now_ms=NOW) == Told(1)
-    assert await outbox.shutdown((), drain, now_ms=NOW) == Told(0)
-    (notice,) = await world.notices("alice")
-    assert (notice["type"], notice["drain"], notice["expectedDowntimeSeconds"]) == ("shutdown", "maintenance", "600")
+async def test_a_drain_is_told_once_to_both_and_so_is_its_end(world: World) -> None:
+    await call(world)
+    deadline = datetime(2026, 1, 31, tzinfo=UTC)
+    drain = DrainFacts("eu-1-3", DrainType.MAINTENANCE, "Back soon.", 600, deadline)
+    outbox = Outbox(world.pool)
+    assert [await outbox.drained("m1", BOTH, drain, now_ms=NOW) for _ in range(2)] == [Told(2), Told(0)]
+    assert (await world.ledger("m1")).drain == "eu-1-3"
+    assert [await outbox.drained("m1", BOTH, None, now_ms=NOW) for _ in range(2)] == [Told(2), Told(0)]
+    assert await outbox.drained("m1", BOTH, drain, now_ms=NOW) == Told(2)
+    first, off, again = await world.notices("alice")
+    assert (first["type"], first["about"], first["drain"], first["notice"]) == (
+        "shutdown",
+        "eu-1-3",
+        "maintenance",
+        "Back soon.",
+    )
+    assert (first["expectedDowntimeSeconds"], first["deadline"]) == ("600", str(milliseconds(deadline)))
+    assert (off["about"], off["drain"], off["notice"], off["deadline"]) == ("eu-1-3", "off", "", "")
+    assert again == first
+
+
+async def test_a_drain_is_told_to_no_user_who_is_not_in_a_call(world: World) -> None:
+    outbox, drain = Outbox(world.pool), DrainFacts("eu-1-3", DrainType.GRACEFUL)
+    assert await outbox.drained("m1", BOTH, drain, now_ms=NOW) == Unclaimed()
+    await call(world)
+    await world.raw("HSET", world.keys.user("bob"), "match", "m2")
+    assert await outbox.drained("m1", BOTH, drain, now_ms=NOW) == Told(1)
+    assert await told(world, "bob") == []
+    await world.settle("m1", dict.fromkeys(BOTH, IDLE))
+    assert await outbox.drained("m1", BOTH, None, now_ms=NOW) == Settled()
 
 
 async def test_an_owner_that_is_out_of_date_writes_no_notice(world: World) -> None:

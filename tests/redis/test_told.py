@@ -12,15 +12,17 @@ from jsonschema import Draft202012Validator
 
 from controller.api.cloudevents import EVENTS
 from controller.api.failures_table import FAILURES
+from controller.api.livekitserver import DrainType
 from controller.api.match import QueuePlace
 from controller.api.notices import DISCONNECT, NOTICES, REFUSALS, TOLD, Row
 from controller.api.states import UserState
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inbox import Inbox
-from controller.clients.redis.outbox import Drain, Outbox
+from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.inbox import Ignored
 from controller.clients.redis.requests import AdvanceRequest, SettleRequest
+from controller.facts.drain import DrainFacts
 from controller.facts.ledger import Cause, Destination, Release
 from controller.generate.events_schema import entry_example, event_example
 from tests.redis.doors import Door, opened
@@ -55,7 +57,8 @@ async def whole_life(world: World) -> None:
         await outbox.refused("alice", f"{n}-0", "skip", why, now_ms=NOW)
     for code in TOLD:
         await outbox.failed(BOTH, FAILURES[code], "m1", "match-1", now_ms=NOW)
-    await outbox.shutdown(BOTH, Drain("default/3", "emergency"), now_ms=NOW)
+    await world.claim("m3", *BOTH)
+    await outbox.drained("m3", BOTH, DrainFacts("eu-1-3", DrainType.EMERGENCY), now_ms=NOW)
 
 
 async def wait_and_leave(world: World) -> None:
@@ -72,13 +75,15 @@ async def have_a_call(world: World) -> None:
     for who in BOTH:
         await world.enqueue(who)
     await world.claim("m1", *BOTH)
-    for phase, state, missing in (
-        ("Connecting", UserState.CONNECTING, ()),
-        ("Active", UserState.IN_CALL, ()),
-        ("Reconnecting", UserState.IN_CALL, (("bob", NOW + 3000),)),
+    for phase, state, missing, restored in (
+        ("Connecting", UserState.CONNECTING, (), ""),
+        ("Active", UserState.IN_CALL, (), ""),
+        ("Reconnecting", UserState.IN_CALL, (("bob", NOW + 3000),), "RM_2"),
     ):
         users = tuple((who, state) for who in BOTH)
-        request = AdvanceRequest("m1", users, phase=phase, room="rk-1", url="wss://example.org", missing=missing)
+        request = AdvanceRequest(
+            "m1", users, phase=phase, room="rk-1", url="wss://example.org", missing=missing, restored=restored
+        )
         await world.pool.advance(request, now_ms=NOW)
     await world.pool.settle(SettleRequest("m1", "session-m1", (), LEFT, final=False), now_ms=NOW)
     disconnecting = tuple((who, UserState.DISCONNECTING) for who in BOTH)

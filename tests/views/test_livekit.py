@@ -188,6 +188,15 @@ def test_a_room_has_its_sid_since_it_was_first_seen_with_it(rig: Rig) -> None:
     assert rig.view.sid_since("r") == b.at(7)
 
 
+def test_who_is_in_another_room_under_the_same_name_is_not_known_before_it_was_read(rig: Rig) -> None:
+    rig.view.snapshot([b.a_livekit_room(name="r", people=1)], b.at(5))
+    rig.view.saw_people("r", ALICE, b.at(5))
+    for people in (0, 1):
+        other = b.a_livekit_room(name="r", sid="RM_2", people=people)
+        assert rig.view.snapshot([other], b.at(7 + people)) == ["r"]
+        assert isinstance(rig.view.people("r", b.at(9)), Unknown)
+
+
 def test_missing_rooms_are_reported_before_changed_ones(rig: Rig) -> None:
     other = b.a_livekit_room(name="other")
     rig.view.snapshot([other, ROOM], b.at(5))

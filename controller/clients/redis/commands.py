@@ -77,6 +77,7 @@ def advance(keys: Keys, request: AdvanceRequest, now_ms: int) -> Command[Advance
         request.session_id,
         "" if request.alone is None else int(request.alone),
         request.flag_seconds * 1000 or "",
+        request.restored,
     ]
     for user_id, state in request.users:
         names += [keys.user(user_id), keys.force_disconnect(user_id), keys.notify(user_id)]

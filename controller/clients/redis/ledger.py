@@ -57,6 +57,8 @@ def _ledger(uid: str, fields: Mapping[str, str]) -> Ledger:
         suspected_at_ms=dict(rows(Backend.REDIS, "suspicion", _of(fields, "suspect:"), _suspicion)),
         tokens_asked_at_ms=milliseconds(fields.get("tokensAskedAt", "")),
         taken_at_ms=milliseconds(fields.get("takenAt", "")) or 0,
+        rejoined=fields.get("rejoined", ""),
+        drain=fields.get("drain", ""),
     )
 
 

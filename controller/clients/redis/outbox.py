@@ -15,17 +15,8 @@ from controller.api.notices import REFUSALS
 from controller.clients.redis import lua
 from controller.clients.redis.commands import Command
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.pool import NOTIFY, Told, ToldReply
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """What a notice says about a drain. Each drain has its own `id`; `kind`: graceful, maintenance or emergency."""
-
-    id: str
-    kind: str
-    message: str = ""
-    expected_downtime_seconds: int | None = None
+from controller.clients.redis.replies.pool import DRAIN, NOTIFY, DrainReply, Told, ToldReply
+from controller.facts.drain import DrainFacts, over
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +38,17 @@ class Outbox:
         fields = (*words, "matchName", match_name, "notice", failure.user)
         return await self._notify(user_ids, "error", f"{uid}/{failure.code}", fields, now_ms)
 
-    async def shutdown(self, user_ids: Sequence[str], drain: Drain, *, now_ms: int) -> ToldReply:
-        """Tell these users' clients that the server of their call is drained."""
-        seconds = drain.expected_downtime_seconds
-        fields = (
-            *("drain", drain.kind, "notice", drain.message),
-            *("expectedDowntimeSeconds", "" if seconds is None else str(seconds)),
-        )
-        return await self._notify(user_ids, "shutdown", drain.id, fields, now_ms)
+    async def drained(self, uid: str, user_ids: Sequence[str], drain: DrainFacts | None, *, now_ms: int) -> DrainReply:
+        """Tell the users of the Match `uid` that the server of their call is drained; None: that it is no longer.
+
+        They are told once about each drain, however long it lasts: the ledger has the latest one.
+        """
+        keys = self.pool.keys
+        names = [keys.match(uid)]
+        for user_id in user_ids:
+            names += [keys.user(user_id), keys.notify(user_id)]
+        args: tuple[str | int, ...] = (now_ms, uid, drain.id if drain is not None else "", *_words(drain))
+        return await self.pool.run_fenced(Command(lua.DRAIN, DRAIN, names, args))
 
     async def _notify(
         self, user_ids: Sequence[str], kind: str, about: str, fields: tuple[str, ...], now_ms: int
@@ -63,3 +57,15 @@ class Outbox:
             return Told(0)
         names = [self.pool.keys.notify(user_id) for user_id in user_ids]
         return await self.pool.run_fenced(Command(lua.NOTIFY, NOTIFY, names, (now_ms, kind, about, *fields)))
+
+
+def _words(drain: DrainFacts | None) -> tuple[str, ...]:
+    """The fields of the notice that say what the drain is."""
+    told = over("") if drain is None else drain.to_json()
+    names = {"type": "drain", "message": "notice"}
+    fields = ("type", "message", "expectedDowntimeSeconds", "deadline")
+    return tuple(word for field in fields for word in (names.get(field, field), _text(told[field])))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

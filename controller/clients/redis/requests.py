@@ -71,7 +71,8 @@ class AdvanceRequest:
     States only move up, so asking for a state that a user has already passed publishes and changes
     nothing else. `alone` tells whether exactly one of them is in the room (None: as before). With `flag_seconds`,
     a user who becomes DISCONNECTING finds the flag of older clients set for that long. `missing` tells both, when the
-    phase becomes Reconnecting, who dropped out and until when they may be back (None: not known).
+    phase becomes Reconnecting, who dropped out and until when they may be back (None: not known). `restored` is
+    LiveKit's id of a room that was made again after it was lost: those who are missing are told once to come back.
     """
 
     uid: str
@@ -83,6 +84,7 @@ class AdvanceRequest:
     alone: bool | None = None
     flag_seconds: int = 0
     missing: tuple[tuple[str, int | None], ...] = ()
+    restored: str = ""
 
     def __post_init__(self) -> None:
         _require(self.uid, "-", (user_id for user_id, _ in self.users))

@@ -20,6 +20,7 @@ from livekit import api
 from controller.api.match import Match
 from controller.api.names import room_name
 from controller.api.room import Room
+from sandbox.callers import Callers
 from sandbox.endpoints import Endpoints
 from sandbox.people import Person
 from sandbox.stack import Stack, StackOptions
@@ -50,9 +51,12 @@ async def test_a_call_goes_on_after_livekit_crashed_and_came_back_without_its_ro
     before, people = await rig.active()
     seen = [len(person.events) for person in people]
     name = await rig.livekit_name(before)
-    await own.kill(LIVEKIT)
-    await own.start_program(LIVEKIT)
-    await asyncio.gather(*(_is_back(person, after) for person, after in zip(people, seen, strict=True)))
+    async with Callers(own.endpoints.redis_url, {rig.keys.notify(person.identity): person for person in people}):
+        await own.kill(LIVEKIT)
+        # Now their clients try again only after pauses.
+        await asyncio.gather(*(person.wait_for("reconnecting") for person in people))
+        await own.start_program(LIVEKIT)
+        await asyncio.gather(*(_is_back(person, after) for person, after in zip(people, seen, strict=True)))
     after = await rig.kube.match_until(lambda match: match.status.phase == "Active" and match.status.connected == "2/2")
     assert after.status.connected_at == before.status.connected_at
     assert after.status.room is not None
@@ -63,6 +67,7 @@ async def test_a_call_goes_on_after_livekit_crashed_and_came_back_without_its_ro
     room = await rig.kube.room_until(lambda found: found.status.restores == 1, room_name(after.metadata.uid))
     assert (len(room.status.restored_at), room.status.lost_at, room.status.issues) == (1, None, ())
     await rig.expect_states(alice="IN_CALL", bob="IN_CALL")
+    await _were_called_back(rig, "alice", "bob")
 
 
 async def test_a_call_whose_room_is_deleted_behind_our_back_goes_on_once_both_are_back(rig: Rig) -> None:
@@ -112,6 +117,7 @@ async def test_a_call_goes_on_in_a_room_that_a_client_has_made_before_us(rig: Ri
     after = await rig.kube.match_until(lambda match: match.status.phase == "Active" and match.status.connected == "2/2")
     assert after.status.connected_at == before.status.connected_at
     assert await rig.livekit_people(name) == {"alice", "bob"}
+    await _were_called_back(rig)
 
 
 async def test_a_call_that_no_user_joins_is_a_no_show_also_if_we_were_down_until_livekit_closed_its_room(
@@ -230,8 +236,22 @@ async def _is_there_again(rig: Rig, match: Match) -> None:
 
 
 async def _is_back(person: Person, after: int) -> None:
-    event = await person.wait_for("reconnected", "disconnected", after=after)
-    assert event["event"] == "reconnected", person
+    event = await person.wait_for("reconnected", "rejoined", "disconnected", "failed", after=after)
+    assert event["event"] in {"reconnected", "rejoined"}, person
+
+
+async def _were_called_back(rig: Rig, *users: str) -> None:
+    """Each of these users received the notice `rejoin` once, and no other user received it."""
+    told = [
+        who
+        for who in ("alice", "bob")
+        for notice in await rig.stream(rig.keys.notify(who))
+        if notice["type"] == "rejoin"
+    ]
+    assert told == list(users)
+    events = [json.loads(entry["event"]) for entry in await rig.stream(rig.keys.events())]
+    called = [event["data"]["missing"] for event in events if event["type"] == "dev.roomkeeper.match.rejoin"]
+    assert called == ([list(users)] if users else [])
 
 
 async def _delete_on_livekit(rig: Rig, name: str) -> None:

@@ -67,6 +67,10 @@ def _told(users: str) -> Told:
     return Told(int(users))
 
 
+DrainReply: TypeAlias = Told | Settled | Unclaimed | Stale | Lost
+
+DRAIN: Final = ReplyTable[DrainReply]("drain", {"OK": _told, "SETTLED": Settled, "UNCLAIMED": Unclaimed, **FENCED})
+
 NOTIFY: Final = ReplyTable[ToldReply]("notify", {"OK": _told, **FENCED})
 
 

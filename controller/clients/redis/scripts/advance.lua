@@ -16,16 +16,18 @@
 --   8 session    empty: as before
 --   9 alone      1 if exactly one user is in the room, 0 if not; empty: as before
 --   10 flag-ttl  how long clients that poll find the flag that ends the call (ms); empty: no flag
---   11+ id       a user
---   12+ state    to move the user to
---   13+ back-by  until when a missing user may be back (ms, 0 if that is not known); empty: the user is not missing
+--   11 restored  LiveKit's id of a room that was made again after it was lost: users who are missing learn of it once;
+--                empty: none
+--   12+ id       a user
+--   13+ state    to move the user to
+--   14+ back-by  until when a missing user may be back (ms, 0 if that is not known); empty: the user is not missing
 -- ANSWERS
 --   OK (<id> changed|same|lost)*  lost: the Match does not hold this user
 --   SETTLED                       the Match is over
 --   UNCLAIMED                     the Match has no ledger
 -- REDIS 6.2
 
-local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 4, 3, 10, 3
+local KEYS_BEFORE, KEYS_PER_USER, ARGV_BEFORE, ARGV_PER_USER = 4, 3, 11, 3
 local TOGETHER_AGAIN_MS = 5000
 local match, events = KEYS[3], KEYS[4]
 local now, uid, phase, alone, flag_ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[10]
@@ -33,13 +35,14 @@ local PUBLISHED, published = {'room', 'url', 'sessionID'}, {ARGV[6], ARGV[7], AR
 
 -- States only move up, so a late or repeated request never takes a user back. Users who reconnect stay IN_CALL.
 local RANK = {CONNECTING = 1, IN_CALL = 2, DISCONNECTING = 3}
+local JOINABLE = {Connecting = true, Active = true, Reconnecting = true}
 
 local refused = refusal(false)
 if refused then
   return refused
 end
 local ledger = redis.call('HMGET', match, 'claimed', 'settled', 'phase', 'aloneSince', 'aloneMs', 'togetherSince',
-  'matchName', 'sessionID', 'transitions')
+  'matchName', 'sessionID', 'transitions', 'rejoined')
 if ledger[2] then
   return {'SETTLED'}
 end
@@ -59,6 +62,11 @@ if published[1] ~= '' then
 end
 if published[2] ~= '' then
   redis.call('HSET', match, 'url', published[2])
+end
+local is_back = ARGV[11] ~= '' and ARGV[11] ~= ledger[10] and JOINABLE[phase]
+local rejoins = is_new_phase and transitions + 1 or transitions
+if is_back then
+  redis.call('HSET', match, 'rejoined', ARGV[11], 'transitions', whole(rejoins))
 end
 -- Counts how long one user was alone in all. The count starts again once both users were there for a while. An empty
 -- room does not restart it, so `not alone` is not enough: in the phase Active both are there.
@@ -107,7 +115,8 @@ local function move(user, known)
   if #news > 0 then
     redis.call('HSET', user.key, unpack(news))
   end
-  if is_up or #news > 0 then
+  user.is_called_back = is_back and user.back_until ~= ''
+  if is_up or #news > 0 or user.is_called_back then
     user.seq = whole(redis.call('HINCRBY', user.key, 'seq', 1))
   end
   return is_up and 'changed' or 'same'
@@ -146,7 +155,6 @@ local function who_is_missing(user)
   return user.back_until == '' and (others > 0 and 'other' or '') or (others > 0 and 'both' or 'you')
 end
 
-local JOINABLE = {Connecting = true, Active = true, Reconnecting = true}
 for _, user in ipairs(users) do
   local is_called = user.has_new_address or (is_new_phase and phase == 'Connecting')
   if is_called and JOINABLE[phase] and user.room ~= '' then
@@ -157,6 +165,18 @@ for _, user in ipairs(users) do
     notify(user.notices, now, 'reconnecting', 'match', uid, 'matchName', match_name,
       'missing', who_is_missing(user), 'until', back_until, 'seq', user.seq)
   end
+  if user.is_called_back then
+    notify(user.notices, now, 'rejoin', 'match', uid, 'matchName', match_name, 'sessionID', session_id,
+      'room', user.room, 'url', user.url, 'seq', user.seq)
+  end
+end
+
+local function names_of_missing()
+  local names = {}
+  for n, user in ipairs(missing) do
+    names[n] = '"' .. escaped(user.id) .. '"'
+  end
+  return '"missing":[' .. table.concat(names, ',') .. ']'
 end
 
 -- The event of the Match has the users' states too. Without that event, each user gets one of their own.
@@ -166,11 +186,7 @@ local function particulars()
     return ',"room":"' .. escaped(text(user.room)) .. '","url":"' .. escaped(text(user.url)) .. '"'
   end
   if phase == 'Reconnecting' then
-    local names = {}
-    for n, user in ipairs(missing) do
-      names[n] = '"' .. escaped(user.id) .. '"'
-    end
-    return ',"missing":[' .. table.concat(names, ',') .. '],"until":' .. number(back_until)
+    return ',' .. names_of_missing() .. ',"until":' .. number(back_until)
   end
   if phase == 'Terminating' then
     local cause = redis.call('HMGET', match, 'endReason', 'endInitiator', 'endMessage')
@@ -194,5 +210,10 @@ else
         {id = user.id, state = user.state, epoch = user.epoch, match = uid, match_name = match_name})
     end
   end
+end
+
+if is_back and #missing > 0 then
+  publish_match(events, phase, now, rejoins, uid, match_name, session_id, names_of_missing()
+    .. ',"room":"' .. escaped(missing[1].room) .. '","url":"' .. escaped(missing[1].url) .. '"', 'rejoin')
 end
 return reply

@@ -65,11 +65,12 @@ local function delete_flags(flags, also_ours)
   end
 end
 
--- `count` is the number of the Match's transitions including this one; `more` is the rest of the data as JSON.
-local function publish_match(events, phase, at, count, uid, name, session_id, more)
+-- `count` is the number of the Match's transitions including this one; `more` is the rest of the data as JSON; `kind` is
+-- the event, without it that of the phase.
+local function publish_match(events, phase, at, count, uid, name, session_id, more, kind)
   uid, name = escaped(uid), escaped(name)
   local id = 'match/' .. uid .. '/' .. whole(count)
-  publish_event(events, 'match.' .. string.lower(phase), id, 'match/' .. name, at, '{"match":"' .. uid
+  publish_event(events, 'match.' .. (kind or string.lower(phase)), id, 'match/' .. name, at, '{"match":"' .. uid
     .. '","matchName":"' .. name .. '","sessionID":"' .. escaped(session_id) .. '","phase":"' .. phase .. '",' .. more
     .. '}')
 end
