@@ -95,6 +95,10 @@ class LiveKitClient:
             self._api_key, self._api_secret = api_key, api_secret
             self._service = None
 
+    def trust(self, ca: str) -> None:
+        """Trust these CAs (PEM) too, beside those of the settings."""
+        self._certificates.trust(ca)
+
     @property
     def deadline_seconds(self) -> float:
         """After how many seconds a request is given up."""
