@@ -25,7 +25,7 @@ token, a secret, or the body of an answer that may repeat one: `redact` blanks w
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, Self
 
 from controller.redaction import redact
 
@@ -101,10 +101,12 @@ class BackendError(RoomkeeperError):
     `may_have_run` is True if the effect is unknown because the reply was lost; the next reconcile observes before it
     decides again. `retryable` is False if the same request would fail again. `code` is the backend's own name for the
     failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label. `step` is the name of the
-    action that failed, if an action did.
+    action that failed, if an action did. `was_sent` is False for a request that was not sent, since the backend had not
+    answered others (`clients.breaker`). `retry_after_seconds` is how long the backend asks to wait; 0 if it does not.
     """
 
     retryable: bool = True
+    was_sent: bool = True
 
     def __init__(
         self,
@@ -123,8 +125,15 @@ class BackendError(RoomkeeperError):
         self.may_have_run = may_have_run
         self.code = str(code)
         self.step = ""
+        self.retry_after_seconds = 0.0
         if retryable is not None:
             self.retryable = retryable
+
+    def not_sent(self, operation: str) -> Self:
+        """The same failure, for an operation that was not tried because of it."""
+        same = type(self)(self.backend, operation, self.message, retryable=self.retryable, code=self.code)
+        same.was_sent = False
+        return same
 
     @property
     def sentence(self) -> str:

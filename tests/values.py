@@ -90,7 +90,14 @@ def connecting(**overrides: Any) -> Match:
     return a_match(**_with_status({"phase": MatchPhase.CONNECTING, "ready_at": at(1), "started_at": T0}, overrides))
 
 
-OVER: dict[str, Any] = {"phase": "Ended", "end": {"reason": "Ended"}, "ended_at": "2026-01-31T10:00:08Z"}
+OVER: dict[str, Any] = {
+    "phase": "Ended",
+    "end": {"reason": "Ended"},
+    "ended_at": "2026-01-31T10:00:08Z",
+    "conditions": [
+        {"type": "Finished", "status": "True", "reason": "Ended", "last_transition_time": "2026-01-31T10:00:08Z"}
+    ],
+}
 """What the status of a Match that is over says at least."""
 
 

@@ -21,7 +21,12 @@ from tests.values import T0
 
 T = TypeVar("T")
 
-_PATCHED = ("controller.backends.lease.time", "controller.loop.worker.time", "controller.views.cache.time")
+_PATCHED = (
+    "controller.backends.lease.time",
+    "controller.loop.waiting.time",
+    "controller.loop.worker.time",
+    "controller.views.cache.time",
+)
 
 
 class VirtualTime:

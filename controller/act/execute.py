@@ -16,7 +16,7 @@ import structlog
 
 from controller.act import kubernetes, livekit, tokens, users
 from controller.backends.bundle import Backends
-from controller.errors import BackendError, BackendUnavailable
+from controller.errors import BackendError, BackendUnavailable, StateLost
 from controller.facts.learned import READ_AGAIN, Effect
 from controller.plan import actions as a
 from controller.telemetry import metrics
@@ -83,8 +83,8 @@ async def _run(action: a.AnyAction, backends: Backends) -> ActionResult:
     except BackendError as error:
         error.step = name
         metrics.action_done(name, type(error).__name__)
-        # A backend that is away is told by `clients.request`, once for all.
-        say = log.debug if isinstance(error, BackendUnavailable) else log.warning
+        # `clients.request` says once for all that a backend is away, and `backends.pools` that data were lost.
+        say = log.debug if isinstance(error, BackendUnavailable | StateLost) else log.warning
         say("action failed", action=name, error=str(error), may_have_run=error.may_have_run)
         return ActionResult(action, error=error, effect=READ_AGAIN)
     metrics.action_done(name, "refused" if effect is not None and effect.refusal is not None else "ok")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.api.match import MatchSpec
-from controller.api.names import API_VERSION, FINALIZER, PLACED_ON, ROOM, room_name
+from controller.api.names import API_VERSION, FINALIZER, LIVEKIT_SERVER, PLACED_ON, ROOM, room_name
 from controller.api.room import RoomSpec
 from controller.backends.bundle import ROOMS, Backends, resource_of
 from controller.clients.kubernetes import Body
@@ -149,7 +149,9 @@ async def write_status(target: Target, patch: dict[str, Any], backends: Backends
 
 
 async def refresh(target: Target, backends: Backends) -> None:
-    """Read the object again into its cache."""
+    """Read the object again into its cache. LiveKitServers are few, and the watch brings them: no GET is needed."""
+    if target.kind is LIVEKIT_SERVER:
+        return
     cache = backends.caches[target.kind]
     try:
         body = await backends.kubernetes.get(resource_of(target.kind), target.namespace, target.name)

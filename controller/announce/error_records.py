@@ -110,7 +110,12 @@ class ErrorRecords:
         self._records[namespace, key] = ErrorRecord(key, namespace, count + 1, first_ms, now_ms, told)
 
     def loop_failed(self, loop: LoopName, error: Exception, named: Mapping[str, str]) -> None:
-        """An item of a background loop failed; `named` may have its namespace."""
+        """An item of a background loop failed; `named` may have its namespace.
+
+        A loop asks again and again while a backend is away. A request that was not sent says nothing new.
+        """
+        if isinstance(error, BackendError) and not error.was_sent:
+            return
         told = {name: text for name, text in named.items() if name != "namespace"}
         self.failed(
             classify(error).failure,

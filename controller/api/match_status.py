@@ -6,9 +6,10 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from controller.api.cel import atomic, keyed_by, ordered
+from controller.api.conditions import ConditionType
 from controller.api.endings import EndReason
 from controller.api.failures import LastError
-from controller.api.meta import ApiModel, Condition, Timestamp
+from controller.api.meta import ApiModel, Condition, ConditionStatus, Timestamp
 from controller.api.phases import MATCH_PHASES, MatchPhase
 
 MAX_HISTORY: Final = 16
@@ -250,12 +251,25 @@ class MatchStatus(ApiModel):
     """The current error, or else the latest one."""
 
     @property
+    def signs_of_an_end(self) -> int:
+        """How many of the phase, `end` and `endedAt` say that the Match is over.
+
+        A phase that this version does not know may be a terminal one.
+        """
+        stage = MATCH_PHASES.get(self.phase) if self.phase is not None else None
+        may_be_terminal = self.phase is not None and (stage is None or stage.terminal)
+        return sum((may_be_terminal, self.end is not None, self.ended_at is not None))
+
+    @property
     def is_over(self) -> bool:
         """Whether the Match is over and nothing of it is left to do.
 
-        Roomkeeper writes a terminal phase last, together with `end` and `endedAt`. One of the three alone does not
-        count: a terminal phase that another client wrote is put right like any other field.
+        Roomkeeper writes all signs of the end at once. Where one is missing, another client has edited the status.
         """
-        stage = MATCH_PHASES.get(self.phase) if self.phase is not None else None
-        signs = (stage is not None and stage.terminal, self.end is not None, self.ended_at is not None)
-        return sum(signs) >= 2
+        return self.signs_of_an_end == 3
+
+    @property
+    def finished(self) -> Condition | None:
+        """The condition Finished, where it holds. Roomkeeper writes it with the signs of an end."""
+        holds = (one for one in self.conditions if one.status is ConditionStatus.TRUE)
+        return next((one for one in holds if one.type == ConditionType.FINISHED), None)

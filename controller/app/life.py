@@ -1,10 +1,10 @@
 """The life of one replica: in which order its parts start, how it leads, and how it stops.
 
-Start: HTTP endpoints, CRDs, our LIST (the sync gate), kopf's watch, then the lease; with the lease every key is
-enqueued. Stop (a signal): no new keys, those in hand finish, the lease is handed over, exit 0. Calls continue during a
-restart, so participants are not notified. Neighbors: `app.wiring` made the parts, `app.supervisor` keeps the loops
-going, `app.stopping` hears the signals, `app.term` is what lives as long as the lease is ours, `cli.operator` calls
-`serve`.
+Start: HTTP endpoints, CRDs, our LIST (the sync gate), kopf's watch, then the lease. With the lease the operator looks
+for others that are set up for the same namespaces, and then every key is enqueued. Stop (a signal): no new keys, those
+in hand finish, the lease is handed over, exit 0. Calls continue during a restart, so participants are not notified.
+Neighbors: `app.wiring` made the parts, `app.supervisor` keeps the loops going, `app.stopping` hears the signals,
+`app.term` is what lives as long as the lease is ours, `cli.operator` calls `serve`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import aiohttp
 import structlog
@@ -34,6 +35,7 @@ from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
 from controller.settings import Settings, variable
 from controller.telemetry.pulse import LoopName, Pulse
+from controller.triggers.neighbors import until_answered
 
 log = structlog.get_logger(__name__)
 
@@ -134,26 +136,35 @@ class Operator:
     async def _lead(self, pulse: Pulse) -> None:
         """Hold the lease and work, term after term."""
         parts, leadership = self._parts, self._parts.leadership
+        # The Lease says from its creation on what the others must know of us.
+        await until_answered(parts.neighbors.learn, pulse)
         while True:
             epoch = await leadership.acquire(pulse.beat)
+            parts.neighbors.begin(leadership.predecessor.lease)
             term = self._term = begin_term(parts, epoch)
             parts.handover.begin(term.backends.servers, leadership.predecessor)
+            holding = asyncio.create_task(leadership.hold(pulse.beat), name="hold the lease")
             try:
-                with pulse.item("the first look for other operators"), contextlib.suppress(TimeoutError):
-                    await term.neighbors.first_look()
-                with pulse.item("the first list of LiveKit's rooms"):
-                    await term.pollers.first_poll()
-                if self._health.is_stopping:
-                    await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
-                async with supervised(parts.pulses, *term.loops()):
-                    term.worker.start()
-                    self._enqueue_all()
-                    await leadership.hold(pulse.beat)
+                if await _is_first(term.neighbors.first_look(pulse), holding):
+                    await self._work(term, holding, pulse)
+                await holding
             finally:
+                await _cancelled(holding)
                 await term.end()
             # Not after a cancellation: then the lease is released, with what its successor has to know.
             parts.handover.end()
             self._term = None
+
+    async def _work(self, term: Term, holding: asyncio.Task[None], pulse: Pulse) -> None:
+        """Work until the lease is lost, which is the end of `holding`."""
+        with pulse.item("the first list of LiveKit's rooms"):
+            await term.pollers.first_poll()
+        if self._health.is_stopping:
+            await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
+        async with supervised(self._parts.pulses, *term.loops()):
+            term.worker.start()
+            self._enqueue_all()
+            await holding
 
     def _enqueue_all(self) -> None:
         caches = self._parts.caches
@@ -177,6 +188,25 @@ class Operator:
         if self._term is not None:
             self._term.start_over()
             self._enqueue_all()
+
+
+async def _is_first(doing: Coroutine[Any, Any, None], other: asyncio.Task[None]) -> bool:
+    """Run `doing` to its end, or cancel it when `other` ends before. Returns whether `doing` was first."""
+    task = asyncio.create_task(doing, name="first look")
+    try:
+        await asyncio.wait({task, other}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return False
+        task.result()
+        return True
+    finally:
+        await _cancelled(task)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel the task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

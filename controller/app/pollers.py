@@ -132,6 +132,7 @@ class Pollers:
         else:
             _configure(polled.server, config)
         self._changed.set()
+        self._router.server_told(name)
         # Tokens may need another key or address.
         self._router.server_changed(name)
         self._places_are_free()
@@ -140,7 +141,8 @@ class Pollers:
         self._router.places_are_free(self._servers.take_waiting())
 
     def _add(self, config: ServerConfig) -> None:
-        server = Server(config.name, config.public_url, config.keys, self._client(config), LiveKitView())
+        keys = config.credentials.keys
+        server = Server(config.name, config.public_url, keys, self._client(config), LiveKitView())
         _configure(server, config)
         server.view.follow(changed=self._router.rooms_changed, lost=self._router.rooms_lost)
         unfollow = self._router.follow_rooms(
@@ -160,9 +162,11 @@ class Pollers:
 
 def _configure(server: Server, config: ServerConfig) -> None:
     """Let a server be as it is configured now. Requests are signed with its newest key from now on."""
-    server.public_url, server.keys, server.labels = config.public_url, config.keys, config.labels
+    keys = config.credentials.keys
+    server.url, server.public_url, server.keys, server.labels = config.url, config.public_url, keys, config.labels
     server.max_rooms, server.is_cordoned, server.drain = config.max_rooms, config.is_cordoned, config.drain
-    server.client.use_key(config.keys.newest.name, config.keys.newest.secret)
+    server.client.use_key(keys.newest.name, keys.newest.secret)
+    server.client.trust(config.credentials.ca)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

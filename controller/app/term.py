@@ -14,22 +14,29 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from controller.announce.error_records import ErrorRecords
+from controller.api.failure_codes import FailureCode
+from controller.api.failures_table import FAILURES
 from controller.api.names import MATCH, ResourceKind
 from controller.app.pollers import Pollers
 from controller.app.supervisor import Loop
 from controller.app.wiring import Parts
-from controller.backends.bundle import MATCHES, Backends
+from controller.backends.bundle import Backends
+from controller.backends.cleaning import Cleaner
+from controller.backends.leftovers import Finder, SweepRules
+from controller.backends.objects import Objects
 from controller.backends.pools import Pools
 from controller.backends.restores import Restorer
 from controller.backends.servers import Servers
+from controller.backends.sweep_lock import SweepLock, operator_name
 from controller.backends.tokens import IssuedTokens
-from controller.clients.kubernetes import KubernetesClient
 from controller.clients.redis.requests import Served
-from controller.errors import NotFound
+from controller.clients.redis.sweeps import SweepStore
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.reconcile import Reconciler
 from controller.loop.recovery import Recovery
+from controller.loop.waiting import breaker_of
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
 from controller.telemetry.pulse import LoopName
@@ -39,11 +46,13 @@ from controller.triggers.flags import FlagPoller
 from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.neighbors import NeighborWatch
+from controller.triggers.outages import OutageWatch
 from controller.triggers.poll import Poller
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
-from controller.triggers.sweep import SWEEP_SECONDS, Sweeper
+from controller.triggers.sweep import Sweeper, SweepTimes
+from controller.triggers.sweep_rooms import RoomSweep
 from controller.triggers.tokens import TokenChecker
 from controller.version import VERSION
 from controller.views.audit import AuditView
@@ -87,6 +96,34 @@ class Term:
         for unfollow in self.unfollow:
             unfollow()
 
+    def _sweeper(self) -> Sweeper:
+        parts, backends = self.parts, self.backends
+        rules = sweep_rules(parts)
+        finder = Finder(parts.redis, parts.settings.cluster_id, rules, backends.matches, parts.clock)
+        cleaner = Cleaner(
+            parts.settings.cluster_id,
+            rules,
+            pools=backends.pools,
+            matches=backends.matches,
+            rooms=backends.rooms,
+            objects=Objects(parts.kubernetes),
+            restorer=self.restorer,
+            clock=parts.clock,
+            servers=backends.servers,
+            may_close=parts.leadership.require,
+        )
+        owner = operator_name(parts.leadership.epoch, parts.replica)
+        return Sweeper(
+            backends,
+            self.restorer,
+            RoomSweep(backends, rules.serves, parts.settings.sweep_seconds),
+            finder,
+            cleaner,
+            SweepLock(sweep_store(parts), owner),
+            SweepTimes(parts.settings.sweep_seconds, parts.settings.sweep_deep_seconds),
+            partial(_record_damage, parts.errors),
+        )
+
     def loops(self) -> Iterator[Loop]:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
         parts, settings, backends, router = self.parts, self.parts.settings, self.backends, self.parts.router
@@ -105,14 +142,15 @@ class Term:
         yield Loop(LoopName.POOLS, keeper.run, limit_seconds=seconds + 60)
         if namespaces is None:
             yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
-        sweeper = Sweeper(backends, self.restorer, settings.namespaces)
-        yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=SWEEP_SECONDS + 120)
+        if settings.sweep:
+            yield Loop(LoopName.SWEEP, self._sweeper().run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
-        yield Loop(LoopName.TOKENS, TokenChecker(backends, router, seconds).run, limit_seconds=seconds + 60)
+        checker = TokenChecker(backends, router, seconds, parts.neighbors.serves)
+        yield Loop(LoopName.TOKENS, checker.run, limit_seconds=seconds + 60)
         pacer = DrainPacer(backends, router, settings.drain_calls_per_second, settings.namespace)
         yield Loop(LoopName.DRAIN, pacer.run)
         if settings.legacy_flags:
@@ -130,7 +168,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         clock,
         restored=(tokens.match_restored, router.match_restored),
         wake=router.match_differs,
-        uid_of=partial(_match_uid, parts.kubernetes),
+        uid_of=Objects(parts.kubernetes).match_uid,
     )
     pools = Pools(
         parts.redis,
@@ -169,7 +207,14 @@ def begin_term(parts: Parts, epoch: int) -> Term:
     budgets = Budgets(settings.concurrency, lambda key: queue.enqueue(key, Wake.SLOT))
     reconciler = Reconciler(parts.recipes, backends, queue, budgets, parts.announcer, parts.recorder)
     recovery = Recovery(parts.errors, backends)
-    worker = Worker(reconciler, queue, clock, recovery, concurrency=settings.concurrency)
+    worker = Worker(
+        reconciler,
+        queue,
+        clock,
+        recovery,
+        breaker_of=partial(breaker_of, backends=backends),
+        concurrency=settings.concurrency,
+    )
     pollers = Pollers(
         parts.configs,
         servers,
@@ -182,6 +227,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             clock,
             settings.cluster_id,
             settings.poll_seconds,
+            parts.errors,
             key_refused=parts.reader.key_was_refused,
         ),
         limit_seconds=settings.poll_seconds + 60,
@@ -200,19 +246,44 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
             pollers.end,
             queue.follow(worker.pump),
+            OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),
         ),
     )
 
 
+def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:
+    """The keys of all objects."""
+    for kind, cache in caches.items():
+        yield from (Key(kind, namespace, name) for namespace, name in cache.names())
+
+
 def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
     """The keys of all objects in one namespace."""
-    for kind, cache in caches.items():
-        yield from (Key(kind, of, name) for of, name in cache.names() if of == namespace)
+    return (key for key in _keys(caches) if key.namespace == namespace)
 
 
-async def _match_uid(kubernetes: KubernetesClient, namespace: str, name: str) -> str | None:
-    """The UID of the Match with this name; None if Kubernetes has none. Raises BackendError."""
-    try:
-        return str((await kubernetes.get(MATCHES, namespace, name))["metadata"]["uid"])
-    except NotFound:
-        return None
+def _record_damage(errors: ErrorRecords, namespace: str, key: str) -> None:
+    """A sweep has removed a damaged key, so the recovery has succeeded already."""
+    failure = FAILURES[FailureCode.RECORD_DAMAGED]
+    told = {"message": f"the key {key} had another type; it was removed", "key": key}
+    errors.failed(failure, namespace=namespace, step="sweep", object_=f"key/{key}", context=told, begins=True)
+    errors.recovered(failure, namespace)
+
+
+def sweep_store(parts: Parts) -> SweepStore:
+    """The lock and the notes of the sweeps of this installation, also for one by hand."""
+    settings = parts.settings
+    return SweepStore(parts.redis, settings.cluster_id, f"{settings.namespace}/{settings.lease_name}")
+
+
+def sweep_rules(parts: Parts) -> SweepRules:
+    """How sweeps judge, also one by hand."""
+    settings = parts.settings
+    return SweepRules(
+        namespaces=settings.namespaces,
+        max_age_seconds=settings.sweep_max_age_seconds,
+        batch=settings.sweep_batch,
+        silent_seconds=settings.heartbeat_seconds * settings.heartbeat_misses,
+        tells=settings.sweep_notices,
+        is_ours=parts.neighbors.serves,
+    )

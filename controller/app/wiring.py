@@ -29,7 +29,7 @@ from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
-from controller.clients.livekit_keys import ApiKey, ApiKeys
+from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.clients.livekit_tls import Certificates
 from controller.clients.redis.client import Redis
 from controller.clients.request import LIMITS
@@ -41,6 +41,7 @@ from controller.loop.work_queue import WorkQueue
 from controller.settings import Settings
 from controller.settings.redis_source import RedisSource
 from controller.telemetry.health import Health
+from controller.telemetry.logs import also_blank
 from controller.telemetry.pulse import Pulses
 from controller.triggers.kubernetes import KubernetesTrigger
 from controller.triggers.router import Router
@@ -118,7 +119,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     handover = Handover(silences, clock)
     calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
-    redis = Redis(RedisSource(settings), lambda seconds: _was_silent(silences, seconds, clock))
+    redis = Redis(RedisSource(settings, also_blank), lambda seconds: _was_silent(silences, seconds, clock))
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, placements, router)
@@ -196,13 +197,13 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
 
 def _of_settings(settings: Settings) -> ServerConfig:
     """The server that the settings describe."""
-    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, _api_keys(settings))
+    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, Credentials(_api_keys(settings)))
 
 
 def _livekit_client(
     settings: Settings, http: aiohttp.ClientSession, clock: ServerClock, config: ServerConfig
 ) -> LiveKitClient:
-    key = config.keys.newest
+    key = config.credentials.keys.newest
     return LiveKitClient(
         http,
         config.url,
@@ -211,6 +212,7 @@ def _livekit_client(
         clock,
         limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
         certificates=Certificates(settings.livekit_tls()),
+        server=config.name,
     )
 
 

@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,10 +64,14 @@ def _no_mark() -> Mapping[str, Mapping[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """The leader before this one: what it left on the Lease, and when it wrote the Lease for the last time."""
+    """The leader before this one: what it left on the Lease, and when it wrote the Lease for the last time.
+
+    `lease` is the whole Lease as it was before this one took it. It has no UID if there was none.
+    """
 
     handover: str = ""
     renewed_at: datetime | None = None
+    lease: Body = field(default_factory=lambda: {"metadata": {}}, compare=False, repr=False)
 
 
 class Leadership:
@@ -329,7 +333,7 @@ def _predecessor(lease: Body) -> Predecessor:
         renewed_at = datetime.fromisoformat(str(lease["spec"].get("renewTime", "")))
     except ValueError:
         renewed_at = None
-    return Predecessor(str(annotations.get(HANDOVER, "")), renewed_at)
+    return Predecessor(str(annotations.get(HANDOVER, "")), renewed_at, lease)
 
 
 def _micro_time(moment: datetime) -> str:

@@ -26,6 +26,7 @@ from controller.backends.restores import Restorer
 from controller.clients.redis.client import Redis
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.mark import Mark
+from controller.clients.redis.mending import begin_mended_restore
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.pool import Incarnation, IncarnationReply
 from controller.clients.redis.replies.refusals import Lost, Stale
@@ -228,7 +229,7 @@ class Pools:
         await self._confirm()
         pool = replace(self.unbound(namespace), mark=self._marks.setdefault(namespace, Mark()))
         await self._check_epoch(pool)
-        incarnation = await pool.begin_restore()
+        incarnation = await begin_mended_restore(pool)
         if isinstance(incarnation, Stale):
             await self._close(namespace, incarnation.current_epoch)
         self._is_right(namespace)

@@ -2,7 +2,8 @@
 
 A key of the wrong type stops every script that meets it. It is removed, since nothing in it can be kept, and what the
 Matches know is written again. Users whom another live Match holds are written for that Match first, so nobody is taken
-twice meanwhile. Neighbors: `loop.recovery` calls this, `backends.restores` does it for a Redis that lost its data.
+twice meanwhile. Neighbors: `loop.recovery` calls this for a key that failed, `triggers.sweep` each minute for what all
+users of a pool share, `backends.restores` does it for a Redis that lost its data.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from controller.api.match import Match
 from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.backends.bundle import Backends
+from controller.backends.pools import Pools
 from controller.backends.restores import restore_request
 from controller.clients.redis.keys import Keys
-from controller.clients.redis.mending import keys_of_match, keys_of_pool, keys_of_room, mend
+from controller.clients.redis.mending import guards_of_pool, keys_of_match, keys_of_pool, keys_of_room, mend
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import SettleRequest
 from controller.facts.ledger import Destination, Release
@@ -31,7 +33,7 @@ async def reset_match(match: Match, backends: Backends) -> None:
     namespace, uid = match.metadata.namespace, match.metadata.uid
     unbound = backends.pools.unbound(namespace)
     keys = unbound.keys
-    removed = await mend(unbound.redis, keys, keys_of_pool(keys))
+    removed = await mend_pool(namespace, backends.pools)
     pool = await backends.pools.get(namespace)
     for other in _other_matches(match, backends):
         await _restore(other, pool, backends)
@@ -49,10 +51,24 @@ async def reset_room(room: Room, backends: Backends) -> None:
     namespace = room.metadata.namespace
     pool = backends.pools.unbound(namespace)
     name = livekit_room_name(backends.cluster_id, namespace, room.metadata.uid)
-    removed = await mend(pool.redis, pool.keys, (*keys_of_pool(pool.keys), *keys_of_room(pool.keys, name)))
+    removed = await mend_pool(namespace, backends.pools)
+    removed += await mend(pool.redis, pool.keys, keys_of_room(pool.keys, name))
     if pool.keys.live() in removed:
         await _restore_live(namespace, await backends.pools.get(namespace), backends)
     _tell(pool.keys, room.metadata.name, removed)
+
+
+async def mend_pool(namespace: str, pools: Pools) -> tuple[str, ...]:
+    """Remove what is damaged of the keys that all users of a pool share; return their names. Raises BackendError.
+
+    Signals and webhooks were never in a key of the wrong type. A pool that has lost what guards it has lost data: it is
+    closed, and restored as soon as it is opened again.
+    """
+    pool = pools.unbound(namespace)
+    removed = await mend(pool.redis, pool.keys, keys_of_pool(pool.keys))
+    if not set(removed).isdisjoint(guards_of_pool(pool.keys)):
+        pools.forget(namespace)
+    return removed
 
 
 def _other_matches(match: Match, backends: Backends) -> Iterator[Match]:
@@ -99,5 +115,9 @@ async def _release_others(match: Match, pool: Pool, backends: Backends) -> None:
 
 def _tell(keys: Keys, name: str, removed: tuple[str, ...]) -> None:
     if removed:
-        named = [keys.name(key).partition(":")[0] for key in removed]
-        log.warning("damaged keys were removed", namespace=keys.namespace, name=name, keys=named)
+        log.warning("damaged keys were removed", namespace=keys.namespace, name=name, keys=stems(keys, removed))
+
+
+def stems(keys: Keys, names: tuple[str, ...]) -> list[str]:
+    """The names of keys without the prefix of the pool and without the id of a user."""
+    return [keys.name(key).partition(":")[0] for key in names]

@@ -4,13 +4,14 @@ Redis can come back empty, or older than it was. A Match that lives is then rest
 written again (`mode Restore`). A Match that is over, and that Redis still counts as live, is settled again as its
 status says. A Match whose object is gone is settled as its ledger says, or as a deleted one. Each Match is put right by
 itself: one that Redis refuses costs no other. Neighbors: `backends.pools` asks whenever it opens a pool,
-`triggers.sweep` twice a minute.
+`triggers.sweep` every minute.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
@@ -64,6 +65,14 @@ class PutRight(StrEnum):
     REFUSED = "refused"
 
 
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How many Matches in Redis differed from those in Kubernetes, and how many of them were put right."""
+
+    found: int = 0
+    put_right: int = 0
+
+
 class Restorer:
     """Compares pools with Matches. The caches are complete when it is asked.
 
@@ -111,8 +120,10 @@ class Restorer:
         if restored := await self._restore(pool, matches, check):
             log.warning("Redis had no ledger of live matches; restored", namespace=namespace, matches=restored)
 
-    async def sweep(self, namespace: str, pool: Pool, check: Callable[[str, object], None], at_most: int) -> int:
-        """Put right what differs in a pool that is open. Returns how many Matches were looked at, `at_most` so many.
+    async def sweep(
+        self, namespace: str, pool: Pool, check: Callable[[str, object], None], at_most: int
+    ) -> Differences:
+        """Put right what differs in a pool that is open, and return how much that is, `at_most` so much.
 
         Raises BackendError: the next round goes on.
         """
@@ -120,25 +131,27 @@ class Restorer:
         for call in calls:
             if call.uid not in live and (match := self._readable(call.uid)) is not None:
                 self._wake(match)
-        looked = 0
+        found = put_right = 0
         for uid in live:
-            if self._calls.has(namespace, uid) or looked >= at_most:
+            if self._calls.has(namespace, uid) or found >= at_most:
                 continue
             known = self._matches.by_uid(uid)
             if known is None:
-                looked += 1
-                await self._settle_without_object(namespace, pool, uid, check)
+                found += 1
+                put_right += await self.settle_without_object(namespace, pool, uid, check)
             elif not isinstance(known, Unreadable) and known.status.is_over:
-                looked += 1
-                await self.settle_again(pool, known, check)
-        return looked
+                found += 1
+                put_right += await self.settle_again(pool, known, check)
+        return Differences(found, put_right)
 
-    async def settle_again(self, pool: Pool, match: Match, check: Callable[[str, object], None]) -> None:
-        """Settle a Match that is over, as its status says."""
+    async def settle_again(self, pool: Pool, match: Match, check: Callable[[str, object], None]) -> bool:
+        """Settle a Match that is over, as its status says. Whether Redis did not know yet that it is."""
         reply = await self._isolated(match.metadata, self._settle(pool, settle_request(match)))
         check(pool.keys.namespace, reply)
-        if isinstance(reply, SettleOk) and not reply.replay:
+        is_new = isinstance(reply, SettleOk) and not reply.replay
+        if is_new:
             self._did(PutRight.SETTLED_AGAIN, "Redis did not know that a match is over; settled again", match.metadata)
+        return is_new
 
     def _over(self, namespace: str, uid: str) -> Match | None:
         if self._calls.has(namespace, uid):
@@ -172,26 +185,31 @@ class Restorer:
             metrics.put_right.labels(PutRight.RESTORED).inc(restored)
         return restored
 
-    async def _settle_without_object(
+    async def settle_without_object(
         self, namespace: str, pool: Pool, uid: str, check: Callable[[str, object], None]
-    ) -> None:
-        """Let go of the users of a Match that is no object, as long as its ledger can tell which one it was."""
+    ) -> bool:
+        """Let go of the users of a Match that is no object, as long as its ledger can tell which one it was.
+
+        Returns whether it held any.
+        """
         metadata = ObjectMeta(name=uid, namespace=namespace, uid=uid)
         ledger = await self._isolated(metadata, pool.ledger(uid))
         # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
         if ledger is None or ledger.settled or not ledger.match_name:
-            return
+            return False
         try:
             if await self._uid_of(namespace, ledger.match_name) == uid:
-                return
+                return False
         except BackendRefused as error:
             self._cannot(metadata, error.sentence)
-            return
+            return False
         metadata = metadata.model_copy(update={"name": ledger.match_name})
         reply = await self._isolated(metadata, self._settle(pool, self._last_settle(metadata, ledger)))
         check(namespace, reply)
-        if isinstance(reply, SettleOk) and not reply.replay:
+        is_new = isinstance(reply, SettleOk) and not reply.replay
+        if is_new:
             self._did(PutRight.WITHOUT_OBJECT, "a match is gone that still held users; they are free", metadata)
+        return is_new
 
     def _last_settle(self, metadata: ObjectMeta, ledger: Ledger) -> SettleRequest:
         """How the Match would be settled if its object were still there, and being deleted."""
@@ -272,14 +290,19 @@ async def live_uids(pool: Pool) -> dict[str, None]:
 
 
 def settle_request(match: Match) -> SettleRequest:
-    """The settling of a Match that is over, from its status. A user whom the status leaves out goes back."""
+    """The settling of a Match that is over, from its status.
+
+    A user whom the status leaves out waits again: where they were before, or at the end of the queue after a call.
+    """
     end, uid = match.status.end, match.metadata.uid
     outcomes = {one.identity: one for one in end.outcomes} if end is not None else {}
     releases = []
     for identity in match.spec.identities:
         outcome = outcomes.get(identity)
         if outcome is None:
-            releases.append(Release(identity, Destination.BACK))
+            had_call = match.status.connected_at is not None
+            waits = Release(identity, Destination.WAITING, QueuePlace.NOW)
+            releases.append(waits if had_call else Release(identity, Destination.BACK))
         elif outcome.state is OutcomeState.WAITING:
             place = outcome.place or QueuePlace.ORIGINAL
             releases.append(Release(identity, Destination.WAITING, place, outcome.detail or ""))
@@ -297,7 +320,7 @@ def settle_request(match: Match) -> SettleRequest:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or status.is_over or status.end:
+    if status.phase is None or status.started_at is None or status.signs_of_an_end >= 2 or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(

@@ -51,6 +51,7 @@ class Server:
     keys: ApiKeys
     client: LiveKitClient
     view: LiveKitView
+    url: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     max_rooms: int = 0
     is_cordoned: bool = False
@@ -151,6 +152,10 @@ class Servers:
             raise BackendUnavailable(Backend.LIVEKIT, "placement", placed.why, code=Code.NO_PLACE)
         self._placements.reserve(namespace, name, placed.server)
         return placed.server
+
+    def of_url(self, url: str) -> list[str]:
+        """The names of the servers that have this URL."""
+        return sorted(server.name for server in self if server.url == url)
 
     def take_waiting(self) -> list[tuple[ResourceKind, str, str]]:
         """The objects that found no server, by kind, namespace and name: there may be one now. They are forgotten."""

@@ -35,6 +35,7 @@ COMMANDS: Final = (
     Entry("errors", "controller.cli.errors", "Show what went wrong, how often, and what became of it."),
     Entry("operator", "controller.cli.operator", "Run the operator until SIGTERM."),
     Entry("replay", "controller.cli.replay", "Ask today's planner about every recorded decision."),
+    Entry("sweep", "controller.cli.sweep", "Clean up what is left of calls, users and rooms that are over."),
     Entry(
         "uninstall",
         "controller.cli.uninstall",

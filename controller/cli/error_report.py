@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from controller.cli.grid import grid
 from controller.facts.error_record import HOUR_MS, ErrorRecord
 from controller.facts.time import from_milliseconds
 from controller.rules.error_statistics import RecoveryCount, Statistics, row_of
@@ -14,7 +15,6 @@ from controller.rules.error_statistics import RecoveryCount, Statistics, row_of
 SHOWN_RECORDS: Final = 20
 
 _BAR: Final = 30
-_LONGEST_CELL: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ def text(report: ErrorReport) -> str:
         return f"No errors since {since}."
     parts = [
         f"{found.total} errors since the full hour before {since}",
-        _grid(("TYPE", "ERRORS"), ((str(word), str(count)) for word, count in found.by_type.items())),
-        _grid(("SEVERITY", "ERRORS"), ((str(word), str(count)) for word, count in found.by_severity.items())),
+        grid(("TYPE", "ERRORS"), ((str(word), str(count)) for word, count in found.by_type.items())),
+        grid(("SEVERITY", "ERRORS"), ((str(word), str(count)) for word, count in found.by_severity.items())),
     ]
     if found.recoveries:
         rates = (
             (str(way), str(count.begun), str(count.recovered), _rate(count)) for way, count in found.recoveries.items()
         )
-        parts.append(_grid(("RECOVERY", "BEGUN", "SUCCEEDED", "RATE"), rates))
+        parts.append(grid(("RECOVERY", "BEGUN", "SUCCEEDED", "RATE"), rates))
     parts.append("\n".join(_trend(found)))
     parts.append(
-        _grid(("COUNT", "LAST", "ERROR", "STEP", "NAMESPACE", "OBJECT", "MESSAGE"), map(_row, _first(found.top)))
+        grid(("COUNT", "LAST", "ERROR", "STEP", "NAMESPACE", "OBJECT", "MESSAGE"), map(_row, _first(found.top)))
     )
     parts.append("docs/errors.md says what each error means and what to do.")
     return "\n\n".join(parts)
@@ -114,19 +114,6 @@ def _trend(found: Statistics) -> Iterator[str]:
     for hour, count in found.trend.items():
         bar = "█" * round(_BAR * count / most) if most else ""
         yield f"{from_milliseconds(hour * HOUR_MS):%d. %H:%M}   {count:>6}  {bar}".rstrip()
-
-
-def _grid(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Columns as kubectl shows them; the last one is cut, the others are as wide as they must be."""
-    lines = [head, *(tuple(" ".join(cell.split()) or "-" for cell in row) for row in rows)]
-    widths = [min(_LONGEST_CELL, max(len(line[n]) for line in lines)) for n in range(len(head))]
-    return "\n".join(
-        "  ".join(_cell(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def _cell(cell: str, width: int) -> str:
-    return f"{cell:<{width}}" if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def _moment(at: datetime) -> str:

@@ -64,7 +64,7 @@ def errors(
     )
 
     async def read() -> ErrorReport:
-        redis = Redis(RedisSource(settings))
+        redis = Redis(RedisSource(settings, logs.also_blank))
         try:
             found = await read_errors(redis, settings.cluster_id, namespace, milliseconds(until))
         finally:

@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 
 from controller.api.names import FIELD_MANAGER
+from controller.clients.breaker import Breaker
 from controller.clients.connection import KubernetesConnection
 from controller.clients.reading import reading, rows
 from controller.clients.request import Limits, Requests
@@ -43,6 +44,7 @@ _NO_RIGHT = " cannot "
 _GRANT = "; grant it as the manifests and the chart of this version do"
 _MANAGED = {"fieldManager": FIELD_MANAGER}
 # `clients.request` keeps the deadline of the whole request.
+_LONGEST_WAIT_SECONDS = 60.0
 _TRANSPORT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
 
 
@@ -76,9 +78,16 @@ class KubernetesClient:
         self._clock = clock
         self._requests = Requests(Backend.KUBERNETES, _RAISED, limits=limits)
 
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to the API server at the moment. Those about a Lease always are."""
+        return self._requests.breaker
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Body:
         """Return one object. Raises NotFound."""
-        return await self._send("get", "GET", resource.path(namespace, name), name=name)
+        return await self._send(
+            "get", "GET", resource.path(namespace, name), name=name, is_essential=_decides(resource)
+        )
 
     async def read(self, path: str) -> Body:
         """Return what is at a path of the API, such as the discovery document of a group. Raises NotServed."""
@@ -116,12 +125,13 @@ class KubernetesClient:
 
     async def create(self, resource: Resource, namespace: str, body: Body) -> Body:
         """Create an object; return it as the server stores it. Raises AlreadyExists, Forbidden, Invalid."""
-        return await self._send("create", "POST", resource.path(namespace), body, params=_MANAGED)
+        path, is_essential = resource.path(namespace), _decides(resource)
+        return await self._send("create", "POST", path, body, params=_MANAGED, is_essential=is_essential)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Body) -> Body:
         """Replace an object (PUT). `body` has the guard: resourceVersion, or uid for kinds that we may not read."""
-        path = resource.path(namespace, name)
-        return await self._send("replace", "PUT", path, body, name=name, params=_MANAGED)
+        path, is_essential = resource.path(namespace, name), _decides(resource)
+        return await self._send("replace", "PUT", path, body, name=name, params=_MANAGED, is_essential=is_essential)
 
     async def would_replace(self, resource: Resource, namespace: str, name: str, body: Body) -> None:
         """Do as `replace`, but let the server store nothing (a dry run): it only says whether it would be refused."""
@@ -183,10 +193,12 @@ class KubernetesClient:
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
         is_document: bool = False,
+        is_essential: bool = False,
     ) -> Body:
         """Send one request about the object `name`, or about a collection where the name is empty.
 
-        `is_document`: the answer is no object, but a document of the API such as a discovery document.
+        `is_document`: the answer is no object, but a document of the API such as a discovery document. `is_essential`:
+        it is sent even if the API server has not answered others.
         """
 
         async def attempt() -> Body:
@@ -195,7 +207,12 @@ class KubernetesClient:
                 raise _Malformed
             return answer
 
-        return await self._requests.send(verb, attempt, lambda error: _translate(error, verb, method, path, name))
+        return await self._requests.send(
+            verb,
+            attempt,
+            lambda error: _translate(error, verb, method, path, name),
+            is_essential=is_essential,
+        )
 
     async def _exchange(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
@@ -206,22 +223,22 @@ class KubernetesClient:
         """
         used = self._connection.credentials
         try:
-            status, payload = await self._ask(method, path, body, params, content_type)
+            answer = await self._ask(method, path, body, params, content_type)
         except aiohttp.ClientSSLError:
             if not await self._connection.renew(used):
                 raise
-            status, payload = await self._ask(method, path, body, params, content_type)
-        if status == 401 and await self._connection.renew(used):
-            status, payload = await self._ask(method, path, body, params, content_type)
-        self._connection.answered(is_refused=status == 401)
-        if status >= 400:
-            raise _HttpError(status, payload)
-        return _json(payload)
+            answer = await self._ask(method, path, body, params, content_type)
+        if answer.status == 401 and await self._connection.renew(used):
+            answer = await self._ask(method, path, body, params, content_type)
+        self._connection.answered(is_refused=answer.status == 401)
+        if answer.status >= 400:
+            raise _HttpError(answer)
+        return _json(answer.payload)
 
     async def _ask(
         self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
-    ) -> tuple[int, bytes]:
-        """Send one request, and set the clock by its answer. Return its status and its body."""
+    ) -> _Answer:
+        """Send one request, and set the clock by its answer."""
         sent = time.monotonic()
         async with self._connection.session.request(
             method,
@@ -234,20 +251,38 @@ class KubernetesClient:
             payload = await response.read()
         if (date := response.headers.get("Date")) is not None:
             self._clock.observe(date, sent, time.monotonic())
-        return response.status, payload
+        return _Answer(response.status, payload, _seconds(response.headers.get("Retry-After", "")))
+
+
+def _decides(resource: Resource) -> bool:
+    """Whether its objects say who leads: a lease that could be renewed must not be lost to a breaker that is open."""
+    return resource.plural == "leases"
 
 
 def _is_object(answer: Body) -> bool:
     return answer.get("kind") == "Status" or isinstance(answer.get("metadata"), dict)
 
 
-class _HttpError(Exception):
-    """The API server's answer is a refusal: its status and body."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Status and body of an answer, and how long it asks to wait before the next request."""
 
-    def __init__(self, status: int, payload: bytes) -> None:
-        super().__init__(status)
-        self.status = status
-        self.payload = payload
+    status: int
+    payload: bytes
+    retry_after_seconds: float = 0.0
+
+
+def _seconds(text: str) -> float:
+    """A header Retry-After; 0 where it is a date or makes no sense. Nothing is put off for more than a minute."""
+    return min(float(text), _LONGEST_WAIT_SECONDS) if text.isascii() and text.isdigit() else 0.0
+
+
+class _HttpError(Exception):
+    """The API server's answer is a refusal."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
 
 
 class _Malformed(Exception):
@@ -262,7 +297,9 @@ _RAISED = (_HttpError, _Malformed, TimeoutError, aiohttp.ClientError)
 def _translate(error: Exception, verb: str, method: str, path: str, name: str) -> BackendError:
     operation = f"{verb} {path}"
     if isinstance(error, _HttpError):
-        return _refusal(operation, name, error.status, error.payload)
+        refusal = _refusal(operation, name, error.answer.status, error.answer.payload)
+        refusal.retry_after_seconds = error.answer.retry_after_seconds
+        return refusal
     if isinstance(error, _Malformed):
         message = "the answer is none of an API server; is there a proxy in between?"
         code = Code.MALFORMED

@@ -22,6 +22,7 @@ from livekit import api
 from livekit.protocol.models import DataPacket, ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.clients.breaker import Breaker
 from controller.clients.certificates import TlsCode
 from controller.clients.livekit_checks import LiveKitChecks
 from controller.clients.livekit_tls import Certificates, WithCertificates, fault_of
@@ -60,6 +61,7 @@ class LiveKitClient:
 
     Every method raises BackendUnavailable when LiveKit does not answer, and a BackendRefused for a refusal. The client
     signs its tokens itself: the SDK would use the machine's wall clock, and LiveKit refuses a token minutes off.
+    `server` is the name of the server in the log and in metrics.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LiveKitClient:
         *,
         limits: Limits | None = None,
         certificates: Certificates | None = None,
+        server: str = "",
     ) -> None:
         self._certificates = certificates or Certificates()
         self.checks = LiveKitChecks(session, url, self._certificates, clock, self._sign_for_a_minute)
@@ -80,7 +83,7 @@ class LiveKitClient:
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock
-        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits)
+        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits, server=server)
         self._service: api.room_service.RoomService | None = None
         self._service_until = 0.0
         # What the latest list of all rooms said, by name, with the metadata that it was read from.
@@ -92,10 +95,19 @@ class LiveKitClient:
             self._api_key, self._api_secret = api_key, api_secret
             self._service = None
 
+    def trust(self, ca: str) -> None:
+        """Trust these CAs (PEM) too, beside those of the settings."""
+        self._certificates.trust(ca)
+
     @property
     def deadline_seconds(self) -> float:
         """After how many seconds a request is given up."""
         return self._requests.limits.deadline_seconds
+
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to this server at the moment."""
+        return self._requests.breaker
 
     async def create_room(self, request: RoomRequest) -> LiveKitRoom:
         """Create a room, or adopt the one that has the name already: compare `mark` and `sid` of the answer."""

@@ -1,9 +1,10 @@
-"""The one place that every request to Kubernetes, LiveKit and Redis passes: deadline, error, metric and log.
+"""The one place that every request to Kubernetes, LiveKit and Redis passes: breaker, deadline, error, metric and log.
 
 A client hands over how to make one attempt and how to translate what its library raises. `Requests` awaits the attempt,
 limits it, measures it, and raises the translated error. A retry is another request: the clients decide on retries, and
-each attempt is measured by itself. Neighbors: `clients.kubernetes`, `clients.livekit` and `clients.redis.client` send
-through this module, `telemetry.metrics` counts, `errors` has the types that leave it.
+each attempt is measured by itself. While the breaker of the client is open, an attempt is not made: the failure that
+opened it is raised at once. Neighbors: `clients.kubernetes`, `clients.livekit` and `clients.redis.client` send through
+this module, `clients.breaker` says whether, `telemetry.metrics` counts, `errors` has the types that leave it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Final, TypeVar
 
 import structlog
 
-from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError
-from controller.telemetry.metrics import RequestMeter
+from controller.clients.breaker import RULES, Breaker, BreakerRule, BreakerState, Ticket
+from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError, NotServed
+from controller.telemetry.metrics import BreakerMeter, RequestMeter
 from controller.telemetry.sparse import Sparse
 
 log = structlog.get_logger(__name__)
@@ -46,7 +48,8 @@ class Requests:
     `raised` are the exceptions of the client's library that `translate` understands; all others are bugs and pass
     unchanged. With `transport_keeps_deadline` the transport gives up by itself and raises TimeoutError or an exception
     of its own: Redis does so with one timer for all commands, because a timer per command costs as much as the command.
-    `was_silent` gets the length of a silence in seconds, at the first answer after it.
+    `was_silent` gets the length of a silence in seconds, at the first answer after it. `server` names one of several
+    servers of a backend, for the log and for metrics.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Requests:
         limits: Limits | None = None,
         transport_keeps_deadline: bool = False,
         was_silent: Callable[[float], None] | None = None,
+        server: str = "",
+        rule: BreakerRule | None = None,
     ) -> None:
         self.limits = limits or LIMITS[backend]
         self._backend = backend
@@ -67,6 +72,8 @@ class Requests:
         self._sparse = Sparse()
         self._was_silent = was_silent
         self._silent_since: float | None = None
+        self.breaker = Breaker(rule or RULES[backend])
+        self._watch = _BreakerWatch(backend, server, self.breaker)
 
     @property
     def silent_seconds(self) -> float | None:
@@ -80,14 +87,21 @@ class Requests:
         translate: Callable[[Exception], BackendError],
         *,
         waits_seconds: float = 0.0,
+        is_essential: bool = False,
     ) -> T:
         """Await one attempt; return its answer or raise what `translate` makes of its exception.
+
+        While the breaker is open, no attempt is made, and the error is that of the outage: `was_sent` is False. A
+        request that `is_essential` is sent all the same.
 
         `operation` becomes a metric label: a verb, a method, a command or the name of a script, never an object's name.
         `waits_seconds` is how long the backend was asked to wait before it answers. A request that its caller cancels
         is not counted: nothing is known about its end.
         """
         started = time.monotonic()
+        breaker, ticket = self.breaker, Ticket.ORDINARY
+        if breaker.state is not BreakerState.CLOSED and not is_essential:
+            ticket = self._enter(operation, started, may_be_probe=not waits_seconds)
         try:
             if self._timeout_seconds is None:
                 answer = await attempt()
@@ -95,19 +109,39 @@ class Requests:
                 async with asyncio.timeout(self._timeout_seconds + waits_seconds):
                     answer = await attempt()
         except self._raised as error:
-            failure = translate(error)
+            failure, now = translate(error), time.monotonic()
             if self._silent_since is None and isinstance(failure, BackendUnavailable):
                 self._silent_since = started
-            self._failed(operation, failure, time.monotonic() - started)
+            if isinstance(failure, BackendUnavailable) and not isinstance(failure, NotServed):
+                breaker.failed(failure, ticket, sent_at=started, now=now)
+            elif breaker.failure is not None:
+                breaker.answered()
+            self._failed(operation, failure, now - started)
             raise failure from LibraryError.of(error)
+        except BaseException:
+            if ticket is Ticket.PROBE:
+                breaker.abandoned(ticket, time.monotonic())
+            raise
         answered = time.monotonic()
         seconds = answered - started
+        if breaker.failure is not None:
+            breaker.answered()
         if self._silent_since is not None:
             self._end_silence(answered)
         (self._meters.get(operation) or self._meter(operation)).answered(seconds)
         if seconds > self._slow_seconds + waits_seconds:
             self._log(log.warning, "a request was slow", operation, "slow", seconds)
         return answer
+
+    def _enter(self, operation: str, now: float, *, may_be_probe: bool) -> Ticket:
+        """Let a request through as the probe. Raises the failure of the outage for any other one.
+
+        A request that waits at the backend is no probe: all others would wait for its answer.
+        """
+        if may_be_probe and (ticket := self.breaker.enter(now)) is not None:
+            return ticket
+        assert self.breaker.failure is not None, "an open breaker has a failure"
+        raise self.breaker.failure.not_sent(operation)
 
     def _end_silence(self, answered: float) -> None:
         since, self._silent_since = self._silent_since, None
@@ -141,3 +175,40 @@ class Requests:
             "seconds": round(seconds, 3),
         }
         self._sparse.say(say, event, (operation, code), **fields)
+
+
+class _BreakerWatch:
+    """Tells about a breaker: one line when it opens and one when it closes, and its state as a metric."""
+
+    def __init__(self, backend: Backend, server: str, breaker: Breaker) -> None:
+        self._about = {"backend": str(backend)} | ({"server": server} if server else {})
+        self._breaker = breaker
+        self._meter = BreakerMeter(backend, server)
+        self._sparse = Sparse()
+        self._opened: tuple[float, str] | None = None
+        self._is_told = False
+        breaker.follow(self._changed)
+
+    def _changed(self, state: BreakerState) -> None:
+        self._meter.became(state, is_outage=self._opened is None)
+        if state is BreakerState.CLOSED:
+            self._closed()
+        elif self._opened is None:
+            self._open()
+
+    def _open(self) -> None:
+        failure, since = self._breaker.failure, self._breaker.failing_since
+        assert failure is not None, "a breaker opens after failures"
+        assert since is not None, "a breaker opens after failures"
+        self._opened = (since, failure.message)
+        event = "a backend does not answer: requests wait until it does, and nothing is decided about what it has"
+        # A backend that comes and goes would fill the log.
+        self._is_told = self._sparse.say(log.warning, event, (), **self._about, code=failure.code, why=failure.message)
+
+    def _closed(self) -> None:
+        if self._opened is None:
+            return
+        (since, why), self._opened = self._opened, None
+        say = log.info if self._is_told else log.debug
+        away_seconds = round(time.monotonic() - since, 1)
+        say("a backend answers again", **self._about, away_seconds=away_seconds, why=why)

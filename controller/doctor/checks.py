@@ -13,6 +13,7 @@ from controller.doctor.findings import Check, Saying, Verdict
 _OK, _FAILED, _UNCHECKED = Verdict.OK, Verdict.FAILED, Verdict.UNCHECKED
 _NO_SETTINGS: Final = Saying(_UNCHECKED, "not asked: that needs the settings")
 _CLOCKS: Final = "let NTP set the clocks of both machines"
+_APART: Final = "let each serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES), or uninstall one of them"
 _LOG: Final = "its log says why: kubectl --namespace {namespace} logs deployment/{name}"
 
 CHECKS: Final = (
@@ -73,6 +74,19 @@ CHECKS: Final = (
             "free": Saying(_FAILED, "no replica holds {lease}: no operator works", _LOG),
             "missing": Saying(_FAILED, "there is no Lease {lease}: no operator has worked yet", _LOG),
             "unread": Saying(_UNCHECKED, "{lease} cannot be read: {why}"),
+        },
+    ),
+    Check(
+        "other operators",
+        "Does another operator serve our namespaces, or did one leave its Lease behind?",
+        cluster.others,
+        {
+            "ok": Saying(_OK, "none is set up for the same namespaces, of {number} {place}"),
+            "ours": Saying(_OK, "{what}"),
+            "old": Saying(_OK, "{what}. It counts no longer: the Lease can be deleted"),
+            "theirs": Saying(_FAILED, "{what}: this operator leaves them alone", _APART),
+            "unknown": Saying(_UNCHECKED, "not known: the Lease {lease} does not say what this operator serves"),
+            "left": Saying(_FAILED, "{what}", "if it is gone for good, do not wait: {commands}"),
         },
     ),
     Check(

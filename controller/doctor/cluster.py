@@ -1,4 +1,4 @@
-"""The questions to Kubernetes: server, CRDs, rights and Lease. Each returns the key of a saying in `checks`."""
+"""The questions to Kubernetes: server, CRDs, rights and Leases. Each returns the key of a saying in `checks`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Final
 
 from controller.api.digests import SCHEMA_DIGESTS
+from controller.api.meta import format_seconds
 from controller.api.names import API_VERSION, KINDS, SCHEMA_DIGEST
 from controller.clients.kubernetes import Body, Resource
 from controller.doctor.findings import Answer, Scene, answer
 from controller.doctor.rights import Question, questions
 from controller.errors import BackendError, BackendUnavailable, Forbidden, NotFound
+from controller.rules.installations import COUNTS_FOR, LABEL, OPERATOR, Installation, Shared, installation, shared
 from controller.version import VERSION
 
 _CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
@@ -115,3 +117,48 @@ async def lease(scene: Scene) -> Answer:
     key = "ok" if age <= float(spec.get("leaseDurationSeconds") or 0) else "old"
     epoch = spec.get("leaseTransitions", 0)
     return answer(key, lease=named, holder=holder, seconds=f"{age:.0f}", epoch=epoch, **where)
+
+
+async def others(scene: Scene) -> Answer:
+    """Which other operators are set up for the same namespaces, and which Leases were left behind."""
+    place, bodies = "in the cluster", list[Body]()
+    try:
+        bodies = await _leases(scene, "")
+    except Forbidden:
+        place = f"in the namespace {scene.namespace}, the only one whose Leases may be read"
+        bodies = await _leases(scene, scene.namespace)
+    now = scene.clock.now()
+    read = [one for body in bodies if (one := installation(body)) is not None]
+    ours = next((one for one in read if (one.namespace, one.name) == (scene.namespace, scene.lease_name)), None)
+    if ours is None:
+        return answer("unknown", lease=f"{scene.namespace}/{scene.lease_name}")
+    rivals = shared(ours, [one for one in read if one.counts(now)])
+    theirs = [one for one in rivals if not one.is_ours]
+    if left := [one for one in theirs if one.other.is_left_behind(now)]:
+        return answer("left", what="\n".join(map(_holds_up, left)), commands="; ".join(map(_deletion, left)))
+    if theirs:
+        return answer("theirs", what="\n".join(f"{one.other.shown} serves {one.where}" for one in theirs))
+    if rivals:
+        return answer("ours", what="\n".join(f"{one.other.shown} leaves {one.where} to this one" for one in rivals))
+    if old := [one for one in read if one is not ours and not one.counts(now)]:
+        return answer("old", what="\n".join(map(_left_behind, old)))
+    return answer("ok", number=len(read) - 1, place=place)
+
+
+async def _leases(scene: Scene, namespace: str) -> list[Body]:
+    pages = scene.kubernetes.pages(_LEASES, namespace, labels=f"{LABEL}={OPERATOR}")
+    return [body async for page in pages for body in page["items"]]
+
+
+def _holds_up(one: Shared) -> str:
+    until = format_seconds(one.other.renewed_at + COUNTS_FOR)
+    return f"{_left_behind(one.other)}: until {until} this operator leaves {one.where} to it"
+
+
+def _left_behind(one: Installation) -> str:
+    holder = f"its holder {one.holder} renewed it" if one.holder else "it was released"
+    return f"{one.shown} does not run; {holder} at {format_seconds(one.renewed_at)}"
+
+
+def _deletion(one: Shared) -> str:
+    return f"kubectl --namespace {one.other.namespace} delete lease {one.other.name}"

@@ -15,6 +15,7 @@ from controller.clients.request import LIMITS
 from controller.doctor.findings import Answer, Scene, answer
 from controller.errors import Backend, BackendError, Forbidden
 from controller.settings.redis_source import RedisSource
+from controller.telemetry.logs import also_blank
 
 _CLOCK_SECONDS: Final = 30.0
 _HTTP: Final = aiohttp.ClientTimeout(total=4.0)
@@ -52,7 +53,7 @@ async def eviction(scene: Scene) -> Answer:
 async def _info(scene: Scene) -> ServerInfo | Answer:
     if scene.settings is None:
         return answer("unasked")
-    client = Redis(RedisSource(scene.settings))
+    client = Redis(RedisSource(scene.settings, also_blank))
     try:
         return ServerInfo(await client.info())
     except Forbidden as error:

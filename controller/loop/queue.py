@@ -92,6 +92,10 @@ class KeyQueue:
             return True
         return False
 
+    def lane_of(self, key: Key) -> Lane:
+        """The lane from which `key` was taken into hand."""
+        return self._in_hand.get(key, Lane.BULK)
+
     def clear(self) -> None:
         """Forget everything that waits (the lease is gone); what is in hand stays in hand."""
         for lane in self._lanes.values():

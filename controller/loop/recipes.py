@@ -36,6 +36,7 @@ from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.plan.server import plan_server
 from controller.plan.step import Plan
+from controller.rules.believed import believed_match, believed_room
 from controller.rules.match_case import MatchCase
 from controller.rules.room_case import RoomCase
 from controller.rules.server_case import ServerCase
@@ -62,6 +63,11 @@ def _always(_status: Any) -> bool:
     return True
 
 
+def _all_of_it(found: D, _now: datetime) -> D:
+    """All of the object is believed."""
+    return found
+
+
 def _silent(*_: Any) -> None:
     """A kind that announces nothing."""
 
@@ -70,8 +76,9 @@ def _silent(*_: Any) -> None:
 class Recipe(Generic[D, S, C, St]):
     """How one kind is observed, planned, described and announced.
 
-    `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it). `case` puts
-    object, observation and time together, once per round, so that plan and status share every judgement.
+    `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it). `believed`
+    takes out of its status what cannot be true. `case` puts object, observation and time together, once per round, so
+    that plan and status share every judgement.
     `known` tells what the next round of the same reconcile need not read again.
     `stand_in` replaces an object that is being deleted and cannot be read: its metadata, and what the backends have.
     `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
@@ -87,6 +94,7 @@ class Recipe(Generic[D, S, C, St]):
     case: Callable[[D, S, datetime], C]
     plan: Callable[[C], Plan]
     status: Callable[[C, LastError | None], St]
+    believed: Callable[[D, datetime], D] = _all_of_it
     known: Callable[[S, Learned], Learned] = _nothing_known
     stand_in: Callable[[Unreadable, Backends], Awaitable[D]] | None = None
     is_held_back: Callable[[D, St], bool] = _never
@@ -140,6 +148,7 @@ ROOMS: Recipe[Room, RoomSeen, RoomCase, RoomStatus] = Recipe(
     case=RoomCase,
     plan=plan_room,
     status=room_status,
+    believed=believed_room,
     known=_room_known,
     stand_in=_room_stand_in,
     is_held_back=_room_is_just_restored,
@@ -156,6 +165,7 @@ MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     case=MatchCase,
     plan=plan_match,
     status=match_status,
+    believed=believed_match,
     known=_match_known,
     stand_in=_match_stand_in,
     is_held_back=_match_is_transitional,

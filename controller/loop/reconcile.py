@@ -29,6 +29,7 @@ from controller.loop.key import Key
 from controller.loop.recipes import Recipe, Recipes
 from controller.loop.record import Recorder
 from controller.loop.status_limit import StatusLimit
+from controller.loop.waiting import breaker_of
 from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Result
 from controller.plan.actions import AnyAction, Target
@@ -104,17 +105,18 @@ class Reconciler:
                 # The name has a new object: what was learned of the old one does not concern it.
                 uid, learned = found.metadata.uid, Learned()
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
-            seen = await recipe.observe(found, self._backends, learned)
+            believed = recipe.believed(found, self._backends.clock.now())
+            seen = await recipe.observe(believed, self._backends, learned)
             now = self._backends.clock.now()
             if cache.has(uid):  # else it went meanwhile, and nothing would ever remove it
                 self._first_seen.setdefault(uid, now)
-            case = recipe.case(found, seen, now)
+            case = recipe.case(believed, seen, now)
             plan = recipe.plan(case)
             if self._recorder is not None:
-                self._recorder.record(key, found, seen, now, plan)
+                self._recorder.record(key, believed, seen, now, plan)
             actions = self._with_slots(key, plan.actions) if error is None else ()
             if not actions and isinstance(known, Unreadable):
-                return Result(plan.deadline, error or _blocked(plan))
+                return Result(plan.deadline, error or self._blocked(key, plan))
             if not actions:
                 return await self._conclude(key, recipe, found, seen, case, plan, now, error)
             results = await self._execute(actions)
@@ -129,6 +131,17 @@ class Reconciler:
         if found.metadata.deletion_timestamp is not None and uid not in self._told_of_pause:
             self._told_of_pause.add(uid)
             self._announcer.deletion_paused(recipe.kind, found)
+
+    def _blocked(self, key: Key, plan: Plan) -> BackendUnavailable | None:
+        """The error of the backend that has to be read and could not be."""
+        if plan.blocked_by is None:
+            return None
+        breaker = breaker_of(key, plan.blocked_by, self._backends)
+        failure = breaker.failure if breaker is not None else None
+        if isinstance(failure, BackendUnavailable) and failure.sentence == plan.waits_for:
+            return failure.not_sent("read")
+        # What the plan waits for is the sentence of the failed read, which names the backend already.
+        return BackendUnavailable(plan.blocked_by, "read", plan.waits_for.removeprefix(f"{plan.blocked_by}: "))
 
     def _with_slots(self, key: Key, actions: tuple[AnyAction, ...]) -> tuple[AnyAction, ...]:
         """The actions that may run now. For the others the key waits: it is woken when their backend has a slot."""
@@ -167,7 +180,7 @@ class Reconciler:
         if plan.frozen:
             self._tell_of_pause(recipe, found)
             return Result(plan.deadline, error)
-        error = error or _blocked(plan)
+        error = error or self._blocked(key, plan)
         reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
         status = recipe.status(case, reported)
         patch = merge_patch(found.status.manifest(), status.manifest())
@@ -200,14 +213,6 @@ class Reconciler:
         then = recipe.plan(recipe.case(written, seen, now))
         # Actions that are left wait for a slot: the key is woken when there is one.
         return Result(now if then.actions and not plan.actions else then.deadline)
-
-
-def _blocked(plan: Plan) -> BackendUnavailable | None:
-    """The error of the backend that has to be read and could not be."""
-    if plan.blocked_by is None:
-        return None
-    # What the plan waits for is the sentence of the failed read, which names the backend already.
-    return BackendUnavailable(plan.blocked_by, "read", plan.waits_for.removeprefix(f"{plan.blocked_by}: "))
 
 
 def _done(results: tuple[ActionResult, ...]) -> tuple[Any, ...]:

@@ -34,6 +34,8 @@ class Wake(StrEnum):
     POOL = "pool"
     OVER_LIMIT = "over-limit"
     SLOT = "slot"
+    ANSWERED = "answered"
+    AWAY = "away"
     DRAIN = "drain"
 
 
@@ -57,7 +59,8 @@ WAKES: Mapping[Wake, WakeRule] = {
     Wake.OBJECT: WakeRule("An object was created, changed or deleted.", needs_read=False),
     Wake.LIVEKIT: WakeRule("A poll, or an answer of LiveKit, showed a change of a room.", needs_read=False),
     Wake.STALENESS: WakeRule(
-        "A LiveKit server has been silent for too long, or answers again: this concerns every Room on it.",
+        "A LiveKit server has been silent for too long, or answers again: this concerns every Room on it. Or Redis has "
+        "been silent for too long.",
         needs_read=False,
         lane=Lane.BULK,
     ),
@@ -80,4 +83,13 @@ WAKES: Mapping[Wake, WakeRule] = {
         lane=Lane.BULK,
     ),
     Wake.SLOT: WakeRule("A backend has room for another request of the key, which waited for it."),
+    Wake.ANSWERED: WakeRule(
+        "The backend that the key waited for answers again, or the key's request is to show whether it does. The key "
+        "has the lane in which it waited.",
+        lane=Lane.BULK,
+    ),
+    Wake.AWAY: WakeRule(
+        "The key waits for a backend that does not answer, and time may have decided something meanwhile.",
+        lane=Lane.BULK,
+    ),
 }

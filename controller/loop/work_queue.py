@@ -58,14 +58,17 @@ class WorkQueue:
         self._keys.clear()
         self._asked_at.clear()
 
-    def enqueue(self, key: Key, wake: Wake) -> None:
-        """Ask for a reconcile of `key`. Without effect while the queue is closed: every key follows its opening."""
+    def enqueue(self, key: Key, wake: Wake, lane: Lane | None = None) -> None:
+        """Ask for a reconcile of `key`, in the lane of the wake unless another one is given.
+
+        Without effect while the queue is closed: every key follows its opening.
+        """
         if not self._open:
             return
         metrics.triggered(wake)
         self._asked_at.setdefault(key, time.monotonic())
         rule = WAKES[wake]
-        self._keys.add(key, needs_read=rule.needs_read, lane=rule.lane)
+        self._keys.add(key, needs_read=rule.needs_read, lane=rule.lane if lane is None else lane)
         self._tell()
 
     def feed(self, keys: Iterable[Key], wake: Wake) -> None:
@@ -97,6 +100,10 @@ class WorkQueue:
         """
         if self._keys.seen(key, reads=reads):
             self._asked_at.pop(key, None)
+
+    def lane_of(self, key: Key) -> Lane:
+        """The lane from which `key`, which is in hand, was taken."""
+        return self._keys.lane_of(key)
 
     def done(self, key: Key) -> None:
         """`key` is no longer in hand; it waits again if it was enqueued meanwhile."""

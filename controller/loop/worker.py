@@ -2,12 +2,14 @@
 
 Retry, deadline, metric and log of every reconcile are decided here and nowhere else; a reconciler only returns a
 `Result` or raises. Neighbors: `loop.recovery` (what an error means), `loop.work_queue` (what waits), `loop.deadlines`
-(when), `loop.backoff` (how long after a failure), `loop.reconcile` (what is run).
+(when), `loop.backoff` (how long after a failure), `loop.waiting` (for a backend that does not answer), `loop.reconcile`
+(what is run).
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,13 +18,16 @@ from datetime import datetime, timedelta
 import structlog
 
 from controller.clock import Clock
-from controller.errors import BackendError, BackendUnavailable, Conflict, LeadershipLost
+from controller.errors import BackendError, BackendUnavailable, Conflict, LeadershipLost, StateLost
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
+from controller.loop.lanes import Lane
 from controller.loop.recovery import Recovery
+from controller.loop.waiting import BreakerOf, Waiting
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
+from controller.plan.step import earliest
 from controller.rules.failures import Verdict
 from controller.telemetry import metrics
 from controller.telemetry.sparse import Sparse
@@ -30,6 +35,8 @@ from controller.telemetry.sparse import Sparse
 log = structlog.get_logger(__name__)
 
 _CONFLICT_PAUSE_SECONDS = 0.02
+# A key that waits for a backend is looked at so often all the same, in memory: time may decide what needs no backend.
+_LOOK_SECONDS = (10.0, 15.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Result:
     """What a reconcile leaves behind.
 
     `deadline` is when the key is to be reconciled again if nothing else happens. `error` is what stopped it; the key
-    then comes back after its backoff.
+    then comes back after its backoff, or when the backend answers again.
     """
 
     deadline: datetime | None = None
@@ -47,8 +54,15 @@ class Result:
 Reconcile = Callable[[Key], Awaitable[Result]]
 
 
+def _no_breaker(_key: Key, _backend: str) -> None:
+    """For a worker whose backends have no breakers."""
+
+
 class Worker:
-    """Runs reconciles, at most `concurrency` at once and never two of one key."""
+    """Runs reconciles, at most `concurrency` at once and never two of one key.
+
+    `breaker_of` finds the breaker of a backend that a key has to wait for.
+    """
 
     def __init__(
         self,
@@ -57,6 +71,7 @@ class Worker:
         clock: Clock,
         recovery: Recovery,
         *,
+        breaker_of: BreakerOf = _no_breaker,
         concurrency: int = 64,
         timeout_seconds: float = 30.0,
     ) -> None:
@@ -68,6 +83,7 @@ class Worker:
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines()
         self._backoff = Backoff()
+        self._waiting = Waiting(breaker_of, lambda key, lane: queue.enqueue(key, Wake.ANSWERED, lane))
         self._sparse = Sparse()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -83,6 +99,7 @@ class Worker:
         """Take no new key, let those in hand finish for `grace_seconds`, then cancel the rest."""
         self._queue.close()
         self._deadlines.clear()
+        self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._timer_at = None
@@ -145,6 +162,7 @@ class Worker:
         if result.error is None:
             await self._recovery.succeeded(key)
             self._backoff.succeeded(key)
+            self._waiting.remove(key)
             self._set_deadline(key, result.deadline)
             return "ok"
         verdict = self._failed(key, result.error)
@@ -154,12 +172,26 @@ class Worker:
             self._set_deadline(key, self._clock.now() + timedelta(seconds=_CONFLICT_PAUSE_SECONDS))
             return "conflict"
         await self._recovery.carry_out(key, verdict)
-        pause_seconds = self._retry(key, is_waited_for=verdict.quick_attempts > 0)
+        if self._waits(key, result, verdict):
+            return "waits"
+        pause_seconds = self._retry(
+            key, is_waited_for=verdict.quick_attempts > 0, at_least_seconds=result.error.retry_after_seconds
+        )
         self._tell_of_retry(key, result.error, verdict, pause_seconds)
         return "retry"
 
+    def _waits(self, key: Key, result: Result, verdict: Verdict) -> bool:
+        """Let the key wait for its backend, if that does not answer any request. It has no backoff then."""
+        lane = self._queue.lane_of(key) if verdict.quick_attempts else Lane.BULK
+        if result.error is None or not self._queue.is_open or not self._waiting.add(key, result.error, lane):
+            return False
+        look_seconds = random.uniform(*_LOOK_SECONDS)  # noqa: S311 (spreads load; no secret depends on it)
+        self._set_deadline(key, earliest(result.deadline, self._clock.now() + timedelta(seconds=look_seconds)))
+        log.debug("reconcile waits until its backend answers", key=str(key), code=verdict.failure.code)
+        return True
+
     def _tell_of_retry(self, key: Key, error: BackendError, verdict: Verdict, pause_seconds: float) -> None:
-        """A backend that does not answer concerns many keys: one line a minute is a warning, the rest for debugging."""
+        """A backend that does not answer, or lost its data, concerns many keys: one line a minute is a warning."""
         event = "reconcile will be repeated"
         fields = {
             "key": str(key),
@@ -170,7 +202,7 @@ class Worker:
         }
         if not verdict.is_news:
             log.debug(event, **fields)
-        elif not isinstance(error, BackendUnavailable):
+        elif not isinstance(error, BackendUnavailable | StateLost):
             log.warning(event, **fields)
         elif not self._sparse.say(log.warning, event, (error.backend, error.code), **fields):
             log.debug(event, **fields)
@@ -178,8 +210,9 @@ class Worker:
     def _failed(self, key: Key, error: Exception) -> Verdict:
         return self._recovery.failed(key, error, attempt=self._backoff.failures(key) + 1)
 
-    def _retry(self, key: Key, *, is_waited_for: bool = True) -> float:
-        pause_seconds = self._backoff.failed(key, is_waited_for=is_waited_for)
+    def _retry(self, key: Key, *, is_waited_for: bool = True, at_least_seconds: float = 0.0) -> float:
+        self._waiting.remove(key)
+        pause_seconds = max(self._backoff.failed(key, is_waited_for=is_waited_for), at_least_seconds)
         self._set_deadline(key, self._clock.now() + timedelta(seconds=pause_seconds))
         return pause_seconds
 
@@ -203,5 +236,5 @@ class Worker:
     def _ring(self) -> None:
         self._timer = None
         for key in self._deadlines.due(self._clock.now()):
-            self._queue.enqueue(key, Wake.DEADLINE)
+            self._queue.enqueue(key, Wake.AWAY if self._waiting.holds(key) else Wake.DEADLINE)
         self._arm()

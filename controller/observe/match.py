@@ -63,7 +63,7 @@ def _heartbeats(match: Match, ledger: Ledger | None, backends: Backends) -> Hear
 async def _ledger(match: Match, backends: Backends, learned: Learned, now: datetime) -> Observation[Ledger]:
     if learned.ledger is not None:
         return learned.ledger
-    if match.status.is_over:
+    if match.status.is_over and match.status.finished is not None:
         return Absent(now)  # the Match is over, and its status has everything about it
     if trouble := backends.pools.trouble(match.metadata.namespace):
         return Unknown(now, trouble)
@@ -82,7 +82,8 @@ async def _ledger(match: Match, backends: Backends, learned: Learned, now: datet
 def _is_new(match: Match, now: datetime) -> bool:
     """Whether the Match has no status yet and nothing ends it, so that the (idempotent) claim comes next."""
     wanted = match.metadata.deletion_timestamp is None and match.spec.termination is None
-    return wanted and match.status.phase is None and now < ready_deadline(match)
+    has_no_status = match.status.phase is None and match.status.started_at is None
+    return wanted and has_no_status and now < ready_deadline(match)
 
 
 async def _room(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[Room]:

@@ -5,7 +5,7 @@ Neighbors: `loop.reconcile` calls this module before each plan, and `facts.room`
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.api.match import Match
 from controller.api.meta import OwnerReference
@@ -19,6 +19,8 @@ from controller.facts.match import ServerFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.unreadable import Unreadable
+
+_NEW = timedelta(minutes=1)
 
 
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
@@ -58,7 +60,7 @@ async def _record(
     if learned.record is not None:
         return Present(learned.record, now)
     wanted = room.metadata.deletion_timestamp is None and not room.spec.termination_reason
-    if wanted and not learned.must_read and room.status.phase is None:
+    if wanted and not learned.must_read and _is_new(room, now):
         return Absent(now)  # a new Room overwrites any record of its name
     pool = backends.pools.unbound(room.metadata.namespace)
     try:
@@ -71,6 +73,12 @@ async def _record(
     is_due = owner is not None and bool(owner.session_id) and "sessionID" not in fields
     updated = "0" if is_due else fields.get("lastUpdated", "0")
     return Present(RecordFacts(fields.get("status", ""), _updated_ms(updated)), now)
+
+
+def _is_new(room: Room, now: datetime) -> bool:
+    """Whether the Room has no status yet. An older one had a status, and another client may have removed it."""
+    created = room.metadata.creation_timestamp
+    return room.status.phase is None and (created is None or now - created < _NEW)
 
 
 def _updated_ms(text: str) -> int:

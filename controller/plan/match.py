@@ -68,7 +68,7 @@ def plan_match(case: MatchCase) -> Plan:
     for step in _STEPS:
         plan = step(case)
         if plan is not None:
-            return plan
+            return plan.by(case.gives_up_at)
     raise AssertionError("the last step always has an answer")
 
 
@@ -81,10 +81,10 @@ def _paused(case: MatchCase) -> Plan | None:
 def _finished(case: MatchCase) -> Plan | None:
     match = case.match
     # The status became terminal only when nothing was left, so nothing is read again, even if a backend is away by now.
-    if not match.status.is_over:
+    if not case.was_over:
         return None
-    if leftover := _close_room(case):
-        return Plan(leftover, waits_for="a Room that came up late to be closed")
+    if leftover := (*_close_room(case), *_revoke_tokens(case)):
+        return Plan(leftover, waits_for="what came up late, or what an edited status hides, to be closed")
     if match.metadata.deletion_timestamp is not None:
         return Plan(_release_finalizer(case))
     ended = match.status.ended_at or case.now
@@ -133,12 +133,8 @@ def _ending(case: MatchCase) -> Plan | None:
     if case.ledger is None or not case.ledger.settled:
         # First and alone: once the cause is stored, closing the room cannot look like a cause of its own.
         return Plan((_release_users(case, cause),), waits_for="the users to be settled")
-    actions: list[AnyAction] = [*_close_room(case)]
-    if not isinstance(case.seen.tokens, Absent) and wants_tokens(match):
-        delivery = match.spec.tokens.delivery
-        actions.append(RevokeTokens(_target(case), delivery.to_secret, delivery.to_redis))
-    if actions:
-        return Plan(tuple(actions), waits_for="the room to be closed")
+    if actions := (*_close_room(case), *_revoke_tokens(case)):
+        return Plan(actions, waits_for="the room to be closed")
     if not case.is_over:
         return _until_room_is_closed(case)
     if match.metadata.deletion_timestamp is not None:
@@ -157,6 +153,13 @@ def _close_room(case: MatchCase) -> tuple[AnyAction, ...]:
     if metadata is None or metadata.deletion_timestamp is not None:
         return ()
     return (DeleteRoom(_target(case), metadata.name, metadata.uid),)
+
+
+def _revoke_tokens(case: MatchCase) -> tuple[AnyAction, ...]:
+    if isinstance(case.seen.tokens, Absent) or not wants_tokens(case.match):
+        return ()
+    delivery = case.match.spec.tokens.delivery
+    return (RevokeTokens(_target(case), delivery.to_secret, delivery.to_redis),)
 
 
 def _release_users(case: MatchCase, cause: EndCause) -> AnyAction:

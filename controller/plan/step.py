@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.errors import Backend
@@ -24,6 +24,10 @@ class Plan:
     waits_for: str = ""
     frozen: bool = False
     blocked_by: Backend | None = None
+
+    def by(self, moment: datetime | None) -> Plan:
+        """The same plan, with a reconcile at `moment` at the latest, if there is one."""
+        return self if moment is None else replace(self, deadline=earliest(self.deadline, moment))
 
 
 def earliest(*moments: datetime | None) -> datetime | None:

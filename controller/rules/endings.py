@@ -22,6 +22,7 @@ from controller.rules import timeouts
 from controller.rules.drain import drained
 from controller.rules.end_cause import UNKNOWN_REASON, EndCause, failed, make_cause, read_cause, read_word
 from controller.rules.match_look import MatchLook
+from controller.rules.room import has_mark_of_another
 
 _ROOM_IS_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
@@ -65,7 +66,7 @@ def _stored_in_ledger(look: MatchLook) -> EndCause | None:
 def _stored_in_status(look: MatchLook) -> EndCause | None:
     status = look.match.status
     if status.end is None:
-        return None
+        return _end_was_removed(look) if look.was_over else None
     return make_cause(
         look.match,
         status.end.reason if is_known(status.end.reason) else UNKNOWN_REASON,
@@ -73,6 +74,16 @@ def _stored_in_status(look: MatchLook) -> EndCause | None:
         initiator=status.end.initiator or "",
         code=read_word(status.reason or ""),
     )
+
+
+def _end_was_removed(look: MatchLook) -> EndCause:
+    """The end of a Match that is over, after another client took it out of the status: the condition has it too."""
+    status = look.match.status
+    reasons = {reason.value: reason for reason in EndReason}
+    reason, message = UNKNOWN_REASON, "another client removed the end from the status"
+    if (finished := status.finished) is not None:
+        reason, message = reasons.get(finished.reason, UNKNOWN_REASON), finished.message
+    return make_cause(look.match, reason, message, code=read_word(status.reason or ""))
 
 
 def _deleted(look: MatchLook) -> EndCause | None:
@@ -138,8 +149,10 @@ def _own_room_is_gone(look: MatchLook) -> EndCause | None:
         detail = "another service left a tombstone for it in Redis"
     elif room is None or room.metadata.deletion_timestamp is not None:
         detail = "its Room was deleted"
-    elif room.status.phase in _ROOM_IS_OVER:
-        detail = f"its Room is {room.status.phase} ({room.status.reason or 'the room on LiveKit is not ours'})"
+    elif room.status.phase in _ROOM_IS_OVER and room.status.reason is not None:
+        detail = f"its Room is {room.status.phase} ({room.status.reason})"
+    elif look.livekit_room is not None and has_mark_of_another(room, look.livekit_room):
+        detail = "the room on LiveKit is not ours"
     else:
         return None
     return make_cause(look.match, EndReason.ROOM_LOST, ENDINGS[EndReason.ROOM_LOST].sentence(detail=detail))

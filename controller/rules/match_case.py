@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 
 from controller.errors import Backend
@@ -14,7 +15,7 @@ from controller.rules.end_cause import EndCause
 from controller.rules.endings import cause_of_end
 from controller.rules.match_look import MatchLook
 from controller.rules.outcomes import releases
-from controller.rules.patience import given_up
+from controller.rules.patience import given_up, gives_up_at
 from controller.rules.readiness import is_ready, wants_tokens
 
 
@@ -35,6 +36,11 @@ class MatchCase(MatchLook):
     def given_up(self) -> frozenset[Backend]:
         """The backends for which the deletion of the Match no longer waits."""
         return given_up(self.match.metadata, self.seen.server, self.seen.patience, self.now)
+
+    @cached_property
+    def gives_up_at(self) -> datetime | None:
+        """When the deletion of the Match will no longer wait for a backend that is silent now."""
+        return gives_up_at(self.match.metadata, self.seen.server, self.seen.patience, self.now)
 
     @cached_property
     def is_ready(self) -> bool:

@@ -11,13 +11,16 @@ from datetime import datetime
 from functools import cached_property
 
 from controller.api.match import Match
+from controller.api.phases import MatchPhase
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.match import MatchSeen, TokensFacts
-from controller.facts.observation import Present, value_of
+from controller.facts.observation import Absent, Present, value_of
 from controller.rules import deadlines
 from controller.rules.presence import Presence, presences
 from controller.rules.stale import is_stale
+
+_MET = frozenset({MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,23 @@ class MatchLook:
     def is_claimed(self) -> bool:
         """Whether the ledger says that this Match holds the users."""
         return self.ledger is not None and self.ledger.claimed
+
+    @cached_property
+    def was_over(self) -> bool:
+        """Whether the Match was over before this look.
+
+        Where its status was edited, the ledger decides. That is gone a day after the end: then two signs in the status
+        are enough, so that a Match which ended long ago takes no user again.
+        """
+        status = self.match.status
+        if status.is_over and status.finished is not None:
+            return True
+        return isinstance(self.seen.ledger, Absent) and status.signs_of_an_end >= 2
+
+    @cached_property
+    def has_met(self) -> bool:
+        """Whether both were in the room at the same time, by the status or by the ledger."""
+        return self.match.status.connected_at is not None or (self.ledger is not None and self.ledger.phase in _MET)
 
     @cached_property
     def presences(self) -> tuple[Presence, ...]:

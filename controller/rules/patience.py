@@ -20,15 +20,25 @@ def given_up(metadata: ObjectMeta, server: ServerFacts, patience: Patience, now:
 
     Both the deletion and the silence have to be as old as the limit: a single request that failed proves no outage.
     """
+    ends = _ends(metadata, server, patience)
+    return frozenset(backend for backend, end in ends.items() if now >= end)
+
+
+def gives_up_at(metadata: ObjectMeta, server: ServerFacts, patience: Patience, now: datetime) -> datetime | None:
+    """When the deletion will next give up a backend that is silent now; None if there is none to give up."""
+    ends = _ends(metadata, server, patience)
+    return min((end for end in ends.values() if end > now), default=None)
+
+
+def _ends(metadata: ObjectMeta, server: ServerFacts, patience: Patience) -> dict[Backend, datetime]:
+    """Until when the deletion waits for each backend that is silent."""
     deleted_at = metadata.deletion_timestamp
     if deleted_at is None:
-        return frozenset()
+        return {}
     silences = {
         Backend.REDIS: patience.redis_silent_since,
         Backend.LIVEKIT: server.silent_since if server.is_configured else LONG_AGO,
     }
-    return frozenset(
-        backend
-        for backend, since in silences.items()
-        if since is not None and now - max(deleted_at, since) >= patience.limit
-    )
+    return {
+        backend: max(deleted_at, since) + patience.limit for backend, since in silences.items() if since is not None
+    }

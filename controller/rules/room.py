@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from controller.api.conditions import ConditionType
+from controller.api.meta import Condition, ConditionStatus
+from controller.api.phases import RoomPhase
 from controller.api.room import Room, RoomEndReason
-from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, Mark, metadata_digest
+from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, Mark, metadata_digest
 from controller.facts.observation import Absent, value_of
 from controller.facts.room import RoomSeen
 from controller.rules.drain import ends_calls
@@ -16,6 +19,10 @@ from controller.rules.restores import is_given_up
 
 # LiveKit's timeouts are precise to 0.4 s, and we learn of a departure with some delay.
 _TIMEOUT_TOLERANCE = timedelta(seconds=1)
+
+_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
+_RECORD_OVER = frozenset(phase.record for phase in _OVER)
+_REASONS = frozenset(reason.value for reason in RoomEndReason)
 
 # Participants of these kinds belong to the infrastructure and are never strangers; one of a kind that is new may, too.
 _SERVICE_KINDS = frozenset({"EGRESS", "INGRESS", "AGENT", "SIP", "CONNECTOR", "BRIDGE", UNKNOWN_WORD})
@@ -27,6 +34,8 @@ def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | Non
         return room.status.reason
     if room.metadata.deletion_timestamp is not None:
         return RoomEndReason.DELETED
+    if (before := _reason_of_before(room, seen)) is not None:
+        return before
     if room.spec.termination_reason:
         return RoomEndReason.TERMINATED
     if (expiry := expiry_of(room)) is not None and now >= expiry:
@@ -38,6 +47,26 @@ def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | Non
     if seen.owner is None and ends_calls(seen.server.drain, now) and not is_untold_of_drain(room, seen):
         return RoomEndReason.DRAINED
     return None
+
+
+def _reason_of_before(room: Room, seen: RoomSeen) -> RoomEndReason | None:
+    """Why the room is closed, where another client has taken that out of the status: a closed room stays closed.
+
+    Two signs in the status say so. For a status without a phase the record in Redis does, which nothing opens again.
+    """
+    status, record = room.status, value_of(seen.record)
+    told = next((one.reason for one in status.conditions if one.type == ConditionType.FINISHED and _is_true(one)), None)
+    signs = sum((status.phase in _OVER, status.terminated_at is not None, told is not None))
+    closed_as = record.status if record is not None and status.phase is None else status.phase
+    if signs < 2 and not (status.phase is None and closed_as in _RECORD_OVER):
+        return None
+    if told in _REASONS:
+        return RoomEndReason(told)
+    return RoomEndReason.LOST if closed_as in {RoomPhase.FAILED, RoomPhase.FAILED.record} else RoomEndReason.TERMINATED
+
+
+def _is_true(condition: Condition) -> bool:
+    return condition.status is ConditionStatus.TRUE
 
 
 def mark_of(room: Room, seen: RoomSeen) -> Mark:
@@ -80,7 +109,12 @@ def is_foreign(room: Room, seen: RoomSeen) -> bool:
     a token of ours.
     """
     livekit = value_of(seen.livekit_room)
-    return livekit is not None and livekit.mark is not None and livekit.mark.room_uid != room.metadata.uid
+    return livekit is not None and has_mark_of_another(room, livekit)
+
+
+def has_mark_of_another(room: Room, livekit: LiveKitRoom) -> bool:
+    """Whether the room on LiveKit carries the mark of another Room."""
+    return livekit.mark is not None and livekit.mark.room_uid != room.metadata.uid
 
 
 def is_revived(room: Room, seen: RoomSeen) -> bool:

@@ -16,7 +16,7 @@ from controller.facts.observation import value_of
 from controller.facts.room import RecordFacts, RoomSeen
 from controller.rules import restores
 from controller.rules import room as rules
-from controller.rules.patience import given_up
+from controller.rules.patience import given_up, gives_up_at
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class RoomCase:
     def given_up(self) -> frozenset[Backend]:
         """The backends for which the deletion of the Room no longer waits."""
         return given_up(self.room.metadata, self.seen.server, self.seen.patience, self.now)
+
+    @cached_property
+    def gives_up_at(self) -> datetime | None:
+        """When the deletion of the Room will no longer wait for a backend that is silent now."""
+        return gives_up_at(self.room.metadata, self.seen.server, self.seen.patience, self.now)
 
     @cached_property
     def mark(self) -> Mark:

@@ -21,7 +21,8 @@ from controller.rules.readiness import is_ready
 def too_late(look: MatchLook) -> EndCause | None:
     """The Match is not Ready in time: everything is rolled back."""
     match = look.match
-    if match.status.ready_at is not None or look.now < look.ready_deadline or is_ready(look):
+    # People who have met were in a room that was Ready, also where the status has lost that.
+    if match.status.ready_at is not None or look.has_met or look.now < look.ready_deadline or is_ready(look):
         return None
     return failed(
         EndCode.TOO_LATE,

@@ -160,6 +160,37 @@ class Settings(BaseSettings):
         description="How long a deletion waits for LiveKit or Redis while it does not answer; then the finalizer is "
         "removed, and what is left is cleaned up when the backend answers again",
     )
+    sweep: bool = Field(
+        default=True,
+        description="Clean up at intervals what calls, users and rooms have left behind in Redis and on LiveKit",
+    )
+    sweep_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="Interval of the light sweep: Matches and Rooms that went without the operator, reservations",
+    )
+    sweep_deep_seconds: float = Field(
+        default=3600.0,
+        ge=1,
+        le=7 * 86400,
+        description="Pause between two deep sweeps, which look at all keys in Redis",
+    )
+    sweep_max_age_seconds: int = Field(
+        default=86400,
+        ge=60,
+        le=90 * 86400,
+        description="How old a key in Redis is at least that a deep sweep cleans up because nothing names it",
+    )
+    sweep_batch: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="About how many keys a deep sweep looks at in one step, ten times a second",
+    )
+    sweep_notices: bool = Field(
+        default=True, description="Whether a user whom a deep sweep puts right gets a notice on notify:<id>"
+    )
     log_format: Literal["json", "console"] = Field(
         default="json", description="json: one line per record; console: for reading in a terminal"
     )
@@ -309,13 +340,17 @@ class Settings(BaseSettings):
         paths = {option: str(path) for option, path in given.items() if path is not None}
         return replace(TlsOptions(), **paths)  # type: ignore[arg-type]  # all of them are texts
 
-    def redis_address(self) -> RedisAddress:
-        """The address of Redis; its file, if the URL is in one, is read again.
+    def redis_url_now(self) -> str:
+        """The URL of Redis; its file, if the URL is in one, is read again. Raises OSError, and ValueError for text
+        that is not UTF-8."""
+        return self.redis_url if self._redis_url_path is None else self._redis_url_path.read_text(encoding="utf-8")
+
+    def redis_address(self, url: str | None = None) -> RedisAddress:
+        """The address that the URL of Redis names: that of now, unless one is given.
 
         Raises AddressError if the URL is wrong or does not fit the files of TLS, OSError if its file cannot be read.
         """
-        url = self.redis_url if self._redis_url_path is None else self._redis_url_path.read_text(encoding="utf-8")
-        address = parse_address(url)
+        address = parse_address(self.redis_url_now() if url is None else url)
         if misfit := self._misfit(address):
             raise AddressError(f"does not fit the other settings: {misfit}")
         given = {option: getattr(self, field) for field, option in REDIS_TLS_FILES.items()}

@@ -46,8 +46,8 @@ def match_status(case: MatchCase, error: LastError | None) -> MatchStatus:
 def _history(
     before: tuple[HistoryEntry, ...], phase: MatchPhase, phase_before: MatchPhase | None, view: MatchView
 ) -> tuple[HistoryEntry, ...]:
-    if phase is phase_before:
-        return before
+    if phase is phase_before or (before and before[-1].phase is phase):
+        return before  # in the second case, another client has edited the phase in the status
     entry = HistoryEntry(phase=phase, time=view.now, reason=_reason(view), message=_sentence(phase, view))
     return (*before, *_unwritten(phase, phase_before, view), entry)[-MAX_HISTORY:]
 

@@ -53,7 +53,7 @@ class MatchView:
     @cached_property
     def was_over(self) -> bool:
         """Whether the status said so before: then nothing else is read any longer."""
-        return self.case.match.status.is_over
+        return self.case.was_over
 
     @cached_property
     def claimed(self) -> bool:
@@ -86,7 +86,7 @@ class MatchView:
     @cached_property
     def ended_at(self) -> datetime | None:
         """When the Match was over."""
-        return self.case.match.status.ended_at or (self.now if self.finished else None)
+        return (self.case.match.status.ended_at or self.now) if self.finished else None
 
     @cached_property
     def phase(self) -> MatchPhase:
@@ -206,13 +206,14 @@ class MatchView:
     def end(self) -> EndStatus | None:
         """How the Match ended, once the users are settled. It stays as it was written."""
         case, before = self.case, self.case.match.status.end
-        if before is not None or case.cause is None or case.ledger is None or not case.ledger.settled:
+        settled = case.ledger if case.ledger is not None and case.ledger.settled else None
+        if before is not None or case.cause is None or not (settled or self.was_over):
             return before
         return EndStatus(
             reason=case.cause.reason,
             initiator=case.cause.initiator or None,
             message=case.cause.message,
-            outcomes=tuple(_outcomes(case.match, case.ledger)),
+            outcomes=tuple(_outcomes(case.match, settled)) if settled is not None else (),
         )
 
 

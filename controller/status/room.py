@@ -43,7 +43,7 @@ def room_status(case: RoomCase, error: LastError | None) -> RoomStatus:
         num_participants=_count(case) if there else before.num_participants if reason is None else 0,
         empty_since=_empty_since(case, now, restored_at) if there else before.empty_since,
         created_at=before.created_at or (now if ours is not None else None),
-        terminated_at=before.terminated_at or (now if _is_gone_for_good(case, phase) else None),
+        terminated_at=_terminated_at(case, phase, now),
         lost_at=_lost_at(case, there=there),
         restores=(before.restores or 0) + 1 if restored_at is not None else before.restores,
         restored_at=before.restored_at if restored_at is None else (*before.restored_at, restored_at)[-MAX_RESTORES:],
@@ -95,6 +95,12 @@ def _lost_at(case: RoomCase, *, there: bool) -> datetime | None:
     if case.end_reason is not None or before is not None:
         return None if there else before
     return case.seen.livekit_room.at if case.is_lost else None
+
+
+def _terminated_at(case: RoomCase, phase: RoomPhase, now: datetime) -> datetime | None:
+    if case.end_reason is None:
+        return None
+    return case.room.status.terminated_at or (now if _is_gone_for_good(case, phase) else None)
 
 
 def _is_gone_for_good(case: RoomCase, phase: RoomPhase) -> bool:

@@ -72,7 +72,7 @@ def _ending_sentence(room: Room, reason: RoomEndReason) -> str:
     return {
         RoomEndReason.EMPTY: "the room was empty, so LiveKit closed it at its timeout; make another Room to meet again",
         RoomEndReason.EXPIRED: f"it reached maxAgeSeconds ({room.spec.max_age_seconds} s)",
-        RoomEndReason.TERMINATED: f"it was closed: {room.spec.termination_reason}",
+        RoomEndReason.TERMINATED: f"it was closed: {room.spec.termination_reason}".removesuffix(": "),
         RoomEndReason.DELETED: "the Room was deleted",
         RoomEndReason.LOST: _lost_sentence(room),
     }.get(reason, f"it is over ({reason})")

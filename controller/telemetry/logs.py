@@ -1,20 +1,24 @@
 """Structured logs: one line per record, with key and reconcile id, and nothing secret in it.
 
 structlog renders our own records and those of the libraries (kopf, aiohttp) alike. Text that looks like a token or a
-password is blanked in every record (`redaction`), and so is the API secret, because libraries repeat what they were
-sent.
+password is blanked in every record (`redaction`), and so are the secrets of the settings, because libraries repeat what
+they were sent. Secrets that change while the process runs are added (`also_blank`).
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Final
 
 import structlog
 
 from controller.redaction import BLANK, redact
+
+# Each of them is looked for in every text. What was in use before so many changes is in use nowhere.
+_MOST_ADDED: Final = 16
 
 
 class Redactor:
@@ -22,10 +26,17 @@ class Redactor:
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = tuple(secret for secret in secrets if secret)
+        self._added: deque[str] = deque(maxlen=_MOST_ADDED)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Blank these secrets too, from now on."""
+        for secret in secrets:
+            if secret and secret not in self._secrets and secret not in self._added:
+                self._added.append(secret)
 
     def text(self, value: str) -> str:
         """`value` without secrets."""
-        for secret in self._secrets:
+        for secret in (*self._secrets, *self._added):
             value = value.replace(secret, BLANK)
         return redact(value)
 
@@ -47,8 +58,19 @@ class Redactor:
         return self.text(str(value))
 
 
+# That of the process: there is one log.
+_redactor = Redactor(())
+
+
+def also_blank(secrets: Iterable[str]) -> None:
+    """Blank these secrets in the log too: they were not in the settings when it was configured."""
+    _redactor.add(secrets)
+
+
 def configure(log_format: str, level: str, secrets: tuple[str, ...]) -> None:
-    """Send everything to stderr in `log_format` ("json" or "console"), from `level` on."""
+    """Send everything to stderr in `log_format` ("json" or "console"), from `level` on. Blank `secrets` in it."""
+    global _redactor  # noqa: PLW0603 - there is one log
+    _redactor = Redactor(secrets)
     console = log_format == "console"
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -59,11 +81,11 @@ def configure(log_format: str, level: str, secrets: tuple[str, ...]) -> None:
     finish: list[structlog.typing.Processor] = (
         [
             structlog.processors.format_exc_info,
-            Redactor(secrets),
+            _redactor,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
         if console
-        else [structlog.processors.format_exc_info, Redactor(secrets), structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, _redactor, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

@@ -23,7 +23,7 @@ _SLOW = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 reconciles = Counter(
     "roomkeeper_reconciles_total",
-    "Reconciles by kind and result: ok, conflict, retry, timeout, not-leader, bug.",
+    "Reconciles by kind and result: ok, conflict, retry, waits, timeout, not-leader, bug.",
     ["kind", "result"],
 )
 reconcile_seconds = Histogram(
@@ -60,6 +60,15 @@ backend_errors = Counter(
     "malformed, other.",
     ["backend", "operation", "code"],
 )
+breaker_state = Gauge(
+    "roomkeeper_breaker_state",
+    "Whether requests are sent to a backend: 0 as they come, 1 one probe is under way, 2 none until the next probe.",
+    ["backend", "server"],
+)
+breaker_opened = Counter(
+    "roomkeeper_breaker_opened_total", "Outages of a backend: how often requests were held back.", ["backend", "server"]
+)
+keys_waiting = Gauge("roomkeeper_keys_waiting", "Keys that wait until a backend answers again.", ["backend"])
 errors = Counter(
     "roomkeeper_errors_total",
     "Errors that stopped a step, by their row in docs/errors.md: type, severity and recovery.",
@@ -113,6 +122,28 @@ put_right = Counter(
     "roomkeeper_put_right_total",
     "What differed between Kubernetes and Redis or LiveKit and was put right, by kind; `refused` was not.",
     ("what",),
+)
+sweep_runs = Counter(
+    "roomkeeper_sweep_runs_total",
+    "Sweeps that came to their end, by sweep (light, deep) and result: ok, or failed if some leftover could not be "
+    "cleaned.",
+    ["sweep", "result"],
+)
+sweep_seconds = Histogram(
+    "roomkeeper_sweep_duration_seconds",
+    "Time of one sweep. A deep one works for a small part of it.",
+    ["sweep"],
+    buckets=(0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0),
+)
+sweep_succeeded = Gauge(
+    "roomkeeper_sweep_last_success_timestamp_seconds",
+    "When the last sweep without an error ended (seconds since 1970), by sweep.",
+    ["sweep"],
+)
+sweep_found = Counter("roomkeeper_sweep_found_total", "Leftovers that a sweep found, by kind.", ["kind"])
+sweep_cleaned = Counter("roomkeeper_sweep_cleaned_total", "Leftovers that a sweep cleaned, by kind.", ["kind"])
+sweep_errors = Counter(
+    "roomkeeper_sweep_errors_total", "Leftovers that a sweep could not look at or clean, by kind.", ["kind"]
 )
 released_without = Counter(
     "roomkeeper_released_without_total",
@@ -203,3 +234,18 @@ class RequestMeter:
         """Count a request that was refused or not answered."""
         self.answered(seconds)
         backend_errors.labels(self._backend, self._operation, code).inc()
+
+
+class BreakerMeter:
+    """The state of the breaker of one backend, or of one of its servers."""
+
+    def __init__(self, backend: str, server: str) -> None:
+        self._state = breaker_state.labels(backend, server)
+        self._opened = breaker_opened.labels(backend, server)
+        self._state.set(0)
+
+    def became(self, state: int, *, is_outage: bool) -> None:
+        """The breaker is in this state now. `is_outage` tells whether an outage begins with it."""
+        self._state.set(state)
+        if is_outage and state:
+            self._opened.inc()

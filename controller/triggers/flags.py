@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from controller.backends.bundle import Backends
-from controller.clients.redis.inbox import FLAGS, Flag, Inbox
+from controller.clients.redis.inbox import KIND_OF_FLAG, Flag, Inbox
 from controller.clients.redis.requests import Signal
 from controller.errors import BackendError, BackendUnavailable
 from controller.telemetry import metrics
@@ -48,9 +48,7 @@ class FlagPoller:
             await self._tick(pulse)
 
     async def _tick(self, pulse: Pulse) -> None:
-        if self._refused:
-            kept = self._backends.pools.kept()
-            self._refused = {refused for refused in self._refused if refused[0] in kept}
+        self._forget_refused()
         reads = (
             self._read(pulse, namespace, calls[start : start + _CALLS_PER_READ])
             for namespace, calls in by_namespace(self._turns.next(_CALLS_PER_TICK)).items()
@@ -58,10 +56,21 @@ class FlagPoller:
         )
         await asyncio.gather(*reads)
 
+    def _forget_refused(self) -> None:
+        """Forget the refused flags of users who are in no call: their flags are not read any longer."""
+        held = {
+            namespace: {who for call in self._backends.calls.of(namespace) for who in call.identities}
+            for namespace in {namespace for namespace, _ in self._refused} & self._backends.pools.kept()
+        }
+        self._refused = {(of, flag) for of, flag in self._refused if flag.user_id in held.get(of, ())}
+
     async def _read(self, pulse: Pulse, namespace: str, calls: Sequence[Call]) -> None:
         users = list(dict.fromkeys(user for call in calls for user in call.identities))
         with pulse.item("to read flags", namespace=namespace):
-            for flag in await Inbox(self._backends.pools.unbound(namespace)).flags(users):
+            flags = await Inbox(self._backends.pools.unbound(namespace)).flags(users)
+            gone = {(of, flag) for of, flag in self._refused if of == namespace and flag.user_id in set(users)}
+            self._refused -= gone - {(namespace, flag) for flag in flags}
+            for flag in flags:
                 with pulse.item("to note a flag", namespace=namespace, user=flag.user_id, flag=flag.name):
                     await self._try(namespace, flag)
 
@@ -81,6 +90,6 @@ class FlagPoller:
             self._refused.discard((namespace, flag))
 
     async def _take(self, namespace: str, flag: Flag) -> None:
-        signal = Signal(flag.match_uid, flag.user_id, FLAGS[flag.name], via=flag.name, flag_value=flag.value)
+        signal = Signal(flag.match_uid, flag.user_id, KIND_OF_FLAG[flag.name], via=flag.name, flag_value=flag.value)
         outcome = await note_signal(self._backends.pools, self._router, self._backends.clock, namespace, signal)
         metrics.signal_came(signal.kind.value, "flag", outcome)

@@ -101,7 +101,9 @@ class HeartbeatReader:
             )
         if heard.newly_silent:
             self._wake(namespace, set(heard.newly_silent))
-        if silent := set(view.silent(namespace)):
+        silent = set(view.silent(namespace))
+        self._refused = {(of, who) for of, who in self._refused if of != namespace or who in silent}
+        if silent:
             held = {who for call in self._backends.calls.of(namespace) for who in call.identities}
             await self._expire(namespace, silent - held)
 

@@ -126,11 +126,19 @@ class PoolKeeper:
             cursor, found = await pools_with_people(redis, self._backends.cluster_id, cursor, count=_KEYS_AT_ONCE)
             for namespace in found:
                 with pulse.item("to open a pool", namespace=namespace):
-                    if await self._backends.namespaces.exists(namespace):
+                    if await self._backends.namespaces.exists(namespace) or await self._holds_users(namespace):
                         await self._open(namespace)
             if cursor == "0":
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _holds_users(self, namespace: str) -> bool:
+        """Whether Matches of a namespace that is gone still hold users: then a sweep has to settle them.
+
+        Only an operator writes `live`, so no gateway with a wrong namespace keeps a pool open.
+        """
+        pool = self._pools.unbound(namespace)
+        return await pool.redis.exists(pool.keys.live())
 
     async def _open(self, namespace: str) -> None:
         """Open one pool. If Redis refuses, the next search tries again, and this search goes on."""

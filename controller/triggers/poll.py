@@ -3,8 +3,8 @@
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
 list; a few requests at a time. With more than five thousand rooms the pauses grow in proportion, so that lists cost no
 more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
-rooms, they have to be restored before the clients give up. Neighbors: `views.livekit` keeps the answers,
-`triggers.router` wakes the keys.
+rooms, they have to be restored before the clients give up. Once the breaker of its client is open, that says how often.
+Neighbors: `views.livekit` keeps the answers, `triggers.router` wakes the keys.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 
 import structlog
 
+from controller.announce.error_records import ErrorRecords
 from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
@@ -25,7 +26,7 @@ from controller.errors import BackendError, Forbidden
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
 from controller.rules.stale import is_stale
-from controller.telemetry.pulse import Pulse
+from controller.telemetry.pulse import LoopName, Pulse
 from controller.triggers.probe import Prober
 from controller.triggers.router import Router
 
@@ -38,14 +39,15 @@ _EAGER_SECONDS = 0.03
 _WAS_AWAY = timedelta(seconds=1)
 # LiveKit's clients give up after 13 to 29 s.
 _EAGER_FOR = timedelta(seconds=30)
-_ROOMS_PER_INTERVAL = 5000
+# To list a thousand rooms costs 5 ms of CPU here, and as much in LiveKit: beyond this many they are listed less often.
+_ROOMS_PER_INTERVAL = 2500
 _LONGEST_INTERVALS = 4
 
 
 class Poller:
     """Reads one server while this replica leads: `poll` once, then `run` until the lease is lost.
 
-    `key_refused` is called when LiveKit refuses the API key.
+    `errors` records requests that fail. `key_refused` is called when LiveKit refuses the API key.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Poller:
         clock: Clock,
         cluster_id: str,
         interval_seconds: float,
+        errors: ErrorRecords,
         key_refused: Callable[[], None] = lambda: None,
     ) -> None:
+        self._errors = errors
         self._server = server
         self._router = router
         self._clock = clock
@@ -133,6 +137,7 @@ class Poller:
             if isinstance(error, Forbidden):
                 self._key_refused()
             self._failed_at = self._failed_at or sent_at
+            self._errors.loop_failed(LoopName.POLL, error, {"server": self._server.name})
             if not was_away:
                 log.warning(
                     "LiveKit does not answer; nothing is decided about its rooms",
@@ -198,6 +203,8 @@ class Poller:
 
     def _pause_seconds(self) -> float:
         silent_since = self._server.view.silent_since
+        if not self._server.client.breaker.is_closed:
+            return min(_EAGER_SECONDS, self._interval_seconds)  # the breaker lets a request through after each pause
         if silent_since is None or self._clock.now() - silent_since > _EAGER_FOR:
             return self._interval_seconds * min(max(1.0, self._listed / _ROOMS_PER_INTERVAL), _LONGEST_INTERVALS)
         return min(_EAGER_SECONDS, self._interval_seconds)

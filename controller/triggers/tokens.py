@@ -6,12 +6,14 @@ NotFound says that the Secret is gone. That needs the right `update`, which the 
 quota is used up and where the Secret is immutable.
 
 Each round asks about a bounded number of calls, first those that a participant may still have to join, then the others
-in turn. Neighbors: `backends.tokens` forgets what is gone, and the planner delivers it again; `act.tokens` writes.
+in turn. Calls that another installation serves are left out: their tokens are its own. Neighbors: `backends.tokens`
+forgets what is gone, and the planner delivers it again; `act.tokens` writes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -30,15 +32,19 @@ _AT_ONCE = 10
 
 
 class TokenChecker:
-    """Asks about the tokens of the calls of this replica, once per interval."""
+    """Asks about the tokens of the calls in namespaces that `serves` says True to, once per interval."""
 
-    def __init__(self, backends: Backends, router: Router, interval_seconds: float) -> None:
+    def __init__(
+        self, backends: Backends, router: Router, interval_seconds: float, serves: Callable[[str], bool]
+    ) -> None:
         self._backends = backends
         self._router = router
         self._interval_seconds = interval_seconds
         calls = backends.calls
-        self._awaited = CallTurns(calls.awaited)
-        self._others = CallTurns(lambda: (call for call in calls.each(calls.namespaces()) if call.is_up))
+        self._awaited = CallTurns(lambda: (call for call in calls.awaited() if serves(call.namespace)))
+        self._others = CallTurns(
+            lambda: (call for call in calls.each(calls.namespaces()) if call.is_up and serves(call.namespace))
+        )
 
     async def run(self, pulse: Pulse) -> None:
         """Ask until cancelled."""

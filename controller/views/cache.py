@@ -136,6 +136,10 @@ class ObjectCache(Generic[M]):
         """The (namespace, name) of every object."""
         return list(self._entries)
 
+    def uids(self) -> list[tuple[str, str]]:
+        """The (namespace, UID) of every object."""
+        return [(namespace, uid) for uid, (namespace, _) in self._names.items()]
+
     def was_deleted(self, namespace: str, name: str) -> bool:
         """Whether the cache saw the deletion of the last object of this name, and no new object of this name since."""
         return (namespace, name) in self._dead_names and (namespace, name) not in self._entries

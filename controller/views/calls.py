@@ -63,13 +63,18 @@ class CallIndex:
     def __init__(self) -> None:
         self._calls: dict[str, dict[str, Call]] = {}
         self._awaited: dict[str, str] = {}
+        # Namespace and name, by UID.
+        self._unserved: dict[str, tuple[str, str]] = {}
 
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
         phase = match.status.phase
         if phase is None or match.status.is_over:
             self.gone(match)
+            if phase is None:
+                self._unserved[match.metadata.uid] = (match.metadata.namespace, match.metadata.name)
             return
+        self._unserved.pop(match.metadata.uid, None)
         room = match.status.room
         call = Call(
             match.metadata.namespace,
@@ -92,6 +97,7 @@ class CallIndex:
 
     def gone(self, match: HasMetadata) -> None:
         """Remove the call, whose Match is over or deleted."""
+        self._unserved.pop(match.metadata.uid, None)
         self._awaited.pop(match.metadata.uid, None)
         calls = self._calls.get(match.metadata.namespace, {})
         calls.pop(match.metadata.uid, None)
@@ -101,6 +107,11 @@ class CallIndex:
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces that have a call."""
         return tuple(self._calls)
+
+    def unserved(self) -> Iterator[tuple[str, str, str]]:
+        """Namespace, UID and name of each Match that no operator has begun: it has no phase."""
+        for uid, (namespace, name) in self._unserved.items():
+            yield namespace, uid, name
 
     def has(self, namespace: str, uid: str) -> bool:
         """Whether the index has the call of the Match `uid`."""

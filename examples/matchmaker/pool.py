@@ -8,16 +8,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
-import redis
-from redis.client import Pipeline
+from redis.cluster import RedisCluster
 
 import contract
 
 from .pairing import Pair, Waiting
+from .servers import Client, opener
 
-_TIMEOUT_SECONDS = 5.0
 _RECENT_MS = 600_000
 
 
@@ -43,15 +43,23 @@ class Reservation:
 
 
 class Pool:
-    """The pool of `namespace` below the operator's cluster id."""
+    """The pool of `namespace` below the operator's cluster id. It connects with the first request.
+
+    All keys of a pool are in one slot of a cluster: its prefix says so with the braces.
+    """
 
     def __init__(self, url: str, *, cluster_id: str, namespace: str) -> None:
         self.prefix = f"rk:{{{cluster_id}:{namespace}}}:"
-        self._redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
-        )
+        self._connect = opener(url)
+
+    @cached_property
+    def _redis(self) -> Client:
+        return self._connect()
+
+    @cached_property
+    def _scripts(self) -> dict[str, Any]:
         # redis-py calls a script by its digest, and loads it if the server does not know it.
-        self._scripts = {name: self._redis.register_script(contract.script(name)) for name in contract.SCRIPTS}
+        return {name: self._redis.register_script(contract.script(name)) for name in contract.SCRIPTS}
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,14 +79,11 @@ class Pool:
         """
         # By id: a user who comes back to the front between two pages moves others to the next page.
         found: dict[str, Waiting] = {}
-        is_whole_queue, now_ms = False, 0
+        is_whole_queue, now_ms = False, self._now_ms()
         page = wanted + 1  # one more tells whether any other user waits
         for start in range(0, page * most_pages, page):
-            with self._pipeline() as pipe:
-                pipe.time()
-                pipe.zrange(self._key("queue"), start, start + page - 1, withscores=True)
-                server_time, rows = pipe.execute()
-            now_ms = _milliseconds(server_time)
+            queue = self._redis.zrange(self._key("queue"), start, start + page - 1, withscores=True)
+            rows = cast("list[tuple[str, float]]", queue)
             found |= {person.id: person for person in self._free(rows, now_ms)}
             is_whole_queue = len(rows) < page
             if is_whole_queue or len(found) >= wanted:
@@ -104,17 +109,18 @@ class Pool:
 
         The answer is `new`, `replay` (the same reservation was there before), or the refusal, such as `RESERVED`.
         """
+        digest = self._redis.script_load(contract.script("reserve"))
         with self._pipeline() as pipe:
             for pair, name in wanted:
                 blocked = [f"blocked:{user_id}" for user_id in pair.ids]
                 keys = self._keys("queue", "reserved", "reservations", *blocked)
-                self._scripts["reserve"](keys=keys, args=[name, ttl_ms, *pair.ids], client=pipe)
+                pipe.execute_command("EVALSHA", digest, len(keys), *keys, name, ttl_ms, *pair.ids)
             replies = [_checked("reserve", reply) for reply in pipe.execute()]
         return [reply[1] if reply[0] == "OK" else reply[0] for reply in replies]
 
     def reservations(self, *, ttl_ms: int, older_than_ms: int, at_most: int) -> list[Reservation]:
         """Reservations (for `ttl_ms`) that are older than `older_than_ms`: their Match should exist by now."""
-        now_ms = _milliseconds(self._redis.time())
+        now_ms = self._now_ms()
         until_ms = now_ms + ttl_ms - older_than_ms
         ids = cast(
             "list[str]",
@@ -176,7 +182,15 @@ class Pool:
     def _run(self, name: str, keys: Sequence[str], *args: str | int) -> list[str]:
         return _checked(name, self._scripts[name](keys=keys, args=args))
 
-    def _pipeline(self) -> Pipeline:
+    def _now_ms(self) -> int:
+        """The time of the server that has the pool. Those of other nodes may be others."""
+        client: Any = self._redis
+        is_cluster = isinstance(self._redis, RedisCluster)
+        where = {"target_nodes": client.get_node_from_key(self.prefix)} if is_cluster else {}
+        seconds, micros = client.time(**where)
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
     def _key(self, name: str) -> str:
@@ -196,8 +210,3 @@ def _checked(script: str, reply: Any) -> list[str]:
     if words[0] == "INVALID":
         raise PoolError(f"{script} {words[1]}")
     return words
-
-
-def _milliseconds(server_time: Any) -> int:
-    seconds, micros = server_time
-    return int(seconds) * 1000 + int(micros) // 1000

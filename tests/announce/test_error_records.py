@@ -13,6 +13,7 @@ from controller.api.failures_table import FAILURES
 from controller.clients.redis.client import Redis
 from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
+from controller.telemetry.pulse import LoopName
 
 TIMEOUT = FAILURES[FailureCode.REDIS_TIMEOUT]
 
@@ -75,3 +76,12 @@ async def test_a_batch_that_redis_refuses_is_dropped_and_counted(monkeypatch: py
     assert pools.written == ["b"]
     assert pools.records.buffered == 0
     assert dropped() == before + 2
+
+
+def test_a_loop_that_asks_again_and_again_records_only_requests_that_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Pools(monkeypatch).records
+    error = BackendUnavailable(Backend.REDIS, "silent", "no answer in time", code="timeout")
+    records.loop_failed(LoopName.HEARTBEATS, error.not_sent("silent"), {})
+    assert records.buffered == 0
+    records.loop_failed(LoopName.HEARTBEATS, error, {})
+    assert records.buffered == 1

@@ -1,8 +1,9 @@
-"""Installations that are set up for the same namespaces: all come to the same result about who serves them."""
+"""What an installation knows of the others: from which looks, and what it leaves to them."""
 
 from __future__ import annotations
 
-import itertools
+import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -10,90 +11,55 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.names import MATCH
-from controller.backends.neighbors import LABEL, SERVES, Installation, Neighbors, shared
+from controller.backends.neighbors import NOTICED_SECONDS, Neighbors
 from controller.clients.kubernetes import KubernetesClient
-from controller.errors import Backend, Forbidden
+from controller.errors import Backend, BackendUnavailable, Forbidden, NotFound
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
+from controller.rules.installations import LABEL, SERVES
 from tests import values as b
+from tests.virtual_time import VirtualTime, run
 
-
-def installation(name: str, *namespaces: str, created: int = 0, sees_all: bool = True) -> Installation:
-    """An installation whose Lease is in a namespace of its own."""
-    at = (b.T0 + timedelta(seconds=created)).isoformat()
-    return Installation(f"home-of-{name}", name, frozenset(namespaces), f"id-of-{name}", sees_all, at, f"uid-{name}")
-
-
-ALL = installation("all")
-SECOND = installation("second", created=10)
-CALLS = installation("calls", "calls", created=20)
-BOTH = installation("both", "calls", "games", created=5)
-BLIND = installation("blind", "games", created=30, sees_all=False)
-OTHERS = installation("others", "chess")
-
-
-@pytest.mark.parametrize(("one", "other"), [*itertools.combinations((ALL, SECOND, CALLS, BOTH, BLIND, OTHERS), 2)])
-def test_of_two_exactly_one_serves_what_both_are_set_up_for(one: Installation, other: Installation) -> None:
-    seen, mirrored = shared(one, [one, other]), shared(other, [other, one])
-    assert [(found.namespaces, found.is_all) for found in seen] == [
-        (found.namespaces, found.is_all) for found in mirrored
-    ]
-    assert [found.is_ours for found in seen] == [not found.is_ours for found in mirrored]
-    overlap = not one.namespaces or not other.namespaces or one.namespaces & other.namespaces
-    assert bool(seen) == bool(overlap)
-
-
-def test_who_was_installed_first_serves_and_one_that_cannot_see_the_others_before_all() -> None:
-    assert [found.is_ours for found in shared(ALL, [SECOND, CALLS, BOTH, BLIND])] == [True, True, True, False]
-    assert [sorted(found.namespaces) for found in shared(CALLS, [BOTH, OTHERS])] == [["calls"]]
-
-
-def test_both_sentences_name_the_other_the_namespaces_and_what_to_do() -> None:
-    (winner,), (loser,) = shared(BOTH, [CALLS]), shared(CALLS, [BOTH])
-    assert winner.sentence == (
-        "the operator with the Lease home-of-calls/calls (cluster id id-of-calls) is set up for the namespace calls "
-        "too: it leaves it to this one. Let each serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES)"
-    )
-    assert loser.sentence == (
-        "the operator with the Lease home-of-both/both (cluster id id-of-both) is set up for the namespace calls too, "
-        "and serves it: this one leaves it alone. Let each serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES), "
-        "or delete that Lease if its operator is gone for good"
-    )
+HANGS = BackendUnavailable(Backend.KUBERNETES, "list", "no answer")
 
 
 class Leases:
-    """The Leases of a cluster, as a client that may list them in all namespaces, or in its own alone."""
+    """The Leases of a cluster, as a client that may list those of `sees`: all, its own namespace, or none."""
 
-    def __init__(self, *, sees_all: bool = True) -> None:
-        self.sees_all = sees_all
+    def __init__(self, sees: str = "all") -> None:
+        self.sees = sees
+        self.failure: Exception | None = None
         self.bodies: list[dict[str, Any]] = []
 
-    def add(self, neighbors: Neighbors, namespace: str, name: str, created: int = 0, age_hours: float = 0) -> None:
-        """Write the Lease of an installation."""
-        mark = neighbors.mark()
+    def client(self) -> KubernetesClient:
+        """Return this object as a client with the one method that is used."""
+        return self  # type: ignore[return-value]
+
+    async def add(
+        self, neighbors: Neighbors, namespace: str, name: str, created: int = 0, age_seconds: float = 0
+    ) -> None:
+        """Write the Lease of an installation, which finds out first what it may read."""
+        while not neighbors.mark():
+            await learned(neighbors)
         metadata = {
             "namespace": namespace,
             "name": name,
             "uid": f"uid-{name}",
             "creationTimestamp": (b.T0 + timedelta(seconds=created)).isoformat(),
-            **mark,
+            **neighbors.mark(),
         }
-        spec = {"renewTime": (b.at(0) - timedelta(hours=age_hours)).isoformat()}
-        self.bodies.append({"metadata": metadata, "spec": spec})
+        renewed = (b.at(0) - timedelta(seconds=age_seconds)).isoformat()
+        self.bodies.append({"metadata": metadata, "spec": {"holderIdentity": "p", "renewTime": renewed}})
 
     async def pages(self, _resource: Any, namespace: str, *, labels: str) -> Any:
         """What the client's method of this name does."""
-        if not namespace and not self.sees_all:
-            raise Forbidden(Backend.KUBERNETES, "list", "no", retryable=True)
+        if self.failure is not None:
+            raise self.failure
+        if self.sees == "none" or (self.sees == "home" and not namespace):
+            raise Forbidden(Backend.KUBERNETES, "list", "no", retryable=True, code="403")
         assert labels == f"{LABEL}=operator"
         yield {"items": [body for body in self.bodies if namespace in {"", body["metadata"]["namespace"]}]}
-
-
-def neighbors(leases: Leases, namespace: str, name: str, *watched: str) -> Neighbors:
-    """What the installation with this Lease knows."""
-    client: KubernetesClient = leases  # type: ignore[assignment]  # the one method that is used
-    return Neighbors(client, _Clock(), namespace=namespace, name=name, namespaces=watched, cluster_id="c")
 
 
 class _Clock:
@@ -101,12 +67,37 @@ class _Clock:
         return b.at(0)
 
 
+def neighbors(leases: Leases, namespace: str, name: str, *watched: str) -> Neighbors:
+    """What the installation with this Lease knows."""
+    return Neighbors(
+        leases.client(), _Clock(), namespace=namespace, name=name, namespaces=watched, cluster_id=f"id-{name}"
+    )
+
+
+async def learned(one: Neighbors) -> None:
+    """It finds out what it may read; the first of two refusals is no answer."""
+    try:
+        await one.learn()
+    except Forbidden:
+        await one.learn()
+
+
+async def two() -> tuple[Leases, Neighbors, Neighbors]:
+    """Two installations for the namespace calls, of which the second one was installed later and gives way."""
+    leases = Leases()
+    first, second = neighbors(leases, "a", "first"), neighbors(leases, "b", "second", "calls")
+    await leases.add(first, "a", "first", created=0)
+    await leases.add(second, "b", "second", created=5)
+    await second.look()
+    return leases, first, second
+
+
 async def test_each_look_says_what_is_new_once_and_the_end_of_it() -> None:
     leases = Leases()
     first, second = neighbors(leases, "a", "first"), neighbors(leases, "b", "second", "calls")
-    leases.add(first, "a", "first")
+    await leases.add(first, "a", "first")
     await first.look()
-    leases.add(second, "b", "second", created=5)
+    await leases.add(second, "b", "second", created=5)
     with capture_logs() as logs:
         for one in (first, second, first, second):
             await one.look()
@@ -117,43 +108,162 @@ async def test_each_look_says_what_is_new_once_and_the_end_of_it() -> None:
     leases.bodies.pop(0)
     with capture_logs() as logs:
         await second.look()
+        assert not second.serves("calls"), "one look alone does not take a namespace over"
+        await second.look()
     assert [line["event"] for line in logs] == ["no other operator is set up for our namespaces any longer"]
     assert second.serves("calls")
 
 
-async def test_one_with_roles_alone_sees_its_own_namespace_and_says_so_on_its_lease() -> None:
-    everywhere, at_home = Leases(), Leases(sees_all=False)
+async def test_a_namespace_is_taken_over_after_two_looks_that_agree_and_given_up_at_once() -> None:
+    leases, _, second = await two()
+    the_first, serves = leases.bodies[0], []
+    for is_there in (True, False, True, False, False, True):
+        leases.bodies[:] = [the_first, leases.bodies[-1]] if is_there else leases.bodies[-1:]
+        with capture_logs() as logs:
+            await second.look()
+        assert second.serves("calls") == (not second.trouble("calls")) == (not second.gives_way)
+        serves.append((second.serves("calls"), len(logs)))
+    assert serves == [(False, 0), (False, 0), (False, 0), (False, 0), (True, 1), (False, 1)]
+
+
+async def test_before_anything_was_read_there_is_no_mark_and_afterwards_it_says_what_is_read() -> None:
+    for sees, says in (("all", '"seesAll":true'), ("home", '"seesAll":false'), ("none", '"seesAll":false')):
+        one = neighbors(Leases(sees), "a", "first", "calls")
+        assert one.mark() == {}
+        await learned(one)
+        assert says in one.mark()["annotations"][SERVES]
+
+
+async def test_a_right_is_missing_when_two_looks_in_a_row_were_refused() -> None:
+    leases = Leases("home")
+    one = neighbors(leases, "a", "first")
+    with pytest.raises(Forbidden):
+        await one.learn()
+    leases.sees = "all"
+    await one.learn()
+    assert one.sees_all
+
+
+async def test_one_with_roles_alone_sees_its_own_namespace_and_the_others_give_way_to_it() -> None:
+    everywhere, at_home = Leases(), Leases("home")
     everywhere.bodies = at_home.bodies
     first, blind = neighbors(everywhere, "a", "first"), neighbors(at_home, "b", "blind", "calls")
-    await blind.look()
-    assert '"seesAll":false' in blind.mark()["annotations"][SERVES]
-    everywhere.add(first, "a", "first")
-    everywhere.add(blind, "b", "blind", created=5)
+    await everywhere.add(first, "a", "first")
+    await everywhere.add(blind, "b", "blind", created=5)
     for one in (first, blind):
         await one.look()
     assert not first.serves("calls")
     assert blind.serves("calls")
 
 
-@pytest.mark.parametrize(("age_hours", "serves"), [(23, False), (25, True)])
-async def test_a_lease_counts_for_a_day_after_its_last_renewal(age_hours: float, serves: bool) -> None:
+async def test_one_without_any_right_says_that_it_sees_nobody_and_serves() -> None:
+    leases = Leases("none")
+    with capture_logs() as logs:
+        await leases.add(one := neighbors(leases, "a", "first"), "a", "first")
+        for _ in range(3):
+            await one.look()
+    assert [line["event"].partition(":")[0] for line in logs] == ["the Leases of other operators may not be read"]
+    assert one.serves("calls")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        HANGS,
+        Forbidden(Backend.KUBERNETES, "list", "the API server does not accept the credentials", code="401"),
+    ],
+    ids=["no answer", "credentials"],
+)
+async def test_looks_without_an_answer_change_nothing(failure: Exception) -> None:
+    leases, _, second = await two()
+    mark, leases.failure = second.mark(), failure
+    for _ in range(3):
+        with pytest.raises(type(failure)):
+            await second.look()
+        assert (second.serves("calls"), second.mark(), len(second.found)) == (False, mark, 1)
+
+
+async def test_an_own_lease_that_is_not_found_changes_nothing() -> None:
+    leases, _, second = await two()
+    leases.bodies.pop()
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            await second.look()
+        assert not second.serves("calls")
+
+
+@pytest.mark.parametrize(("age_seconds", "serves"), [(599, False), (601, True)])
+async def test_a_lease_counts_for_ten_minutes_after_its_last_renewal(age_seconds: float, serves: bool) -> None:
     leases = Leases()
     first, second = neighbors(leases, "a", "first"), neighbors(leases, "b", "second")
-    leases.add(first, "a", "first", age_hours=age_hours)
-    leases.add(second, "b", "second", created=5)
+    await leases.add(first, "a", "first", age_seconds=age_seconds)
+    await leases.add(second, "b", "second", created=5)
     await second.look()
     assert second.serves("calls") is serves
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"namespaces": 1}'])
-async def test_a_lease_on_which_nothing_can_be_read_is_none_of_an_installation(text: str) -> None:
+async def test_settings_that_were_changed_count_before_the_lease_says_so() -> None:
     leases = Leases()
-    ours, other = neighbors(leases, "a", "first"), neighbors(leases, "b", "second")
-    leases.add(ours, "a", "first", created=5)
-    leases.add(other, "b", "second")
-    leases.bodies[1]["metadata"]["annotations"] = {SERVES: text}
-    await ours.look()
-    assert ours.found == ()
+    first, before = neighbors(leases, "a", "first", "games"), neighbors(leases, "b", "second", "calls")
+    await leases.add(first, "a", "first")
+    await leases.add(before, "b", "second", created=5)
+    after = neighbors(leases, "b", "second", "calls", "games")
+    await after.look()
+    assert not after.serves("games")
+
+
+def in_virtual_time(scenario: Callable[[VirtualTime], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario."""
+    run(scenario)
+
+
+def test_a_right_that_goes_and_comes_takes_nothing_over_before_the_others_have_noticed() -> None:
+    async def scenario(time: VirtualTime) -> None:
+        leases, _, second = await two()
+        leases.sees = "home"
+        with pytest.raises(Forbidden):
+            await second.look()
+        assert '"seesAll":true' in second.mark()["annotations"][SERVES]
+        gone = time.seconds
+        while not second.serves("calls"):
+            await second.look()
+            assert '"seesAll":false' in second.mark()["annotations"][SERVES]
+            assert time.seconds - gone <= NOTICED_SECONDS + 3, "it takes over at last"
+            if not second.serves("calls"):
+                await asyncio.sleep(1)
+        assert time.seconds - gone >= NOTICED_SECONDS
+        leases.sees = "all"
+        await second.look()
+        assert not second.serves("calls"), "it gives way at once, although its Lease does not say yet that it sees all"
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize(
+    ("before", "is_new"),
+    [
+        ({"metadata": {"name": "first", "namespace": "a"}, "spec": {}}, True),
+        ("the same", False),
+        ("of other settings", True),
+        ("of long ago", True),
+    ],
+    ids=str,
+)
+def test_a_mark_is_new_unless_the_lease_said_the_same_before(before: Any, is_new: bool) -> None:
+    async def scenario(_time: VirtualTime) -> None:
+        leases = Leases()
+        one, other = neighbors(leases, "a", "first", "calls"), neighbors(leases, "a", "first", "games")
+        await leases.add(other if before == "of other settings" else one, "a", "first")
+        await learned(one)
+        (written,) = leases.bodies
+        if before == "of long ago":
+            written["spec"]["renewTime"] = (b.at(0) - timedelta(minutes=11)).isoformat()
+        one.begin(before if isinstance(before, dict) else written)
+        assert one.unnoticed_seconds == (NOTICED_SECONDS if is_new else 0)
+        await asyncio.sleep(NOTICED_SECONDS)
+        assert one.unnoticed_seconds == 0
+
+    in_virtual_time(scenario)
 
 
 def test_keys_of_a_namespace_that_another_one_serves_are_dropped() -> None:

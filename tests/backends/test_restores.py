@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match, QueuePlace
-from controller.backends.restores import Restorer, settle_request
+from controller.backends.restores import Differences, Restorer, settle_request
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch
@@ -96,7 +96,7 @@ class Rig:
         """As at the opening of the pool."""
         await self.restorer.compare(NAMESPACE, cast("Pool", pool), check)
 
-    async def sweep(self, pool: FakePool, at_most: int = 100) -> int:
+    async def sweep(self, pool: FakePool, at_most: int = 100) -> Differences:
         """As once in a while."""
         return await self.restorer.sweep(NAMESPACE, cast("Pool", pool), check, at_most)
 
@@ -167,8 +167,10 @@ async def test_a_match_that_is_over_and_that_redis_holds_is_settled_as_its_statu
     assert request.cause == Cause("Skipped", "alice", "alice skipped")
 
 
-def test_a_user_whom_the_status_leaves_out_goes_back_to_where_they_were() -> None:
-    assert {user.to for user in settle_request(over(1, [])).users} == {Destination.BACK}
+def test_a_user_whom_the_status_leaves_out_waits_again() -> None:
+    after_a_call = {(user.to, user.place) for user in settle_request(over(1, [])).users}
+    assert after_a_call == {(Destination.WAITING, QueuePlace.NOW)}
+    assert {user.to for user in settle_request(b.connecting(status=b.OVER)).users} == {Destination.BACK}
 
 
 def a_ledger(**changes: Any) -> Ledger:
@@ -185,7 +187,7 @@ async def test_users_of_a_match_without_an_object_are_let_go_as_after_a_deletion
     rig, pool = Rig(live(1)), FakePool("u1", GONE)
     pool.ledgers[GONE] = a_ledger()
     rig.objects["gone"] = found
-    assert await rig.sweep(pool) == 1
+    assert await rig.sweep(pool) == Differences(1, 1)
     (request,) = pool.settled
     assert (request.uid, request.session_id, request.cause.reason) == (GONE, "s", "Deleted")
     assert {user.id for user in request.users} == {"alice", "bob"}
@@ -236,6 +238,6 @@ async def test_no_user_is_let_go_while_kubernetes_does_not_answer() -> None:
 
 async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -> None:
     rig, pool = Rig(live(1), *(over(n, OUTCOMES) for n in range(2, 8))), FakePool(*(f"u{n}" for n in range(2, 8)))
-    assert await rig.sweep(pool, at_most=4) == 4
+    assert (await rig.sweep(pool, at_most=4)).found == 4
     assert len(pool.settled) == 4
     assert rig.woken == ["u1"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from controller.rules.installations import SERVES
 from sandbox.administrator import Administrator
 from sandbox.endpoints import Endpoints
 from sandbox.parts import locate
-from tests.chart.cases import CASES, NAMESPACE, PRIVILEGED, Case
+from tests.chart.cases import CASES, NAMESPACE, OTHERS, PRIVILEGED, Case
 from tests.chart.conftest import Chart, Kubectl, Object
 from tests.chart.openapi import kind_schemas
 from tests.support.waiting import patience
@@ -88,6 +91,38 @@ def test_the_same_admission_refuses_what_is_not_restricted(chart: Chart, kubectl
     done = kubectl("-n", NAMESPACE, "create", "--dry-run=server", "-f", "-", text=yaml.safe_dump_all(tried))
     assert done.returncode != 0
     assert "violates PodSecurity" in done.stderr
+
+
+async def test_the_notes_name_the_leases_of_other_operators_that_were_left_behind(
+    chart: Chart, server: Endpoints
+) -> None:
+    now = datetime.now(UTC)
+    renewed = {minutes: f"{now - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%S.%fZ}" for minutes in (0, 5, 15)}
+    leases = {"held": ("pod-1", 0), "killed": ("pod-7", 5), "released": ("", 15)}
+    where = f"/apis/coordination.k8s.io/v1/namespaces/{OTHERS[0]}/leases"
+    async with Administrator.of(server) as admin:
+        for name, (holder, minutes) in leases.items():
+            spec = {"holderIdentity": holder, "renewTime": renewed[minutes], "leaseDurationSeconds": 60}
+            await admin.call("POST", where, {"metadata": {"name": name, "annotations": {SERVES: "{}"}}, "spec": spec})
+        try:
+            done = await asyncio.to_thread(
+                chart.run,
+                *("install", "fresh", Case({}), "--namespace", NAMESPACE, "--dry-run=server"),
+                *("--set", "crds.enabled=false,createGlobalResources=false", "--kubeconfig", str(server.kubeconfig)),
+            )
+        finally:
+            for name in leases:
+                await admin.call("DELETE", f"{where}/{name}")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.partition("Another operator left its Lease behind:\n")[2].splitlines()
+    assert said[:4] == [
+        f"- {OTHERS[0]}/killed, held by pod-7, renewed for the last time at {renewed[5]}. Until ten minutes after "
+        "that, this release leaves the namespaces to it that both are set up for. If it is gone for good:",
+        f"  kubectl -n {OTHERS[0]} delete lease killed",
+        f"- {OTHERS[0]}/released, released at {renewed[15]}. If it is gone for good:",
+        f"  kubectl -n {OTHERS[0]} delete lease released",
+    ]
+    assert "held, held by" not in done.stdout
 
 
 def pods(objects: list[Object]) -> list[Object]:

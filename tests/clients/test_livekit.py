@@ -305,6 +305,7 @@ REQUESTS: dict[str, tuple[Callable[[LiveKitClient], Awaitable[object]], str]] = 
     "remove_participant": (lambda client: client.remove_participant("rk-1", "alice"), "RemoveParticipant"),
     "probe": (lambda client: client.probe("rk-1", "alice"), "UpdateParticipant"),
     "has_nodes_that_answer": (lambda client: client.has_nodes_that_answer(), "CreateRoom"),
+    "send_data": (lambda client: client.send_data("rk-1", "topic", {}), "SendData"),
     "update_metadata": (lambda client: client.update_metadata("rk-1", {}), "UpdateRoomMetadata"),
 }
 

@@ -462,7 +462,7 @@ class Client:
     def __init__(self, servers: Servers, address: RedisAddress, monkeypatch: pytest.MonkeyPatch) -> None:
         self.address = address
         self.redis = Redis(lambda: self.address)
-        monkeypatch.setattr(self.redis, "_connect", servers.maker)
+        monkeypatch.setattr(self.redis._choice, "_connect", servers.maker)
 
 
 @pytest.mark.parametrize(

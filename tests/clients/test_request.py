@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 import structlog
 import time_machine
+from prometheus_client import REGISTRY
 
+from controller.clients.breaker import BreakerState
 from controller.clients.request import LIMITS, Limits, Requests
-from controller.errors import Backend, BackendError, BackendUnavailable, NotFound
+from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, NotServed
 from tests.clients.counting import counted_since, errors_counted, requests_counted
 
 SHORT = Limits(deadline_seconds=0.02, slow_seconds=0.01)
@@ -114,7 +116,7 @@ async def test_failures_are_logged_once_a_minute_per_code_without_the_message() 
             with pytest.raises(BackendUnavailable):
                 await requests.send("Sing", that_raises(LibraryError(SECRET)), unavailable)
     told = {"event": "a request failed", "backend": "LiveKit", "operation": "Sing", "code": "503", "seconds": 0.0}
-    assert logs == [
+    assert [entry for entry in logs if entry["event"] == told["event"]] == [
         {**told, "unlogged": 0, "log_level": "warning"},
         {**told, "unlogged": 2, "log_level": "warning"},
     ]
@@ -148,6 +150,116 @@ async def test_a_slow_answer_is_logged_unless_the_backend_was_asked_to_wait(
             "Sing", attempt, unavailable, waits_seconds=waits_seconds
         )
     assert [entry["event"] for entry in logs] == events
+
+
+def without_a_path(_error: Exception) -> BackendError:
+    return NotServed(Backend.KUBERNETES, "read", "HTTP 404", code="404")
+
+
+async def an_outage(requests: Requests, clock: time_machine.Coordinates) -> None:
+    """Let requests fail until none is sent any longer."""
+    for _ in range(4):
+        with pytest.raises(BackendUnavailable):
+            await requests.send("Sing", that_raises(LibraryError()), unavailable)
+        clock.shift(1)
+    assert not requests.breaker.is_closed
+
+
+async def test_a_request_is_not_sent_while_the_breaker_is_open_and_fails_as_those_before_did() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(-0.99)
+        before = requests_counted("LiveKit")
+        with pytest.raises(BackendUnavailable) as caught:
+            await requests.send("Dance", a_song, unavailable)
+    assert counted_since(before, "LiveKit") == {}
+    error = caught.value
+    assert (error.operation, error.code, error.message, error.was_sent) == ("Dance", "503", SECRET, False)
+    assert not error.may_have_run
+
+
+async def test_a_probe_that_is_answered_lets_all_requests_through_again() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(1)
+        assert await requests.send("Sing", a_song, unavailable) == "la"
+    assert requests.breaker.is_closed
+
+
+async def test_a_refusal_is_an_answer_too() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(1)
+        with pytest.raises(NotFound):
+            await requests.send("Sing", that_raises(LibraryError()), absent)
+    assert requests.breaker.is_closed
+
+
+async def test_an_api_server_that_does_not_know_a_path_is_not_away() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        for _ in range(10):
+            with pytest.raises(NotServed):
+                await requests.send("read", that_raises(LibraryError()), without_a_path)
+            clock.shift(1)
+    assert requests.breaker.is_closed
+
+
+async def test_a_probe_that_its_caller_cancels_leaves_its_turn_to_the_next_request() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(1)
+        probe = asyncio.create_task(requests.send("Sing", asyncio.Event().wait, unavailable))
+        await asyncio.sleep(0)
+        assert requests.breaker.state is BreakerState.HALF_OPEN
+        probe.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await probe
+        assert await requests.send("Sing", a_song, unavailable) == "la"
+
+
+async def test_a_request_that_waits_at_the_backend_is_no_probe() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(1)
+        with pytest.raises(BackendUnavailable):
+            await requests.send("Sing", a_song, unavailable, waits_seconds=1.0)
+        assert await requests.send("Sing", a_song, unavailable) == "la"
+
+
+async def test_an_essential_request_is_sent_all_the_same_and_its_answer_counts() -> None:
+    requests = some_requests()
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        clock.shift(-0.99)
+        assert await requests.send("Sing", a_song, unavailable, is_essential=True) == "la"
+    assert requests.breaker.is_closed
+
+
+async def test_one_line_says_that_a_backend_is_away_and_one_for_how_long_it_was() -> None:
+    requests = Requests(Backend.LIVEKIT, (LibraryError, TimeoutError), server="eu-1")
+    with time_machine.travel(0, tick=False) as clock, structlog.testing.capture_logs() as logs:
+        await an_outage(requests, clock)
+        assert REGISTRY.get_sample_value("roomkeeper_breaker_state", {"backend": "LiveKit", "server": "eu-1"}) == 2
+        for _ in range(3):
+            clock.shift(10)
+            with pytest.raises(BackendUnavailable):
+                await requests.send("Sing", that_raises(LibraryError()), unavailable)
+        clock.shift(10)
+        await requests.send("Sing", a_song, unavailable)
+    told = [entry for entry in logs if entry["event"] != "a request failed"]
+    assert [(entry["log_level"], entry["backend"], entry["server"], entry["why"]) for entry in told] == [
+        ("warning", "LiveKit", "eu-1", SECRET),
+        ("info", "LiveKit", "eu-1", SECRET),
+    ]
+    assert told[1]["away_seconds"] == 44.0
+    assert REGISTRY.get_sample_value("roomkeeper_breaker_state", {"backend": "LiveKit", "server": "eu-1"}) == 0
+    assert REGISTRY.get_sample_value("roomkeeper_breaker_opened_total", {"backend": "LiveKit", "server": "eu-1"}) == 1
 
 
 def test_a_request_counts_as_slow_before_it_is_given_up() -> None:

@@ -200,7 +200,7 @@ class Wire:
 def a_redis(reply: Any) -> Redis:
     """A client whose server answers the same to every command."""
     redis = Redis.from_url("redis://nowhere")
-    redis._topology = cast("Any", Wire(reply))
+    redis._choice.topology = cast("Any", Wire(reply))
     return redis
 
 

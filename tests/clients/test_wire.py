@@ -91,6 +91,32 @@ async def test_closing_ends_the_connection_that_waits_for_its_greeting(there: Lo
         await waiting
 
 
+async def test_dropping_ends_the_attempt_too_and_the_next_command_asks_again_where_the_server_is(
+    there: Locate, mute: Mute
+) -> None:
+    """The attempt leads to the server that was the right one when it began."""
+    asked: list[Target] = []
+
+    async def locate() -> Target:
+        asked.append(await there())
+        return asked[-1]
+
+    wire = Wire(locate, timeout_seconds=60)
+    first = asyncio.create_task(wire.execute("PING"))
+    await mute.has_heard.wait()
+    wire.drop()
+    with pytest.raises(exceptions.ConnectionError, match="closed"):
+        await asyncio.wait_for(first, 30)
+    await asyncio.wait_for(mute.has_seen_an_end.wait(), 30)
+    mute.has_heard.clear()
+    second = asyncio.create_task(wire.execute("PING"))
+    await mute.has_heard.wait()
+    assert (len(asked), len(mute.connections)) == (2, 2)
+    wire.drop()
+    with pytest.raises(exceptions.ConnectionError, match="closed"):
+        await second
+
+
 async def test_a_command_after_closing_opens_another_connection(there: Locate, mute: Mute) -> None:
     wire = Wire(there, timeout_seconds=0.1)
     first = asyncio.create_task(wire.execute("PING"))

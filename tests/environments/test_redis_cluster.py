@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,16 @@ from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.keys import Keys, unserved_channel
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.slots import slot_of
+from controller.clients.redis.sweeps import Notes, SweepStore
 from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
+from examples.matchmaker.pool import Pool
 from sandbox.redis_cluster import Cluster
 from sandbox.redis_nodes import HOST, Node, until
 from tests.environments.pools import Load, live_once, repeated
+from tests.examples.support import goes_round
 from tests.redis.doors import FunctionsRedis
+from tests.redis.sweeping import Sweeping
 from tests.redis.world import World
 from tests.support.pulses import a_pulse
 from tests.support.real_programs import MARKER
@@ -292,3 +297,38 @@ class Kept:
 
     async def done(self, namespace: str, entry_id: str) -> str:
         return entry_id
+
+
+def test_the_example_matchmaker_finds_its_pool_on_every_node_and_follows_it_to_another(cluster: Cluster) -> None:
+    names: dict[Node, str] = {}
+    while len(names) < 3:
+        name = f"example-{next(_numbers)}"
+        names.setdefault(cluster.owner(f"rk:{{example:{name}}}:queue"), name)
+    for name in names.values():
+        with closing(Pool(cluster.url, cluster_id="example", namespace=name)) as pool:
+            goes_round(pool)
+    first, target, _ = names
+    with closing(Pool(cluster.url, cluster_id="example", namespace=names[first])) as pool:
+        goes_round(pool)
+        queue = f"{pool.prefix}queue"
+        cluster.begin_move(queue, target)
+        cluster.move_keys(queue, target)
+        cluster.end_move(queue, target)
+        goes_round(pool)
+
+
+async def test_leftovers_are_found_and_cleaned_on_every_node(cluster: Cluster, of_cluster: Redis) -> None:
+    worlds = (await worlds_everywhere(of_cluster, cluster)).values()
+    server: Any = None  # only what looks idle needs it
+    sweeps = [Sweeping(world, server, batch=10) for world in worlds]
+    for sweep in sweeps:
+        world = sweep.world
+        await world.enqueue("alice")
+        await sweep.hash(world.keys.user("alice"), state="IN_CALL", match="u-gone", since=1)
+        await world.raw("XADD", world.keys.notify("bob"), "1-0", "type", "ended")
+        assert {one.id for one in await sweep.sweep()} == {"alice", "bob"}
+        assert await sweep.find() == []
+        assert await world.queue() == {"alice": (await world.user("alice")).queued_at_ms}
+    store = SweepStore(of_cluster, "test", "system/lease")
+    assert isinstance(await store.keep("by hand", ttl_seconds=30, notes={"cursor": "1@17"}), Notes)
+    assert isinstance(await store.give_back("by hand"), Notes)

@@ -15,6 +15,7 @@ from controller.errors import BackendUnavailable, Forbidden
 from controller.settings import FILE_FIELDS, load_settings, variable
 from controller.settings.redis_address import fixed_address
 from controller.settings.redis_source import RedisSource
+from controller.telemetry.logs import also_blank
 from tests.redis.servers import Server, programs, running
 from tests.settings.test_settings import GOOD
 from tests.support.real_programs import MARKER
@@ -45,7 +46,7 @@ def source_of(file: Path, monkeypatch: pytest.MonkeyPatch) -> RedisSource:
         monkeypatch.delenv(variable(field), raising=False)
     needed = [field for field in FILE_FIELDS if field != "redis_url" and variable(field) in GOOD]
     flags: dict[str, Any] = {field: GOOD[variable(field)] for field in needed}
-    return RedisSource(load_settings({**flags, "redis_url_file": str(file)}))
+    return RedisSource(load_settings({**flags, "redis_url_file": str(file)}), also_blank)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import pytest
+import redis as redis_py
 
 from controller.clients.redis.client import Redis
 from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.replies.refusals import Lost
 from controller.errors import BackendRefused, BackendUnavailable, Forbidden
+from examples.matchmaker.pool import Pool
 from sandbox.redis_nodes import HOST, MASTER_NAME, Sentinels, until
 from tests.environments.pools import Load, live_once, repeated
+from tests.examples.support import goes_round
 from tests.redis.world import World
 from tests.support.real_programs import MARKER
 
@@ -129,3 +133,23 @@ async def test_a_replica_is_no_master(sentinels: Sentinels) -> None:
     with pytest.raises(BackendUnavailable, match="READONLY"):
         await client.text("any")
     await client.close()
+
+
+def test_the_example_matchmaker_follows_the_master_that_the_sentinels_name(sentinels: Sentinels) -> None:
+    with closing(Pool(sentinels.url, cluster_id="example", namespace="calls")) as pool:
+        goes_round(pool)
+        sentinels.await_replication()
+        old, new = sentinels.master, sentinels.replica
+        old.stop()
+        sentinels.await_promotion(new)
+
+        def again() -> bool:
+            try:
+                pool.release(1)
+            except redis_py.RedisError:  # the matchmaker tries again, too
+                return False
+            return True
+
+        until(again)
+        goes_round(pool)
+    sentinels.rejoin(old)

@@ -14,6 +14,7 @@ from typing import Any
 import redis as redis_py
 from kubernetes.client import ApiException
 
+from examples.matchmaker.pairing import Pair
 from examples.matchmaker.pool import Pool
 from sandbox.launch import launched
 from sandbox.recipes import bare_environment
@@ -33,6 +34,22 @@ def enqueue(pool: Pool, *ids: str) -> None:
     for user_id in ids:
         answer = pool.enqueue(user_id)
         assert answer[0] == "OK", answer
+
+
+def goes_round(pool: Pool) -> None:
+    """Users enter, the front is read, a pair is reserved, found again, and put back in its places."""
+    enqueue(pool, "alice", "bob", "carol")
+    front = pool.front(2)
+    assert ([person.id for person in front.waiting], front.is_whole_queue) == (["alice", "bob"], False)
+    pair = Pair(*front.waiting)
+    for answer in ("new", "replay"):
+        assert pool.reserve([(pair, "match-1")], ttl_ms=60_000) == [answer]
+    (found,) = pool.reservations(ttl_ms=60_000, older_than_ms=0, at_most=10)
+    assert (found.name, sorted(user_id for user_id, _ in found.users)) == ("match-1", ["alice", "bob"])
+    assert pool.release(10) == []
+    assert pool.token("nobody", "carol") is None
+    for user_id in ("alice", "bob", "carol"):
+        assert pool.leave(user_id)[0] == "OK"
 
 
 def crowd(raw: redis_py.Redis, pool: Pool, ids: Iterable[str], *, since_ms: int = 1000) -> None:

@@ -20,6 +20,7 @@ from controller.api.match import Match, MatchStatus
 from controller.api.phases import MatchPhase
 from controller.api.room import RoomStatus
 from controller.backends.bundle import Backends
+from controller.clients.breaker import RULES, Breaker, Ticket
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost
 from controller.facts.learned import READ_AGAIN, Effect, Learned
 from controller.facts.ledger import Ledger
@@ -74,11 +75,13 @@ class Rig:
         self.cases: list[MatchCase] = []
         self.described: list[MatchCase] = []
         self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match, has=lambda _uid: True)
+        self.redis_breaker = Breaker(RULES[Backend.REDIS])
         backends = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
             leadership=SimpleNamespace(require=self._require),
             caches={names.MATCH: self.cache},
             pools=SimpleNamespace(unbound=lambda _namespace: SimpleNamespace(ledger=self._read_ledger)),
+            redis=SimpleNamespace(breaker=self.redis_breaker),
         )
         recipe = replace(
             MATCHES,
@@ -321,6 +324,15 @@ async def test_a_key_comes_back_if_something_could_not_be_read(make: Make) -> No
     assert isinstance(result.error, BackendUnavailable)
     assert result.error.sentence == "Redis: no answer"
     assert "lastError" in rig.writes[0]
+
+
+async def test_an_error_of_a_read_is_the_one_that_the_client_raised(make: Make) -> None:
+    rig = make(Plan(waits_for="Redis: no answer in time", blocked_by=Backend.REDIS))
+    failure = BackendUnavailable(Backend.REDIS, "HGETALL", "no answer in time", code="timeout")
+    rig.redis_breaker.failed(failure, Ticket.ORDINARY, sent_at=0.0, now=1.0)
+    result = await rig.run()
+    assert result.error is not None
+    assert (result.error.code, result.error.operation) == ("timeout", "read")
 
 
 async def test_a_status_that_cannot_be_written_is_the_error_of_the_reconcile(make: Make) -> None:

@@ -15,7 +15,8 @@ from prometheus_client import REGISTRY
 
 from controller.announce.error_records import ErrorRecords
 from controller.api import names
-from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound
+from controller.clients.breaker import RULES, Breaker, Ticket
+from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound, StateLost
 from controller.loop.key import Key
 from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
@@ -49,6 +50,7 @@ class Rig:
 
     def __init__(self, time: VirtualTime, *, concurrency: int = 4, timeout_seconds: float = 30.0) -> None:
         self.time = time
+        self.breaker = Breaker(RULES[Backend.REDIS])
         self.answers: dict[Key, list[Answer]] = defaultdict(lambda: [Result()])
         self.runs: dict[Key, list[float]] = defaultdict(list)
         self.in_hand: dict[Key, int] = defaultdict(int)
@@ -58,11 +60,22 @@ class Rig:
             self.queue,
             time,
             rig_recovery(time),
+            breaker_of=self._breaker_of,
             concurrency=concurrency,
             timeout_seconds=timeout_seconds,
         )
         self.queue.follow(self.worker.pump)
         self.worker.start()
+
+    def _breaker_of(self, _key: Key, _backend: str) -> Breaker:
+        return self.breaker
+
+    def backend_goes(self) -> None:
+        """Let the backend be away, without any probe for a while."""
+        now = self.time.monotonic()
+        for sent_at in (now - 100, now - 50, now):
+            self.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
+        assert self.breaker.enter(now + 60) is Ticket.PROBE
 
     async def _reconcile(self, key: Key) -> Result:
         self.runs[key].append(round(self.time.seconds, 3))
@@ -297,6 +310,18 @@ def test_a_refusal_that_is_no_conflict_is_repeated_after_a_backoff() -> None:
     assert 0.05 <= runs[1] <= 0.1
 
 
+def test_a_backend_that_asks_to_wait_is_not_asked_before() -> None:
+    async def scenario(rig: Rig) -> None:
+        busy = BackendUnavailable(Backend.KUBERNETES, "create", "too many requests", code="429")
+        busy.retry_after_seconds = 5.0
+        rig.answers[A] = [Result(error=busy), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(10)
+
+    runs = in_virtual_time(scenario).runs[A]
+    assert 5.0 <= runs[1] <= 5.1
+
+
 def test_a_reconcile_that_hangs_is_cut_off_and_repeated() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [takes(1000), Result()]
@@ -455,3 +480,70 @@ def test_a_worker_that_was_never_started_takes_nothing() -> None:
         return taken
 
     assert run(main) == []
+
+
+def test_a_key_whose_backend_is_away_is_only_looked_at_until_it_answers_and_comes_back_at_once() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=AWAY)]
+        rig.backend_goes()
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(60)
+        rig.answers[A] = [Result()]
+        rig.breaker.answered()
+        await rig.after(60)
+
+    runs = in_virtual_time(scenario).runs[A]
+    assert 5 <= len(runs) <= 8
+    assert all(10 <= later - earlier <= 15 for earlier, later in itertools.pairwise(runs[:-1]))
+    assert runs[-1] == 60.0
+
+
+def test_a_key_whose_backend_is_away_still_meets_its_deadline() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(rig.deadline(4).deadline, AWAY), Result()]
+        rig.backend_goes()
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(60)
+
+    assert in_virtual_time(scenario).runs[A] == [0.0, 4.0]
+
+
+def test_a_key_whose_backend_answers_again_and_fails_otherwise_has_a_backoff() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=AWAY)]
+        rig.backend_goes()
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        rig.breaker.answered()
+        await rig.after(1)
+
+    rig = in_virtual_time(scenario)
+    assert len(rig.runs[A]) >= 4
+    assert rig.worker.failures(A) >= 3
+
+
+def test_after_the_lease_is_lost_no_key_waits_for_a_backend() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(error=AWAY)]
+        rig.backend_goes()
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        await rig.worker.stop(0)
+        rig.worker.start()
+        rig.breaker.answered()
+        await rig.after(60)
+
+    assert in_virtual_time(scenario).runs[A] == [0.0]
+
+
+def test_data_that_redis_lost_is_one_warning_for_all_keys() -> None:
+    lost = StateLost(Backend.REDIS, "claim", "Redis lost data")
+
+    async def scenario(rig: Rig) -> None:
+        for key in (A, B):
+            rig.answers[key] = [Result(error=lost), Result()]
+            rig.queue.enqueue(key, Wake.SIGNAL)
+        await rig.after(10)
+
+    told = [entry["log_level"] for entry in in_virtual_time(scenario).time.logs if "repeated" in entry["event"]]
+    assert told == ["warning", "debug"]

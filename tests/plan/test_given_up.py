@@ -127,6 +127,17 @@ def test_a_match_waits_for_redis_until_then(match: Match, silent_since: float | 
     assert (plan.actions, plan.blocked_by) == ((), Backend.REDIS)
 
 
+def test_a_deletion_is_looked_at_again_when_it_gives_a_silent_backend_up() -> None:
+    """Nothing else wakes its key while the backend is away."""
+    match = plan_match(MatchCase(DELETED_MATCH, b.seen(ledger=b.unknown(), redis_silent_since=5), b.at(10)))
+    seen = b.room_seen(livekit_room=b.unknown(), record=OVER, silent_since=7, redis_silent_since=1)
+    assert (match.deadline, plan_room(RoomCase(DELETED_ROOM, seen, b.at(10))).deadline) == (b.at(35), b.at(31))
+    assert plan_room(RoomCase(DELETED_ROOM, seen, b.at(32))).deadline == b.at(37)
+    assert (
+        plan_match(MatchCase(b.active(), b.seen(ledger=b.unknown(), redis_silent_since=5), b.at(10))).deadline is None
+    )
+
+
 def test_a_match_whose_ledger_can_be_read_is_settled_before_it_goes() -> None:
     seen = b.both_in(redis_silent_since=1)
     assert names(plan_match(MatchCase(DELETED_MATCH, seen, b.at(31)))) == ["RecordEnd"]

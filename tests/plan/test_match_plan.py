@@ -30,7 +30,10 @@ BOB_IS_MISSING = b.both_in(
 ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
 DYING_ROOM = b.an_active_room(deleted=True)
 END = {"action": "End", "initiator": "alice"}
-ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
+ENDED = b.OVER | {
+    "ended_at": b.at(60),
+    "end": {"reason": "Ended", "initiator": "alice", "message": "over"},
+}
 
 # An observation, its time, and the planned actions: (case, match, seen, seconds, actions).
 STEPS: list[tuple[str, Match, MatchSeen, float, list[str]]] = [

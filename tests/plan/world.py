@@ -24,6 +24,7 @@ from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.plan.room import plan_room
 from controller.plan.step import Plan, earliest
+from controller.rules.believed import believed_match, believed_room
 from controller.rules.match_case import MatchCase
 from controller.rules.room import end_reason
 from controller.rules.room_case import RoomCase
@@ -119,6 +120,20 @@ class World:
             self.livekit_rooms_made += 1
             self.livekit = b.a_livekit_room(sid=f"RM_{self.livekit_rooms_made}", foreign=True)
 
+    def edit_match(self, status: dict[str, Any] | None) -> None:
+        """Merge this into the status of the Match as `kubectl patch --subresource=status` does; None empties it."""
+        assert self.match is not None
+        edited = {**self.match.manifest(), "status": _merged(self.match.status.manifest(), status)}
+        self.match = Match.model_validate(edited)
+        self._touch_match()
+
+    def edit_room(self, status: dict[str, Any] | None) -> None:
+        """The same for the Room of the Match."""
+        assert self.room is not None
+        edited = {**self.room.manifest(), "status": _merged(self.room.status.manifest(), status)}
+        self.room = Room.model_validate(edited)
+        self._touch_room()
+
     def lose_livekit_room(self) -> None:
         """Let LiveKit forget everything."""
         self.livekit, self.people = None, {}
@@ -152,11 +167,11 @@ class World:
         for _ in range(10):
             if self.match is None:
                 return None
-            seen = self.seen_of_match(refusal)
-            plan = plan_match(MatchCase(self.match, seen, b.at(self.now)))
+            seen, believed = self.seen_of_match(refusal), believed_match(self.match, b.at(self.now))
+            plan = plan_match(MatchCase(believed, seen, b.at(self.now)))
             check_plan(plan)
             if not plan.actions:
-                status = match_status(MatchCase(self.match, seen, b.at(self.now)), None)
+                status = match_status(MatchCase(believed, seen, b.at(self.now)), None)
                 if status.manifest() != self.match.status.manifest() and self._can_be_written(self.match):
                     self._write("status")
                     self.match = self.match.model_copy(update={"status": status})
@@ -171,11 +186,11 @@ class World:
         for _ in range(10):
             if self.room is None:
                 return None
-            seen = self.seen_of_room()
-            plan = plan_room(RoomCase(self.room, seen, b.at(self.now)))
+            seen, believed = self.seen_of_room(), believed_room(self.room, b.at(self.now))
+            plan = plan_room(RoomCase(believed, seen, b.at(self.now)))
             check_plan(plan)
             if not plan.actions:
-                status = room_status(RoomCase(self.room, seen, b.at(self.now)), None)
+                status = room_status(RoomCase(believed, seen, b.at(self.now)), None)
                 if status.manifest() != self.room.status.manifest() and self._can_be_written(self.room):
                     self._write("room status")
                     self.room = self.room.model_copy(update={"status": status})
@@ -390,6 +405,11 @@ class World:
     @staticmethod
     def _can_be_written(found: Match | Room) -> bool:
         return found.metadata.deletion_timestamp is None or bool(found.metadata.finalizers)
+
+
+def _merged(before: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, Any]:
+    after = {} if changes is None else {**before, **changes}
+    return {key: value for key, value in after.items() if value is not None}
 
 
 def _end(action: a.RecordEnd | a.Settle) -> Any:

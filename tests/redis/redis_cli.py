@@ -1,4 +1,6 @@
-"""Stands for redis-cli in the examples of the docs: `python redis_cli.py SOCKET [--raw | -x] WORD…` prints as it does.
+"""Stands for redis-cli in the examples of the docs: `python redis_cli.py WHERE [--raw | -x] WORD…` prints as it does.
+
+`WHERE` is a Unix socket, or `-u URL`.
 
 There is no redis-cli in the wheel that brings Valkey. This is a program of its own and imports nothing of the tests.
 """
@@ -9,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import hiredis
 
@@ -16,12 +19,20 @@ import hiredis
 def ask(path: str, words: tuple[str, ...]) -> Any:
     """Send one command; its reply."""
     reader = hiredis.Reader(encoding="utf-8")
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(path)
+    with _connected(path) as connection:
         connection.sendall(hiredis.pack_command(cast("Any", words)))
         while (reply := reader.gets()) is False:
             reader.feed(connection.recv(65536))
     return reply
+
+
+def _connected(where: str) -> socket.socket:
+    url = urlsplit(where)
+    if url.scheme:
+        return socket.create_connection((url.hostname, url.port))
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(where)
+    return connection
 
 
 def lines(reply: Any) -> Iterator[str]:
@@ -47,7 +58,7 @@ def lines(reply: Any) -> Iterator[str]:
 
 
 def main() -> None:
-    path, *words = sys.argv[1:]
+    path, *words = sys.argv[2:] if sys.argv[1] == "-u" else sys.argv[1:]
     if words[:1] == ["--raw"]:
         sys.stdout.writelines(f"{item}\n" for item in ask(path, tuple(words[1:])))
         return

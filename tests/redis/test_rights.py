@@ -19,9 +19,11 @@ from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import KEY_RULES, Access, KeyRule, Role
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.rights import rules, user_name
+from controller.clients.redis.sweeps import Notes, SweepStore
 from controller.generate.script_headers import parse
 from tests.redis.doors import FunctionsRedis
 from tests.redis.servers import Server
+from tests.redis.sweeping import Sweeping
 from tests.redis.test_told import whole_life
 from tests.redis.world import World
 
@@ -96,6 +98,25 @@ async def test_a_moderator_can_block_a_user(users: Users) -> None:
     moderator = users.as_role(Role.MODERATOR)
     await moderator.raw("SET", moderator.keys.blocked("alice"), "abuse", "EX", 60)
     await moderator.raw("DEL", moderator.keys.blocked("alice"))
+
+
+async def test_the_operator_can_sweep(users: Users, server: Server) -> None:
+    operator, world = users.as_role(Role.OPERATOR), users.world
+    await world.enqueue("alice")
+    await world.raw("HSET", world.keys.user("alice"), "state", "IN_CALL", "match", "u-gone", "since", 1)
+    await world.raw("HSET", world.keys.user("bob"), "state", "IDLE", "since", 1)
+    await world.raw("ZADD", world.keys.live(), 1, "u-without-a-ledger")
+    await world.raw("ZADD", world.keys.reserved(), 1, "carol")
+    await world.raw("XADD", world.keys.notify("dan"), "1-0", "type", "ended")
+    await world.raw("SET", world.keys.session("s"), "u-gone")
+    sweeping = Sweeping(operator, server, max_age_seconds=0)
+    assert len(await sweeping.sweep()) == 6
+    assert await sweeping.find() == []
+    store = SweepStore(operator.redis, operator.keys.cluster_id, f"{operator.keys.namespace}/lease")
+    assert isinstance(await store.keep("another", ttl_seconds=1, force=True, notes={"cursor": 0}), Notes)
+    assert await store.holder() == "another"
+    assert (await store.read()).text("cursor") == "0"
+    assert isinstance(await store.give_back("another"), Notes)
 
 
 async def test_the_operator_can_run_all_of_its_scripts(users: Users) -> None:

@@ -140,13 +140,14 @@ class Rig:
         await reader._follow()
         await reader._read()
 
-    async def read_heartbeats(self, *, times: int = 1) -> None:
-        """Listen for long enough, and then read so many times."""
+    async def read_heartbeats(self, *, times: int = 1) -> HeartbeatReader:
+        """Listen for long enough, and then read so many times; return the reader."""
         reader = HeartbeatReader(self.backends, self.router, 5.0)
         for seconds_ago in (120, 80, 40):
             reader._gaps.read(self.worlds[0].keys.namespace, asyncio.get_running_loop().time() - seconds_ago)
         for _ in range(times):
             await reader._read(self.worlds[0].keys.namespace)
+        return reader
 
 
 async def send(world: World, **fields: str) -> str:
@@ -209,6 +210,25 @@ async def test_a_flag_that_cannot_be_noted_holds_up_none_that_come_after_it(worl
         ("poisoned", "debug"),
         ("poisoned", "debug"),
     ]
+
+
+@pytest.mark.parametrize("end", ["the flag expires", "the call is over", "the pool is closed"])
+async def test_nothing_is_remembered_of_a_refused_flag_that_is_gone(world: World, end: str) -> None:
+    rig = Rig(world)
+    rig.a_call(world, "m0", "poisoned", "zoe")
+    await world.raw("SET", world.keys.pre_skip("poisoned"), "1")
+    await world.raw("SET", world.keys.user("poisoned"), "a string")
+    poller = FlagPoller(rig.backends, rig.router)
+    await poller._tick(a_pulse())
+    assert len(poller._refused) == 1
+    if end == "the flag expires":
+        await world.raw("DEL", world.keys.pre_skip("poisoned"))
+    elif end == "the call is over":
+        rig.calls.gone(b.active(namespace=world.keys.namespace, uid="m0"))
+    else:
+        rig.pools.worlds.clear()
+    await poller._tick(a_pulse())
+    assert poller._refused == set()
 
 
 # Signals
@@ -316,6 +336,18 @@ async def test_a_silent_user_who_cannot_leave_the_queue_keeps_no_other_in_it(wor
         await rig.read_heartbeats(times=3)
     assert list(await world.queue()) == ["alice"]
     assert [entry["identity"] for entry in logs if entry["log_level"] == "warning"] == ["alice"]
+
+
+async def test_nothing_is_remembered_of_a_user_who_is_no_longer_silent(world: World) -> None:
+    rig = Rig(world)
+    await world.enqueue("alice")
+    await last_beats(world, alice=100)
+    await world.raw("SET", world.keys.user("alice"), "a string")
+    reader = await rig.read_heartbeats(times=2)
+    assert reader._refused == {(world.keys.namespace, "alice")}
+    await last_beats(world, alice=0)
+    await reader._read(world.keys.namespace)
+    assert reader._refused == set()
 
 
 # Audit
@@ -452,10 +484,15 @@ async def test_pools_in_which_people_only_wait_are_found_and_opened(world: World
     await waiting.enqueue("alice")
     await last_beats(beating, alice=1)
     await empty.raw("SET", empty.keys.user("queue"), "no queue")
+    # Their namespaces are gone: only Matches that hold users are a reason to open its pool.
+    held, gone = [await World.new(world.redis, f"{name}-{what}") for what in ("held", "gone")]
+    rig.missing.update((held.keys.namespace, gone.keys.namespace))
+    await held.claim("u-gone", "alice", "bob")
+    await gone.enqueue("alice")
     foreign = World(world.redis, keys := Keys("another", f"{name}-foreign"), world.pool, world.gateway)
     await foreign.raw("ZADD", keys.queue(), 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-odd}}:x}}:queue", 1, "alice")
     await world.raw("ZADD", f"rk:{{test:{name}-long}}:queue-of-another-service", 1, "alice")
     await PoolKeeper(rig.backends, 2.0).search(a_pulse())
     found = {opened for opened in rig.pools.gotten if opened.startswith(name)}
-    assert found == {f"{name}-waits", f"{name}-beats"}
+    assert found == {f"{name}-waits", f"{name}-beats", f"{name}-held"}

@@ -42,7 +42,7 @@ _TRANSPORT = (TimeoutError(), OSError("refused"))
 def _of_kubernetes() -> Iterator[BackendError]:
     for status in _STATUSES:
         for payload in (b"<html>proxy</html>", b"404 page not found", *map(_status, _REASONS)):
-            error = kubernetes._HttpError(status, payload)
+            error = kubernetes._HttpError(kubernetes._Answer(status, payload))
             yield kubernetes._translate(error, "create", "POST", "/apis", "alice")
     for raised in (*_TRANSPORT, kubernetes._Malformed()):
         yield kubernetes._translate(raised, "get", "GET", "/apis", "alice")

@@ -62,7 +62,7 @@ def test_a_secret_that_no_longer_fits_the_files_changes_nothing(
     file = tmp_path / "url"
     file.write_text("rediss://redis.example")
     flags = {"redis_url_file": str(file), "redis_ca_file": str(authority.certificate)}
-    source = RedisSource(load_settings(flags))
+    source = RedisSource(load_settings(flags), lambda _: None)
     before = source()
     file.write_text(url)
     with capture_logs() as logs:
@@ -70,6 +70,20 @@ def test_a_secret_that_no_longer_fits_the_files_changes_nothing(
     assert "does not fit the other settings: ROOMKEEPER_REDIS_CA_FILE is set" in logs[0]["event"]
     file.write_text("rediss://other.example")
     assert source().nodes == (Node("other.example"),)
+
+
+def test_a_password_that_changes_is_known_as_a_secret_before_the_url_is_used_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROOMKEEPER_REDIS_URL")
+    file, blanked = tmp_path / "url", list[str]()
+    file.write_text("redis://ann:first@redis.example")
+    source = RedisSource(load_settings({"redis_url_file": str(file)}), blanked.extend)
+    file.write_text("redis://ann:second@redis.example")
+    assert source().access.password == "second"
+    file.write_text("redis://ann:third@")
+    assert source().access.password == "second"
+    assert blanked == [":first@", ":second@", ":third@"]
 
 
 def test_a_certificate_may_hold_its_key(signed: Signed, tmp_path: Path) -> None:

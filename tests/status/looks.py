@@ -13,7 +13,10 @@ from tests import values as b
 END = {"action": "End", "initiator": "alice"}
 BUSY = Refusal(EndCode.USER_BUSY, "bob", "calls/other")
 ENDING = Refusal(EndCode.USER_BUSY, "bob", "calls/other", holder_is_ending=True)
-ENDED = {"phase": "Ended", "ended_at": b.at(60), "end": {"reason": "Ended", "initiator": "alice", "message": "over"}}
+ENDED = b.OVER | {
+    "ended_at": b.at(60),
+    "end": {"reason": "Ended", "initiator": "alice", "message": "over"},
+}
 ALICE = (b.person("alice"),)
 OUTAGE = LastError(
     type=ErrorType.LIVEKIT, severity=Severity.MEDIUM, recovery=Recovery.RETRY, message="no answer", at=b.at(2)

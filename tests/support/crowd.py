@@ -53,6 +53,10 @@ class Crowd:
         """Let `who` say goodbye."""
         await self._child.send({"do": "leave", "who": who})
 
+    def is_gone(self, who: str) -> bool:
+        """Whether the connection of `who` has ended. A client that comes back by itself stays connected."""
+        return (who, "disconnected") in self._seen
+
     async def disconnected(self, who: str) -> str:
         """Return why the connection ended, once it has. A client that LiveKit does not notify retries for 28 s."""
         try:

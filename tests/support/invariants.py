@@ -75,6 +75,24 @@ async def assert_one_match_per_user(rig: Rig) -> None:
     assert all(count == 1 for count in holders.values()), f"held more than once: {holders}"
 
 
+async def assert_states_agree(rig: Rig) -> None:
+    """S2 at a moment of rest: the Matches, the records of users and the queue say the same of each user."""
+    holds: dict[str, str] = {}
+    for body in await rig.kube.list("Match"):
+        match = Match.model_validate(body)
+        if match.status.phase is not None and not MATCH_PHASES[match.status.phase].terminal:
+            holds |= dict.fromkeys(match.spec.identities, match.metadata.uid)
+    queue = await rig.queue()
+    prefix = rig.keys.user("")
+    async for key in rig.redis.scan_iter(f"{prefix}*"):
+        user = await rig.user(key.removeprefix(prefix))
+        assert (user.state not in _FREE) == (user.id in holds), f"{user}, held by {holds.get(user.id)}"
+        assert (user.state is UserState.WAITING) == (user.id in queue), f"{user}, and the queue is {queue}"
+        if user.id in holds:
+            assert user.match == holds.pop(user.id), f"{user} is held by another match"
+    assert not holds, f"users of live matches without a record: {holds}"
+
+
 async def assert_transitions_are_legal(rig: Rig) -> None:
     """S3, by the events in the stream: the states of each user follow each other as the table says."""
     legal = {(stage.name, way.to) for stage in USER_STATES.values() for way in stage.exits}

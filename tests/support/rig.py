@@ -94,10 +94,21 @@ class Rig:
     async def tokens(self, match: Match) -> dict[str, dict[str, str]]:
         """Return the tokens by identity, from the Match's Secret."""
         secret = await self.kube.get("Secret", token_secret_name(match.metadata.uid))
-        assert secret is not None, f"there is no Secret {token_secret_name(match.metadata.uid)}"
+        if secret is None:
+            raise AssertionError(
+                f"there is no Secret {token_secret_name(match.metadata.uid)}: {await self._story(match)}"
+            )
         assert list(secret["data"]) == [TOKENS_KEY]
         tokens: dict[str, dict[str, str]] = json.loads(base64.b64decode(secret["data"][TOKENS_KEY]))
         return tokens
+
+    async def _story(self, match: Match) -> str:
+        """What happened to a Match, in one line."""
+        found = await self.kube.get("Match", match.metadata.name)
+        if found is None:
+            return "the Match is gone"
+        steps = found.get("status", {}).get("history", [])
+        return "; ".join(f"{step['time']} {step['phase']} {step['reason']} {step.get('message', '')}" for step in steps)
 
     async def user(self, identity: str) -> User:
         """Return the user's record; it must exist."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from controller.telemetry.logs import Redactor, configure
+from controller.telemetry.logs import Redactor, also_blank, configure
 
 SECRET = "a-secret-of-more-than-thirty-two-characters"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
@@ -140,3 +140,16 @@ def test_what_is_less_severe_than_wanted_is_not_written(monkeypatch: pytest.Monk
     logging.getLogger("kopf").info("chatter")
     structlog.get_logger("controller.test").warning("loud")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_a_secret_that_is_learned_later_is_blanked_and_those_of_the_settings_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = written(monkeypatch, "json")
+    log = structlog.get_logger("controller.test")
+    for number in range(40):
+        also_blank((f"rotated-{number}.", ""))
+    also_blank(("rotated-39.",))
+    log.info(f"between rotated-38. and rotated-39. there is {SECRET}")
+    assert "between [redacted] and [redacted] there is [redacted]" in stream.getvalue()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
-from controller.errors import Backend, BackendUnavailable
+from controller.announce.error_records import ErrorRecords
+from controller.clients.breaker import RULES, Breaker, Ticket
+from controller.errors import Backend, BackendError, BackendUnavailable
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
+from controller.telemetry.pulse import LoopName
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
@@ -20,6 +24,16 @@ from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
+
+
+class Records:
+    """The records of errors, as `announce.error_records` gets them."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, bool]] = []
+
+    def loop_failed(self, loop: LoopName, error: BackendError, named: Mapping[str, str]) -> None:
+        self.told.append((loop, named["server"], error.was_sent))
 
 
 class LiveKit:
@@ -38,7 +52,9 @@ class LiveKit:
         (server,) = servers
         self.view.follow(changed=self.router.rooms_changed, lost=self.router.rooms_lost)
         self.router.follow_rooms(server.name, gone=self.view.forget, doubted=self.view.doubt)
-        self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0)
+        self.breaker = Breaker(RULES[Backend.LIVEKIT])
+        self.records = Records()
+        self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0, cast("ErrorRecords", self.records))
 
     def _wake(self, key: Key, _wake: Wake) -> None:
         self.woken.append(str(key.kind))
@@ -47,7 +63,7 @@ class LiveKit:
         """Return all rooms."""
         self.asked.append("rooms")
         if self.is_down:
-            raise AWAY
+            raise AWAY if self.breaker.is_closed else AWAY.not_sent("ListRooms")
         return tuple(self.rooms)
 
     async def probe(self, _name: str, identity: str) -> str:
@@ -271,7 +287,7 @@ def test_it_polls_for_as_long_as_it_runs_about_every_interval() -> None:
     in_virtual_time(scenario)
 
 
-@pytest.mark.parametrize(("rooms", "interval_seconds"), [(100, 2), (5000, 2), (10_000, 4), (60_000, 8)])
+@pytest.mark.parametrize(("rooms", "interval_seconds"), [(100, 2), (2500, 2), (5000, 4), (10_000, 8), (60_000, 8)])
 def test_a_server_with_very_many_rooms_is_listed_less_often_but_often_enough(
     rooms: int, interval_seconds: float
 ) -> None:
@@ -283,5 +299,33 @@ def test_a_server_with_very_many_rooms_is_listed_less_often_but_often_enough(
         await asyncio.gather(running, return_exceptions=True)
         assert 9 <= livekit.asked.count("rooms") <= 12
         assert time.seconds >= 10 * interval_seconds
+
+    in_virtual_time(scenario)
+
+
+def test_a_list_that_is_not_answered_is_recorded_as_an_error() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.is_down = True
+        await livekit.poller.poll()
+        assert livekit.records.told == [(LoopName.POLL, "default", True)]
+
+    in_virtual_time(scenario)
+
+
+def test_a_server_is_asked_as_often_as_its_breaker_lets_requests_through_however_long_it_is_away() -> None:
+    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
+        livekit.is_down = True
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
+        await asyncio.sleep(60)
+        for sent_at in (0.0, 1.0, 5.0):
+            livekit.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
+        await asyncio.sleep(60)
+        livekit.is_down = False
+        livekit.asked.clear()
+        await asyncio.sleep(0.1)
+        await time.settle()
+        assert livekit.asked, "the breaker alone says when"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     in_virtual_time(scenario)

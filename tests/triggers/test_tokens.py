@@ -49,7 +49,8 @@ class Rig:
             pools=SimpleNamespace(unbound=lambda _namespace: SimpleNamespace(has_tokens=self._has_tokens)),
         )
         router = Router(b.CLUSTER, self._wake)
-        self.checker = TokenChecker(cast("Backends", fake), router, 2.0)
+        self.foreign: set[str] = set()
+        self.checker = TokenChecker(cast("Backends", fake), router, 2.0, lambda of: of not in self.foreign)
 
     def _wake(self, key: Key, wake: Wake) -> None:
         assert wake is Wake.TOKENS
@@ -100,6 +101,18 @@ async def test_a_key_in_redis_that_is_deleted_is_gone_unless_its_tokens_ran_out(
         rig.keys["one"] = False
         await rig.checker.check()
         assert rig.woken == woken
+
+
+@pytest.mark.parametrize("both", [True, False])
+async def test_tokens_in_a_namespace_that_another_operator_serves_are_not_asked_about(both: bool) -> None:
+    rig = Rig(call(both=both))
+    rig.secrets[token_secret_name("one")] = GONE
+    rig.foreign.add(b.NAMESPACE)
+    await rig.checker.check()
+    assert (rig.asked, rig.woken) == ([], [])
+    rig.foreign.clear()
+    await rig.checker.check()
+    assert rig.woken == ["one"]
 
 
 async def test_tokens_that_we_have_just_deleted_ourselves_are_not_lost() -> None:

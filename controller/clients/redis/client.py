@@ -4,32 +4,31 @@ Commands go over one shared connection. Reads that block have a connection of th
 commands behind them. redis-py's client is not used: it repeats commands by itself, and its XREAD sometimes ignores a
 cancellation. This client repeats a request at most twice, and only a request that is idempotent. It returns an answer
 or raises BackendUnavailable or BackendRefused, never an error of redis-py, because those can repeat arguments, and
-arguments can be tokens. Neighbors: `wire` is the connection, `clients.request` measures each request, `pool`, `inbox`,
-`outbox` and `gateway` are built on this client.
+arguments can be tokens. Neighbors: `choice` knows the servers, `wire` is the connection to one, `answers` reads
+replies, `clients.request` measures each request; `pool`, `inbox`, `outbox` and `gateway` are built on this client.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from redis import exceptions
 
-from controller.clients.reading import NO_SENSE, reading, skipped
-from controller.clients.redis.cluster import Cluster
+from controller.clients.breaker import Breaker
+from controller.clients.reading import reading
+from controller.clients.redis import answers
+from controller.clients.redis.choice import Choice
 from controller.clients.redis.errors import RAISED, translate
 from controller.clients.redis.lua import Script
-from controller.clients.redis.sentinel import Mastered
-from controller.clients.redis.target import Check, Locate, Mode, first_node
-from controller.clients.redis.topology import Line, OneServer, Topology, TopologyChanged, steady
+from controller.clients.redis.target import Check, Locate
+from controller.clients.redis.topology import Line, TopologyChanged
 from controller.clients.redis.wire import Wire
 from controller.clients.request import Requests
 from controller.errors import Backend, BackendError, BackendUnavailable, Code
 from controller.settings.redis_address import AddressSource, fixed_address
-from controller.settings.redis_address import Topology as Kind
 
 _T = TypeVar("_T")
 
@@ -62,34 +61,29 @@ class Redis:
         self._requests = Requests(
             Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=self._all_were_silent
         )
-        self._source = source
         self._was_silent = was_silent
-        self._first: OneServer | None = None
-        self._topology: Topology | None = None
-        self._choice: asyncio.Task[Topology] | None = None
-        # Those that were left are closed with the next one's choice, or at the end.
-        self._left: list[Topology] = []
+        self._choice = Choice(source, self._connect, was_silent)
 
     @classmethod
     def from_url(cls, url: str, was_silent: Callable[[float], None] | None = None) -> Self:
         """Create a client for a URL. It connects at the first request. Raises AddressError."""
         return cls(fixed_address(url), was_silent)
 
+    @property
+    def breaker(self) -> Breaker:
+        """Says whether requests are sent to Redis at the moment. That of a cluster opens if no node of it answers."""
+        return self._requests.breaker
+
     def silent_seconds(self, key: str) -> float | None:
         """For how long the server that has this key has not answered; None while it does."""
-        topology = self._topology
+        topology = self._choice.topology
         if topology is not None and topology.counts_silences:
             return topology.silent_seconds(key)
         return self._requests.silent_seconds
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._choice is not None:
-            self._choice.cancel()
-            await asyncio.gather(self._choice, return_exceptions=True)
-        for topology in (self._first, self._topology, *self._left):
-            if topology is not None:
-                await topology.close()
+        await self._choice.close()
 
     async def run(self, script: Script, keys: Sequence[str], args: Arguments) -> list[str]:
         """Run a script and return its reply. A lost reply makes it run again: every script of ours is idempotent.
@@ -107,7 +101,7 @@ class Redis:
 
         answer = await self._repeat(script.name, attempt)
         with reading(Backend.REDIS, script.name):
-            return _texts(answer)
+            return answers.texts(answer)
 
     async def ping(self) -> None:
         """Return if every server answers that takes writes."""
@@ -130,7 +124,7 @@ class Redis:
 
         answer = await self._repeat("INFO", attempt)
         with reading(Backend.REDIS, "INFO"):
-            pairs = (line.partition(":") for line in _str(answer).splitlines() if ":" in line)
+            pairs = (line.partition(":") for line in answers.text(answer).splitlines() if ":" in line)
             return {name: value for name, _, value in pairs}
 
     async def scan(self, pattern: str, cursor: str, *, count: int) -> tuple[str, list[str]]:
@@ -148,16 +142,16 @@ class Redis:
 
         answer, has_more = await self._repeat("SCAN", attempt)
         with reading(Backend.REDIS, "SCAN"):
-            go_on, names = _list(answer)
-            if _str(go_on) != "0":
-                return f"{place}@{go_on}", _texts(names)
-            return f"{place + 1}@0" if has_more else "0", _texts(names)
+            go_on, names = answers.array(answer)
+            if answers.text(go_on) != "0":
+                return f"{place}@{go_on}", answers.texts(names)
+            return f"{place + 1}@0" if has_more else "0", answers.texts(names)
 
     async def hash(self, key: str) -> dict[str, str]:
         """Return all fields of a hash; empty if there is none."""
         flat = await self._ask("HGETALL", key)
         with reading(Backend.REDIS, "HGETALL"):
-            return _pairs(flat)
+            return answers.pairs(flat)
 
     async def field(self, key: str, name: str) -> str | None:
         """Return one field of a hash; None if it is not there."""
@@ -170,7 +164,7 @@ class Redis:
         highest = "+inf" if at_most is None else at_most
         flat = await self._ask("ZRANGEBYSCORE", key, "-inf", highest, "WITHSCORES", "LIMIT", offset, limit)
         with reading(Backend.REDIS, "ZRANGEBYSCORE"):
-            return [(member, _score(score)) for member, score in _pairs(flat).items()]
+            return [(member, answers.score(score)) for member, score in answers.pairs(flat).items()]
 
     async def text(self, key: str) -> str | None:
         """Return a string; None if it is not there."""
@@ -180,7 +174,7 @@ class Redis:
         """Return several strings of one group (`together`), with None for each that is not there."""
         values = await self._ask("MGET", *keys)
         with reading(Backend.REDIS, "MGET"):
-            found = [None if value is None else _str(value) for value in _list(values)]
+            found = [None if value is None else answers.text(value) for value in answers.array(values)]
             if len(found) != len(keys):
                 raise ValueError("one value for each key was asked for")
             return found
@@ -209,22 +203,23 @@ class Redis:
             lambda error: self._meaning(error, "XADD"),
         )
         with reading(Backend.REDIS, "XADD"):
-            return _str(entry_id)
+            return answers.text(entry_id)
 
     async def last_id(self, stream: str) -> str:
         """Return the id of the last entry. A read after it gets every later entry, independent of any clock."""
         newest = await self._ask("XREVRANGE", stream, "+", "-", "COUNT", 1)
         with reading(Backend.REDIS, "XREVRANGE"):
-            return _str(newest[0][0]) if _list(newest) else "0-0"
+            return answers.text(newest[0][0]) if answers.array(newest) else "0-0"
 
     def together(self, keys: Sequence[str]) -> Sequence[Sequence[str]]:
         """Divide keys into groups: one request may name those of a group. Keys of one pool are always in one group.
 
         Before the first request was sent, all keys are in one.
         """
-        if self._topology is None:
+        topology = self._choice.topology
+        if topology is None:
             return (keys,) if keys else ()
-        return self._topology.together(keys)
+        return topology.together(keys)
 
     async def read_streams(
         self, positions: Mapping[str, str], *, block_seconds: float = 0.0, count: int = 100
@@ -236,6 +231,8 @@ class Redis:
         """
         if not 0 <= block_seconds <= _LONGEST_BLOCK_SECONDS:
             raise ValueError(f"block_seconds is {block_seconds}: use at most {_LONGEST_BLOCK_SECONDS:g}")
+        if not self.breaker.is_closed:
+            block_seconds = 0.0  # it may be the probe, for whose answer all others wait
         # BLOCK 0 would wait without end.
         block = ("BLOCK", max(1, round(block_seconds * 1000))) if block_seconds else ()
         words = ("XREAD", "COUNT", count, *block, "STREAMS", *positions, *positions.values())
@@ -248,12 +245,12 @@ class Redis:
                 waits_seconds=block_seconds,
             )
         except asyncio.CancelledError:
-            if self._topology is not None and block_seconds:
-                self._topology.stop_reading()  # otherwise the next read would wait for the end of this one
+            if self._choice.topology is not None and block_seconds:
+                self._choice.topology.stop_reading()  # otherwise the next read would wait for the end of this one
             raise
         with reading(Backend.REDIS, "XREAD"):
             return tuple(
-                StreamEntry(_str(stream), _str(entry_id), _fields(flat))
+                StreamEntry(answers.text(stream), answers.text(entry_id), answers.fields(flat))
                 for stream, entries in answer or ()
                 for entry_id, flat in entries
             )
@@ -262,7 +259,7 @@ class Redis:
         """The text that a command about a key answers, or None."""
         value = await self._ask(command, key, *words)
         with reading(Backend.REDIS, command):
-            return None if value is None else _str(value)
+            return None if value is None else answers.text(value)
 
     async def listen(self, channel: str, heard: Callable[[str], None], *, alive: Callable[[], None]) -> None:
         """Hand each message of a channel to `heard` until cancelled. Messages of a time without a connection are lost.
@@ -275,7 +272,7 @@ class Redis:
         async def attempt(*words: str) -> Any:
             nonlocal wire
             if wire is None:
-                wire = await (self._topology or await self._look()).listener(heard)
+                wire = await (await self._choice.made()).listener(heard)
             return await wire.execute(*words)
 
         async def send(*words: str) -> None:
@@ -303,77 +300,21 @@ class Redis:
     def _on(self, key: str, *words: str | int) -> Coroutine[Any, Any, Any]:
         """Send a command to the server that has this key. Raises redis-py's errors."""
         # No coroutine of its own: that would cost a tenth of a read.
-        topology = self._topology
+        topology = self._choice.topology
         return self._on_chosen(key, *words) if topology is None else topology.line(key).execute(*words)
 
     async def _on_chosen(self, key: str, *words: str | int, block_seconds: float = 0.0) -> Any:
-        topology = self._topology or await self._look()
+        topology = self._choice.topology or await self._choice.made()
         line = topology.reader(key) if block_seconds else topology.line(key)
         return await line.execute(*words, block_seconds=block_seconds)
 
     async def _primaries(self) -> Sequence[Line]:
-        return await (self._topology or await self._look()).primaries()
-
-    # The topology
-
-    async def _look(self) -> Topology:
-        """Choose the topology, or wait for the choice that is under way. Raises redis-py's errors.
-
-        Two choices at once would make two topologies, and only one of them would be closed at the end.
-        """
-        choice = self._choice
-        if choice is None:
-            choice = asyncio.get_running_loop().create_task(self._choose(), name="choose the topology of Redis")
-            choice.add_done_callback(self._was_chosen)
-            self._choice = choice
-        await asyncio.wait((choice,))
-        if choice.cancelled():
-            raise exceptions.ConnectionError("closed")
-        return choice.result()
-
-    def _was_chosen(self, choice: asyncio.Task[Topology]) -> None:
-        self._choice = None
-        if not choice.cancelled():
-            choice.exception()  # those who wait raise it; there may be none
-
-    async def _choose(self) -> Topology:
-        """Choose by the address and by what answers there. Raises redis-py's errors."""
-        while self._left:
-            left = self._left[0]
-            await left.close()
-            self._left.remove(left)
-        source = steady(self._source)
-        if source().topology is Kind.CLUSTER:
-            if self._first is not None:
-                await self._first.close()
-                self._first = None
-            self._topology = Cluster(self._connect, source, self._was_silent)
-            return self._topology
-        one = self._first
-        if one is None:
-            is_single = source().topology is Kind.SINGLE
-            one = OneServer(self._connect, first_node(source)) if is_single else Mastered(self._connect, source)
-            self._first = one
-        try:
-            mode = await one.look()
-        except TopologyChanged:
-            # It is bound to the address of before, so it would never connect again.
-            self._left.append(one)
-            self._first = None
-            raise
-        if mode is Mode.CLUSTER:
-            await one.close()
-            self._topology = Cluster(self._connect, source, self._was_silent)
-        else:
-            self._topology = one
-        self._first = None
-        return self._topology
+        return await (await self._choice.made()).primaries()
 
     def _meaning(self, error: Exception, operation: str) -> BackendError:
         """What an error of the library means to the caller. Leaves the topology that the error says to be another."""
-        if isinstance(error, TopologyChanged) and self._topology is not None:
-            self._left.append(self._topology)
-            self._topology = None
+        if isinstance(error, TopologyChanged):
+            self._choice.leave()
         return translate(error, operation)
 
     def _connect(
@@ -388,7 +329,8 @@ class Redis:
         return Wire(locate, timeout_seconds=seconds, heard=heard, check=check, left=left)
 
     def _all_were_silent(self, seconds: float) -> None:
-        if self._was_silent is not None and self._topology is not None and not self._topology.counts_silences:
+        topology = self._choice.topology
+        if self._was_silent is not None and topology is not None and not topology.counts_silences:
             self._was_silent(seconds)
 
     async def _repeat(self, operation: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
@@ -402,40 +344,3 @@ class Redis:
                     raise
             await asyncio.sleep(delay_seconds)
         raise AssertionError("the last attempt returns or raises")
-
-
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected a text")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("expected an array")
-    return value
-
-
-def _texts(value: Any) -> list[str]:
-    return [_str(one) for one in _list(value)]
-
-
-def _pairs(value: Any) -> dict[str, str]:
-    flat = _texts(value)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _score(text: str) -> float:
-    score = float(text)
-    if math.isnan(score):
-        raise ValueError("expected a score")
-    return score
-
-
-def _fields(value: Any) -> dict[str, str]:
-    """The fields of an entry; none where they cannot be read, so that the reader goes on behind the entry."""
-    try:
-        return _pairs(value)
-    except NO_SENSE:
-        skipped(Backend.REDIS, "entry", value)
-        return {}

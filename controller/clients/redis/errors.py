@@ -61,6 +61,9 @@ _SCRIPT_LINE: Final = re.compile(r"user_script:(\d+)")
 _SCRIPT_CODE: Final = re.compile(r"Error running script .*?: -?([A-Z]{2,20}) ")
 
 
+WRONG_TYPE: Final = "WRONGTYPE"
+"""The code of a refusal because a key has another type than the command needs."""
+
 WRONG_SERVER: Final = "wrong-server"
 """The code of a refusal that only another URL can mend."""
 

@@ -18,6 +18,7 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import (
     EXPIRE,
+    FLAGS,
     SIGNAL,
     SIGNALS,
     SILENT,
@@ -30,7 +31,7 @@ from controller.clients.redis.replies.inbox import (
 from controller.clients.redis.requests import Signal, SignalKind
 from controller.errors import Backend
 
-FLAGS = {
+KIND_OF_FLAG = {
     "force-disconnect": SignalKind.DISCONNECT,
     "skip-in-progress": SignalKind.SKIP,
     "pre-skip": SignalKind.SKIP,
@@ -96,13 +97,10 @@ class Inbox:
         """Return the flags that older clients set for these users, without our own and those that name no Match."""
         if not user_ids:
             return ()
-        stems = [(name, self.pool.keys.flag(name, "")) for name in FLAGS]
-        values = await self.pool.redis.texts([stem + user_id for _, stem in stems for user_id in user_ids])
-        if values.count(None) == len(values):  # almost always, and then nothing else is worth a look
-            return ()
-        names = ((name, user_id) for name, _ in stems for user_id in user_ids)
-        read = zip(names, values, strict=True)
-        found = (Flag(name, user_id, value) for (name, user_id), value in read if value is not None)
+        names = tuple(KIND_OF_FLAG)
+        keys = [self.pool.keys.flag(name, "") for name in names]
+        read = FLAGS.parse(await self.pool.redis.run(lua.FLAGS, keys, user_ids))
+        found = (Flag(names[row.number - 1], row.user_id, row.value) for row in read)
         return tuple(flag for flag in found if flag.value != _ABOUT and not flag.value.startswith(_OURS))
 
     async def silent(

@@ -8,6 +8,7 @@ it belongs; the rights in Redis (`acl`), docs/redis.md and the tests follow from
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -91,10 +92,22 @@ KEY_RULES: Final = (
 )
 """Every key of a pool."""
 
+_RULES: Final = {rule.form.partition("<")[0]: rule for rule in KEY_RULES}
+
 
 def epoch_key(cluster_id: str) -> str:
     """String: the highest epoch of the lease. It belongs to no pool."""
     return f"{_of_no_pool(cluster_id)}epoch"
+
+
+def sweep_lock_key(cluster_id: str, lease: str) -> str:
+    """String: the sweep that works, of the installation with this Lease. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}sweep-lock:{lease}"
+
+
+def sweeps_key(cluster_id: str, lease: str) -> str:
+    """Hash: how far the sweeps of this installation are, and what they did. It belongs to no pool."""
+    return f"{_of_no_pool(cluster_id)}sweeps:{lease}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,27 @@ def _of_no_pool(cluster_id: str) -> str:
 def unserved_channel(cluster_id: str) -> str:
     """Channel: the namespaces of pools in which a user wanted to wait and that no operator served."""
     return f"rk:unserved:{cluster_id}"
+
+
+def key_of_pool(cluster_id: str, key: str) -> tuple[Keys, str, str] | None:
+    """The pool of a key, the form of its name up to the id (`user:`), and the id; None if it is no key of ours."""
+    place, _, rest = key.partition(f":{{{cluster_id}:")
+    namespace, _, name = rest.partition("}:")
+    stem, colon, member = name.partition(":")
+    rule = _RULES.get(stem + colon)
+    if rule is None or place != ("rk-operator" if rule.is_private else "rk"):
+        return None
+    keys = _keys_of(cluster_id, namespace)
+    return (keys, stem + colon, member) if keys is not None else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _keys_of(cluster_id: str, namespace: str) -> Keys | None:
+    """The keys of a pool; None for what cannot be the name of a namespace."""
+    try:
+        return Keys(cluster_id, namespace)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +230,7 @@ class Keys:
         return self.flag("pre-skip", user_id)
 
     def flag(self, name: str, user_id: str) -> str:
-        """The flag `name` (one of `FLAGS`)."""
+        """The flag `name` (one of `inbox.KIND_OF_FLAG`)."""
         return f"{self.prefix}{name}:{user_id}"
 
     # Matches

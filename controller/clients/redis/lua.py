@@ -50,17 +50,24 @@ EXPIRE = _operators("expire", "operator")
 NOTIFY = _operators("notify", "operator")
 DRAIN = _operators("drain", "operator")
 SERVE = _operators("serve", "operator")
+DROP = _operators("drop", "operator")
+FREE = _operators("free", "operator")
+UNRESERVE = _operators("unreserve", "operator")
+UNLIST = _operators("unlist", "operator")
 INCARNATION = _operators("incarnation", "operator")
 
 # The owner runs it once for all pools, before it binds the first one.
 EPOCH = _operators("epoch")
 
-# Any replica may run these: the one that received a webhook, the one that reads heartbeats, the one that met an error
-# or a damaged key.
+# Any replica may run these: the one that received a webhook, the one that reads heartbeats and flags, the one that met
+# an error or a damaged key. So may `roomkeeper sweep`, which has no lease: the lock of the sweeps is not fenced.
 SILENT = _operators("silent")
+FLAGS = _operators("flags")
 WITNESS = _operators("witness")
 ERRORS = _operators("errors")
 MEND = _operators("mend")
+LASTING = _operators("lasting")
+SWEEPS = _operators("sweeps")
 
 # Published, for gateways and matchmakers.
 ENQUEUE = _published("enqueue")
@@ -72,6 +79,7 @@ RELEASE = _published("release")
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
     *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, DRAIN, SERVE, INCARNATION),
-    *(EPOCH, SILENT, WITNESS, ERRORS, MEND),
+    *(DROP, FREE, UNRESERVE, UNLIST),
+    *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND, LASTING, SWEEPS),
     *PUBLISHED,
 )

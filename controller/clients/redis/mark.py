@@ -30,6 +30,26 @@ class Mark:
         self.known = max(self.known, number)
 
 
+class BorrowedMark(Mark):
+    """The mark of a client that holds no lease: it names the number that it has read, and never counts it up.
+
+    Its requests are refused once a new owner has come, or once Redis is older than it was when the number was read.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.known = number
+
+    def next(self) -> int:
+        """The number that was read."""
+        return self.known
+
+    def done(self, number: int) -> None:
+        """Nothing: the owner counts."""
+
+
 Guard: TypeAlias = tuple[str | None, str | None]
 """The incarnation and the fence of a pool as they are in Redis; None for what is not there."""
 

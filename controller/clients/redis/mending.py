@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import structlog
+
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
+from controller.clients.redis.errors import WRONG_TYPE
 from controller.clients.redis.keys import KEY_RULES, Keys
-from controller.clients.redis.replies.pool import MENDED
+from controller.clients.redis.pool import Pool
+from controller.clients.redis.replies.pool import MENDED, IncarnationReply
+from controller.errors import BackendRefused
+
+log = structlog.get_logger(__name__)
 
 _TYPES: Final = {rule.form.partition("<")[0]: rule.type for rule in KEY_RULES}
 
@@ -23,10 +30,33 @@ async def mend(redis: Redis, keys: Keys, names: Iterable[str]) -> tuple[str, ...
     return MENDED.parse(await redis.run(lua.MEND, wanted, types))
 
 
-def keys_of_pool(keys: Keys) -> Iterator[str]:
+async def begin_mended_restore(pool: Pool) -> IncarnationReply:
+    """`Pool.begin_restore`, also where a guard has the wrong type: it is removed, and so counts as lost.
+
+    Raises BackendError.
+    """
+    try:
+        return await pool.begin_restore()
+    except BackendRefused as error:
+        if error.code != WRONG_TYPE:
+            raise
+    removed = await mend(pool.redis, pool.keys, guards_of_pool(pool.keys, pool.shard))
+    named = [pool.keys.name(key) for key in removed]
+    log.warning("damaged keys were removed; the pool is restored", namespace=pool.keys.namespace, keys=named)
+    return await pool.begin_restore()
+
+
+def keys_of_pool(keys: Keys, shard: int = 0) -> Iterator[str]:
     """The keys that all users of the pool share."""
     yield from (keys.queue(), keys.reserved(), keys.reservations(), keys.heartbeats())
     yield from (keys.served(), keys.events(), keys.disconnects(), keys.live())
+    yield from (keys.signals(), keys.signals_done(), keys.webhooks(shard))
+    yield from guards_of_pool(keys, shard)
+
+
+def guards_of_pool(keys: Keys, shard: int = 0) -> Iterator[str]:
+    """The keys that every fenced script reads first. A pool that has lost one of them has lost data."""
+    yield from (keys.incarnation(), keys.fence(shard))
 
 
 def keys_of_match(keys: Keys, uid: str, session_id: str, user_ids: Iterable[str]) -> Iterator[str]:

@@ -24,6 +24,8 @@ from controller.clients.redis.keys import (
     Role,
     epoch_key,
     error_keys_of_no_pool,
+    sweep_lock_key,
+    sweeps_key,
     unserved_channel,
 )
 
@@ -113,6 +115,7 @@ def _keys(role: Role, cluster_id: str, namespace: str, dialect: Dialect) -> Iter
     if role is Role.OPERATOR:
         errors = error_keys_of_no_pool(cluster_id)
         yield f"~{_escaped(epoch_key(cluster_id))}"
+        yield from (f"~{_escaped(of_lease(cluster_id, ''))}*" for of_lease in (sweep_lock_key, sweeps_key))
         yield from (f"~{_escaped(key)}" for key in (errors.errors(), errors.errors_seen()))
         yield f"~{_escaped(errors.errors_hour(''))}*"
     if role in {Role.GATEWAY, Role.MATCHMAKER} and dialect is Dialect.FUNCTIONS:

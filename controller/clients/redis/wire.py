@@ -82,13 +82,13 @@ class Wire:
 
     async def close(self) -> None:
         """Close the connection, or end the attempt to open one; all requests that wait on it fail."""
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.cancel()
         self.drop()
 
     def drop(self) -> None:
-        """Close the connection, if there is one; the next command opens another one."""
+        """Do the same as `close`, at once. The next command asks again where the node is."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.drop(exceptions.ConnectionError("closed"))

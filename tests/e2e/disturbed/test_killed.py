@@ -167,7 +167,8 @@ async def test_a_call_is_cleaned_up_whenever_the_operator_was_killed(rig: Rig, k
 async def test_an_operator_that_is_killed_again_and_again_gets_there_too(rig: Rig) -> None:
     await rig.enqueue("alice", "bob")
     operator = rig.operators.make(**_LONG_LEASE)
-    await rig.kube.create(manifests.match())
+    # Four starts take longer than a Match may usually take to be ready.
+    await rig.kube.create(manifests.match(timeouts={"readySeconds": 300}))
     for _ in range(3):
         await operator.start()
         await operator.kill()

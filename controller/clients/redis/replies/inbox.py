@@ -122,6 +122,35 @@ def _last_beat(row: tuple[str, str]) -> tuple[str, int]:
 SILENT: Final = ReplyTable[Silence]("silent", {"OK": _silence})
 
 
+# flags
+
+
+_KEYS_OF_FLAGS: Final = range(1, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRow:
+    """A flag that is set: the number of its key in the request, from 1 on, the user, and its value."""
+
+    number: int
+    user_id: str
+    value: str
+
+
+def _flags(*parts: str) -> list[FlagRow]:
+    return rows(Backend.REDIS, "flag", zip(*[iter(parts)] * 3, strict=True), _flag_row)
+
+
+def _flag_row(row: tuple[str, str, str]) -> FlagRow:
+    number, user_id, value = row
+    if int(number) not in _KEYS_OF_FLAGS:
+        raise ValueError(f"the request had no key {number}")
+    return FlagRow(int(number), user_id, value)
+
+
+FLAGS: Final = ReplyTable[list[FlagRow]]("flags", {"OK": _flags})
+
+
 # expire
 
 

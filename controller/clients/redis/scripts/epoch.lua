@@ -13,6 +13,11 @@
 -- REDIS 6.2
 
 local epoch, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- A key that another client damaged begins again: it must not hold up the pools of all namespaces.
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'string' and kind ~= 'none' then
+  redis.call('DEL', KEYS[1])
+end
 local seen = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
 
 if seen < epoch or seen > most then

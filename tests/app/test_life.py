@@ -1,0 +1,120 @@
+"""How a replica leads: what it waits for before it works, and what ends the wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from controller.app import life
+from controller.app.life import Operator
+from controller.app.wiring import Parts
+from controller.backends.lease import Predecessor
+from controller.telemetry.pulse import LoopName, Pulse, Pulses
+from tests.virtual_time import VirtualTime, run
+
+
+class Rig:
+    """One replica whose lease is held until `lost` is set, and whose first look ends when `answered` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answered, self.lost = asyncio.Event(), asyncio.Event()
+        self.said: list[str] = []
+        leadership = SimpleNamespace(acquire=self._acquire, hold=self._hold, predecessor=Predecessor())
+        parts = SimpleNamespace(
+            settings=None,
+            clock=SimpleNamespace(follow=lambda _: None),
+            health=SimpleNamespace(is_stopping=False),
+            leadership=leadership,
+            neighbors=SimpleNamespace(learn=self._learn, begin=lambda _: self.said.append("begin")),
+            handover=SimpleNamespace(begin=lambda *_: None, end=lambda: None),
+            pulses=Pulses(),
+            caches={},
+            queue=SimpleNamespace(feed=lambda *_: None),
+        )
+        term = SimpleNamespace(
+            backends=SimpleNamespace(servers=()),
+            neighbors=SimpleNamespace(first_look=self._first_look),
+            first_poll=self._first_poll,
+            loops=tuple,
+            worker=SimpleNamespace(start=lambda: self.said.append("work")),
+            end=self._end,
+        )
+        monkeypatch.setattr(life, "begin_term", lambda _parts, _epoch: term)
+        self.operator = Operator(cast("Parts", parts))
+        self.pulse = Pulse(LoopName.LEAD, 60.0)
+
+    async def _learn(self) -> None:
+        self.said.append("learn")
+
+    async def _acquire(self, _beat: Callable[[], None]) -> int:
+        self.said.append("acquire")
+        self.lost.clear()
+        return 1
+
+    async def _hold(self, _beat: Callable[[], None]) -> None:
+        self.said.append("hold")
+        await self.lost.wait()
+
+    async def _first_look(self, _pulse: Pulse) -> None:
+        await self.answered.wait()
+
+    async def _first_poll(self) -> None:
+        """LiveKit answers at once."""
+
+    async def _end(self) -> None:
+        self.said.append("end")
+
+    @contextlib.asynccontextmanager
+    async def leading(self) -> Any:
+        """The replica leads during the block, and is stopped at its end."""
+        task = asyncio.create_task(self.operator._lead(self.pulse))
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def in_virtual_time(scenario: Callable[[VirtualTime], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario."""
+    run(scenario)
+
+
+def test_the_lease_is_renewed_while_the_first_look_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(_time: VirtualTime) -> None:
+        rig = Rig(monkeypatch)
+        async with rig.leading():
+            await asyncio.sleep(100)
+            assert rig.said == ["learn", "acquire", "begin", "hold"]
+            rig.answered.set()
+            await asyncio.sleep(1)
+            assert rig.said == ["learn", "acquire", "begin", "hold", "work"]
+        assert rig.said == ["learn", "acquire", "begin", "hold", "work", "end"]
+
+    in_virtual_time(scenario)
+
+
+def test_a_lease_that_is_lost_before_there_is_an_answer_ends_the_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(_time: VirtualTime) -> None:
+        rig = Rig(monkeypatch)
+        async with rig.leading():
+            await asyncio.sleep(10)
+            rig.lost.set()
+            await asyncio.sleep(10)
+            assert rig.said == ["learn", "acquire", "begin", "hold", "end", "acquire", "begin", "hold"]
+
+    in_virtual_time(scenario)
+
+
+def test_a_stop_does_not_wait_for_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(_time: VirtualTime) -> None:
+        rig = Rig(monkeypatch)
+        async with rig.leading():
+            await asyncio.sleep(10)
+        assert rig.said == ["learn", "acquire", "begin", "hold", "end"]
+        assert len(asyncio.all_tasks()) <= 2, "nothing of the term is left behind"
+
+    in_virtual_time(scenario)
