@@ -111,12 +111,14 @@ class World:
         view.snapshot([room], b.at(0))
         server = SimpleNamespace(name="default", view=view, client=SimpleNamespace(delete_room=self._delete))
         self.servers = [server]
-        pool = SimpleNamespace(redis=None, keys=None)
+        pool = SimpleNamespace(redis=None, keys=Keys(b.CLUSTER, b.NAMESPACE))
         backends = SimpleNamespace(
             cluster_id=b.CLUSTER,
             servers=self.servers,
             rooms=self.cache,
-            pools=SimpleNamespace(namespaces=lambda: self.pools, opened=lambda _namespace: pool),
+            pools=SimpleNamespace(
+                namespaces=lambda: self.pools, opened=lambda _namespace: pool, unbound=lambda _namespace: pool
+            ),
             kubernetes=SimpleNamespace(get=self._get),
             leadership=SimpleNamespace(require=self._require),
             clock=SimpleNamespace(now=lambda: b.at(asyncio.get_running_loop().time())),
@@ -350,6 +352,29 @@ def test_the_operator_does_not_sweep_beside_another_sweep_and_goes_on_soon_after
         assert len(world.finder.asked) == 5
         assert set(world.deleted) == {left_over().name}
         await sweeping
+
+    run(story)
+
+
+@pytest.mark.parametrize(("name", "is_urgent"), [("queue", True), ("reservations", True), ("signals", False)])
+def test_a_damaged_key_is_recorded_and_users_whom_it_may_have_lost_are_looked_for_at_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, is_urgent: bool
+) -> None:
+    keys = Keys(b.CLUSTER, b.NAMESPACE)
+    left = [(f"{keys.prefix}{name}",)]
+
+    async def mend_pool(*_pool: Any) -> tuple[str, ...]:
+        return left.pop() if left else ()
+
+    monkeypatch.setattr("controller.triggers.sweep.mend_pool", mend_pool)
+
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.pools = (b.NAMESPACE,)
+        await world.run(30)
+        assert world.damaged == [name]
+        # The next deep sweep would begin in an hour.
+        assert len(world.finder.asked) == (5 if is_urgent else 0)
 
     run(story)
 
