@@ -89,7 +89,7 @@ class CrdGate:
         try:
             served = await self._client.served(API_VERSION)
         except BackendError as error:
-            return str(error)
+            return error.sentence
         missing = [kind.crd for kind in self._kinds if kind.plural not in served]
         if not missing:
             return ""

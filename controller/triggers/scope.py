@@ -114,8 +114,8 @@ class Scope:
     async def run(self, pulse: Pulse, on_started: Callable[[], None]) -> None:
         """List and watch until cancelled; `on_started` is called whenever kopf has started.
 
-        The pulse beats whenever the API server begins to answer a watch, which ends every 20 s and begins again, and
-        while the scope waits for a repair.
+        The pulse beats whenever the API server begins to answer a watch, which ends every 20 s and begins again, while
+        the API server answers no request at all, and while the scope waits for a repair.
         """
         while True:
             while not self.is_synced:
@@ -180,6 +180,7 @@ class Scope:
         self._again.clear()
         again = asyncio.create_task(self._again.wait())
         incomplete = asyncio.create_task(self._unwatched_kinds())
+        beating = asyncio.create_task(self._beat_in_outages(pulse))
         # `kopf.operator` would end, beside its own tasks, every task that began after it.
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -192,7 +193,7 @@ class Scope:
         try:
             done, _ = await asyncio.wait({*tasks, again, incomplete}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _end([*tasks, again, incomplete])
+            await _end([*tasks, again, incomplete, beating])
             await _end(self._watchers())
         if again in done:
             return "the CRDs had been away"
@@ -200,6 +201,13 @@ class Scope:
             return f"the API server did not name {incomplete.result()} when kopf asked what it serves"
         error = next((task.exception() for task in done if not task.cancelled() and task.exception()), None)
         return f"{type(error).__name__}: {error.args[0] if error.args else ''}" if error else "kopf stopped"
+
+    async def _beat_in_outages(self, pulse: Pulse) -> None:
+        """Beat while the API server is away: kopf goes on trying without a word, and a restart would not help."""
+        while True:
+            if not self._client.breaker.is_closed:
+                pulse.beat()
+            await asyncio.sleep(_AWAY_SECONDS)
 
     async def _unwatched_kinds(self) -> str:
         """Return the kinds that kopf does not watch; never, if it watches all.

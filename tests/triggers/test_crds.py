@@ -98,7 +98,7 @@ async def test_crds_that_serve_another_version_only_are_named_with_both_versions
 async def test_a_server_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     away = BackendUnavailable(Backend.KUBERNETES, "read", "no answer from the API server (TimeoutError)")
     said = await said_while_waiting(Discovery({RESOURCES: away}), monkeypatch)
-    assert said == "Kubernetes read: no answer from the API server (TimeoutError)"
+    assert said == "Kubernetes: no answer from the API server (TimeoutError)"
 
 
 def test_the_operator_carries_the_digests_of_its_own_crds() -> None:

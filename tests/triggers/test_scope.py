@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from controller.api.names import API_VERSION, MATCH, ROOM
+from controller.clients.breaker import RULES, Breaker, Ticket
 from controller.errors import Backend, BackendUnavailable
 from controller.triggers import scope as scope_module
 from controller.triggers.crds import CrdGate
@@ -124,7 +126,9 @@ class Watching:
         self.caches = {MATCH: ObjectCache(_MODELS[MATCH]), ROOM: ObjectCache(_MODELS[ROOM])}
         self._sessions: list[aiohttp.ClientSession] = []
         self._url = url
-        client = cast("Any", SimpleNamespace(pages=api.pages, served=api.served_kinds))
+        self.breaker = Breaker(RULES[Backend.KUBERNETES])
+        self.pulse = a_pulse()
+        client = cast("Any", SimpleNamespace(pages=api.pages, served=api.served_kinds, breaker=self.breaker))
         connection = cast("Any", SimpleNamespace(for_kopf=self._session))
         self.scope = Scope("", connection, client, self.caches, CrdGate(client, self.caches))
 
@@ -157,7 +161,7 @@ async def watching(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watching]:
     app.router.add_get("/{path:.*}", api.answer)
     async with TestServer(app) as server:
         made = Watching(api, str(server.make_url("")).rstrip("/"))
-        running = asyncio.create_task(made.scope.run(a_pulse(), lambda: None))
+        running = asyncio.create_task(made.scope.run(made.pulse, lambda: None))
         yield made
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -222,3 +226,17 @@ async def test_a_kind_that_an_api_server_does_not_name_yet_is_watched_once_it_do
         await eventually(was_noticed)
         api.served.add(ROOM.plural)
         await eventually(api.is_watched)
+
+
+async def test_a_watch_is_no_dead_loop_while_the_api_server_answers_no_request(watching: Watching) -> None:
+    """kopf goes on trying without a word, and a restart of the pod would not help."""
+    await eventually(watching.api.is_watched)
+    away = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+    for sent_at in (0.0, 1.0, 10.0):
+        watching.breaker.failed(away, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
+    went_at = time.monotonic()
+
+    async def beats() -> None:
+        assert time.monotonic() - watching.pulse.age_seconds > went_at
+
+    await eventually(beats)
