@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.api.match import MatchSpec
-from controller.api.names import API_VERSION, FINALIZER, PLACED_ON, ROOM, room_name
+from controller.api.names import API_VERSION, FINALIZER, LIVEKIT_SERVER, PLACED_ON, ROOM, room_name
 from controller.api.room import RoomSpec
 from controller.backends.bundle import ROOMS, Backends, resource_of
 from controller.clients.kubernetes import Body
@@ -76,7 +76,7 @@ async def delete_object(action: DeleteObject, backends: Backends) -> None:
 async def create_room(action: CreateRoom, backends: Backends) -> None:
     """Create the Match's Room on the LiveKit server that is chosen for it, or find the one that is there already."""
     target, name = action.target, room_name(action.target.uid)
-    server = backends.servers.place(target.namespace, name, action.spec.placement)
+    server = backends.servers.place(target, name, action.spec.placement)
     try:
         body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action, server))
     except AlreadyExists as error:
@@ -101,7 +101,7 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
 async def place_room(action: PlaceRoom, backends: Backends) -> None:
     """Write into the status which LiveKit server the Room is on. Raises BackendUnavailable if none can take it."""
     namespace, name = action.target.namespace, action.target.name
-    server = action.moved_to or backends.servers.place(namespace, name, action.placement)
+    server = action.moved_to or backends.servers.place(action.target, name, action.placement)
     try:
         await _guarded(action.target, backends, {"status": {"server": server}}, subresource="status")
     except BackendError as error:
@@ -149,7 +149,9 @@ async def write_status(target: Target, patch: dict[str, Any], backends: Backends
 
 
 async def refresh(target: Target, backends: Backends) -> None:
-    """Read the object again into its cache."""
+    """Read the object again into its cache. LiveKitServers are few, and the watch brings them: no GET is needed."""
+    if target.kind is LIVEKIT_SERVER:
+        return
     cache = backends.caches[target.kind]
     try:
         body = await backends.kubernetes.get(resource_of(target.kind), target.namespace, target.name)

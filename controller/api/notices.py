@@ -73,6 +73,9 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Why a signal has no effect, with the sentence that the user receives."""
 
+STOP: Final = "stop"
+"""What a notice `shutdown` says instead of the type of a drain when the operator itself stops."""
+
 MS = 1_795_456_034_267
 _UID = "6f1c0c4e-6f0f-4d0a-9a52-0e9f5ac2f1aa"
 _SEQ = Field("seq", "the user's `seq` after this change, as `beat` returns it", 7, Form.NUMBER)
@@ -216,20 +219,23 @@ NOTICES: Final = (
     ),
     Row(
         "shutdown",
-        "the LiveKit server of the call is being drained, or (`off`) no longer. Once per drain; a changed one is "
+        "the LiveKit server of the call is being drained, or (`off`) no longer, or (`stop`) "
+        "Roomkeeper itself stops. Once per drain; a changed one is "
         "another",
         (
             replace(
                 _ABOUT,
-                meaning="the id of the drain; with `off`, that of the drain that is over",
+                meaning="the id of the drain; with `off`, that of the drain that is over; with `stop`, the name of the "
+                "operator's replica",
                 example="default-3f2a9c1be07d",
             ),
             Field(
                 "drain",
                 "`graceful`: the call may continue. `maintenance`: it ends at the deadline. `emergency`: at once. "
-                "`off`: the server stays in service, and the call continues",
+                "`off`: the server stays in service, and the call continues. `stop`: the operator stops; the call "
+                "goes on, and is not watched until an operator runs again",
                 "maintenance",
-                values=(*DrainType, OFF),
+                values=(*DrainType, OFF, STOP),
             ),
             replace(
                 _NOTICE,

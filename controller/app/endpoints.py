@@ -86,7 +86,7 @@ async def _listen(runner: web.AppRunner, door: Door, host: str, port: int) -> as
 def _webhooks(parts: Parts, refusals: Refusals) -> web.Application:
     app = web.Application()
     handler = WebhookHandler(
-        parts.configs.secrets,
+        parts.configs.signers,
         lambda namespace: Pool(parts.redis, Keys(parts.settings.cluster_id, namespace), 0, 0),
         parts.router,
         parts.clock,

@@ -21,6 +21,7 @@ from controller.clients.livekit import LiveKitClient
 from controller.telemetry.pulse import LoopName, Pulse, Pulses
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
+from controller.triggers.server_checker import ServerChecker
 from controller.views.livekit import LiveKitView
 
 log = structlog.get_logger(__name__)
@@ -88,7 +89,7 @@ class Pollers:
                 for polled in self._polled.values():
                     if polled.task is None:
                         name = f"poll {polled.server.name}"
-                        polled.task = asyncio.create_task(self._keep_polling(polled.poller), name=name)
+                        polled.task = asyncio.create_task(self._keep_polling(polled), name=name)
                 self._ending = [task for task in self._ending if not task.done()]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_BEAT_SECONDS):
@@ -105,8 +106,13 @@ class Pollers:
         for polled in self._polled.values():
             polled.unfollow()
 
-    async def _keep_polling(self, poller: Poller) -> None:
-        async with supervised(self._pulses, Loop(LoopName.POLL, poller.run, limit_seconds=self._limit_seconds)):
+    async def _keep_polling(self, polled: _Polled) -> None:
+        checker = ServerChecker(polled.server, polled.server.client.checks, self._router, self._places_are_free)
+        loops = (
+            Loop(LoopName.POLL, polled.poller.run, limit_seconds=self._limit_seconds),
+            Loop(LoopName.CHECKS, checker.run),
+        )
+        async with supervised(self._pulses, *loops):
             await asyncio.Future()
 
     def _config_changed(self, name: str) -> None:
@@ -126,12 +132,17 @@ class Pollers:
         else:
             _configure(polled.server, config)
         self._changed.set()
-        # Tokens may need another key or address, and a room that waits for a server may find one now.
+        self._router.server_told(name)
+        # Tokens may need another key or address.
         self._router.server_changed(name)
-        self._router.server_changed("")
+        self._places_are_free()
+
+    def _places_are_free(self) -> None:
+        self._router.places_are_free(self._servers.take_waiting())
 
     def _add(self, config: ServerConfig) -> None:
-        server = Server(config.name, config.public_url, config.keys, self._client(config), LiveKitView())
+        keys = config.credentials.keys
+        server = Server(config.name, config.public_url, keys, self._client(config), LiveKitView())
         _configure(server, config)
         server.view.follow(changed=self._router.rooms_changed, lost=self._router.rooms_lost)
         unfollow = self._router.follow_rooms(
@@ -151,9 +162,11 @@ class Pollers:
 
 def _configure(server: Server, config: ServerConfig) -> None:
     """Let a server be as it is configured now. Requests are signed with its newest key from now on."""
-    server.public_url, server.keys, server.labels = config.public_url, config.keys, config.labels
+    keys = config.credentials.keys
+    server.url, server.public_url, server.keys, server.labels = config.url, config.public_url, keys, config.labels
     server.max_rooms, server.is_cordoned, server.drain = config.max_rooms, config.is_cordoned, config.drain
-    server.client.use_key(config.keys.newest.name, config.keys.newest.secret)
+    server.client.use_key(keys.newest.name, keys.newest.secret)
+    server.client.trust(config.credentials.ca)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

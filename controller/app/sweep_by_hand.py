@@ -105,7 +105,7 @@ class HandSweep:
         await self._parts.reader.first_read()
         for config in self._parts.configs:
             client = self._parts.livekit_client(config)
-            self._servers.add(Server(config.name, config.public_url, config.keys, client, LiveKitView()))
+            self._servers.add(Server(config.name, config.public_url, config.credentials.keys, client, LiveKitView()))
         if self._parts.settings.namespaces:
             self._rules = replace(self._rules, namespaces=trigger.read_namespaces())
         if self._wanted.namespace:

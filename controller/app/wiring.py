@@ -29,7 +29,7 @@ from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit import LiveKitClient
-from controller.clients.livekit_keys import ApiKey, ApiKeys
+from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.clients.livekit_tls import Certificates
 from controller.clients.redis.client import Redis
 from controller.clients.request import LIMITS
@@ -132,7 +132,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         kubernetes=kubernetes,
         redis=redis,
         configs=configs,
-        reader=ServerReader(servers, configs, kubernetes, settings.namespace),
+        reader=ServerReader(servers, configs, kubernetes, settings.namespace, also_blank),
         livekit_client=partial(_livekit_client, settings, http, clock),
         placements=placements,
         caches=caches,
@@ -197,13 +197,13 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
 
 def _of_settings(settings: Settings) -> ServerConfig:
     """The server that the settings describe."""
-    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, _api_keys(settings))
+    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, Credentials(_api_keys(settings)))
 
 
 def _livekit_client(
     settings: Settings, http: aiohttp.ClientSession, clock: ServerClock, config: ServerConfig
 ) -> LiveKitClient:
-    key = config.keys.newest
+    key = config.credentials.keys.newest
     return LiveKitClient(
         http,
         config.url,

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import Drain, LiveKitServer, LiveKitServerSpec
-from controller.clients.livekit_keys import ApiKey, ApiKeys
+from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.facts.server import Trouble
 from controller.views.cache import following
 
@@ -27,7 +29,7 @@ class ServerConfig:
     name: str
     url: str
     public_url: str
-    keys: ApiKeys
+    credentials: Credentials
     labels: Mapping[str, str] = field(default_factory=dict)
     max_rooms: int = 0
     is_cordoned: bool = False
@@ -40,6 +42,7 @@ class ServerConfigs:
     def __init__(self, of_settings: ServerConfig) -> None:
         self._of_settings = of_settings
         self._configs: dict[str, ServerConfig] = {of_settings.name: of_settings}
+        self._credentials: dict[str, Credentials] = {}
         self._problems: dict[str, Trouble] = {}
         self._followers: list[Callable[[str], None]] = []
 
@@ -55,64 +58,76 @@ class ServerConfigs:
         """The server of this name, if it can be asked."""
         return self._configs.get(name)
 
+    def knows(self, name: str) -> bool:
+        """Whether credentials of a LiveKitServer of this name were read."""
+        return name in self._credentials
+
     def problem(self, name: str) -> Trouble | None:
-        """What is wrong with the credentials of a server; None if nothing is."""
+        """What is wrong with the URL or the credentials of a server; None if nothing is."""
         return self._problems.get(name)
 
     def troubles(self) -> Mapping[str, Trouble]:
         """What is wrong with credentials, by the name of the server. One that never had any cannot be asked."""
         return dict(self._problems)
 
-    def secrets(self) -> Mapping[str, str]:
-        """The API secret of each API key that counts, of all servers: webhooks may be signed with any of them."""
-        return {name: secret for config in self for name, secret in config.keys.secrets.items()}
+    def signers(self) -> Mapping[str, Mapping[str, frozenset[str]]]:
+        """For each API key that counts its secrets, each with the names of its servers: webhooks may be signed with any
+        of them, and tell about rooms on these servers alone.
+        """
+        found: dict[str, dict[str, frozenset[str]]] = {}
+        for config in self:
+            for name, secret in config.credentials.keys.secrets.items():
+                owners = found.setdefault(name, {})
+                owners[secret] = owners.get(secret, frozenset()) | {config.name}
+        return found
 
     @property
-    def keys_of_settings(self) -> ApiKeys:
-        """The credentials of a LiveKitServer that names no Secret."""
-        return self._of_settings.keys
+    def credentials_of_settings(self) -> Credentials:
+        """Those of a LiveKitServer that names no Secret."""
+        return Credentials(self._of_settings.credentials.keys)
 
-    def keep(self, server: LiveKitServer, keys: ApiKeys | None, problem: Trouble | None = None) -> None:
-        """Store a LiveKitServer. Without `keys`, those that it had before count."""
+    def keep(self, server: LiveKitServer, found: Credentials | None, problem: Trouble | None = None) -> None:
+        """Store a LiveKitServer with its credentials. Without them, those that it had before count.
+
+        A server whose URL cannot be used is not asked; it keeps its credentials for the next URL.
+        """
         name = server.metadata.name
-        before = self._configs.get(name) if self._is_of_object(name) else None
-        counted = keys or (before.keys if before is not None else None)
-        was = (before, self._problems.get(name))
-        if problem is not None:
-            self._problems[name] = problem
+        was = (self._configs.get(name), self._problems.get(name))
+        if found is not None:
+            self._credentials[name] = found
+        counted, trouble = self._credentials.get(name), url_trouble(server.spec) or problem
+        if trouble is not None:
+            self._problems[name] = trouble
         else:
             self._problems.pop(name, None)
-        if counted is not None:
+        if counted is not None and url_trouble(server.spec) is None:
             self._configs[name] = config_of(server, counted)
         else:
             self._configs.pop(name, None)
-        if was != (self._configs.get(name), problem):
+        if was != (self._configs.get(name), trouble):
             self._tell(name)
 
     def drop(self, name: str) -> None:
         """The LiveKitServer is gone."""
-        self._problems.pop(name, None)
-        self._configs.pop(name, None)
+        for known in (self._problems, self._configs, self._credentials):
+            known.pop(name, None)
         if name == self._of_settings.name:
             self._configs[name] = self._of_settings
         self._tell(name)
-
-    def _is_of_object(self, name: str) -> bool:
-        return self._configs.get(name) is not self._of_settings
 
     def _tell(self, name: str) -> None:
         for changed in tuple(self._followers):
             changed(name)
 
 
-def config_of(server: LiveKitServer, keys: ApiKeys) -> ServerConfig:
+def config_of(server: LiveKitServer, credentials: Credentials) -> ServerConfig:
     """What the object says about the server."""
     spec = server.spec
     return ServerConfig(
         name=server.metadata.name,
         url=api_url(spec),
         public_url=re.sub(r"^http", "ws", spec.public_url or spec.url).rstrip("/"),
-        keys=keys,
+        credentials=credentials,
         labels=dict(server.metadata.labels),
         max_rooms=spec.max_rooms,
         is_cordoned=spec.cordoned or server.metadata.deletion_timestamp is not None,
@@ -125,13 +140,36 @@ def api_url(spec: LiveKitServerSpec) -> str:
     return re.sub(r"^ws", "http", spec.url).rstrip("/")
 
 
-_API_KEY, _API_SECRET = "apiKey", "apiSecret"
+def url_trouble(spec: LiveKitServerSpec) -> Trouble | None:
+    """Why no request can be sent to one of the URLs; None if nothing is wrong. A path is no mistake."""
+    for field_name, url in (("url", spec.url), ("publicUrl", spec.public_url)):
+        if why := _misfit(url):
+            told = f"spec.{field_name} {why}; expected an address such as wss://livekit.example.com"
+            return Trouble(ConditionReason.WRONG_URL, told)
+    return None
+
+
+def _misfit(url: str) -> str:
+    # What is wrong is named, and not repeated: it may hold a password.
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        return "names no port between 0 and 65535"
+    if parts.username is not None or parts.password is not None:
+        return "holds a user or a password, which LiveKit does not ask for"
+    return "has something after a ? or a #, which no request would have" if parts.query or parts.fragment else ""
+
+
+_API_KEY, _API_SECRET, _CA = "apiKey", "apiSecret", "ca.crt"
 _OLD_API_KEY, _OLD_API_SECRET = "oldApiKey", "oldApiSecret"
 _LEAST_SECRET = 32
 
 
-def keys_in(secret_name: str, data: Mapping[str, object]) -> ApiKeys | Trouble:
-    """The API keys in the `data` of a Secret: `apiKey` and `apiSecret`, and those of before, if there are any."""
+def credentials_in(secret_name: str, data: Mapping[str, object]) -> Credentials | Trouble:
+    """The credentials in the `data` of a Secret: `apiKey` and `apiSecret`; if they are there, the key of before
+    (`oldApiKey`, `oldApiSecret`) and the CAs of the server's certificate (`ca.crt`).
+    """
     texts = {name: text for name, value in data.items() if (text := _text(value))}
     missing = [name for name in (_API_KEY, _API_SECRET) if name not in texts]
     if missing:
@@ -150,9 +188,24 @@ def keys_in(secret_name: str, data: Mapping[str, object]) -> ApiKeys | Trouble:
             ConditionReason.CREDENTIALS_INCOMPLETE,
             f"the Secret {secret_name} has an API secret of less than {_LEAST_SECRET} characters, which can be guessed",
         )
+    if not _are_certificates(texts.get(_CA, "")):
+        told = f"the Secret {secret_name} has no certificates in PEM form under {_CA}"
+        return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
     newest = ApiKey(texts[_API_KEY], texts[_API_SECRET])
     older = (ApiKey(texts[_OLD_API_KEY], texts[_OLD_API_SECRET]),) if _OLD_API_KEY in texts else ()
-    return ApiKeys(newest, tuple(key for key in older if key.name != newest.name))
+    keys = ApiKeys(newest, tuple(key for key in older if key.name != newest.name))
+    return Credentials(keys, texts.get(_CA, ""))
+
+
+def _are_certificates(text: str) -> bool:
+    """Whether the text is empty, or has CAs in PEM form."""
+    if not text:
+        return True
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def _text(value: object) -> str:

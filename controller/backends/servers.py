@@ -16,6 +16,7 @@ from functools import partial
 from controller.api.conditions import ConditionReason
 from controller.api.fields import Placement
 from controller.api.livekitserver import Drain
+from controller.api.names import ResourceKind
 from controller.api.room import Room
 from controller.clients.livekit import LiveKitClient
 from controller.clients.livekit_keys import ApiKeys
@@ -23,6 +24,7 @@ from controller.errors import Backend, BackendError, BackendUnavailable, Code
 from controller.facts.match import ServerFacts
 from controller.facts.server import Candidate, Health, Trouble
 from controller.facts.unreadable import Unreadable
+from controller.plan.actions import Target
 from controller.rules.drain import drain_of
 from controller.rules.placement import choose, server_of
 from controller.rules.server_faults import fault_of
@@ -49,6 +51,7 @@ class Server:
     keys: ApiKeys
     client: LiveKitClient
     view: LiveKitView
+    url: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     max_rooms: int = 0
     is_cordoned: bool = False
@@ -88,6 +91,7 @@ class Servers:
         self._servers = {server.name: server for server in servers}
         self._placements = placements or RoomPlacements()
         self._moved: OrderedDict[str, str] = OrderedDict()
+        self._waiting: dict[tuple[ResourceKind, str, str], None] = {}
         self.troubles: Mapping[str, Trouble] = {}
 
     def add(self, server: Server) -> None:
@@ -132,17 +136,31 @@ class Servers:
             return server.facts(now)
         return ServerFacts(name, "", self._not_configured(name), is_configured=False) if name else ServerFacts("", "")
 
-    def place(self, namespace: str, name: str, wanted: Placement) -> str:
+    def place(self, target: Target, name: str, wanted: Placement) -> str:
         """Choose the server for the Room of this name, and reserve the place. Returns the server's name.
 
-        Raises BackendUnavailable with a sentence that names what each server lacks.
+        Raises BackendUnavailable with a sentence that names what each server lacks; then `target` is one of those that
+        wait for a place.
         """
+        namespace = target.namespace
         self._placements.release(namespace, name)
         placed = choose(wanted, self._candidates(), seed=f"{namespace}/{name}")
+        waiting = (target.kind, namespace, target.name)
+        self._waiting.pop(waiting, None)
         if not placed.server:
+            self._waiting[waiting] = None
             raise BackendUnavailable(Backend.LIVEKIT, "placement", placed.why, code=Code.NO_PLACE)
         self._placements.reserve(namespace, name, placed.server)
         return placed.server
+
+    def of_url(self, url: str) -> list[str]:
+        """The names of the servers that have this URL."""
+        return sorted(server.name for server in self if server.url == url)
+
+    def take_waiting(self) -> list[tuple[ResourceKind, str, str]]:
+        """The objects that found no server, by kind, namespace and name: there may be one now. They are forgotten."""
+        waiting, self._waiting = list(self._waiting), {}
+        return waiting
 
     def give_up(self, namespace: str, name: str) -> None:
         """The Room was not made: its place is free again."""

@@ -40,6 +40,8 @@ Body = dict[str, Any]
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _JSON = "application/json"
+# An API server that does not know a path, such as that of a CRD, is not away.
+_ANSWERS = frozenset({"404"})
 _NO_RIGHT = " cannot "
 _GRANT = "; grant it as the manifests and the chart of this version do"
 _MANAGED = {"fieldManager": FIELD_MANAGER}
@@ -76,7 +78,7 @@ class KubernetesClient:
     def __init__(self, connection: KubernetesConnection, clock: ServerClock, *, limits: Limits | None = None) -> None:
         self._connection = connection
         self._clock = clock
-        self._requests = Requests(Backend.KUBERNETES, _RAISED, limits=limits)
+        self._requests = Requests(Backend.KUBERNETES, _RAISED, limits=limits, answers=_ANSWERS)
 
     @property
     def breaker(self) -> Breaker:

@@ -24,6 +24,7 @@ from livekit.protocol.models import Room as RoomMessage
 
 from controller.clients.breaker import Breaker
 from controller.clients.certificates import TlsCode
+from controller.clients.livekit_checks import LiveKitChecks
 from controller.clients.livekit_tls import Certificates, WithCertificates, fault_of
 from controller.clients.reading import NO_SENSE, place_ms, reading
 from controller.clients.request import Limits, Requests
@@ -76,6 +77,7 @@ class LiveKitClient:
         server: str = "",
     ) -> None:
         self._certificates = certificates or Certificates()
+        self.checks = LiveKitChecks(session, url, self._certificates, clock, self._sign_for_a_minute)
         self._session = WithCertificates(session, self._certificates)
         self._url = url
         self._api_key = api_key
@@ -92,6 +94,10 @@ class LiveKitClient:
         if (api_key, api_secret) != (self._api_key, self._api_secret):
             self._api_key, self._api_secret = api_key, api_secret
             self._service = None
+
+    def trust(self, ca: str) -> None:
+        """Trust these CAs (PEM) too, beside those of the settings."""
+        self._certificates.trust(ca)
 
     @property
     def deadline_seconds(self) -> float:
@@ -200,10 +206,6 @@ class LiveKitClient:
         request = api.SendDataRequest(room=room, data=data, kind=DataPacket.Kind.RELIABLE, topic=topic)
         await self._send("SendData", lambda: self._people(room).send_data(request))
 
-    def join_token(self, room: str, identity: str) -> str:
-        """Return a token with which `identity` could join `room` for a minute."""
-        return self._token({"roomJoin": True, "room": room}, 60.0, sub=identity)
-
     def _rooms(self) -> api.room_service.RoomService:
         """Return the service for requests about rooms as such. Its token is used for half of its lifetime."""
         now = time.monotonic()
@@ -220,6 +222,9 @@ class LiveKitClient:
         token = self._token(grants, _SERVICE_TOKEN_SECONDS)
         session = cast("aiohttp.ClientSession", self._session)
         return api.LiveKitAPI.with_token(token, self._url, session=session, failover=False).room
+
+    def _sign_for_a_minute(self, grants: dict[str, object], subject: str) -> str:
+        return self._token(grants, 60.0, sub=subject)
 
     def _token(self, grants: dict[str, object], seconds: float, **claims: str) -> str:
         now = int(self._clock.now().timestamp())

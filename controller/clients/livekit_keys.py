@@ -29,3 +29,11 @@ class ApiKeys:
     def secrets(self) -> Mapping[str, str]:
         """The secret of each key, by its name."""
         return {key.name: key.secret for key in (self.newest, *self.older)}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client of one server needs: its keys, and the CAs (PEM) that sign its certificate, if they are private."""
+
+    keys: ApiKeys
+    ca: str = ""

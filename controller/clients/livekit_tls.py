@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class Certificates:
         self._seen: tuple[object, ...] = ()
         self._look_at = 0.0
 
+    def trust(self, ca: str) -> None:
+        """Trust these CAs (PEM) too, from the next connection on; an empty text takes back what was given before."""
+        if ca != self._options.ca_data:
+            self._options, self._context = replace(self._options, ca_data=ca), None
+
     @property
     def has_own(self) -> bool:
         """Whether we have a client certificate."""
@@ -51,7 +57,7 @@ class Certificates:
 
         While files are being replaced they may not fit each other: the context of before counts until they do.
         """
-        if not self._paths:
+        if not self._paths and not self._options.ca_data:
             return True
         now = time.monotonic()
         if self._context is None or now >= self._look_at:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import structlog
 
 from controller.clients.breaker import RULES, Breaker, BreakerRule, BreakerState, Ticket
-from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError, NotServed
+from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError
 from controller.telemetry.metrics import BreakerMeter, RequestMeter
 from controller.telemetry.sparse import Sparse
 
@@ -49,7 +49,8 @@ class Requests:
     unchanged. With `transport_keeps_deadline` the transport gives up by itself and raises TimeoutError or an exception
     of its own: Redis does so with one timer for all commands, because a timer per command costs as much as the command.
     `was_silent` gets the length of a silence in seconds, at the first answer after it. `server` names one of several
-    servers of a backend, for the log and for metrics.
+    servers of a backend, for the log and for metrics. `answers` are the codes of failures that concern one request: the
+    backend answered, so others may succeed, and the breaker stays closed.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Requests:
         transport_keeps_deadline: bool = False,
         was_silent: Callable[[float], None] | None = None,
         server: str = "",
+        answers: frozenset[str] = frozenset(),
         rule: BreakerRule | None = None,
     ) -> None:
         self.limits = limits or LIMITS[backend]
@@ -72,6 +74,7 @@ class Requests:
         self._sparse = Sparse()
         self._was_silent = was_silent
         self._silent_since: float | None = None
+        self._answers = answers
         self.breaker = Breaker(rule or RULES[backend])
         self._watch = _BreakerWatch(backend, server, self.breaker)
 
@@ -112,7 +115,7 @@ class Requests:
             failure, now = translate(error), time.monotonic()
             if self._silent_since is None and isinstance(failure, BackendUnavailable):
                 self._silent_since = started
-            if isinstance(failure, BackendUnavailable) and not isinstance(failure, NotServed):
+            if isinstance(failure, BackendUnavailable) and failure.code not in self._answers:
                 breaker.failed(failure, ticket, sent_at=started, now=now)
             elif breaker.failure is not None:
                 breaker.answered()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -83,12 +81,8 @@ async def livekit_clock(scene: Scene) -> Answer:
     if scene.settings is None:
         return answer("unasked")
     await scene.kubernetes.read("/version")  # sets our clock by the API server's
-    try:
-        context = Certificates(scene.settings.livekit_tls()).context()
-        async with scene.http.get(scene.settings.api_url, timeout=_HTTP, ssl=context) as response:
-            date = response.headers.get("Date", "")
-        seconds = (parsedate_to_datetime(date) - scene.clock.now()).total_seconds()
-    except (aiohttp.ClientError, TimeoutError, ValueError):
+    seconds = await _livekit(scene).checks.clock_ahead_seconds()
+    if seconds is None:
         return answer("unknown")
     where = "ahead of" if seconds > 0 else "behind"
     return answer("ok" if abs(seconds) <= _CLOCK_SECONDS else "off", seconds=f"{abs(seconds):.0f}", where=where)
@@ -98,18 +92,10 @@ async def auto_create(scene: Scene) -> Answer:
     """Whether a participant can open a room: LiveKit tells whether it would let one into a room that does not exist."""
     if scene.settings is None:
         return answer("unasked")
-    room = f"roomkeeper-doctor-{secrets.token_hex(8)}"
-    token = _livekit(scene).join_token(room, "roomkeeper-doctor")
-    url = f"{scene.settings.api_url.rstrip('/')}/rtc/validate"
-    try:
-        context = Certificates(scene.settings.livekit_tls()).context()
-        async with scene.http.get(url, params={"access_token": token}, timeout=_HTTP, ssl=context) as response:
-            status = response.status
-    except (aiohttp.ClientError, TimeoutError):
-        return answer("unknown", why="LiveKit does not answer")
-    if status == 404:
-        return answer("ok")
-    return answer("on") if status == 200 else answer("unknown", why=f"LiveKit answers {status}")
+    is_on = await _livekit(scene).checks.auto_create()
+    if is_on is None:
+        return answer("unknown", why="LiveKit does not answer, or not as expected")
+    return answer("on" if is_on else "ok")
 
 
 async def webhook(scene: Scene) -> Answer:

@@ -59,14 +59,16 @@ class ServerSeen:
     """Observations of one server, without decisions.
 
     `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
-    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `calls_left`
-    counts the Matches on a server that is drained; the oldest of them was created at `oldest_call_at`.
+    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `same_url` are
+    other servers with the same URL. `calls_left` counts the Matches on a server that is drained; the oldest of them was
+    created at `oldest_call_at`.
     """
 
     trouble: Trouble | None
     health: Health
     rooms: int
     participants: int | None
+    same_url: tuple[str, ...] = ()
     drain: DrainFacts | None = None
     calls_left: int = 0
     oldest_call_at: datetime | None = None

@@ -14,6 +14,7 @@ from controller.api.names import ResourceKind
 from controller.api.room import Room, RoomSpec, RoomStatus
 from controller.generate.schema import Schema, structural_schema
 
+_READY_REASON: Final = f'.status.conditions[?(@.type=="{ConditionType.READY}")].reason'
 _READY: Final = f'.status.conditions[?(@.type=="{ConditionType.READY}")].status'
 _HEALTHY: Final = f'.status.conditions[?(@.type=="{ConditionType.HEALTHY}")].status'
 
@@ -46,7 +47,7 @@ _AGE: Final = Column("Age", ".metadata.creationTimestamp", "Time since the creat
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a CRD needs to know about a resource besides its schema. `is_reconciled`: the operator writes its status."""
+    """What a CRD needs to know about a resource besides its schema."""
 
     kind: ResourceKind
     model: type[Resource]
@@ -54,7 +55,6 @@ class Definition:
     status: type[ApiModel]
     columns: tuple[Column, ...]
     selectable: tuple[str, ...] = ()
-    is_reconciled: bool = True
 
 
 DEFINITIONS: Final = (
@@ -99,16 +99,18 @@ DEFINITIONS: Final = (
         LiveKitServerStatus,
         (
             Column("Ready", _READY, "Whether the server answers and accepts the credentials."),
+            Column("Reason", _READY_REASON, "Why it is Ready or not: the reason of the condition."),
             Column("Rooms", ".status.rooms", "Number of Roomkeeper's rooms on the server.", "integer"),
+            Column("Max", ".spec.maxRooms", "Largest number of rooms on the server; 0: no limit.", "integer"),
             Column("Participants", ".status.participants", "Number of participants in these rooms.", "integer"),
             Column("Cordoned", ".spec.cordoned", "Whether no new rooms are placed on the server.", "boolean"),
             Column("Drain", ".spec.drain.type", "The type of the drain, if the server is being drained."),
             Column("Left", ".status.callsLeft", "Number of calls that are left on a drained server.", "integer"),
+            Column("Latency", ".status.latencyMs", "Milliseconds that the latest list took.", "integer", wide=True),
             Column("URL", ".spec.url", "Address at which the operator reaches the server.", wide=True),
             Column("Version", ".status.version", "Version of LiveKit that the server runs.", wide=True),
             _AGE,
         ),
-        is_reconciled=False,
     ),
 )
 
@@ -160,7 +162,6 @@ def schema_digests() -> dict[str, str]:
 
 def _object_schema(definition: Definition) -> Schema:
     path = definition.kind.singular
-    unseen = _UNSEEN if definition.is_reconciled else {}
     return {
         "description": " ".join((definition.model.__doc__ or "").split()),
         "type": "object",
@@ -170,7 +171,7 @@ def _object_schema(definition: Definition) -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(definition.spec, f"{path}.spec", defaults=True),
-            "status": structural_schema(definition.status, f"{path}.status", defaults=False) | unseen,
+            "status": structural_schema(definition.status, f"{path}.status", defaults=False) | _UNSEEN,
         },
     }
 

@@ -28,6 +28,7 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
         trouble=secret or polled.trouble,
         health=polled.health,
         rooms=rooms,
+        same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
         participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
         drain=drain,
         calls_left=left.calls_left,

@@ -29,6 +29,9 @@ class ServerCase:
 
     @cached_property
     def numbers_are_due(self) -> bool:
-        """Whether the numbers in the status are so old that they are written again."""
-        checked_at = self.server.status.checked_at
-        return checked_at is None or not checked_at <= self.now < checked_at + STATUS_EVERY
+        """Whether the numbers in the status are too old, or one of them is known for the first time."""
+        status, health = self.server.status, self.seen.health
+        if status.checked_at is None or not status.checked_at <= self.now < status.checked_at + STATUS_EVERY:
+            return True
+        is_new = (status.latency_ms is None) is not (health.latency_ms is None)
+        return is_new or (status.version or "") != health.version

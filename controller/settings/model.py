@@ -144,6 +144,12 @@ class Settings(BaseSettings):
         description="Calls per second that end while LiveKit servers are drained with `maintenance` or `emergency`",
     )
     concurrency: int = Field(default=64, ge=1, le=1024, description="Reconciles at the same time")
+    stop_message: str = Field(
+        default="",
+        max_length=256,
+        description="Sentence that the users in calls receive when the operator stops: for a stop of the whole "
+        "service. Empty: they receive none, since calls go on",
+    )
     stop_seconds: float = Field(
         default=30.0, ge=0, le=600, description="How long running reconciles may take after SIGTERM"
     )

@@ -40,19 +40,33 @@ def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerSta
 
 
 def _conditions(case: ServerCase) -> Iterator[Verdict]:
-    trouble = case.seen.trouble
+    trouble, notes = case.seen.trouble, "".join(f"; {note}" for note in _notes(case))
     if trouble is not None:
-        yield false(ConditionType.READY, trouble.reason, trouble.sentence)
+        remedy = (
+            "; its CAs belong into its Secret, under ca.crt" if trouble.reason is ConditionReason.CERTIFICATE else ""
+        )
+        yield false(ConditionType.READY, trouble.reason, f"{trouble.sentence}{remedy}{notes}")
     elif case.seen.health.auto_create:
         told = (
             "the server answers, but room.auto_create is on in its configuration: a client with a token that is still "
             "valid can open a closed room again; set it to false"
         )
-        yield true(ConditionType.READY, ConditionReason.AUTO_CREATE, told)
+        yield true(ConditionType.READY, ConditionReason.AUTO_CREATE, f"{told}{notes}")
     else:
-        yield true(ConditionType.READY, ConditionReason.ANSWERS, "the server answers and accepts the API key")
+        told = f"the server answers and accepts the API key{notes}"
+        yield true(ConditionType.READY, ConditionReason.ANSWERS, told)
     if (drain := case.seen.drain) is not None:
         yield _drained(case, drain)
+
+
+def _notes(case: ServerCase) -> Iterator[str]:
+    """What people should know about a server, whether it answers or not."""
+    spec, seen = case.server.spec, case.seen
+    if 0 < spec.max_rooms < seen.rooms:
+        yield f"more rooms are on it than maxRooms ({spec.max_rooms}): they stay, and no new one is placed on it"
+    if seen.same_url:
+        others = " and ".join(seen.same_url)
+        yield f"{others} has the same URL: each counts only the rooms that were placed on it by its own name"
 
 
 def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:

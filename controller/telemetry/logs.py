@@ -18,7 +18,7 @@ import structlog
 from controller.redaction import BLANK, redact
 
 # Each of them is looked for in every text. What was in use before so many changes is in use nowhere.
-_MOST_ADDED: Final = 16
+_MOST_ADDED: Final = 256
 
 
 class Redactor:

@@ -33,6 +33,7 @@ class LoopName(StrEnum):
     SERVERS = "servers"
     POLLERS = "pollers"
     POLL = "poll"
+    CHECKS = "checks"
     STREAMS = "streams"
     HEARTBEATS = "heartbeats"
     AUDIT = "audit"

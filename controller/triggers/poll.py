@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -127,6 +128,7 @@ class Poller:
         view, client = self._server.view, self._server.client
         sent_at = self._clock.now()
         was_away, was_listed, away_since = bool(view.failure), view.was_listed, view.silent_since
+        began = asyncio.get_running_loop().time()
         try:
             rooms = await client.list_rooms()
         except BackendError as error:
@@ -147,7 +149,8 @@ class Poller:
             return
         if was_away:
             log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
-        self._server.error = None
+        latency_ms = round(1000 * (asyncio.get_running_loop().time() - began))
+        self._server.error, self._server.health = None, replace(self._server.health, latency_ms=latency_ms)
         self._listed = len(rooms)
         waiting = self._waiting(sent_at) if was_away or not was_listed else []
         recount: list[str] = []

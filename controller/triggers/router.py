@@ -194,6 +194,15 @@ class Router:
         """Whether it is the LiveKit name of a Room."""
         return livekit_name in self._rooms
 
+    def places_are_free(self, waiting: Iterable[tuple[ResourceKind, str, str]]) -> None:
+        """These objects found no LiveKit server for a room, and there may be one now."""
+        for kind, namespace, name in waiting:
+            self._enqueue(Key(kind, namespace, name), Wake.OBJECT)
+
+    def place_of(self, livekit_name: str) -> str:
+        """The server that has the room of this name; empty if it is not known."""
+        return self._places.get(livekit_name, "")
+
     def livekit_names(self, server: str) -> tuple[str, ...]:
         """The LiveKit names of all Rooms on one server."""
         return tuple(name for name, place in self._places.items() if place == server)

@@ -8,6 +8,7 @@ fills the cache, `backends.server_configs` keeps what was read here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -16,9 +17,9 @@ from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
 from controller.api.meta import HasMetadata
 from controller.backends.bundle import SECRETS
-from controller.backends.server_configs import ServerConfigs, keys_in
+from controller.backends.server_configs import ServerConfigs, credentials_in
 from controller.clients.kubernetes import KubernetesClient
-from controller.clients.livekit_keys import ApiKeys
+from controller.clients.livekit_keys import Credentials
 from controller.errors import BackendError, Forbidden, NotFound
 from controller.facts.server import Trouble
 from controller.facts.unreadable import Unreadable
@@ -27,22 +28,31 @@ from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
 
-READ_AGAIN_SECONDS = 20.0
+READ_AGAIN_SECONDS = 10.0
 # A key that LiveKit refuses may be refused for long.
 _LEAST_PAUSE_SECONDS = 1.0
 _FIRST_SECONDS = 5.0
 
 
 class ServerReader:
-    """Keeps `configs` as the LiveKitServers in the operator's own `namespace` and their Secrets say."""
+    """Keeps `configs` as the LiveKitServers in the operator's own `namespace` and their Secrets say.
+
+    `blank` gets the API secrets that were read, before they are used: no log may repeat them.
+    """
 
     def __init__(
-        self, cache: ObjectCache[Any], configs: ServerConfigs, kubernetes: KubernetesClient, namespace: str
+        self,
+        cache: ObjectCache[Any],
+        configs: ServerConfigs,
+        kubernetes: KubernetesClient,
+        namespace: str,
+        blank: Callable[[Iterable[str]], None],
     ) -> None:
         self._cache = cache
         self._configs = configs
         self._kubernetes = kubernetes
         self._namespace = namespace
+        self._blank = blank
         self._due = asyncio.Event()
         self._said: dict[str, str] = {}
         cache.follow(kept=self._changed, gone=self._gone)
@@ -83,9 +93,9 @@ class ServerReader:
         if server.metadata.namespace != self._namespace:
             return
         name = server.metadata.name
-        keys = self._configs.keys_of_settings if not server.spec.credentials_secret_name else None
-        if keys is not None or self._configs.get(name) is not None:
-            self._configs.keep(server, keys, None if keys is not None else self._configs.problem(name))
+        found = self._configs.credentials_of_settings if not server.spec.credentials_secret_name else None
+        if found is not None or self._configs.knows(name):
+            self._configs.keep(server, found, None if found is not None else self._configs.problem(name))
         self._due.set()
 
     def _gone(self, server: HasMetadata) -> None:
@@ -98,15 +108,17 @@ class ServerReader:
         if server is None or isinstance(server, Unreadable):
             return  # what was read of it before counts
         secret = server.spec.credentials_secret_name
-        found = await self._keys(secret) if secret else self._configs.keys_of_settings
+        found = await self._credentials(secret) if secret else self._configs.credentials_of_settings
+        if isinstance(found, Credentials):
+            self._blank(found.keys.secrets.values())
         now = self._cache.get(self._namespace, name)
         if isinstance(now, LiveKitServer) and now.spec.credentials_secret_name == secret:
-            keys, problem = (found, None) if isinstance(found, ApiKeys) else (None, found)
-            self._say(name, problem)
-            self._configs.keep(now, keys, problem)
+            credentials, problem = (found, None) if isinstance(found, Credentials) else (None, found)
+            self._configs.keep(now, credentials, problem)
+            self._say(name, self._configs.problem(name))
 
-    async def _keys(self, secret: str) -> ApiKeys | Trouble:
-        """The keys in the Secret, or what is wrong with it. A Secret that could not be read is not a missing one."""
+    async def _credentials(self, secret: str) -> Credentials | Trouble:
+        """What is in the Secret, or what is wrong with it. A Secret that could not be read is not a missing one."""
         where = f"the Secret {secret} in the namespace {self._namespace}"
         try:
             body = await self._kubernetes.get(SECRETS, self._namespace, secret)
@@ -121,7 +133,7 @@ class ServerReader:
         except BackendError as error:
             return Trouble(ConditionReason.CREDENTIALS_UNREAD, f"{where} could not be read: {error.message}")
         data = body.get("data")
-        return keys_in(secret, data if isinstance(data, dict) else {})
+        return credentials_in(secret, data if isinstance(data, dict) else {})
 
     def _say(self, name: str, problem: Trouble | None) -> None:
         """Log what is wrong, once."""
@@ -129,6 +141,6 @@ class ServerReader:
         before = self._said.get(name, "")
         self._said[name] = sentence
         if sentence and sentence != before:
-            log.warning("the credentials of a LiveKit server cannot be used", server=name, why=sentence)
+            log.warning("a LiveKit server cannot be used as it is configured", server=name, why=sentence)
         elif before and not sentence:
-            log.info("the credentials of a LiveKit server can be used now", server=name)
+            log.info("a LiveKit server can be used as it is configured now", server=name)

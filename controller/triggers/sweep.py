@@ -131,7 +131,7 @@ class Sweeper:
                 pool = pools.opened(namespace)
                 different = await self._restorer.sweep(namespace, pool, pools.check, left)
                 left -= different.found
-                tally.found(SweepKind.MATCHES, different.found)
+                tally.found(SweepKind.MATCHES, different.put_right)
                 tally.cleaned(SweepKind.MATCHES, different.put_right)
                 was_compared = True
             if not was_compared:

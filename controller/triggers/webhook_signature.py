@@ -10,10 +10,14 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import jwt
 import orjson
 from jwt.types import Options
+
+Signers: TypeAlias = Mapping[str, Mapping[str, frozenset[str]]]
 
 _LEEWAY_SECONDS = 60
 _KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -30,28 +34,43 @@ class WebhookRefused(Exception):
         self.code = code
 
 
-def signed_hash(authorization: str, secrets: Mapping[str, str], now_seconds: float) -> bytes:
-    """The SHA-256 of the body that the header `Authorization` signs; empty if it names none.
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What is signed: the SHA-256 of the body, empty if the token names none; and which servers sign with the key."""
 
-    `secrets` has the API secret of each API key. Raises WebhookRefused for a token that is not LiveKit's, or not valid
-    now.
+    body_hash: bytes
+    servers: frozenset[str]
+
+
+def verified(authorization: str, signers: Signers, now_seconds: float) -> Signature:
+    """The signature in the header `Authorization`.
+
+    `signers` has for each API key its secrets, each with the names of the servers that have it. Raises WebhookRefused
+    for a token that is not LiveKit's, or not valid now.
     """
     token = authorization.removeprefix("Bearer ").strip()
     if not token:
         raise WebhookRefused(401, "unsigned", "the Authorization header is missing; LiveKit signs every webhook")
-    claims = _claims(token, secrets)
+    claims, servers = _claims(token, signers)
     _require_timely(claims, now_seconds)
     try:
-        return base64.b64decode(str(claims.get("sha256", "")), validate=True)
+        body_hash = base64.b64decode(str(claims.get("sha256", "")), validate=True)
     except (binascii.Error, ValueError):
-        return b""
+        body_hash = b""
+    return Signature(body_hash, servers)
 
 
-def _claims(token: str, secrets: Mapping[str, str]) -> dict[str, object]:
+def _claims(token: str, signers: Signers) -> tuple[dict[str, object], frozenset[str]]:
+    """The claims, and the servers whose secret has signed them. Two servers may have one name for different secrets."""
     try:
         issuer = _issuer(token)
-        secret = secrets[issuer]
-        claims: dict[str, object] = jwt.decode(token, secret, algorithms=["HS256"], options=_OPTIONS)
+        *others, (secret, servers) = signers[issuer].items()
+        for other, owners in others:
+            try:
+                return jwt.decode(token, other, algorithms=["HS256"], options=_OPTIONS), owners
+            except jwt.InvalidSignatureError:
+                continue
+        return jwt.decode(token, secret, algorithms=["HS256"], options=_OPTIONS), servers
     except KeyError:
         named = f" {issuer}" if _KEY_NAME.fullmatch(issuer) else ""
         why = f"the webhook is signed with an API key{named} that is not ours"
@@ -63,7 +82,6 @@ def _claims(token: str, secrets: Mapping[str, str]) -> dict[str, object]:
         raise WebhookRefused(
             401, "bad-token", f"the Authorization header holds no valid token ({type(error).__name__})"
         ) from None
-    return claims
 
 
 def _issuer(token: str) -> str:

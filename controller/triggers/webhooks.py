@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 from aiohttp import ClientError, web
@@ -31,7 +31,7 @@ from controller.loop.wakes import Wake
 from controller.telemetry import metrics
 from controller.triggers.refusals import Refusals
 from controller.triggers.router import Router
-from controller.triggers.webhook_signature import WebhookRefused, signed_hash
+from controller.triggers.webhook_signature import Signature, Signers, WebhookRefused, verified
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class WebhookHandler:
 
     def __init__(
         self,
-        secrets: Callable[[], Mapping[str, str]],
+        signers: Callable[[], Signers],
         pool_of: Callable[[str], Pool],
         router: Router,
         clock: Clock,
@@ -89,7 +89,7 @@ class WebhookHandler:
         *,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        self._secrets = secrets
+        self._signers = signers
         self._pool_of = pool_of
         self._router = router
         self._clock = clock
@@ -102,8 +102,9 @@ class WebhookHandler:
         """Answer one POST."""
         try:
             authorization = request.headers.get("Authorization", "")
-            signed = signed_hash(authorization, self._secrets(), self._clock.now().timestamp())
-            event = _parse(await self._read(request), signed)
+            signature = verified(authorization, self._signers(), self._clock.now().timestamp())
+            event = _parse(await self._read(request), signature.body_hash)
+            self._require_server(event.room.name, signature)
         except WebhookRefused as refused:
             return self._refuse(request, refused)
         mark = parse_mark(event.room.metadata)
@@ -119,6 +120,14 @@ class WebhookHandler:
         metrics.webhooks.labels("accepted").inc()
         self._router.webhook_came(event.room.name, event.event, Wake.WEBHOOK)
         return web.Response(text="ok\n")
+
+    def _require_server(self, room: str, signature: Signature) -> None:
+        """Raise WebhookRefused if another server has the room. A room that moves may be on another one in a moment."""
+        place = self._router.place_of(room)
+        if place and place not in signature.servers:
+            signed = " and ".join(sorted(signature.servers))
+            why = f"the webhook is signed with the key of LiveKit server {signed}, and its room is on {place}"
+            raise WebhookRefused(503, "other-server", why)
 
     async def refuse_wrong_urls(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Serve a request; count and log one for another path or by another method than the webhook's."""

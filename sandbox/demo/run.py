@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
 from sandbox.demo.checks import StepFailed, require
+from sandbox.demo.drain import DrainStory
 from sandbox.demo.pool import PoolStory
 from sandbox.demo.screen import Screen
 from sandbox.demo.story import Story, Verified
@@ -75,7 +76,8 @@ class Demo:
     async def _run_story(self) -> None:
         async with open_world(self._stack.endpoints, self._parts["kubectl"].path) as world:
             story = Story(world)
-            for what, step in (*story.steps(), *PoolStory(world).steps(), *story.steps_of_a_room()):
+            steps = (*story.steps(), *DrainStory(story).steps(), *PoolStory(world).steps(), *story.steps_of_a_room())
+            for what, step in steps:
                 self._step = what
                 with self._screen.running(what):
                     verified = await _answered(step())

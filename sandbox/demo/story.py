@@ -76,7 +76,7 @@ class Story:
         began = time.monotonic()
         for user_id in _USERS:
             await self.world.enqueue(user_id)
-        at = await self._all_waiting()
+        at = await self.all_waiting()
         return Verified("2 in the queue", at - began)
 
     async def apply_match(self) -> Verified:
@@ -148,10 +148,10 @@ class Story:
         said, gone, waiting = await asyncio.gather(
             world.kubectl("delete", "match", _MATCH),
             self._gone(mark),
-            self._all_waiting(),
+            self.all_waiting(),
         )
         asked = await world.matches.find("the deletion to be seen", _is_being_deleted, after=mark)
-        people = await self._people_were_disconnected()
+        people = await self.people_were_disconnected()
         left = await self._nothing_is_left()
         shown = (f"$ kubectl delete match {_MATCH}\n{said}", f"{people}\n{left}")
         return Verified("both WAITING again, all clean", max(gone.at, waiting) - asked.at, shown)
@@ -163,22 +163,27 @@ class Story:
         asked = await world.matches.find(
             "the termination to be seen", lambda seen: "termination" in seen.body["spec"], after=mark
         )
-        waiting = await self._all_waiting(since=asked.at)
-        ended = await world.matches.find(
+        waiting = await self.all_waiting(since=asked.at)
+        ended_at = await self.ended_as("Skipped", mark)
+        await self.people_were_disconnected()
+        return Verified("both WAITING again", max(waiting, ended_at) - asked.at, await self._shown("get matches"))
+
+    async def ended_as(self, reason: str, mark: int) -> float:
+        """Wait until the Match has Ended with this reason; return when."""
+        ended = await self.world.matches.find(
             f"Match {_MATCH} to be Ended", lambda seen: _named(seen, _MATCH) and seen.phase == "Ended", after=mark
         )
         end = ended.body["status"]["end"]
-        require(end["reason"] == "Skipped", "status.end.reason to be Skipped", end)
+        require(end["reason"] == reason, f"status.end.reason to be {reason}", end)
         finished = condition(ended.body, "Finished")
         require(finished == "True", "condition Finished to be True", finished)
-        await self._people_were_disconnected()
-        return Verified("both WAITING again", max(waiting, ended.at) - asked.at, await self._shown("get matches"))
+        return ended.at
 
     async def delete_ended(self) -> Verified:
         began, mark = time.monotonic(), self.world.matches.mark
         await self.world.kubectl("delete", "match", _MATCH)
         gone = await self._gone(mark)
-        await self._all_waiting()
+        await self.all_waiting()
         await self._nothing_is_left()
         return Verified("gone; both still WAITING", gone.at - began)
 
@@ -212,7 +217,8 @@ class Story:
     async def _gone(self, mark: int) -> Sighting:
         return await self.world.matches.find(f"Match {_MATCH} to be gone", _is("DELETED", _MATCH), after=mark)
 
-    async def _all_waiting(self, since: float | None = None) -> float:
+    async def all_waiting(self, since: float | None = None) -> float:
+        """Wait until both are in the queue again; return when."""
         at = await until("alice and bob to be WAITING in Redis", lambda: self._states_are("WAITING"))
         queue = await self.world.queue()
         require(set(queue) == set(_USERS), "the queue to hold alice and bob", queue)
@@ -222,7 +228,7 @@ class Story:
         states = await self.world.states(*_USERS)
         return None if set(states.values()) == {wanted} else str(states)
 
-    async def _people_were_disconnected(self) -> str:
+    async def people_were_disconnected(self) -> str:
         """Wait until LiveKit has disconnected each person because the room is deleted, and end them."""
         try:
             events = [await person.wait_for("disconnected") for person in self.people.values()]

@@ -9,12 +9,12 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
-from controller.backends.server_configs import ServerConfig, ServerConfigs, keys_in
-from controller.clients.livekit_keys import ApiKey, ApiKeys
+from controller.backends.server_configs import ServerConfig, ServerConfigs, credentials_in
+from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.facts.server import Trouble
 
-OURS = ApiKeys(ApiKey("ours", "o" * 32))
-KEYS = ApiKeys(ApiKey("key", "k" * 32))
+OURS = Credentials(ApiKeys(ApiKey("ours", "o" * 32)))
+KEYS = Credentials(ApiKeys(ApiKey("key", "k" * 32)))
 MISSING = Trouble(ConditionReason.CREDENTIALS_MISSING, "the Secret does not exist")
 
 
@@ -65,7 +65,10 @@ def test_requests_go_to_http_and_clients_to_a_web_socket(
 def test_servers_of_objects_are_used_beside_that_of_the_settings(configs: Configs) -> None:
     configs.all.keep(server(), KEYS)
     assert [config.name for config in configs.all] == ["default", "eu-1"]
-    assert dict(configs.all.secrets()) == {"ours": "o" * 32, "key": "k" * 32}
+    assert configs.all.signers() == {
+        "ours": {"o" * 32: frozenset({"default"})},
+        "key": {"k" * 32: frozenset({"eu-1"})},
+    }
     configs.all.drop("eu-1")
     assert [config.name for config in configs.all] == ["default"]
     assert configs.told == ["eu-1", "eu-1"]
@@ -73,9 +76,9 @@ def test_servers_of_objects_are_used_beside_that_of_the_settings(configs: Config
 
 def test_an_object_called_default_replaces_the_server_of_the_settings_until_it_goes(configs: Configs) -> None:
     configs.all.keep(server("default"), KEYS)
-    assert (configs["default"].url, dict(configs.all.secrets())) == ("https://eu-1.example", {"key": "k" * 32})
+    assert (configs["default"].url, list(configs.all.signers())) == ("https://eu-1.example", ["key"])
     configs.all.drop("default")
-    assert configs["default"].keys == OURS
+    assert configs["default"].credentials == OURS
 
 
 def test_without_a_secret_that_can_be_read_a_new_server_cannot_be_asked(configs: Configs) -> None:
@@ -87,15 +90,26 @@ def test_without_a_secret_that_can_be_read_a_new_server_cannot_be_asked(configs:
 def test_a_secret_that_goes_leaves_the_keys_of_before_until_there_is_another(configs: Configs) -> None:
     configs.all.keep(server(), KEYS)
     configs.all.keep(server(), None, MISSING)
-    assert (configs["eu-1"].keys, configs.all.troubles()) == (KEYS, {"eu-1": MISSING})
-    newer = ApiKeys(ApiKey("newer", "n" * 32))
+    assert (configs["eu-1"].credentials, configs.all.troubles()) == (KEYS, {"eu-1": MISSING})
+    newer = Credentials(ApiKeys(ApiKey("newer", "n" * 32)))
     configs.all.keep(server(), newer)
-    assert (configs["eu-1"].keys, dict(configs.all.troubles())) == (newer, {})
+    assert (configs["eu-1"].credentials, dict(configs.all.troubles())) == (newer, {})
 
 
 def test_an_object_called_default_without_its_secret_does_not_borrow_the_keys_of_the_settings(configs: Configs) -> None:
     configs.all.keep(server("default"), None, MISSING)
     assert configs.all.get("default") is None
+
+
+def test_one_name_of_a_key_may_have_another_secret_on_another_server(configs: Configs) -> None:
+    configs.all.keep(server("eu-1"), KEYS)
+    configs.all.keep(
+        server("eu-2"), Credentials(ApiKeys(ApiKey("key", "z" * 32), (ApiKey("key-of-before", "b" * 32),)))
+    )
+    configs.all.keep(server("eu-3"), KEYS)
+    signers = configs.all.signers()
+    assert signers["key"] == {"k" * 32: frozenset({"eu-1", "eu-3"}), "z" * 32: frozenset({"eu-2"})}
+    assert signers["key-of-before"] == {"b" * 32: frozenset({"eu-2"})}
 
 
 def test_followers_are_told_of_changes_only(configs: Configs) -> None:
@@ -110,9 +124,9 @@ def data(**texts: str) -> dict[str, object]:
 
 
 def test_a_secret_has_the_key_that_signs_and_the_one_of_before() -> None:
-    found = keys_in("s", data(apiKey="new\n", apiSecret="n" * 32, oldApiKey="old", oldApiSecret="o" * 32))
-    assert found == ApiKeys(ApiKey("new", "n" * 32), (ApiKey("old", "o" * 32),))
-    assert keys_in("s", data(apiKey="new", apiSecret="n" * 32)) == ApiKeys(ApiKey("new", "n" * 32))
+    found = credentials_in("s", data(apiKey="new\n", apiSecret="n" * 32, oldApiKey="old", oldApiSecret="o" * 32))
+    assert found == Credentials(ApiKeys(ApiKey("new", "n" * 32), (ApiKey("old", "o" * 32),)))
+    assert credentials_in("s", data(apiKey="new", apiSecret="n" * 32)) == Credentials(ApiKeys(ApiKey("new", "n" * 32)))
 
 
 @pytest.mark.parametrize(
@@ -129,10 +143,34 @@ def test_a_secret_has_the_key_that_signs_and_the_one_of_before() -> None:
             data(apiKey="a", apiSecret="n" * 32, oldApiKey="b"),
             "the Secret s has one of oldApiKey and oldApiSecret; give both, or none of them",
         ),
+        (
+            data(apiKey="a", apiSecret="n" * 32) | data(**{"ca.crt": "nonsense"}),
+            "the Secret s has no certificates in PEM form under ca.crt",
+        ),
     ],
 )
 def test_a_secret_that_cannot_be_used_is_told_in_one_sentence(found: dict[str, object], told: str) -> None:
-    problem = keys_in("s", found)
+    problem = credentials_in("s", found)
     assert isinstance(problem, Trouble)
     assert problem.sentence.startswith(told)
     assert "nnn" not in problem.sentence
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"url": "wss://me:hunter2@lk"}, "spec.url holds a user or a password, which LiveKit does not ask for"),
+        ({"url": "wss://lk:99999"}, "spec.url names no port between 0 and 65535"),
+        ({"publicUrl": "wss://lk?token=hunter2"}, "spec.publicUrl has something after a ? or a #"),
+    ],
+)
+def test_a_url_that_no_request_can_use_is_told_and_repeats_nothing(
+    configs: Configs, spec: dict[str, str], told: str
+) -> None:
+    configs.all.keep(server(), KEYS)
+    configs.all.keep(server(**spec), KEYS)
+    trouble = configs.all.troubles()["eu-1"]
+    assert (trouble.reason, trouble.sentence.startswith(told)) == (ConditionReason.WRONG_URL, True)
+    assert (configs.all.get("eu-1"), "hunter2" in trouble.sentence) == (None, False)
+    configs.all.keep(server(), None)
+    assert (configs["eu-1"].credentials, dict(configs.all.troubles())) == (KEYS, {})

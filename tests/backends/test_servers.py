@@ -8,11 +8,13 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.fields import Placement
+from controller.api.names import ROOM
 from controller.api.room import Room
 from controller.backends.servers import Server, Servers
 from controller.clients.livekit_keys import ApiKey, ApiKeys
 from controller.errors import BackendUnavailable, Code
 from controller.facts.server import Trouble
+from controller.plan.actions import Target
 from controller.views.livekit import LiveKitView
 from controller.views.placements import RoomPlacements
 from tests import values as b
@@ -44,6 +46,10 @@ def test_a_server_without_credentials_is_named_with_what_is_wrong() -> None:
     servers.troubles = {"eu-1": Trouble(ConditionReason.CREDENTIALS_MISSING, "the Secret eu-1 does not exist")}
     told = "the room is on LiveKit server eu-1, which cannot be asked: the Secret eu-1 does not exist"
     assert servers.facts(MOVED, b.at(9)).trouble == told
+
+
+def target(name: str) -> Target:
+    return Target(ROOM, "ns", name, f"uid-of-{name}", "1")
 
 
 def a_server(name: str, **changes: Any) -> Server:
@@ -112,19 +118,21 @@ def test_without_another_server_a_room_stays() -> None:
 def test_places_are_reserved_so_that_many_rooms_at_one_moment_do_not_exceed_the_limit() -> None:
     placements = RoomPlacements()
     servers = Servers([a_server("eu-1", max_rooms=3), a_server("eu-2", max_rooms=4)], placements)
-    placed = [servers.place("ns", f"room-{n}", Placement()) for n in range(7)]
+    placed = [servers.place(target(f"room-{n}"), f"room-{n}", Placement()) for n in range(7)]
     assert (placed.count("eu-1"), placed.count("eu-2")) == (3, 4)
     with pytest.raises(BackendUnavailable) as refused:
-        servers.place("ns", "room-7", Placement())
+        servers.place(target("room-7"), "room-7", Placement())
     assert refused.value.code == Code.NO_PLACE
     assert refused.value.message == (
         "no LiveKit server can take the room: eu-1 is full (3 rooms, maxRooms is 3); "
         "eu-2 is full (4 rooms, maxRooms is 4)"
     )
+    assert servers.take_waiting() == [(ROOM, "ns", "room-7")]
+    assert servers.take_waiting() == []
     servers.give_up("ns", "room-0")
-    assert servers.place("ns", "room-7", Placement()) == placed[0]
+    assert servers.place(target("room-7"), "room-7", Placement()) == placed[0]
 
 
 def test_a_second_attempt_for_the_same_room_takes_no_second_place() -> None:
     servers = Servers([a_server("eu-1", max_rooms=1)])
-    assert [servers.place("ns", "room", Placement()) for _ in range(3)] == ["eu-1"] * 3
+    assert [servers.place(target("room"), "room", Placement()) for _ in range(3)] == ["eu-1"] * 3

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from controller.clients.breaker import BreakerState
 from controller.clients.request import LIMITS, Limits, Requests
-from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, NotServed
+from controller.errors import Backend, BackendError, BackendUnavailable, NotFound
 from tests.clients.counting import counted_since, errors_counted, requests_counted
 
 SHORT = Limits(deadline_seconds=0.02, slow_seconds=0.01)
@@ -152,10 +152,6 @@ async def test_a_slow_answer_is_logged_unless_the_backend_was_asked_to_wait(
     assert [entry["event"] for entry in logs] == events
 
 
-def without_a_path(_error: Exception) -> BackendError:
-    return NotServed(Backend.KUBERNETES, "read", "HTTP 404", code="404")
-
-
 async def an_outage(requests: Requests, clock: time_machine.Coordinates) -> None:
     """Let requests fail until none is sent any longer."""
     for _ in range(4):
@@ -198,12 +194,12 @@ async def test_a_refusal_is_an_answer_too() -> None:
     assert requests.breaker.is_closed
 
 
-async def test_an_api_server_that_does_not_know_a_path_is_not_away() -> None:
-    requests = some_requests()
+async def test_a_failure_that_concerns_one_request_is_an_answer_too() -> None:
+    requests = Requests(Backend.LIVEKIT, (LibraryError, TimeoutError), answers=frozenset({"503"}))
     with time_machine.travel(0, tick=False) as clock:
         for _ in range(10):
-            with pytest.raises(NotServed):
-                await requests.send("read", that_raises(LibraryError()), without_a_path)
+            with pytest.raises(BackendUnavailable):
+                await requests.send("Sing", that_raises(LibraryError()), unavailable)
             clock.shift(1)
     assert requests.breaker.is_closed
 

@@ -151,6 +151,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: inbox.expire("alice", NOW, now_ms=NOW),
         lambda: outbox.refused("alice", "1-0", "skip", "idle", now_ms=NOW),
         lambda: outbox.failed(BOTH, FAILURES[FailureCode.USER_BLOCKED], "m", "match-1", now_ms=NOW),
+        lambda: outbox.stops(BOTH, "pod-1", "Bye.", now_ms=NOW),
         lambda: outbox.drained("m", BOTH, DrainFacts("d", DrainType.GRACEFUL), now_ms=NOW),
     ]
 

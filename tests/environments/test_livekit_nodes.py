@@ -122,8 +122,7 @@ async def test_who_was_on_the_only_node_is_lost_after_its_restart_unless_they_co
     told = "LiveKit lists neither-1, neither-2 on a node that no longer answers; they count as gone"
     assert condition(sick, "Healthy").message == told
     assert (sick.status.num_participants, sick.status.occupancy) == (0, "Available")
-    lost = await rig.kube.match("neither")
-    assert lost.status.connected == "0/2"
+    lost = await rig.kube.match_until(lambda match: match.status.connected == "0/2", "neither")
     assert "LiveKit lists them on a node that no longer answers" in condition(lost, "Connected").message
     await asyncio.gather(_goes_on(rig, *both), one[1][0].wait_for("reconnected", timeout=60))
     ends = {name: await _over(rig, name) for name in ("neither", "one")}

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from controller.api.match import Match
@@ -99,14 +100,16 @@ async def own(kube: Kube, nodes: dict[str, LiveKitNodes]) -> AsyncIterator[Own]:
     await own.kube.apply(_ROLE, _BINDING)
     yield own
     await own.kube.remove("livekitservers", "--all")
-    await own.kube.remove("secret/eu-1", "secret/us-1", "role/livekit-credentials", "rolebinding/livekit-credentials")
+    leftovers = ("secret/eu-1", "secret/us-1", "role/livekit-credentials", "rolebinding/livekit-credentials")
+    await own.kube.remove("--ignore-not-found", *leftovers)
 
 
 async def _server_of(rig: Rig, match: Match) -> str:
-    room = await rig.kube.room(room_name(match.metadata.uid))
+    """The server that the status of the Match names; that of its Room names the same one."""
     assert match.status.room is not None
-    assert match.status.room.server == room.status.server
-    return str(room.status.server)
+    server = match.status.room.server
+    await rig.kube.room_until(lambda room: room.status.server == server, room_name(match.metadata.uid))
+    return str(server)
 
 
 async def test_rooms_are_placed_by_label_name_and_load_on_servers_that_come_and_go(
@@ -148,6 +151,20 @@ async def test_rooms_are_placed_by_label_name_and_load_on_servers_that_come_and_
     await own.patch("us-1", cordoned=False)
     made = await rig.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
     assert made.status.server == "us-1"
+
+    shown = await eventually(partial(_row, own, "us-1"))
+    assert (shown["READY"], shown["REASON"], shown["VERSION"][:2]) == ("True", "Answers", "1.")
+    assert (shown["ROOMS"].isdigit(), shown["LATENCY"].isdigit()) == (True, True)
+
+
+async def _row(own: Own, name: str) -> dict[str, str]:
+    """What `kubectl get lks` shows of a server, once all of it is known."""
+    head, *rows = (await own.kube.ask("get", "lks", name, "-o", "wide")).splitlines()
+    starts = [head.index(word) for word in head.split()]
+    ends = [*starts[1:], None]
+    row = {head[a:b].strip(): rows[0][a:b].strip() for a, b in zip(starts, ends, strict=True)}
+    assert all((row["VERSION"], row["LATENCY"], row["ROOMS"])), row
+    return row
 
 
 async def _are_placed(rig: Rig, count: int) -> None:
@@ -193,3 +210,96 @@ async def test_a_server_that_dies_gets_no_new_rooms_and_those_that_were_not_read
     await own.ready("eu-1")
     after = await rig.kube.match_until(lambda match: not is_true(match, "Degraded"), "call")
     assert (after.status.end, await _server_of(rig, after)) == (None, "eu-1")
+
+
+async def test_credentials_are_replaced_without_a_restart_and_without_a_gap_and_a_wrong_order_harms_no_call(
+    own: Own, rig: Rig, nodes: dict[str, LiveKitNodes]
+) -> None:
+    node, old, new = nodes["eu-1"], _KEYS["eu-1"], {"key-of-later": "the-secret-of-later-0123456789abcdef"}
+    ((old_key, old_secret),) = old.items()
+    await own.server("eu-1")
+    operator = await rig.operators.start()
+    await own.ready("eu-1")
+    lasting = {"timeouts": {"reconnectSeconds": 300}, "room": {"departureTimeoutSeconds": 310}}
+    call, inside = await rig.active("alice", "bob", name="call", placement={"serverName": "eu-1"}, **lasting)
+    assert await _signers(rig, call) == set(old)
+
+    await _restart(node, {**old, **new}, signs=old_key)
+    await own.ready("eu-1")
+    await own.secret("eu-1", new, oldApiKey=old_key, oldApiSecret=old_secret)
+    renewed = await rig.kube.match_until(partial(_has_tokens_of, "key-of-later"), "call")
+    assert await _signers(rig, renewed) == set(new)
+    await asyncio.gather(*(person.kill() for person in inside))
+    again = await rig.join(renewed)  # LiveKit signs its webhooks with the key of before
+    sids = {str((person.seen("connected") or {})["sid"]) for person in again}
+    await rig.kube.match_until(lambda match: sids == {p.participant_sid for p in match.status.participants}, "call")
+    assert (await operator.metrics())("roomkeeper_webhooks_total", result="unknown-key") == 0
+
+    await _restart(node, new, signs="key-of-later")
+    await own.secret("eu-1", new, oldApiKey="", oldApiSecret="")
+    await own.ready("eu-1")
+
+    # The wrong order: LiveKit no longer knows the key of the operator, which has none of its keys.
+    await _restart(node, old, signs=old_key)
+    assert "LiveKit refused our API key" in _message(await own.ready("eu-1", "WrongKey"))
+    assert (await rig.kube.match("call")).status.end is None
+    await own.secret("eu-1", old)
+    await own.ready("eu-1")
+    back = await rig.kube.match_until(partial(_has_tokens_of, old_key), "call")
+    await asyncio.gather(*(person.kill() for person in again))
+    await rig.join(back)
+    after = await rig.kube.match_until(lambda match: match.status.connected == "2/2", "call")
+    assert (after.status.end, after.status.connected_at) == (None, call.status.connected_at)
+    for secret in (*old.values(), *new.values()):
+        assert secret not in operator.log
+
+
+def _has_tokens_of(key: str, match: Match) -> bool:
+    return match.status.tokens is not None and match.status.tokens.api_key == key
+
+
+async def _signers(rig: Rig, match: Match) -> set[str]:
+    tokens = (await rig.tokens(match)).values()
+    return {jwt.decode(entry["token"], options={"verify_signature": False})["iss"] for entry in tokens}
+
+
+async def _restart(node: LiveKitNodes, keys: dict[str, str], *, signs: str) -> None:
+    """Restart LiveKit with these keys, the one of `signs` for its webhooks."""
+    node.keys = keys
+    node.write_settings(webhook_key=signs)
+    await node.kill()
+    await node.start()
+
+
+async def test_what_is_wrong_with_a_server_is_told_in_one_sentence_and_what_was_known_counts_on(
+    own: Own, rig: Rig, nodes: dict[str, LiveKitNodes]
+) -> None:
+    await rig.operators.start()
+    await own.server("eu-1")
+    await own.ready("eu-1")
+    made = await rig.ready("alice", "bob", placement={"serverName": "eu-1"})
+    await own.kube.remove("secret/eu-1")
+    await own.patch("eu-1", maxRooms=5)  # every change reads the Secret again
+    assert _message(await own.ready("eu-1", "SecretMissing")) == (
+        "the Secret eu-1 in the namespace roomkeeper-system does not exist; "
+        "create it with the keys apiKey and apiSecret"
+    )
+    await rig.join(made)
+    await rig.kube.match_until(lambda match: match.status.phase == "Active")
+
+    await own.secret("eu-1", _KEYS["eu-1"], oldApiKey="without-its-secret")
+    await own.patch("eu-1", url=f"{nodes['eu-1'].url}/", publicUrl=nodes["eu-1"].url)
+    assert "oldApiKey and oldApiSecret" in _message(await own.ready("eu-1", "SecretIncomplete"))
+    await own.secret("eu-1", _KEYS["eu-1"], oldApiKey="", oldApiSecret="")
+    await own.patch("eu-1", url="http://me:hunter2@127.0.0.1:1")
+    assert "hunter2" not in _message(await own.ready("eu-1", "WrongURL"))
+    await own.patch("eu-1", url=nodes["eu-1"].url)
+    await own.ready("eu-1")
+
+    await own.server("us-1", url=nodes["eu-1"].url)
+    assert "eu-1 has the same URL" in _message(await own.ready("us-1", "WrongKey"))
+    assert (await rig.kube.match()).status.connected == "2/2"
+
+
+def _message(server: Body) -> str:
+    return next(str(one["message"]) for one in server["status"]["conditions"] if one["type"] == "Ready")

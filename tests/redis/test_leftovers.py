@@ -12,12 +12,13 @@ import pytest
 from controller.api.match import QueuePlace
 from controller.api.names import livekit_room_name
 from controller.api.states import UserState
+from controller.backends.borrowed_pools import BorrowedPools
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.mark import BorrowedMark, parse_fence
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.inbox import SignalsDone
 from controller.clients.redis.requests import AdvanceRequest
-from controller.errors import Backend, BackendUnavailable, StateLost
+from controller.errors import Backend, BackendUnavailable, PoolClosed, StateLost
 from controller.facts.ledger import Destination
 from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.rules.leftovers import RECIPES, FoundBy
@@ -246,6 +247,25 @@ async def test_a_match_that_kubernetes_still_has_keeps_what_is_its_own_although_
     assert await sweeping.world.snapshot() == before
 
 
+async def test_what_a_ledger_still_holds_stays_until_the_ledger_is_settled(sweeping: Sweeping) -> None:
+    """Kubernetes knows no such Match, so only the script can tell."""
+    world = sweeping.world
+    await world.claim(GONE, "alice", "bob", now_ms=LONG_AGO_MS)
+    await tokens(sweeping)
+    await session(sweeping)
+    found = [one for one in await sweeping.find() if one.remedy is not Remedy.SETTLE]
+    assert {one.kind for one in found} == {M, E}
+    await world.raw("ZREM", world.keys.live(), GONE)
+    found += [one for one in await sweeping.find() if one.remedy is Remedy.FREE]
+    assert len(found) == 4
+    before = await world.snapshot()
+    assert set(await sweeping.clean(found)) == {False}
+    assert await world.snapshot() == before
+    await world.raw("ZADD", world.keys.live(), LONG_AGO_MS, GONE)
+    await world.raw("DEL", world.keys.match(GONE))
+    assert set(await sweeping.clean(found)) == {False}, "it is listed as live"
+
+
 @pytest.mark.parametrize(
     ("case", "change"),
     [
@@ -397,6 +417,24 @@ async def test_a_sweep_by_hand_is_refused_once_another_owner_has_come_or_redis_w
     await world.raw("SET", world.keys.fence(0), fence)
     assert await sweeping.clean(found) == [True]
     assert await world.raw("GET", world.keys.fence(0)) == fence, "it counts nothing up"
+
+
+async def test_a_sweep_by_hand_leaves_pools_alone_that_an_operator_has_to_open_or_restore_first(world: World) -> None:
+    foreign: dict[str, str] = {}
+    pools = BorrowedPools(world.redis, world.keys.cluster_id, lambda namespace: foreign.get(namespace, ""))
+    with pytest.raises(PoolClosed, match="no operator has opened the pool of namespace never-opened"):
+        await pools.get("never-opened")
+    foreign[world.keys.namespace] = "another installation serves it"
+    with pytest.raises(PoolClosed, match="another installation serves it"):
+        await pools.get(world.keys.namespace)
+    foreign.clear()
+    incarnation = await world.raw("GET", world.keys.incarnation())
+    await world.raw("SET", world.keys.incarnation(), f"restoring:{incarnation}")
+    with pytest.raises(StateLost, match="an operator restores"):
+        await pools.get(world.keys.namespace)
+    await world.raw("SET", world.keys.incarnation(), incarnation)
+    bound = await pools.get(world.keys.namespace)
+    assert (bound.epoch, bound.incarnation) == (world.pool.epoch, incarnation)
 
 
 async def test_the_operator_goes_on_after_a_sweep_by_hand(sweeping: Sweeping) -> None:

@@ -405,6 +405,15 @@ async def test_a_drain_is_told_to_no_user_who_is_not_in_a_call(world: World) -> 
     assert await outbox.drained("m1", BOTH, None, now_ms=NOW) == Settled()
 
 
+async def test_users_are_told_once_that_the_operator_stops(world: World) -> None:
+    outbox = Outbox(world.pool)
+    assert await outbox.stops(["alice"], "pod-1", "We are back at ten.", now_ms=NOW) == Told(1)
+    assert await outbox.stops(BOTH, "pod-1", "We are back at ten.", now_ms=NOW) == Told(1)
+    assert await outbox.stops((), "pod-1", "We are back at ten.", now_ms=NOW) == Told(0)
+    (notice,) = await world.notices("alice")
+    assert (notice["type"], notice["drain"], notice["notice"]) == ("shutdown", "stop", "We are back at ten.")
+
+
 async def test_an_owner_that_is_out_of_date_writes_no_notice(world: World) -> None:
     for owner, answer in ((world.other_owner(epoch=0), Stale(1)), (world.other_owner(incarnation="x"), Lost())):
         assert await Outbox(owner.pool).refused("alice", "7-0", "skip", "over", now_ms=NOW) == answer

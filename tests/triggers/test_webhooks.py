@@ -47,7 +47,7 @@ class Rig:
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.app = web.Application()
         handler = WebhookHandler(
-            lambda: {KEY: SECRET}, cast("Any", self.unbound), router, clock, "replica-1", Refusals(), read_seconds=0.5
+            lambda: SIGNERS, cast("Any", self.unbound), router, clock, "replica-1", Refusals(), read_seconds=0.5
         )
         add_webhooks(self.app, handler)
 
@@ -105,6 +105,11 @@ async def post(client: Client, body: bytes, authorization: str | None) -> tuple[
 
 
 BODY = an_event()
+ELSEWHERE = "e" * 40
+SIGNERS = {
+    KEY: {ELSEWHERE: frozenset({"eu-1"}), SECRET: frozenset({"default"})},
+    "key-of-us": {"u" * 40: frozenset({"us-1", "us-2"})},
+}
 REFUSED: list[tuple[str, bytes, str | None, int, str]] = [
     ("no signature", BODY, None, 401, "Authorization header is missing"),
     ("an empty one", BODY, "Bearer ", 401, "no valid token"),
@@ -115,6 +120,11 @@ REFUSED: list[tuple[str, bytes, str | None, int, str]] = [
     ("no issuer", BODY, signature(BODY, iss=None), 401, "no valid token"),
     ("not signed at all", BODY, signature(BODY, secret="", algorithm="none"), 401, "no valid token"),
     ("another algorithm", BODY, signature(BODY, secret="x" * 64, algorithm="HS512"), 401, "no valid token"),
+    (
+        *("with the secret of another server", BODY, signature(BODY, secret=ELSEWHERE)),
+        *(503, "signed with the key of LiveKit server eu-1, and its room is on default"),
+    ),
+    ("by another server", BODY, signature(BODY, secret="u" * 40, iss="key-of-us"), 503, "LiveKit server us-1 and us-2"),
     ("expired", BODY, signature(BODY, exp=NOW_SECONDS - 120), 401, "has expired"),
     ("for ever", BODY, signature(BODY, exp=None), 401, "no valid token"),
     ("until something", BODY, signature(BODY, exp="tomorrow"), 401, "no numbers"),

@@ -21,7 +21,7 @@ from controller.clients.breaker import Breaker
 from controller.clients.reading import reading
 from controller.clients.redis import answers
 from controller.clients.redis.choice import Choice
-from controller.clients.redis.errors import RAISED, translate
+from controller.clients.redis.errors import ANSWERS, RAISED, translate
 from controller.clients.redis.lua import Script
 from controller.clients.redis.target import Check, Locate
 from controller.clients.redis.topology import Line, TopologyChanged
@@ -59,7 +59,7 @@ class Redis:
     def __init__(self, source: AddressSource, was_silent: Callable[[float], None] | None = None) -> None:
         # The wire keeps the deadline itself, with one timer for all commands.
         self._requests = Requests(
-            Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=self._all_were_silent
+            Backend.REDIS, RAISED, transport_keeps_deadline=True, was_silent=self._all_were_silent, answers=ANSWERS
         )
         self._was_silent = was_silent
         self._choice = Choice(source, self._connect, was_silent)

@@ -31,6 +31,8 @@ _NOT_NOW: Final[Mapping[str, str]] = {
     "TRYAGAIN": "it moves the keys to another node",
     "UNBLOCKED": "it is no longer the master",
 }
+ANSWERS: Final = frozenset({"CLUSTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED"})
+"""The words that concern one command: others, about another slot or without a write, may succeed."""
 LEFT_AFTER: Final = frozenset({"LOADING", "MASTERDOWN", "NOAUTH", "READONLY", "UNBLOCKED"})
 """The words of a server that is not the master (yet), or that wants a password that this connection began without: the
 next connection may lead to the right server, or begin with what the Secret says by now."""

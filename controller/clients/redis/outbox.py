@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.api.failure_codes import Failure
-from controller.api.notices import REFUSALS
+from controller.api.notices import REFUSALS, STOP
 from controller.clients.redis import lua
 from controller.clients.redis.commands import Command
 from controller.clients.redis.pool import Pool
@@ -49,6 +49,11 @@ class Outbox:
             names += [keys.user(user_id), keys.notify(user_id)]
         args: tuple[str | int, ...] = (now_ms, uid, drain.id if drain is not None else "", *_words(drain))
         return await self.pool.run_fenced(Command(lua.DRAIN, DRAIN, names, args))
+
+    async def stops(self, user_ids: Sequence[str], replica: str, message: str, *, now_ms: int) -> ToldReply:
+        """Tell these users' clients that the operator stops; `replica` is its name."""
+        fields = ("drain", STOP, "notice", message, "expectedDowntimeSeconds", "", "deadline", "")
+        return await self._notify(user_ids, "shutdown", replica, fields, now_ms)
 
     async def _notify(
         self, user_ids: Sequence[str], kind: str, about: str, fields: tuple[str, ...], now_ms: int

@@ -62,7 +62,7 @@
 # LiveKit servers that rooms are placed on.
 - apiGroups: [roomkeeper.dev]
   resources: [livekitservers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [roomkeeper.dev]
   resources: [livekitservers/status]
   verbs: [patch]

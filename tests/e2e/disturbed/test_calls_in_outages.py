@@ -7,6 +7,7 @@ then clients of LiveKit have given up, the lease has run out, and people join ag
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,6 +77,11 @@ async def test_thirty_calls_outlive_outages_of_each_backend_and_of_all_at_once(
     assert [room.sid for room in rooms.rooms] == [foreign.sid]
     for backend in ("Redis", "LiveKit", "Kubernetes"):
         await _is_open(operator, backend, expected=False)
+        lines = [json.loads(line) for line in operator.log.splitlines() if line.startswith("{")]
+        told = [entry for entry in lines if entry.get("backend") == backend]
+        says = [entry["event"] for entry in told if "answer" in entry["event"]]
+        assert says[0].startswith("a backend does not answer")
+        assert says[1] == "a backend answers again"
 
 
 async def _redis_comes_back_older(rig: Rig, own: Stack) -> None:

@@ -35,6 +35,16 @@ async def test_a_signal_stops_it_with_status_0_and_calls_go_on(rig: Rig, number:
     assert not lease["spec"].get("holderIdentity")
 
 
+async def test_users_in_calls_are_told_that_the_whole_service_stops_if_that_is_asked_for(rig: Rig) -> None:
+    operator = await rig.operators.start(stop_message="We are back at ten.")
+    await rig.ready("alice", "bob")
+    await rig.enqueue("carol")
+    assert await operator.end() == 0
+    told = {who: await rig.stream(rig.keys.notify(who)) for who in ("alice", "bob", "carol")}
+    found = {who: [(n["drain"], n["notice"]) for n in of if n["type"] == "shutdown"] for who, of in told.items()}
+    assert found == {"alice": [("stop", "We are back at ten.")], "bob": [("stop", "We are back at ten.")], "carol": []}
+
+
 _COUPLES = 25
 
 
