@@ -22,6 +22,8 @@ from tests.support.waiting import eventually, patience
 PAGE = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 _SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# The commands take a loaded machine a while, and no user joins meanwhile.
+_PATIENT = {"timeouts": {"connectSeconds": 600}, "room": {"emptyTimeoutSeconds": 700}}
 BLOCKS = {heading: _BLOCK.findall(text) for heading, text in _SECTION.findall(PAGE)}
 
 
@@ -78,7 +80,7 @@ async def test_the_commands_of_the_runbook_do_what_the_page_says(rig: Rig, tmp_p
     operator = await rig.operators.start(poll_seconds="0.5")
     reader = Reader(rig, operator, tmp_path)
     await rig.enqueue("alice", "bob")
-    match = await rig.ready("alice", "bob", name="match-7f3a")
+    match = await rig.ready("alice", "bob", name="match-7f3a", **_PATIENT)
     await rig.kube.create(manifests.room("lobby"))
 
     out = await reader.types("Users cannot connect")
@@ -100,7 +102,7 @@ async def test_the_commands_of_the_runbook_do_what_the_page_says(rig: Rig, tmp_p
     assert "lobby" in await reader.types("Rooms leak")
     await rig.kube.gone("Room", "lobby")
 
-    last = await rig.ready("alice", "bob", name="last")
+    last = await rig.ready("alice", "bob", name="last", **_PATIENT)
     livekit_name = await rig.livekit_name(last)
     await operator.kill()
     await rig.kube.admin.call("DELETE", f"/api/v1/namespaces/{rig.kube.namespace}")
