@@ -75,7 +75,8 @@ class LiveKitServerSpec(SpecModel):
     credentials_secret_name: Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = ""
     """Name of a Secret in the operator's namespace that holds the credentials under the keys `apiKey` and `apiSecret`.
     While they are being replaced, `oldApiKey` and `oldApiSecret` hold those of before: webhooks that are signed with
-    them are accepted, too. Empty (the default): the credentials of the operator's settings."""
+    them are accepted, too. `ca.crt` may hold the CAs that sign the certificate of the server. Empty (the default): the
+    credentials of the operator's settings."""
 
     max_rooms: Annotated[int, Field(ge=0, le=1000000)] = 0
     """Largest number of rooms on the server at one time, at most 1000000. When it is reached, no new room is placed

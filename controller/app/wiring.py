@@ -203,7 +203,8 @@ def _of_settings(settings: Settings) -> ServerConfig:
 def _livekit_client(
     settings: Settings, http: aiohttp.ClientSession, clock: ServerClock, config: ServerConfig
 ) -> LiveKitClient:
-    key = config.credentials.keys.newest
+    key, certificates = config.credentials.keys.newest, Certificates(settings.livekit_tls())
+    certificates.trust(config.credentials.ca)
     return LiveKitClient(
         http,
         config.url,
@@ -211,7 +212,7 @@ def _livekit_client(
         key.secret,
         clock,
         limits=replace(LIMITS[Backend.LIVEKIT], deadline_seconds=settings.livekit_timeout_seconds),
-        certificates=Certificates(settings.livekit_tls()),
+        certificates=certificates,
         server=config.name,
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
 from controller.backends.server_configs import ServerConfig, ServerConfigs, credentials_in
 from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
+from controller.clients.livekit_tls import Certificates
 from controller.facts.server import Trouble
+from tests.support.certificates import Authority
 
 OURS = Credentials(ApiKeys(ApiKey("ours", "o" * 32)))
 KEYS = Credentials(ApiKeys(ApiKey("key", "k" * 32)))
@@ -174,3 +178,17 @@ def test_a_url_that_no_request_can_use_is_told_and_repeats_nothing(
     assert (configs.all.get("eu-1"), "hunter2" in trouble.sentence) == (None, False)
     configs.all.keep(server(), None)
     assert (configs["eu-1"].credentials, dict(configs.all.troubles())) == (KEYS, {})
+
+
+def test_a_private_ca_of_a_secret_is_trusted_from_the_next_connection_on(tmp_path: Path) -> None:
+    text = Authority(tmp_path).certificate.read_text()
+    found = credentials_in("s", data(apiKey="a", apiSecret="n" * 32) | data(**{"ca.crt": text}))
+    assert isinstance(found, Credentials)
+    certificates = Certificates()
+    assert certificates.context() is True
+    certificates.trust(found.ca)
+    trusting = certificates.context()
+    assert isinstance(trusting, ssl.SSLContext)
+    assert len(trusting.get_ca_certs()) >= 1
+    certificates.trust("")
+    assert certificates.context() is True
