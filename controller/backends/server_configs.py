@@ -151,7 +151,10 @@ def url_trouble(spec: LiveKitServerSpec) -> Trouble | None:
 
 def _misfit(url: str) -> str:
     # What is wrong is named, and not repeated: it may hold a password.
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "is no valid address"
     try:
         _ = parts.port
     except ValueError:
@@ -203,7 +206,7 @@ def _are_certificates(text: str) -> bool:
         return True
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: there is text beyond ASCII
         return False
     return True
 

@@ -186,7 +186,10 @@ class Worker:
         if result.error is None or not self._queue.is_open or not self._waiting.add(key, result.error, lane):
             return False
         look_seconds = random.uniform(*_LOOK_SECONDS)  # noqa: S311 (spreads load; no secret depends on it)
-        self._set_deadline(key, earliest(result.deadline, self._clock.now() + timedelta(seconds=look_seconds)))
+        now = self._clock.now()
+        # A deadline that is over would wake the key again and again, while its backend is still away.
+        ahead = result.deadline if result.deadline is not None and result.deadline > now else None
+        self._set_deadline(key, earliest(ahead, now + timedelta(seconds=look_seconds)))
         log.debug("reconcile waits until its backend answers", key=str(key), code=verdict.failure.code)
         return True
 

@@ -43,7 +43,7 @@ def _authorities(options: TlsOptions) -> str:
 def _check_authorities(text: str, what: str, option: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: there is text beyond ASCII
         raise AddressError(f"{what} holds no certificates in PEM form", option) from None
 
 

@@ -212,7 +212,7 @@ class Sweeper:
             tally.failed(SweepKind.USERS)
 
     def _is_due(self, notes: Notes, now_ms: int) -> tuple[bool, float]:
-        """Whether a deep sweep begins anew, and how long it has to wait (s). One that was begun goes on at once."""
+        """Whether a new deep sweep begins, and how long it has to wait (s). One that was begun goes on at once."""
         cursor = notes.text("cursor")
         if cursor not in {"", "0"} and _CURSOR.fullmatch(cursor):
             return False, 0.0

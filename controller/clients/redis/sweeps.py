@@ -75,7 +75,7 @@ class SweepStore:
         return await self._run(owner, 0, False, notes or {})
 
     async def read(self) -> Notes:
-        """All notes, whoever works."""
+        """All notes, whether a sweep works or not."""
         return Notes(await self.redis.hash(sweeps_key(self.cluster_id, self.lease)))
 
     async def holder(self) -> str:

@@ -32,6 +32,8 @@ _OTHER_WORDS = {"reason": "Left", "sessionID": "other", "participantsSummary": "
 # So many calls at once take a loaded machine a while.
 _SECONDS = 60.0
 _PATIENT = {
+    # `endedAt` is edited to the moment at which the tests were collected, which may be long ago.
+    "ttlSecondsAfterFinished": 86_400,
     "timeouts": {"readySeconds": 600, "connectSeconds": 600},
     "room": {"emptyTimeoutSeconds": 700, "departureTimeoutSeconds": 700},
 }

@@ -59,7 +59,7 @@ local beat = tonumber(redis.call('ZSCORE', heartbeats, id) or '')
 local is_there = beat and beat >= server_ms() - silence
 local place
 if is_there and queued_at and redis.call('EXISTS', blocked) == 0 then
-  -- As after every ending: a user who had a call waits anew.
+  -- As after every ending: a user who had a call waits again, at the end.
   local had_call = state == 'IN_CALL' or state == 'DISCONNECTING'
   redis.call('ZADD', queue, 'LT', had_call and whole(server_ms()) or whole(queued_at), id)
   place = redis.call('ZSCORE', queue, id)
