@@ -31,7 +31,7 @@ _OTHER_TOKENS = {"secretName": "other", "expiresAt": _FAR, "apiKey": "other"}
 _OTHER_WORDS = {"reason": "Left", "sessionID": "other", "participantsSummary": "-", "observedGeneration": 99}
 # So many calls at once take a loaded machine a while.
 _SECONDS = 60.0
-_PATIENT = {
+_PATIENT: dict[str, Any] = {
     # `endedAt` is edited to the moment at which the tests were collected, which may be long ago.
     "ttlSecondsAfterFinished": 86_400,
     "timeouts": {"readySeconds": 600, "connectSeconds": 600},
