@@ -1,6 +1,6 @@
 """Asks the API server which objects exist under a name: the last word before something is taken away from one.
 
-"Not in the cache" is only a hint. Neighbors: `backends.restores` and `backends.leftovers` ask here.
+"Not in the cache" is only a hint. Neighbors: `backends.restores`, `backends.cleaning` and `triggers.sweep_rooms` ask.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import Drain, LiveKitServer, LiveKitServerSpec
 from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.facts.server import Trouble
+from controller.settings.tls import are_authorities
 from controller.views.cache import following
 
 
@@ -191,24 +191,13 @@ def credentials_in(secret_name: str, data: Mapping[str, object]) -> Credentials 
             ConditionReason.CREDENTIALS_INCOMPLETE,
             f"the Secret {secret_name} has an API secret of less than {_LEAST_SECRET} characters, which can be guessed",
         )
-    if not _are_certificates(texts.get(_CA, "")):
+    if _CA in texts and not are_authorities(texts[_CA]):
         told = f"the Secret {secret_name} has no certificates in PEM form under {_CA}"
         return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
     newest = ApiKey(texts[_API_KEY], texts[_API_SECRET])
     older = (ApiKey(texts[_OLD_API_KEY], texts[_OLD_API_SECRET]),) if _OLD_API_KEY in texts else ()
     keys = ApiKeys(newest, tuple(key for key in older if key.name != newest.name))
     return Credentials(keys, texts.get(_CA, ""))
-
-
-def _are_certificates(text: str) -> bool:
-    """Whether the text is empty, or has CAs in PEM form."""
-    if not text:
-        return True
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError, TypeError):  # TypeError: there is text beyond ASCII
-        return False
-    return True
 
 
 def _text(value: object) -> str:

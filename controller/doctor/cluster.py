@@ -9,6 +9,7 @@ from typing import Final
 from controller.api.digests import SCHEMA_DIGESTS
 from controller.api.meta import format_seconds
 from controller.api.names import API_VERSION, KINDS, SCHEMA_DIGEST
+from controller.backends.lease import LEASES
 from controller.clients.kubernetes import Body, Resource
 from controller.doctor.findings import Answer, Scene, answer
 from controller.doctor.rights import Question, questions
@@ -17,7 +18,6 @@ from controller.rules.installations import COUNTS_FOR, LABEL, OPERATOR, Installa
 from controller.version import VERSION
 
 _CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-_LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 _REVIEWS: Final = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 _WHO_AM_I: Final = Resource("authentication.k8s.io", "v1", "selfsubjectreviews")
 _AT_ONCE: Final = 16
@@ -105,7 +105,7 @@ async def lease(scene: Scene) -> Answer:
     """Which replica works, and since when it has not said so."""
     named, where = f"{scene.namespace}/{scene.lease_name}", {"namespace": scene.namespace, "name": scene.name}
     try:
-        spec = (await scene.kubernetes.get(_LEASES, scene.namespace, scene.lease_name)).get("spec", {})
+        spec = (await scene.kubernetes.get(LEASES, scene.namespace, scene.lease_name)).get("spec", {})
     except NotFound:
         return answer("missing", lease=named, **where)
     except BackendError as error:
@@ -146,7 +146,7 @@ async def others(scene: Scene) -> Answer:
 
 
 async def _leases(scene: Scene, namespace: str) -> list[Body]:
-    pages = scene.kubernetes.pages(_LEASES, namespace, labels=f"{LABEL}={OPERATOR}")
+    pages = scene.kubernetes.pages(LEASES, namespace, labels=f"{LABEL}={OPERATOR}")
     return [body async for page in pages for body in page["items"]]
 
 

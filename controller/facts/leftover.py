@@ -1,6 +1,6 @@
 """Leftovers as values: what a scan found in Redis, and what follows from it.
 
-`clients.redis.leftovers` reads, `rules.leftovers` judges, `backends.leftovers` cleans.
+`clients.redis.leftovers` reads, `rules.leftovers` judges, `backends.cleaning` cleans.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Whatever is over has a TTL, and what lives is listed (`live`, `heartbeats`). A leftover is a key that has neither: an
 older version, another client or a damaged key left it. Each row of `RECIPES` names the keys of one form; its judge says
 what follows from what was seen of one of them. "Could not read" judges nothing. Neighbors: `facts.leftover` has the
-values, `backends.leftovers` asks Kubernetes before anything is done, docs/sweep.md has the same table for people.
+values, `backends.cleaning` asks Kubernetes before anything is done, docs/sweep.md has the same table for people.
 """
 
 from __future__ import annotations

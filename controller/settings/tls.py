@@ -40,11 +40,18 @@ def _authorities(options: TlsOptions) -> str:
     return "\n".join(texts)
 
 
-def _check_authorities(text: str, what: str, option: str) -> None:
+def are_authorities(text: str) -> bool:
+    """Whether the text has CAs in PEM form, and nothing that OpenSSL refuses beside them."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError, TypeError):  # TypeError: there is text beyond ASCII
-        raise AddressError(f"{what} holds no certificates in PEM form", option) from None
+        return False
+    return True
+
+
+def _check_authorities(text: str, what: str, option: str) -> None:
+    if not are_authorities(text):
+        raise AddressError(f"{what} holds no certificates in PEM form", option)
 
 
 def _directory(options: TlsOptions) -> str:

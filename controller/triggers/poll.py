@@ -1,7 +1,7 @@
 """The second witness: one bulk ListRooms per LiveKit server and interval, whatever the number of Matches.
 
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
-list; a few requests at a time. With more than five thousand rooms the pauses grow in proportion, so that lists cost no
+list; a few requests at a time. With more than 2 500 rooms the pauses grow in proportion, so that lists cost no
 more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
 rooms, they have to be restored before the clients give up. Once the breaker of its client is open, that says how often.
 Neighbors: `views.livekit` keeps the answers, `triggers.router` wakes the keys.

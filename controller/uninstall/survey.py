@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from controller.api.conditions import ConditionType
 from controller.api.names import GROUP, KINDS, MATCH, PAUSED, VERSION, ResourceKind
 from controller.api.phases import MATCH_PHASES, MatchPhase
+from controller.backends.lease import LEASES
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.clock import Clock
 from controller.errors import BackendError, NotFound, NotServed
@@ -31,7 +32,6 @@ from controller.uninstall.facts import (
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments")
 _NAMESPACES: Final = Resource("", "v1", "namespaces")
 PODS: Final = Resource("", "v1", "pods")
-LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 POLICIES: Final = tuple(
     Resource("admissionregistration.k8s.io", "v1", plural)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from controller.api.names import FINALIZER, GROUP, KINDS, PAUSED, VERSION, ResourceKind
+from controller.backends.lease import LEASES
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
 from controller.errors import BackendUnavailable, Conflict, NotFound, NotServed, RoomkeeperError
 from controller.facts.observation import Present, Unknown, value_of
@@ -31,7 +32,7 @@ from controller.uninstall.plan import (
     RunOperator,
     StopOperator,
 )
-from controller.uninstall.survey import CRDS, DEPLOYMENTS, LEASES, POLICIES, Survey
+from controller.uninstall.survey import CRDS, DEPLOYMENTS, POLICIES, Survey
 from controller.uninstall.words import count, sentence, still_held
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """Reads keys that may be left over, and cleans leftovers, each by one fenced script that checks again.
 
-Neighbors: `rules.leftovers` judges what is read here, `backends.leftovers` asks Kubernetes before it cleans, `sweeps`
+Neighbors: `rules.leftovers` judges what is read here, `backends.cleaning` asks Kubernetes before it cleans, `sweeps`
 has the lock and the notes of the sweeps. Settling a Match is a request of `pool`, and retiring a user one of `inbox`.
 """
 
