@@ -174,6 +174,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         parts.redis,
         settings.cluster_id,
         epoch,
+        epochs=parts.epochs,
         served=Served(VERSION, settings.heartbeat_seconds),
         restorer=restorer,
         confirm=parts.leadership.confirm,
@@ -273,7 +274,7 @@ def _record_damage(errors: ErrorRecords, namespace: str, key: str) -> None:
 def sweep_store(parts: Parts) -> SweepStore:
     """The lock and the notes of the sweeps of this installation, also for one by hand."""
     settings = parts.settings
-    return SweepStore(parts.redis, settings.cluster_id, f"{settings.namespace}/{settings.lease_name}")
+    return SweepStore(parts.redis, settings.cluster_id, settings.lease)
 
 
 def sweep_rules(parts: Parts) -> SweepRules:

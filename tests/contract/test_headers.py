@@ -19,6 +19,7 @@ from controller.api.livekitserver import DrainType
 from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Arguments, Redis
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox
@@ -139,7 +140,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: leftovers.free(replace(leftover, match="m"), now_ms=NOW, silent_seconds=90, tells=False),
         lambda: leftovers.unlist(LiveMatch("m", NOW)),
         lambda: leftovers.unreserve("alice", "bob"),
-        lambda: pool.highest_epoch(1000),
+        lambda: EpochStore(redis, "default", "ns/lease").note(7),
         pool.ensure_incarnation,
         pool.begin_restore,
         pool.finish_restore,
