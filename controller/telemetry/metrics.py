@@ -140,10 +140,15 @@ sweep_succeeded = Gauge(
     "When the last sweep without an error ended (seconds since 1970), by sweep.",
     ["sweep"],
 )
-sweep_found = Counter("roomkeeper_sweep_found_total", "Leftovers that a sweep found, by kind.", ["kind"])
-sweep_cleaned = Counter("roomkeeper_sweep_cleaned_total", "Leftovers that a sweep cleaned, by kind.", ["kind"])
+sweep_failing = Gauge(
+    "roomkeeper_sweep_failing",
+    "1 if Redis refused what the last sweep needed, for example for a missing right, by sweep; the log says why.",
+    ["sweep"],
+)
+sweep_found = Counter("roomkeeper_sweep_found_total", "Leftovers that a sweep found, by type.", ["type"])
+sweep_cleaned = Counter("roomkeeper_sweep_cleaned_total", "Leftovers that a sweep cleaned, by type.", ["type"])
 sweep_errors = Counter(
-    "roomkeeper_sweep_errors_total", "Leftovers that a sweep could not look at or clean, by kind.", ["kind"]
+    "roomkeeper_sweep_errors_total", "Leftovers that a sweep could not look at or clean, by type.", ["type"]
 )
 released_without = Counter(
     "roomkeeper_released_without_total",

@@ -241,3 +241,20 @@ async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -
     assert (await rig.sweep(pool, at_most=4)).found == 4
     assert len(pool.settled) == 4
     assert rig.woken == ["u1"]
+
+
+async def test_matches_that_cannot_be_settled_keep_no_other_one_from_its_turn() -> None:
+    stuck = [f"u-stuck-{n}" for n in range(5)]
+    rig, pool = Rig(), FakePool(*stuck, GONE)
+    # Redis has no ledger of the first ones, so nothing can be done about them yet.
+    pool.ledgers[GONE] = a_ledger()
+    assert await rig.sweep(pool, at_most=4) == Differences(4, 0)
+    assert await rig.sweep(pool, at_most=4) == Differences(4, 1)
+    assert [request.uid for request in pool.settled] == [GONE]
+
+
+async def test_a_match_that_redis_refuses_to_settle_is_counted() -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    rig.objects["gone"] = BackendRefused(Backend.KUBERNETES, "get", "no")
+    assert await rig.sweep(pool) == Differences(1, 0, refused=1)

@@ -132,7 +132,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: ErrorStore(redis, KEYS.error_keys).add(errors, now_ms=NOW),
         lambda: mend(redis, KEYS, keys_of_pool(KEYS)),
         lambda: lasting(redis, KEYS, [KEYS.user("alice"), KEYS.match("m")], idle_seconds=60),
-        lambda: SweepStore(redis, "default", "ns/lease").keep("operator/7/pod", ttl_seconds=30, notes={"cursor": "0"}),
+        lambda: SweepStore(redis, "default", "ns/lease").keep("operator/7/pod", ttl_seconds=30),
         lambda: SweepStore(redis, "default", "ns/lease").give_back("operator/7/pod"),
         lambda: leftovers.drop(leftover),
         lambda: leftovers.drop(replace(leftover, match="m")),

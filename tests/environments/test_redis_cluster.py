@@ -332,5 +332,5 @@ async def test_leftovers_are_found_and_cleaned_on_every_node(cluster: Cluster, o
         assert await sweep.find() == []
         assert await world.queue() == {"alice": (await world.user("alice")).queued_at_ms}
     store = SweepStore(of_cluster, "test", "system/lease")
-    assert isinstance(await store.keep("by hand", ttl_seconds=30, notes={"cursor": "1@17"}), Notes)
+    assert isinstance(await store.keep("by hand", ttl_seconds=30), Notes)
     assert isinstance(await store.give_back("by hand"), Notes)

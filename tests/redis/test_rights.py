@@ -114,7 +114,7 @@ async def test_the_operator_can_sweep(users: Users, server: Server) -> None:
     assert len(await sweeping.sweep()) == 6
     assert await sweeping.find() == []
     store = SweepStore(operator.redis, operator.keys.cluster_id, f"{operator.keys.namespace}/lease")
-    assert isinstance(await store.keep("another", ttl_seconds=1, force=True, notes={"cursor": 0}), Notes)
+    assert isinstance(await store.keep("another", ttl_seconds=1, force=True), Notes)
     assert await store.holder() == "another"
     assert (await store.read()).text("cursor") == "0"
     assert isinstance(await store.give_back("another"), Notes)
