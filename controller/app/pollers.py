@@ -105,6 +105,7 @@ class Pollers:
         self._unfollow()
         for polled in self._polled.values():
             polled.unfollow()
+            polled.server.client.close()
 
     async def _keep_polling(self, polled: _Polled) -> None:
         checker = ServerChecker(polled.server, polled.server.client.checks, self._router, self._places_are_free)
@@ -154,6 +155,7 @@ class Pollers:
     def _remove(self, polled: _Polled) -> None:
         polled.unfollow()
         self._servers.remove(polled.server.name)
+        polled.server.client.close()
         del self._polled[polled.server.name]
         if polled.task is not None:
             polled.task.cancel()

@@ -89,6 +89,11 @@ class MatchLook:
         return deadlines.ready_deadline(self.match)
 
     @cached_property
+    def ready_by(self) -> datetime | None:
+        """Until when the Match must be Ready; None once it was, or both were in the room: then it decides nothing."""
+        return None if self.match.status.ready_at is not None or self.has_met else self.ready_deadline
+
+    @cached_property
     def connect_deadline(self) -> datetime | None:
         """Until when both must be in the room; None before Ready, and after both were in."""
         return deadlines.connect_deadline(self.match, self.seen.server)

@@ -7,6 +7,7 @@ record here, `telemetry.health` serves the result.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 
@@ -245,6 +246,7 @@ class BreakerMeter:
     """The state of the breaker of one backend, or of one of its servers."""
 
     def __init__(self, backend: str, server: str) -> None:
+        self._labels = (backend, server)
         self._state = breaker_state.labels(backend, server)
         self._opened = breaker_opened.labels(backend, server)
         self._state.set(0)
@@ -254,3 +256,8 @@ class BreakerMeter:
         self._state.set(state)
         if is_outage and state:
             self._opened.inc()
+
+    def end(self) -> None:
+        """There is no such server any longer. What was counted stays."""
+        with contextlib.suppress(KeyError):  # another client of the same name has ended before
+            breaker_state.remove(*self._labels)
