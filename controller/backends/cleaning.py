@@ -151,7 +151,7 @@ class Cleaner:
     async def _settle(self, pool: Pool, leftover: Leftover) -> bool:
         known = self._matches.by_uid(leftover.id)
         if isinstance(known, Match):
-            return known.status.is_over and await self._restorer.settle_again(pool, known, self._pools.check)
+            return known.counts_as_over and await self._restorer.settle_again(pool, known, self._pools.check)
         if known is not None:
             return False
         return await self._restorer.settle_without_object(leftover.namespace, pool, leftover.id, self._pools.check)

@@ -60,7 +60,7 @@ class SweepRules:
 def lives(matches: ObjectCache[Match], uid: str) -> bool:
     """Whether the cache has a Match with this UID that is not over. One that cannot be read lives."""
     known = matches.by_uid(uid)
-    return known is not None and (isinstance(known, Unreadable) or not known.status.is_over)
+    return known is not None and (isinstance(known, Unreadable) or not known.counts_as_over)
 
 
 @dataclass(frozen=True, slots=True)

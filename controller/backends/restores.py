@@ -150,7 +150,7 @@ class Restorer:
             if known is None:
                 found += 1
                 put_right += await self.settle_without_object(namespace, pool, uid, check)
-            elif not isinstance(known, Unreadable) and known.status.is_over:
+            elif not isinstance(known, Unreadable) and known.counts_as_over:
                 found += 1
                 put_right += await self.settle_again(pool, known, check)
         return Differences(found, put_right, self._refusals - refusals)
@@ -168,7 +168,7 @@ class Restorer:
         if self._calls.has(namespace, uid):
             return None
         match = self._readable(uid)
-        return match if match is not None and match.status.is_over else None
+        return match if match is not None and match.counts_as_over else None
 
     def _readable(self, uid: str) -> Match | None:
         known = self._matches.by_uid(uid)
@@ -338,7 +338,7 @@ def settle_request(match: Match) -> SettleRequest:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or status.signs_of_an_end >= 2 or status.end:
+    if status.phase is None or status.started_at is None or status.seems_over or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(

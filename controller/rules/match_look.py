@@ -66,7 +66,7 @@ class MatchLook:
         status = self.match.status
         if status.is_over and status.finished is not None:
             return True
-        return isinstance(self.seen.ledger, Absent) and status.signs_of_an_end >= 2
+        return isinstance(self.seen.ledger, Absent) and status.seems_over
 
     @cached_property
     def has_met(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match, QueuePlace
-from controller.backends.restores import Differences, Restorer, settle_request
+from controller.backends.restores import Differences, Restorer, restore_request, settle_request
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch
@@ -165,6 +165,25 @@ async def test_a_match_that_is_over_and_that_redis_holds_is_settled_as_its_statu
         ("bob", Destination.IDLE, QueuePlace.NOW),
     ]
     assert request.cause == Cause("Skipped", "alice", "alice skipped")
+
+
+FINISHED = {"type": "Finished", "status": "True", "reason": "Skipped", "lastTransitionTime": b.at(8).isoformat()}
+
+
+@pytest.mark.parametrize("sign", [{"phase": "Ended"}, {"ended_at": b.at(8)}])
+def test_a_match_that_ended_is_not_restored_although_an_edit_left_one_sign_and_finished(sign: dict[str, Any]) -> None:
+    match = b.active(status={**sign, "conditions": [FINISHED]})
+    assert restore_request(match) is None
+    assert restore_request(b.active(status={"conditions": [FINISHED]})) is not None, "one sign alone is corrected"
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+async def test_a_paused_match_with_two_signs_of_an_end_holds_no_user(is_paused: bool) -> None:
+    """Nothing reconciles it, so nothing corrects its status; that of any other Match is corrected by its own key."""
+    match = b.active(name="m1", uid="u1", paused=is_paused, status={"phase": "Ended", "ended_at": b.at(8)})
+    rig, pool = Rig(match), FakePool("u1")
+    await rig.sweep(pool)
+    assert [request.uid for request in pool.settled] == (["u1"] if is_paused else [])
 
 
 def test_a_user_whom_the_status_leaves_out_waits_again() -> None:

@@ -416,6 +416,12 @@ def test_a_record_that_names_no_match_counts_only_beside_a_ledger() -> None:
     assert MatchCase(b.active(), lost, b.at(9)).cause is None
 
 
+def test_a_match_that_ended_long_ago_takes_no_user_again_if_one_sign_and_finished_are_left_of_its_end() -> None:
+    finished = {"type": "Finished", "status": "True", "reason": "Ended", "lastTransitionTime": b.at(60).isoformat()}
+    match = b.active(status={"ended_at": b.at(60), "conditions": [finished]})
+    assert names(plan_match(MatchCase(match, b.seen(), b.at(90)))) == []
+
+
 def test_a_terminal_phase_without_an_end_is_not_believed() -> None:
     case = MatchCase(b.active(status={"phase": "Ended"}), b.both_in(), b.at(9))
     assert plan_match(case).actions == ()
