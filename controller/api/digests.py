@@ -8,5 +8,5 @@ from typing import Final
 SCHEMA_DIGESTS: Final = {
     "matches.roomkeeper.dev": "4f25d1ac851aa12f",
     "rooms.roomkeeper.dev": "769f06010bfa492c",
-    "livekitservers.roomkeeper.dev": "fd1dd780bc8377ce",
+    "livekitservers.roomkeeper.dev": "31265a753942fc86",
 }
