@@ -7,6 +7,7 @@ chooses one for a new room. `observe` and `act` ask for the server of a Room.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,12 +30,13 @@ from controller.rules.drain import drain_of
 from controller.rules.placement import choose, server_of
 from controller.rules.server_faults import fault_of
 from controller.views.livekit import LiveKitView
-from controller.views.placements import RoomPlacements
+from controller.views.placements import RoomPlacements, StandingRoom
 
 # Reconciles that wait for the participants of a room at the same time, per server.
 _READS_AT_ONCE = 16
 # Rooms that were placed on another server and are not made yet.
 _MOST_MOVED = 10_000
+_MOST_NAMED = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -177,6 +179,7 @@ class Servers:
         others = [one for one in self._candidates() if one.name != now_on and not one.trouble]
         name = choose(room.spec.placement, others, seed=room.metadata.uid).server
         if name:
+            self._placements.reserve(room.metadata.namespace, room.metadata.name, name)
             self._moved[room.metadata.uid] = name
             if len(self._moved) > _MOST_MOVED:
                 self._moved.popitem(last=False)
@@ -185,6 +188,14 @@ class Servers:
     def count(self, name: str) -> int:
         """How many Rooms are on the server, or about to be made there."""
         return self._placements.count(name)
+
+    def standing(self, name: str) -> list[StandingRoom]:
+        """The Rooms on the server that belong to no Match and were made."""
+        return list(self._placements.standing(name))
+
+    def some_on(self, name: str) -> list[str]:
+        """Some Rooms on the server, as NAMESPACE/NAME, in order."""
+        return ["/".join(one) for one in heapq.nsmallest(_MOST_NAMED, self._placements.on(name))]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
         patience=backends.patience(room.metadata.namespace, now),
         ghosts=view.ghosts.of(name) if view is not None else (),
         sid_since=view.sid_since(name) if view is not None else None,
+        drain_turn=backends.drains.of(room.metadata.uid),
     )
 
 
