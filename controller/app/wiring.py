@@ -198,7 +198,9 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
 
 def _of_settings(settings: Settings) -> ServerConfig:
     """The server that the settings describe."""
-    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, Credentials(_api_keys(settings)))
+    return ServerConfig(
+        DEFAULT_SERVER, settings.api_url.rstrip("/"), settings.public_url, Credentials(_api_keys(settings))
+    )
 
 
 def _livekit_client(

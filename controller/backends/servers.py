@@ -130,13 +130,17 @@ class Servers:
     def facts(self, room: Room | Unreadable | None, now: datetime, known: str = "") -> ServerFacts:
         """The facts about the server that `find` looks for. One that is not configured is in trouble, and has no URL.
 
-        As long as no server is chosen, its name is empty.
+        As long as no server is chosen, its name is empty. That of a room which was made is not known then: another
+        client has removed it.
         """
         name = self._name_of(room, known)
         server = self._servers.get(name)
         if server is not None:
             return server.facts(now)
-        return ServerFacts(name, "", self._not_configured(name), is_configured=False) if name else ServerFacts("", "")
+        was_made = isinstance(room, Room) and room.status.created_at is not None
+        if not name and not was_made:
+            return ServerFacts("", "")
+        return ServerFacts(name, "", self._not_configured(name), is_configured=False)
 
     def place(self, target: Target, name: str, wanted: Placement) -> str:
         """Choose the server for the Room of this name, and reserve the place. Returns the server's name.
@@ -235,6 +239,8 @@ class Servers:
         return named or known or (next(iter(self._servers)) if len(self._servers) == 1 else "")
 
     def _not_configured(self, name: str) -> str:
+        if not name:
+            return "it is not known on which LiveKit server the room is: its status no longer says so (status.server)"
         if name in self.troubles:
             return f"the room is on LiveKit server {name}, which cannot be asked: {self.troubles[name].sentence}"
         return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"
