@@ -6,6 +6,7 @@ wrong. A Match that becomes Ready costs none. Neighbors: `loop.reconcile` calls 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import structlog
@@ -17,6 +18,7 @@ from controller.api.endings import EndReason
 from controller.api.event_reasons import EVENT_REASONS, EventReason, error_reason
 from controller.api.failures import Recovery
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
+from controller.api.meta import Condition, ConditionStatus
 from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
@@ -81,7 +83,7 @@ class Announcer:
         self._events.warning(Subject.of(kind, found), EventReason.CLEANUP_POSTPONED, message)
 
     def deletion_paused(self, kind: ResourceKind, found: Match | Room) -> None:
-        """The object is being deleted, and is frozen. Its status is not written."""
+        """The object is being deleted, and is frozen."""
         self._events.warning(Subject.of(kind, found), EventReason.PAUSED, EVENT_REASONS[EventReason.PAUSED])
 
     def match_written(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
@@ -95,11 +97,17 @@ class Announcer:
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
+        self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
         if status.last_error is not None and status.last_error != before.last_error:
             self._events.warning(subject, error_reason(status.last_error.type), status.last_error.message)
         if status.ended_at is not None and before.ended_at is None:
             self._over(subject, status)
+
+    def _tell_of_pause(self, subject: Subject, before: Iterable[Condition], now: Iterable[Condition]) -> None:
+        """The annotation freezes the object from now on."""
+        if not _holds(ConditionType.PAUSED, before) and (pause := _holds(ConditionType.PAUSED, now)):
+            self._events.normal(subject, EventReason.PAUSED, pause.message)
 
     def _count_witnesses(self, before: MatchStatus, status: MatchStatus) -> None:
         """Count how fast each witness was, and what polling saw first though LiveKit sends a webhook for it."""
@@ -150,6 +158,7 @@ class Announcer:
             tell = log.debug if room.metadata.owner_references else log.info
             tell("room", phase=status.phase, was=room.status.phase, reason=status.reason)
         new_issues = [issue for issue in status.issues if issue not in room.status.issues and issue not in _NO_EVENT]
+        self._tell_of_pause(subject, room.status.conditions, status.conditions)
         if new_issues:
             self._events.warning(subject, new_issues[0], _sentence(status, ConditionType.HEALTHY))
         if status.restores and status.restores != room.status.restores:
@@ -161,6 +170,12 @@ class Announcer:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
             self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
+
+
+def _holds(type_: ConditionType, conditions: Iterable[Condition]) -> Condition | None:
+    """The condition of this type, if it is True."""
+    found = (one for one in conditions if one.type == type_)
+    return next((one for one in found if one.status is ConditionStatus.TRUE), None)
 
 
 def _sentence(status: RoomStatus, type_: ConditionType) -> str:

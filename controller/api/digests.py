@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "4f25d1ac851aa12f",
-    "rooms.roomkeeper.dev": "769f06010bfa492c",
+    "matches.roomkeeper.dev": "5ad62738313cf232",
+    "rooms.roomkeeper.dev": "0f0dc6d7ef225d83",
     "livekitservers.roomkeeper.dev": "fd1dd780bc8377ce",
 }

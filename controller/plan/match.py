@@ -41,6 +41,7 @@ from controller.rules.deadlines import windows
 from controller.rules.drain import last_wait_for_telling, untold
 from controller.rules.end_cause import EndCause
 from controller.rules.match_case import MatchCase
+from controller.rules.paused import pause_of_match
 from controller.rules.readiness import (
     is_published,
     renewal_at,
@@ -73,7 +74,7 @@ def plan_match(case: MatchCase) -> Plan:
 
 
 def _paused(case: MatchCase) -> Plan | None:
-    if case.match.metadata.annotations.get(PAUSED) != "true":
+    if pause_of_match(case.match) is None:
         return None
     return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
 
