@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "5ad62738313cf232",
-    "rooms.roomkeeper.dev": "0f0dc6d7ef225d83",
+    "matches.roomkeeper.dev": "15b3a7fa8da3b5b9",
+    "rooms.roomkeeper.dev": "477f873c594b8a12",
     "livekitservers.roomkeeper.dev": "fd1dd780bc8377ce",
 }

@@ -104,6 +104,7 @@ class Reconciler:
             if found.metadata.uid != uid:
                 # The name has a new object: what was learned of the old one does not concern it.
                 uid, learned = found.metadata.uid, Learned()
+                structlog.contextvars.bind_contextvars(trace_id=_trace_id(found))
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
             believed = recipe.believed(found, self._backends.clock.now())
             seen = await recipe.observe(believed, self._backends, learned)
@@ -222,6 +223,11 @@ def _status(
         return recipe.paused(case)
     reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
     return recipe.status(case, reported)
+
+
+def _trace_id(found: HasMetadata) -> str:
+    """What joins the lines about one call: the UID of the Match, also for the Room that it has made."""
+    return next((owner.uid for owner in found.metadata.owner_references if owner.controller), found.metadata.uid)
 
 
 def _done(results: tuple[ActionResult, ...]) -> tuple[Any, ...]:
