@@ -28,7 +28,7 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import Claimant, ClaimRequest, SettleRequest
 from controller.clock import ServerClock
 from controller.facts.ledger import Cause, Destination, Release
-from controller.triggers.sweep import PAUSE_SECONDS
+from controller.triggers.deep_sweep import PAUSE_SECONDS
 from controller.views.cache import ObjectCache
 from sandbox.ports import PortLocks
 from sandbox.redis_nodes import Node

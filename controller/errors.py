@@ -59,6 +59,8 @@ class Code(enum.StrEnum):
     """LiveKit contradicts itself about a room."""
     NO_SERVER = "no-server"
     """The room is on a LiveKit server that is not configured."""
+    NO_NODE = "no-node"
+    """LiveKit answers, and its node that has the room or the participant does not."""
     NO_PLACE = "no-place"
     """No LiveKit server can take a new room."""
 

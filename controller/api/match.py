@@ -37,6 +37,7 @@ from controller.api.match_status import (
     TokensStatus,
 )
 from controller.api.meta import Resource
+from controller.api.names import PAUSED
 
 
 class Match(Resource):
@@ -52,6 +53,16 @@ class Match(Resource):
     """The two participants and the terms of their call."""
     status: MatchStatus = Field(default_factory=MatchStatus)
     """The state of the Match. Only Roomkeeper writes it."""
+
+    @property
+    def counts_as_over(self) -> bool:
+        """Whether this Match holds no user any longer, as far as its object says.
+
+        Its own reconcile corrects a status that another client has edited. Nothing reconciles a paused Match, so there
+        two signs are enough: its users are freed.
+        """
+        is_paused = self.metadata.annotations.get(PAUSED) == "true"
+        return self.status.is_over or (is_paused and self.status.seems_over)
 
 
 __all__ = [

@@ -270,6 +270,14 @@ class MatchStatus(ApiModel):
         return self.signs_of_an_end == 3
 
     @property
+    def seems_over(self) -> bool:
+        """Whether two signs say that the Match is over, the condition Finished among them.
+
+        That is enough where nothing else can tell: the ledger is gone, and a Match that has ended takes no user again.
+        """
+        return self.signs_of_an_end + (self.finished is not None) >= 2
+
+    @property
     def finished(self) -> Condition | None:
         """The condition Finished, where it holds. Roomkeeper writes it with the signs of an end."""
         holds = (one for one in self.conditions if one.status is ConditionStatus.TRUE)

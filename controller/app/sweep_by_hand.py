@@ -11,27 +11,30 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from controller.api.names import MATCH, ROOM, livekit_room_name
-from controller.app.term import sweep_rules, sweep_store
+from controller.api.names import MATCH, ROOM
+from controller.app.sweeps import sweep_rules, sweep_store
 from controller.app.wiring import Parts, wire
 from controller.backends.borrowed_pools import BorrowedPools
 from controller.backends.cleaning import Cleaner
+from controller.backends.leftover_rooms import RoomFinder
 from controller.backends.leftovers import Finder
 from controller.backends.objects import Objects
 from controller.backends.restores import Restorer
 from controller.backends.servers import Server, Servers
 from controller.backends.sweep_lock import SweepLock, SweepTaken
 from controller.clients.connection import connected
+from controller.clients.redis.keys import Keys
+from controller.clients.redis.pool import Pool
 from controller.clients.redis.sweeps import Notes
 from controller.errors import BackendError, RoomkeeperError
-from controller.facts.leftover import Cleaned, Leftover, Outcome, Remedy, SweepKind
+from controller.facts.leftover import Cleaned, Leftover, Outcome, SweepKind
 from controller.facts.time import milliseconds
 from controller.loop.recipes import RECIPES
 from controller.settings import Settings
@@ -99,7 +102,7 @@ class HandSweep:
         try:
             async with asyncio.timeout(_SYNC_SECONDS):
                 await trigger.first_sync()
-                await self._parts.neighbors.look()
+                await self._parts.neighbors.look_from_outside()
         except TimeoutError:
             raise RoomkeeperError("the Matches and Rooms cannot be read from Kubernetes; nothing was done") from None
         await self._parts.reader.first_read()
@@ -121,13 +124,14 @@ class HandSweep:
         """Find all that is wanted; what cannot be looked at costs nothing else. It changes nothing."""
         findings, wanted = Findings(), self._wanted
         finder = self._finder()
-        if wanted.kind in {None, SweepKind.ROOMS}:
-            await self._find_rooms(findings)
         if wanted.id and wanted.kind and wanted.namespace:
+            namespaces: Collection[str] = (wanted.namespace,)
             with _told(findings, f"the pool of {wanted.namespace}"):
                 findings.leftovers += await finder.named(wanted.namespace, wanted.kind, wanted.id)
         else:
-            await self._scan(finder, findings, progress)
+            namespaces = await self._scan(finder, findings, progress)
+        if wanted.kind in {None, SweepKind.ROOMS}:
+            await self._find_rooms(namespaces, findings)
         findings.leftovers = [one for one in findings.leftovers if wanted.has(one)]
         return findings
 
@@ -180,25 +184,21 @@ class HandSweep:
             may_close=lambda: None,
         )
 
-    async def _find_rooms(self, findings: Findings) -> None:
-        """LiveKit rooms with our mark and without their Room."""
-        cluster_id, cache = self._parts.settings.cluster_id, self._parts.caches[ROOM]
+    async def _find_rooms(self, namespaces: Iterable[str], findings: Findings) -> None:
+        """LiveKit rooms without their Room, and those that a client made again; their tombstones are in the pools."""
+        parts = self._parts
+        finder = RoomFinder(parts.settings.cluster_id, self._rules.serves, parts.caches[ROOM])
         for server in self._servers:
             with _told(findings, f"LiveKit server {server.name}"):
-                for room in await server.client.list_rooms():
-                    mark = room.mark
-                    if mark is None or mark.cluster != cluster_id or not self._rules.serves(mark.namespace):
-                        continue
-                    has_name = room.name == livekit_room_name(mark.cluster, mark.namespace, mark.room_uid)
-                    if has_name and not cache.has(mark.room_uid):
-                        why = f"it is open with {room.num_participants} participants, and its Room is gone"
-                        found = Leftover(
-                            *(SweepKind.ROOMS, Remedy.CLOSE, mark.namespace, room.name, why), key=server.name
-                        )
-                        findings.leftovers.append(replace(found, name=mark.name))
+                rooms = await server.client.list_rooms()
+                findings.leftovers += finder.marked(server.name, rooms)
+                unmarked = finder.unmarked(rooms)
+                for namespace in namespaces if unmarked else ():
+                    pool = Pool(parts.redis, Keys(parts.settings.cluster_id, namespace), 0, 0)
+                    findings.leftovers += await finder.revived(server.name, unmarked, pool)
 
-    async def _scan(self, finder: Finder, findings: Findings, progress: Progress) -> None:
-        """All keys of Redis, then the lists of the pools that they belong to."""
+    async def _scan(self, finder: Finder, findings: Findings, progress: Progress) -> Collection[str]:
+        """All keys of Redis, then the lists of the pools that they belong to. Returns the namespaces of those."""
         cursor, namespaces, total = "0", dict[str, None](), await self._key_count()
         while True:
             scanned = await finder.scan(cursor)
@@ -215,6 +215,7 @@ class HandSweep:
         for namespace in namespaces:
             with _told(findings, f"the pool of {namespace}"):
                 findings.leftovers += await finder.listed(namespace)
+        return namespaces
 
     async def _key_count(self) -> int:
         """How many keys Redis has; 0 if that is not known, as for the nodes of a cluster."""

@@ -14,24 +14,18 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from controller.announce.error_records import ErrorRecords
-from controller.api.failure_codes import FailureCode
-from controller.api.failures_table import FAILURES
 from controller.api.names import MATCH, ResourceKind
 from controller.app.pollers import Pollers
 from controller.app.supervisor import Loop
+from controller.app.sweeps import make_sweeper
 from controller.app.wiring import Parts
 from controller.backends.bundle import Backends
-from controller.backends.cleaning import Cleaner
-from controller.backends.leftovers import Finder, SweepRules
 from controller.backends.objects import Objects
 from controller.backends.pools import Pools
 from controller.backends.restores import Restorer
 from controller.backends.servers import Servers
-from controller.backends.sweep_lock import SweepLock, operator_name
 from controller.backends.tokens import IssuedTokens
 from controller.clients.redis.requests import Served
-from controller.clients.redis.sweeps import SweepStore
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
 from controller.loop.reconcile import Reconciler
@@ -51,8 +45,6 @@ from controller.triggers.poll import Poller
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
-from controller.triggers.sweep import Sweeper, SweepTimes
-from controller.triggers.sweep_rooms import RoomSweep
 from controller.triggers.tokens import TokenChecker
 from controller.version import VERSION
 from controller.views.audit import AuditView
@@ -80,6 +72,7 @@ class Term:
         for server in self.backends.servers:
             server.view.silences.clock_was_set(now - by, now)
         self.reconciler.clock_was_set(by)
+        self.worker.clock_was_set(by)
         self.start_over()
 
     def start_over(self) -> None:
@@ -95,34 +88,6 @@ class Term:
         await self.backends.pools.close()
         for unfollow in self.unfollow:
             unfollow()
-
-    def _sweeper(self) -> Sweeper:
-        parts, backends = self.parts, self.backends
-        rules = sweep_rules(parts)
-        finder = Finder(parts.redis, parts.settings.cluster_id, rules, backends.matches, parts.clock)
-        cleaner = Cleaner(
-            parts.settings.cluster_id,
-            rules,
-            pools=backends.pools,
-            matches=backends.matches,
-            rooms=backends.rooms,
-            objects=Objects(parts.kubernetes),
-            restorer=self.restorer,
-            clock=parts.clock,
-            servers=backends.servers,
-            may_close=parts.leadership.require,
-        )
-        owner = operator_name(parts.leadership.epoch, parts.replica)
-        return Sweeper(
-            backends,
-            self.restorer,
-            RoomSweep(backends, rules.serves, parts.settings.sweep_seconds),
-            finder,
-            cleaner,
-            SweepLock(sweep_store(parts), owner),
-            SweepTimes(parts.settings.sweep_seconds, parts.settings.sweep_deep_seconds),
-            partial(_record_damage, parts.errors),
-        )
 
     def loops(self) -> Iterator[Loop]:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""
@@ -143,7 +108,8 @@ class Term:
         if namespaces is None:
             yield Loop(LoopName.SEARCH, keeper.run_search, limit_seconds=SEARCH_AGAIN_SECONDS + 60)
         if settings.sweep:
-            yield Loop(LoopName.SWEEP, self._sweeper().run, limit_seconds=settings.sweep_seconds + 120)
+            sweeper = make_sweeper(parts, backends, self.restorer)
+            yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
@@ -174,6 +140,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         parts.redis,
         settings.cluster_id,
         epoch,
+        epochs=parts.epochs,
         served=Served(VERSION, settings.heartbeat_seconds),
         restorer=restorer,
         confirm=parts.leadership.confirm,
@@ -260,30 +227,3 @@ def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:
 def _keys_in(caches: Mapping[ResourceKind, ObjectCache[Any]], namespace: str) -> Iterator[Key]:
     """The keys of all objects in one namespace."""
     return (key for key in _keys(caches) if key.namespace == namespace)
-
-
-def _record_damage(errors: ErrorRecords, namespace: str, key: str) -> None:
-    """A sweep has removed a damaged key, so the recovery has succeeded already."""
-    failure = FAILURES[FailureCode.RECORD_DAMAGED]
-    told = {"message": f"the key {key} had another type; it was removed", "key": key}
-    errors.failed(failure, namespace=namespace, step="sweep", object_=f"key/{key}", context=told, begins=True)
-    errors.recovered(failure, namespace)
-
-
-def sweep_store(parts: Parts) -> SweepStore:
-    """The lock and the notes of the sweeps of this installation, also for one by hand."""
-    settings = parts.settings
-    return SweepStore(parts.redis, settings.cluster_id, f"{settings.namespace}/{settings.lease_name}")
-
-
-def sweep_rules(parts: Parts) -> SweepRules:
-    """How sweeps judge, also one by hand."""
-    settings = parts.settings
-    return SweepRules(
-        namespaces=settings.namespaces,
-        max_age_seconds=settings.sweep_max_age_seconds,
-        batch=settings.sweep_batch,
-        silent_seconds=settings.heartbeat_seconds * settings.heartbeat_misses,
-        tells=settings.sweep_notices,
-        is_ours=parts.neighbors.serves,
-    )

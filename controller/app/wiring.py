@@ -32,6 +32,7 @@ from controller.clients.livekit import LiveKitClient
 from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.clients.livekit_tls import Certificates
 from controller.clients.redis.client import Redis
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.request import LIMITS
 from controller.clock import ServerClock
 from controller.errors import Backend, BackendError, LeadershipLost
@@ -71,6 +72,7 @@ class Parts:
     connection: KubernetesConnection
     kubernetes: KubernetesClient
     redis: Redis
+    epochs: EpochStore
     configs: ServerConfigs
     reader: ServerReader
     livekit_client: Callable[[ServerConfig], LiveKitClient]
@@ -120,6 +122,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
     redis = Redis(RedisSource(settings, also_blank), lambda seconds: _was_silent(silences, seconds, clock))
+    epochs = EpochStore(redis, settings.cluster_id, settings.lease)
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, placements, router)
@@ -131,6 +134,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         connection=connection,
         kubernetes=kubernetes,
         redis=redis,
+        epochs=epochs,
         configs=configs,
         reader=ServerReader(servers, configs, kubernetes, settings.namespace, also_blank),
         livekit_client=partial(_livekit_client, settings, http, clock),
@@ -150,6 +154,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
             times=LeaseTimes(settings.lease_seconds, settings.lease_seconds / 5),
             handover=handover.write,
             mark=neighbors.mark,
+            highest=partial(_highest_epoch, epochs),
         ),
         handover=handover,
         queue=queue,
@@ -188,6 +193,10 @@ def _follow(
     caches[ROOM].follow(kept=placements.kept, gone=placements.gone)
     for kind, cache in caches.items():
         router.follow_cache(kind, cache)
+
+
+async def _highest_epoch(epochs: EpochStore, near: int) -> int:
+    return (await epochs.read(near)).highest
 
 
 def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
+import structlog
+
 from controller.api.match import Match
 from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.backends.leftovers import SweepRules, lives
 from controller.backends.objects import Objects
-from controller.backends.restores import Restorer
+from controller.backends.restores import PutRight, Restorer
 from controller.backends.servers import Server
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.leftovers import LeftoverStore, SweptReply
@@ -25,10 +27,13 @@ from controller.clients.redis.records import LiveMatch
 from controller.clients.redis.replies.inbox import Expiry
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clock import Clock
-from controller.errors import NotFound
+from controller.errors import Backend, BackendUnavailable, Code, NotFound
 from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.facts.time import milliseconds
+from controller.telemetry import metrics
 from controller.views.cache import ObjectCache
+
+log = structlog.get_logger(__name__)
 
 
 class SweptPools(Protocol):
@@ -113,21 +118,40 @@ class Cleaner:
         return livekit_room_name(self._cluster_id, namespace, uid)
 
     async def _close(self, leftover: Leftover) -> bool:
-        uid = await self._objects.room_uid(leftover.namespace, leftover.name)
-        if uid is not None and self._livekit_name(leftover.namespace, uid) == leftover.id:
+        """Close a LiveKit room, unless Kubernetes has its Room, or a room that had no mark has one by now."""
+        server = self._server(leftover)
+        if leftover.name:
+            uid = await self._objects.room_uid(leftover.namespace, leftover.name)
+            if uid is not None and self._livekit_name(leftover.namespace, uid) == leftover.id:
+                return False
+        elif any(room.mark is not None for room in await server.client.list_rooms((leftover.id,))):
             return False
-        server = next(server for server in self._servers if server.name == leftover.key)
         self._may_close()
         try:
             await server.client.delete_room(leftover.id)
         except NotFound:
             return False
+        metrics.put_right.labels(PutRight.ROOM_CLOSED).inc()
+        log.warning(
+            "a LiveKit room was left over; it is closed",
+            room=leftover.id,
+            namespace=leftover.namespace,
+            name=leftover.name,
+            why=leftover.why,
+        )
         return True
+
+    def _server(self, leftover: Leftover) -> Server:
+        found = [server for server in self._servers if server.name == leftover.key]
+        if not found:  # its configuration went meanwhile
+            why = f"the LiveKit server {leftover.key} is not configured, so its room {leftover.id} cannot be closed"
+            raise BackendUnavailable(Backend.LIVEKIT, "delete a room", why, code=Code.NO_SERVER)
+        return found[0]
 
     async def _settle(self, pool: Pool, leftover: Leftover) -> bool:
         known = self._matches.by_uid(leftover.id)
         if isinstance(known, Match):
-            return known.status.is_over and await self._restorer.settle_again(pool, known, self._pools.check)
+            return known.counts_as_over and await self._restorer.settle_again(pool, known, self._pools.check)
         if known is not None:
             return False
         return await self._restorer.settle_without_object(leftover.namespace, pool, leftover.id, self._pools.check)

@@ -1,8 +1,9 @@
 """The Lease: one replica works, the others wait, and the epoch shows every store which replica is current.
 
 The epoch is `spec.leaseTransitions`. A replica reads it, increments it and writes it with the resourceVersion, so only
-one of several replicas wins. If the Lease was deleted, the epoch may fall below a fence that Redis has seen; then Redis
-refuses the first write as stale, and the replica takes the lease again above that fence.
+one of several replicas wins. If the Lease was deleted, the epoch would fall below what Redis has seen. So the replica
+asks Redis before it takes the Lease. If Redis does not answer then, the first pool that opens tells, and the replica
+takes the Lease again above that.
 
 A holder counts as gone in three cases: its Lease has not changed for its whole duration *by our own monotonic clock*
 (as in client-go's leaderelection); it released the Lease; or it is known to be dead, because it has our pod name (the
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +58,11 @@ def _nothing() -> None:
     """For a caller that has no pulse."""
 
 
+async def _no_epoch(_near: int) -> int:
+    """For a Lease whose epochs no store remembers."""
+    return 0
+
+
 def _no_mark() -> Mapping[str, Mapping[str, str]]:
     """For a Lease that says nothing about its operator."""
     return {}
@@ -77,7 +83,8 @@ class Predecessor:
 class Leadership:
     """One Lease, from the view of one replica. `handover` makes the text that every write leaves to a successor.
 
-    `mark` makes the labels and annotations by which other installations know this one.
+    `mark` makes the labels and annotations by which other installations know this one. `highest` gets the epoch that
+    the Lease says, and tells the highest one that a store remembers; it may raise BackendError.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class Leadership:
         times: LeaseTimes,
         handover: Callable[[], str] = str,
         mark: Callable[[], Mapping[str, Mapping[str, str]]] = _no_mark,
+        highest: Callable[[int], Awaitable[int]] = _no_epoch,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -100,6 +108,7 @@ class Leadership:
         self._times = times
         self._handover = handover
         self._mark = mark
+        self._highest = highest
         self._held: Body | None = None
         # A write was sent and its answer has not come: the Lease may be ours in a version that we do not know.
         self._is_unsure = False
@@ -264,7 +273,7 @@ class Leadership:
         foreign = holder not in {"", str(self._identity)}
         if foreign and not self._identity.is_dead_predecessor(holder) and not self._has_run_out(lease):
             return holder
-        epoch = max(int(spec.get("leaseTransitions") or 0), self._floor) + 1
+        epoch = max(before := int(spec.get("leaseTransitions") or 0), self._floor, await self._remembered(before)) + 1
         started = time.monotonic()
         try:
             self._held = await self._write(lease, epoch)
@@ -275,6 +284,15 @@ class Leadership:
         self._lost.clear()
         self._valid_until = started + self._times.duration_seconds
         return ""
+
+    async def _remembered(self, before: int) -> int:
+        """The highest epoch that the store remembers; 0 if it does not answer in time: the Lease does not wait."""
+        try:
+            async with asyncio.timeout(self._times.request_seconds):
+                return min(await self._highest(before), _HIGHEST_FLOOR)
+        except (BackendError, TimeoutError) as error:
+            log.debug("the highest epoch is not known", lease=self._name, error=str(error))
+            return 0
 
     def _has_run_out(self, lease: Body) -> bool:
         version = str(lease["metadata"].get("resourceVersion", ""))

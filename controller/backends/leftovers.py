@@ -22,7 +22,7 @@ from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
 from controller.rules.leftover_judges import YOUNG_SECONDS, Look
-from controller.rules.leftovers import SCANNED, forms_of, judge
+from controller.rules.leftovers import SCANNED, forms_of, judge, kinds_of
 from controller.views.cache import ObjectCache
 
 _AT_MOST: Final = 100
@@ -60,7 +60,7 @@ class SweepRules:
 def lives(matches: ObjectCache[Match], uid: str) -> bool:
     """Whether the cache has a Match with this UID that is not over. One that cannot be read lives."""
     known = matches.by_uid(uid)
-    return known is not None and (isinstance(known, Unreadable) or not known.status.is_over)
+    return known is not None and (isinstance(known, Unreadable) or not known.counts_as_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,11 @@ class Finder:
         lives_now = partial(lives, self._matches)
         look = Look(keys.namespace, self._now_ms, rules.max_age_seconds, lives_now, rules.young_seconds)
         return [found for one in seen if (found := judge(one, look)) is not None]
+
+    def kinds_of(self, names: Sequence[str]) -> frozenset[SweepKind]:
+        """What these keys can be left over as."""
+        known = (key_of_pool(self._cluster_id, name) for name in names)
+        return frozenset[SweepKind]().union(*(kinds_of(form) for _, form, _ in filter(None, known)))
 
     async def named(self, namespace: str, kind: SweepKind, id_: str) -> list[Leftover]:
         """What is left over under one id. Raises BackendError."""

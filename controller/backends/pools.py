@@ -10,7 +10,7 @@ pools that are open and leave out the others. `triggers.keeper` decides which po
 
 The Lease alone says who leads. If the fence of a pool says otherwise, we ask the Lease. If the Lease is still ours, the
 fence is wrong: that pool is closed until the key is mended (PoolClosed), and all others go on. A Lease that was deleted
-begins with a low epoch again; the operator's own key `epoch` remembers the highest one (`epoch.lua`).
+begins with a low epoch again; Redis remembers the highest one of each Lease (`clients.redis.epochs`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import structlog
 
 from controller.backends.restores import Restorer
 from controller.clients.redis.client import Redis
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.mark import Mark
 from controller.clients.redis.mending import begin_mended_restore
@@ -37,7 +38,6 @@ from controller.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 
-_FURTHEST_EPOCHS = 1_000_000
 _CLOSED_SECONDS = 2.0
 # An ordinary opening takes three round trips. One that restores Matches takes longer, and is not waited for.
 _PATIENCE_SECONDS = 0.5
@@ -66,7 +66,7 @@ def _is_ours(_namespace: str) -> str:
 
 
 class Pools:
-    """The pools of one term, by namespace. `epoch` is that of the lease.
+    """The pools of one term, by namespace. `epoch` is that of the lease, and `epochs` remembers the earlier ones.
 
     `restorer` makes a pool agree with the Matches before it opens. `confirm` checks that the lease is still ours, and
     `outdated` gets the epoch of an earlier Lease that was higher than ours. `served` is what gateways read about us.
@@ -80,6 +80,7 @@ class Pools:
         cluster_id: str,
         epoch: int,
         *,
+        epochs: EpochStore,
         served: Served,
         restorer: Restorer,
         confirm: Callable[[], Awaitable[None]],
@@ -96,6 +97,7 @@ class Pools:
         self._served = served
         self._foreign = foreign
         self._epoch = epoch
+        self._epochs = epochs
         self._is_epoch_checked = False
         self._open: dict[str, Pool] = {}
         self._closed: dict[str, _Closed] = {}
@@ -228,7 +230,7 @@ class Pools:
             raise closed.error
         await self._confirm()
         pool = replace(self.unbound(namespace), mark=self._marks.setdefault(namespace, Mark()))
-        await self._check_epoch(pool)
+        await self._check_epoch()
         incarnation = await begin_mended_restore(pool)
         if isinstance(incarnation, Stale):
             await self._close(namespace, incarnation.current_epoch)
@@ -238,14 +240,17 @@ class Pools:
         self.check(namespace, await bound.serve(self._served))
         return bound
 
-    async def _check_epoch(self, pool: Pool) -> None:
-        """Compare our epoch with the highest one ever, once per epoch. Raises LeadershipLost if ours is lower."""
+    async def _check_epoch(self) -> None:
+        """Compare our epoch with the highest one of our Lease, once per term. Raises LeadershipLost if ours is lower.
+
+        Those of other installations decide nothing: they serve other namespaces.
+        """
         if self._is_epoch_checked:
             return
-        highest = await pool.highest_epoch(most=self._epoch + _FURTHEST_EPOCHS)
-        if highest > self._epoch:
-            self._outdated(highest)
-            raise LeadershipLost(f"the Lease was made again: epoch {highest} was before, ours is {self._epoch}")
+        before = (await self._epochs.note(self._epoch)).own
+        if before > self._epoch:
+            self._outdated(before)
+            raise LeadershipLost(f"the Lease was made again: epoch {before} was before, ours is {self._epoch}")
         self._is_epoch_checked = True
 
     async def _close(self, namespace: str, fence: int) -> NoReturn:

@@ -67,10 +67,13 @@ class PutRight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How many Matches in Redis differed from those in Kubernetes, and how many of them were put right."""
+    """How many Matches in Redis differed from those in Kubernetes, how many of them were put right, and how many Redis
+    or Kubernetes refused to put right.
+    """
 
     found: int = 0
     put_right: int = 0
+    refused: int = 0
 
 
 class Restorer:
@@ -97,6 +100,9 @@ class Restorer:
         self._wake = wake
         self._uid_of = uid_of
         self._refused: set[str] = set()
+        self._refusals = 0
+        # How far the last sweep of a pool came, where its budget did not suffice.
+        self._reached: dict[str, str] = {}
 
     async def restore_all(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> int:
         """Restore all live Matches of a pool that has lost data. Returns how many of them Redis had lost.
@@ -125,24 +131,29 @@ class Restorer:
     ) -> Differences:
         """Put right what differs in a pool that is open, and return how much that is, `at_most` so much.
 
-        Raises BackendError: the next round goes on.
+        The next round goes on after the last Match of this one: those that cannot be put right cost no other its turn.
+        Raises BackendError.
         """
         live, calls = await live_uids(pool), self._calls.of(namespace)
         for call in calls:
             if call.uid not in live and (match := self._readable(call.uid)) is not None:
                 self._wake(match)
-        found = put_right = 0
-        for uid in live:
-            if self._calls.has(namespace, uid) or found >= at_most:
+        found, put_right, refusals = 0, 0, self._refusals
+        reached = self._reached.pop(namespace, "")
+        for uid in _after(list(live), reached):
+            if found >= at_most:
+                self._reached[namespace] = reached
+                break
+            if self._calls.has(namespace, uid):
                 continue
-            known = self._matches.by_uid(uid)
+            reached, known = uid, self._matches.by_uid(uid)
             if known is None:
                 found += 1
                 put_right += await self.settle_without_object(namespace, pool, uid, check)
-            elif not isinstance(known, Unreadable) and known.status.is_over:
+            elif not isinstance(known, Unreadable) and known.counts_as_over:
                 found += 1
                 put_right += await self.settle_again(pool, known, check)
-        return Differences(found, put_right)
+        return Differences(found, put_right, self._refusals - refusals)
 
     async def settle_again(self, pool: Pool, match: Match, check: Callable[[str, object], None]) -> bool:
         """Settle a Match that is over, as its status says. Whether Redis did not know yet that it is."""
@@ -157,7 +168,7 @@ class Restorer:
         if self._calls.has(namespace, uid):
             return None
         match = self._readable(uid)
-        return match if match is not None and match.status.is_over else None
+        return match if match is not None and match.counts_as_over else None
 
     def _readable(self, uid: str) -> Match | None:
         known = self._matches.by_uid(uid)
@@ -262,6 +273,7 @@ class Restorer:
     def _cannot(self, metadata: ObjectMeta, why: str) -> None:
         """Say once that a Match cannot be put right. Its own key tries again, and has it in the status."""
         metrics.put_right.labels(PutRight.REFUSED).inc()
+        self._refusals += 1
         if metadata.uid not in self._refused:
             log.error("match could not be restored", key=f"{metadata.namespace}/{metadata.name}", answer=why)
         self._refused.add(metadata.uid)
@@ -269,6 +281,12 @@ class Restorer:
     def _did(self, what: PutRight, sentence: str, metadata: ObjectMeta) -> None:
         metrics.put_right.labels(what).inc()
         log.warning(sentence, key=f"{metadata.namespace}/{metadata.name}", uid=metadata.uid)
+
+
+def _after(uids: list[str], last: str) -> list[str]:
+    """The same UIDs, beginning after `last`."""
+    start = uids.index(last) + 1 if last in uids else 0
+    return [*uids[start:], *uids[:start]]
 
 
 def _batches(values: Iterable[T]) -> Iterator[list[T]]:
@@ -320,7 +338,7 @@ def settle_request(match: Match) -> SettleRequest:
 def restore_request(match: Match) -> ClaimRequest | None:
     """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
     status = match.status
-    if status.phase is None or status.started_at is None or status.signs_of_an_end >= 2 or status.end:
+    if status.phase is None or status.started_at is None or status.seems_over or status.end:
         return None
     queued_at = {person.identity: person.queued_at for person in status.participants}
     claimants = tuple(

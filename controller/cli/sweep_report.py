@@ -52,8 +52,8 @@ def found_text(leftovers: Sequence[Leftover], keys: int) -> str:
     kinds = Counter(leftover.kind for leftover in leftovers)
     parts = [
         f"{len(leftovers)} leftovers ({keys} keys looked at)",
-        grid(("KIND", "LEFTOVERS"), ((str(kind), str(count)) for kind, count in kinds.items())),
-        grid(("KIND", "NAMESPACE", "ID", "WHY", "WHAT TO DO"), map(_row, leftovers[:SHOWN])),
+        grid(("TYPE", "LEFTOVERS"), ((str(kind), str(count)) for kind, count in kinds.items())),
+        grid(("TYPE", "NAMESPACE", "ID", "WHY", "WHAT TO DO"), map(_row, leftovers[:SHOWN])),
     ]
     if len(leftovers) > SHOWN:
         parts.append(f"… and {len(leftovers) - SHOWN} more; --output json has all.")
@@ -72,7 +72,7 @@ def done_text(report: SweepReport) -> str:
     failed = [outcome for outcome in report.outcomes if outcome.problem]
     if failed:
         rows = ((str(one.leftover.kind), one.leftover.namespace, one.leftover.id, one.problem) for one in failed)
-        parts.append(f"{len(failed)} could not be cleaned:\n" + grid(("KIND", "NAMESPACE", "ID", "PROBLEM"), rows))
+        parts.append(f"{len(failed)} could not be cleaned:\n" + grid(("TYPE", "NAMESPACE", "ID", "PROBLEM"), rows))
     if report.problems:
         parts.append("\n".join(["What could not be looked at:", *report.problems]))
     parts.append("\n".join(_statistics(report.notes)))
@@ -92,7 +92,7 @@ def document(report: SweepReport) -> dict[str, Any]:
         "problems": list(report.problems),
         "operator": {
             "sweeps": {sweep: _sweep(report.notes, sweep) for sweep in ("light", "deep")},
-            "kinds": {str(kind): _counts(report.notes, kind) for kind in SweepKind},
+            "types": {str(kind): _counts(report.notes, kind) for kind in SweepKind},
         },
     }
 
@@ -103,7 +103,7 @@ def _row(leftover: Leftover) -> tuple[str, ...]:
 
 def _entry(leftover: Leftover, outcome: Outcome | None) -> dict[str, Any]:
     entry = {
-        "kind": str(leftover.kind),
+        "type": str(leftover.kind),
         "namespace": leftover.namespace,
         "id": leftover.id,
         "why": leftover.why,
@@ -122,7 +122,7 @@ def _statistics(notes: Mapping[str, str]) -> Iterator[str]:
     yield grid(("SWEEP", "RUNS", "LAST ENDED", "LAST SUCCEEDED", "TOOK"), rows)
     yield ""
     counts = ((str(kind), *map(str, _counts(notes, kind).values())) for kind in SweepKind)
-    yield grid(("KIND", "FOUND", "CLEANED", "ERRORS"), counts)
+    yield grid(("TYPE", "FOUND", "CLEANED", "ERRORS"), counts)
 
 
 def _sweep(notes: Mapping[str, str], name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ its end; `loop.waiting` keeps the keys that wait for a breaker.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ _JITTER: Final = 0.25
 class Breaker:
     """The state machine. `failure` is the latest failure since the last answer; None if there is none.
 
-    `failing_since` is the moment at which the first request was sent that has failed since the last answer.
+    `failing_since` is since when no request was answered: the last answer, or the moment at which the first request
+    was sent that has failed since, whichever is later.
     """
 
     def __init__(self, rule: BreakerRule, rng: random.Random | None = None) -> None:
@@ -72,6 +74,7 @@ class Breaker:
         self._rng = rng or random.Random()  # noqa: S311 (spreads load; no secret depends on it)
         self.state = BreakerState.CLOSED
         self.failing_since: float | None = None
+        self._answered_at = -math.inf
         self.failure: BackendError | None = None
         self._failures = 0
         self._pause_until = 0.0
@@ -96,8 +99,11 @@ class Breaker:
             return Ticket.PROBE
         return None
 
-    def answered(self) -> None:
+    def answered(self, now: float) -> None:
         """The backend answered a request, whatever the answer was."""
+        self._answered_at = now
+        if self.failure is None:
+            return
         self._failures, self.failing_since, self.failure = 0, None, None
         self._become(BreakerState.CLOSED)
 
@@ -106,7 +112,8 @@ class Breaker:
         self._failures += 1
         self.failure = failure
         if self.failing_since is None:
-            self.failing_since = sent_at
+            # A request that hangs may have been sent before others were answered.
+            self.failing_since = max(sent_at, self._answered_at)
         if self.state is BreakerState.CLOSED:
             silent_seconds = now - self.failing_since
             if self._failures >= self._rule.failures and silent_seconds >= self._rule.silent_seconds:

@@ -83,7 +83,7 @@ class LiveKitClient:
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock
-        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits, server=server)
+        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits, server=server, answers=_ANSWERS)
         self._service: api.room_service.RoomService | None = None
         self._service_until = 0.0
         # What the latest list of all rooms said, by name, with the metadata that it was read from.
@@ -94,6 +94,10 @@ class LiveKitClient:
         if (api_key, api_secret) != (self._api_key, self._api_secret):
             self._api_key, self._api_secret = api_key, api_secret
             self._service = None
+
+    def close(self) -> None:
+        """The client is no longer used. The session is closed by its owner."""
+        self._requests.close()
 
     def trust(self, ca: str) -> None:
         """Trust these CAs (PEM) too, beside those of the settings."""
@@ -127,10 +131,11 @@ class LiveKitClient:
         """Return all rooms of the server, or those of `names` that exist.
 
         A room that is as it was in the latest list of all rooms is the same object. A long answer is read in slices,
-        and the rest of the program goes on between them.
+        and the rest of the program goes on between them. The list of all rooms is asked for while the breaker is open
+        too: the poller asks at intervals, and its answer ends an outage although another request hangs as the probe.
         """
         request = api.ListRoomsRequest(names=list(names))
-        answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request))
+        answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request), is_essential=not names)
         listed: dict[str, tuple[str, LiveKitRoom]] = {}
         latest = self._listed
         for start in range(0, len(answer.rooms), _ROOMS_AT_ONCE):
@@ -231,7 +236,14 @@ class LiveKitClient:
         whole = {"iss": self._api_key, "nbf": now, "exp": now + int(seconds), "video": grants, **claims}
         return jwt.encode(whole, self._api_secret, algorithm="HS256")
 
-    async def _send(self, method: str, attempt: Callable[[], Awaitable[T]], *, waits_seconds: float = 0.0) -> T:
+    async def _send(
+        self,
+        method: str,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        waits_seconds: float = 0.0,
+        is_essential: bool = False,
+    ) -> T:
         def translate(error: Exception) -> BackendError:
             return _translate(
                 error,
@@ -241,7 +253,9 @@ class LiveKitClient:
             )
 
         try:
-            return await self._requests.send(method, attempt, translate, waits_seconds=waits_seconds)
+            return await self._requests.send(
+                method, attempt, translate, waits_seconds=waits_seconds, is_essential=is_essential
+            )
         except Forbidden as error:
             if error.code == "401":
                 self._service = None  # If the clock was the cause, the next request signs a new token.
@@ -250,6 +264,9 @@ class LiveKitClient:
 
 def _translate(error: Exception, method: str, *, deadline_seconds: float, has_certificate: bool) -> BackendError:
     if isinstance(error, api.TwirpError):
+        if _is_unanswered(error):
+            sentence = "no node of LiveKit has answered it; check that its nodes run and reach its Redis"
+            return Overloaded(Backend.LIVEKIT, method, sentence, may_have_run=True, code=Code.NO_NODE)
         return _refusal(method, error.status, error.code)
     if (fault := fault_of(error, has_own=has_certificate)) is not None:
         return Untrusted(Backend.LIVEKIT, method, fault.sentence, code=fault.code)
@@ -270,6 +287,8 @@ def _translate(error: Exception, method: str, *, deadline_seconds: float, has_ce
     return BackendUnavailable(Backend.LIVEKIT, method, message, may_have_run=True, code=code)
 
 
+# LiveKit answered, and only the node that has this room or participant did not.
+_ANSWERS = frozenset({str(Code.NO_NODE)})
 # The SDK stumbles over a refusal whose body is JSON, but no object.
 _RAISED = (api.TwirpError, TimeoutError, aiohttp.ClientError, AddressError, DecodeError, *NO_SENSE)
 

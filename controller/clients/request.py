@@ -78,6 +78,10 @@ class Requests:
         self.breaker = Breaker(rule or RULES[backend])
         self._watch = _BreakerWatch(backend, server, self.breaker)
 
+    def close(self) -> None:
+        """The client is no longer used: metrics forget the state of its breaker."""
+        self._watch.end()
+
     @property
     def silent_seconds(self) -> float | None:
         """For how long no request has been answered; None if the last one was, or if there was none."""
@@ -117,8 +121,8 @@ class Requests:
                 self._silent_since = started
             if isinstance(failure, BackendUnavailable) and failure.code not in self._answers:
                 breaker.failed(failure, ticket, sent_at=started, now=now)
-            elif breaker.failure is not None:
-                breaker.answered()
+            else:
+                breaker.answered(now)
             self._failed(operation, failure, now - started)
             raise failure from LibraryError.of(error)
         except BaseException:
@@ -127,8 +131,7 @@ class Requests:
             raise
         answered = time.monotonic()
         seconds = answered - started
-        if breaker.failure is not None:
-            breaker.answered()
+        breaker.answered(answered)
         if self._silent_since is not None:
             self._end_silence(answered)
         (self._meters.get(operation) or self._meter(operation)).answered(seconds)
@@ -190,7 +193,12 @@ class _BreakerWatch:
         self._sparse = Sparse()
         self._opened: tuple[float, str] | None = None
         self._is_told = False
-        breaker.follow(self._changed)
+        self._unfollow = breaker.follow(self._changed)
+
+    def end(self) -> None:
+        """Watch no longer. Requests that are still under way change nothing that is shown."""
+        self._unfollow()
+        self._meter.end()
 
     def _changed(self, state: BreakerState) -> None:
         self._meter.became(state, is_outage=self._opened is None)

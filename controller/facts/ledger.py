@@ -160,8 +160,3 @@ class Ledger:
     taken_at_ms: int = 0
     rejoined: str = ""
     drain: str = ""
-
-    @property
-    def unsettled(self) -> tuple[str, ...]:
-        """Users whom the Match still holds."""
-        return tuple(user_id for user_id in self.queued_at_ms if user_id not in self.outcomes)

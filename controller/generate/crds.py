@@ -177,7 +177,9 @@ def schema_digests() -> dict[str, str]:
 
 def _object_schema(definition: Definition) -> Schema:
     path = definition.kind.singular
+    rules = definition.model.model_config.get("json_schema_extra")
     return {
+        **(rules if isinstance(rules, dict) else {}),
         "description": " ".join((definition.model.__doc__ or "").split()),
         "type": "object",
         "required": ["spec"],

@@ -28,6 +28,8 @@ AT_ONCE: Final = 10
 PAUSE_SECONDS: Final = 0.05
 """So many keys are woken at once, and the pause between them: 200 in a second, as many as one replica can work on."""
 
+# A key that was woken and fails again keeps its place for so long: longer than a reconcile takes.
+_PLACE_SECONDS: Final = 60.0
 # How long a key that was woken as a probe may take to send a request, before the next one is woken.
 _PROBE_SECONDS: Final = 0.5
 
@@ -67,6 +69,7 @@ class Waiting:
         self._groups: dict[Breaker, _Group] = {}
         self._places: dict[Key, int] = {}
         self._next_place = 0
+        self._forgetting: asyncio.TimerHandle | None = None
 
     def add(self, key: Key, error: BackendError, lane: Lane) -> bool:
         """Let `key` wait if its error is that of a backend that does not answer at all. Returns whether it waits."""
@@ -107,7 +110,7 @@ class Waiting:
         for breaker, group in tuple(self._groups.items()):
             self._count(group)
             self._drop_if_empty(breaker, group)
-        self._places.clear()
+        self._forget_places()
 
     def _changed(self, breaker: Breaker, state: BreakerState) -> None:
         group = self._groups.get(breaker)
@@ -150,7 +153,17 @@ class Waiting:
             group.timer = None
         group.unfollow()
         self._groups.pop(breaker, None)
+        if not self._groups and self._places and self._forgetting is None:
+            self._forgetting = asyncio.get_running_loop().call_later(_PLACE_SECONDS, self._forget_places)
         return True
+
+    def _forget_places(self) -> None:
+        """Forget the places of keys that were woken: some of them were never reconciled, since they are not ours."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            self._forgetting = None
+        if not self._groups:
+            self._places.clear()
 
     def _count(self, group: _Group) -> None:
         of_backend = (other for other in self._groups.values() if other.backend == group.backend)

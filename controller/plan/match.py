@@ -193,7 +193,7 @@ def _restore(case: MatchCase) -> Plan | None:
 def _claim(case: MatchCase) -> Plan | None:
     if case.is_claimed:
         return None
-    deadline, refusal = case.ready_deadline, case.seen.refusal
+    deadline, refusal = case.ready_by, case.seen.refusal
     if refusal is not None:
         return Plan(deadline=earliest(deadline, _claim_again_at(case)), waits_for=f"{refusal.identity} to be released")
     made_at = case.match.metadata.creation_timestamp or case.now
@@ -212,7 +212,7 @@ def _claim_again_at(case: MatchCase) -> datetime:
 def _room(case: MatchCase) -> Plan | None:
     if not isinstance(case.seen.room, Absent):
         return None
-    return Plan((CreateRoom(_target(case), case.match.spec),), case.ready_deadline, waits_for="the Room")
+    return Plan((CreateRoom(_target(case), case.match.spec),), case.ready_by, waits_for="the Room")
 
 
 def _room_metadata(case: MatchCase) -> Plan | None:
@@ -221,23 +221,23 @@ def _room_metadata(case: MatchCase) -> Plan | None:
     if room is None or room.metadata.deletion_timestamp is not None or room.spec.metadata == wanted:
         return None
     metadata = tuple(sorted(wanted.items()))
-    return Plan((UpdateRoom(_target(case), room.metadata.name, room.metadata.uid, metadata),), case.ready_deadline)
+    return Plan((UpdateRoom(_target(case), room.metadata.name, room.metadata.uid, metadata),), case.ready_by)
 
 
 def _issue_tokens(case: MatchCase) -> Plan | None:
     """Deliver tokens and the room's address while the Room's key makes the room on LiveKit."""
     seen = case.seen
     if value_of(seen.room) is None:
-        return Plan(deadline=case.ready_deadline, waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
+        return Plan(deadline=case.ready_by, waits_for="the Room to be readable", blocked_by=Backend.KUBERNETES)
     if not seen.server.name:
-        return Plan(deadline=case.ready_deadline, waits_for="a LiveKit server that can take the room")
+        return Plan(deadline=case.ready_by, waits_for="a LiveKit server that can take the room")
     actions: list[AnyAction] = []
     if not tokens_are_there(case) or younger_tokens_are_wanted(case):
         replaces = case.tokens is not None
         actions.append(IssueTokens(_target(case), case.match.spec, seen.livekit_name, seen.server.url, replaces))
     if not is_published(case):
         actions.append(_publish(case))
-    return Plan(tuple(actions), case.ready_deadline) if actions else None
+    return Plan(tuple(actions), case.ready_by) if actions else None
 
 
 def _publish(case: MatchCase) -> Advance:
@@ -249,7 +249,7 @@ def _publish(case: MatchCase) -> Advance:
 def _until_ready(case: MatchCase) -> Plan | None:
     if case.match.status.ready_at is not None or case.livekit_room is not None:
         return None
-    return Plan(deadline=case.ready_deadline, waits_for="LiveKit to have the room")
+    return Plan(deadline=case.ready_by, waits_for="LiveKit to have the room")
 
 
 def _tell_of_drain(case: MatchCase) -> Plan | None:

@@ -6,7 +6,7 @@ for each form of key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -16,6 +16,7 @@ from controller.facts.leftover import Leftover, Remedy, SeenKey, SweepKind
 YOUNG_SECONDS: Final = 60
 """A user whose state does not fit any Match is left alone for so long: a step may be under way."""
 
+_LONGEST: Final = 19
 _ANY_HOLDER: Final = frozenset({UserState.CONNECTING, UserState.IN_CALL, UserState.DISCONNECTING})
 
 
@@ -36,13 +37,19 @@ class Look:
         """Whether a time in milliseconds, as Redis has it, is that long ago. False for what is no time."""
         return _is_time(moment) and int(moment) <= self.now_ms - seconds * 1000
 
-    def is_young(self, moment: str) -> bool:
-        """Whether a step that began then may be under way. False for what is no time."""
-        return _is_time(moment) and not self.is_old(moment, self.young_seconds)
+    def is_young(self, moment: str, seen: SeenKey) -> bool:
+        """Whether a step that began then may be under way.
+
+        Our scripts write the moment of each step. Where there is none, or it lies in the future, another client wrote
+        the record: then it counts as young as long as it was written or read a moment ago.
+        """
+        if _is_time(moment) and int(moment) <= self.now_ms + self.young_seconds * 1000:
+            return not self.is_old(moment, self.young_seconds)
+        return seen.idle_seconds is not None and seen.idle_seconds < self.young_seconds
 
 
 def _is_time(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text.isascii() and text.isdigit() and len(text) < _LONGEST
 
 
 Judge: TypeAlias = Callable[[SeenKey, Look], Leftover | None]
@@ -53,7 +60,7 @@ def held(seen: SeenKey, look: Look) -> Leftover | None:
     state, uid, since = (seen.fields.get(name, "") for name in ("state", "match", "since"))
     if not uid and state not in _ANY_HOLDER:
         return None
-    if look.is_young(since) or (uid and look.lives(uid)):
+    if look.is_young(since, seen) or (uid and look.lives(uid)):
         return None
     why = f"{state or 'held'}, and the match {uid} does not live" if uid else f"{state}, and in no match"
     return _user(seen, look, Remedy.FREE, why)
@@ -64,7 +71,7 @@ def waiting_nowhere(seen: SeenKey, look: Look) -> Leftover | None:
     fields = seen.fields
     if fields.get("match") or fields.get("state") != UserState.WAITING:
         return None
-    if look.is_young(fields.get("since", "")):
+    if look.is_young(fields.get("since", ""), seen):
         return None
     return _user(seen, look, Remedy.FREE, "WAITING, and neither in the queue nor reserved")
 
@@ -98,13 +105,14 @@ def unreadable_user(seen: SeenKey, look: Look) -> Leftover | None:
     """A record of a user that says nothing: no script reads it, and only its owner can write it again."""
     if seen.fields.get("state") or seen.fields.get("match"):
         return None
-    return _without_age(SweepKind.USERS, seen, look, "the record of a user has no state")
+    return _without_age(SweepKind.USERS, seen, look, "the record of a user has no state", still=("state", "match"))
 
 
 def room_record(seen: SeenKey, look: Look) -> Leftover | None:
     updated = seen.fields.get("lastUpdated", "")
     if not updated:
-        return _without_age(SweepKind.ROOMS, seen, look, "the record of a room does not say when it was written")
+        why = "the record of a room does not say when it was written"
+        return _without_age(SweepKind.ROOMS, seen, look, why, still=("lastUpdated",))
     if not look.is_old(updated, look.max_age_seconds):
         return None
     return Leftover(
@@ -132,7 +140,7 @@ def unlisted_ledger(seen: SeenKey, look: Look) -> Leftover | None:
     fields = seen.fields
     if fields.get("settled") or not fields.get("claimed") or look.lives(seen.id):
         return None
-    if look.is_young(fields.get("createdAt", "")):
+    if look.is_young(fields.get("createdAt", ""), seen):
         return None
     return _match(seen, look, Remedy.SETTLE, "the ledger of a match that does not live still holds users")
 
@@ -175,7 +183,7 @@ def session(seen: SeenKey, look: Look) -> Leftover | None:
 
 def notices(seen: SeenKey, look: Look) -> Leftover | None:
     if not seen.value:
-        return _without_age(SweepKind.NOTICES, seen, look, "a stream of notices is empty")
+        return _without_age(SweepKind.NOTICES, seen, look, "a stream of notices is empty", still=("",))
     if not look.is_old(seen.value, look.max_age_seconds):
         return None
     return Leftover(
@@ -216,8 +224,13 @@ def _by_idle_time(kind: SweepKind, seen: SeenKey, look: Look, what: str, match: 
     )
 
 
-def _without_age(kind: SweepKind, seen: SeenKey, look: Look, what: str, match: str = "") -> Leftover:
-    """A key whose age is not known: it goes after the time after which an old one would, unless it is written again."""
+def _without_age(
+    kind: SweepKind, seen: SeenKey, look: Look, what: str, match: str = "", still: Sequence[str] = ()
+) -> Leftover:
+    """A key whose age is not known: it goes after the time after which an old one would, unless it is written again.
+
+    `still` names what must still be missing then: a key of another type has none of it.
+    """
     return Leftover(
         kind,
         Remedy.EXPIRE if look.max_age_seconds else Remedy.DELETE,
@@ -227,5 +240,6 @@ def _without_age(kind: SweepKind, seen: SeenKey, look: Look, what: str, match: s
         key=seen.key,
         type=seen.type,
         match=match,
+        unchanged=dict.fromkeys(still, "") if seen.type in {"hash", "stream"} else {},
         ttl_seconds=look.max_age_seconds,
     )

@@ -66,7 +66,7 @@ class MatchLook:
         status = self.match.status
         if status.is_over and status.finished is not None:
             return True
-        return isinstance(self.seen.ledger, Absent) and status.signs_of_an_end >= 2
+        return isinstance(self.seen.ledger, Absent) and status.seems_over
 
     @cached_property
     def has_met(self) -> bool:
@@ -87,6 +87,11 @@ class MatchLook:
     def ready_deadline(self) -> datetime:
         """Until when the Match must be Ready."""
         return deadlines.ready_deadline(self.match)
+
+    @cached_property
+    def ready_by(self) -> datetime | None:
+        """Until when the Match must be Ready; None once it was, or both were in the room: then it decides nothing."""
+        return None if self.match.status.ready_at is not None or self.has_met else self.ready_deadline
 
     @cached_property
     def connect_deadline(self) -> datetime | None:

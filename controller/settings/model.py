@@ -329,6 +329,11 @@ class Settings(BaseSettings):
         return _split(self.watch_namespaces)
 
     @property
+    def lease(self) -> str:
+        """Namespace and name of the Lease. No two installations in one cluster have the same."""
+        return f"{self.namespace}/{self.lease_name}"
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What no text of the operator may repeat: LiveKit's API secrets, and the passwords in the URL of Redis."""
         own = (self.livekit_api_secret.get_secret_value(), self.livekit_old_api_secret.get_secret_value())

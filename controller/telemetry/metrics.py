@@ -7,6 +7,7 @@ record here, `telemetry.health` serves the result.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 
@@ -140,10 +141,15 @@ sweep_succeeded = Gauge(
     "When the last sweep without an error ended (seconds since 1970), by sweep.",
     ["sweep"],
 )
-sweep_found = Counter("roomkeeper_sweep_found_total", "Leftovers that a sweep found, by kind.", ["kind"])
-sweep_cleaned = Counter("roomkeeper_sweep_cleaned_total", "Leftovers that a sweep cleaned, by kind.", ["kind"])
+sweep_failing = Gauge(
+    "roomkeeper_sweep_failing",
+    "1 if Redis refused what the last sweep needed, for example for a missing right, by sweep; the log says why.",
+    ["sweep"],
+)
+sweep_found = Counter("roomkeeper_sweep_found_total", "Leftovers that a sweep found, by type.", ["type"])
+sweep_cleaned = Counter("roomkeeper_sweep_cleaned_total", "Leftovers that a sweep cleaned, by type.", ["type"])
 sweep_errors = Counter(
-    "roomkeeper_sweep_errors_total", "Leftovers that a sweep could not look at or clean, by kind.", ["kind"]
+    "roomkeeper_sweep_errors_total", "Leftovers that a sweep could not look at or clean, by type.", ["type"]
 )
 released_without = Counter(
     "roomkeeper_released_without_total",
@@ -240,6 +246,7 @@ class BreakerMeter:
     """The state of the breaker of one backend, or of one of its servers."""
 
     def __init__(self, backend: str, server: str) -> None:
+        self._labels = (backend, server)
         self._state = breaker_state.labels(backend, server)
         self._opened = breaker_opened.labels(backend, server)
         self._state.set(0)
@@ -249,3 +256,8 @@ class BreakerMeter:
         self._state.set(state)
         if is_outage and state:
             self._opened.inc()
+
+    def end(self) -> None:
+        """There is no such server any longer. What was counted stays."""
+        with contextlib.suppress(KeyError):  # another client of the same name has ended before
+            breaker_state.remove(*self._labels)

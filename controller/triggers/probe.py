@@ -23,7 +23,7 @@ import structlog
 
 from controller.backends.servers import Server
 from controller.clock import Clock
-from controller.errors import Backend, BackendError, BackendUnavailable, NotFound
+from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound
 from controller.facts.livekit import LiveKitParticipant
 from controller.facts.silences import LONG_AGO
 from controller.facts.time import from_milliseconds
@@ -258,6 +258,6 @@ class Prober:
             sent_at = self._clock.now()
             if not await self._server.client.has_nodes_that_answer():
                 raise BackendUnavailable(
-                    Backend.LIVEKIT, "UpdateParticipant", "LiveKit reaches none of its nodes", code="503"
+                    Backend.LIVEKIT, "UpdateParticipant", "LiveKit reaches none of its nodes", code=Code.NO_NODE
                 )
             self._node_answered_at = sent_at

@@ -1,6 +1,6 @@
 """What the sweeps found and cleaned: counted in metrics, and in the notes that `roomkeeper sweep` shows.
 
-Neighbors: `triggers.sweep` counts here; `clients.redis.sweeps` keeps the notes, which outlive the operator.
+Neighbors: `triggers.sweep_work` counts here; `clients.redis.sweeps` keeps the notes, which outlive the operator.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class SweepTally:
         self._add("cleaned", kind, count)
         metrics.sweep_cleaned.labels(kind).inc(count)
 
-    def failed(self, kind: SweepKind) -> None:
-        """One could not be looked at or cleaned."""
-        self._add("errors", kind, 1)
-        metrics.sweep_errors.labels(kind).inc()
+    def failed(self, kind: SweepKind, count: int = 1) -> None:
+        """So many could not be looked at or cleaned."""
+        self._add("errors", kind, count)
+        metrics.sweep_errors.labels(kind).inc(count)
 
     def notes(self, before: Notes) -> Mapping[str, int]:
         """The notes that have changed, in addition to what they were."""
@@ -55,11 +55,11 @@ class SweepTally:
         self._counts[f"{what}:{kind}"] += count
 
 
-def ended(sweep: Sweep, before: Notes, *, now_ms: int, took_ms: int, failed: bool) -> Mapping[str, int]:
+def ended(sweep: Sweep, before: Notes, *, now_ms: int, took_ms: int, failed: bool) -> dict[str, str | int]:
     """The notes about the end of a sweep, which the metrics get too."""
     metrics.sweep_runs.labels(sweep, "failed" if failed else "ok").inc()
     metrics.sweep_seconds.labels(sweep).observe(took_ms / 1000)
-    notes = {
+    notes: dict[str, str | int] = {
         f"runs:{sweep}": before.number(f"runs:{sweep}") + 1,
         f"ended:{sweep}": now_ms,
         f"took:{sweep}": took_ms,

@@ -69,7 +69,7 @@ class CallIndex:
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
         phase = match.status.phase
-        if phase is None or match.status.is_over:
+        if phase is None or match.counts_as_over:
             self.gone(match)
             if phase is None:
                 self._unserved[match.metadata.uid] = (match.metadata.namespace, match.metadata.name)

@@ -39,7 +39,7 @@ class FinishedMatches:
     def kept(self, match: Match) -> None:
         """Take in a newer version of a Match."""
         metadata, ended_at = match.metadata, match.status.ended_at
-        is_over = match.status.signs_of_an_end >= 2  # an `endedAt` alone was written by another client
+        is_over = match.status.seems_over  # an `endedAt` alone was written by another client
         if metadata.deletion_timestamp is not None:
             self._forget(metadata.namespace, metadata.uid)
         elif ended_at is not None and is_over and metadata.uid not in self._over_limit:

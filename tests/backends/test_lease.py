@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import HANDOVER, LEASES, Leadership, LeaseTimes, Predecessor
-from controller.errors import BackendUnavailable, LeadershipLost
+from controller.errors import Backend, BackendUnavailable, LeadershipLost
 from tests.loop.kubernetes import MemoryKubernetes
 from tests.virtual_time import VirtualTime, run
 
@@ -23,6 +23,11 @@ def identity(pod: str) -> ReplicaIdentity:
     return ReplicaIdentity(pod, boot="b00t", pid_namespace="1", pid=1, started_ticks="5", pod_uid=f"uid-of-{pod}")
 
 
+async def nothing_remembered(_near: int) -> int:
+    """A store that is empty."""
+    return 0
+
+
 class Rig:
     """One API and as many replicas as a test wants."""
 
@@ -30,10 +35,10 @@ class Rig:
         self.time = time
         self.kubernetes = MemoryKubernetes()
 
-    def replica(self, pod: str) -> Leadership:
-        """One more replica."""
+    def replica(self, pod: str, highest: Callable[[int], Awaitable[int]] = nothing_remembered) -> Leadership:
+        """One more replica. `highest` tells the highest epoch that a store remembers."""
         client = self.kubernetes.client()
-        return Leadership(client, self.time, identity(pod), namespace="system", name=NAME, times=TIMES)
+        return Leadership(client, self.time, identity(pod), namespace="system", name=NAME, times=TIMES, highest=highest)
 
     async def holding(self, pod: str) -> tuple[Leadership, asyncio.Task[None]]:
         """A replica that has the lease and renews it."""
@@ -68,6 +73,34 @@ def test_a_lease_without_a_spec_is_free() -> None:
         replica = rig.replica("a")
         assert await replica.acquire() == 1
         await replica.confirm()
+
+    in_virtual_time(scenario)
+
+
+def test_a_lease_is_taken_above_the_highest_epoch_that_a_store_remembers() -> None:
+    async def scenario(rig: Rig) -> None:
+        async def highest(near: int) -> int:
+            return near + 42
+
+        assert await rig.replica("a", highest).acquire() == 43
+
+    in_virtual_time(scenario)
+
+
+def test_a_store_that_does_not_answer_holds_up_no_lease() -> None:
+    async def scenario(rig: Rig) -> None:
+        async def refused(_near: int) -> int:
+            raise BackendUnavailable(Backend.REDIS, "epoch", "no answer")
+
+        async def silent(_near: int) -> int:
+            await asyncio.sleep(60)
+            return 42
+
+        first = rig.replica("a", refused)
+        assert (await first.acquire(), rig.time.seconds) == (1, 0)
+        await first.release()
+        assert await rig.replica("b", silent).acquire() == 2
+        assert rig.time.seconds <= TIMES.request_seconds
 
     in_virtual_time(scenario)
 

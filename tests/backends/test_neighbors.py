@@ -202,6 +202,32 @@ async def test_a_lease_counts_for_ten_minutes_after_its_last_renewal(age_seconds
     assert second.serves("calls") is serves
 
 
+@pytest.mark.parametrize("sees", ["all", "home", "none"])
+async def test_a_command_looks_with_few_rights_and_long_after_our_operator_has_worked(sees: str) -> None:
+    leases = Leases(sees)
+    ours = neighbors(leases, "b", "second", "calls")
+    await leases.add(ours, "b", "second", age_seconds=3600)
+    command = neighbors(leases, "b", "second", "calls")
+    await command.look_from_outside()
+    assert command.serves("calls")
+
+
+@pytest.mark.parametrize(
+    ("case", "ours_seconds", "serves"),
+    [("it was installed first, and works", 0, True), ("it has not worked for long", 3600, False)],
+)
+async def test_a_command_leaves_to_another_installation_what_the_operator_leaves_to_it(
+    case: str, ours_seconds: float, serves: bool
+) -> None:
+    leases = Leases()
+    ours, theirs = neighbors(leases, "a", "first", "calls"), neighbors(leases, "b", "second", "calls")
+    await leases.add(ours, "a", "first", age_seconds=ours_seconds)
+    await leases.add(theirs, "b", "second", created=5)
+    command = neighbors(leases, "a", "first", "calls")
+    await command.look_from_outside()
+    assert command.serves("calls") is serves, case
+
+
 async def test_settings_that_were_changed_count_before_the_lease_says_so() -> None:
     leases = Leases()
     first, before = neighbors(leases, "a", "first", "games"), neighbors(leases, "b", "second", "calls")

@@ -13,6 +13,7 @@ from controller.api.match import Match
 from controller.backends.pools import Pools
 from controller.backends.restores import Restorer, restore_request
 from controller.clients.redis.client import Arguments, Redis
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.lua import Script
 from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.replies.refusals import Lost, Stale
@@ -24,6 +25,7 @@ from tests import values as b
 from tests.virtual_time import VirtualTime, run
 
 NAMESPACE = b.NAMESPACE
+LEASE = "system/shard-0"
 
 
 class MemoryRedis:
@@ -34,7 +36,7 @@ class MemoryRedis:
         self.calls: list[tuple[str, list[str | int]]] = []
         self.claim_answer = ["OK", "new"]
         self.fence = 0
-        self.highest_epoch = 0
+        self.epochs: dict[str, int] = {}
         self.is_lost_again = False
         self.live: list[str] = []
 
@@ -50,7 +52,9 @@ class MemoryRedis:
         if script.name == "serve":
             return ["OK"]
         if script.name == "epoch":
-            return ["OK", str(max(self.highest_epoch, int(args[0])))]
+            own = max(self.epochs.get(str(args[0]), 0), int(args[1]))
+            self.epochs[str(args[0])] = own
+            return ["OK", str(own), str(max(self.epochs.values()))]
         value, mark, operation = args
         epoch = str(mark).partition(":")[0]
         if int(epoch) < self.fence:
@@ -95,7 +99,8 @@ class Rig:
             cache, calls, clock, restored=(self.restored.append,), wake=self.woken.append, uid_of=self._uid_of
         )
         self.pools = Pools(
-            cast("Redis", redis), b.CLUSTER, epoch, served=Served("1.0", 30), restorer=restorer,
+            cast("Redis", redis), b.CLUSTER, epoch,
+            epochs=EpochStore(cast("Redis", redis), b.CLUSTER, LEASE), served=Served("1.0", 30), restorer=restorer,
             confirm=self._confirm, outdated=self.outdated.append, opened=self.opened.append,
         )  # fmt: skip
 
@@ -314,12 +319,27 @@ async def test_a_lease_that_is_another_replicas_after_all_is_given_up() -> None:
 
 async def test_a_lease_that_was_made_again_is_taken_above_the_epochs_before() -> None:
     redis = MemoryRedis()
-    redis.highest_epoch = 40
+    redis.epochs[LEASE] = 40
     rig = Rig(redis)
     with pytest.raises(LeadershipLost, match="epoch 40 was before, ours is 7"):
         await rig.pools.get("x")
     assert (rig.outdated, redis.names()) == ([40], ["epoch"])
     assert (await Rig(redis, epoch=41).pools.get("x")).epoch == 41
+
+
+async def test_a_higher_epoch_of_another_installation_costs_no_lease() -> None:
+    redis = MemoryRedis()
+    redis.epochs["system/another"] = 40
+    rig = Rig(redis)
+    assert (await rig.pools.get("x")).epoch == 7
+    assert rig.outdated == []
+
+
+async def test_an_epoch_whose_answer_was_lost_is_written_down_again_whatever_others_have_by_then() -> None:
+    redis = MemoryRedis()
+    redis.epochs |= {LEASE: 7, "system/another": 8}
+    rig = Rig(redis)
+    assert (await rig.pools.get("x")).epoch == 7
 
 
 async def test_the_highest_epoch_is_asked_for_once_per_epoch() -> None:

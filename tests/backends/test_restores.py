@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match, QueuePlace
-from controller.backends.restores import Differences, Restorer, settle_request
+from controller.backends.restores import Differences, Restorer, restore_request, settle_request
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch
@@ -167,6 +167,25 @@ async def test_a_match_that_is_over_and_that_redis_holds_is_settled_as_its_statu
     assert request.cause == Cause("Skipped", "alice", "alice skipped")
 
 
+FINISHED = {"type": "Finished", "status": "True", "reason": "Skipped", "lastTransitionTime": b.at(8).isoformat()}
+
+
+@pytest.mark.parametrize("sign", [{"phase": "Ended"}, {"ended_at": b.at(8)}])
+def test_a_match_that_ended_is_not_restored_although_an_edit_left_one_sign_and_finished(sign: dict[str, Any]) -> None:
+    match = b.active(status={**sign, "conditions": [FINISHED]})
+    assert restore_request(match) is None
+    assert restore_request(b.active(status={"conditions": [FINISHED]})) is not None, "one sign alone is corrected"
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+async def test_a_paused_match_with_two_signs_of_an_end_holds_no_user(is_paused: bool) -> None:
+    """Nothing reconciles it, so nothing corrects its status; that of any other Match is corrected by its own key."""
+    match = b.active(name="m1", uid="u1", paused=is_paused, status={"phase": "Ended", "ended_at": b.at(8)})
+    rig, pool = Rig(match), FakePool("u1")
+    await rig.sweep(pool)
+    assert [request.uid for request in pool.settled] == (["u1"] if is_paused else [])
+
+
 def test_a_user_whom_the_status_leaves_out_waits_again() -> None:
     after_a_call = {(user.to, user.place) for user in settle_request(over(1, [])).users}
     assert after_a_call == {(Destination.WAITING, QueuePlace.NOW)}
@@ -241,3 +260,20 @@ async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -
     assert (await rig.sweep(pool, at_most=4)).found == 4
     assert len(pool.settled) == 4
     assert rig.woken == ["u1"]
+
+
+async def test_matches_that_cannot_be_settled_keep_no_other_one_from_its_turn() -> None:
+    stuck = [f"u-stuck-{n}" for n in range(5)]
+    rig, pool = Rig(), FakePool(*stuck, GONE)
+    # Redis has no ledger of the first ones, so nothing can be done about them yet.
+    pool.ledgers[GONE] = a_ledger()
+    assert await rig.sweep(pool, at_most=4) == Differences(4, 0)
+    assert await rig.sweep(pool, at_most=4) == Differences(4, 1)
+    assert [request.uid for request in pool.settled] == [GONE]
+
+
+async def test_a_match_that_redis_refuses_to_settle_is_counted() -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    rig.objects["gone"] = BackendRefused(Backend.KUBERNETES, "get", "no")
+    assert await rig.sweep(pool) == Differences(1, 0, refused=1)

@@ -79,10 +79,17 @@ def test_servers_of_objects_are_used_beside_that_of_the_settings(configs: Config
 
 
 def test_an_object_called_default_replaces_the_server_of_the_settings_until_it_goes(configs: Configs) -> None:
-    configs.all.keep(server("default"), KEYS)
-    assert (configs["default"].url, list(configs.all.signers())) == ("https://eu-1.example", ["key"])
+    configs.all.keep(server("default", url="ws://lk:7880/", cordoned=True), KEYS)
+    assert (configs["default"].is_cordoned, list(configs.all.signers())) == (True, ["key"])
     configs.all.drop("default")
-    assert configs["default"].credentials == OURS
+    assert (configs["default"].is_cordoned, configs["default"].credentials) == (False, OURS)
+
+
+def test_an_object_called_default_has_the_url_of_the_settings_or_nothing_is_asked(configs: Configs) -> None:
+    configs.all.keep(server("default", url="http://elsewhere:7880"), KEYS)
+    trouble = configs.all.troubles()["default"]
+    assert (configs.all.get("default"), trouble.reason) == (None, ConditionReason.WRONG_URL)
+    assert "the operator's settings, http://lk:7880, which a LiveKitServer called default replaces" in trouble.sentence
 
 
 def test_without_a_secret_that_can_be_read_a_new_server_cannot_be_asked(configs: Configs) -> None:

@@ -78,9 +78,9 @@ def test_what_became_of_each_is_told_with_the_statistics_of_the_operator() -> No
 def test_the_document_has_everything_in_one_shape() -> None:
     found = document(REPORT)
     assert found["leftovers"] == [
-        {"kind": "users", "namespace": "calls", "id": "alice", "why": ALICE.why, "remedy": "free", "outcome": "done"},
+        {"type": "users", "namespace": "calls", "id": "alice", "why": ALICE.why, "remedy": "free", "outcome": "done"},
         {
-            "kind": "rooms",
+            "type": "rooms",
             "namespace": "calls",
             "id": "rk-1",
             "why": ROOM.why,
@@ -89,7 +89,7 @@ def test_the_document_has_everything_in_one_shape() -> None:
             "problem": "LiveKit does not answer",
         },
     ]
-    assert found["operator"]["kinds"]["users"] == {"found": 7, "cleaned": 6, "errors": 1}
+    assert found["operator"]["types"]["users"] == {"found": 7, "cleaned": 6, "errors": 1}
     assert found["operator"]["sweeps"]["light"]["runs"] == 0
 
 

@@ -59,13 +59,21 @@ def test_requests_that_hang_count_from_the_moment_at_which_they_were_sent() -> N
     assert (breaker.state, breaker.failing_since) == (OPEN, 0.0)
 
 
-def test_an_answer_in_between_begins_the_count_anew() -> None:
+def test_after_an_answer_the_count_begins_at_its_start() -> None:
     breaker = Breaker(RULE)
     fail(breaker, 0.0)
     fail(breaker, 2.0)
-    breaker.answered()
+    breaker.answered(2.5)
     assert [fail(breaker, now) for now in (3.0, 4.0, 5.9)] == [CLOSED, CLOSED, CLOSED]
     assert breaker.failing_since == 3.0
+
+
+def test_a_request_that_hangs_beside_others_that_are_answered_counts_from_the_last_answer() -> None:
+    breaker = Breaker(RULE)
+    breaker.answered(3.0)
+    breaker.failed(failure(), Ticket.ORDINARY, sent_at=0.0, now=4.0)
+    assert breaker.failing_since == 3.0
+    assert [fail(breaker, now) for now in (4.0, 4.1, 5.9, 6.0)] == [CLOSED, CLOSED, CLOSED, OPEN]
 
 
 def test_nothing_but_one_probe_at_a_time_passes_an_open_breaker() -> None:
@@ -82,7 +90,7 @@ def test_a_probe_that_fails_is_followed_by_a_pause_and_one_that_is_answered_by_e
     assert fail(breaker, now, Ticket.PROBE) is OPEN
     assert breaker.enter(now) is None
     the_probe(breaker, now)
-    breaker.answered()
+    breaker.answered(now)
     assert (breaker.state, breaker.enter(now), breaker.failure) == (CLOSED, Ticket.ORDINARY, None)
 
 
@@ -102,16 +110,16 @@ def test_late_failures_of_requests_from_before_do_not_end_a_probe() -> None:
     assert breaker.state is HALF_OPEN
 
 
-def test_a_late_answer_closes_it_whoever_asked() -> None:
+def test_a_late_answer_to_any_request_closes_it() -> None:
     breaker = an_open_breaker()
-    breaker.answered()
+    breaker.answered(3.0)
     assert breaker.state is CLOSED
 
 
 def test_a_probe_that_fails_after_another_request_was_answered_opens_nothing() -> None:
     breaker = an_open_breaker()
     now = the_probe(breaker, 3.0)
-    breaker.answered()
+    breaker.answered(now)
     assert fail(breaker, now, Ticket.PROBE) is CLOSED
 
 
@@ -136,8 +144,8 @@ def test_followers_get_each_new_state_once() -> None:
     now = the_probe(breaker, 4.0)
     fail(breaker, now, Ticket.PROBE)
     the_probe(breaker, now)
-    breaker.answered()
-    breaker.answered()
+    breaker.answered(now)
+    breaker.answered(now)
     unfollow()
     for later in (300.0, 301.0, 310.0):
         fail(breaker, later)
@@ -160,7 +168,7 @@ def test_whatever_happens_at_most_one_probe_is_under_way(steps: list[tuple[float
             fail(breaker, now, under_way.pop())
         elif under_way and what == "answer":
             under_way.pop()
-            breaker.answered()
+            breaker.answered(now)
         elif under_way:
             breaker.abandoned(under_way.pop(), now)
         if breaker.state is HALF_OPEN:

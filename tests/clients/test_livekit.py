@@ -13,6 +13,7 @@ from typing import Any, cast
 import aiohttp
 import jwt
 import pytest
+import time_machine
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from jwt.types import Options
@@ -20,6 +21,7 @@ from livekit import api as sdk
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.models import Room as RoomMessage
 
+from controller.clients.breaker import Ticket
 from controller.clients.livekit import LiveKitClient
 from controller.clients.request import Limits
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden, Invalid, NotFound, Overloaded
@@ -286,6 +288,36 @@ async def test_a_probe_changes_nothing_and_says_whether_a_node_answers(client: L
     server.status, server.error = 503, {"code": "unavailable", "msg": "twirp error unknown: no response from servers"}
     assert await client.probe("rk-1", "alice") is None
     assert not await client.has_nodes_that_answer()
+
+
+async def test_a_node_that_does_not_answer_is_no_outage_of_livekit(client: LiveKitClient, server: Server) -> None:
+    server.status, server.error = 503, {"code": "unavailable", "msg": "twirp error unknown: no response from servers"}
+    with time_machine.travel(0, tick=False) as clock:
+        for _ in range(10):
+            with pytest.raises(Overloaded, match="no node of LiveKit has answered it") as caught:
+                await client.remove_participant("rk-1", "alice")
+            clock.shift(1)
+        assert caught.value.code == "no-node"
+        assert client.breaker.is_closed
+
+
+async def test_the_list_of_all_rooms_is_asked_for_beside_a_probe_that_hangs(
+    client: LiveKitClient, server: Server
+) -> None:
+    server.status, server.error = 503, {"code": "unavailable", "msg": "not now"}
+    with time_machine.travel(0, tick=False) as clock:
+        for _ in range(5):
+            with pytest.raises(Overloaded):
+                await client.list_rooms()
+            clock.shift(1)
+        assert not client.breaker.is_closed
+        clock.shift(10)
+        assert client.breaker.enter(10_000.0) is Ticket.PROBE  # and it hangs
+        server.status = 200
+        with pytest.raises(BackendUnavailable):
+            await client.delete_room("rk-1")
+        assert await client.list_rooms() == ()
+        await client.delete_room("rk-1")
 
 
 @pytest.mark.parametrize("said", ["not now", "no healthy upstream"])

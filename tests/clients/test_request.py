@@ -237,6 +237,20 @@ async def test_an_essential_request_is_sent_all_the_same_and_its_answer_counts()
     assert requests.breaker.is_closed
 
 
+async def test_a_client_that_is_gone_leaves_no_state_of_its_breaker_in_the_metrics() -> None:
+    requests = Requests(Backend.LIVEKIT, (LibraryError, TimeoutError), server="gone")
+    labels = {"backend": "LiveKit", "server": "gone"}
+    with time_machine.travel(0, tick=False) as clock:
+        await an_outage(requests, clock)
+        assert REGISTRY.get_sample_value("roomkeeper_breaker_state", labels) == 2
+        requests.close()
+        assert REGISTRY.get_sample_value("roomkeeper_breaker_state", labels) is None
+        clock.shift(10)
+        assert await requests.send("Sing", a_song, unavailable) == "la"
+    assert REGISTRY.get_sample_value("roomkeeper_breaker_state", labels) is None
+    assert REGISTRY.get_sample_value("roomkeeper_breaker_opened_total", labels) == 1
+
+
 async def test_one_line_says_that_a_backend_is_away_and_one_for_how_long_it_was() -> None:
     requests = Requests(Backend.LIVEKIT, (LibraryError, TimeoutError), server="eu-1")
     with time_machine.travel(0, tick=False) as clock, structlog.testing.capture_logs() as logs:

@@ -19,6 +19,7 @@ from controller.api.livekitserver import DrainType
 from controller.api.states import UserState
 from controller.clients.redis import lua
 from controller.clients.redis.client import Arguments, Redis
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox
@@ -131,7 +132,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: ErrorStore(redis, KEYS.error_keys).add(errors, now_ms=NOW),
         lambda: mend(redis, KEYS, keys_of_pool(KEYS)),
         lambda: lasting(redis, KEYS, [KEYS.user("alice"), KEYS.match("m")], idle_seconds=60),
-        lambda: SweepStore(redis, "default", "ns/lease").keep("operator/7/pod", ttl_seconds=30, notes={"cursor": "0"}),
+        lambda: SweepStore(redis, "default", "ns/lease").keep("operator/7/pod", ttl_seconds=30),
         lambda: SweepStore(redis, "default", "ns/lease").give_back("operator/7/pod"),
         lambda: leftovers.drop(leftover),
         lambda: leftovers.drop(replace(leftover, match="m")),
@@ -139,7 +140,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: leftovers.free(replace(leftover, match="m"), now_ms=NOW, silent_seconds=90, tells=False),
         lambda: leftovers.unlist(LiveMatch("m", NOW)),
         lambda: leftovers.unreserve("alice", "bob"),
-        lambda: pool.highest_epoch(1000),
+        lambda: EpochStore(redis, "default", "ns/lease").note(7),
         pool.ensure_incarnation,
         pool.begin_restore,
         pool.finish_restore,

@@ -14,6 +14,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 
 import contract
 from controller.clients.redis.client import Redis, StreamEntry
+from controller.clients.redis.epochs import Epochs, EpochStore
 from controller.clients.redis.inbox import pools_with_people
 from controller.clients.redis.inspection import with_losses
 from controller.clients.redis.keys import Keys, unserved_channel
@@ -82,7 +83,8 @@ async def test_what_concerns_all_pools_concerns_every_node(cluster: Cluster, of_
     await lost.lose_everything()
     assert await with_losses(of_cluster, pools) == (lost.pool,)
     # The highest epoch
-    assert await pools[1].highest_epoch(most=1_000_000) == await pools[2].highest_epoch(most=1_000_000)
+    first, second = (EpochStore(of_cluster, "test", lease) for lease in ("ns/first", "ns/second"))
+    assert (await first.note(7), await second.note(1)) == (Epochs(7, 7), Epochs(1, 7))
 
 
 async def test_gateways_on_every_node_are_heard_when_they_ask_for_a_pool(cluster: Cluster, of_cluster: Redis) -> None:
@@ -330,5 +332,5 @@ async def test_leftovers_are_found_and_cleaned_on_every_node(cluster: Cluster, o
         assert await sweep.find() == []
         assert await world.queue() == {"alice": (await world.user("alice")).queued_at_ms}
     store = SweepStore(of_cluster, "test", "system/lease")
-    assert isinstance(await store.keep("by hand", ttl_seconds=30, notes={"cursor": "1@17"}), Notes)
+    assert isinstance(await store.keep("by hand", ttl_seconds=30), Notes)
     assert isinstance(await store.give_back("by hand"), Notes)

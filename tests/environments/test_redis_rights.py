@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.gateway import Beat, Gateway, Left, Queued, ReservedPair
 from controller.clients.redis.keys import Keys, Role, unserved_channel
 from controller.clients.redis.pool import Pool
@@ -57,7 +58,7 @@ SENDS: dict[str, tuple[Callable[[Redis], Awaitable[object]], str]] = {
     "subscribe": (listen, "run SUBSCRIBE"),
     "info": (lambda redis: redis.info(), "run INFO"),
     "hgetall": (lambda redis: redis.hash(KEYS.match("m")), "run HGETALL"),
-    "evalsha": (lambda redis: Pool(redis, KEYS, 0, 1).highest_epoch(10), "run EVALSHA"),
+    "evalsha": (lambda redis: EpochStore(redis, KEYS.cluster_id, "ns/lease").note(1), "run EVALSHA"),
     "scan": (lambda redis: redis.scan("*", "0", count=10), "run SCAN"),
 }
 
@@ -82,7 +83,7 @@ async def test_a_command_without_its_right_is_forbidden_named_and_warned_of_once
 
 INSIDE: dict[str, tuple[Callable[[Redis], Awaitable[object]], str]] = {
     "get": (lambda redis: Pool(redis, KEYS, 0, 1).ensure_incarnation(), "run GET inside the script incarnation"),
-    "set": (lambda redis: Pool(redis, KEYS, 0, 1).highest_epoch(10), "run SET inside the script epoch"),
+    "hset": (lambda redis: EpochStore(redis, KEYS.cluster_id, "ns/lease").note(1), "run HSET inside the script epoch"),
     "time": (
         lambda redis: redis.run(lua.SILENT, [KEYS.heartbeats()], [1000, 1000, "", "", 10]),
         "run TIME inside the script silent",
@@ -112,7 +113,7 @@ async def test_a_key_without_its_right_is_forbidden_inside_and_outside_of_a_scri
     with pytest.raises(Forbidden, match="may not touch a key of HGETALL"):
         await operator.hash(KEYS.match("m"))
     with pytest.raises(Forbidden, match="may not touch a key of epoch"):
-        await Pool(operator, KEYS, 0, 1).highest_epoch(10)
+        await EpochStore(operator, KEYS.cluster_id, "ns/lease").note(1)
 
 
 async def test_a_right_that_is_given_later_counts_at_once(administrator: redis_py.Redis, operator: Redis) -> None:
@@ -163,7 +164,7 @@ async def test_the_operator_works_with_the_rules_of_redis_6_2(administrator: red
     words = [*rules(Role.OPERATOR, "default", dialect=Dialect.SCRIPTS), ">secret"]
     await administrator.execute_command("ACL", "SETUSER", "rk", *words)  # type: ignore[no-untyped-call]
     pool = Pool(operator, KEYS, 0, 1)
-    await pool.highest_epoch(10)
+    await EpochStore(operator, KEYS.cluster_id, "ns/lease").note(1)
     pool = pool.at(await pool.ensure_incarnation())
     await pool.serve(Served("1", 30.0))
     assert await pool.live() == ()

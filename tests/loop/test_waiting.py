@@ -52,6 +52,10 @@ class Rig:
             self.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
         assert not self.breaker.is_closed
 
+    def answer(self) -> None:
+        """Let the backend answer, long enough before it may be away again."""
+        self.breaker.answered(self.time.monotonic() - 5)
+
     def add(self, key: Key, lane: Lane = PEOPLE) -> bool:
         return self.waiting.add(key, AWAY, lane)
 
@@ -78,7 +82,7 @@ def test_keys_are_woken_when_the_backend_answers_people_first_and_then_the_longe
         rig.open()
         for key, lane in zip(KEYS[:5], (BULK, PEOPLE, BULK, LOST, PEOPLE), strict=True):
             assert rig.add(key, lane)
-        rig.breaker.answered()
+        rig.answer()
 
     rig = in_virtual_time(scenario)
     assert [(key.name, lane) for key, lane, _ in rig.woken] == [
@@ -95,7 +99,7 @@ def test_many_keys_are_woken_at_a_bounded_rate() -> None:
         rig.open()
         for key in KEYS:
             rig.add(key)
-        rig.breaker.answered()
+        rig.answer()
         assert len(rig.woken) == AT_ONCE
         await asyncio.sleep(20 * PAUSE_SECONDS)
 
@@ -109,7 +113,7 @@ def test_if_the_backend_falls_silent_again_the_others_stay() -> None:
         rig.open()
         for key in KEYS:
             rig.add(key)
-        rig.breaker.answered()
+        rig.answer()
         rig.open()
         now = rig.time.monotonic()
         await asyncio.sleep(0.01)
@@ -126,15 +130,32 @@ def test_a_key_that_fails_again_keeps_its_place_and_its_lane() -> None:
         rig.open()
         rig.add(A, BULK)
         rig.add(B, BULK)
-        rig.breaker.answered()
+        rig.answer()
         rig.open()
         for key in (C, B, A):
             rig.add(key, BULK)
         rig.add(A, BULK)
         rig.woken.clear()
-        rig.breaker.answered()
+        rig.answer()
 
     assert in_virtual_time(scenario).keys == [A, B, C]
+
+
+def test_keys_that_were_woken_and_never_reconciled_are_forgotten_after_a_while() -> None:
+    """Another installation serves their namespace by now, so the queue drops them."""
+
+    async def scenario(rig: Rig) -> None:
+        for _ in range(2):
+            rig.open()
+            for key in (A, B, C):
+                rig.add(key)
+            rig.answer()
+            await asyncio.sleep(1)
+        assert set(rig.waiting._places) == {A, B, C}, "they keep their places while they may be in hand"
+        await asyncio.sleep(120)
+        assert rig.waiting._places == {}
+
+    in_virtual_time(scenario)
 
 
 def test_a_key_that_a_user_waits_for_meanwhile_moves_up() -> None:
@@ -142,7 +163,7 @@ def test_a_key_that_a_user_waits_for_meanwhile_moves_up() -> None:
         rig.open()
         for key, lane in ((A, BULK), (B, BULK), (B, PEOPLE), (B, BULK)):
             rig.add(key, lane)
-        rig.breaker.answered()
+        rig.answer()
 
     assert in_virtual_time(scenario).keys == [B, A]
 
@@ -155,7 +176,7 @@ def test_a_key_that_was_reconciled_waits_no_longer() -> None:
         rig.waiting.remove(A)
         rig.waiting.remove(C)
         assert not rig.waiting.holds(A)
-        rig.breaker.answered()
+        rig.answer()
 
     assert in_virtual_time(scenario).keys == [B]
 
@@ -197,7 +218,7 @@ def test_after_the_lease_is_lost_no_key_is_woken() -> None:
         rig.open()
         rig.add(A)
         rig.waiting.clear()
-        rig.breaker.answered()
+        rig.answer()
         await asyncio.sleep(5)
 
     assert in_virtual_time(scenario).woken == []
@@ -215,7 +236,7 @@ def test_the_keys_that_wait_are_counted_over_all_servers_of_a_backend() -> None:
         for key in (A, B, C):
             rig.add(key)
         assert count() == 3
-        other.breaker.answered()
+        other.answer()
         assert count() == 1
         rig.waiting.clear()
         assert count() == 0

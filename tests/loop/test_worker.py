@@ -231,6 +231,23 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_neither_delays_a_deadline_nor_brings_it_forward(hours: int) -> None:
+    """One that is set after the clock comes in time, too, although the timer waits for an earlier one."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [rig.deadline(7), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        rig.time.set_by += timedelta(hours=hours)
+        rig.worker.clock_was_set(timedelta(hours=hours))
+        rig.answers[B] = [rig.deadline(3), rig.deadline(9), Result()]
+        rig.queue.enqueue(B, Wake.SIGNAL)
+        await rig.after(20)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [1.0, 3.0, 9.0]}
+
+
 def test_the_latest_reconcile_replaces_the_deadline() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [rig.deadline(5), Result()]
@@ -489,7 +506,7 @@ def test_a_key_whose_backend_is_away_is_only_looked_at_until_it_answers_and_come
         rig.queue.enqueue(A, Wake.SIGNAL)
         await rig.after(60)
         rig.answers[A] = [Result()]
-        rig.breaker.answered()
+        rig.breaker.answered(rig.time.monotonic())
         await rig.after(60)
 
     runs = in_virtual_time(scenario).runs[A]
@@ -508,13 +525,23 @@ def test_a_key_whose_backend_is_away_still_meets_its_deadline() -> None:
     assert in_virtual_time(scenario).runs[A] == [0.0, 4.0]
 
 
+def test_a_deadline_of_the_past_does_not_wake_a_key_whose_backend_is_away() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [Result(rig.deadline(-4).deadline, AWAY)]
+        rig.backend_goes()
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(60)
+
+    assert 4 <= len(in_virtual_time(scenario).runs[A]) <= 7
+
+
 def test_a_key_whose_backend_answers_again_and_fails_otherwise_has_a_backoff() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [Result(error=AWAY)]
         rig.backend_goes()
         rig.queue.enqueue(A, Wake.SIGNAL)
         await rig.after(1)
-        rig.breaker.answered()
+        rig.breaker.answered(rig.time.monotonic())
         await rig.after(1)
 
     rig = in_virtual_time(scenario)
@@ -530,7 +557,7 @@ def test_after_the_lease_is_lost_no_key_waits_for_a_backend() -> None:
         await rig.after(1)
         await rig.worker.stop(0)
         rig.worker.start()
-        rig.breaker.answered()
+        rig.breaker.answered(rig.time.monotonic())
         await rig.after(60)
 
     assert in_virtual_time(scenario).runs[A] == [0.0]

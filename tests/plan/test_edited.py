@@ -77,6 +77,9 @@ OF_ENDED: tuple[Edit, ...] = (
     {"endedAt": FAR},
     {"conditions": []},
     {"phase": "Active", "conditions": []},
+    {"phase": "Active", "end": None},
+    {"phase": "Active", "endedAt": None},
+    {"end": None, "endedAt": None},
     {"startedAt": None, "participants": None, "history": []},
 )
 """Edits of a Match that is over."""

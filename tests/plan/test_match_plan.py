@@ -238,6 +238,11 @@ DEADLINES: list[tuple[str, Match, MatchSeen, float, datetime | None]] = [
     ("Room unknown", b.a_match(), b.seen(ledger=b.ledger(), room=b.unknown()), 1, b.at(30)),
     ("handing out", b.a_match(), b.seen(ledger=b.ledger(), room=b.a_room()), 1, b.at(30)),
     ("LiveKit makes the room", b.a_match(), b.all_made(livekit_room=None), 1, b.at(30)),
+    ("Ready long ago, and the Room is gone", b.connecting(), b.seen(ledger=b.ledger("Connecting")), 90, None),
+    ("Ready long ago, and the Room is unknown", b.connecting(),
+     b.seen(ledger=b.ledger("Connecting"), room=b.unknown()), 90, None),
+    ("they have met, though the status has lost that it was Ready", b.connecting(status={"ready_at": None}),
+     b.seen(ledger=b.ledger("Active"), room=b.unknown()), 90, None),
     ("people join: connectSeconds after Ready", b.connecting(), b.all_made(), 2, b.at(26)),
     ("window over, but looked before: at once", b.connecting(), b.all_made(20), 26.5, b.at(26.5)),
     ("window over, but the ledger read before: at once", b.connecting(),
@@ -409,6 +414,12 @@ def test_a_record_that_names_no_match_counts_only_beside_a_ledger() -> None:
     assert MatchCase(b.active(), replace(b.both_in(), audit=taken), b.at(9)).cause is not None
     lost = replace(b.both_in(), ledger=Absent(b.at(9)), audit=taken)
     assert MatchCase(b.active(), lost, b.at(9)).cause is None
+
+
+def test_a_match_that_ended_long_ago_takes_no_user_again_if_one_sign_and_finished_are_left_of_its_end() -> None:
+    finished = {"type": "Finished", "status": "True", "reason": "Ended", "lastTransitionTime": b.at(60).isoformat()}
+    match = b.active(status={"ended_at": b.at(60), "conditions": [finished]})
+    assert names(plan_match(MatchCase(match, b.seen(), b.at(90)))) == []
 
 
 def test_a_terminal_phase_without_an_end_is_not_believed() -> None:

@@ -55,7 +55,7 @@ async def test_a_claim_opens_the_ledger_which_lives_without_a_ttl(world: World) 
     assert (ledger.phase, ledger.created_at_ms) == ("Creating", NOW)
     assert (ledger.session_id, ledger.match_name) == ("session-m1", "name-m1")
     assert ledger.queued_at_ms == {"alice": 1000, "bob": None}
-    assert set(ledger.unsettled) == {"alice", "bob"}
+    assert ledger.outcomes == {}
     assert [match.uid for match in await world.pool.live()] == ["m1"]
     snapshot = await world.snapshot()
     assert snapshot.values["session:session-m1"] == "m1"

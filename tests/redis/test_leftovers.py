@@ -20,8 +20,9 @@ from controller.clients.redis.replies.inbox import SignalsDone
 from controller.clients.redis.requests import AdvanceRequest
 from controller.errors import Backend, BackendUnavailable, PoolClosed, StateLost
 from controller.facts.ledger import Destination
-from controller.facts.leftover import Leftover, Remedy, SweepKind
-from controller.rules.leftovers import RECIPES, FoundBy
+from controller.facts.leftover import Leftover, Remedy, SeenKey, SweepKind
+from controller.rules.leftover_judges import Look
+from controller.rules.leftovers import LEFTOVERS, FoundBy, judge
 from tests import values as b
 from tests.redis.promised import check
 from tests.redis.servers import Server
@@ -140,7 +141,7 @@ async def found_by(sweeping: Sweeping, remedy: Remedy) -> list[Leftover]:
 
 
 def test_every_row_of_the_table_has_a_leftover_here() -> None:
-    rows = sorted((row.form, row.kind, str(row.remedies[0])) for row in RECIPES if row.found is FoundBy.SCAN)
+    rows = sorted((row.form, row.kind, str(row.remedies[0])) for row in LEFTOVERS if row.found is FoundBy.SCAN)
     assert rows == sorted((form, kind, str(remedy)) for _, kind, remedy, form in SCANNED.values())
 
 
@@ -269,11 +270,13 @@ async def test_what_a_ledger_still_holds_stays_until_the_ledger_is_settled(sweep
 @pytest.mark.parametrize(
     ("case", "change"),
     [
-        ("held a moment ago", {"state": "CONNECTING", "match": GONE, "since": NOW_MS + 24 * 3_600_000}),
+        ("held a moment ago", {"state": "CONNECTING", "match": GONE, "since": "now"}),
         ("idle since an hour", {"state": "IDLE", "match": "", "since": NOW_MS - 3_600_000}),
     ],
 )
 async def test_what_is_young_stays(sweeping: Sweeping, case: str, change: dict[str, Any]) -> None:
+    if change["since"] == "now":
+        change |= {"since": round(time.time() * 1000)}
     await sweeping.hash(sweeping.world.keys.user("alice"), **change)
     assert await sweeping.find() == [], case
 
@@ -397,6 +400,67 @@ async def test_one_id_can_be_asked_for(sweeping: Sweeping) -> None:
     (found,) = await sweeping.finder.named(namespace, SweepKind.USERS, "alice")
     assert (found.kind, found.id) == (SweepKind.USERS, "alice")
     assert await sweeping.finder.named(namespace, SweepKind.USERS, "bob") == []
+
+
+async def test_a_user_whose_reservation_has_no_deadline_waits_again_in_the_place_of_the_reservation(
+    sweeping: Sweeping,
+) -> None:
+    world = sweeping.world
+    await world.enqueue_at("alice", LONG_AGO_MS)
+    await world.enqueue("bob")
+    await world.gateway.reserve("m", ("alice", "bob"), ttl_seconds=60)
+    await sweeping.hash(world.keys.user("alice"), since=LONG_AGO_MS)
+    await world.raw("ZREM", world.keys.reserved(), "alice")
+    found = await sweeping.find()
+    assert [(one.id, one.remedy) for one in found] == [("alice", Remedy.FREE)]
+    assert await sweeping.clean(found) == [True]
+    assert await world.raw("ZSCORE", world.keys.queue(), "alice") == str(LONG_AGO_MS)
+    assert await world.raw("HEXISTS", world.keys.reservations(), "alice") == 0
+    assert await world.raw("HEXISTS", world.keys.reservations(), "bob") == 1
+
+
+@pytest.mark.parametrize(
+    ("since", "idle_seconds", "is_found"),
+    [
+        ("", 0, False),
+        ("", 61, True),
+        ("nonsense", 61, True),
+        (str(NOW_MS + 7 * 86_400_000), 61, True),
+        (str(NOW_MS + 5_000), 61, False),
+        ("", None, True),
+    ],
+)
+def test_a_record_without_a_moment_is_young_while_it_is_in_use(
+    since: str, idle_seconds: int | None, is_found: bool
+) -> None:
+    fields = {"state": "IN_CALL", "match": GONE, "since": since}
+    seen = SeenKey("key", "user:", "alice", "hash", idle_seconds, fields=fields)
+    look = Look("calls", NOW_MS, 86_400, lambda _uid: False)
+    assert (judge(seen, look) is not None) is is_found
+
+
+async def test_a_user_who_got_a_state_meanwhile_keeps_a_record_without_an_end(sweeping: Sweeping) -> None:
+    world = sweeping.world
+    await user_without_a_state(sweeping)
+    found = await sweeping.find()
+    await world.enqueue("alice")
+    assert await sweeping.clean(found) == [False]
+    assert await world.raw("PTTL", world.keys.user("alice")) == -1
+
+
+async def test_the_record_of_a_room_that_was_written_meanwhile_keeps_no_end(sweeping: Sweeping) -> None:
+    world = sweeping.world
+    await sweeping.hash(world.keys.room("rk-1"), status="active")
+    found = await sweeping.find()
+    await sweeping.hash(world.keys.room("rk-1"), lastUpdated=NOW_MS)
+    assert await sweeping.clean(found) == [False]
+    assert await world.raw("PTTL", world.keys.room("rk-1")) == -1
+
+
+async def test_a_room_on_a_server_that_is_no_longer_configured_is_named(sweeping: Sweeping) -> None:
+    room = Leftover(SweepKind.ROOMS, Remedy.CLOSE, "calls", "rk-1", "its Room is gone", key="paris", name="room")
+    with pytest.raises(BackendUnavailable, match="the LiveKit server paris is not configured, so its room rk-1"):
+        await sweeping.clean([room])
 
 
 # A sweep that holds no lease

@@ -8,6 +8,7 @@ import pytest
 
 from controller.backends.pools import Pools
 from controller.backends.resets import mend_pool
+from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.mending import guards_of_pool, keys_of_pool
@@ -93,6 +94,7 @@ async def test_a_damaged_guard_counts_as_a_loss_of_data_and_the_pool_is_restored
         world.redis,
         world.keys.cluster_id,
         1,
+        epochs=EpochStore(world.redis, world.keys.cluster_id, "system/shard-0"),
         served=Served("1.0", 30),
         restorer=cast("Any", restorer),
         confirm=_nothing,
@@ -113,10 +115,3 @@ async def test_a_damaged_guard_counts_as_a_loss_of_data_and_the_pool_is_restored
 
 async def _nothing() -> None:
     """The lease is ours."""
-
-
-async def test_a_damaged_epoch_holds_up_no_pool(world: World) -> None:
-    key = f"rk-operator:{{{world.keys.cluster_id}}}:epoch"
-    await world.raw("DEL", key)
-    await world.raw("RPUSH", key, "nonsense")
-    assert await world.pool.highest_epoch(10) == 1

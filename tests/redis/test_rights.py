@@ -14,6 +14,7 @@ from redis import exceptions
 import contract
 from controller.clients.redis import inspection
 from controller.clients.redis.client import Redis
+from controller.clients.redis.epochs import Epochs, EpochStore
 from controller.clients.redis.gateway import Beat, Left, Queued, ReservedPair, Unserved
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import KEY_RULES, Access, KeyRule, Role
@@ -113,10 +114,10 @@ async def test_the_operator_can_sweep(users: Users, server: Server) -> None:
     assert len(await sweeping.sweep()) == 6
     assert await sweeping.find() == []
     store = SweepStore(operator.redis, operator.keys.cluster_id, f"{operator.keys.namespace}/lease")
-    assert isinstance(await store.keep("another", ttl_seconds=1, force=True, notes={"cursor": 0}), Notes)
+    assert isinstance(await store.keep("another", ttl_seconds=1, force=True), Notes)
     assert await store.holder() == "another"
+    assert isinstance(await store.give_back("another", {"cursor": 0}), Notes)
     assert (await store.read()).text("cursor") == "0"
-    assert isinstance(await store.give_back("another"), Notes)
 
 
 async def test_the_operator_can_run_all_of_its_scripts(users: Users) -> None:
@@ -132,7 +133,7 @@ async def test_the_operator_can_run_all_of_its_scripts(users: Users) -> None:
     assert await inbox.flags(("alice",)) == ()
     await inbox.silent(for_seconds=90, late_after_seconds=60)
     assert await operator.pool.live()
-    assert await operator.pool.highest_epoch(10) == 1
+    assert await EpochStore(operator.redis, operator.keys.cluster_id, "ns/lease").note(1) == Epochs(1, 1)
     assert await operator.pool.holder("zoe") == "m9"
     assert not await operator.pool.is_tombstoned("rk-9")
     assert await inspection.holders(operator.redis, operator.keys, ("zoe", "nemo")) == {"zoe": "m9", "nemo": None}

@@ -85,3 +85,12 @@ async def test_two_installations_with_one_cluster_id_do_not_hold_each_other_up(s
     other = SweepStore(store.redis, store.cluster_id, f"{store.lease}-other")
     await SweepLock(other, BY_HAND).take()
     assert await store.holder() == OPERATOR
+
+
+@pytest.mark.parametrize("ttl_seconds", [None, 86_400])
+async def test_a_lock_without_an_end_or_with_one_that_is_far_away_holds_up_no_sweep(
+    redis: Redis, store: SweepStore, ttl_seconds: int | None
+) -> None:
+    await redis.put(sweep_lock_key(store.cluster_id, store.lease), "a client that is wrong", ttl_seconds=ttl_seconds)
+    await SweepLock(store, OPERATOR).take()
+    assert await store.holder() == OPERATOR

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.backends.bundle import Backends
+from controller.backends.cleaning import Cleaner
+from controller.backends.leftover_rooms import RoomFinder
 from controller.backends.leftovers import Scanned
+from controller.backends.objects import Objects
 from controller.backends.restores import Differences
 from controller.backends.sweep_lock import SweepTaken
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.sweeps import Notes
-from controller.errors import Backend, BackendRefused, BackendUnavailable, LeadershipLost, NotFound
+from controller.errors import (
+    Backend,
+    BackendError,
+    BackendRefused,
+    BackendUnavailable,
+    Forbidden,
+    LeadershipLost,
+    NotFound,
+)
 from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.facts.livekit import LiveKitRoom
+from controller.telemetry import metrics
 from controller.telemetry.pulse import LoopName
-from controller.triggers.sweep import Sweeper, SweepTimes
+from controller.triggers.deep_sweep import DeepSweep
+from controller.triggers.sweep import Sweeper
 from controller.triggers.sweep_rooms import RoomSweep
+from controller.triggers.sweep_work import SweepWork
 from controller.views.cache import ObjectCache
 from controller.views.livekit import LiveKitView
 from tests import values as b
@@ -34,21 +50,20 @@ UID = "u-left"
 REVIVED = "rk-0123456789abcdef0123"
 
 
-async def _nothing_to_settle(*_pool: Any) -> Differences:
-    return Differences()
+REFUSED = Forbidden(Backend.REDIS, "sweeps", "the user of Redis may not touch a key of sweeps (NOPERM)", code="NOPERM")
 
 
 class FakeLock:
-    """The lock with its notes. `owner` is another sweep that has it; `is_away` is a Redis that does not answer."""
+    """The lock with its notes. `owner` is another sweep that has it; `error` is what Redis answers instead."""
 
     def __init__(self) -> None:
         self.owner = ""
-        self.is_away = False
+        self.error: BackendError | None = None
         self.notes: dict[str, str] = {"ended:deep": str(b.ms(0))}
 
     async def take(self) -> Notes:
-        if self.is_away:
-            raise BackendUnavailable(Backend.REDIS, "sweeps", "no answer")
+        if self.error is not None:
+            raise self.error
         if self.owner:
             raise SweepTaken(self.owner)
         return Notes(dict(self.notes))
@@ -61,15 +76,23 @@ class FakeLock:
 
 
 class FakeFinder:
-    """A pool with 5 pages of keys. `found` has what is left over by cursor; `broken` cursors cannot be read."""
+    """A pool with 5 pages of keys. `found` has what is left over by cursor; `broken` cursors cannot be read.
+
+    `scanned` is called with each cursor.
+    """
 
     def __init__(self) -> None:
         self.asked: list[tuple[float, str]] = []
         self.found: dict[str, list[Leftover]] = {}
         self.broken: set[str] = set()
+        self.error: BackendError | None = None
+        self.scanned: Callable[[str], None] = lambda _cursor: None
 
     async def scan(self, cursor: str) -> Scanned:
         self.asked.append((asyncio.get_running_loop().time(), cursor))
+        self.scanned(cursor)
+        if self.error is not None:
+            raise self.error
         after = int(cursor) + 1
         return Scanned("0" if after == 5 else str(after), {Keys(b.CLUSTER, cursor): ["a", "b"]})
 
@@ -77,6 +100,9 @@ class FakeFinder:
         if keys.namespace in self.broken:
             raise BackendRefused(Backend.REDIS, "lasting", "WRONGTYPE")
         return self.found.get(keys.namespace, [])
+
+    def kinds_of(self, _names: Any) -> frozenset[SweepKind]:
+        return frozenset({SweepKind.USERS})
 
     async def nothing(self, _namespace: str) -> list[Leftover]:
         return []
@@ -98,6 +124,10 @@ class FakeCleaner:
         return True
 
 
+def _serves(namespaces: tuple[str, ...], namespace: str) -> bool:
+    return namespace in (namespaces or (namespace,))
+
+
 class World:
     """LiveKit with one room, and Kubernetes with or without its Room."""
 
@@ -112,12 +142,18 @@ class World:
         server = SimpleNamespace(name="default", view=view, client=SimpleNamespace(delete_room=self._delete))
         self.servers = [server]
         pool = SimpleNamespace(redis=None, keys=Keys(b.CLUSTER, b.NAMESPACE))
+        # How many differences the sweep of each pool finds, and in which order pools were swept.
+        self.differences: dict[str, int] = {}
+        self.settled: list[str] = []
         backends = SimpleNamespace(
             cluster_id=b.CLUSTER,
             servers=self.servers,
             rooms=self.cache,
             pools=SimpleNamespace(
-                namespaces=lambda: self.pools, opened=lambda _namespace: pool, unbound=lambda _namespace: pool
+                namespaces=lambda: self.pools,
+                opened=lambda _namespace: pool,
+                unbound=lambda _namespace: pool,
+                check=None,
             ),
             kubernetes=SimpleNamespace(get=self._get),
             leadership=SimpleNamespace(require=self._require),
@@ -126,14 +162,27 @@ class World:
         self.lock, self.finder = FakeLock(), FakeFinder()
         self.damaged: list[str] = []
         self.cleaner = FakeCleaner()
-        restorer = SimpleNamespace(sweep=_nothing_to_settle)
-        rooms = RoomSweep(cast("Backends", backends), lambda namespace: namespace in (namespaces or (namespace,)), 60)
+        restorer = SimpleNamespace(sweep=self._settle)
+        serves = partial(_serves, namespaces)
+        closing: Any = Cleaner(
+            b.CLUSTER, cast("Any", None), pools=cast("Any", None), matches=cast("Any", None), rooms=self.cache,
+            objects=Objects(cast("Any", backends.kubernetes)), restorer=cast("Any", None), clock=cast("Any", None),
+            servers=cast("Any", self.servers), may_close=self._require,
+        )  # fmt: skip
+        rooms = RoomSweep(cast("Backends", backends), RoomFinder(b.CLUSTER, serves, self.cache), closing, 60)
+        make_work: Any = SweepWork
+        work = make_work(self.cleaner, self.lock)
+        make_deep: Any = DeepSweep
+        self.deep: DeepSweep = make_deep(backends, self.finder, work, 3600)
         make: Any = Sweeper
-        times = SweepTimes(60, 3600)
         self.sweeper: Sweeper = make(
-            *(backends, restorer, rooms, self.finder, self.cleaner, self.lock, times),
+            *(backends, restorer, rooms, self.finder, self.deep, work, 60),
             lambda _namespace, key: self.damaged.append(key),
         )
+
+    async def _settle(self, namespace: str, _pool: Any, _check: Any, at_most: int) -> Differences:
+        self.settled.append(namespace)
+        return Differences(min(at_most, self.differences.get(namespace, 0)))
 
     async def _delete(self, name: str) -> None:
         self.deleted.append(name)
@@ -229,7 +278,7 @@ def test_a_room_that_a_client_made_again_after_its_end_is_closed(
     async def tombstoned(_redis: Any, _keys: Any, names: list[str]) -> frozenset[str]:
         return frozenset(names) & tombstones
 
-    monkeypatch.setattr("controller.triggers.sweep_rooms.tombstoned", tombstoned)
+    monkeypatch.setattr("controller.backends.leftover_rooms.tombstoned", tombstoned)
 
     async def story(_: VirtualTime) -> None:
         world = World(LiveKitRoom("x", "RM_x", 0, None))
@@ -252,7 +301,7 @@ def test_rooms_of_others_do_not_keep_a_later_one_from_its_turn(monkeypatch: pyte
         asked.append(names)
         return frozenset()
 
-    monkeypatch.setattr("controller.triggers.sweep_rooms.tombstoned", tombstoned)
+    monkeypatch.setattr("controller.backends.leftover_rooms.tombstoned", tombstoned)
 
     async def story(_: VirtualTime) -> None:
         world = World(LiveKitRoom("x", "RM_x", 0, None))
@@ -268,7 +317,7 @@ def test_rooms_of_others_do_not_keep_a_later_one_from_its_turn(monkeypatch: pyte
 def test_rooms_are_closed_also_while_redis_does_not_answer() -> None:
     async def story(_: VirtualTime) -> None:
         world = World(left_over())
-        world.lock.is_away = True
+        world.lock.error = BackendUnavailable(Backend.REDIS, "sweeps", "no answer")
         await world.run(120)
         assert set(world.deleted) == {left_over().name}
 
@@ -340,17 +389,95 @@ def test_one_bad_pool_and_one_bad_leftover_stop_nothing_and_are_counted() -> Non
     run(story)
 
 
+@pytest.mark.parametrize(
+    ("case", "owner", "error"),
+    [
+        ("a long sweep by hand", "by hand", None),
+        ("Redis refuses the lock", "", REFUSED),
+    ],
+)
+def test_users_of_matches_that_are_gone_are_free_and_rooms_are_closed_whoever_has_the_lock(
+    case: str, owner: str, error: BackendError | None
+) -> None:
+    async def story(_: VirtualTime) -> None:
+        world = World(left_over())
+        world.pools = ("calls",)
+        world.lock.owner, world.lock.error = owner, error
+        await world.run(120)
+        assert len(world.settled) >= 2, case
+        assert set(world.deleted) == {left_over().name}, case
+
+    run(story)
+
+
+def test_what_a_light_sweep_did_without_the_lock_is_written_down_later() -> None:
+    async def story(_: VirtualTime) -> None:
+        world = World(left_over())
+        world.lock.owner = "by hand"
+        sweeping = asyncio.create_task(world.run(200))
+        await asyncio.sleep(110)
+        assert Notes(world.lock.notes).number("cleaned:rooms") == 0
+        world.lock.owner = ""
+        await sweeping
+        assert Notes(world.lock.notes).number("cleaned:rooms") == len(world.deleted) > 0
+
+    run(story)
+
+
+@pytest.mark.parametrize(("sweep", "asked"), [("light", "lock"), ("deep", "lock"), ("deep", "scan")])
+def test_a_sweep_that_redis_refuses_says_so_once_with_the_missing_right_and_goes_on_when_it_is_granted(
+    sweep: str, asked: str
+) -> None:
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.lock.notes = {}
+        where: Any = world.lock if asked == "lock" else world.finder
+        where.error = REFUSED
+        failing = metrics.sweep_failing.labels(sweep)
+        with capture_logs() as logs:
+            sweeping = asyncio.create_task(world.run(1000))
+            await asyncio.sleep(600)
+            told = [line for line in logs if line["log_level"] == "warning" and line.get("sweep") == sweep]
+            assert [line["event"] for line in told] == [
+                f"the {sweep} sweep cannot do all of its work: Redis: the user of Redis may not touch a key of sweeps "
+                "(NOPERM)"
+            ]
+            assert _value(failing) == 1
+            assert len(world.finder.asked) < 30, "it is not asked for again and again"
+            where.error = None
+            await sweeping
+            assert _value(failing) == 0
+        assert [cursor for _, cursor in world.finder.asked][-5:] == ["0", "1", "2", "3", "4"]
+
+    run(story)
+
+
+def _value(gauge: Any) -> float:
+    (sample,) = gauge.collect()[0].samples
+    return float(sample.value)
+
+
+def test_a_pool_that_uses_the_whole_budget_keeps_no_other_pool_from_its_turn() -> None:
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.pools = ("a", "b", "c")
+        world.differences = {"a": 1000, "b": 400, "c": 300}
+        await world.run(130)
+        assert world.settled == ["a", "b", "c", "a"]
+
+    run(story)
+
+
 def test_the_operator_does_not_sweep_beside_another_sweep_and_goes_on_soon_after_it() -> None:
     async def story(_: VirtualTime) -> None:
         world = World(left_over())
         world.lock.notes, world.lock.owner = {}, "by hand"
         sweeping = asyncio.create_task(world.run(1000))
         await asyncio.sleep(200)
-        assert (world.finder.asked, world.deleted) == ([], [])
+        assert world.finder.asked == []
         world.lock.owner = ""
         await asyncio.sleep(60)
         assert len(world.finder.asked) == 5
-        assert set(world.deleted) == {left_over().name}
         await sweeping
 
     run(story)
@@ -377,6 +504,38 @@ def test_a_damaged_key_is_recorded_and_users_whom_it_may_have_lost_are_looked_fo
         assert len(world.finder.asked) == (5 if is_urgent else 0)
 
     run(story)
+
+
+@pytest.mark.parametrize("at", ["0", "2", "4"])
+def test_an_urgent_deep_sweep_follows_the_one_that_is_under_way(at: str) -> None:
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.lock.notes = {}
+        world.finder.scanned = lambda cursor: world.deep.hurry() if cursor == at and len(asked(world)) <= 5 else None
+        await world.run(60)
+        again = 1 if at != "0" else 0
+        assert asked(world)[5 * again :] == ["0", "1", "2", "3", "4"]
+
+    run(story)
+
+
+def test_the_next_leader_begins_an_urgent_deep_sweep_that_the_last_one_could_not() -> None:
+    async def story(_: VirtualTime) -> None:
+        first, second = idle_world(), idle_world()
+        first.finder.error = BackendUnavailable(Backend.REDIS, "scan", "no answer")
+        first.deep.hurry()
+        await first.run(30)
+        second.lock.notes = first.lock.notes
+        await second.run(30)
+        assert asked(second) == ["0", "1", "2", "3", "4"]
+        await second.run(30)
+        assert len(asked(second)) == 5, "once"
+
+    run(story)
+
+
+def asked(world: World) -> list[str]:
+    return [cursor for _, cursor in world.finder.asked]
 
 
 async def _answer(rooms: tuple[LiveKitRoom, ...]) -> tuple[LiveKitRoom, ...]:

@@ -96,7 +96,7 @@ _RULES: Final = {rule.form.partition("<")[0]: rule for rule in KEY_RULES}
 
 
 def epoch_key(cluster_id: str) -> str:
-    """String: the highest epoch of the lease. It belongs to no pool."""
+    """Hash: the highest epoch of each Lease with this cluster id. It belongs to no pool."""
     return f"{_of_no_pool(cluster_id)}epoch"
 
 

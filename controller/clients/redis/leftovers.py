@@ -88,13 +88,13 @@ async def scan(
 
 
 async def lasting(redis: Redis, keys: Keys, names: Sequence[str], *, idle_seconds: int) -> list[SeenKey]:
-    """Those of these keys of one pool that have no TTL, and that neither the queue, a reservation nor `live` names.
+    """Those of these keys of one pool that have no TTL, and that neither the queue, `reserved` nor `live` names.
 
     A session is read if it was idle for so long. Raises BackendError.
     """
     if not names:
         return []
-    asked = [keys.queue(), keys.reservations(), keys.live(), *names]
+    asked = [keys.queue(), keys.reserved(), keys.live(), *names]
     flat = LASTING.parse(await redis.run(lua.LASTING, asked, [idle_seconds, *FIELDS]))
     with reading(Backend.REDIS, lua.LASTING.name):
         if len(flat) % _ROW:
@@ -139,8 +139,8 @@ class LeftoverStore:
         """Let the user wait again, or be idle. One who has not beaten for `silent_seconds` is idle."""
         keys, user_id = self.pool.keys, leftover.id
         names = [
-            *(keys.queue(), keys.reservations(), keys.heartbeats(), keys.live(), keys.user(user_id)),
-            *(keys.blocked(user_id), keys.notify(user_id), keys.events()),
+            *(keys.queue(), keys.reserved(), keys.reservations(), keys.heartbeats(), keys.live()),
+            *(keys.user(user_id), keys.blocked(user_id), keys.notify(user_id), keys.events()),
             *([keys.match(leftover.match)] if leftover.match else []),
         ]
         args: list[str | int] = [

@@ -18,13 +18,12 @@ from controller.clients.reading import place_ms
 from controller.clients.redis import commands, lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
-from controller.clients.redis.keys import Keys, epoch_key
+from controller.clients.redis.keys import Keys
 from controller.clients.redis.ledger import parse_ledger
 from controller.clients.redis.mark import Mark
 from controller.clients.redis.records import LiveMatch, RoomRecord
 from controller.clients.redis.replies.match import WITNESS, AdvanceReply, ClaimReply, SettleReply, WitnessReply
 from controller.clients.redis.replies.pool import (
-    EPOCH,
     INCARNATION,
     RESTORING,
     Incarnation,
@@ -183,12 +182,7 @@ class Pool:
             args += [name, value]
         return WITNESS.parse(await self.redis.run(lua.WITNESS, names, args))
 
-    # Epochs and incarnations
-
-    async def highest_epoch(self, most: int) -> int:
-        """The highest epoch that any owner of the lease has had, ours included; a value above `most` is replaced."""
-        key = epoch_key(self.keys.cluster_id)
-        return EPOCH.parse(await self.redis.run(lua.EPOCH, [key], [self.epoch, most]))
+    # Incarnations
 
     async def ensure_incarnation(self) -> Incarnation:
         """The incarnation of Redis; a new one if it has none, so only if nothing must be restored."""

@@ -64,11 +64,9 @@ class SweepStore:
     cluster_id: str
     lease: str
 
-    async def keep(
-        self, owner: str, *, ttl_seconds: float, force: bool = False, notes: Mapping[str, str | int] | None = None
-    ) -> SweepsReply:
-        """Take the lock or keep it for so long, and write notes. `force` takes it away from another owner."""
-        return await self._run(owner, round(ttl_seconds * 1000), force, notes or {})
+    async def keep(self, owner: str, *, ttl_seconds: float, force: bool = False) -> SweepsReply:
+        """Take the lock or keep it for so long. `force` takes it away from another owner."""
+        return await self._run(owner, round(ttl_seconds * 1000), force, {})
 
     async def give_back(self, owner: str, notes: Mapping[str, str | int] | None = None) -> SweepsReply:
         """Give the lock back, and write notes."""

@@ -13,7 +13,7 @@ from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
 _STRIPPED = {"metadata": {"finalizers": None}}
-_GONE = "u-of-a-match-that-nobody-knows"
+_GONE = "u-of-a-match-that-is-gone"
 
 
 async def by_hand(operator: Operator, rig: Rig, *flags: str) -> tuple[int, dict[str, Any]]:
@@ -33,7 +33,7 @@ async def test_a_namespace_that_went_while_no_operator_ran_leaves_no_user_held_a
     await rig.enqueue("alice", "bob", "carol", "dan")
     match, _ = await rig.active()
     await operator.kill()
-    # Redis still gives carol to a call that nobody knows, and has a key of dan that nothing would ever remove.
+    # Redis still gives carol to a call that is gone, and has a key of dan that nothing would ever remove.
     carol, session = rig.keys.user("carol"), rig.keys.session("of-long-ago")
     await rig.redis.zrem(rig.keys.queue(), "carol")
     await rig.redis.hset(carol, mapping={"state": "IN_CALL", "match": _GONE, "matchName": "gone", "since": "1"})
@@ -44,7 +44,7 @@ async def test_a_namespace_that_went_while_no_operator_ran_leaves_no_user_held_a
         await rig.kube.gone(kind, called)
 
     status, report = await by_hand(operator, rig, "--dry-run", "--force")
-    found = {(one["kind"], one["id"]) for one in report["leftovers"]}
+    found = {(one["type"], one["id"]) for one in report["leftovers"]}
     assert status == 0
     assert {("users", "carol"), ("sessions", "of-long-ago"), ("matches", match.metadata.uid)} <= found
     assert {kind for kind, _ in found} >= {"rooms"}
@@ -65,7 +65,7 @@ async def test_a_namespace_that_went_while_no_operator_ran_leaves_no_user_held_a
     assert (status, [one["outcome"] for one in report["leftovers"]]) == (0, ["done"])
     assert not await rig.redis.exists(session)
     metrics = await operator.metrics()
-    assert metrics("roomkeeper_sweep_cleaned_total", kind="users") >= 1
+    assert metrics("roomkeeper_sweep_cleaned_total", type="users") >= 1
     assert metrics("roomkeeper_sweep_last_success_timestamp_seconds", sweep="deep") > 0
-    assert report["operator"]["kinds"]["users"]["cleaned"] >= 1
+    assert report["operator"]["types"]["users"]["cleaned"] >= 1
     assert report["operator"]["sweeps"]["deep"]["runs"] >= 1

@@ -116,8 +116,6 @@ async def test_two_installations_with_one_cluster_id_serve_their_own_namespaces(
     assert is_true(gone, "Ready")
     assert (await rig.kube.match("match")).status.connected == "2/2"
     assert not any(person.seen("disconnected") for person in ours)
-    # The new Lease begins above the epoch of the other one, so that a pool that moves between the two is fenced.
-    assert not lines(first, "lease lost")
-    assert all("has been seen, ours is 1" in line for line in lines(second, "lease lost"))
-    assert len(lines(second, "lease lost")) <= 1
+    # Neither costs the other its Lease, although both write their epochs to one Redis.
+    assert (lines(first, "lease lost"), lines(second, "lease lost")) == ([], [])
     await another.delete()

@@ -33,16 +33,6 @@ ROOM: Final = ReplyTable[RoomReply]("room", {"OK": Written, "OVER": RoomOver, "A
 TOKENS: Final = ReplyTable[TokensReply]("tokens", {"OK": Written, "SETTLED": Settled, "UNCLAIMED": Unclaimed, **FENCED})
 
 
-# epoch
-
-
-def _epoch(value: str) -> int:
-    return int(value)
-
-
-EPOCH: Final = ReplyTable[int]("epoch", {"OK": _epoch})
-
-
 # serve
 
 ServeReply: TypeAlias = Written | Stale | Lost

@@ -4,14 +4,15 @@
 --
 -- KEYS
 --   3 queue
---   4 reservations
---   5 heartbeats
---   6 live
---   7 user:<id>
---   8 blocked:<id>
---   9 notify:<id>
---   10 events
---   11? match:<uid>  of the Match that the record of the user names
+--   4 reserved
+--   5 reservations
+--   6 heartbeats
+--   7 live
+--   8 user:<id>
+--   9 blocked:<id>
+--   10 notify:<id>
+--   11 events
+--   12? match:<uid>  of the Match that the record of the user names
 -- ARGV
 --   3 now       (ms)
 --   4 id        the user
@@ -25,8 +26,8 @@
 --   OK waiting|idle|changed|held  the user waits again, or is idle; or has moved on; or the Match holds users
 -- REDIS 6.2
 
-local queue, reservations, heartbeats, live, user = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local blocked, notices, events, match = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local queue, reserved, reservations, heartbeats, live = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local user, blocked, notices, events, match = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local now, id, uid, since, idle_ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local silence, reason, notice = tonumber(ARGV[8]), ARGV[9], ARGV[10]
 local HELD = {CONNECTING = true, IN_CALL = true, DISCONNECTING = true}
@@ -48,13 +49,18 @@ if uid ~= '' then
     return {'OK', 'held'}
   end
 elseif not was_held then
-  local is_placed = redis.call('ZSCORE', queue, id) or redis.call('HEXISTS', reservations, id) == 1
+  local is_placed = redis.call('ZSCORE', queue, id) or redis.call('ZSCORE', reserved, id)
   if state ~= 'WAITING' or is_placed then
     return {'OK', 'changed'}
   end
 end
 
 -- No refusal from here on.
+if not was_held then
+  -- A reservation without a deadline never ends. It knows the place of the user better than the record.
+  queued_at = tonumber(reservation(reservations, id) or '') or queued_at
+  cancel_reservation(reserved, reservations, id)
+end
 local beat = tonumber(redis.call('ZSCORE', heartbeats, id) or '')
 local is_there = beat and beat >= server_ms() - silence
 local place

@@ -19,14 +19,19 @@
 
 local lock, notes = KEYS[1], KEYS[2]
 local owner, ttl, force, keep = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
-local OPERATOR = '^operator/(%d+)/'
+local OPERATOR, LONGEST_MS = '^operator/(%d+)/', 600000
 
--- A key that another client damaged begins again.
+-- A key that another client damaged begins again. So does a lock without an end, or with one that is far away: nothing
+-- else would ever take it off.
 for n, kind in ipairs({'string', 'hash'}) do
   local found = redis.call('TYPE', KEYS[n]).ok
   if found ~= kind and found ~= 'none' then
     redis.call('DEL', KEYS[n])
   end
+end
+local left = redis.call('PTTL', lock)
+if left == -1 or left > LONGEST_MS then
+  redis.call('DEL', lock)
 end
 
 local holder = redis.call('GET', lock) or owner
