@@ -12,13 +12,17 @@ from controller.facts.observation import Observation
 
 @dataclass(frozen=True, slots=True)
 class OwnerFacts:
-    """The Match that controls a Room; `is_gone` once the API server has said that there is no such Match."""
+    """The Match that controls a Room; `is_gone` once the API server has said that there is no such Match.
+
+    `is_paused`: the annotation freezes the Match, and its Room with it.
+    """
 
     uid: str
     name: str
     identities: tuple[str, ...]
     session_id: str
     is_gone: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

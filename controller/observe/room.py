@@ -19,6 +19,7 @@ from controller.facts.match import ServerFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown
 from controller.facts.room import OwnerFacts, RecordFacts, RoomSeen
 from controller.facts.unreadable import Unreadable
+from controller.rules.paused import is_paused
 
 _NEW = timedelta(minutes=1)
 
@@ -96,10 +97,11 @@ async def _owner(room: Room, backends: Backends) -> OwnerFacts | None:
         return None
     match = backends.matches.get(room.metadata.namespace, reference.name)
     if isinstance(match, Unreadable) and match.metadata.uid == reference.uid:
-        return OwnerFacts(reference.uid, reference.name, (), "")
+        return OwnerFacts(reference.uid, reference.name, (), "", is_paused=is_paused(match.metadata))
     if isinstance(match, Match) and match.metadata.uid == reference.uid:
         session_id = match.spec.session_id or match.metadata.uid
-        return OwnerFacts(reference.uid, reference.name, match.spec.identities, session_id)
+        paused = is_paused(match.metadata)
+        return OwnerFacts(reference.uid, reference.name, match.spec.identities, session_id, is_paused=paused)
     # The Match is gone or not in the cache yet. Its UID is known from the reference, and nothing else.
     is_gone = room.metadata.deletion_timestamp is None and await _is_gone(reference, room.metadata.namespace, backends)
     return OwnerFacts(reference.uid, reference.name, (), "", is_gone)

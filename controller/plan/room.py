@@ -36,6 +36,7 @@ from controller.plan.actions import (
 )
 from controller.plan.step import Plan, earliest
 from controller.rules.drain import TELLING
+from controller.rules.paused import pause_of_room
 from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
 
@@ -58,7 +59,7 @@ def plan_room(case: RoomCase) -> Plan:
 
 
 def _paused(case: RoomCase) -> Plan | None:
-    if case.room.metadata.annotations.get(PAUSED) != "true":
+    if pause_of_room(case.room, case.seen) is None:
         return None
     return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
 
