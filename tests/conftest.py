@@ -26,6 +26,7 @@ from sandbox.endpoints import Endpoints
 from sandbox.image.install import install
 from sandbox.kubelet.kubelet import Kubelet
 from sandbox.kubelet.process import ProcessRuntime
+from sandbox.ports import PortLocks
 from sandbox.stack import Stack, StackOptions
 from tests.support.images import IMAGE, NEXT_VERSION, REPOSITORY
 from tests.support.kube import Kube
@@ -114,6 +115,14 @@ def kubelet(node: Kubelet) -> Iterator[Kubelet]:
     """The node, which must not fail itself during the test."""
     yield node
     node.check()
+
+
+@pytest.fixture
+def ports() -> Iterator[PortLocks]:
+    """Ports for this test alone."""
+    locks = PortLocks()
+    yield locks
+    locks.release()
 
 
 @pytest.fixture

@@ -34,11 +34,12 @@ class VirtualTime:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.set_by = timedelta()
         self.logs: list[Any] = []
 
     def now(self) -> datetime:
-        """Server time."""
-        return T0 + timedelta(seconds=self.seconds)
+        """Server time; a test may set the server's clock."""
+        return T0 + self.set_by + timedelta(seconds=self.seconds)
 
     def monotonic(self) -> float:
         """Any beginning will do, if only it is not 0."""

@@ -35,21 +35,24 @@ _PATIENCE_SECONDS = 1800.0
 _LOOK_AGAIN_SECONDS = 0.5
 # A quarter of a core: what is left to write of the rooms that LiveKit's polls find empty takes more.
 _QUIET_MS_PER_S = 250.0
-_QUIET_SECONDS = 5.0
 _UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many namespaces there are, how many live calls each has, and for how long they are measured."""
+    """How many namespaces there are, how many live calls each has, and for how long they are measured.
+
+    Before that, the operator has to be quiet for `quiet_seconds`.
+    """
 
     namespaces: int
     calls: int
     seconds: float
+    quiet_seconds: float
 
 
-FULL = Sizes(100, 100, 60.0)
-QUICK = Sizes(3, 4, 4.0)
+FULL = Sizes(100, 100, 60.0, 5.0)
+QUICK = Sizes(3, 4, 1.0, 1.0)
 
 
 async def measure(scene: Scene, sizes: Sizes, during: During = nothing) -> CapacityFigures:
@@ -62,9 +65,9 @@ async def measure(scene: Scene, sizes: Sizes, during: During = nothing) -> Capac
     await in_flight(Batch(0, sizes.namespaces, _NAMESPACES_AT_ONCE, _PATIENCE_SECONDS), fill)
     pid = scene.operator_pid
     async with _beating(scene.access.redis_url, pools), asyncio.timeout(_PATIENCE_SECONDS):
-        while await _cpu_ms_per_s(pid, _QUIET_SECONDS) > _QUIET_MS_PER_S:
+        while await _cpu_ms_per_s(pid, sizes.quiet_seconds) > _QUIET_MS_PER_S:
             pass
-        await asyncio.sleep(_QUIET_SECONDS)
+        await asyncio.sleep(sizes.quiet_seconds)
         async with during(pid):
             cpu_ms_per_s = await _cpu_ms_per_s(pid, sizes.seconds)
     return CapacityFigures(

@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from controller.api.match import MatchSpec
-from controller.api.names import API_VERSION, FINALIZER, LIVEKIT_SERVER, PLACED_ON, ROOM, room_name
+from controller.api.names import (
+    API_VERSION,
+    FINALIZER,
+    LIVEKIT_SERVER,
+    MATCH_LABEL,
+    PLACED_ON,
+    ROOM,
+    label_value,
+    room_name,
+    user_label,
+)
 from controller.api.room import RoomSpec
 from controller.backends.bundle import ROOMS, Backends, resource_of
 from controller.clients.kubernetes import Body
@@ -27,12 +37,14 @@ from controller.plan.actions import (
 
 
 async def add_finalizer(action: AddFinalizer, backends: Backends) -> None:
-    """Add our finalizer, and keep all others."""
+    """Add our finalizer, and keep all others; with it the labels, so that they cost no request of their own."""
     target = action.target
     known = backends.caches[target.kind].get(target.namespace, target.name)
     others = known.metadata.finalizers if known is not None else ()
-    patch = {"metadata": {"finalizers": [*others, FINALIZER]}}
-    await _guarded(target, backends, patch)
+    metadata: Body = {"finalizers": [*others, FINALIZER]}
+    if action.labels:
+        metadata["labels"] = dict.fromkeys(action.labels, "")
+    await _guarded(target, backends, {"metadata": metadata})
 
 
 async def release_finalizer(action: ReleaseFinalizer, backends: Backends) -> None:
@@ -105,7 +117,7 @@ async def place_room(action: PlaceRoom, backends: Backends) -> None:
     try:
         await _guarded(action.target, backends, {"status": {"server": server}}, subresource="status")
     except BackendError as error:
-        if not error.may_have_run:
+        if not error.may_have_run and not action.moved_to:
             backends.servers.give_up(namespace, name)
         raise
 
@@ -172,6 +184,7 @@ def room_manifest(action: CreateRoom, server: str) -> Body:
             "namespace": target.namespace,
             "finalizers": [FINALIZER],
             "annotations": {PLACED_ON: server},
+            "labels": {MATCH_LABEL: label_value(target.name), **dict.fromkeys(map(user_label, spec.identities), "")},
             "ownerReferences": [owner_reference(target, block_deletion=True)],
         },
         "spec": _room_spec(spec).manifest(),

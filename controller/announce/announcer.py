@@ -6,17 +6,20 @@ wrong. A Match that becomes Ready costs none. Neighbors: `loop.reconcile` calls 
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import structlog
 
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
+from controller.announce.match_end import log_end
 from controller.api.conditions import ConditionType
-from controller.api.endings import EndReason
-from controller.api.event_reasons import EVENT_REASONS, EventReason, error_reason
+from controller.api.endings import ENDINGS, EndReason
+from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
 from controller.api.failures import Recovery
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
+from controller.api.meta import Condition, ConditionStatus
 from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
@@ -44,10 +47,24 @@ class Announcer:
         """These actions of a Match succeeded. No status will say that a deleted Match, not over yet, is gone."""
         released = any(isinstance(action, ReleaseFinalizer) for action in actions)
         if released and match.status.ended_at is None:
-            reason = match.status.reason or EndReason.DELETED
-            log.info("match", phase="gone", was=match.status.phase, reason=reason)
-            metrics.matches_finished.labels(reason).inc()
+            self._gone(match)
         self._released_without(MATCH, match, actions)
+
+    def _gone(self, match: Match) -> None:
+        """A Match was deleted before it was over. Only its Event and the log can still say how it ended."""
+        status, now = match.status, self._clock.now()
+        # In other phases the reason is no ending: what interrupted the call, or which backend was away.
+        ends = status.phase is MatchPhase.TERMINATING and status.reason
+        reason = status.reason if ends and status.reason else EndReason.DELETED.value
+        told = status.history[-1].message if ends and status.history else None
+        message = told or ENDINGS[EndReason.DELETED].sentence()
+        metrics.matches_finished.labels(reason).inc()
+        log_end(match, status, reason=reason, message=message, ended_at=now)
+        names = " and ".join(match.spec.identities)
+        length = f" after {_length(now - status.connected_at)}" if status.connected_at is not None else ""
+        self._events.normal(
+            Subject.of(MATCH, match), EventReason.DELETED, f"{message}; the call of {names} ended{length}"
+        )
 
     def room_acted(self, room: Room, actions: tuple[AnyAction, ...]) -> None:
         """These actions of a Room succeeded. Strangers are gone by the time that its status is written.
@@ -81,25 +98,31 @@ class Announcer:
         self._events.warning(Subject.of(kind, found), EventReason.CLEANUP_POSTPONED, message)
 
     def deletion_paused(self, kind: ResourceKind, found: Match | Room) -> None:
-        """The object is being deleted, and is frozen. Its status is not written."""
+        """The object is being deleted, and is frozen."""
         self._events.warning(Subject.of(kind, found), EventReason.PAUSED, EVENT_REASONS[EventReason.PAUSED])
 
     def match_written(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
         """A status of a Match was written. `match` has the status before; `first_seen` is its first reconcile."""
         before = match.status
         subject = Subject.of(MATCH, match)
-        if status.phase is not before.phase:
+        if status.phase is not before.phase and status.ended_at is None:
             log.info("match", phase=status.phase, was=before.phase, reason=status.reason)
         if status.ready_at is not None and before.ready_at is None:
             metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
+        self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
         if status.last_error is not None and status.last_error != before.last_error:
             self._events.warning(subject, error_reason(status.last_error.type), status.last_error.message)
         if status.ended_at is not None and before.ended_at is None:
-            self._over(subject, status)
+            self._over(match, subject, status, status.ended_at)
+
+    def _tell_of_pause(self, subject: Subject, before: Iterable[Condition], now: Iterable[Condition]) -> None:
+        """The annotation freezes the object from now on."""
+        if not _holds(ConditionType.PAUSED, before) and (pause := _holds(ConditionType.PAUSED, now)):
+            self._events.normal(subject, EventReason.PAUSED, pause.message)
 
     def _count_witnesses(self, before: MatchStatus, status: MatchStatus) -> None:
         """Count how fast each witness was, and what polling saw first though LiveKit sends a webhook for it."""
@@ -115,12 +138,13 @@ class Announcer:
             if person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
                 metrics.webhooks_missed.inc()
 
-    def _over(self, subject: Subject, status: MatchStatus) -> None:
+    def _over(self, match: Match, subject: Subject, status: MatchStatus, ended_at: datetime) -> None:
         reason = status.reason or EndReason.ENDED.value
         metrics.matches_finished.labels(reason).inc()
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
+        log_end(match, status, reason=reason, message=message, ended_at=ended_at)
         self._record(subject, status, message)
-        if status.phase is MatchPhase.FAILED:
+        if status.end is not None and status.end.reason in WARNED_ENDINGS:
             self._events.warning(subject, reason, message)
         else:
             self._events.normal(subject, reason, message)
@@ -150,6 +174,7 @@ class Announcer:
             tell = log.debug if room.metadata.owner_references else log.info
             tell("room", phase=status.phase, was=room.status.phase, reason=status.reason)
         new_issues = [issue for issue in status.issues if issue not in room.status.issues and issue not in _NO_EVENT]
+        self._tell_of_pause(subject, room.status.conditions, status.conditions)
         if new_issues:
             self._events.warning(subject, new_issues[0], _sentence(status, ConditionType.HEALTHY))
         if status.restores and status.restores != room.status.restores:
@@ -161,6 +186,18 @@ class Announcer:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
             self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
+
+
+def _length(time: timedelta) -> str:
+    """A length of time in words: `3 min 5 s`."""
+    minutes, seconds = divmod(max(0, round(time.total_seconds())), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _holds(type_: ConditionType, conditions: Iterable[Condition]) -> Condition | None:
+    """The condition of this type, if it is True."""
+    found = (one for one in conditions if one.type == type_)
+    return next((one for one in found if one.status is ConditionStatus.TRUE), None)
 
 
 def _sentence(status: RoomStatus, type_: ConditionType) -> str:

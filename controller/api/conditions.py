@@ -30,13 +30,16 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     DRAINED = "Drained"
+    PAUSED = "Paused"
 
 
 class ConditionReason(StrEnum):
     """Reasons that are no ending, no interruption and no issue of a Room."""
 
     USERS_CLAIMED = "UsersClaimed"
+    USERS_RELEASED = "UsersReleased"
     NOT_CLAIMED = "NotClaimed"
+    NOT_KNOWN = "NotKnown"
     NO_ROOM = "NoRoom"
     ROOM_CREATED = "RoomCreated"
     ROOM_MISSING = "RoomMissing"
@@ -45,12 +48,17 @@ class ConditionReason(StrEnum):
     TOKENS_DELIVERED = "TokensDelivered"
     TOKENS_DUE = "TokensDue"
     TOKENS_REFUSED = "TokensRefused"
+    NOT_PUBLISHED = "NotPublished"
     PROVISIONED = "Provisioned"
     PROVISIONING = "Provisioning"
     BOTH_CONNECTED = "BothConnected"
     WAITING_FOR_PEOPLE = "WaitingForPeople"
     ALL_BACKENDS_ANSWER = "AllBackendsAnswer"
     BACKEND_UNREACHABLE = "BackendUnreachable"
+    BACKEND_REFUSES = "BackendRefuses"
+    NO_BACKEND_NEEDED = "NoBackendNeeded"
+    RETRYING = "Retrying"
+    PAUSED = "Paused"
     RECORDS_DIFFER = "RecordsDiffer"
     ACTION_REQUIRED = "ActionRequired"
     AS_EXPECTED = "AsExpected"
@@ -117,6 +125,11 @@ class ConditionRow:
     absent: str = ""
     served: bool = True
 
+    @property
+    def may_be_unknown(self) -> bool:
+        """Whether the status can be Unknown."""
+        return any(row.status is ConditionStatus.UNKNOWN for row in self.because)
+
     def allows(self, status: ConditionStatus, reason: str) -> bool:
         """Whether this reason can stand beside this status."""
         if any(row.status is status and row.reason == reason for row in self.because):
@@ -125,7 +138,7 @@ class ConditionRow:
 
 
 _C, _T = ConditionReason, ConditionType
-_TRUE, _FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
+_TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 MATCH_ENDINGS: Final = "the endings of a Match"
 ROOM_ENDINGS_TABLE: Final = "the endings of a Room"
 NOT_ACCEPTED: Final = frozenset(
@@ -145,16 +158,31 @@ _ENDED_ROOM: Final = Endings(_FALSE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE)
 _PROVISIONED: Final = Because(_TRUE, _C.PROVISIONED, "all that the spec asks for is there")
 _PROVISIONING: Final = Because(_FALSE, _C.PROVISIONING, "it is being made for the first time")
 _LOST: Final = Because(_FALSE, _C.ROOM_MISSING, "LiveKit lost the room, and it is being restored")
+_NOT_KNOWN: Final = Because(_UNKNOWN, _C.NOT_KNOWN, "it cannot be read at the moment; the message says why")
+_NOT_LOOKED_AT: Final = Because(_UNKNOWN, _C.PAUSED, "the object is paused, and is not looked at")
+_NOT_SEEN: Final = (_NOT_KNOWN, _NOT_LOOKED_AT)
 _TOKENS_DUE: Final = Because(_FALSE, _C.TOKENS_DUE, "the room is there, and its tokens are being issued again")
 _DEGRADED: Final = (
     Because(_TRUE, _C.RECORDS_DIFFER, "Redis has lost a record of the call, and it cannot be written again yet"),
-    Because(_TRUE, _C.BACKEND_UNREACHABLE, "a backend does not answer, or keeps failing at what it is asked for"),
+    Because(_TRUE, _C.BACKEND_UNREACHABLE, "a backend does not answer"),
+    Because(_TRUE, _C.BACKEND_REFUSES, "a backend answers what it is asked for with an error, again and again"),
     Because(_TRUE, _C.ACTION_REQUIRED, "a backend refuses what Roomkeeper needs; the message names what to repair"),
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
+    Because(_FALSE, _C.RETRYING, "one request has failed, and is repeated"),
+    Because(_FALSE, _C.NO_BACKEND_NEEDED, "the object is over, and nothing is left to do for it"),
+    _NOT_LOOKED_AT,
+)
+_NOT_CLAIMED_YET: Final = Because(_FALSE, _C.NOT_CLAIMED, "the users are not claimed yet: nothing is made before")
+_NOT_PUBLISHED: Final = Because(
+    _FALSE, _C.NOT_PUBLISHED, "the room is there, and its address is being written into the users' records again"
+)
+_PAUSED: Final = Because(
+    _TRUE, _C.PAUSED, "the annotation `roomkeeper.dev/paused` is set, here or on the Match of a Room"
 )
 _READY_WHILE: Final = "it is over in the normal way, so no tool waits for Ready any longer"
 _NOT_RECONCILING: Final = "Ready is True, or it is over, or it cannot become Ready"
 _NOT_STALLED: Final = "otherwise"
+_NOT_PAUSED: Final = "it is not paused"
 _IN_PROGRESS: Final = Because(_FALSE, _C.IN_PROGRESS, "it is not over")
 
 
@@ -203,13 +231,15 @@ _ROWS: Final = (
     ConditionRow(
         MATCH,
         _T.ACCEPTED,
-        "this Match holds both users",
-        "the users are not claimed yet, or cannot be",
+        "this Match holds both users, or held them until it was over",
+        "the users are not claimed yet, or cannot be, or never were",
         (
             Because(_TRUE, _C.USERS_CLAIMED, "both users are claimed"),
+            Because(_TRUE, _C.USERS_RELEASED, "both users were claimed, and are released by now"),
             Because(
                 _FALSE, _C.NOT_CLAIMED, "the users are not claimed yet; the message names an error, if one occurred"
             ),
+            _NOT_KNOWN,
         ),
         Endings(_FALSE, tuple(code for code in EndCode if code in NOT_ACCEPTED), MATCH_ENDINGS),
     ),
@@ -217,11 +247,12 @@ _ROWS: Final = (
         MATCH,
         _T.ROOM_READY,
         "LiveKit has the room",
-        "LiveKit does not have the room, or the Match is ending",
+        "LiveKit does not have the room, or the Match is ending or over: the message says what was",
         (
             Because(_TRUE, _C.ROOM_CREATED, "LiveKit has the room"),
             Because(_FALSE, _C.NO_ROOM, "the Match has no Room yet"),
             Because(_FALSE, _C.ROOM_MISSING, "the Room is there, and LiveKit does not have the room yet, or lost it"),
+            *_NOT_SEEN,
         ),
         _ENDED_MATCH,
     ),
@@ -229,7 +260,7 @@ _ROWS: Final = (
         MATCH,
         _T.TOKENS_ISSUED,
         "the tokens are where tokens.delivery puts them",
-        "the tokens are not there yet, or the Match is ending",
+        "the tokens are not there yet, or the Match is ending or over: the message says what was",
         (
             Because(_TRUE, _C.TOKENS_DELIVERED, "the tokens are delivered"),
             Because(_TRUE, _C.NOT_WANTED, "tokens.delivery is None"),
@@ -239,6 +270,7 @@ _ROWS: Final = (
                 _C.TOKENS_REFUSED,
                 "new tokens cannot be put where they belong, the message says why; earlier ones may still be valid",
             ),
+            *_NOT_SEEN,
         ),
         _ENDED_MATCH,
     ),
@@ -249,9 +281,12 @@ _ROWS: Final = (
         "clients cannot join yet, cannot join at the moment, or the Match is ending",
         (
             _PROVISIONED,
+            _NOT_CLAIMED_YET,
             _PROVISIONING,
             _LOST,
             _TOKENS_DUE,
+            _NOT_PUBLISHED,
+            *_NOT_SEEN,
         ),
         _ENDED_MATCH,
         absent=_READY_WHILE,
@@ -265,6 +300,7 @@ _ROWS: Final = (
             Because(_TRUE, _C.BOTH_CONNECTED, "both participants are in the room"),
             Because(_FALSE, _C.WAITING_FOR_PEOPLE, "the call has not begun: a participant has not come yet"),
             *(Because(_FALSE, interruption, meaning) for interruption, meaning in INTERRUPTIONS.items()),
+            *_NOT_SEEN,
         ),
         _ENDED_MATCH,
     ),
@@ -288,7 +324,7 @@ _ROWS: Final = (
         _T.RECONCILING,
         "Roomkeeper works on it: it is not Ready yet, not at the moment, or it is ending",
         "",
-        (_while(_PROVISIONING), _while(_LOST), _while(_TOKENS_DUE)),
+        tuple(_while(one) for one in (_NOT_CLAIMED_YET, _PROVISIONING, _LOST, _TOKENS_DUE, _NOT_PUBLISHED, _NOT_KNOWN)),
         Endings(_TRUE, (*EndReason, *EndCode), MATCH_ENDINGS),
         absent=_NOT_RECONCILING,
     ),
@@ -302,6 +338,14 @@ _ROWS: Final = (
         absent=_NOT_STALLED,
     ),
     ConditionRow(
+        MATCH,
+        _T.PAUSED,
+        "nothing is done with the Match and its Room until the annotation is removed; a deletion waits too",
+        "",
+        (_PAUSED,),
+        absent=_NOT_PAUSED,
+    ),
+    ConditionRow(
         ROOM,
         _T.READY,
         "LiveKit has the room",
@@ -311,6 +355,7 @@ _ROWS: Final = (
             _PROVISIONING,
             _LOST,
             Because(_FALSE, RoomIssue.FOREIGN_MARK, ROOM_ISSUES[RoomIssue.FOREIGN_MARK]),
+            *_NOT_SEEN,
         ),
         _ENDED_ROOM,
         absent=_READY_WHILE,
@@ -323,6 +368,7 @@ _ROWS: Final = (
         (
             Because(_TRUE, _C.AS_EXPECTED, "nothing is wrong"),
             *(Because(_FALSE, issue, meaning) for issue, meaning in ROOM_ISSUES.items()),
+            *_NOT_SEEN,
         ),
     ),
     ConditionRow(ROOM, _T.DEGRADED, "LiveKit does not answer or does not obey", "LiveKit answers", _DEGRADED),
@@ -339,7 +385,7 @@ _ROWS: Final = (
         _T.RECONCILING,
         "Roomkeeper works on it: it is not Ready yet, not at the moment, or it is ending",
         "",
-        (_while(_PROVISIONING), _while(_LOST)),
+        (_while(_PROVISIONING), _while(_LOST), _while(_NOT_KNOWN)),
         Endings(_TRUE, tuple(RoomEndReason), ROOM_ENDINGS_TABLE),
         absent=_NOT_RECONCILING,
     ),
@@ -351,6 +397,14 @@ _ROWS: Final = (
         (Because(_TRUE, RoomIssue.FOREIGN_MARK, ROOM_ISSUES[RoomIssue.FOREIGN_MARK]),),
         Endings(_TRUE, (RoomEndReason.LOST, RoomEndReason.FAILED), ROOM_ENDINGS_TABLE),
         absent=_NOT_STALLED,
+    ),
+    ConditionRow(
+        ROOM,
+        _T.PAUSED,
+        "nothing is done with the room until the annotation is removed; a deletion waits too",
+        "",
+        (_PAUSED,),
+        absent=_NOT_PAUSED,
     ),
     ConditionRow(
         LIVEKIT_SERVER,

@@ -6,7 +6,7 @@ Made by `python -m controller.generate` from controller/api; edit the models ins
 from typing import Final
 
 SCHEMA_DIGESTS: Final = {
-    "matches.roomkeeper.dev": "4f25d1ac851aa12f",
-    "rooms.roomkeeper.dev": "769f06010bfa492c",
-    "livekitservers.roomkeeper.dev": "fd1dd780bc8377ce",
+    "matches.roomkeeper.dev": "15b3a7fa8da3b5b9",
+    "rooms.roomkeeper.dev": "477f873c594b8a12",
+    "livekitservers.roomkeeper.dev": "31265a753942fc86",
 }

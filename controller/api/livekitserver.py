@@ -67,7 +67,8 @@ class LiveKitServerSpec(SpecModel):
     """The address of the server, and which rooms may be placed on it."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra=_URL)]
-    """Address at which the operator reaches the server, for example http://livekit:7880. Required."""
+    """Address at which the operator reaches the server, for example http://livekit:7880. Immutable while rooms are on
+    the server. Required."""
 
     public_url: Annotated[str, Field(max_length=2048, json_schema_extra=_URL)] = ""
     """Address to which clients connect, for example wss://livekit.example.com. Empty (the default): `url`."""
@@ -128,12 +129,26 @@ class LiveKitServerStatus(ApiModel):
     """The current error, or else the latest one."""
 
 
+_SERVER = validations(
+    rule(
+        "self.spec.url == oldSelf.spec.url || !has(oldSelf.status) || !has(oldSelf.status.rooms)"
+        " || oldSelf.status.rooms == 0",
+        "url is immutable while rooms are on the server (status.rooms): they would be looked for at the new address; "
+        "create another LiveKitServer for it, and drain this one",
+        field=".spec.url",
+        reason="FieldValueForbidden",
+    )
+)
+
+
 class LiveKitServer(Resource):
     """One LiveKit server or cluster on which rooms can be placed, in the operator's namespace.
 
     The server of the operator's settings is used beside them, under the name `default`; a LiveKitServer of that name
-    replaces it.
+    replaces it, and has the same `url`.
     """
+
+    model_config = ConfigDict(json_schema_extra=_SERVER)
 
     api_version: Literal["roomkeeper.dev/v1alpha1"] = "roomkeeper.dev/v1alpha1"
     kind: Literal["LiveKitServer"] = "LiveKitServer"

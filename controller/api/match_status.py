@@ -194,8 +194,9 @@ class MatchStatus(ApiModel):
     Failed."""
 
     reason: str | None = None
-    """Why the Match is in this phase, as one word: what interrupts the call, why it ended, or why it failed. Absent
-    in the normal course of a call."""
+    """Why the Match is in this phase, as one word: what interrupts the call, why it ended, or why it failed; else why
+    Roomkeeper does not go on: `Paused`, or the reason of the condition Degraded. Absent in the normal course of a
+    call."""
 
     session_id: str | None = None
     """Id of the call: `spec.sessionID`, or the UID of the Match if that is not set."""
@@ -205,8 +206,8 @@ class MatchStatus(ApiModel):
         Field(json_schema_extra=keyed_by("type")),
     ] = ()
     """Accepted: the users are claimed. RoomReady: the room exists on LiveKit. TokensIssued: the tokens are delivered.
-    Ready: the participants can join. Connected: both are in the room. Degraded: Roomkeeper cannot reach a backend.
-    Finished: the Match is over, for whatever reason."""
+    Ready: the participants can join. Connected: both are in the room. Degraded: a backend does not answer, or refuses.
+    Finished: the Match is over, for whatever reason. Paused: nothing is done with it."""
 
     room: RoomReference | None = None
     """The room of the Match."""

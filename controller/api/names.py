@@ -36,6 +36,12 @@ SCHEMA_DIGEST: Final = f"{GROUP}/schema-digest"
 PLACED_ON: Final = f"{GROUP}/server"
 """Annotation of a Room that a Match has made: the name of the LiveKit server that was chosen for it."""
 
+MATCH_LABEL: Final = f"{GROUP}/match"
+"""Label of a Room that a Match has made: the name of the Match, as a label can have it."""
+
+_USER_LABEL: Final = f"user.{GROUP}"
+_LONGEST_LABEL: Final = 63
+
 SYSTEM_NAMESPACE: Final = "roomkeeper-system"
 SERVICE_ACCOUNT: Final = "roomkeeper"
 
@@ -82,6 +88,21 @@ def token_secret_name(match_uid: str) -> str:
 def livekit_room_name(cluster_id: str, namespace: str, room_uid: str) -> str:
     """The name of a Room on LiveKit: no other Room ever has it, and a lost room is restored under it."""
     return f"rk-{_digest(cluster_id, namespace, room_uid)}"
+
+
+def user_label(identity: str) -> str:
+    """The label of the Matches and Rooms of a user. An identity can have characters and a length that no label has.
+
+    `printf %s alice | sha256sum | cut -c1-20` makes the same digest.
+    """
+    return f"{_USER_LABEL}/{_digest(identity)}"
+
+
+def label_value(name: str) -> str:
+    """The name of an object as the value of a label: one that is too long is cut, with a digest of all of it."""
+    if len(name) <= _LONGEST_LABEL:
+        return name
+    return f"{name[: _LONGEST_LABEL - 21]}-{_digest(name)}"
 
 
 def may_be_livekit_room_name(name: str) -> bool:

@@ -139,8 +139,8 @@ class RoomStatus(ApiModel):
         tuple[Condition, ...],
         Field(json_schema_extra=keyed_by("type")),
     ] = ()
-    """Ready: LiveKit has the room. Healthy: the room has none of the `issues`. Degraded: Roomkeeper cannot read from
-    LiveKit. Finished: the room is closed for good."""
+    """Ready: LiveKit has the room. Healthy: the room has none of the `issues`. Degraded: LiveKit does not
+    answer, or refuses. Finished: the room is closed for good. Paused: nothing is done with it."""
 
     livekit_name: str | None = None
     """Name of the room on LiveKit. A restored room keeps it, and no other room ever gets it."""

@@ -22,6 +22,7 @@ import structlog
 
 from controller.app.endpoints import endpoints
 from controller.app.farewell import tell_of_stop
+from controller.app.start import tell_of_start
 from controller.app.stopping import StopSignals
 from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
@@ -214,6 +215,7 @@ async def open_operator(settings: Settings, recipes: Recipes = RECIPES) -> Async
     """An operator for the kinds of `recipes`, with its sessions. They are closed at the end of the block."""
     async with contextlib.AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connected())
+        tell_of_start(settings, connection.server)
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=100, keepalive_timeout=60.0), cookie_jar=aiohttp.DummyCookieJar()

@@ -1,7 +1,8 @@
 """The LiveKit servers of a term, and one poller for each: they follow what is configured while the term runs.
 
 A server that is new is added with a view of which nothing is known; one that changed keeps its view, unless it has
-another URL: then it is another server. Neighbors: `backends.server_configs` says what is configured, `triggers.poll`
+another URL: then it is another server. While rooms are on it, its old URL counts, since at another one they would be
+missing, and count as lost. Neighbors: `backends.server_configs` says what is configured, `triggers.poll`
 reads one server, `app.term` makes this once per term.
 """
 
@@ -10,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from controller.api.conditions import ConditionReason
 from controller.app.supervisor import Loop, supervised
 from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.backends.servers import Server, Servers
 from controller.clients.livekit import LiveKitClient
+from controller.facts.server import Trouble
 from controller.telemetry.pulse import LoopName, Pulse, Pulses
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
@@ -64,11 +67,14 @@ class Pollers:
         self._poller = poller
         self._limit_seconds = limit_seconds
         self._polled: dict[str, _Polled] = {}
+        # Where each server was last asked, also one that is away from what is configured; and those that wait to move.
+        self._urls: dict[str, str] = {}
+        self._held: set[str] = set()
         self._ending: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         for config in configs:
             self._add(config)
-        servers.troubles = configs.troubles()
+        self._tell_troubles()
         self._unfollow = configs.follow(self._config_changed)
 
     def __iter__(self) -> Iterator[Poller]:
@@ -86,6 +92,9 @@ class Pollers:
             while True:
                 pulse.beat()
                 self._changed.clear()
+                for name in sorted(self._held):
+                    with pulse.item("to move a LiveKit server to its new URL", server=name):
+                        self._config_changed(name)
                 for polled in self._polled.values():
                     if polled.task is None:
                         name = f"poll {polled.server.name}"
@@ -117,17 +126,24 @@ class Pollers:
             await asyncio.Future()
 
     def _config_changed(self, name: str) -> None:
-        self._servers.troubles = self._configs.troubles()
         polled, config = self._polled.get(name), self._configs.get(name)
+        if config is not None and self._urls.get(name, config.url) != config.url and self._servers.count(name):
+            self._hold(name, config)
+            return
+        self._held.discard(name)
+        self._tell_troubles()
         if config is None:
             if polled is not None:
-                log.warning("a LiveKit server is no longer configured; its calls go on without us", server=name)
+                log.warning(
+                    "a LiveKit server is no longer configured; calls on it go on, and nothing is decided about them",
+                    server=name,
+                )
                 self._remove(polled)
         elif polled is None:
             log.info("a LiveKit server is configured", server=name, url=config.url)
             self._add(config)
         elif polled.url != config.url:
-            log.warning("a LiveKit server has another URL: its rooms are looked for there", server=name, url=config.url)
+            log.warning("a LiveKit server has another URL, and no room was on it", server=name, url=config.url)
             self._remove(polled)
             self._add(config)
         else:
@@ -137,6 +153,27 @@ class Pollers:
         # Tokens may need another key or address.
         self._router.server_changed(name)
         self._places_are_free()
+
+    def _hold(self, name: str, config: ServerConfig) -> None:
+        """Ask a server that has another URL at its old one, and take up what is configured otherwise."""
+        if name not in self._held:
+            log.warning("a LiveKit server has another URL, which waits until no room is on it", server=name)
+        self._held.add(name)
+        if (polled := self._polled.get(name)) is not None:
+            _configure(polled.server, replace(config, url=polled.url, is_cordoned=True))
+        self._tell_troubles()
+        self._router.server_told(name)
+
+    def _tell_troubles(self) -> None:
+        held = {
+            name: Trouble(
+                ConditionReason.WRONG_URL,
+                f"spec.url has changed while {self._servers.count(name)} rooms are on the server; they are looked for "
+                f"at {self._urls[name]} alone, and it takes no new room until they are over",
+            )
+            for name in self._held
+        }
+        self._servers.troubles = {**self._configs.troubles(), **held}
 
     def _places_are_free(self) -> None:
         self._router.places_are_free(self._servers.take_waiting())
@@ -150,6 +187,7 @@ class Pollers:
             server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
         )
         self._servers.add(server)
+        self._urls[server.name] = config.url
         self._polled[server.name] = _Polled(server, config.url, self._poller(server), unfollow)
 
     def _remove(self, polled: _Polled) -> None:

@@ -72,6 +72,7 @@ class Term:
         for server in self.backends.servers:
             server.view.silences.clock_was_set(now - by, now)
         self.reconciler.clock_was_set(by)
+        self.worker.clock_was_set(by)
         self.start_over()
 
     def start_over(self) -> None:

@@ -12,6 +12,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from controller.api.conditions import ConditionReason
@@ -44,6 +45,7 @@ class ServerConfigs:
         self._configs: dict[str, ServerConfig] = {of_settings.name: of_settings}
         self._credentials: dict[str, Credentials] = {}
         self._problems: dict[str, Trouble] = {}
+        self._objects: set[str] = set()
         self._followers: list[Callable[[str], None]] = []
 
     def follow(self, changed: Callable[[str], None]) -> Callable[[], None]:
@@ -72,13 +74,16 @@ class ServerConfigs:
 
     def signers(self) -> Mapping[str, Mapping[str, frozenset[str]]]:
         """For each API key that counts its secrets, each with the names of its servers: webhooks may be signed with any
-        of them, and tell about rooms on these servers alone.
+        of them, and tell about rooms on these servers alone. What has one URL is one server under several names.
         """
+        names: dict[str, frozenset[str]] = {}
+        for config in self:
+            names[config.url] = names.get(config.url, frozenset()) | {config.name}
         found: dict[str, dict[str, frozenset[str]]] = {}
         for config in self:
             for name, secret in config.credentials.keys.secrets.items():
                 owners = found.setdefault(name, {})
-                owners[secret] = owners.get(secret, frozenset()) | {config.name}
+                owners[secret] = owners.get(secret, frozenset()) | names[config.url]
         return found
 
     @property
@@ -92,28 +97,51 @@ class ServerConfigs:
         A server whose URL cannot be used is not asked; it keeps its credentials for the next URL.
         """
         name = server.metadata.name
-        was = (self._configs.get(name), self._problems.get(name))
+        self._objects.add(name)
         if found is not None:
             self._credentials[name] = found
-        counted, trouble = self._credentials.get(name), url_trouble(server.spec) or problem
-        if trouble is not None:
-            self._problems[name] = trouble
-        else:
-            self._problems.pop(name, None)
-        if counted is not None and url_trouble(server.spec) is None:
-            self._configs[name] = config_of(server, counted)
-        else:
-            self._configs.pop(name, None)
-        if was != (self._configs.get(name), trouble):
-            self._tell(name)
+        counted, misfit = self._credentials.get(name), url_trouble(server.spec) or self._other_url(server)
+        config = config_of(server, counted) if counted is not None and misfit is None else None
+        self._store(name, config, misfit or problem)
+
+    def hold(self, name: str, problem: Trouble) -> None:
+        """There is a LiveKitServer that cannot be read. What was read of it before counts; without that, it is not
+        asked, and the server of the settings does not stand in for it."""
+        if name not in self._objects:
+            self._objects.add(name)
+            self._store(name, None, problem)
 
     def drop(self, name: str) -> None:
         """The LiveKitServer is gone."""
+        self._objects.discard(name)
         for known in (self._problems, self._configs, self._credentials):
             known.pop(name, None)
         if name == self._of_settings.name:
             self._configs[name] = self._of_settings
         self._tell(name)
+
+    def _other_url(self, server: LiveKitServer) -> Trouble | None:
+        """Why an object does not replace the server of the settings: rooms that are there would be looked for at
+        another address."""
+        if server.metadata.name != self._of_settings.name or api_url(server.spec) == self._of_settings.url.rstrip("/"):
+            return None
+        told = (
+            f"spec.url is not the address of the server in the operator's settings, {self._of_settings.url}, which a "
+            f"LiveKitServer called {self._of_settings.name} replaces; give both the same address, or this one another "
+            "name"
+        )
+        return Trouble(ConditionReason.WRONG_URL, told)
+
+    def _store(self, name: str, config: ServerConfig | None, trouble: Trouble | None) -> None:
+        was = (self._configs.get(name), self._problems.get(name))
+        self._problems.pop(name, None)
+        if trouble is not None:
+            self._problems[name] = trouble
+        self._configs.pop(name, None)
+        if config is not None:
+            self._configs[name] = config
+        if was != (config, trouble):
+            self._tell(name)
 
     def _tell(self, name: str) -> None:
         for changed in tuple(self._followers):
@@ -149,12 +177,21 @@ def url_trouble(spec: LiveKitServerSpec) -> Trouble | None:
     return None
 
 
+_NOT_IN_HOST = re.compile(r"[\s\\%]")
+
+
 def _misfit(url: str) -> str:
     # What is wrong is named, and not repeated: it may hold a password.
+    if not url:
+        return ""
     try:
         parts = urlsplit(url)
+        if "[" in parts.netloc:
+            IPv6Address(parts.hostname or "")
     except ValueError:
         return "is no valid address"
+    if not parts.hostname or _NOT_IN_HOST.search(parts.netloc):
+        return "names no host"
     try:
         _ = parts.port
     except ValueError:
@@ -196,6 +233,12 @@ def credentials_in(secret_name: str, data: Mapping[str, object]) -> Credentials 
         return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
     newest = ApiKey(texts[_API_KEY], texts[_API_SECRET])
     older = (ApiKey(texts[_OLD_API_KEY], texts[_OLD_API_SECRET]),) if _OLD_API_KEY in texts else ()
+    if any(key.name == newest.name and key != newest for key in older):
+        told = (
+            f"the Secret {secret_name} has one name under {_API_KEY} and {_OLD_API_KEY} for two secrets; give the new "
+            "secret a key of another name, since a token names its key alone"
+        )
+        return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
     keys = ApiKeys(newest, tuple(key for key in older if key.name != newest.name))
     return Credentials(keys, texts.get(_CA, ""))
 

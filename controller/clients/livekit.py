@@ -149,6 +149,17 @@ class LiveKitClient:
             self._listed = listed
         return tuple(room for _, room in listed.values())
 
+    async def metadata_of(self, room: str) -> dict[str, object] | None:
+        """The metadata of a room, as it is now; None if it is no object in JSON. Raises NotFound."""
+        answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(api.ListRoomsRequest(names=[room])))
+        if not answer.rooms:
+            raise NotFound(Backend.LIVEKIT, "ListRooms", f"there is no room {room}")
+        try:
+            found = json.loads(answer.rooms[0].metadata or "{}")
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
     async def delete_room(self, name: str) -> None:
         """Delete a room. Raises NotFound if it does not exist."""
         request = api.DeleteRoomRequest(room=name)

@@ -18,8 +18,9 @@ from controller.api.names import KINDS, ResourceKind
 from controller.generate.markdown import table
 
 _INTRODUCTION: Final = """\
-Each object says in `status.conditions` how it is: a type, the status `True` or `False`, a reason (one word for
-programs) and a message (a sentence for people). A reason or a type never changes its meaning. The messages may change.
+Each object says in `status.conditions` how it is: a type, the status `True`, `False` or `Unknown`, a reason (one word
+for programs) and a message (a sentence for people). A reason or a type never changes its meaning. The messages may
+change.
 
 `kubectl wait` returns when a condition has the status that you ask for. It ignores a condition that speaks of an older
 generation of the spec than the present one.
@@ -59,7 +60,12 @@ def _condition(row: ConditionRow) -> Iterator[str]:
         yield "Not served yet: no version of Roomkeeper sets this condition so far."
     yield "\n".join(
         f"- {status}: {meaning}."
-        for status, meaning in (("`True`", row.true), ("`False`", row.false), ("absent", row.absent))
+        for status, meaning in (
+            ("`True`", row.true),
+            ("`False`", row.false),
+            ("`Unknown`", "Roomkeeper cannot tell at the moment" if row.may_be_unknown else ""),
+            ("absent", row.absent),
+        )
         if meaning
     )
     if reasons := list(_reasons(row)):

@@ -17,6 +17,8 @@ from controller.generate.schema import Schema, structural_schema
 _READY_REASON: Final = f'.status.conditions[?(@.type=="{ConditionType.READY}")].reason'
 _READY: Final = f'.status.conditions[?(@.type=="{ConditionType.READY}")].status'
 _HEALTHY: Final = f'.status.conditions[?(@.type=="{ConditionType.HEALTHY}")].status'
+_DEGRADED_REASON: Final = f'.status.conditions[?(@.type=="{ConditionType.DEGRADED}")].reason'
+_OWNER: Final = f'.metadata.ownerReferences[?(@.kind=="{names.MATCH.kind}")].name'
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Column:
         }
         return column | ({"priority": 1} if self.wide else {})
 
+
+_REASON_OF_MATCH: Final = "What interrupts the call, why it ended or failed, or why Roomkeeper does not go on."
 
 # The status of an object that the operator has not seen: tools that compare generations wait for it.
 _UNSEEN: Final = {"default": {"observedGeneration": -1}}
@@ -69,10 +73,19 @@ DEFINITIONS: Final = (
             Column("Connected", ".status.connected", "How many of the participants are in the room."),
             Column("Participants", ".status.participantsSummary", "The identities of both participants."),
             Column("Room", ".status.room.name", "The Room of the Match.", wide=True),
-            Column("Reason", ".status.reason", "What interrupts the call, why it ended, or why it failed."),
+            Column("LiveKit-Room", ".status.room.liveKitName", "Name of the room on LiveKit.", wide=True),
+            Column("Degraded", _DEGRADED_REASON, "Whether a backend keeps Roomkeeper from going on.", wide=True),
+            Column("Reason", ".status.reason", _REASON_OF_MATCH),
             _AGE,
         ),
-        (".status.phase", ".status.sessionID", ".status.room.server"),
+        (
+            ".status.phase",
+            ".status.reason",
+            ".status.sessionID",
+            ".status.room.server",
+            ".status.room.name",
+            ".status.room.liveKitName",
+        ),
     ),
     Definition(
         names.ROOM,
@@ -84,13 +97,15 @@ DEFINITIONS: Final = (
             Column("Ready", _READY, "Whether LiveKit has the room."),
             Column("Occupancy", ".status.occupancy", "Whether participants are in the room."),
             Column("Participants", ".status.numParticipants", "Number of participants in the room.", "integer"),
+            Column("Match", _OWNER, "The Match that the Room belongs to; empty for a standing room."),
             Column("Server", ".status.server", "The LiveKit server that has the room."),
             Column("Healthy", _HEALTHY, "Whether the room has no issues.", wide=True),
-            Column("LiveKit-Name", ".status.liveKitName", "Name of the room on LiveKit.", wide=True),
+            Column("LiveKit-Room", ".status.liveKitName", "Name of the room on LiveKit.", wide=True),
+            Column("Degraded", _DEGRADED_REASON, "Whether a backend keeps Roomkeeper from going on.", wide=True),
             Column("Reason", ".status.reason", "Why the room is closed."),
             _AGE,
         ),
-        (".status.phase", ".status.server"),
+        (".status.phase", ".status.reason", ".status.server", ".status.liveKitName"),
     ),
     Definition(
         names.LIVEKIT_SERVER,
@@ -162,7 +177,9 @@ def schema_digests() -> dict[str, str]:
 
 def _object_schema(definition: Definition) -> Schema:
     path = definition.kind.singular
+    rules = definition.model.model_config.get("json_schema_extra")
     return {
+        **(rules if isinstance(rules, dict) else {}),
         "description": " ".join((definition.model.__doc__ or "").split()),
         "type": "object",
         "required": ["spec"],

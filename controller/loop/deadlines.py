@@ -8,7 +8,7 @@ which owns the one timer.
 from __future__ import annotations
 
 import heapq
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.loop.key import Key
 
@@ -48,6 +48,12 @@ class Deadlines:
             _, key = heapq.heappop(self._heap)
             del self._at[key]
             keys.append(key)
+
+    def clock_was_set(self, by: timedelta) -> None:
+        """The clock went on or back by so much: each key is reconciled after as long as before."""
+        self._at = {key: at + by for key, at in self._at.items()}
+        self._heap = [(at, key) for key, at in self._at.items()]
+        heapq.heapify(self._heap)
 
     def clear(self) -> None:
         """Forget all (the lease is gone)."""

@@ -42,6 +42,7 @@ from controller.rules.room_case import RoomCase
 from controller.rules.server_case import ServerCase
 from controller.rules.stand_in import stand_in_match, stand_in_room
 from controller.status.match import match_status
+from controller.status.paused import paused_match, paused_room
 from controller.status.room import room_status
 from controller.status.server import server_status
 
@@ -79,6 +80,7 @@ class Recipe(Generic[D, S, C, St]):
     `model` is the whole object, `seen` the type of what `observe` returns (dumps are read back with it). `believed`
     takes out of its status what cannot be true. `case` puts object, observation and time together, once per round, so
     that plan and status share every judgement.
+    `paused` is the status of an object that is frozen; without it, that has none.
     `known` tells what the next round of the same reconcile need not read again.
     `stand_in` replaces an object that is being deleted and cannot be read: its metadata, and what the backends have.
     `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
@@ -96,6 +98,7 @@ class Recipe(Generic[D, S, C, St]):
     status: Callable[[C, LastError | None], St]
     believed: Callable[[D, datetime], D] = _all_of_it
     known: Callable[[S, Learned], Learned] = _nothing_known
+    paused: Callable[[C], St] | None = None
     stand_in: Callable[[Unreadable, Backends], Awaitable[D]] | None = None
     is_held_back: Callable[[D, St], bool] = _never
     is_quiet: Callable[[St], bool] = _always
@@ -149,6 +152,7 @@ ROOMS: Recipe[Room, RoomSeen, RoomCase, RoomStatus] = Recipe(
     plan=plan_room,
     status=room_status,
     believed=believed_room,
+    paused=paused_room,
     known=_room_known,
     stand_in=_room_stand_in,
     is_held_back=_room_is_just_restored,
@@ -166,6 +170,7 @@ MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     plan=plan_match,
     status=match_status,
     believed=believed_match,
+    paused=paused_match,
     known=_match_known,
     stand_in=_match_stand_in,
     is_held_back=_match_is_transitional,

@@ -104,6 +104,7 @@ class Reconciler:
             if found.metadata.uid != uid:
                 # The name has a new object: what was learned of the old one does not concern it.
                 uid, learned = found.metadata.uid, Learned()
+                structlog.contextvars.bind_contextvars(trace_id=_trace_id(found))
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
             believed = recipe.believed(found, self._backends.clock.now())
             seen = await recipe.observe(believed, self._backends, learned)
@@ -126,7 +127,7 @@ class Reconciler:
         raise RuntimeError(f"{key}: still not at rest after {_MAX_ROUNDS} rounds; the last plan was {plan}")
 
     def _tell_of_pause(self, recipe: Recipe[Any, Any, Any, Any], found: Any) -> None:
-        """Say once what a deletion waits for: nothing else of a frozen object is written."""
+        """Say once, in an Event, what a deletion waits for."""
         uid = found.metadata.uid
         if found.metadata.deletion_timestamp is not None and uid not in self._told_of_pause:
             self._told_of_pause.add(uid)
@@ -179,10 +180,10 @@ class Reconciler:
         """Write the status if it says something new; what remains is to wait."""
         if plan.frozen:
             self._tell_of_pause(recipe, found)
-            return Result(plan.deadline, error)
+            if recipe.paused is None:
+                return Result(plan.deadline, error)
         error = error or self._blocked(key, plan)
-        reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
-        status = recipe.status(case, reported)
+        status = _status(recipe, case, plan, error, now)
         patch = merge_patch(found.status.manifest(), status.manifest())
         uid = found.metadata.uid
         if not patch or _cannot_be_written(found):
@@ -213,6 +214,20 @@ class Reconciler:
         then = recipe.plan(recipe.case(written, seen, now))
         # Actions that are left wait for a slot: the key is woken when there is one.
         return Result(now if then.actions and not plan.actions else then.deadline)
+
+
+def _status(
+    recipe: Recipe[Any, Any, Any, Any], case: Any, plan: Plan, error: BackendError | None, now: datetime
+) -> Any:
+    if plan.frozen and recipe.paused is not None:
+        return recipe.paused(case)
+    reported = last_error(error, now) if error is not None and not isinstance(error, Conflict) else None
+    return recipe.status(case, reported)
+
+
+def _trace_id(found: HasMetadata) -> str:
+    """What joins the lines about one call: the UID of the Match, also for the Room that it has made."""
+    return next((owner.uid for owner in found.metadata.owner_references if owner.controller), found.metadata.uid)
 
 
 def _done(results: tuple[ActionResult, ...]) -> tuple[Any, ...]:

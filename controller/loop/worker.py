@@ -109,6 +109,12 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    def clock_was_set(self, by: timedelta) -> None:
+        """The clock went on or back by so much: deadlines go with it, and the timer waits for the first of them."""
+        self._deadlines.clock_was_set(by)
+        if self._queue.is_open:
+            self._arm()
+
     def failures(self, key: Key) -> int:
         """Failures of `key` in a row."""
         return self._backoff.failures(key)

@@ -56,11 +56,16 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class AddFinalizer(Action):
-    """Put our finalizer on the object, so that it cannot go before the things that belong to it."""
+    """Put our finalizer on the object, so that it cannot go before the things that belong to it.
+
+    The `labels`, which are in the same request, have no value.
+    """
 
     backend = Backend.KUBERNETES
     guard = "resourceVersion"
     seen_in = "metadata.finalizers"
+
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.api.match import ParticipantState, ParticipantStatus
-from controller.api.names import FINALIZER, MATCH, PAUSED
+from controller.api.names import FINALIZER, MATCH, PAUSED, user_label
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.errors import Backend
@@ -41,6 +41,7 @@ from controller.rules.deadlines import windows
 from controller.rules.drain import last_wait_for_telling, untold
 from controller.rules.end_cause import EndCause
 from controller.rules.match_case import MatchCase
+from controller.rules.paused import pause_of_match
 from controller.rules.readiness import (
     is_published,
     renewal_at,
@@ -73,7 +74,7 @@ def plan_match(case: MatchCase) -> Plan:
 
 
 def _paused(case: MatchCase) -> Plan | None:
-    if case.match.metadata.annotations.get(PAUSED) != "true":
+    if pause_of_match(case.match) is None:
         return None
     return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
 
@@ -99,7 +100,8 @@ def _secured(case: MatchCase) -> Plan | None:
     if FINALIZER in case.match.metadata.finalizers:
         return None
     if case.match.metadata.deletion_timestamp is None:
-        return Plan((AddFinalizer(_target(case)),))
+        labels = tuple(user_label(identity) for identity in case.match.spec.identities)
+        return Plan((AddFinalizer(_target(case), labels),))
     # Another client took our finalizer off. As long as the object is there, what was claimed is still released.
     return None if case.is_claimed else Plan(waits_for="the end of the deletion")
 

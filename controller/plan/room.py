@@ -35,6 +35,8 @@ from controller.plan.actions import (
     WriteRoomRecord,
 )
 from controller.plan.step import Plan, earliest
+from controller.rules.drain import TELLING
+from controller.rules.paused import pause_of_room
 from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
 
@@ -57,7 +59,7 @@ def plan_room(case: RoomCase) -> Plan:
 
 
 def _paused(case: RoomCase) -> Plan | None:
-    if case.room.metadata.annotations.get(PAUSED) != "true":
+    if pause_of_room(case.room, case.seen) is None:
         return None
     return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
 
@@ -170,6 +172,7 @@ def _keep(case: RoomCase) -> Plan | None:
     record, owner = case.record, case.seen.owner
     deadline = earliest(
         case.expiry,
+        _last_wait_for_telling(case),
         _renewal_of(record) if record is not None and record.status not in _RECORD_SHUT and not told else None,
         case.now + _LOOK_FOR_OWNER if owner is not None and not owner.session_id and not owner.is_gone else None,
     )
@@ -245,6 +248,12 @@ def _is_told(case: RoomCase) -> bool:
 
 def _renewal_of(record: RecordFacts) -> datetime:
     return from_milliseconds(record.last_updated_ms) + _RENEW_RECORD
+
+
+def _last_wait_for_telling(case: RoomCase) -> datetime | None:
+    """Until when a standing Room, whose turn it is to end, waits for its participants to be told."""
+    turn = case.seen.drain_turn
+    return turn + TELLING if turn is not None and case.now < turn + TELLING else None
 
 
 def _is_empty(case: RoomCase, reason: RoomEndReason) -> bool:

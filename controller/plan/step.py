@@ -14,9 +14,9 @@ class Plan:
     """The next step towards the desired state.
 
     The actions are independent of each other and run side by side; what depends on their effects is planned after the
-    effects were observed. `waits_for` says in a few words what an empty or unfinished plan waits for. A `frozen` plan
-    (the object is paused) writes no status either. `blocked_by` is the backend that has to be read and could not be:
-    the key comes back after a backoff.
+    effects were observed. `waits_for` says in a few words what an empty or unfinished plan waits for. `frozen`: the
+    object is paused, and its status only says so. `blocked_by` is the backend that has to be read and could not be: the
+    key comes back after a backoff.
     """
 
     actions: tuple[AnyAction, ...] = ()

@@ -41,20 +41,27 @@ def false(type_: ConditionType, reason: Reason, message: str) -> Verdict:
     return Verdict(type_, ConditionStatus.FALSE, reason, message)
 
 
-def of_last_step(error: LastError | None, before: LastError | None) -> Verdict | None:
-    """Degraded, if the last step failed for a reason that an administrator has to remove, or has failed before; else
-    None.
+def not_known(type_: ConditionType, reason: Reason, message: str) -> Verdict:
+    """It is not known whether the condition holds."""
+    return Verdict(type_, ConditionStatus.UNKNOWN, reason, message)
 
-    `before` is the last error that the status has. A single failure that passes makes no condition.
+
+def of_last_step(error: LastError | None, before: LastError | None) -> Verdict | None:
+    """What a failure of the last step says about Degraded; None if the step did not fail.
+
+    Degraded holds if an administrator has to remove the cause, or if such an error has happened before: `before` is
+    the last error that the status has. After a single failure it does not hold, and the message names the failure.
     """
     if error is None:
         return None
     if error.recovery in _FOR_ADMINISTRATORS and error.type not in _NO_ANSWER:
         return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
-    if before is None or before.type is not error.type:
-        return None
     told = f"{error.message}; it is tried again until it succeeds"
-    return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
+    if before is None or before.type is not error.type:
+        return false(ConditionType.DEGRADED, ConditionReason.RETRYING, told)
+    answers = error.type not in _NO_ANSWER
+    reason = ConditionReason.BACKEND_REFUSES if answers else ConditionReason.BACKEND_UNREACHABLE
+    return true(ConditionType.DEGRADED, reason, told)
 
 
 def progress(ready: Verdict, *, stalled: bool, over: bool) -> Iterator[Verdict]:

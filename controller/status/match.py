@@ -6,28 +6,32 @@ changes because time passed. Neighbors: `status.match_view` and `status.match_co
 
 from __future__ import annotations
 
+from controller.api.conditions import ConditionType
 from controller.api.failures import LastError
 from controller.api.match import MAX_HISTORY, HistoryEntry, MatchStatus
+from controller.api.meta import ConditionStatus
 from controller.api.phases import MatchPhase
 from controller.facts.time import from_milliseconds
 from controller.rules.match_case import MatchCase
-from controller.status.conditions import merge
+from controller.status.conditions import Verdict, merge
 from controller.status.match_conditions import match_conditions, not_claimed
 from controller.status.match_view import MatchView
 
 _SUMMARY_LENGTH = 60
+_DEGRADED = ConditionType.DEGRADED
 
 
 def match_status(case: MatchCase, error: LastError | None) -> MatchStatus:
     """The status that follows from the case; `error` is what kept the last step from working."""
     view = MatchView(case, error)
     match, before, phase = case.match, case.match.status, view.phase
+    verdicts = tuple(match_conditions(view))
     return MatchStatus(
         observed_generation=match.metadata.generation,
         phase=phase,
-        reason=view.reason.value if view.reason is not None else None,
+        reason=_word(view, verdicts),
         session_id=case.session_id,
-        conditions=merge(before.conditions, match_conditions(view), match.metadata.generation, view.now),
+        conditions=merge(before.conditions, verdicts, match.metadata.generation, view.now),
         room=view.room,
         tokens=view.tokens,
         participants=view.participants,
@@ -41,6 +45,14 @@ def match_status(case: MatchCase, error: LastError | None) -> MatchStatus:
         history=_history(before.history, phase, before.phase, view),
         last_error=_last_error(before.last_error, error),
     )
+
+
+def _word(view: MatchView, verdicts: tuple[Verdict, ...]) -> str | None:
+    """The word for the column: why it ended, what interrupts the call, or else what keeps Roomkeeper from going on."""
+    if view.reason is not None or view.finished:
+        return view.reason.value if view.reason is not None else None
+    holds = (one.reason.value for one in verdicts if one.type is _DEGRADED and one.status is ConditionStatus.TRUE)
+    return next(holds, None)
 
 
 def _history(

@@ -1,6 +1,8 @@
 """The conditions of a Match: for each aspect whether it holds, the reason in a word, a sentence for people. Pure.
 
-`api.conditions` is the table of types and reasons; `status.match` puts the verdicts into the status.
+What is not known is Unknown, with the sentence why; once the Match is over, each condition says what was. No sentence
+changes because time passes. `api.conditions` is the table of types and reasons; `status.match` puts the verdicts into
+the status.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from collections.abc import Iterator
 
 from controller.api.conditions import NOT_ACCEPTED, ConditionReason, ConditionType, Reason
 from controller.api.failures import ErrorType
+from controller.api.match import RoomReference
 from controller.api.phases import MatchPhase
-from controller.facts.observation import Unknown
+from controller.facts.observation import Absent, Unknown
 from controller.rules.deadlines import windows
 from controller.rules.end_cause import EndCause
-from controller.status.conditions import Verdict, false, of_last_step, progress, true
+from controller.rules.readiness import tokens_are_there
+from controller.status.conditions import Verdict, false, not_known, of_last_step, progress, true
 from controller.status.match_view import MatchView
 
 
@@ -47,45 +51,76 @@ def not_claimed(view: MatchView) -> tuple[Reason, str]:
 
 
 def _accepted(view: MatchView, cause: EndCause | None) -> Verdict:
+    type_, ledger = ConditionType.ACCEPTED, view.case.seen.ledger
+    names = _both(view)
     if cause is not None and cause.code in NOT_ACCEPTED:
-        return false(ConditionType.ACCEPTED, cause.code, cause.message)
-    if view.claimed:
-        names = " and ".join(view.case.match.spec.identities)
-        return true(ConditionType.ACCEPTED, ConditionReason.USERS_CLAIMED, f"this Match holds {names}")
-    return false(ConditionType.ACCEPTED, *not_claimed(view))
+        return false(type_, cause.code, cause.message)
+    if view.finished or view.settled:
+        if view.held:
+            return true(type_, ConditionReason.USERS_RELEASED, f"this Match held {names}, and has released both")
+        return false(type_, ConditionReason.NOT_CLAIMED, "no user was claimed before the Match was over")
+    if isinstance(ledger, Unknown) and (cause is not None or not view.held):
+        told = f"{ledger.why}; it is not known whether this Match holds {names}"
+        return not_known(type_, ConditionReason.NOT_KNOWN, told)
+    if view.held:
+        return true(type_, ConditionReason.USERS_CLAIMED, f"this Match holds {names}")
+    return false(type_, *not_claimed(view))
 
 
 def _room_ready(view: MatchView, cause: EndCause | None) -> Verdict:
-    room = view.room
+    type_, room = ConditionType.ROOM_READY, view.room
     if cause is not None:
-        told = "the Match is ending; its room is closed" if room is not None else "no room was made"
-        return false(ConditionType.ROOM_READY, cause.code, told)
+        return false(type_, cause.code, _end_of_room(view, room))
+    if view.unseen_room:
+        return not_known(type_, ConditionReason.NOT_KNOWN, view.unseen_room)
     if room is None:
         no_place = view.error.message if view.error is not None and view.error.type is ErrorType.ROOM else ""
-        return false(ConditionType.ROOM_READY, ConditionReason.NO_ROOM, no_place or "the Match has no Room yet")
+        return false(type_, ConditionReason.NO_ROOM, no_place or "the Match has no Room yet")
     if view.case.livekit_room is not None:
-        told = f"room {room.livekit_name} is on {room.server}"
-        return true(ConditionType.ROOM_READY, ConditionReason.ROOM_CREATED, told)
-    why = view.case.seen.server.trouble or f"LiveKit does not have room {room.livekit_name} yet"
-    return false(ConditionType.ROOM_READY, ConditionReason.ROOM_MISSING, why)
+        told = f"LiveKit room {room.livekit_name} is on {room.server}"
+        return true(type_, ConditionReason.ROOM_CREATED, told)
+    why = f"LiveKit does not have room {room.livekit_name} yet"
+    if view.ready_at is not None:
+        why = f"{room.server} has lost LiveKit room {room.livekit_name}; it is being restored"
+    return false(type_, ConditionReason.ROOM_MISSING, why)
+
+
+def _end_of_room(view: MatchView, room: RoomReference | None) -> str:
+    if room is None:
+        return "no room was made"
+    name = f"LiveKit room {room.livekit_name}"
+    if not view.finished:
+        return f"the Match is ending; {name} is closed before it is over"
+    if room.sid is None:
+        return f"it was over before LiveKit was seen to have room {room.livekit_name}"
+    return f"{name} was on {room.server}, and is closed"
 
 
 def _tokens_issued(view: MatchView, cause: EndCause | None) -> Verdict:
-    delivery = view.case.match.spec.tokens.delivery
+    type_, delivery, seen = ConditionType.TOKENS_ISSUED, view.case.match.spec.tokens.delivery, view.case.seen
+    is_wanted = delivery.to_secret or delivery.to_redis
     if cause is not None:
-        told = "the Match is ending; its tokens are deleted" if view.room is not None else "no tokens were issued"
-        return false(ConditionType.TOKENS_ISSUED, cause.code, told)
-    if not (delivery.to_secret or delivery.to_redis):
+        return false(type_, cause.code, _end_of_tokens(view, is_wanted=is_wanted))
+    if not is_wanted:
         told = "tokens.delivery is None: the application makes its own tokens"
-        return true(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_WANTED, told)
-    seen = view.case.seen
+        return true(type_, ConditionReason.NOT_WANTED, told)
     if seen.tokens_refused:
-        return false(ConditionType.TOKENS_ISSUED, ConditionReason.TOKENS_REFUSED, seen.tokens_refused)
+        return false(type_, ConditionReason.TOKENS_REFUSED, seen.tokens_refused)
+    if isinstance(seen.tokens, Unknown):
+        return not_known(type_, ConditionReason.NOT_KNOWN, seen.tokens.why)
     if view.tokens is None:
-        was_there = isinstance(seen.tokens, Unknown) and view.ready_at is not None
-        told = seen.tokens.why if was_there and isinstance(seen.tokens, Unknown) else "no tokens are issued yet"
-        return false(ConditionType.TOKENS_ISSUED, ConditionReason.NOT_ISSUED, told)
-    return true(ConditionType.TOKENS_ISSUED, ConditionReason.TOKENS_DELIVERED, f"the tokens are {_where(view)}")
+        return false(type_, ConditionReason.NOT_ISSUED, "no tokens are issued yet")
+    return true(type_, ConditionReason.TOKENS_DELIVERED, f"the tokens are {_where(view)}")
+
+
+def _end_of_tokens(view: MatchView, *, is_wanted: bool) -> str:
+    if not is_wanted:
+        return "tokens.delivery is None: the application made its own tokens"
+    if view.room is None:
+        return "no tokens were issued"
+    if not view.finished and not isinstance(view.case.seen.tokens, Absent):
+        return "the Match is ending; its tokens are deleted before it is over"
+    return "its tokens were issued, and are deleted" if view.ready_at is not None else "none of its tokens are left"
 
 
 def _where(view: MatchView) -> str:
@@ -99,33 +134,56 @@ def _where(view: MatchView) -> str:
 
 
 def _ready(view: MatchView, cause: EndCause | None) -> Verdict:
+    type_, seen = ConditionType.READY, view.case.seen
     if cause is not None:
-        return false(ConditionType.READY, cause.code, cause.message)
+        return false(type_, cause.code, cause.message)
+    if not (view.held or isinstance(seen.ledger, Unknown)):
+        return false(type_, ConditionReason.NOT_CLAIMED, not_claimed(view)[1])
+    if unseen := seen.ledger.why if isinstance(seen.ledger, Unknown) else view.unseen_room:
+        return not_known(type_, ConditionReason.NOT_KNOWN, unseen)
     if view.ready and view.room is not None:
-        told = f"room {view.room.name} is on {view.room.server}, and the tokens are as the spec asks"
-        return true(ConditionType.READY, ConditionReason.PROVISIONED, told)
-    if view.ready_at is None:
-        return false(ConditionType.READY, ConditionReason.PROVISIONING, "room and tokens are being made")
-    if view.case.livekit_room is None:
-        return false(ConditionType.READY, ConditionReason.ROOM_MISSING, "the room was lost; it is being restored")
-    why = f" ({view.case.seen.tokens_refused})" if view.case.seen.tokens_refused else ""
-    return false(
-        ConditionType.READY, ConditionReason.TOKENS_DUE, f"the room is there; its tokens are being issued again{why}"
-    )
+        told = f"Room {view.room.name} is on {view.room.server}, and the tokens are as the spec asks"
+        return true(type_, ConditionReason.PROVISIONED, told)
+    if view.ready_at is not None:
+        return _no_longer_ready(view)
+    told = f"room and tokens are not there yet: {view.error.message}" if view.error is not None else ""
+    return false(type_, ConditionReason.PROVISIONING, told or "room and tokens are being made")
+
+
+def _no_longer_ready(view: MatchView) -> Verdict:
+    """A Match that was Ready lacks something now."""
+    case, type_ = view.case, ConditionType.READY
+    if case.livekit_room is None:
+        return false(type_, ConditionReason.ROOM_MISSING, "the room was lost; it is being restored")
+    if tokens_are_there(case):
+        told = "the room is there; its address is being written into the users' records again"
+        return false(type_, ConditionReason.NOT_PUBLISHED, told)
+    why = f" ({case.seen.tokens_refused})" if case.seen.tokens_refused else ""
+    return false(type_, ConditionReason.TOKENS_DUE, f"the room is there; its tokens are being issued again{why}")
 
 
 def _connected(view: MatchView, cause: EndCause | None) -> Verdict:
+    type_ = ConditionType.CONNECTED
     if cause is not None:
-        told = "the call is over" if view.connected_at is not None else "the two have not met"
-        return false(ConditionType.CONNECTED, cause.code, told)
+        return false(type_, cause.code, _end_of_call(view))
     missing = " and ".join(person.identity for person in view.case.missing)
+    trouble = view.case.seen.server.trouble if view.room is not None else ""
+    if trouble:
+        last = f"{missing} not in the room" if missing else "both in the room"
+        return not_known(type_, ConditionReason.NOT_KNOWN, f"{trouble}; when it was seen last, {last}")
     if view.ready_at is not None and not missing:
-        names = " and ".join(view.case.match.spec.identities)
-        return true(ConditionType.CONNECTED, ConditionReason.BOTH_CONNECTED, f"{names} are in the room")
+        return true(type_, ConditionReason.BOTH_CONNECTED, f"{_both(view)} are in the room")
     if view.connected_at is not None:
-        return false(ConditionType.CONNECTED, view.interruption, _dropped_out(view, missing))
+        return false(type_, view.interruption, _dropped_out(view, missing))
     waiting = f"waiting for {missing}" if missing else "both are in the room, which is not ready yet"
-    return false(ConditionType.CONNECTED, ConditionReason.WAITING_FOR_PEOPLE, waiting)
+    return false(type_, ConditionReason.WAITING_FOR_PEOPLE, waiting)
+
+
+def _end_of_call(view: MatchView) -> str:
+    if view.connected_at is None:
+        return f"{_both(view)} have not met"
+    began = f"{_both(view)} met at {view.connected_at:%H:%M:%S} UTC"
+    return f"{began}; the call is over" if view.finished else f"{began}; the call is ending"
 
 
 def _dropped_out(view: MatchView, missing: str) -> str:
@@ -136,21 +194,32 @@ def _dropped_out(view: MatchView, missing: str) -> str:
     deadlines = windows(timeouts, view.participants, view.noticed, case.ledger, case.seen.server)
     until = min(deadlines.values(), default=None)
     wait = f"; the match ends at {until:%H:%M:%S} UTC unless {missing} is back" if until is not None else ""
+    if isinstance(case.seen.ledger, Unknown):
+        wait = "; no wait for them ends before Redis answers"
     return f"{missing} dropped out ({evidence}){wait}"
 
 
 def _degraded(view: MatchView) -> Verdict:
-    seen = view.case.seen
-    trouble = seen.server.trouble or (seen.ledger.why if isinstance(seen.ledger, Unknown) else "")
-    if trouble:
-        told = f"{trouble}; nothing is decided until it answers"
-        return true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
-    if view.case.match.status.started_at is not None and (refusal := seen.refusal) is not None:
+    type_, seen, before = ConditionType.DEGRADED, view.case.seen, view.case.match.status
+    failing = of_last_step(view.error, before.last_error)
+    if view.finished:
+        told = "the Match is over, and needs no backend any longer"
+        return failing or false(type_, ConditionReason.NO_BACKEND_NEEDED, told)
+    unread = [one.why for one in (seen.ledger, seen.room) if isinstance(one, Unknown)]
+    troubles = dict.fromkeys((seen.server.trouble, *unread))
+    if trouble := "; ".join(filter(None, troubles)):
+        waits = "nothing is decided until it answers" if view.case.cause is None else "the end waits for its answer"
+        told = f"{trouble}; {waits}"
+        return true(type_, ConditionReason.BACKEND_UNREACHABLE, told)
+    if before.started_at is not None and (refusal := seen.refusal) is not None:
         told = (
             f"the record of {refusal.identity} in Redis names match {refusal.holder} instead of this one; the call "
             "goes on, and its records are written again as soon as that match is over"
         )
-        return true(ConditionType.DEGRADED, ConditionReason.RECORDS_DIFFER, told)
+        return true(type_, ConditionReason.RECORDS_DIFFER, told)
     told = "Kubernetes, LiveKit and Redis answer"
-    failing = of_last_step(view.error, view.case.match.status.last_error)
-    return failing or false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, told)
+    return failing or false(type_, ConditionReason.ALL_BACKENDS_ANSWER, told)
+
+
+def _both(view: MatchView) -> str:
+    return " and ".join(view.case.match.spec.identities)

@@ -61,6 +61,26 @@ class MatchView:
         return self.case.match.status.started_at is not None if self.was_over else self.case.is_claimed
 
     @cached_property
+    def held(self) -> bool:
+        """Whether the Match has claimed its users at some time: its own status is the truth about that."""
+        return self.case.match.status.started_at is not None or self.case.is_claimed
+
+    @cached_property
+    def settled(self) -> bool:
+        """Whether the ledger says that the users are released."""
+        return self.case.ledger is not None and self.case.ledger.settled
+
+    @cached_property
+    def unseen_room(self) -> str:
+        """Why it is not known whether LiveKit has the room; empty if it is known, or if there is no Room."""
+        room, livekit = self.case.seen.room, self.case.seen.livekit_room
+        if isinstance(room, Unknown):
+            return room.why
+        if self.room is None:
+            return ""
+        return self.case.seen.server.trouble or (livekit.why if isinstance(livekit, Unknown) else "")
+
+    @cached_property
     def finished(self) -> bool:
         """Whether the Match is over."""
         return self.was_over or (self.case.cause is not None and self.case.is_over)

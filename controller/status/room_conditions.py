@@ -15,7 +15,7 @@ from controller.facts.observation import Unknown
 from controller.rules.placement import server_of
 from controller.rules.restores import IN_TIME, WINDOW, was_lost_too_often
 from controller.rules.room_case import RoomCase
-from controller.status.conditions import Verdict, false, of_last_step, progress, true
+from controller.status.conditions import Verdict, false, not_known, of_last_step, progress, true
 
 
 def room_conditions(
@@ -25,23 +25,12 @@ def room_conditions(
 
     `issues` are those of `status.room_health`; `error` is what kept the last step from working.
     """
-    reason, server = case.end_reason, case.seen.server
+    reason = case.end_reason
     ready = _ready(case, phase, issues, error)
     if phase is not RoomPhase.TERMINATED:
         yield ready
-    if issues:
-        yield false(ConditionType.HEALTHY, next(iter(issues)), "; ".join(issues.values()))
-    else:
-        yield true(ConditionType.HEALTHY, ConditionReason.AS_EXPECTED, "the room is as it should be")
-    if not server.name:
-        fine = false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, "no LiveKit server is chosen yet")
-        yield of_last_step(error, case.room.status.last_error) or fine
-    elif server.trouble:
-        told = f"{server.trouble}; nothing is decided until it answers"
-        yield true(ConditionType.DEGRADED, ConditionReason.BACKEND_UNREACHABLE, told)
-    else:
-        fine = false(ConditionType.DEGRADED, ConditionReason.ALL_BACKENDS_ANSWER, f"{server.name} answers")
-        yield of_last_step(error, case.room.status.last_error) or fine
+    yield _healthy(case, issues, is_over=reason is not None)
+    yield _degraded(case, phase, error)
     if reason is not None and phase in {RoomPhase.TERMINATED, RoomPhase.FAILED}:
         yield true(ConditionType.FINISHED, reason, _ending_sentence(case.room, reason))
     else:
@@ -49,22 +38,50 @@ def room_conditions(
     yield from progress(ready, stalled=phase is RoomPhase.FAILED, over=phase is RoomPhase.TERMINATED)
 
 
+def _healthy(case: RoomCase, issues: Mapping[RoomIssue, str], *, is_over: bool) -> Verdict:
+    if issues:
+        return false(ConditionType.HEALTHY, next(iter(issues)), "; ".join(issues.values()))
+    if not is_over and (unseen := _unseen(case)):
+        return not_known(ConditionType.HEALTHY, ConditionReason.NOT_KNOWN, unseen)
+    return true(ConditionType.HEALTHY, ConditionReason.AS_EXPECTED, "nothing is wrong with the room")
+
+
+def _degraded(case: RoomCase, phase: RoomPhase, error: LastError | None) -> Verdict:
+    type_, server = ConditionType.DEGRADED, case.seen.server
+    failing = of_last_step(error, case.room.status.last_error)
+    if phase is RoomPhase.TERMINATED:
+        told = "the room is closed, and needs no backend any longer"
+        return failing or false(type_, ConditionReason.NO_BACKEND_NEEDED, told)
+    if server.trouble:
+        told = f"{server.trouble}; nothing is decided until it answers"
+        return true(type_, ConditionReason.BACKEND_UNREACHABLE, told)
+    told = f"{server.name} answers" if server.name else "no LiveKit server is chosen yet"
+    return failing or false(type_, ConditionReason.ALL_BACKENDS_ANSWER, told)
+
+
+def _unseen(case: RoomCase) -> str:
+    """Why it is not known how the room is on LiveKit; empty if it is known."""
+    livekit = case.seen.livekit_room
+    return case.seen.server.trouble or (livekit.why if isinstance(livekit, Unknown) else "")
+
+
 def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str], error: LastError | None) -> Verdict:
     name, server, reason = case.seen.livekit_name, case.seen.server, case.end_reason
     if reason is not None:
         return false(ConditionType.READY, reason, _ending_sentence(case.room, reason))
-    if phase is RoomPhase.ACTIVE:
-        return true(ConditionType.READY, ConditionReason.PROVISIONED, f"room {name} is on {server.name}")
     if phase is RoomPhase.FAILED:
         return false(ConditionType.READY, *next(iter(issues.items())))
+    if unseen := _unseen(case):
+        return not_known(ConditionType.READY, ConditionReason.NOT_KNOWN, unseen)
+    if phase is RoomPhase.ACTIVE:
+        return true(ConditionType.READY, ConditionReason.PROVISIONED, f"LiveKit room {name} is on {server.name}")
     if case.room.status.created_at is not None:
-        unknown = case.seen.livekit_room.why if isinstance(case.seen.livekit_room, Unknown) else ""
-        told = server.trouble or unknown or f"{server.name} has lost room {name}; it is being restored"
+        told = f"{server.name} has lost LiveKit room {name}; it is being restored"
         return false(ConditionType.READY, ConditionReason.ROOM_MISSING, told)
     if not server_of(case.room):
         told = error.message if error is not None else "a LiveKit server is being chosen for the room"
         return false(ConditionType.READY, ConditionReason.PROVISIONING, told)
-    told = server.trouble or f"room {name} is being made on {server.name}"
+    told = f"LiveKit room {name} is being made on {server.name}"
     return false(ConditionType.READY, ConditionReason.PROVISIONING, told)
 
 

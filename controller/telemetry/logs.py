@@ -58,6 +58,15 @@ class Redactor:
         return self.text(str(value))
 
 
+# What a reader looks for first, in the order in which every line has it.
+_FIRST: Final = ("timestamp", "level", "event", "key", "trace_id", "reconcile", "logger")
+
+
+def in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The structlog processor that gives all lines the same order of keys; what a line alone has comes last."""
+    return {name: event[name] for name in _FIRST if name in event} | dict(event)
+
+
 # That of the process: there is one log.
 _redactor = Redactor(())
 
@@ -85,7 +94,7 @@ def configure(log_format: str, level: str, secrets: tuple[str, ...]) -> None:
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
         if console
-        else [structlog.processors.format_exc_info, _redactor, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, _redactor, in_order, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

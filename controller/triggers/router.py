@@ -21,6 +21,7 @@ from controller.facts.livekit import Mark
 from controller.facts.unreadable import Unreadable
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
+from controller.rules.paused import is_paused
 from controller.rules.placement import server_of
 from controller.views.cache import ObjectCache, following
 
@@ -43,6 +44,7 @@ class Router:
         self._suspected: list[_OfServer] = []
         self._matches: dict[Key, Key] = {}
         self._names: dict[Key, set[str]] = {}
+        self._paused: set[Key] = set()
         self._servers: dict[str, Key] = {}
 
     def follow_cache(self, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
@@ -87,13 +89,20 @@ class Router:
         self._enqueue(Key(kind, found.metadata.namespace, found.metadata.name), Wake.OBJECT)
 
     def match_changed(self, match: HasMetadata) -> None:
-        """A Match was created or changed."""
+        """A Match was created or changed. Its Room is paused and goes on with it."""
         self.object_changed(MATCH, match)
+        paused = is_paused(match.metadata)
+        if paused or self._paused:
+            room = Key(ROOM, match.metadata.namespace, room_name(match.metadata.uid))
+            if paused is not (room in self._paused):
+                (self._paused.add if paused else self._paused.discard)(room)
+                self._enqueue(room, Wake.OBJECT)
 
     def match_gone(self, match: HasMetadata) -> None:
         """A Match no longer exists: a Room that it left behind has no owner."""
-        self.match_changed(match)
+        self.object_changed(MATCH, match)
         room = Key(ROOM, match.metadata.namespace, room_name(match.metadata.uid))
+        self._paused.discard(room)
         if room in self._matches:
             self._enqueue(room, Wake.OBJECT)
 

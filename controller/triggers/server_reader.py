@@ -1,14 +1,16 @@
 """Reads which LiveKit servers there are, and their credentials: the LiveKitServers of the cache, and the Secrets.
 
 A Secret is read by its name, whenever its LiveKitServer changes, at intervals, and when LiveKit refuses the key: no
-right to list or watch Secrets is needed. A Secret that cannot be read changes nothing. Neighbors: `triggers.kubernetes`
-fills the cache, `backends.server_configs` keeps what was read here.
+right to list or watch Secrets is needed. A Secret that cannot be read changes nothing. What fails with one
+LiveKitServer concerns no other one, and never the watch that brought it. Neighbors: `triggers.kubernetes` fills the
+cache, `backends.server_configs` keeps what was read here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -32,6 +34,7 @@ READ_AGAIN_SECONDS = 10.0
 # A key that LiveKit refuses may be refused for long.
 _LEAST_PAUSE_SECONDS = 1.0
 _FIRST_SECONDS = 5.0
+_READS_AT_ONCE = 8
 
 
 class ServerReader:
@@ -55,7 +58,8 @@ class ServerReader:
         self._blank = blank
         self._due = asyncio.Event()
         self._said: dict[str, str] = {}
-        cache.follow(kept=self._changed, gone=self._gone)
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+        cache.follow(kept=self._changed, unreadable=self._cannot_be_read, gone=self._gone)
 
     def key_was_refused(self) -> None:
         """LiveKit has refused an API key: the Secret may have another one by now."""
@@ -65,8 +69,7 @@ class ServerReader:
         """Read everything once, before anything is decided. What cannot be read in time is read later."""
         try:
             async with asyncio.timeout(_FIRST_SECONDS):
-                for name in self._names():
-                    await self._read(name)
+                await self._read_all()
         except TimeoutError:
             log.warning("the credentials of LiveKit servers could not be read in time; they are read later")
 
@@ -75,9 +78,7 @@ class ServerReader:
         while True:
             pulse.beat()
             self._due.clear()
-            for name in self._names():
-                with pulse.item("to read the credentials of a LiveKit server", server=name):
-                    await self._read(name)
+            await self._read_all(pulse.beat)
             await asyncio.sleep(_LEAST_PAUSE_SECONDS)
             try:
                 async with asyncio.timeout(READ_AGAIN_SECONDS):
@@ -92,16 +93,44 @@ class ServerReader:
         """What the object says counts at once, with the credentials that are known."""
         if server.metadata.namespace != self._namespace:
             return
-        name = server.metadata.name
-        found = self._configs.credentials_of_settings if not server.spec.credentials_secret_name else None
-        if found is not None or self._configs.knows(name):
-            self._configs.keep(server, found, None if found is not None else self._configs.problem(name))
+        name, secret = server.metadata.name, server.spec.credentials_secret_name
+        with self._apart(name):
+            if not secret:
+                self._configs.keep(server, self._configs.credentials_of_settings)
+            else:
+                unread = Trouble(ConditionReason.CREDENTIALS_UNREAD, f"{self._where(secret)} has not been read yet")
+                known = self._configs.knows(name)
+                self._configs.keep(server, None, self._configs.problem(name) if known else unread)
         self._due.set()
+
+    def _cannot_be_read(self, server: Unreadable) -> None:
+        if server.metadata.namespace == self._namespace:
+            told = f"its LiveKitServer cannot be read: {server.why}"
+            with self._apart(server.metadata.name):
+                self._configs.hold(server.metadata.name, Trouble(ConditionReason.NOT_ASKED, told))
 
     def _gone(self, server: HasMetadata) -> None:
         if server.metadata.namespace == self._namespace:
             self._said.pop(server.metadata.name, None)
-            self._configs.drop(server.metadata.name)
+            with self._apart(server.metadata.name):
+                self._configs.drop(server.metadata.name)
+
+    @contextlib.contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """Isolate one server: a follower of `configs` that fails with it must stop neither others nor the watch."""
+        try:
+            yield
+        except Exception:
+            log.exception("a LiveKit server could not be taken up as it is configured", server=name)
+
+    async def _read_all(self, beat: Callable[[], None] = lambda: None) -> None:
+        async def read(name: str) -> None:
+            async with self._reading:
+                beat()
+                with self._apart(name):
+                    await self._read(name)
+
+        await asyncio.gather(*(read(name) for name in self._names()))
 
     async def _read(self, name: str) -> None:
         server = self._cache.get(self._namespace, name)
@@ -119,13 +148,15 @@ class ServerReader:
 
     async def _credentials(self, secret: str) -> Credentials | Trouble:
         """What is in the Secret, or what is wrong with it. A Secret that could not be read is not a missing one."""
-        where = f"the Secret {secret} in the namespace {self._namespace}"
+        where = self._where(secret)
         try:
             body = await self._kubernetes.get(SECRETS, self._namespace, secret)
         except NotFound:
             told = f"{where} does not exist; create it with the keys apiKey and apiSecret"
             return Trouble(ConditionReason.CREDENTIALS_MISSING, told)
-        except Forbidden:
+        except Forbidden as error:
+            if error.code != "403":  # our own credentials are refused, and no right is missing
+                return Trouble(ConditionReason.CREDENTIALS_UNREAD, f"{where} could not be read: {error.message}")
             told = (
                 f"{where} may not be read; give the operator the right to get this Secret (livekitServers.secretNames)"
             )
@@ -134,6 +165,9 @@ class ServerReader:
             return Trouble(ConditionReason.CREDENTIALS_UNREAD, f"{where} could not be read: {error.message}")
         data = body.get("data")
         return credentials_in(secret, data if isinstance(data, dict) else {})
+
+    def _where(self, secret: str) -> str:
+        return f"the Secret {secret} in the namespace {self._namespace}"
 
     def _say(self, name: str, problem: Trouble | None) -> None:
         """Log what is wrong, once."""

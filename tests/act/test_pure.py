@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from unittest import mock
@@ -13,7 +14,7 @@ from controller.act.execute import EXECUTORS
 from controller.act.kubernetes import owner_reference, room_manifest
 from controller.act.tokens import sign
 from controller.api.match import Match
-from controller.api.names import FINALIZER
+from controller.api.names import FINALIZER, MATCH_LABEL, label_value, user_label
 from controller.api.room import Room
 from controller.backends.servers import Server
 from controller.clients.livekit_keys import ApiKey, ApiKeys
@@ -150,6 +151,21 @@ def test_the_room_of_a_match_is_named_after_it_owned_by_it_and_secured_from_the_
     (owner,) = body["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Match", b.NAME, b.MATCH_UID)
     assert (owner["controller"], owner["blockOwnerDeletion"]) == (True, True)
+
+
+def test_the_room_of_a_match_is_found_by_the_match_and_by_each_of_its_users() -> None:
+    labels = manifest()["metadata"]["labels"]
+    assert labels == {MATCH_LABEL: b.NAME, **{user_label(identity): "" for identity in b.PEOPLE}}
+    (added,) = plan_match(MatchCase(b.a_match(finalizers=()), b.seen(), b.at(1))).actions
+    assert added == a.AddFinalizer(added.target, tuple(map(user_label, b.PEOPLE)))
+
+
+def test_every_name_and_every_identity_is_a_label() -> None:
+    long = ".".join(["x" * 63] * 3)
+    assert label_value("match-7f3a") == "match-7f3a"
+    assert len(label_value(long)) == 63
+    assert label_value(long) != label_value(long + "y")
+    assert user_label("alice") == "user.roomkeeper.dev/" + hashlib.sha256(b"alice").hexdigest()[:20]
 
 
 def test_a_room_for_two_knows_its_people_and_a_larger_one_lets_others_in() -> None:

@@ -140,7 +140,7 @@ async def test_the_columns_of_matches_and_rooms(kube: Kube) -> None:
     assert table[0].split() == ["NAME", "PHASE", "READY", "CONNECTED", "PARTICIPANTS", "REASON", "AGE"]
     assert table[1].split()[:7] == ["match", "Reconnecting", "True", "1/2", "alice,", "bob", "NetworkLost"]
     wide = kubectl(kube, "get", "mt", "-o", "wide", "-n", kube.namespace).splitlines()
-    assert "ROOM" in wide[0].split()
+    assert wide[0].split()[5:8] == ["ROOM", "LIVEKIT-ROOM", "DEGRADED"]
     rooms = kubectl(kube, "get", "rm", "-n", kube.namespace).splitlines()
     assert rooms[0].split() == [
         "NAME",
@@ -148,6 +148,7 @@ async def test_the_columns_of_matches_and_rooms(kube: Kube) -> None:
         "READY",
         "OCCUPANCY",
         "PARTICIPANTS",
+        "MATCH",
         "SERVER",
         "REASON",
         "AGE",
@@ -157,7 +158,11 @@ async def test_the_columns_of_matches_and_rooms(kube: Kube) -> None:
 
 
 @pytest.mark.parametrize(
-    "selector", ["status.phase=Reconnecting", "status.sessionID=s-1", "status.room.server=default"]
+    "selector",
+    [
+        *("status.phase=Reconnecting", "status.reason=NetworkLost", "status.sessionID=s-1"),
+        *("status.room.server=default", "status.room.name=rk-1", "status.room.liveKitName=rk-2"),
+    ],
 )
 async def test_matches_can_be_selected_by_field(kube: Kube, selector: str) -> None:
     await create(kube, match(name="one"))

@@ -382,6 +382,19 @@ def beyond(schema: Manifest) -> list[Any]:
             ]
 
 
+async def test_the_url_of_a_server_changes_only_while_no_room_is_on_it(kube: Kube) -> None:
+    manifest, other = server(), {"spec": {"url": "http://another:7880"}}
+    await create(kube, manifest)
+    assert (await change(kube, manifest, other, dry_run=True)).status == 200
+    await change(kube, manifest, {"status": {"rooms": 2}}, sub="status")
+    assert only(await change(kube, manifest, other)).startswith(
+        "spec.url: Forbidden: url is immutable while rooms are on the server (status.rooms)"
+    )
+    assert (await change(kube, manifest, {"spec": {"publicUrl": "wss://another", "cordoned": True}})).status == 200
+    await change(kube, manifest, {"status": {"rooms": 0}}, sub="status")
+    assert (await change(kube, manifest, other)).status == 200
+
+
 BASES = {"Match": match(), "Room": room(), "LiveKitServer": server({"drain": {"type": "graceful"}})}
 FIELDS = [
     pytest.param(definition.kind.kind, path, schema, id=f"{definition.kind.singular}.{'.'.join(path)}")

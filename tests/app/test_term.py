@@ -21,6 +21,7 @@ from controller.facts.match import AuditFacts, TokensFacts
 from controller.facts.observation import Unknown
 from controller.loop.recipes import RECIPES
 from controller.loop.reconcile import Reconciler
+from controller.loop.worker import Worker
 from controller.settings import Settings
 from tests import values as b
 
@@ -120,10 +121,11 @@ async def test_tokens_that_are_revoked_after_their_match_went_are_not_remembered
     assert (tokens.get(UID), tokens.refusal(UID)) == (None, "")
 
 
-async def test_a_clock_that_is_set_moves_what_the_reconciler_keeps(
+async def test_a_clock_that_is_set_moves_what_the_reconciler_and_the_worker_keep(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[timedelta] = []
-    monkeypatch.setattr(Reconciler, "clock_was_set", lambda _self, by: moved.append(by))
+    for keeper in (Reconciler, Worker):
+        monkeypatch.setattr(keeper, "clock_was_set", lambda _self, by: moved.append(by))
     begin_term(parts, 1).clock_was_set(-3600.0)
-    assert moved == [timedelta(hours=-1)]
+    assert moved == [timedelta(hours=-1)] * 2

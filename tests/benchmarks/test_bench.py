@@ -50,19 +50,19 @@ async def test_every_subject_is_measured(tmp_path: Path) -> None:
 
 
 async def test_the_whole_life_of_a_call_is_measured(tmp_path: Path) -> None:
-    arguments = ("--only", "life", "--in-flight", "2", "--matches", "2", "--calls-per-second", "2")
+    arguments = ("--only", "life", "--in-flight", "2", "--matches", "1", "--calls-per-second", "2")
     said, found = await bench(tmp_path, *arguments)
     assert "The life of a call" in said
     entries = {(entry["measure"], entry["subject"]): entry for entry in found}
     latencies = {(measure.value, "roomkeeper") for measure in Measure if measure is not Measure.CYCLE}
     assert entries.keys() == latencies | {("full_cycle", "roomkeeper"), ("full_cycle", "floor")}
-    # Two calls each, and of a call there are several webhooks; of those, polling may be faster than one or two.
-    assert entries["webhook_to_status", "roomkeeper"]["count"] == 6
-    assert entries["livekit_webhook_to_status", "roomkeeper"]["count"] > 6
+    # One call each, and of a call there are several webhooks; of those, polling may be faster than one or two.
+    assert entries["webhook_to_status", "roomkeeper"]["count"] == 3
+    assert entries["livekit_webhook_to_status", "roomkeeper"]["count"] > 3
     others = latencies - {("webhook_to_status", "roomkeeper"), ("livekit_webhook_to_status", "roomkeeper")}
-    # LiveKit dies twice, each time in the middle of five calls.
+    # LiveKit dies once, in the middle of five calls.
     people_back = (Measure.PEOPLE_BACK.value, "roomkeeper")
-    assert {name: entries[name]["count"] for name in others} == {**dict.fromkeys(others, 2), people_back: 10}
+    assert {name: entries[name]["count"] for name in others} == {**dict.fromkeys(others, 1), people_back: 5}
     # The rooms may be back before another client asks for them.
     entries.pop((Measure.ROOMS_BACK.value, "roomkeeper"))
     assert all(entry["p99_ms"] >= entry["p50_ms"] > 0 for entry in entries.values())

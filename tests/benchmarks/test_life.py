@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiohttp
 import jwt
@@ -35,13 +35,6 @@ def an_access() -> Access:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
-
-
-@pytest.fixture
-def ports() -> Iterator[PortLocks]:
-    locks = PortLocks()
-    yield locks
-    locks.release()
 
 
 # ---- what is seen

@@ -126,9 +126,8 @@ async def test_crds_of_another_version_are_named(where: Endpoints) -> None:
 
 
 @pytest.fixture
-async def open_livekit(where: Endpoints, tmp_path: Path) -> AsyncIterator[str]:
+async def open_livekit(where: Endpoints, ports: PortLocks, tmp_path: Path) -> AsyncIterator[str]:
     """The URL of a LiveKit that makes a room for any client with a token."""
-    ports = PortLocks()
     port, tcp, udp = (ports.take() for _ in range(3))
     settings = {
         "port": port,
@@ -160,7 +159,6 @@ async def open_livekit(where: Endpoints, tmp_path: Path) -> AsyncIterator[str]:
         process.kill()
         await process.wait()
         log.close()
-        ports.release()
 
 
 async def test_a_livekit_that_opens_rooms_for_its_guests_is_found_without_opening_one(

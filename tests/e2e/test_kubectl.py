@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 import yaml
@@ -54,12 +55,23 @@ async def test_the_columns_tell_how_a_call_goes(rig: Rig) -> None:
     assert match.status.room.name is not None
     assert match.status.room.name in await rig.kube.ask("get", "mt", "-o", "wide")
     rooms = (await rig.kube.ask("get", "rooms")).splitlines()
-    assert rooms[1].split()[:6] == [match.status.room.name, "Active", "True", "Occupied", "2", "default"]
+    assert rooms[1].split()[:7] == [match.status.room.name, "Active", "True", "Occupied", "2", "match", "default"]
     everything = await rig.kube.ask("get", "roomkeeper", "-o", "name")
     assert everything.split() == ["match.roomkeeper.dev/match", f"room.roomkeeper.dev/{match.status.room.name}"]
-    for selector in ("status.phase=Active", "status.room.server=default", f"status.sessionID={match.metadata.uid}"):
+    for selector in (
+        "status.phase=Active",
+        "status.room.server=default",
+        f"status.sessionID={match.metadata.uid}",
+        f"status.room.liveKitName={match.status.room.livekit_name}",
+    ):
         assert (await rig.kube.ask("get", "mt", "-o", "name", "--field-selector", selector)).split()
         assert not (await rig.kube.ask("get", "mt", "-o", "name", "--field-selector", selector + "x")).split()
+    # The finalizer of the Match is the policy's, so its labels would be its creator's.
+    alice, carol = (hashlib.sha256(who.encode()).hexdigest()[:20] for who in ("alice", "carol"))
+    asked = ("get", "matches,rooms", "-o", "name", "-l")
+    assert (await rig.kube.ask(*asked, f"user.roomkeeper.dev/{alice}")).split() == everything.split()[1:]
+    assert not (await rig.kube.ask(*asked, f"user.roomkeeper.dev/{carol}")).split()
+    assert (await rig.kube.ask(*asked, "roomkeeper.dev/match=match")).split() == everything.split()[1:]
 
 
 async def test_describe_tells_the_story_in_sentences(rig: Rig) -> None:
@@ -76,7 +88,7 @@ async def test_describe_tells_the_story_in_sentences(rig: Rig) -> None:
     for sentence in (
         "Session ID: s-81f2",
         "this Match holds alice and bob",
-        f"room {match.status.room.livekit_name} is on default",
+        f"LiveKit room {match.status.room.livekit_name} is on default",
         f"tokens are in secret {match.status.room.name}-tokens",
         "alice and bob are in the room",
         "Kubernetes, LiveKit and Redis answer",

@@ -174,3 +174,41 @@ async def test_a_log_line_names_key_and_reconcile(rig: Rig) -> None:
     assert ready[0]["key"] == f"match/{rig.kube.namespace}/match"
     assert isinstance(ready[0]["reconcile"], int)
     assert {"timestamp", "level", "logger"} <= set(ready[0])
+
+
+async def test_one_line_per_match_says_how_it_ended_under_every_name_of_the_call(rig: Rig) -> None:
+    """One match ends by a wish, the other is deleted in the middle."""
+    match, _ = await rig.active()
+    assert match.status.room is not None
+    await rig.kube.patch("Match", "match", manifests.termination("End", "bob", "late"))
+    await rig.ready("carol", "dan", name="deleted")
+    await rig.kube.delete("Match", "deleted")
+    await rig.kube.gone("Match", "deleted")
+    over: list[dict[str, Any]] = []
+
+    async def told() -> None:
+        text = await asyncio.to_thread((rig.where.log_directory / "operator.log").read_text)
+        lines = [json.loads(line) for line in text.splitlines() if '"match is over"' in line]
+        over[:] = [line for line in lines if line["namespace"] == rig.kube.namespace]
+        assert len(over) == 2
+
+    await eventually(told)
+    ended, deleted = sorted(over, key=lambda line: line["name"], reverse=True)
+    assert list(ended)[-12:] == [
+        *("namespace", "name", "uid", "session", "livekit_room", "server", "people", "phase", "reason", "initiator"),
+        *("message", "duration_seconds"),
+    ]
+    assert (ended["uid"], ended["trace_id"], ended["session"]) == (match.metadata.uid,) * 3
+    assert (ended["livekit_room"], ended["people"]) == (match.status.room.livekit_name, ["alice", "bob"])
+    assert (ended["phase"], ended["reason"], ended["initiator"]) == ("Ended", "Ended", "bob")
+    assert ended["message"].startswith("bob ended the call")
+    assert ended["duration_seconds"] > 0
+    assert (deleted["name"], deleted["reason"], deleted["people"]) == ("deleted", "Deleted", ["carol", "dan"])
+    assert (deleted["duration_seconds"], deleted["trace_id"]) == (None, deleted["uid"])
+
+    async def has_event() -> None:
+        events = {event["reason"]: event for event in await rig.events()}
+        assert events["Deleted"]["involvedObject"]["name"] == "deleted"
+        assert "carol and dan" in events["Deleted"]["message"]
+
+    await eventually(has_event)

@@ -17,7 +17,6 @@ from tests.support.kube import Kube, condition, is_true
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
-_SWEEP_SECONDS = 60.0
 _PAGE = ROOT / "docs" / "operations.md"
 
 
@@ -42,7 +41,7 @@ async def typed(kube: Kube, command: str) -> str:
 async def test_it_says_for_what_and_a_namespace_goes_when_the_finalizers_are_taken_off(
     rig: Rig, program: str, name: str
 ) -> None:
-    await rig.operators.start()
+    await rig.operators.start(sweep_seconds="2")
     await rig.enqueue("alice", "bob")
     await rig.active()
     await rig.kube.create(manifests.room("lobby"))
@@ -62,9 +61,9 @@ async def test_it_says_for_what_and_a_namespace_goes_when_the_finalizers_are_tak
             assert answer.status == 404, answer.body
 
         await eventually(is_gone)
-    await eventually(lambda: rig.expect_states(alice="WAITING", bob="WAITING"), _SWEEP_SECONDS)
+    await eventually(lambda: rig.expect_states(alice="WAITING", bob="WAITING"))
 
     async def rooms_are_closed() -> None:
         assert await rig.livekit_rooms() == {}
 
-    await eventually(rooms_are_closed, 2 * _SWEEP_SECONDS)
+    await eventually(rooms_are_closed)

@@ -57,7 +57,7 @@ def _paths(node: dict[str, Any], path: str = "") -> set[str]:
 
 @pytest.mark.parametrize("managed", [True, False], ids=["finalizer by the policy", "finalizer by the operator"])
 @pytest.mark.parametrize("mode", _MODES.values(), ids=_MODES)
-async def test_no_tool_sees_drift_and_the_operator_owns_its_status_and_its_finalizer_alone(
+async def test_no_tool_sees_drift_and_the_operator_owns_its_status_its_finalizer_and_its_labels_alone(
     rig: Rig, mode: tuple[str, ...], managed: bool
 ) -> None:
     """Argo CD compares as `kubectl diff` does, and Flux applies as `kubectl apply --server-side`."""
@@ -75,7 +75,8 @@ async def test_no_tool_sees_drift_and_the_operator_owns_its_status_and_its_final
         assert after["metadata"]["finalizers"] == [FINALIZER], "an apply takes it off"
         fields = owned(after)
         assert {path.partition(".")[0] for path in fields["status"]} == {"f:status"}
-        assert {path for path in fields.get("", set()) if not path.startswith("f:metadata.f:finalizers")} == set()
+        ours = ("f:metadata.f:finalizers", "f:metadata.f:labels.f:user.roomkeeper.dev/")
+        assert {path for path in fields.get("", set()) if not path.startswith(ours)} == set()
 
 
 async def test_the_installed_objects_do_not_drift_while_the_operator_runs(rig: Rig) -> None:

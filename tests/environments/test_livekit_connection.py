@@ -126,8 +126,7 @@ async def test_a_call_over_tls_with_certificates_of_ones_own(rig: Rig, authority
         await rig.delete()
 
 
-async def test_a_slow_livekit_works_within_the_timeout_and_the_sentence_names_it(rig: Rig) -> None:
-    ports = PortLocks()
+async def test_a_slow_livekit_works_within_the_timeout_and_the_sentence_names_it(rig: Rig, ports: PortLocks) -> None:
     async with LiveKitProxy(rig.where.livekit_http_url, ports.take(), path="/calls/livekit") as proxy:
         public = {"livekit_public_url": rig.where.livekit_url}
         operator = await rig.operators.start(livekit_url=f"{proxy.url}/", **public)
@@ -148,11 +147,10 @@ async def test_a_slow_livekit_works_within_the_timeout_and_the_sentence_names_it
         for name in ("three", "five"):
             await rig.delete(name)
         await operator.end()
-    ports.release()
 
 
-async def test_a_livekit_that_fails_now_and_then_costs_no_match(rig: Rig) -> None:
-    ports, count = PortLocks(), 30
+async def test_a_livekit_that_fails_now_and_then_costs_no_match(rig: Rig, ports: PortLocks) -> None:
+    count = 30
     failing = LiveKitProxy(rig.where.livekit_http_url, ports.take(), share=0.1, failures=tuple(Failure))
     async with failing as proxy:
         operator = await rig.operators.start(livekit_url=proxy.url, livekit_public_url=rig.where.livekit_url)
@@ -165,5 +163,4 @@ async def test_a_livekit_that_fails_now_and_then_costs_no_match(rig: Rig) -> Non
 
         await eventually(no_room_is_left)
         await operator.end()
-    ports.release()
     assert sum(proxy.refused.values()) > 0

@@ -288,15 +288,13 @@ async def test_what_is_wrong_with_a_server_is_told_in_one_sentence_and_what_was_
     await rig.kube.match_until(lambda match: match.status.phase == "Active")
 
     await own.secret("eu-1", _KEYS["eu-1"], oldApiKey="without-its-secret")
-    await own.patch("eu-1", url=f"{nodes['eu-1'].url}/", publicUrl=nodes["eu-1"].url)
+    await own.patch("eu-1", publicUrl=f"{nodes['eu-1'].url}/")
     assert "oldApiKey and oldApiSecret" in _message(await own.ready("eu-1", "SecretIncomplete"))
     await own.secret("eu-1", _KEYS["eu-1"], oldApiKey="", oldApiSecret="")
-    await own.patch("eu-1", url="http://me:hunter2@127.0.0.1:1")
-    assert "hunter2" not in _message(await own.ready("eu-1", "WrongURL"))
-    await own.patch("eu-1", url=nodes["eu-1"].url)
     await own.ready("eu-1")
-
-    await own.server("us-1", url=nodes["eu-1"].url)
+    await own.server("us-1", url="http://me:hunter2@127.0.0.1:1")
+    assert "hunter2" not in _message(await own.ready("us-1", "WrongURL"))
+    await own.patch("us-1", url=f"{nodes['eu-1'].url}/")
     assert "eu-1 has the same URL" in _message(await own.ready("us-1", "WrongKey"))
     assert (await rig.kube.match()).status.connected == "2/2"
 

@@ -183,9 +183,11 @@ def test_columns_short_names_and_selectable_fields() -> None:
     }
     assert all(spec["names"]["categories"] == ["roomkeeper"] for spec in made.values())
     columns = [column["name"] for column in made["Match"]["versions"][0]["additionalPrinterColumns"]]
-    assert columns == ["Phase", "Ready", "Connected", "Participants", "Room", "Reason", "Age"]
+    wide = ["Room", "LiveKit-Room", "Degraded"]
+    assert columns == ["Phase", "Ready", "Connected", "Participants", *wide, "Reason", "Age"]
     selectable = [field["jsonPath"] for field in made["Match"]["versions"][0]["selectableFields"]]
-    assert selectable == [".status.phase", ".status.sessionID", ".status.room.server"]
+    of_room = [".status.room.server", ".status.room.name", ".status.room.liveKitName"]
+    assert selectable == [".status.phase", ".status.reason", ".status.sessionID", *of_room]
 
 
 def test_each_crd_tells_the_digest_of_its_schema() -> None:

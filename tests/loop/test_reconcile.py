@@ -311,11 +311,15 @@ async def test_steps_that_undo_each_other_are_detected(make: Make) -> None:
         await make(Plan((CLAIM,))).run()
 
 
-async def test_a_frozen_object_gets_no_status(make: Make) -> None:
+async def test_the_status_of_a_frozen_object_says_only_that_it_is_paused(make: Make) -> None:
     rig = make(Plan(frozen=True, waits_for="the annotation"))
     rig.phase = MatchPhase.ACTIVE
     assert await rig.run() == Result()
-    assert rig.writes == []
+    [written] = rig.writes
+    assert written["reason"] == "Paused"
+    assert [one["type"] for one in written["conditions"]] == ["Paused"]
+    assert await rig.run() == Result()
+    assert rig.writes == [written], "it is said once"
 
 
 async def test_a_key_comes_back_if_something_could_not_be_read(make: Make) -> None:

@@ -232,6 +232,23 @@ def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [0.0, 3.0]}
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_neither_delays_a_deadline_nor_brings_it_forward(hours: int) -> None:
+    """One that is set after the clock comes in time, too, although the timer waits for an earlier one."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.answers[A] = [rig.deadline(7), Result()]
+        rig.queue.enqueue(A, Wake.SIGNAL)
+        await rig.after(1)
+        rig.time.set_by += timedelta(hours=hours)
+        rig.worker.clock_was_set(timedelta(hours=hours))
+        rig.answers[B] = [rig.deadline(3), rig.deadline(9), Result()]
+        rig.queue.enqueue(B, Wake.SIGNAL)
+        await rig.after(20)
+
+    assert in_virtual_time(scenario).runs == {A: [0.0, 7.0], B: [1.0, 3.0, 9.0]}
+
+
 def test_the_latest_reconcile_replaces_the_deadline() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [rig.deadline(5), Result()]

@@ -37,10 +37,12 @@ RECORD = b.a_record()
 CREATE, SHUT = ["CreateLiveKitRoom", "WriteRoomRecord"], ["DeleteLiveKitRoom", "EndRoomRecord"]
 # Its Match is not in the cache yet: only its UID and its name are known.
 NOT_SEEN_YET = OwnerFacts(b.MATCH_UID, b.NAME, (), "")
+PAUSED = OwnerFacts(b.MATCH_UID, b.NAME, b.PEOPLE, "s-1", is_paused=True)
 
 # Each case: a name, the observation, the expected result.
 STEPS: list[tuple[str, Room, RoomSeen, float, list[str]]] = [
     ("paused: nothing", b.a_room(paused=True, finalizers=()), b.room_seen(), 2, []),
+    ("its Match is paused: nothing", b.an_active_room(), replace(b.room_seen(), owner=PAUSED), 2, []),
     ("new: the finalizer before anything on LiveKit", b.a_room(finalizers=()), b.room_seen(), 2, ["AddFinalizer"]),
     (
         "deleted, not ours any more: nothing",

@@ -38,6 +38,7 @@ from controller.status.room import room_status
 from tests import values as b
 
 WORDS = [*EndReason, *EndCode, *Interruption, *MatchPhase]
+DEGRADED = [one.reason for one in CONDITIONS[MATCH, ConditionType.DEGRADED].because if one.status == "True"]
 END = {"action": "End", "initiator": "alice"}
 
 matches = st.sampled_from(
@@ -150,7 +151,7 @@ def check_conditions(kind: ResourceKind, conditions: tuple[Condition, ...]) -> N
 def test_a_match_says_only_what_the_table_has(match: Match, seen: MatchSeen, seconds: int) -> None:
     status: MatchStatus = match_status(MatchCase(match, seen, b.at(seconds)), None)
     check_conditions(MATCH, status.conditions)
-    assert status.reason is None or status.reason in WORDS
+    assert status.reason is None or status.reason in [*WORDS, *DEGRADED]
     assert all(step.reason in WORDS for step in status.history)
     assert status.end is None or status.end.reason in ENDINGS
 
@@ -186,9 +187,10 @@ def test_every_reason_and_every_type_is_used_by_a_row() -> None:
 
 @pytest.mark.parametrize("type_", [ConditionType.READY, ConditionType.DEGRADED, ConditionType.FINISHED])
 def test_a_condition_of_two_kinds_has_the_same_reasons(type_: ConditionType) -> None:
-    """A Room has no tokens, and only a Room can find another one in its place."""
+    """A Room has no users and no tokens, and only a Room can find another one in its place."""
     of_match, of_room = ({one.reason for one in CONDITIONS[kind, type_].because} for kind in (MATCH, ROOM))
-    assert of_match - {ConditionReason.TOKENS_DUE} == of_room - {RoomIssue.FOREIGN_MARK}
+    of_users = {ConditionReason.NOT_CLAIMED, ConditionReason.NOT_PUBLISHED, ConditionReason.TOKENS_DUE}
+    assert of_match - of_users == of_room - {RoomIssue.FOREIGN_MARK}
 
 
 _ROOT = Path(controller.__file__).parent

@@ -13,7 +13,7 @@ from controller.facts.match import MatchSeen, Refusal
 from tests import values as b
 from tests.status.looks import ALICE, BUSY, END, ENDING, OUTAGE, both_gone, condition, status_of
 
-T, F = "True", "False"
+T, F, U = "True", "False", "Unknown"
 CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
     ("not claimed", b.a_match(), b.seen(), "Accepted", F, "NotClaimed", "not claimed yet"),
     (
@@ -35,7 +35,7 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
         "Accepted",
         F,
         "NotClaimed",
-        "not claimed yet",
+        "no user was claimed before the Match was over",
     ),
     ("no Room", b.a_match(), b.seen(ledger=b.ledger()), "RoomReady", F, "NoRoom", "no Room yet"),
     ("room missing", b.a_match(), b.all_made(livekit_room=None), "RoomReady", F, "RoomMissing", b.LIVEKIT_NAME),
@@ -44,8 +44,8 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
         b.a_match(),
         b.all_made(livekit_room=b.unknown(), trouble="no answer"),
         "RoomReady",
-        F,
-        "RoomMissing",
+        U,
+        "NotKnown",
         "no answer",
     ),
     ("room there", b.a_match(), b.all_made(), "RoomReady", T, "RoomCreated", "is on default"),
@@ -105,7 +105,7 @@ CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
         "ConnectionLost",
         "bob dropped out",
     ),
-    ("call over", b.active(termination=END), b.both_in(), "Connected", F, "Ended", "over"),
+    ("call over", b.active(termination=END), b.both_in(), "Connected", F, "Ended", "alice and bob met at 10:00:03 UTC"),
     ("all answer", b.active(), b.both_in(), "Degraded", F, "AllBackendsAnswer", "answer"),
     (
         "LiveKit away",
@@ -220,7 +220,7 @@ def test_a_match_that_claimed_no_user_does_not_speak_of_a_room_or_tokens() -> No
     assert (told["RoomReady"], told["TokensIssued"], told["Connected"]) == (
         "no room was made",
         "no tokens were issued",
-        "the two have not met",
+        "alice and bob have not met",
     )
 
 
@@ -231,10 +231,14 @@ def test_a_refusal_says_that_no_user_was_claimed() -> None:
 
 def test_a_step_that_keeps_failing_makes_the_match_degraded_although_all_backends_answer() -> None:
     fresh, failed_before = b.active(), b.active(status={"last_error": OUTAGE})
-    assert condition(status_of(fresh, b.both_in(), error=OUTAGE), "Degraded")[0] == F
+    assert condition(status_of(fresh, b.both_in(), error=OUTAGE), "Degraded") == (
+        F,
+        "Retrying",
+        "no answer; it is tried again until it succeeds",
+    )
     assert condition(status_of(failed_before, b.both_in(), error=OUTAGE), "Degraded") == (
         T,
-        "BackendUnreachable",
+        "BackendRefuses",
         "no answer; it is tried again until it succeeds",
     )
     assert condition(status_of(failed_before, b.both_in()), "Degraded")[0] == F

@@ -88,11 +88,11 @@ def test_phase_reason_and_issues_follow_from_what_is_seen(case: tuple[Any, ...])
     assert (status.phase, status.reason, list(status.issues)) == (phase, reason, issues)
 
 
-T, F = "True", "False"
+T, F, U = "True", "False", "Unknown"
 CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
     ("made", b.a_room(), b.room_seen(livekit_room=THERE), "Ready", T, "Provisioned", b.LIVEKIT_NAME),
     ("being made", b.a_room(), b.room_seen(), "Ready", F, "Provisioning", "is being made on default"),
-    ("server away", b.a_room(), b.room_seen(livekit_room=b.unknown(), trouble="no answer"), "Ready", F, "Provisioning",
+    ("server away", b.a_room(), b.room_seen(livekit_room=b.unknown(), trouble="no answer"), "Ready", U, "NotKnown",
      "no answer"),
     ("of another Room", b.a_room(), b.room_seen(livekit_room=OTHERS), "Ready", F, "ForeignMark", "left alone"),
     ("lost too often", b.a_lost_room(-30, -9, -7, -3, 1), b.room_seen(4), "Ready", F, "Lost",
@@ -100,12 +100,12 @@ CONDITIONS: list[tuple[str, Room, RoomSeen, str, str, str, str]] = [
     ("lost for too long", b.a_lost_room(lost_at=-30), b.room_seen(4), "Ready", F, "Lost", "within 30 s"),
     ("lost", b.an_active_room(), b.room_seen(), "Ready", F, "RoomMissing", "it is being restored"),
     ("out of sight", b.an_active_room(status={"phase": "Creating"}), b.room_seen(livekit_room=b.unknown()), "Ready",
-     F, "RoomMissing", "no answer in time"),
+     U, "NotKnown", "no answer in time"),
     ("deleted", DELETED, b.room_seen(livekit_room=THERE), "Ready", F, "Deleted", "the Room was deleted"),
     ("aged", b.an_active_room(max_age_seconds=3), b.room_seen(livekit_room=THERE), "Ready", F, "Expired", "(3 s)"),
     ("closed", b.a_room(termination_reason="works"), b.room_seen(livekit_room=THERE), "Ready", F, "Terminated",
      "works"),
-    ("fine", b.a_room(), b.room_seen(livekit_room=THERE), "Healthy", T, "AsExpected", "as it should be"),
+    ("fine", b.a_room(), b.room_seen(livekit_room=THERE), "Healthy", T, "AsExpected", "nothing is wrong"),
     ("lost", b.an_active_room(), b.room_seen(), "Healthy", F, "Missing", "default has lost room " + b.LIVEKIT_NAME),
     ("closed itself", b.an_active_room(), b.room_seen(30), "Healthy", F, "Missing", "has closed the empty room"),
     ("made by a client", b.a_room(), b.room_seen(livekit_room=REVIVED), "Healthy", F, "Unowned", "a client has made"),
@@ -291,7 +291,7 @@ def test_the_last_error_changes_with_its_type_only() -> None:
 
 def test_a_step_that_keeps_failing_makes_the_room_degraded_although_livekit_answers() -> None:
     known = b.an_active_room(status={"last_error": OUTAGE})
-    assert condition(status_of(known, b.room_seen(), error=OUTAGE), "Degraded")[:2] == (T, "BackendUnreachable")
+    assert condition(status_of(known, b.room_seen(), error=OUTAGE), "Degraded")[:2] == (T, "BackendRefuses")
     assert condition(status_of(b.an_active_room(), b.room_seen(), error=OUTAGE), "Degraded")[0] == F
 
 

@@ -29,9 +29,9 @@ Line = Callable[[int], tuple[float, ...]]
 """Maps the number of a webhook to the seconds after which each copy of it is forwarded. Empty: it is lost."""
 
 
-def half_a_minute_late(_number: int) -> tuple[float, ...]:
-    """A line that delays each webhook by half a minute."""
-    return (30.0,)
+def a_call_late(_number: int) -> tuple[float, ...]:
+    """A line that delays each webhook for longer than a call of a test lasts."""
+    return (15.0,)
 
 
 LINES: dict[str, Line] = {

@@ -125,6 +125,18 @@ def test_a_json_record_is_one_line_with_key_and_reconcile(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("_as_it_was")
+def test_the_keys_of_every_json_record_are_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = written(monkeypatch, "json")
+    with structlog.contextvars.bound_contextvars(reconcile=7, trace_id="uid", key="match/calls/m"):
+        structlog.get_logger("controller.test").info("match is over", uid="uid", reason="Skipped")
+        logging.getLogger("library").warning("trouble")
+    ours, theirs = (list(json.loads(line)) for line in stream.getvalue().splitlines())
+    first = ["timestamp", "level", "event", "key", "trace_id", "reconcile", "logger"]
+    assert ours == [*first, "uid", "reason"]
+    assert theirs[:3] == first[:3]
+
+
+@pytest.mark.usefixtures("_as_it_was")
 def test_the_chatter_of_libraries_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = written(monkeypatch, "json")
     for name in ("kopf.objects", "aiohttp.access", "asyncio", "livekit"):

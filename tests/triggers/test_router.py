@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,6 +74,16 @@ def test_a_match_that_is_gone_concerns_the_room_that_it_left_behind(rig: Rig) ->
     assert rig.woken_after(lambda: rig.router.match_gone(gone)) == [MATCH]
     rig.router.room_changed(b.a_room())
     assert rig.woken_after(lambda: rig.router.match_gone(gone)) == [MATCH, ROOM]
+
+
+def test_a_match_that_is_paused_or_goes_on_concerns_its_room(rig: Rig) -> None:
+    paused = partial(rig.router.match_changed, b.a_match(paused=True))
+    resumed = partial(rig.router.match_changed, b.a_match())
+    assert rig.woken_after(paused) == [MATCH, ROOM]
+    assert rig.woken_after(paused) == [MATCH]
+    assert rig.woken_after(resumed) == [MATCH, ROOM]
+    assert rig.woken_after(resumed) == [MATCH]
+    assert rig.woken_after(paused, lambda: rig.router.match_gone(b.a_match()), resumed) == [MATCH]
 
 
 def test_a_match_over_the_limit_concerns_itself(rig: Rig) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
@@ -14,6 +16,7 @@ from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, NotFound
 from controller.triggers.server_reader import ServerReader
 from controller.views.cache import ObjectCache
+from tests.virtual_time import VirtualTime, run
 
 HOME = "roomkeeper-system"
 OURS = Credentials(ApiKeys(ApiKey("ours", "o" * 32)))
@@ -25,6 +28,7 @@ class Rig:
     def __init__(self) -> None:
         self.secrets: dict[str, dict[str, str] | BackendError] = {}
         self.asked: list[str] = []
+        self.slow = ""
         self.cache = ObjectCache(LiveKitServer)
         self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", OURS))
         self.blanked: list[str] = []
@@ -33,6 +37,8 @@ class Rig:
 
     async def get(self, _resource: Any, namespace: str, name: str) -> dict[str, Any]:
         self.asked.append(f"{namespace}/{name}")
+        if name == self.slow:
+            await asyncio.Future()
         found = self.secrets.get(name)
         if found is None:
             raise NotFound(Backend.KUBERNETES, "get", f'secrets "{name}" not found')
@@ -76,7 +82,7 @@ async def test_a_server_without_a_secret_has_the_credentials_of_the_settings_at_
     assert (rig.signs_with(), rig.asked) == ("ours", [])
 
 
-async def test_servers_of_other_namespaces_are_nothing_to_us() -> None:
+async def test_servers_of_other_namespaces_are_not_configured() -> None:
     rig = Rig()
     rig.apply(namespace="calls", credentialsSecretName="")
     await rig.reader.first_read()
@@ -88,7 +94,11 @@ async def test_servers_of_other_namespaces_are_nothing_to_us() -> None:
     [
         (None, ConditionReason.CREDENTIALS_MISSING),
         ({"apiKey": "key-2"}, ConditionReason.CREDENTIALS_INCOMPLETE),
-        (Forbidden(Backend.KUBERNETES, "get", "secrets is forbidden"), ConditionReason.CREDENTIALS_FORBIDDEN),
+        (
+            Forbidden(Backend.KUBERNETES, "get", "secrets is forbidden", code="403"),
+            ConditionReason.CREDENTIALS_FORBIDDEN,
+        ),
+        (Forbidden(Backend.KUBERNETES, "get", "Unauthorized", code="401"), ConditionReason.CREDENTIALS_UNREAD),
         (BackendUnavailable(Backend.KUBERNETES, "get", "no answer"), ConditionReason.CREDENTIALS_UNREAD),
     ],
 )
@@ -139,3 +149,76 @@ async def test_the_secrets_of_a_server_are_blanked_before_they_are_used() -> Non
     rig.secrets = {"eu-1": {**keys("key"), "apiSecret": "second-" * 8}}
     await rig.reader.first_read()
     assert "second-" * 8 in rig.blanked
+
+
+async def test_an_object_called_default_counts_before_its_secret_is_read() -> None:
+    rig = Rig()
+    rig.apply("default", url="http://lk")
+    assert (rig.signs_with("default"), rig.trouble("default")) == ("", ConditionReason.CREDENTIALS_UNREAD)
+    rig.secrets = {"default": keys("key-1")}
+    await rig.reader.first_read()
+    assert (rig.signs_with("default"), rig.trouble("default")) == ("key-1", None)
+
+
+@pytest.mark.parametrize("name", ["default", "eu-1"])
+async def test_an_object_that_cannot_be_read_has_no_stand_in_and_one_that_could_counts_on(name: str) -> None:
+    rig = Rig()
+    rig.apply(name, url=7)
+    assert (rig.signs_with(name), rig.trouble(name)) == ("", ConditionReason.NOT_ASKED)
+    rig.apply(name, url="http://lk", credentialsSecretName="")
+    assert (rig.signs_with(name), rig.trouble(name)) == ("ours", None)
+    rig.apply(name, url=8)
+    assert (rig.signs_with(name), rig.trouble(name)) == ("ours", None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[", "http://[x]", "http://[::1", "ws://lk:0x1", "http://a b", "ws://", "http://:80", "http://a\\b"],
+)
+async def test_a_url_that_no_client_can_use_is_told_and_concerns_no_other_server(url: str) -> None:
+    rig = Rig()
+    rig.secrets = {"odd": keys("key-1"), "eu-1": keys("key-2")}
+    rig.apply("odd", url=url)
+    rig.apply()
+    await rig.reader.first_read()
+    assert (rig.signs_with("odd"), rig.trouble("odd"), rig.signs_with()) == ("", ConditionReason.WRONG_URL, "key-2")
+
+
+async def test_a_ca_that_is_no_pem_is_told_and_concerns_no_other_server() -> None:
+    rig = Rig()
+    rig.secrets = {"odd": {**keys("key-1"), "ca.crt": "-----BEGIN CERTIFICATE-----ä"}, "eu-1": keys("key-2")}
+    rig.apply("odd")
+    rig.apply()
+    await rig.reader.first_read()
+    assert (rig.trouble("odd"), rig.signs_with()) == (ConditionReason.CREDENTIALS_INCOMPLETE, "key-2")
+
+
+async def test_a_follower_that_fails_with_one_server_stops_neither_the_watch_nor_the_others() -> None:
+    rig = Rig()
+
+    def fail(name: str) -> None:
+        if name == "odd":
+            raise ValueError("no code expected this")
+
+    rig.configs.follow(fail)
+    rig.secrets = {"odd": keys("key-1"), "eu-1": keys("key-2")}
+    with structlog.testing.capture_logs() as logs:
+        rig.apply("odd", url="http://odd")
+        rig.apply()
+        await rig.reader.first_read()
+        rig.cache.forget(HOME, "odd", "odd")
+    assert rig.signs_with() == "key-2"
+    assert {entry["server"] for entry in logs if entry["log_level"] == "error"} == {"odd"}
+
+
+def test_a_secret_that_is_slow_to_read_delays_no_other_server() -> None:
+    async def main(_time: VirtualTime) -> None:
+        rig = Rig()
+        rig.secrets = {name: keys(name) for name in ("slow", "eu-1", "us-1")}
+        rig.slow = "slow"
+        for name in rig.secrets:
+            rig.apply(name)
+        await rig.reader.first_read()
+        assert [rig.signs_with(name) for name in rig.secrets] == ["", "eu-1", "us-1"]
+
+    run(main)

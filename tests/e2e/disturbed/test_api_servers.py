@@ -47,9 +47,9 @@ async def test_a_call_outlives_each_of_two_api_servers_behind_one_address(rig: R
 
 
 @pytest.fixture
-async def apart(rig: Rig, tmp_path: Path) -> AsyncIterator[Balancer]:
+async def apart(rig: Rig, ports: PortLocks, tmp_path: Path) -> AsyncIterator[Balancer]:
     """An operator whose requests go in turn to two API servers with clocks 11.5 s apart."""
-    operator, ports = rig.operators.make(poll_seconds="1"), PortLocks()
+    operator = rig.operators.make(poll_seconds="1")
     known = Path(operator.environment["KUBECONFIG"])
     numbers = ports.take(), ports.take()
     async with contextlib.AsyncExitStack() as stack:
@@ -61,7 +61,6 @@ async def apart(rig: Rig, tmp_path: Path) -> AsyncIterator[Balancer]:
         yield balancer
         await operator.end()
         assert operator.log.count("clock was set") <= 1, "the two clocks are not followed in turn"
-    ports.release()
 
 
 async def test_a_call_ends_by_time_with_two_api_servers_whose_clocks_are_apart(rig: Rig, apart: Balancer) -> None:

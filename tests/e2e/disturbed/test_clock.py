@@ -67,10 +67,10 @@ async def _is_off(operator: Operator, match: Match, off_seconds: float) -> None:
 
 @pytest.mark.parametrize("step_seconds", [600, -600])
 async def test_a_call_survives_when_the_api_servers_clock_is_set_and_corrected(
-    rig: Rig, tmp_path: Path, step_seconds: int
+    rig: Rig, ports: PortLocks, tmp_path: Path, step_seconds: int
 ) -> None:
     """A participant who is away meanwhile keeps the whole time to come back; nothing ends because a clock was set."""
-    operator, ports = rig.operators.make(poll_seconds="1"), PortLocks()
+    operator = rig.operators.make(poll_seconds="1")
     async with DateProxy(Path(operator.environment["KUBECONFIG"]), ports.take()) as proxy:
         operator.environment["KUBECONFIG"] = proxy.kubeconfig(tmp_path / "kubeconfig")
         await operator.start()
@@ -96,7 +96,6 @@ async def test_a_call_survives_when_the_api_servers_clock_is_set_and_corrected(
         assert (await alice.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
         await rig.expect_states(alice="WAITING", bob="WAITING")
         await operator.end()
-    ports.release()
 
 
 async def _was_noticed(operator: Operator, times: int) -> None:

@@ -22,7 +22,7 @@ _USERS = [user for _, *pair in _PAIRS for user in pair]
     "programs", [("livekit-server",), ("redis-server",), ("livekit-server", "redis-server")], ids=" and ".join
 )
 async def test_a_namespace_with_twenty_calls_goes_while_a_backend_is_away(rig: Rig, programs: tuple[str, ...]) -> None:
-    operator = await rig.operators.start(release_seconds="3")
+    operator = await rig.operators.start(release_seconds="3", sweep_seconds="2")
     await rig.enqueue(*_USERS)
     await asyncio.gather(*(rig.kube.create(manifests.match(*pair, name=name)) for name, *pair in _PAIRS))
     for name, *_ in _PAIRS:
@@ -54,7 +54,7 @@ async def test_a_namespace_with_twenty_calls_goes_while_a_backend_is_away(rig: R
 
 
 async def test_a_match_that_goes_without_livekit_says_so(rig: Rig) -> None:
-    operator = await rig.operators.start(release_seconds="3")
+    operator = await rig.operators.start(release_seconds="3", sweep_seconds="2")
     match = await rig.ready()
     with frozen(rig.where, "livekit-server"):
         await rig.kube.delete("Match", "match")

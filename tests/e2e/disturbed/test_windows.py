@@ -18,16 +18,14 @@ from tests.support.waiting import eventually, patience
 
 
 @pytest.fixture(params=[1 / 7], ids=lambda _: "")
-async def unsteady(rig: Rig, request: pytest.FixtureRequest) -> AsyncIterator[LiveKitProxy]:
+async def unsteady(rig: Rig, ports: PortLocks, request: pytest.FixtureRequest) -> AsyncIterator[LiveKitProxy]:
     """An operator whose LiveKit refuses a share of the requests, one in seven; it asks twice a second."""
-    ports = PortLocks()
     async with LiveKitProxy(rig.where.livekit_http_url, ports.take(), share=request.param) as proxy:
         operator = await rig.operators.start(
             livekit_url=proxy.url, livekit_public_url=rig.where.livekit_url, poll_seconds="0.5"
         )
         yield proxy
         await operator.end()
-    ports.release()
 
 
 async def test_a_match_that_no_participant_joins_ends_by_time_with_a_livekit_that_fails_now_and_then(

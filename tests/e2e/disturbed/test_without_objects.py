@@ -7,6 +7,7 @@ import asyncio
 from livekit import api
 
 from controller.api.names import PAUSED, room_name
+from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
@@ -56,13 +57,21 @@ async def test_the_deletion_of_a_paused_match_says_what_it_waits_for(rig: Rig) -
     await rig.operators.start()
     await rig.enqueue("alice", "bob")
     await rig.ready()
+    match = await rig.kube.match("match")
     await rig.kube.patch("Match", "match", {"metadata": {"annotations": {PAUSED: "true"}}})
+    paused = await rig.kube.match_until(lambda found: is_true(found, "Paused"))
+    assert (paused.status.phase, paused.status.reason) == ("Connecting", "Paused")
+    assert condition(paused, "Ready").status == "Unknown"
+    room = await rig.kube.room_until(lambda found: is_true(found, "Paused"), room_name(match.metadata.uid))
+    assert "its Match match has the annotation" in condition(room, "Paused").message
     await rig.kube.delete("Match", "match")
+    await rig.kube.match_until(lambda found: "its deletion waits" in condition(found, "Paused").message)
 
     async def is_told() -> None:
-        told = [event["message"] for event in await rig.events() if event["reason"] == "Paused"]
-        assert len(told) == 1
-        assert PAUSED in told[0]
+        events = [event for event in await rig.events() if event["reason"] == "Paused"]
+        told = {event["type"]: event["message"] for event in events if event["involvedObject"]["kind"] == "Match"}
+        assert told["Warning"].startswith("the deletion waits until")
+        assert told["Normal"].startswith(f"the annotation {PAUSED} is set")
 
     await eventually(is_told)
     await rig.kube.patch("Match", "match", {"metadata": {"annotations": {PAUSED: None}}})

@@ -12,7 +12,7 @@ from tests import manifests
 from tests.support.kube import is_true
 from tests.support.rig import Rig
 from tests.support.waiting import consistently
-from tests.support.webhook_proxy import LINES, WebhookProxy, half_a_minute_late
+from tests.support.webhook_proxy import LINES, WebhookProxy, a_call_late
 
 _PATIENT = {"timeouts": {"leaveSeconds": 60, "reconnectSeconds": 60}, "room": {"departureTimeoutSeconds": 65}}
 _SHORT = {"timeouts": {"leaveSeconds": 2, "reconnectSeconds": 2}}
@@ -59,11 +59,11 @@ async def test_calls_go_the_same_way_over_a_bad_line(rig: Rig, line: str) -> Non
     await rig.expect_states(alice="WAITING", bob="IDLE")
 
 
-async def test_webhooks_that_are_half_a_minute_late_change_no_other_call_and_none_that_is_over(rig: Rig) -> None:
+async def test_webhooks_that_are_a_call_late_change_no_other_call_and_none_that_is_over(rig: Rig) -> None:
     """Polling must suffice; the late webhooks are about an earlier room or an earlier connection."""
     first = rig.operators.make()
     operator = await rig.operators.start(poll_seconds="1")
-    async with WebhookProxy(first.webhook_url, operator.webhook_url, half_a_minute_late) as proxy:
+    async with WebhookProxy(first.webhook_url, operator.webhook_url, a_call_late) as proxy:
         await _call_with_a_reload(rig)
         await rig.kube.patch("Match", "first", manifests.termination("Skip", "alice"))
         await rig.kube.match_until(lambda found: is_true(found, "Finished"), "first")
