@@ -25,7 +25,7 @@ from controller.views.cache import following
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """A server that can be asked. `url` is that of its API, with an HTTP scheme."""
+    """A server that can be asked. `url` is that of its API, with an HTTP scheme; `is_leaving`: it is being deleted."""
 
     name: str
     url: str
@@ -35,6 +35,7 @@ class ServerConfig:
     max_rooms: int = 0
     is_cordoned: bool = False
     drain: Drain | None = None
+    is_leaving: bool = False
 
 
 class ServerConfigs:
@@ -160,6 +161,7 @@ def config_of(server: LiveKitServer, credentials: Credentials) -> ServerConfig:
         max_rooms=spec.max_rooms,
         is_cordoned=spec.cordoned or server.metadata.deletion_timestamp is not None,
         drain=spec.drain,
+        is_leaving=server.metadata.deletion_timestamp is not None,
     )
 
 

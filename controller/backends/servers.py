@@ -43,7 +43,8 @@ _MOST_NAMED = 3
 class Server:
     """One LiveKit server: the URL that clients connect to, its API keys, what it takes, its client and its view.
 
-    What is configured can change; a server with another URL is another `Server`. `health` is what the latest checks
+    What is configured can change; a server with another URL is another `Server`. `is_leaving`: its LiveKitServer is
+    being deleted. `health` is what the latest checks
     showed, `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask
     it for participants at once: a server that hangs must not hold them all.
     """
@@ -58,6 +59,7 @@ class Server:
     max_rooms: int = 0
     is_cordoned: bool = False
     drain: Drain | None = None
+    is_leaving: bool = False
     health: Health = field(default_factory=Health)
     error: BackendError | None = None
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)

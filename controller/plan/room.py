@@ -42,7 +42,8 @@ from controller.rules.room_case import RoomCase
 
 # The record lives for two hours and is renewed well before.
 _RENEW_RECORD = timedelta(minutes=30)
-_RECORD_OVER = frozenset({RoomPhase.TERMINATED.record, RoomPhase.FAILED.record})
+_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
+_RECORD_OVER = frozenset(phase.record for phase in _OVER)
 # The script never opens these records again: planning it in every round would be an endless loop.
 _RECORD_SHUT = _RECORD_OVER | {RoomPhase.TERMINATING.record}
 # When to look again for an owner that the caches have not shown yet.
@@ -100,6 +101,8 @@ def _ending(case: RoomCase) -> Plan | None:
 def _close(case: RoomCase, reason: RoomEndReason) -> Plan | None:
     """What is left to do on LiveKit."""
     if isinstance(case.seen.livekit_room, Unknown):
+        if _was_closed_before_its_server_went(case):
+            return None
         return Plan(waits_for=case.seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
     livekit = case.livekit_room
     # A room that is not listed may still be alive (LiveKit lost its Redis): the deletion is the second read.
@@ -113,6 +116,12 @@ def _close(case: RoomCase, reason: RoomEndReason) -> Plan | None:
         metadata = tuple(sorted(case.room.spec.metadata.items()))
         return Plan((OrphanLiveKitRoom(_target(case), case.seen.livekit_name, metadata),))
     return None
+
+
+def _was_closed_before_its_server_went(case: RoomCase) -> bool:
+    """Whether nothing is left of the room on a server that is no longer configured."""
+    status = case.room.status
+    return not case.seen.server.is_configured and status.phase in _OVER and status.terminated_at is not None
 
 
 def _is_orphan(case: RoomCase, reason: RoomEndReason) -> bool:

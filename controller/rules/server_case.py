@@ -35,6 +35,11 @@ class ServerCase:
         return not seen.rooms if seen.participants is None else seen.participants == 0
 
     @cached_property
+    def is_kept(self) -> bool:
+        """Whether the object is being deleted, and rooms that are on the server keep it."""
+        return self.server.metadata.deletion_timestamp is not None and self.seen.rooms > 0
+
+    @cached_property
     def numbers_are_due(self) -> bool:
         """Whether the numbers in the status are too old, or one of them is known for the first time."""
         status, health = self.server.status, self.seen.health

@@ -58,6 +58,8 @@ def _conditions(case: ServerCase) -> Iterator[Verdict]:
         yield true(ConditionType.READY, ConditionReason.ANSWERS, told)
     if (drain := case.seen.drain) is not None:
         yield _drained(case, drain)
+    elif case.is_kept:
+        yield false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, _deletion(case))
 
 
 def _notes(case: ServerCase) -> Iterator[str]:
@@ -68,6 +70,15 @@ def _notes(case: ServerCase) -> Iterator[str]:
     if seen.same_url:
         others = " and ".join(seen.same_url)
         yield f"{others} has the same URL: each counts only the rooms that were placed on it by its own name"
+
+
+def _deletion(case: ServerCase) -> str:
+    """What the deletion of the object waits for."""
+    seen = case.seen
+    number = f"{seen.rooms} room{'s' if seen.rooms > 1 else ''}"
+    named = f" ({', '.join(seen.some_rooms)}{', …' if seen.rooms > len(seen.some_rooms) else ''})"
+    told = f"the deletion waits for {number} on it{named}"
+    return told if seen.drain is not None else f"{told}, which go on until their participants end them, or spec.drain"
 
 
 def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
@@ -83,6 +94,8 @@ def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
         told = f"calls are left, and are being ended{past}"
     else:
         told = f"calls are left, and will be ended at {format_seconds(drain.deadline)}" if drain.deadline else ""
+    if case.is_kept:
+        told += f"; {_deletion(case)}"
     if case.seen.paused:
         told += f"; some of them are paused, and stay until the annotation {PAUSED} is removed"
     return false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, told)

@@ -88,16 +88,17 @@ class DrainPacer:
         return {name: drain for name, drain in drains.items() if drain is not None and ends_calls(drain, now)}
 
     def _report(self) -> None:
-        """Wake the key of a drained server when its last call has ended, or it has calls again."""
-        left = {server.name: self._left_on(server) for server in self._backends.servers if server.drain is not None}
+        """Wake the key of a server that is drained or deleted when its last call has ended, or it has calls again."""
+        watched = [one for one in self._backends.servers if one.drain is not None or one.is_leaving]
+        left = {server.name: self._left_on(server) for server in watched}
         for name, count in left.items():
             if (count == 0) is not (self._left.get(name) == 0):
                 self._router.object_woken(Key(LIVEKIT_SERVER, self._namespace, name), Wake.DRAIN)
         self._left = left
 
     def _left_on(self, server: Server) -> int:
-        """How many calls, rooms of calls and participants are left."""
+        """How many calls, rooms of calls and participants are left; of a server that is being deleted, all rooms."""
         servers, name = self._backends.servers, server.name
         inside = sum(room.num_participants for room in server.view.listed() if room.mark is not None)
-        rooms = servers.count(name) - len(servers.standing(name))
+        rooms = servers.count(name) - (0 if server.is_leaving else len(servers.standing(name)))
         return inside + rooms + sum(1 for _ in self._backends.calls.on(name))

@@ -6,6 +6,7 @@ import pytest
 
 from controller.api.livekitserver import Drain, DrainType, LiveKitServer, LiveKitServerStatus
 from controller.api.meta import ObjectMeta
+from controller.api.names import FINALIZER
 from controller.facts.server import Health, ServerSeen
 from controller.plan.server import plan_server
 from controller.rules.drain import drain_of
@@ -28,7 +29,7 @@ def case(
 ) -> ServerCase:
     rooms = left if rooms is None else rooms
     server = LiveKitServer(
-        metadata=ObjectMeta(name="eu-1", namespace="roomkeeper-system", uid="u", generation=2),
+        metadata=ObjectMeta(name="eu-1", namespace="roomkeeper-system", uid="u", generation=2, finalizers=(FINALIZER,)),
         spec={"url": "http://livekit:7880", "drain": drain},
     )
     oldest = b.at(3) if left else None

@@ -157,6 +157,15 @@ def test_the_servers_own_key_is_woken_when_the_last_call_has_ended(rig: Rig) -> 
     assert rig.rounds(2) == ["default"]
 
 
+def test_the_key_of_a_server_that_is_being_deleted_is_woken_when_no_room_is_left() -> None:
+    rig = Rig(calls=0)
+    next(iter(rig.servers)).is_leaving = True
+    rig.placements.kept(lobby(1, created=0))
+    assert rig.rounds(2) == []
+    rig.placements.gone(lobby(1, created=0))
+    assert rig.rounds(2) == ["default"]
+
+
 def test_the_servers_own_key_is_woken_when_no_room_of_a_call_is_left(rig: Rig) -> None:
     rig.drain(Drain(type=DrainType.GRACEFUL))
     for number in range(4):
