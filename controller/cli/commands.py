@@ -33,6 +33,7 @@ class Entry:
 COMMANDS: Final = (
     Entry("doctor", "controller.cli.doctor", "Ask what is wrong with an installation."),
     Entry("errors", "controller.cli.errors", "Show what went wrong, how often, and what became of it."),
+    Entry("explain", "controller.cli.explain", "Tell how a call went, also if its Match is gone."),
     Entry("operator", "controller.cli.operator", "Run the operator until SIGTERM."),
     Entry("replay", "controller.cli.replay", "Ask today's planner about every recorded decision."),
     Entry("sweep", "controller.cli.sweep", "Clean up what is left of calls, users and rooms that are over."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,14 @@ class Reader:
         self._rig = rig
         self._left = dict(QUESTIONS)
         (directory / "kubectl").symlink_to(locate("kubectl").path)
-        path = f"{directory}:{os.environ['PATH']}"
-        self._environment = {**os.environ, "KUBECONFIG": str(rig.where.kubeconfig), "PATH": path}
+        (directory / "roomkeeper").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m controller "$@"\n')
+        (directory / "roomkeeper").chmod(0o755)
+        self._environment = {
+            **os.environ,
+            **rig.where.operator_env,
+            "KUBECONFIG": str(rig.where.kubeconfig),
+            "PATH": f"{directory}:{os.environ['PATH']}",
+        }
 
     async def asks(self, question: str, **changes: str) -> str:
         """Ask, with other words in place of some of the command's. Return what the answer says of our namespace."""
@@ -49,6 +56,7 @@ class Reader:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
+            cwd=ROOT,
         )
         async with asyncio.timeout(patience(60)):
             out, _ = await process.communicate()
@@ -108,4 +116,7 @@ async def test_each_question_is_answered_by_its_command(rig: Rig, tmp_path: Path
         assert re.search(r"Deleted .*carol and dan", await reader.asks("Why is it gone?"))
 
     await eventually(is_told_of_the_deletion)
+    answer = await reader.asks("Why did it end, hours ago?")
+    assert re.search(r"match match-7f3a: over \(Deleted\)\n.*\n  users carol and dan\n", answer)
+    assert re.search(r"match match-7f3a: over \(Disconnected\)\n.*\n  users alice and bob\n", answer)
     reader.has_asked_all()
