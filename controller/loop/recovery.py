@@ -36,9 +36,7 @@ log = structlog.get_logger(__name__)
 _TELLS_FOR: Final = timedelta(minutes=2)
 
 # What people have to repair, while a room that was not made can be made on another server.
-_MOVES: Final = frozenset(
-    {FailureCode.LIVEKIT_UNAUTHORIZED, FailureCode.LIVEKIT_WRONG_URL, FailureCode.SERVER_UNKNOWN}
-)
+_MOVES: Final = frozenset({FailureCode.LIVEKIT_UNAUTHORIZED, FailureCode.LIVEKIT_WRONG_URL, FailureCode.SERVER_UNKNOWN})
 
 
 class Recovery:
