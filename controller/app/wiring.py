@@ -49,6 +49,7 @@ from controller.triggers.router import Router
 from controller.triggers.server_reader import ServerReader
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
+from controller.views.census import censuses
 from controller.views.finished import FinishedMatches
 from controller.views.placements import RoomPlacements
 from controller.views.silences import SilenceRecord
@@ -127,6 +128,8 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, placements, router)
+    health = Health(pulses, connection.problem)
+    health.show(censuses(caches[MATCH], caches[ROOM], clock.now))
     return Parts(
         settings=settings,
         recipes=recipes,
@@ -172,7 +175,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         ),
         events=events,
         errors=errors,
-        health=Health(pulses, connection.problem),
+        health=health,
         pulses=pulses,
     )
 
