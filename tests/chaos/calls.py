@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
 
 import aiohttp
+from livekit import api
 from redis import exceptions
 
 from controller.api.match import Match
@@ -29,6 +30,7 @@ FAILURES: Final = (
     SandboxError,
     exceptions.RedisError,
     aiohttp.ClientError,
+    api.TwirpError,
     OSError,
     TimeoutError,
     AssertionError,
