@@ -4,7 +4,7 @@ This client adds what the SDK leaves to its user. Every request has a deadline o
 hold against a frozen server. Errors are classified by status alone, because the body of a 401 repeats the whole token.
 A Room message stays here and in `clients.livekit_rows`, because it holds `turn_password`. Our mark in the metadata says
 who owns a room, because CreateRoom adopts any room that has the name. Neighbors: `clients.request` limits and measures
-each request, `clients.livekit_rows` reads lists of rooms, `views.livekit` holds what is read here, `act.livekit` writes.
+each request, `clients.livekit_rows` reads lists of rooms, `views.livekit` keeps what is read, `act.livekit` writes.
 """
 
 from __future__ import annotations
