@@ -72,7 +72,7 @@ class Census:
             self._phases[before].discard(uid)
         if metadata.deletion_timestamp is not None:
             self._deleted.add(uid, metadata.deletion_timestamp)
-        now_in = str(phase) if phase is not None else "Pending"
+        now_in = str(phase) if phase is not None else MatchPhase.PENDING
         if now_in in self._phases and created is not None:
             self._phase_of[uid] = now_in
             self._phases[now_in].add(uid, _since(found) or created)

@@ -338,9 +338,17 @@ async def test_a_503_of_something_else_says_nothing_about_a_participant(
         await client.probe("rk-1", "alice")
 
 
+async def _metadata_of_a_room_that_is_not_there(client: LiveKitClient) -> None:
+    try:
+        await client.metadata_of("rk-1")
+    except NotFound:
+        """Counted as an answer."""
+
+
 REQUESTS: dict[str, tuple[Callable[[LiveKitClient], Awaitable[object]], str]] = {
     "create_room": (lambda client: client.create_room(REQUEST), "CreateRoom"),
     "list_rooms": (lambda client: client.list_rooms(), "ListRooms"),
+    "metadata_of": (_metadata_of_a_room_that_is_not_there, "ListRooms"),
     "delete_room": (lambda client: client.delete_room("rk-1"), "DeleteRoom"),
     "list_participants": (lambda client: client.list_participants("rk-1"), "ListParticipants"),
     "remove_participant": (lambda client: client.remove_participant("rk-1", "alice"), "RemoveParticipant"),
