@@ -45,6 +45,8 @@ class Code(enum.StrEnum):
     UNREACHABLE = "unreachable"
     MALFORMED = "malformed"
     """The answer is not of the backend's protocol."""
+    DAMAGED = "damaged"
+    """A record is there and makes no sense: another client wrote to it."""
     OTHER = "other"
     """The answer has a code that the client does not know."""
     OPENING = "opening"

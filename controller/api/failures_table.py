@@ -436,7 +436,7 @@ _ROWS: Final = (
     ),
     Failure(
         *(_C.RECORD_DAMAGED, _T.REDIS, _S.HIGH, _R.RESET),
-        "a record of the pool has the wrong type, because another client wrote to its key (WRONGTYPE)",
+        "another client wrote to a key of the pool: a record makes no sense, or has the wrong type (WRONGTYPE)",
         _WAIT,
         "find the client that writes to these keys; Roomkeeper removes the damaged record and writes it again from the "
         "Matches",

@@ -18,6 +18,8 @@ from controller.clients.redis.leftovers import LeftoverStore, lasting, scan
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch
 from controller.clock import Clock
+from controller.errors import BackendRefused, Code
+from controller.facts.ledger import Ledger
 from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
@@ -127,13 +129,13 @@ class Finder:
         before_ms = self._now_ms - self._rules.max_age_seconds * 1000
         live = await pool.live(claimed_before_ms=before_ms, limit=10 * _AT_MOST)
         gone = [one for one in live if not lives(self._matches, one.uid)][:_AT_MOST]
-        return [_no_ledger(namespace, one) for one in gone if await pool.ledger(one.uid) is None]
+        return [_no_ledger(namespace, one) for one in gone if await _readable_ledger(pool, one.uid) is None]
 
     async def live(self, namespace: str) -> list[Leftover]:
         """Matches in `live` that are gone or over, and whose ledger holds users; some of them. Raises BackendError."""
         pool, found = self._unbound(namespace), []
         for uid in [uid for uid in await live_uids(pool) if not lives(self._matches, uid)][:_AT_MOST]:
-            ledger = await pool.ledger(uid)
+            ledger = await _readable_ledger(pool, uid)
             if ledger is not None and not ledger.settled:
                 why = "the match is gone, or over, and its ledger still holds users"
                 name = ledger.match_name
@@ -173,6 +175,16 @@ class Finder:
     @property
     def _now_ms(self) -> int:
         return milliseconds(self._clock.now())
+
+
+async def _readable_ledger(pool: Pool, uid: str) -> Ledger | None:
+    """The ledger of a Match; None if there is none, or one that makes no sense: the light sweep removes that."""
+    try:
+        return await pool.ledger(uid)
+    except BackendRefused as error:
+        if error.code != Code.DAMAGED:
+            raise
+        return None
 
 
 def _no_ledger(namespace: str, live: LiveMatch) -> Leftover:

@@ -1,9 +1,10 @@
 """Writes records in Redis again that another client has damaged: the Matches are the truth about a live call.
 
-A key of the wrong type stops every script that meets it. It is removed, since nothing in it can be kept, and what the
-Matches know is written again. Users whom another live Match holds are written for that Match first, so that no user is
-taken twice meanwhile. Neighbors: `loop.recovery` calls this for a key that failed, `triggers.sweep` each minute for
-what all users of a pool share, `backends.restores` does it for a Redis that lost its data.
+A key of the wrong type stops every script that meets it, and a ledger that makes no sense stops its Match. They are
+removed, since nothing in them can be kept, and what the Matches know is written again. Users whom another live Match
+holds are written for that Match first, so that no user is taken twice meanwhile. Neighbors: `loop.recovery` calls this
+for a key that failed, `triggers.sweep` each minute for what all users of a pool share, `backends.restores` does it for
+a Redis that lost its data.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from controller.backends.bundle import Backends
 from controller.backends.pools import Pools
 from controller.backends.restores import restore_request
 from controller.clients.redis.keys import Keys
-from controller.clients.redis.mending import guards_of_pool, keys_of_match, keys_of_pool, keys_of_room, mend
+from controller.clients.redis.mending import (
+    guards_of_pool,
+    keys_of_match,
+    keys_of_pool,
+    keys_of_room,
+    mend,
+    mend_ledger,
+)
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import SettleRequest
 from controller.facts.ledger import Destination, Release
@@ -39,6 +47,7 @@ async def reset_match(match: Match, backends: Backends) -> None:
         await _restore(other, pool, backends)
     users, session_id = match.spec.identities, match.spec.session_id or uid
     removed += await mend(unbound.redis, keys, keys_of_match(keys, uid, session_id, users))
+    removed += await mend_ledger(unbound, uid)
     await _release_others(match, pool, backends)
     await _restore(match, pool, backends)
     if keys.live() in removed:

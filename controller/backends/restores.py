@@ -22,6 +22,7 @@ from controller.api.match import Match, MatchStatus, OutcomeState, QueuePlace
 from controller.api.meta import ObjectMeta
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
+from controller.clients.redis.mending import mend_ledger
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.match import AdvanceReply, ClaimOk, ClaimReply, SettleOk, SettleReply
 from controller.clients.redis.replies.refusals import Lost, Settled, Stale
@@ -204,6 +205,7 @@ class Restorer:
         Returns whether it held any.
         """
         metadata = ObjectMeta(name=uid, namespace=namespace, uid=uid)
+        await self._isolated(metadata, mend_ledger(pool, uid))
         ledger = await self._isolated(metadata, pool.ledger(uid))
         # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
         if ledger is None or ledger.settled or not ledger.match_name:

@@ -35,14 +35,14 @@ _named: set[tuple[str, str, str]] = set()
 
 
 @contextmanager
-def reading(backend: Backend, operation: str) -> Iterator[None]:
+def reading(backend: Backend, operation: str, code: Code = Code.MALFORMED) -> Iterator[None]:
     """Turn what Python raises for data without sense into BackendRefused. Wrap only the reading of an answer."""
     try:
         yield
     except NO_SENSE as error:
         # The text of the error repeats the data, and the data can name a user.
         message = f"the answer cannot be read ({type(error).__name__})"
-        raise BackendRefused(backend, operation, message, code=Code.MALFORMED) from None
+        raise BackendRefused(backend, operation, message, code=code) from None
 
 
 def rows(backend: Backend, what: str, found: Iterable[R], read: Callable[[R], V]) -> list[V]:

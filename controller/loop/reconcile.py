@@ -21,7 +21,7 @@ from controller.act.kubernetes import write_status
 from controller.announce.announcer import Announcer
 from controller.api.meta import HasMetadata, Resource
 from controller.backends.bundle import Backends
-from controller.errors import BackendError, BackendUnavailable, Conflict
+from controller.errors import BackendError, BackendRefused, BackendUnavailable, Conflict
 from controller.facts.learned import Learned
 from controller.facts.unreadable import Unreadable
 from controller.loop.budgets import Budgets
@@ -107,7 +107,11 @@ class Reconciler:
                 structlog.contextvars.bind_contextvars(trace_id=_trace_id(found))
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
             believed = recipe.believed(found, self._backends.clock.now())
-            seen = await recipe.observe(believed, self._backends, learned)
+            try:
+                seen = await recipe.observe(believed, self._backends, learned)
+            except BackendRefused as failure:
+                # A record makes no sense: nothing is decided before it is written again.
+                return Result(error=error or failure)
             now = self._backends.clock.now()
             if cache.has(uid):  # else it went meanwhile, and nothing would ever remove it
                 self._first_seen.setdefault(uid, now)

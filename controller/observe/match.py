@@ -14,7 +14,8 @@ from controller.api.meta import ObjectMeta
 from controller.api.names import livekit_room_name, room_name
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
-from controller.errors import BackendError, NotFound
+from controller.clients.redis.errors import WRONG_TYPE
+from controller.errors import BackendError, Code, NotFound
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
 from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom
@@ -73,8 +74,10 @@ async def _ledger(match: Match, backends: Backends, learned: Learned, now: datet
     try:
         ledger = await backends.pools.unbound(match.metadata.namespace).ledger(match.metadata.uid)
     except BackendError as error:
-        if error.code == "WRONGTYPE":
+        if error.code == WRONG_TYPE:
             return Absent(now)  # something else is under the key: no ledger
+        if error.code == Code.DAMAGED:
+            raise
         return Unknown(now, error.sentence)
     return Absent(now) if ledger is None else Present(ledger, now)
 

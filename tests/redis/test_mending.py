@@ -11,13 +11,13 @@ from controller.backends.resets import mend_pool
 from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
-from controller.clients.redis.mending import guards_of_pool, keys_of_pool
+from controller.clients.redis.mending import guards_of_pool, keys_of_pool, mend_ledger
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import SignalsDone
 from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.replies.refusals import Lost
 from controller.clients.redis.requests import Served, Witnessed
-from controller.errors import BackendRefused
+from controller.errors import BackendRefused, Code
 from tests.redis.world import World
 
 SHARED = [Keys("c", "n").name(key) for key in keys_of_pool(Keys("c", "n"))]
@@ -44,6 +44,18 @@ async def damage(world: World, name: str) -> str:
     await world.raw("DEL", key)
     await world.raw("RPUSH", key, "nonsense")  # no key of ours is a list
     return key
+
+
+@pytest.mark.parametrize("field", ["q:alice", "s:alice", "createdAt", "endAt"])
+async def test_a_ledger_that_makes_no_sense_is_removed(world: World, field: str) -> None:
+    await world.claim("u1", "alice", "bob")
+    assert await mend_ledger(world.pool, "u1") == ()
+    await world.raw("HSET", world.keys.match("u1"), field, "nonsense")
+    with pytest.raises(BackendRefused) as caught:
+        await world.pool.ledger("u1")
+    assert caught.value.code == Code.DAMAGED
+    assert await mend_ledger(world.pool, "u1") == (world.keys.match("u1"),)
+    assert await world.pool.ledger("u1") is None
 
 
 @pytest.mark.parametrize("name", SHARED)

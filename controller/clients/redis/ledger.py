@@ -15,7 +15,7 @@ from controller.api.match import TerminationAction
 from controller.clients.reading import NO_SENSE, moment_ms, reading, rows
 from controller.clients.redis.replies.match import parse_outcome
 from controller.clients.redis.replies.table import milliseconds
-from controller.errors import Backend, clip
+from controller.errors import Backend, Code, clip
 from controller.facts.ledger import AloneTime, Cause, End, LastEvent, Ledger, Wish
 
 _MAX_REASON = 256
@@ -24,12 +24,13 @@ _MAX_REASON = 256
 def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
     """Return the ledger from its hash; None if the hash is empty.
 
-    What decides (the users, their outcomes, the end) must be readable: raises BackendRefused. What only helps to decide
-    is left out where it cannot be read; then the other witnesses decide.
+    What decides (the users, their outcomes, the end) must be readable: raises BackendRefused with `Code.DAMAGED`, and
+    the record has to be written again. What only helps to decide is left out where it cannot be read; then the other
+    witnesses decide.
     """
     if not fields:
         return None
-    with reading(Backend.REDIS, "ledger"):
+    with reading(Backend.REDIS, "ledger", Code.DAMAGED):
         return _ledger(uid, fields)
 
 

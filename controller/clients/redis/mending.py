@@ -1,4 +1,4 @@
-"""Removes keys of a pool that have another type than they must have, so that the scripts work again.
+"""Removes keys of a pool that have another type than they must have, or make no sense, so that the scripts work again.
 
 The table `KEY_RULES` has the type of each key. Neighbor: `backends.resets` writes again what was in them.
 """
@@ -16,11 +16,14 @@ from controller.clients.redis.errors import WRONG_TYPE
 from controller.clients.redis.keys import KEY_RULES, Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.pool import MENDED, IncarnationReply
-from controller.errors import BackendRefused
+from controller.errors import BackendRefused, Code
 
 log = structlog.get_logger(__name__)
 
 _TYPES: Final = {rule.form.partition("<")[0]: rule.type for rule in KEY_RULES}
+
+# A key that has any type at all is removed.
+_NO_TYPE: Final = "none"
 
 
 async def mend(redis: Redis, keys: Keys, names: Iterable[str]) -> tuple[str, ...]:
@@ -44,6 +47,21 @@ async def begin_mended_restore(pool: Pool) -> IncarnationReply:
     named = [pool.keys.name(key) for key in removed]
     log.warning("damaged keys were removed; the pool is restored", namespace=pool.keys.namespace, keys=named)
     return await pool.begin_restore()
+
+
+async def mend_ledger(pool: Pool, uid: str) -> tuple[str, ...]:
+    """Remove the ledger of a Match if it makes no sense; return the names of the removed keys. Raises BackendError.
+
+    It counts as lost then, and a lost ledger is written again from the Match.
+    """
+    try:
+        await pool.ledger(uid)
+    except BackendRefused as error:
+        if error.code != Code.DAMAGED:
+            raise
+        key = pool.keys.match(uid)
+        return MENDED.parse(await pool.redis.run(lua.MEND, [key], [_NO_TYPE]))
+    return ()
 
 
 def keys_of_pool(keys: Keys, shard: int = 0) -> Iterator[str]:

@@ -169,6 +169,25 @@ async def test_reset_a_ledger_with_a_user_who_is_not_in_the_match_can_be_settled
     assert ended.status.end.reason == "Ended"
 
 
+@pytest.mark.parametrize(("field", "is_deleted"), [("q:alice", False), ("q:alice", True), ("endAt", False)])
+async def test_reset_a_ledger_that_makes_no_sense_holds_up_no_end(rig: Rig, field: str, *, is_deleted: bool) -> None:
+    operator = await rig.operators.start()
+    places = dict(zip(("alice", "bob"), await rig.enqueue("alice", "bob"), strict=True))
+    match = await rig.ready()
+    await command(rig, "HSET", rig.keys.match(match.metadata.uid), field, "nonsense")
+    if is_deleted:
+        await rig.kube.delete("Match", "match")
+        await rig.kube.gone("Match", "match")
+    else:
+        await rig.kube.patch("Match", "match", manifests.termination("Skip", "alice"))
+        ended = await rig.kube.match_until(lambda match: match.status.phase == "Ended")
+        assert ended.status.end is not None
+        assert ended.status.end.reason == "Skipped"
+    await rig.expect_states(alice="WAITING", bob="WAITING")
+    assert (await rig.queue()).keys() == places.keys()
+    assert await counted(operator, _ERRORS, recovery="Reset") >= 1
+
+
 async def test_requeue_a_match_with_a_busy_user_leaves_the_other_one_in_place(rig: Rig) -> None:
     operator = await rig.operators.start()
     await rig.ready("alice", "bob")
