@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from controller.api.phases import MatchPhase
 from controller.facts.ledger import Destination, Ledger, SettledUser
 from controller.facts.time import from_milliseconds
 
@@ -24,7 +25,7 @@ def _state(ledger: Ledger) -> str:
     reason = ledger.end.cause.reason if ledger.end is not None else ""
     if ledger.settled:
         return f"over ({reason})"
-    return f"ending ({reason})" if reason else f"goes on ({ledger.phase or 'Pending'})"
+    return f"ending ({reason})" if reason else f"goes on ({ledger.phase or MatchPhase.PENDING})"
 
 
 def _names(ledger: Ledger) -> Iterator[str]:

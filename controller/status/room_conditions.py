@@ -43,7 +43,8 @@ def _healthy(case: RoomCase, issues: Mapping[RoomIssue, str], *, is_over: bool) 
         return false(ConditionType.HEALTHY, next(iter(issues)), "; ".join(issues.values()))
     if not is_over and (unseen := _unseen(case)):
         return not_known(ConditionType.HEALTHY, ConditionReason.NOT_KNOWN, unseen)
-    return true(ConditionType.HEALTHY, ConditionReason.AS_EXPECTED, "nothing is wrong with the room")
+    told = "the room is closed for good, and not checked any longer" if is_over else "nothing is wrong with the room"
+    return true(ConditionType.HEALTHY, ConditionReason.AS_EXPECTED, told)
 
 
 def _degraded(case: RoomCase, phase: RoomPhase, error: LastError | None) -> Verdict:
@@ -82,6 +83,8 @@ def _ready(case: RoomCase, phase: RoomPhase, issues: Mapping[RoomIssue, str], er
         told = error.message if error is not None else "a LiveKit server is being chosen for the room"
         return false(ConditionType.READY, ConditionReason.PROVISIONING, told)
     told = f"LiveKit room {name} is being made on {server.name}"
+    if error is not None:
+        told = f"LiveKit room {name} is not on {server.name} yet: {error.message}"
     return false(ConditionType.READY, ConditionReason.PROVISIONING, told)
 
 
@@ -89,7 +92,7 @@ def _ending_sentence(room: Room, reason: RoomEndReason) -> str:
     return {
         RoomEndReason.EMPTY: "the room was empty, so LiveKit closed it at its timeout; make another Room to meet again",
         RoomEndReason.EXPIRED: f"it reached maxAgeSeconds ({room.spec.max_age_seconds} s)",
-        RoomEndReason.TERMINATED: f"it was closed: {room.spec.termination_reason}".removesuffix(": "),
+        RoomEndReason.TERMINATED: f"terminationReason closes it: {room.spec.termination_reason}",
         RoomEndReason.DELETED: "the Room was deleted",
         RoomEndReason.LOST: _lost_sentence(room),
     }.get(reason, f"it is over ({reason})")
