@@ -11,7 +11,7 @@ ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo els
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit e2e test check format generate parts venv bench soak outages image test-image sbom release clean
+.PHONY: help demo unit e2e test check format generate parts venv bench soak outages chaos image test-image sbom release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,8 +56,11 @@ bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf ope
 soak: $(INSTALLED) parts ## 20 000 calls and a day of outages: is the operator flat? (ARGS="--cycles 2000 --outages 12")
 	@$(PY) -m benchmarks.soak $(ARGS)
 
-outages: $(INSTALLED) parts ## thirty calls outlive outages of a minute: of LiveKit, and of all backends at once
+outages: $(INSTALLED) parts ## thirty calls outlive outages of a minute: LiveKit, a Redis that refuses, all at once
 	@ROOMKEEPER_TEST_OUTAGE_SECONDS=60 $(PY) -m pytest tests/e2e/disturbed/test_calls_in_outages.py $(ARGS)
+
+chaos: $(INSTALLED) parts ## 1 000 random faults in ten minutes of calls leave nothing behind (ARGS="--seed 7 --seconds 60 --faults 100")
+	@$(PY) -m tests.chaos $(ARGS)
 
 image: $(INSTALLED) ## build the operator's image with docker, podman or buildah (ARGS="TAG")
 	@$(PY) -m sandbox.image build $(ARGS)

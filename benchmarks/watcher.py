@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,25 +84,37 @@ class Watcher:
 
 @contextlib.asynccontextmanager
 async def watching(session: aiohttp.ClientSession, url: str) -> AsyncIterator[AsyncIterator[tuple[int, Body]]]:
-    """Watch a collection from now on; yield its events, each with the moment at which its last byte arrived."""
+    """Watch a collection from now on; yield its events, each with the moment at which its last byte arrived.
+
+    A watch that ends is opened again after the last event, so none is missed or repeated.
+    """
     version = (await call(session, "GET", f"{url}?limit=1"))["metadata"]["resourceVersion"]
-    timeout = aiohttp.ClientTimeout(total=None)
-    watch = f"{url}?watch=1&resourceVersion={version}&timeoutSeconds=3600"
-    async with session.get(watch, timeout=timeout) as response:
-        yield _events(response)
+    async with contextlib.aclosing(_events(session, url, version)) as events:
+        yield events
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, Body]]:
+async def _events(session: aiohttp.ClientSession, url: str, version: str) -> AsyncGenerator[tuple[int, Body], None]:
+    while True:
+        watch = f"{url}?watch=1&resourceVersion={version}&timeoutSeconds=3600"
+        async with session.get(watch, timeout=aiohttp.ClientTimeout(total=None)) as response:
+            response.raise_for_status()
+            async for arrived, line in _lines(response):
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    raise ConnectionError(f"the watch failed: {event['object']}")
+                version = event["object"]["metadata"]["resourceVersion"]
+                yield arrived, event
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, bytes]]:
+    """The complete lines of a watch until it ends, each with the moment of its last byte."""
     rest = b""
-    async for chunk in response.content.iter_any():
-        arrived = time.monotonic_ns()
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            event = orjson.loads(line)
-            if event["type"] == "ERROR":
-                raise ConnectionError(f"the watch failed: {event['object']}")
-            yield arrived, event
-    raise ConnectionError("the watch has ended")
+    with contextlib.suppress(aiohttp.ClientPayloadError):
+        async for chunk in response.content.iter_any():
+            arrived = time.monotonic_ns()
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield arrived, line
 
 
 def _verdict(match: Body) -> str | None:

@@ -117,7 +117,7 @@ async def place_room(action: PlaceRoom, backends: Backends) -> None:
     try:
         await _guarded(action.target, backends, {"status": {"server": server}}, subresource="status")
     except BackendError as error:
-        if not error.may_have_run:
+        if not error.may_have_run and not action.moved_to:
             backends.servers.give_up(namespace, name)
         raise
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 
 import structlog
 
-from controller.api.names import DRAIN_TOPIC
+from controller.api.names import DRAIN_TOPIC, MARK_KEY
 from controller.api.room import Room
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, NotFound, Overloaded
 from controller.facts.drain import over
-from controller.facts.livekit import LiveKitRoom, RoomRequest
+from controller.facts.livekit import LiveKitRoom, Mark, RoomRequest, parse_mark
 from controller.facts.observation import Present
 from controller.plan.actions import (
     Action,
@@ -63,33 +64,52 @@ async def update_metadata(action: UpdateLiveKitMetadata, backends: Backends) -> 
     """Write the Room's present metadata and our mark to the room. If it is gone, the next list shows that."""
     server, request = _server(action, backends), action.request
     _require_lease(server, backends)
-    await _write_metadata(server, request, backends)
+    await _write_metadata(server, request, request.marked_metadata, backends)
 
 
-async def _write_metadata(server: Server, request: RoomRequest, backends: Backends) -> None:
+async def _write_metadata(
+    server: Server, request: RoomRequest, metadata: dict[str, object], backends: Backends
+) -> None:
     with contextlib.suppress(NotFound):
-        await server.client.update_metadata(request.name, request.marked_metadata)
+        await server.client.update_metadata(request.name, metadata)
+    _saw_mark(server, request.name, request.mark, backends)
+
+
+def _saw_mark(server: Server, name: str, mark: Mark | None, backends: Backends) -> None:
     now = backends.clock.now()
-    known = server.view.room(request.name, now)
+    known = server.view.room(name, now)
     if isinstance(known, Present):
-        server.view.saw_room(replace(known.value, mark=request.mark), now)
+        server.view.saw_room(replace(known.value, mark=mark), now)
 
 
 async def tell_of_drain(action: TellRoomOfDrain, backends: Backends) -> None:
     """Send the drain to the clients in the room, then write it into the metadata.
 
     The metadata come last: the mark says that the participants were told. If the message cannot be sent, the metadata
-    still reach each client.
+    still reach each client. What others wrote into the metadata since the room was made stays there.
     """
     server, request = _server(action, backends), action.request
-    _require_lease(server, backends, requests=2)
+    _require_lease(server, backends, requests=3)
     if action.has_people:
         news = request.drain.to_json() if request.drain is not None else over(action.ended)
         try:
             await server.client.send_data(request.name, DRAIN_TOPIC, news)
         except BackendError as error:
             log.warning("the message about a drain cannot be sent", room=request.name, error=str(error))
-    await _write_metadata(server, request, backends)
+    try:
+        written = await server.client.metadata_of(request.name) or {}
+    except NotFound:
+        _saw_mark(server, request.name, request.mark, backends)  # the next list shows that it is gone
+        return
+    before = parse_mark(json.dumps(written))
+    if before is None:
+        log.info("another client has replaced the metadata of a room; they stay as they are", room=request.name)
+        _saw_mark(server, request.name, None, backends)
+    elif before.digest != request.mark.digest:  # the metadata of the Room have changed as well
+        await _write_metadata(server, request, request.marked_metadata, backends)
+    else:
+        mark = {MARK_KEY: request.marked_metadata[MARK_KEY]}
+        await _write_metadata(server, request, written | mark, backends)
 
 
 async def delete_room(action: DeleteLiveKitRoom, backends: Backends) -> None:

@@ -15,10 +15,10 @@ from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
 from controller.announce.match_end import log_end
 from controller.api.conditions import ConditionType
-from controller.api.endings import ENDINGS, EndReason
+from controller.api.endings import ENDINGS, EndReason, ReleaseDetail
 from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
 from controller.api.failures import Recovery
-from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
+from controller.api.match import EndStatus, Evidence, Match, MatchStatus, ParticipantState
 from controller.api.meta import Condition, ConditionStatus
 from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import MatchPhase, RoomPhase
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
+_NO_SHOWS = frozenset({ReleaseDetail.NEVER_SEEN, ReleaseDetail.SIGNAL_ONLY, ReleaseDetail.MEDIA_FAILED})
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
 
@@ -109,6 +110,9 @@ class Announcer:
             log.info("match", phase=status.phase, was=before.phase, reason=status.reason)
         if status.ready_at is not None and before.ready_at is None:
             metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
+            for person in status.participants:
+                if person.queued_at is not None:
+                    metrics.waited_seconds.observe(max(0.0, (status.ready_at - person.queued_at).total_seconds()))
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
@@ -141,6 +145,10 @@ class Announcer:
     def _over(self, match: Match, subject: Subject, status: MatchStatus, ended_at: datetime) -> None:
         reason = status.reason or EndReason.ENDED.value
         metrics.matches_finished.labels(reason).inc()
+        if status.connected_at is not None:
+            metrics.call_seconds.observe(max(0.0, (ended_at - status.connected_at).total_seconds()))
+        if status.end is not None and status.end.reason is EndReason.NO_SHOW:
+            _count_no_shows(status.end)
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
         log_end(match, status, reason=reason, message=message, ended_at=ended_at)
         self._record(subject, status, message)
@@ -186,6 +194,13 @@ class Announcer:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
             self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
+
+
+def _count_no_shows(end: EndStatus) -> None:
+    """Count those who did not come. Reasons that LiveKit gives for a departure are no detail of a NoShow."""
+    for outcome in end.outcomes:
+        if outcome.detail in _NO_SHOWS:
+            metrics.no_shows.labels(outcome.detail).inc()
 
 
 def _length(time: timedelta) -> str:

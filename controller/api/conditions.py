@@ -439,9 +439,14 @@ _ROWS: Final = (
         "some of Roomkeeper's calls are still on the server",
         (
             Because(_TRUE, _C.NO_CALLS_LEFT, "no call and no participant is left"),
-            Because(_FALSE, _C.CALLS_LEFT, "calls or participants are left; `status.callsLeft` has the number"),
+            Because(
+                _FALSE,
+                _C.CALLS_LEFT,
+                "calls, participants or rooms are left; `status.callsLeft` has the number of calls, and the message "
+                "says what the deletion of the object waits for",
+            ),
         ),
-        absent="the server is not drained",
+        absent="the server is neither drained nor being deleted",
     ),
 )
 

@@ -3,6 +3,7 @@
 Neighbors: every other module of `api` builds on these models.
 """
 
+from collections.abc import Set
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Protocol
@@ -55,6 +56,10 @@ class ApiModel(BaseModel):
     def manifest(self) -> dict[str, Any]:
         """This part as the API server receives it: JSON types, camelCase names, no unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def part(self, fields: Set[str]) -> dict[str, Any]:
+        """The fields of these names, as `manifest` has them."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(fields))
 
 
 class SpecModel(ApiModel):

@@ -21,8 +21,8 @@ import aiohttp
 import structlog
 
 from controller.app.endpoints import endpoints
-from controller.app.farewell import tell_of_stop
 from controller.app.start import tell_of_start
+from controller.app.stop_notice import tell_of_stop
 from controller.app.stopping import StopSignals
 from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
@@ -68,8 +68,9 @@ class Operator:
                         await stop.wait()
                         self._health.stopping()
                         if self._term is not None:
-                            if message := self._settings.stop_message:
-                                await tell_of_stop(self._term.backends, parts.replica, message)
+                            message = self._settings.stop_message
+                            if message and self._term.worker.has_started:
+                                await tell_of_stop(self._term.backends, parts.neighbors.serves, parts.replica, message)
                             await self._term.worker.stop(self._settings.stop_seconds)
                     await self._parts.leadership.release()
             log.info("stopped")

@@ -1,7 +1,8 @@
 """How the process is asked to stop: the first signal asks politely, a second one ends it at once.
 
-SIGTERM comes from the kubelet, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed. Neighbor: `app.life` waits
-for the first one, and stops in order.
+SIGTERM comes from the kubelet, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed. A SIGHUP asks, but it counts
+neither as the first signal nor as the second: systemd (`SendSIGHUP=`) and terminals send it together with another one.
+Neighbor: `app.life` waits for the first one, and stops in order.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
+        self._counted = False
         # A signal that the parent has turned off stays off: `nohup` does that to SIGHUP, a shell to SIGINT of a job.
         self._numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
@@ -39,9 +41,12 @@ class StopSignals:
         await self._asked.wait()
 
     def _came(self, number: signal.Signals) -> None:
-        if self._asked.is_set():
-            self._end_at_once(number)
-        log.info(f"{number.name}: stopping; a second signal ends the process at once")
+        if number is not signal.SIGHUP:
+            if self._counted:
+                self._end_at_once(number)
+            self._counted = True
+        if not self._asked.is_set():
+            log.info(f"{number.name}: stopping; a second signal ends the process at once")
         self._asked.set()
 
     def _end_at_once(self, number: signal.Signals) -> NoReturn:

@@ -41,6 +41,7 @@ from controller.triggers.heartbeats import HeartbeatReader
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS, PoolKeeper
 from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.outages import OutageWatch
+from controller.triggers.people import PeopleCounter
 from controller.triggers.poll import Poller
 from controller.triggers.serving import Serving
 from controller.triggers.signals import SignalSource
@@ -114,6 +115,7 @@ class Term:
         yield Loop(LoopName.SERVED, serving.renew)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
+        yield Loop(LoopName.PEOPLE, PeopleCounter(pools, backends.clock.now).run)
         yield Loop(LoopName.NEIGHBORS, self.neighbors.run)
         checker = TokenChecker(backends, router, seconds, parts.neighbors.serves)
         yield Loop(LoopName.TOKENS, checker.run, limit_seconds=seconds + 60)

@@ -49,6 +49,7 @@ from controller.triggers.router import Router
 from controller.triggers.server_reader import ServerReader
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
+from controller.views.census import censuses
 from controller.views.finished import FinishedMatches
 from controller.views.placements import RoomPlacements
 from controller.views.silences import SilenceRecord
@@ -116,16 +117,19 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     caches: dict[ResourceKind, ObjectCache[Any]] = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     servers = caches[LIVEKIT_SERVER]
     configs = ServerConfigs(_of_settings(settings))
-    placements = RoomPlacements()
+    placements = RoomPlacements(neighbors.serves)
     router = Router(settings.cluster_id, queue.enqueue)
     handover = Handover(silences, clock)
-    calls, finished = CallIndex(), FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
+    calls = CallIndex(neighbors.serves)
+    finished = FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
     redis = Redis(RedisSource(settings, also_blank), lambda seconds: _was_silent(silences, seconds, clock))
     epochs = EpochStore(redis, settings.cluster_id, settings.lease)
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
     _follow(caches, calls, finished, placements, router)
+    health = Health(pulses, connection.problem)
+    health.show(censuses(caches[MATCH], caches[ROOM], clock.now))
     return Parts(
         settings=settings,
         recipes=recipes,
@@ -171,7 +175,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         ),
         events=events,
         errors=errors,
-        health=Health(pulses, connection.problem),
+        health=health,
         pulses=pulses,
     )
 
@@ -206,7 +210,9 @@ def _was_silent(record: SilenceRecord, seconds: float, clock: ServerClock) -> No
 
 def _of_settings(settings: Settings) -> ServerConfig:
     """The server that the settings describe."""
-    return ServerConfig(DEFAULT_SERVER, settings.api_url, settings.public_url, Credentials(_api_keys(settings)))
+    return ServerConfig(
+        DEFAULT_SERVER, settings.api_url.rstrip("/"), settings.public_url, Credentials(_api_keys(settings))
+    )
 
 
 def _livekit_client(

@@ -112,6 +112,8 @@ class Leadership:
         self._held: Body | None = None
         # A write was sent and its answer has not come: the Lease may be ours in a version that we do not know.
         self._is_unsure = False
+        # What the Lease was before such a write took it.
+        self._before_unsure: Predecessor | None = None
         self._lost = asyncio.Event()
         self._floor = 0
         self._valid_until = 0.0
@@ -273,14 +275,18 @@ class Leadership:
         foreign = holder not in {"", str(self._identity)}
         if foreign and not self._identity.is_dead_predecessor(holder) and not self._has_run_out(lease):
             return holder
-        epoch = max(before := int(spec.get("leaseTransitions") or 0), self._floor, await self._remembered(before)) + 1
-        started = time.monotonic()
+        # If our write has run and its answer was lost, the Lease tells about us: who was before is known since then.
+        before_unsure = self._before_unsure if holder == str(self._identity) else None
+        predecessor = before_unsure or _predecessor(lease)
+        transitions = int(spec.get("leaseTransitions") or 0)
+        epoch = max(transitions, self._floor, await self._remembered(transitions)) + 1
+        started, self._before_unsure = time.monotonic(), predecessor
         try:
             self._held = await self._write(lease, epoch)
         except (Conflict, AlreadyExists):
             return "another replica, which was faster"
         self.epoch = epoch
-        self.predecessor = _predecessor(lease)
+        self.predecessor, self._before_unsure = predecessor, None
         self._lost.clear()
         self._valid_until = started + self._times.duration_seconds
         return ""

@@ -65,7 +65,7 @@ def lives(matches: ObjectCache[Match], uid: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """What one step of a scan saw: the next cursor (`0`: there are no more), and the keys of the pools we serve."""
+    """What one step of a scan saw: the next cursor (`0` at the end), and the keys of the pools that we serve."""
 
     cursor: str
     pools: Mapping[Keys, Sequence[str]]

@@ -223,8 +223,7 @@ class Pools:
             log.error("a pool cannot be opened", namespace=namespace, exc_info=error)
 
     async def _bind(self, namespace: str) -> Pool:
-        if sentence := self._foreign(namespace):
-            raise PoolClosed(Backend.REDIS, "open", sentence)
+        self._require_ours(namespace)
         closed = self._closed.get(namespace)
         if closed is not None and asyncio.get_running_loop().time() < closed.again_at:
             raise closed.error
@@ -236,9 +235,18 @@ class Pools:
             await self._close(namespace, incarnation.current_epoch)
         self._is_right(namespace)
         bound = await self._restored_pool(namespace, pool, incarnation)
-        await self._restorer.compare(namespace, bound, self.check)
-        self.check(namespace, await bound.serve(self._served))
+        await self._restorer.compare(namespace, bound, self._check_opening)
+        self._check_opening(namespace, await bound.serve(self._served))
         return bound
+
+    def _require_ours(self, namespace: str) -> None:
+        if sentence := self._foreign(namespace):
+            raise PoolClosed(Backend.REDIS, "open", sentence)
+
+    def _check_opening(self, namespace: str, reply: object) -> None:
+        """`check` while a pool is being opened. That may take long, and another installation may serve it meanwhile."""
+        self._require_ours(namespace)
+        self.check(namespace, reply)
 
     async def _check_epoch(self) -> None:
         """Compare our epoch with the highest one of our Lease, once per term. Raises LeadershipLost if ours is lower.
@@ -287,7 +295,7 @@ class Pools:
         pool = pool.at(incarnation)
         if not incarnation.restoring:
             return pool
-        restored = await self._restorer.restore_all(namespace, pool, self.check)
+        restored = await self._restorer.restore_all(namespace, pool, self._check_opening)
         opened = await pool.finish_restore()
         self.check(namespace, opened)
         assert isinstance(opened, Incarnation)

@@ -1,9 +1,9 @@
 """Writes records in Redis again that another client has damaged: the Matches are the truth about a live call.
 
 A key of the wrong type stops every script that meets it. It is removed, since nothing in it can be kept, and what the
-Matches know is written again. Users whom another live Match holds are written for that Match first, so nobody is taken
-twice meanwhile. Neighbors: `loop.recovery` calls this for a key that failed, `triggers.sweep` each minute for what all
-users of a pool share, `backends.restores` does it for a Redis that lost its data.
+Matches know is written again. Users whom another live Match holds are written for that Match first, so that no user is
+taken twice meanwhile. Neighbors: `loop.recovery` calls this for a key that failed, `triggers.sweep` each minute for
+what all users of a pool share, `backends.restores` does it for a Redis that lost its data.
 """
 
 from __future__ import annotations

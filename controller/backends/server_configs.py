@@ -25,7 +25,7 @@ from controller.views.cache import following
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """A server that can be asked. `url` is that of its API, with an HTTP scheme."""
+    """A server that can be asked. `url` is that of its API, with an HTTP scheme; `is_leaving`: it is being deleted."""
 
     name: str
     url: str
@@ -35,6 +35,7 @@ class ServerConfig:
     max_rooms: int = 0
     is_cordoned: bool = False
     drain: Drain | None = None
+    is_leaving: bool = False
 
 
 class ServerConfigs:
@@ -74,13 +75,16 @@ class ServerConfigs:
 
     def signers(self) -> Mapping[str, Mapping[str, frozenset[str]]]:
         """For each API key that counts its secrets, each with the names of its servers: webhooks may be signed with any
-        of them, and tell about rooms on these servers alone.
+        of them, and tell about rooms on these servers alone. What has one URL is one server under several names.
         """
+        names: dict[str, frozenset[str]] = {}
+        for config in self:
+            names[config.url] = names.get(config.url, frozenset()) | {config.name}
         found: dict[str, dict[str, frozenset[str]]] = {}
         for config in self:
             for name, secret in config.credentials.keys.secrets.items():
                 owners = found.setdefault(name, {})
-                owners[secret] = owners.get(secret, frozenset()) | {config.name}
+                owners[secret] = owners.get(secret, frozenset()) | names[config.url]
         return found
 
     @property
@@ -157,6 +161,7 @@ def config_of(server: LiveKitServer, credentials: Credentials) -> ServerConfig:
         max_rooms=spec.max_rooms,
         is_cordoned=spec.cordoned or server.metadata.deletion_timestamp is not None,
         drain=spec.drain,
+        is_leaving=server.metadata.deletion_timestamp is not None,
     )
 
 
@@ -230,6 +235,12 @@ def credentials_in(secret_name: str, data: Mapping[str, object]) -> Credentials 
         return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
     newest = ApiKey(texts[_API_KEY], texts[_API_SECRET])
     older = (ApiKey(texts[_OLD_API_KEY], texts[_OLD_API_SECRET]),) if _OLD_API_KEY in texts else ()
+    if any(key.name == newest.name and key != newest for key in older):
+        told = (
+            f"the Secret {secret_name} has one name under {_API_KEY} and {_OLD_API_KEY} for two secrets; give the new "
+            "secret a key of another name, since a token names its key alone"
+        )
+        return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
     keys = ApiKeys(newest, tuple(key for key in older if key.name != newest.name))
     return Credentials(keys, texts.get(_CA, ""))
 

@@ -7,6 +7,7 @@ chooses one for a new room. `observe` and `act` ask for the server of a Room.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,19 +30,21 @@ from controller.rules.drain import drain_of
 from controller.rules.placement import choose, server_of
 from controller.rules.server_faults import fault_of
 from controller.views.livekit import LiveKitView
-from controller.views.placements import RoomPlacements
+from controller.views.placements import RoomPlacements, StandingRoom
 
 # Reconciles that wait for the participants of a room at the same time, per server.
 _READS_AT_ONCE = 16
 # Rooms that were placed on another server and are not made yet.
 _MOST_MOVED = 10_000
+_MOST_NAMED = 3
 
 
 @dataclass(slots=True, eq=False)
 class Server:
     """One LiveKit server: the URL that clients connect to, its API keys, what it takes, its client and its view.
 
-    What is configured can change; a server with another URL is another `Server`. `health` is what the latest checks
+    What is configured can change; a server with another URL is another `Server`. `is_leaving`: its LiveKitServer is
+    being deleted. `health` is what the latest checks
     showed, `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask
     it for participants at once: a server that hangs must not hold them all.
     """
@@ -56,6 +59,7 @@ class Server:
     max_rooms: int = 0
     is_cordoned: bool = False
     drain: Drain | None = None
+    is_leaving: bool = False
     health: Health = field(default_factory=Health)
     error: BackendError | None = None
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
@@ -128,13 +132,17 @@ class Servers:
     def facts(self, room: Room | Unreadable | None, now: datetime, known: str = "") -> ServerFacts:
         """The facts about the server that `find` looks for. One that is not configured is in trouble, and has no URL.
 
-        As long as no server is chosen, its name is empty.
+        As long as no server is chosen, its name is empty. That of a room which was made is not known then: another
+        client has removed it.
         """
         name = self._name_of(room, known)
         server = self._servers.get(name)
         if server is not None:
             return server.facts(now)
-        return ServerFacts(name, "", self._not_configured(name), is_configured=False) if name else ServerFacts("", "")
+        was_made = isinstance(room, Room) and room.status.created_at is not None
+        if not name and not was_made:
+            return ServerFacts("", "")
+        return ServerFacts(name, "", self._not_configured(name), is_configured=False)
 
     def place(self, target: Target, name: str, wanted: Placement) -> str:
         """Choose the server for the Room of this name, and reserve the place. Returns the server's name.
@@ -177,6 +185,7 @@ class Servers:
         others = [one for one in self._candidates() if one.name != now_on and not one.trouble]
         name = choose(room.spec.placement, others, seed=room.metadata.uid).server
         if name:
+            self._placements.reserve(room.metadata.namespace, room.metadata.name, name)
             self._moved[room.metadata.uid] = name
             if len(self._moved) > _MOST_MOVED:
                 self._moved.popitem(last=False)
@@ -185,6 +194,14 @@ class Servers:
     def count(self, name: str) -> int:
         """How many Rooms are on the server, or about to be made there."""
         return self._placements.count(name)
+
+    def standing(self, name: str) -> list[StandingRoom]:
+        """The Rooms on the server that belong to no Match and were made."""
+        return list(self._placements.standing(name))
+
+    def some_on(self, name: str) -> list[str]:
+        """Some Rooms on the server, as NAMESPACE/NAME, in order."""
+        return ["/".join(one) for one in heapq.nsmallest(_MOST_NAMED, self._placements.on(name))]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -224,6 +241,8 @@ class Servers:
         return named or known or (next(iter(self._servers)) if len(self._servers) == 1 else "")
 
     def _not_configured(self, name: str) -> str:
+        if not name:
+            return "it is not known on which LiveKit server the room is: its status no longer says so (status.server)"
         if name in self.troubles:
             return f"the room is on LiveKit server {name}, which cannot be asked: {self.troubles[name].sentence}"
         return f"the room is on LiveKit server {name!r}, which is not configured; known are {', '.join(self.names)}"

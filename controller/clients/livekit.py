@@ -2,14 +2,13 @@
 
 This client adds what the SDK leaves to its user. Every request has a deadline of ours, because the SDK's own does not
 hold against a frozen server. Errors are classified by status alone, because the body of a 401 repeats the whole token.
-A Room message never leaves this module, because it holds `turn_password`. Our mark in the room's metadata says who owns
-a room, because CreateRoom adopts any room that has the name. Neighbors: `clients.request` limits and measures each
-request, `views.livekit` holds what is read here, `act.livekit` writes.
+A Room message stays here and in `clients.livekit_rows`, because it holds `turn_password`. Our mark in the metadata says
+who owns a room, because CreateRoom adopts any room that has the name. Neighbors: `clients.request` limits and measures
+each request, `clients.livekit_rows` reads lists of rooms, `views.livekit` keeps what is read, `act.livekit` writes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -19,12 +18,13 @@ import aiohttp
 import jwt
 from google.protobuf.message import DecodeError
 from livekit import api
+from livekit.api.twirp_client import TwirpClient
 from livekit.protocol.models import DataPacket, ParticipantInfo
-from livekit.protocol.models import Room as RoomMessage
 
 from controller.clients.breaker import Breaker
 from controller.clients.certificates import TlsCode
 from controller.clients.livekit_checks import LiveKitChecks
+from controller.clients.livekit_rows import RoomReader, RoomRows, room_of
 from controller.clients.livekit_tls import Certificates, WithCertificates, fault_of
 from controller.clients.reading import NO_SENSE, place_ms, reading
 from controller.clients.request import Limits, Requests
@@ -41,7 +41,7 @@ from controller.errors import (
     Overloaded,
     Untrusted,
 )
-from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, RoomRequest, parse_mark
+from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, RoomRequest
 from controller.settings.redis_address import AddressError
 
 _SERVICE_TOKEN_SECONDS = 600.0
@@ -52,8 +52,6 @@ _NODE_SECONDS = 3.0
 CHECK_ROOM = "roomkeeper-check"
 """The room that is made to see whether any node answers."""
 T = TypeVar("T")
-
-_ROOMS_AT_ONCE = 500
 
 
 class LiveKitClient:
@@ -78,22 +76,23 @@ class LiveKitClient:
     ) -> None:
         self._certificates = certificates or Certificates()
         self.checks = LiveKitChecks(session, url, self._certificates, clock, self._sign_for_a_minute)
-        self._session = WithCertificates(session, self._certificates)
+        self._session = cast("aiohttp.ClientSession", WithCertificates(session, self._certificates))
+        self._twirp = TwirpClient(self._session, url, "livekit", failover=False)
         self._url = url
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock
         self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits, server=server, answers=_ANSWERS)
-        self._service: api.room_service.RoomService | None = None
-        self._service_until = 0.0
-        # What the latest list of all rooms said, by name, with the metadata that it was read from.
-        self._listed: dict[str, tuple[str, LiveKitRoom]] = {}
+        self._server_token: str | None = None
+        self._server_token_until = 0.0
+        self._service: tuple[str, api.room_service.RoomService] | None = None
+        self._reader = RoomReader()
 
     def use_key(self, api_key: str, api_secret: str) -> None:
         """Sign every further request with this API key."""
         if (api_key, api_secret) != (self._api_key, self._api_secret):
             self._api_key, self._api_secret = api_key, api_secret
-            self._service = None
+            self._server_token = None
 
     def close(self) -> None:
         """The client is no longer used. The session is closed by its owner."""
@@ -125,7 +124,7 @@ class LiveKitClient:
         )
         room = await self._send("CreateRoom", lambda: self._rooms().create_room(message))
         with reading(Backend.LIVEKIT, "CreateRoom"):
-            return _room(room)
+            return room_of(room)
 
     async def list_rooms(self, names: tuple[str, ...] = ()) -> tuple[LiveKitRoom, ...]:
         """Return all rooms of the server, or those of `names` that exist.
@@ -135,19 +134,19 @@ class LiveKitClient:
         too: the poller asks at intervals, and its answer ends an outage although another request hangs as the probe.
         """
         request = api.ListRoomsRequest(names=list(names))
-        answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(request), is_essential=not names)
-        listed: dict[str, tuple[str, LiveKitRoom]] = {}
-        latest = self._listed
-        for start in range(0, len(answer.rooms), _ROOMS_AT_ONCE):
-            if start:
-                await asyncio.sleep(0)
-            with reading(Backend.LIVEKIT, "ListRooms"):
-                for message in answer.rooms[start : start + _ROOMS_AT_ONCE]:
-                    name, metadata = message.name, message.metadata
-                    listed[name] = _listed(message, name, metadata, latest.get(name))
-        if not names:
-            self._listed = listed
-        return tuple(room for _, room in listed.values())
+        answer = await self._send("ListRooms", lambda: self._ask_for_rows(request), is_essential=not names)
+        return await self._reader.read(answer.rows, is_complete=not names)
+
+    async def metadata_of(self, room: str) -> dict[str, object] | None:
+        """The metadata of a room, as it is now; None if it is no object in JSON. Raises NotFound."""
+        answer = await self._send("ListRooms", lambda: self._rooms().list_rooms(api.ListRoomsRequest(names=[room])))
+        if not answer.rooms:
+            raise NotFound(Backend.LIVEKIT, "ListRooms", f"there is no room {room}")
+        try:
+            found = json.loads(answer.rooms[0].metadata or "{}")
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
 
     async def delete_room(self, name: str) -> None:
         """Delete a room. Raises NotFound if it does not exist."""
@@ -211,22 +210,32 @@ class LiveKitClient:
         request = api.SendDataRequest(room=room, data=data, kind=DataPacket.Kind.RELIABLE, topic=topic)
         await self._send("SendData", lambda: self._people(room).send_data(request))
 
+    async def _ask_for_rows(self, request: api.ListRoomsRequest) -> Any:
+        """Send a ListRooms; return its answer as RoomRows. The SDK's own method decodes every room."""
+        headers = {"Authorization": f"Bearer {self._token_of_server()}"}
+        return await self._twirp.request("RoomService", "ListRooms", request, headers, RoomRows)
+
     def _rooms(self) -> api.room_service.RoomService:
-        """Return the service for requests about rooms as such. Its token is used for half of its lifetime."""
-        now = time.monotonic()
-        if self._service is None or now >= self._service_until:
-            self._service = self._service_with({"roomCreate": True, "roomList": True})
-            self._service_until = now + _SERVICE_TOKEN_SECONDS / 2
-        return self._service
+        """Return the service for requests about rooms as such. It is made once for each token."""
+        token = self._token_of_server()
+        if self._service is None or self._service[0] != token:
+            self._service = token, self._service_with(token)
+        return self._service[1]
 
     def _people(self, room: str) -> api.room_service.RoomService:
         """Return the service for requests about the contents of `room`, with a token for this room alone."""
-        return self._service_with({"roomAdmin": True, "room": room})
+        return self._service_with(self._token({"roomAdmin": True, "room": room}, _SERVICE_TOKEN_SECONDS))
 
-    def _service_with(self, grants: dict[str, object]) -> api.room_service.RoomService:
-        token = self._token(grants, _SERVICE_TOKEN_SECONDS)
-        session = cast("aiohttp.ClientSession", self._session)
-        return api.LiveKitAPI.with_token(token, self._url, session=session, failover=False).room
+    def _service_with(self, token: str) -> api.room_service.RoomService:
+        return api.LiveKitAPI.with_token(token, self._url, session=self._session, failover=False).room
+
+    def _token_of_server(self) -> str:
+        """Return the token for requests about rooms as such. It is used for half of its lifetime."""
+        now = time.monotonic()
+        if self._server_token is None or now >= self._server_token_until:
+            self._server_token = self._token({"roomCreate": True, "roomList": True}, _SERVICE_TOKEN_SECONDS)
+            self._server_token_until = now + _SERVICE_TOKEN_SECONDS / 2
+        return self._server_token
 
     def _sign_for_a_minute(self, grants: dict[str, object], subject: str) -> str:
         return self._token(grants, 60.0, sub=subject)
@@ -258,7 +267,7 @@ class LiveKitClient:
             )
         except Forbidden as error:
             if error.code == "401":
-                self._service = None  # If the clock was the cause, the next request signs a new token.
+                self._server_token = None  # If the clock was the cause, the next request signs a new token.
             raise
 
 
@@ -318,26 +327,6 @@ def _refusal(method: str, status: int, twirp_code: str) -> BackendError:
     if status == 429 or status >= 500:
         return Overloaded(Backend.LIVEKIT, method, sentence, may_have_run=True, code=code)
     return BackendRefused(Backend.LIVEKIT, method, sentence, code=code)
-
-
-def _listed(
-    message: RoomMessage, name: str, metadata: str, latest: tuple[str, LiveKitRoom] | None
-) -> tuple[str, LiveKitRoom]:
-    """A listed room with its metadata; `latest` itself if nothing has changed. Unchanged metadata is not parsed again.
-
-    It runs for thousands of rooms at every interval.
-    """
-    sid, count = message.sid, message.num_participants
-    if latest is None or latest[0] != metadata:
-        return metadata, LiveKitRoom(name, sid, count, parse_mark(metadata))
-    known = latest[1]
-    if known.num_participants == count and known.sid == sid:
-        return latest
-    return metadata, LiveKitRoom(name, sid, count, known.mark)
-
-
-def _room(message: RoomMessage) -> LiveKitRoom:
-    return LiveKitRoom(message.name, message.sid, message.num_participants, parse_mark(message.metadata))
 
 
 _SEATLESS = frozenset({ParticipantInfo.Kind.AGENT, ParticipantInfo.Kind.EGRESS})

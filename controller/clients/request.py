@@ -19,7 +19,7 @@ import structlog
 
 from controller.clients.breaker import RULES, Breaker, BreakerRule, BreakerState, Ticket
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError
-from controller.telemetry.metrics import BreakerMeter, RequestMeter
+from controller.telemetry.meters import BreakerMeter, RequestMeter
 from controller.telemetry.sparse import Sparse
 
 log = structlog.get_logger(__name__)

@@ -59,7 +59,7 @@ RIGHTS: Final = (
     Right("coordination.k8s.io", "leases", ("create", "list"), Place.OWN),
     Right("coordination.k8s.io", "leases", ("list",), Place.CLUSTER, is_optional=True),
     Right("coordination.k8s.io", "leases", ("get", "update"), Place.OWN, (LEASE,)),
-    Right(GROUP, "livekitservers", ("list", "watch"), Place.OWN),
+    Right(GROUP, "livekitservers", ("list", "watch", "patch"), Place.OWN),
     Right(GROUP, "livekitservers/status", ("patch",), Place.OWN),
 )
 

@@ -40,7 +40,8 @@ class RoomSeen:
     `is_certainly_gone`: two different reads agree that the room is absent; one is not enough for a deletion.
     `sid_since` is when its sid was first seen: for a room that we made, the moment at which we made it.
     `is_miscounted`: LiveKit's count and its list of people have disagreed for longer than the count usually lags.
-    `ghosts` are people whom LiveKit lists and who are gone; `people` has none of them.
+    `ghosts` are people whom LiveKit lists and who are gone; `people` has none of them. `drain_turn` is since when it is
+    the turn of a standing Room to end, because its server is drained.
     """
 
     livekit_name: str
@@ -55,3 +56,4 @@ class RoomSeen:
     sid_since: datetime | None = None
     patience: Patience = field(default_factory=Patience)
     ghosts: tuple[Ghost, ...] = ()
+    drain_turn: datetime | None = None

@@ -59,9 +59,11 @@ class ServerSeen:
     """Observations of one server, without decisions.
 
     `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
-    over; `participants` is what LiveKit counts in rooms with our mark, None before the first answer. `same_url` are
-    other servers with the same URL. `calls_left` counts the Matches on a server that is drained; the oldest of them was
-    created at `oldest_call_at`.
+    over, with those that are about to be made; `standing` of them belong to no Match and were made. `some_rooms` names
+    some of them while the object is being deleted. `participants` is what LiveKit counts in rooms with our mark, None
+    before the first answer. `same_url` are other servers with the same URL. `calls_left` counts the Matches on a server
+    that is drained; the oldest of them was created at `oldest_call_at`, and `paused` of them or of the standing Rooms
+    are paused by an annotation.
     """
 
     trouble: Trouble | None
@@ -72,3 +74,6 @@ class ServerSeen:
     drain: DrainFacts | None = None
     calls_left: int = 0
     oldest_call_at: datetime | None = None
+    standing: int = 0
+    some_rooms: tuple[str, ...] = ()
+    paused: int = 0

@@ -1,14 +1,15 @@
 """`python -m controller.generate [--check]`: write every file that is made from the code, or name the stale ones.
 
 It writes the CRDs, what the Helm chart has from the code, the reference pages of the API, the conditions, the settings,
-the metrics and the rights in Redis, the page on errors, the page on the life of a call, the page and the JSON Schema of
-the events, and the library of Redis functions. Each has a module of its own beside this one; `generate.files` compares
-and writes. `sandbox.manifests` makes `manifests/` from the chart, because that needs Helm.
+the metrics and the rights in Redis, the pages on errors, on alerts and on the life of a call, the page and the JSON
+Schema of the events, and the library of Redis functions. Each has a module of its own beside this one;
+`generate.files` compares and writes. `sandbox.manifests` makes `manifests/` from the chart, because that needs Helm.
 """
 
 from pathlib import Path
 from typing import Final
 
+from controller.generate.alerts_page import alerts_page, alerts_template
 from controller.generate.api_page import reference
 from controller.generate.chart.crds import crd_template
 from controller.generate.chart.readme import readme
@@ -39,6 +40,7 @@ def generated(root: Path) -> dict[str, str]:
         **_chart((root / CHART / "values.yaml").read_text(encoding="utf-8")),
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),
+        "docs/alerts.md": alerts_page(_header("controller/generate/alerts.py")),
         "docs/errors.md": errors_page(_header("controller/api/failures_table.py")),
         "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),
@@ -55,6 +57,7 @@ def _chart(values: str) -> dict[str, str]:
     made = {f"templates/crds/{d.kind.plural}.yaml": crd(d) for d in DEFINITIONS}
     header = f"Made by `{COMMAND}` from controller/api; edit the models instead."
     files = {path: crd_template(crd, yaml_text({"spec": crd["spec"]}), header) for path, crd in made.items()}
+    files["templates/_alerts.tpl"] = alerts_template(COMMAND)
     files["values.schema.json"] = values_schema_text(values)
     files["README.md"] = readme(_header(f"{CHART}/values.yaml"), values)
     return {f"{CHART}/{path}": text for path, text in files.items()}

@@ -35,7 +35,7 @@ from controller.loop.worker import Result
 from controller.plan.actions import AnyAction, Target
 from controller.plan.step import Plan, earliest
 from controller.status.errors import last_error
-from controller.status.patch import merge_patch
+from controller.status.patch import changes
 
 log = structlog.get_logger(__name__)
 
@@ -184,7 +184,7 @@ class Reconciler:
                 return Result(plan.deadline, error)
         error = error or self._blocked(key, plan)
         status = _status(recipe, case, plan, error, now)
-        patch = merge_patch(found.status.manifest(), status.manifest())
+        patch = changes(found.status, status)
         uid = found.metadata.uid
         if not patch or _cannot_be_written(found):
             self._held_back.pop(uid, None)

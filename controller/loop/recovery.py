@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 # Notices are kept for five minutes, and no user gets the same one twice in that time.
 _TELLS_FOR: Final = timedelta(minutes=2)
 
+# What people have to repair, while a room that was not made can be made on another server.
+_MOVES: Final = frozenset({FailureCode.LIVEKIT_UNAUTHORIZED, FailureCode.LIVEKIT_WRONG_URL, FailureCode.SERVER_UNKNOWN})
+
 
 class Recovery:
     """Counts, records and follows the errors of all keys."""
@@ -66,7 +69,7 @@ class Recovery:
         try:
             if failure.recovery is Way.RESET:
                 await self._reset(known)
-            elif failure.recovery is Way.FALLBACK or failure.code is FailureCode.LIVEKIT_UNAUTHORIZED:
+            elif failure.recovery is Way.FALLBACK or failure.code in _MOVES:
                 self._fall_back(known)
             elif failure.recovery is Way.NOTIFY:
                 await self._notify(self._match_of(key, known), failure)

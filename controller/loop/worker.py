@@ -61,7 +61,7 @@ def _no_breaker(_key: Key, _backend: str) -> None:
 class Worker:
     """Runs reconciles, at most `concurrency` at once and never two of one key.
 
-    `breaker_of` finds the breaker of a backend that a key has to wait for.
+    `breaker_of` finds the breaker of a backend that a key has to wait for. `has_started`: keys were taken.
     """
 
     def __init__(
@@ -88,9 +88,11 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: datetime | None = None
+        self.has_started = False
 
     def start(self) -> None:
         """Open the queue and begin to take keys: the lease is ours and the caches are synced."""
+        self.has_started = True
         self._queue.open()
         self.pump()
         self._arm()

@@ -144,7 +144,7 @@ def _livekit_room(
         return room if isinstance(room, Unknown) else Absent(now)
     server = backends.servers.find(value_of(room), _last_server(match))
     if server is None:
-        return Unknown(now, facts.trouble) if facts.name else Absent(now)
+        return Unknown(now, facts.trouble) if facts.trouble else Absent(now)
     return server.view.room(name, now)
 
 

@@ -27,8 +27,8 @@ _NEW = timedelta(minutes=1)
 async def observe_room(room: Room, backends: Backends, learned: Learned) -> RoomSeen:
     """Everything that can be seen of `room` now. What this reconcile has `learned` is not read again.
 
-    On a server that is not configured, the LiveKit room is Unknown: it may be alive there. As long as no server is
-    chosen, there is certainly none.
+    On a server that is not configured or not known, the LiveKit room is Unknown: it may be alive there. As long as no
+    server is chosen, there is certainly none.
     """
     now = backends.clock.now()
     server, facts = backends.servers.find(room), backends.servers.facts(room, now)
@@ -43,16 +43,17 @@ async def observe_room(room: Room, backends: Backends, learned: Learned) -> Room
         owner=owner,
         cluster_id=backends.cluster_id,
         server=facts,
-        is_certainly_gone=view.is_gone(name) if view is not None else not facts.name,
+        is_certainly_gone=view.is_gone(name) if view is not None else not facts.trouble,
         is_miscounted=view is not None and view.is_miscounted(name),
         patience=backends.patience(room.metadata.namespace, now),
         ghosts=view.ghosts.of(name) if view is not None else (),
         sid_since=view.sid_since(name) if view is not None else None,
+        drain_turn=backends.drains.of(room.metadata.uid),
     )
 
 
 def _without_server(facts: ServerFacts, now: datetime) -> Absent | Unknown:
-    return Unknown(now, facts.trouble) if facts.name else Absent(now)
+    return Unknown(now, facts.trouble) if facts.trouble else Absent(now)
 
 
 async def _record(

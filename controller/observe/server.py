@@ -5,12 +5,14 @@ Neighbors: `loop.reconcile` calls this module before each plan, and `facts.serve
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
 from controller.backends.bundle import Backends
 from controller.facts.learned import Learned
 from controller.facts.server import Health, ServerSeen, Trouble
-from controller.rules.drain import Progress, drain_of, progress
+from controller.rules.drain import drain_of, progress
 
 
 async def observe_server(server: LiveKitServer, backends: Backends, _learned: Learned) -> ServerSeen:
@@ -18,19 +20,29 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
     name = server.metadata.name
     rooms, polled = backends.servers.count(name), backends.servers.get(name)
     drain = drain_of(name, server.spec.drain)
-    left = progress(backends.calls.on(name)) if drain is not None else Progress(0)
-    secret = backends.servers.troubles.get(name)
-    if polled is None:
-        told = Trouble(ConditionReason.NOT_ASKED, "the server has not been asked yet")
-        return ServerSeen(secret or told, Health(), rooms, None)
-    listed = [room for room in polled.view.listed() if room.mark is not None]
-    return ServerSeen(
-        trouble=secret or polled.trouble,
-        health=polled.health,
+    calls = tuple(backends.calls.on(name)) if drain is not None else ()
+    standing = backends.servers.standing(name) if drain is not None else []
+    left = progress(calls)
+    told = backends.servers.troubles.get(name)
+    seen = ServerSeen(
+        trouble=told or Trouble(ConditionReason.NOT_ASKED, "the server has not been asked yet"),
+        health=Health(),
         rooms=rooms,
-        same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
-        participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
+        participants=None,
         drain=drain,
         calls_left=left.calls_left,
         oldest_call_at=left.oldest_call_at,
+        standing=len(standing),
+        some_rooms=tuple(backends.servers.some_on(name)) if server.metadata.deletion_timestamp is not None else (),
+        paused=sum(call.is_paused for call in calls) + sum(room.is_paused for room in standing),
+    )
+    if polled is None:
+        return seen
+    listed = [room for room in polled.view.listed() if room.mark is not None]
+    return replace(
+        seen,
+        trouble=told or polled.trouble,
+        health=polled.health,
+        same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
+        participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
     )

@@ -35,13 +35,15 @@ from controller.plan.actions import (
     WriteRoomRecord,
 )
 from controller.plan.step import Plan, earliest
+from controller.rules.drain import TELLING
 from controller.rules.paused import pause_of_room
 from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
 
 # The record lives for two hours and is renewed well before.
 _RENEW_RECORD = timedelta(minutes=30)
-_RECORD_OVER = frozenset({RoomPhase.TERMINATED.record, RoomPhase.FAILED.record})
+_OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
+_RECORD_OVER = frozenset(phase.record for phase in _OVER)
 # The script never opens these records again: planning it in every round would be an endless loop.
 _RECORD_SHUT = _RECORD_OVER | {RoomPhase.TERMINATING.record}
 # When to look again for an owner that the caches have not shown yet.
@@ -99,6 +101,8 @@ def _ending(case: RoomCase) -> Plan | None:
 def _close(case: RoomCase, reason: RoomEndReason) -> Plan | None:
     """What is left to do on LiveKit."""
     if isinstance(case.seen.livekit_room, Unknown):
+        if _was_closed_before_its_server_went(case):
+            return None
         return Plan(waits_for=case.seen.livekit_room.why, blocked_by=Backend.LIVEKIT)
     livekit = case.livekit_room
     # A room that is not listed may still be alive (LiveKit lost its Redis): the deletion is the second read.
@@ -112,6 +116,12 @@ def _close(case: RoomCase, reason: RoomEndReason) -> Plan | None:
         metadata = tuple(sorted(case.room.spec.metadata.items()))
         return Plan((OrphanLiveKitRoom(_target(case), case.seen.livekit_name, metadata),))
     return None
+
+
+def _was_closed_before_its_server_went(case: RoomCase) -> bool:
+    """Whether nothing is left of the room on a server that is no longer configured."""
+    status = case.room.status
+    return not case.seen.server.is_configured and status.phase in _OVER and status.terminated_at is not None
 
 
 def _is_orphan(case: RoomCase, reason: RoomEndReason) -> bool:
@@ -171,6 +181,7 @@ def _keep(case: RoomCase) -> Plan | None:
     record, owner = case.record, case.seen.owner
     deadline = earliest(
         case.expiry,
+        _last_wait_for_telling(case),
         _renewal_of(record) if record is not None and record.status not in _RECORD_SHUT and not told else None,
         case.now + _LOOK_FOR_OWNER if owner is not None and not owner.session_id and not owner.is_gone else None,
     )
@@ -246,6 +257,12 @@ def _is_told(case: RoomCase) -> bool:
 
 def _renewal_of(record: RecordFacts) -> datetime:
     return from_milliseconds(record.last_updated_ms) + _RENEW_RECORD
+
+
+def _last_wait_for_telling(case: RoomCase) -> datetime | None:
+    """Until when a standing Room, whose turn it is to end, waits for its participants to be told."""
+    turn = case.seen.drain_turn
+    return turn + TELLING if turn is not None and case.now < turn + TELLING else None
 
 
 def _is_empty(case: RoomCase, reason: RoomEndReason) -> bool:

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from controller.api.endings import ENDINGS, EndReason
 from controller.api.livekitserver import Drain, DrainType
@@ -21,8 +21,8 @@ from controller.facts.drain import DrainFacts
 from controller.rules.end_cause import EndCause, make_cause
 from controller.rules.match_look import MatchLook
 
-# How long the end of a call waits for its participants to be told, once it is its turn.
-_TELLING = timedelta(seconds=3)
+TELLING: Final = timedelta(seconds=3)
+"""How long the end of a call waits for its participants to be told, once it is its turn."""
 
 
 def drain_of(server: str, drain: Drain | None) -> DrainFacts | None:
@@ -60,7 +60,7 @@ def drained(look: MatchLook) -> EndCause | None:
     server, turn = look.seen.server, look.seen.drain_turn
     if turn is None or look.match.status.ready_at is None or not ends_calls(server.drain, look.now):
         return None
-    if look.now < turn + _TELLING and (untold(look) or _is_untold_in_room(look)):
+    if look.now < turn + TELLING and (untold(look) or _is_untold_in_room(look)):
         return None
     return make_cause(look.match, EndReason.DRAINED, ENDINGS[EndReason.DRAINED].sentence())
 
@@ -68,7 +68,7 @@ def drained(look: MatchLook) -> EndCause | None:
 def last_wait_for_telling(look: MatchLook) -> datetime | None:
     """Until when a call, whose turn it is to end, waits for its participants to be told."""
     turn = look.seen.drain_turn
-    return turn + _TELLING if turn is not None and ends_calls(look.seen.server.drain, look.now) else None
+    return turn + TELLING if turn is not None and ends_calls(look.seen.server.drain, look.now) else None
 
 
 def _is_untold_in_room(look: MatchLook) -> bool:

@@ -94,11 +94,11 @@ class Shared:
 
     @property
     def sentence(self) -> str:
-        """What each of the two says about it."""
+        """How each of the two operators describes it to an administrator."""
         what = f"{self.other.shown} is set up for {self.where} too"
         them = "it" if len(self.namespaces) == 1 else "them"
         if self.is_ours:
-            return f"{what}: it leaves {them} to this one. {_REMEDY}"
+            return f"{what}, and leaves {them} to this one. {_REMEDY}"
         return (
             f"{what}, and serves {them}: this one leaves {them} alone. {_REMEDY}, or delete that Lease if its operator "
             "is gone for good"

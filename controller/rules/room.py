@@ -14,7 +14,7 @@ from controller.api.room import Room, RoomEndReason
 from controller.facts.livekit import UNKNOWN_WORD, LiveKitParticipant, LiveKitRoom, Mark, metadata_digest
 from controller.facts.observation import Absent, value_of
 from controller.facts.room import RoomSeen
-from controller.rules.drain import ends_calls
+from controller.rules.drain import TELLING, ends_calls
 from controller.rules.restores import is_given_up
 
 # LiveKit's timeouts are precise to 0.4 s, and we learn of a departure with some delay.
@@ -44,9 +44,20 @@ def end_reason(room: Room, seen: RoomSeen, now: datetime) -> RoomEndReason | Non
         return RoomEndReason.EMPTY
     if is_given_up(room, seen, now):
         return RoomEndReason.LOST
-    if seen.owner is None and ends_calls(seen.server.drain, now) and not is_untold_of_drain(room, seen):
+    if _is_drained(room, seen, now):
         return RoomEndReason.DRAINED
     return None
+
+
+def _is_drained(room: Room, seen: RoomSeen, now: datetime) -> bool:
+    """Whether it is the turn of a standing Room on a server whose drain ends calls, and its participants were told.
+
+    A Room that was not made yet waits for a server that takes it.
+    """
+    turn = seen.drain_turn
+    if turn is None or seen.owner is not None or room.status.created_at is None:
+        return False
+    return ends_calls(seen.server.drain, now) and (now >= turn + TELLING or not is_untold_of_drain(room, seen))
 
 
 def _reason_of_before(room: Room, seen: RoomSeen) -> RoomEndReason | None:

@@ -24,8 +24,20 @@ class ServerCase:
 
     @cached_property
     def is_drained(self) -> bool:
-        """Whether a server that is drained has no call and no participant left. LiveKit's count lags by seconds."""
-        return self.seen.drain is not None and not self.seen.calls_left and self.seen.participants == 0
+        """Whether a server that is drained has no call and no participant left, and no room of a call is being made.
+
+        LiveKit's count of participants lags by seconds. A server that does not answer since this operator started has
+        none: then no room at all may be left on it.
+        """
+        seen = self.seen
+        if seen.drain is None or seen.calls_left or seen.rooms > seen.standing:
+            return False
+        return not seen.rooms if seen.participants is None else seen.participants == 0
+
+    @cached_property
+    def is_kept(self) -> bool:
+        """Whether the object is being deleted, and rooms that are on the server keep it."""
+        return self.server.metadata.deletion_timestamp is not None and self.seen.rooms > 0
 
     @cached_property
     def numbers_are_due(self) -> bool:

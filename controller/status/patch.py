@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.api.meta import ApiModel
+
+
+def changes(before: ApiModel, after: ApiModel) -> dict[str, Any]:
+    """The merge patch that turns one status into another of the same kind.
+
+    Fields that are equal are not dumped: to dump both statuses costs as much as to decide.
+    """
+    changed = {name for name in type(after).model_fields if getattr(before, name) != getattr(after, name)}
+    return merge_patch(before.part(changed), after.part(changed)) if changed else {}
+
 
 def merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The merge patch that turns `before` into `after`: the changed fields, and null for those that are gone."""

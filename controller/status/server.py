@@ -11,6 +11,7 @@ from controller.api.conditions import ConditionReason, ConditionType
 from controller.api.failures import LastError
 from controller.api.livekitserver import DrainType, LiveKitServerStatus
 from controller.api.meta import format_seconds
+from controller.api.names import PAUSED
 from controller.facts.drain import DrainFacts
 from controller.rules.drain import ends_calls
 from controller.rules.server_case import ServerCase
@@ -57,6 +58,8 @@ def _conditions(case: ServerCase) -> Iterator[Verdict]:
         yield true(ConditionType.READY, ConditionReason.ANSWERS, told)
     if (drain := case.seen.drain) is not None:
         yield _drained(case, drain)
+    elif case.is_kept:
+        yield false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, _deletion(case))
 
 
 def _notes(case: ServerCase) -> Iterator[str]:
@@ -69,15 +72,30 @@ def _notes(case: ServerCase) -> Iterator[str]:
         yield f"{others} has the same URL: each counts only the rooms that were placed on it by its own name"
 
 
+def _deletion(case: ServerCase) -> str:
+    """What the deletion of the object waits for."""
+    seen = case.seen
+    number = f"{seen.rooms} room{'s' if seen.rooms > 1 else ''}"
+    named = f" ({', '.join(seen.some_rooms)}{', …' if seen.rooms > len(seen.some_rooms) else ''})"
+    told = f"the deletion waits for {number} on it{named}"
+    return told if seen.drain is not None else f"{told}, which go on until their participants end them, or spec.drain"
+
+
 def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
     """Whether calls are left. How many, is in `callsLeft`: a condition that counts would be written for each call."""
     if case.is_drained:
         return true(ConditionType.DRAINED, ConditionReason.NO_CALLS_LEFT, "no call and no participant is left: stop it")
-    if drain.type is DrainType.GRACEFUL:
+    if not case.seen.calls_left and case.seen.rooms > case.seen.standing:
+        told = "no call is left, and rooms of calls are being made or closed"
+    elif drain.type is DrainType.GRACEFUL:
         told = "calls are left, and go on until their participants end them"
     elif ends_calls(drain, case.now):
         past = "; the deadline has passed" if drain.type is DrainType.MAINTENANCE else ""
         told = f"calls are left, and are being ended{past}"
     else:
         told = f"calls are left, and will be ended at {format_seconds(drain.deadline)}" if drain.deadline else ""
+    if case.is_kept:
+        told += f"; {_deletion(case)}"
+    if case.seen.paused:
+        told += f"; some of them are paused, and stay until the annotation {PAUSED} is removed"
     return false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, told)

@@ -30,6 +30,11 @@ class Health:
         self.is_synced = False
         self.is_stopping = False
         self._last_tick = time.monotonic()
+        self._shown: list[Callable[[], None]] = []
+
+    def show(self, refresh: Callable[[], None]) -> None:
+        """Call `refresh` before each answer of /metrics: it sets gauges that are cheaper to compute than to keep."""
+        self._shown.append(refresh)
 
     def synced(self) -> None:
         """Note that the caches hold everything that the API server has."""
@@ -72,6 +77,8 @@ class Health:
         """All metrics in Prometheus' text format."""
         for name, age_seconds in self._pulses.ages().items():
             metrics.loop_age_seconds.labels(name).set(age_seconds)
+        for refresh in self._shown:
+            refresh()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def add_routes(self, app: web.Application) -> None:

@@ -42,6 +42,7 @@ class LoopName(StrEnum):
     SEARCH = "search"
     FLAGS = "flags"
     TOKENS = "tokens"
+    PEOPLE = "people"
     SERVED = "served"
     UNSERVED = "unserved"
     ASKED = "asked"

@@ -1,4 +1,5 @@
-"""Gives the calls on servers that are being drained their turns to end: the oldest first, at a bounded rate.
+"""Gives the calls and standing Rooms on servers that are being drained their turns to end: the oldest first, at a
+bounded rate.
 
 Before the first turns on a server there is a pause, so that participants are told why their call ends before it does.
 Neighbors: `views.drains` remembers the turns, `rules.drain` says whether a drain ends calls, the keys of the Matches
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from controller.api.names import LIVEKIT_SERVER
+from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM
 from controller.backends.bundle import Backends
 from controller.backends.servers import Server
 from controller.facts.drain import DrainFacts
@@ -21,6 +22,8 @@ from controller.loop.wakes import Wake
 from controller.rules.drain import ends_calls
 from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
+from controller.views.calls import Call
+from controller.views.placements import StandingRoom
 
 log = structlog.get_logger(__name__)
 
@@ -62,17 +65,21 @@ class DrainPacer:
             turns.keep(())
             return
         left = [call for server in due for call in self._backends.calls.on(server)]
-        turns.keep({call.uid for call in left})
+        standing = [room for server in due for room in self._backends.servers.standing(server)]
+        turns.keep({call.uid for call in left} | {room.uid for room in standing})
         ready = {
             server
             for server, drain in due.items()
             if now_seconds - self._due_since[drain.id] >= FIRST_TURNS_AFTER_SECONDS
         }
-        waiting = [call for call in left if call.server in ready and call.is_up and turns.of(call.uid) is None]
-        for call in sorted(waiting, key=lambda call: call.since)[: int(self._allowance)]:
+        waiting: list[Call | StandingRoom] = [call for call in left if call.is_up]
+        waiting += standing
+        waiting = [one for one in waiting if one.server in ready and turns.of(one.uid) is None]
+        for one in sorted(waiting, key=lambda one: one.since)[: int(self._allowance)]:
             self._allowance -= 1.0
-            turns.give(call.uid, self._backends.clock.now())
-            self._router.match_woken(call.namespace, call.name, Wake.DRAIN)
+            turns.give(one.uid, self._backends.clock.now())
+            kind = MATCH if isinstance(one, Call) else ROOM
+            self._router.object_woken(Key(kind, one.namespace, one.name), Wake.DRAIN)
 
     def _due(self) -> Mapping[str, DrainFacts]:
         """The drains that end calls now, by server."""
@@ -81,14 +88,17 @@ class DrainPacer:
         return {name: drain for name, drain in drains.items() if drain is not None and ends_calls(drain, now)}
 
     def _report(self) -> None:
-        """Wake the key of a drained server when its last call has ended, or it has calls again."""
-        left = {server.name: self._left_on(server) for server in self._backends.servers if server.drain is not None}
+        """Wake the key of a server that is drained or deleted when its last call has ended, or it has calls again."""
+        watched = [one for one in self._backends.servers if one.drain is not None or one.is_leaving]
+        left = {server.name: self._left_on(server) for server in watched}
         for name, count in left.items():
             if (count == 0) is not (self._left.get(name) == 0):
                 self._router.object_woken(Key(LIVEKIT_SERVER, self._namespace, name), Wake.DRAIN)
         self._left = left
 
     def _left_on(self, server: Server) -> int:
-        """How many calls and participants are left."""
+        """How many calls, rooms of calls and participants are left; of a server that is being deleted, all rooms."""
+        servers, name = self._backends.servers, server.name
         inside = sum(room.num_participants for room in server.view.listed() if room.mark is not None)
-        return inside + sum(1 for _ in self._backends.calls.on(server.name))
+        rooms = servers.count(name) - (0 if server.is_leaving else len(servers.standing(name)))
+        return inside + rooms + sum(1 for _ in self._backends.calls.on(name))

@@ -42,7 +42,7 @@ async def until_answered(look: Callable[[], Awaitable[None]], pulse: Pulse) -> N
         except BackendError as error:
             if attempt and (why := str(error)) != said:
                 said = why
-                log.warning(f"the Leases of operators cannot be read: {why}; no call is decided about until then")
+                log.warning(f"this operator decides about no call before it can read the Leases of operators: {why}")
         else:
             return
         await asyncio.sleep(_PAUSE_SECONDS)
@@ -60,16 +60,21 @@ class NeighborWatch:
         self._told: set[tuple[str, str]] = set()
 
     async def first_look(self, pulse: Pulse) -> None:
-        """Look before anything is decided, until there is an answer. Where our mark is new and another operator may
-        be at work on what it makes ours, wait until that one has noticed."""
+        """Look until there is an answer; nothing is decided before.
+
+        If our mark is new, another operator may still work on namespaces that are ours now. Then wait until it has
+        read the mark.
+        """
         await until_answered(self._neighbors.look, pulse)
         while (seconds := self._neighbors.unnoticed_seconds) and self._may_be_served():
-            log.info(f"other operators get {seconds:.0f} s to notice this one; no call is decided about until then")
+            log.info(f"this operator decides about no call for {seconds:.0f} s, until other operators have noticed it")
             await asyncio.sleep(seconds)
             await until_answered(self._neighbors.look, pulse)
 
     def _may_be_served(self) -> bool:
-        """Whether another operator may be at work on what is ours. One that we do not see shows in live calls."""
+        """Whether another operator may still work on a namespace of ours. Live calls are the sign of one that we do not
+        see.
+        """
         is_seen = any(one.is_ours for one in self._neighbors.found)
         return is_seen or (not self._neighbors.sees_all and bool(self._backends.calls.namespaces()))
 

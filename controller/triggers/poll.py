@@ -154,12 +154,13 @@ class Poller:
         self._listed = len(rooms)
         waiting = self._waiting(sent_at) if was_away or not was_listed else []
         recount: list[str] = []
-        for found in view.in_slices([room for room in rooms if self._concerns_us(room)], sent_at):
+        ours, others = self._divided(rooms)
+        for found in view.in_slices(ours, sent_at):
             if found is None:
                 await asyncio.sleep(0)  # thousands of rooms must not hold up everything else
             else:
                 recount = found
-        view.unmarked = frozenset(room.name for room in rooms if self._may_be_revived(room))
+        view.unmarked = frozenset(room.name for room in others if self._may_be_revived(room))
         view.prune(self._router.has_room)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
@@ -209,13 +210,18 @@ class Poller:
             return self._interval_seconds * min(max(1.0, self._listed / _ROOMS_PER_INTERVAL), _LONGEST_INTERVALS)
         return min(_EAGER_SECONDS, self._interval_seconds)
 
-    def _concerns_us(self, room: LiveKitRoom) -> bool:
-        """Whether the room carries a mark of this cluster, or has the name of a Room of ours whatever it carries."""
-        ours = room.mark is not None and room.mark.cluster == self._cluster_id
-        return ours or self._router.has_room(room.name)
+    def _divided(self, rooms: Iterable[LiveKitRoom]) -> tuple[list[LiveKitRoom], list[LiveKitRoom]]:
+        """The rooms with a mark of this cluster, or with the name of a Room of ours whatever they carry; the others."""
+        ours: list[LiveKitRoom] = []
+        others: list[LiveKitRoom] = []
+        cluster, has_room = self._cluster_id, self._router.has_room
+        for room in rooms:
+            is_ours = (room.mark is not None and room.mark.cluster == cluster) or has_room(room.name)
+            (ours if is_ours else others).append(room)
+        return ours, others
 
     def _may_be_revived(self, room: LiveKitRoom) -> bool:
-        """Whether it may be a room of ours that a client has made again after its Room was gone."""
+        """Whether another room may be one of ours that a client has made again after its Room was gone."""
         is_unknown = room.mark is None and not self._router.has_room(room.name)
         return is_unknown and may_be_livekit_room_name(room.name)
 

@@ -80,10 +80,11 @@ class RoomSweep:
         was_closed = list[bool]()
         with pulse.item("to close a room that is left over", room=leftover.id):
             was_closed.append(await self._cleaner.clean(leftover))
+        if not was_closed or was_closed[0]:  # else it has its Room, or a mark
+            tally.found(SweepKind.ROOMS)
         if not was_closed:
             tally.failed(SweepKind.ROOMS)
         elif was_closed[0]:
-            tally.found(SweepKind.ROOMS)
             tally.cleaned(SweepKind.ROOMS)
 
     def _in_turn(self, server: Server) -> list[str]:

@@ -55,6 +55,16 @@ class SweepTally:
         self._counts[f"{what}:{kind}"] += count
 
 
+def remember(notes: Notes) -> None:
+    """Let the metrics of a leader that is new begin with the last success of each sweep, and with all types at 0."""
+    for sweep in Sweep:
+        if at_ms := notes.number(f"succeeded:{sweep}"):
+            metrics.sweep_succeeded.labels(sweep).set(at_ms / 1000)
+    for kind in SweepKind:
+        for counter in (metrics.sweep_found, metrics.sweep_cleaned, metrics.sweep_errors):
+            counter.labels(kind)
+
+
 def ended(sweep: Sweep, before: Notes, *, now_ms: int, took_ms: int, failed: bool) -> dict[str, str | int]:
     """The notes about the end of a sweep, which the metrics get too."""
     metrics.sweep_runs.labels(sweep, "failed" if failed else "ok").inc()

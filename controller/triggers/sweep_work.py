@@ -20,7 +20,7 @@ from controller.errors import BackendError, BackendRefused
 from controller.facts.leftover import Leftover, SweepKind
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
-from controller.triggers.sweep_tally import Sweep, SweepTally
+from controller.triggers.sweep_tally import Sweep, SweepTally, remember
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,7 @@ class SweepWork:
     def __init__(self, cleaner: Cleaner, lock: SweepLock) -> None:
         self._cleaner = cleaner
         self._lock = lock
+        self._is_remembered = False
         self._owner_said = ""
         self._trouble_said: dict[Sweep, str] = {}
 
@@ -57,6 +58,9 @@ class SweepWork:
         """Take the turn; return the notes. Raises SweepTaken while another sweep works, and BackendError."""
         notes = await self._lock.take()
         self._owner_said = ""
+        if not self._is_remembered:
+            self._is_remembered = True
+            remember(notes)
         return notes
 
     async def keep(self) -> None:

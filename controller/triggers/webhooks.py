@@ -118,6 +118,7 @@ class WebhookHandler:
             log.warning("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
             return web.Response(status=503, text="cannot be stored at the moment\n")
         metrics.webhooks.labels("accepted").inc()
+        metrics.webhook_came.set(self._clock.now().timestamp())
         self._router.webhook_came(event.room.name, event.event, Wake.WEBHOOK)
         return web.Response(text="ok\n")
 

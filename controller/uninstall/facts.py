@@ -102,7 +102,7 @@ class CrdFacts:
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """A Match or a Room."""
+    """A Match, a Room or a LiveKitServer."""
 
     kind: ResourceKind
     namespace: str
@@ -152,15 +152,21 @@ class Found:
     """Those of all other namespaces; they matter only to a deletion of the CRDs."""
     others: Observation[tuple[str, ...]]
     """Other installations in this cluster, as NAMESPACE/NAME."""
+    servers: Observation[tuple[ObjectFacts, ...]]
+    """Its LiveKitServers. They stay, and lose our finalizer."""
 
     @property
     def known_objects(self) -> tuple[ObjectFacts, ...]:
         return value_of(self.objects) or ()
 
     @property
+    def known_servers(self) -> tuple[ObjectFacts, ...]:
+        return value_of(self.servers) or ()
+
+    @property
     def held(self) -> tuple[ObjectFacts, ...]:
         """The objects with our finalizer."""
-        return tuple(thing for thing in self.known_objects if thing.is_held)
+        return tuple(thing for thing in (*self.known_objects, *self.known_servers) if thing.is_held)
 
     @property
     def patience_seconds(self) -> float:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from controller.api.conditions import ConditionType
-from controller.api.names import GROUP, KINDS, MATCH, PAUSED, VERSION, ResourceKind
+from controller.api.names import GROUP, KINDS, LIVEKIT_SERVER, MATCH, PAUSED, VERSION, ResourceKind
 from controller.api.phases import MATCH_PHASES, MatchPhase
 from controller.backends.lease import LEASES
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
@@ -60,17 +60,18 @@ class Survey:
         """All that is there now. `whole_cluster`: also what other installations and namespaces have, and the CRDs."""
         signs = await self.vital_signs(installation)
         installation = signs.installation
-        objects, policies = await asyncio.gather(
+        objects, servers, policies = await asyncio.gather(
             self._observe(self.objects(installation.watched or ("",), ORDER)),
+            self._observe(self.servers(installation)),
             asyncio.gather(*(self._observe(self.policy(resource, installation)) for resource in POLICIES)),
         )
-        found = replace(signs, objects=objects, policies=tuple(policies))
+        found = replace(signs, objects=objects, servers=servers, policies=tuple(policies))
         if not whole_cluster:
             return found
         crds = await asyncio.gather(*(self._observe(self.crd(kind.crd)) for kind in KINDS))
         others = await self._observe(self.others(installation))
         everything = await self._observe(self.objects(("",), KINDS))
-        elsewhere = _without(everything, value_of(objects) or ())
+        elsewhere = _without(everything, (*found.known_objects, *found.known_servers))
         return replace(found, crds=tuple(crds), others=others, elsewhere=elsewhere)
 
     async def vital_signs(self, installation: Installation) -> Found:
@@ -84,7 +85,7 @@ class Survey:
         lease = await self._observe(self.lease(installation))
         now = self._clock.now()
         nothing = Absent(now)
-        return Found(installation, now, deployment, pods, lease, (), (), nothing, nothing, nothing)
+        return Found(installation, now, deployment, pods, lease, (), (), nothing, nothing, nothing, nothing)
 
     async def deployment(self, installation: Installation) -> DeploymentFacts | None:
         """The operator's Deployment."""
@@ -124,6 +125,10 @@ class Survey:
         collections = [(kind, namespace) for kind in kinds for namespace in namespaces]
         parts = await asyncio.gather(*(self._collection(kind, namespace) for kind, namespace in collections))
         return tuple(thing for part in parts for thing in part)
+
+    async def servers(self, installation: Installation) -> tuple[ObjectFacts, ...]:
+        """Its LiveKitServers, which are in its own namespace."""
+        return await self.objects((installation.namespace,), (LIVEKIT_SERVER,))
 
     async def others(self, installation: Installation) -> tuple[str, ...]:
         """The Deployments of other installations, as NAMESPACE/NAME."""

@@ -80,7 +80,7 @@ def count(things: Iterable[ObjectFacts]) -> str:
 
 
 def _number(number: int, kind: ResourceKind) -> str:
-    plural = kind.plural.capitalize()
+    plural = "Matches" if kind is MATCH else f"{kind}s"
     return f"1 {kind}" if number == 1 else f"{number} {plural}"
 
 
@@ -127,6 +127,8 @@ def _remarks(plan: Plan, found: Found) -> Iterator[str]:
             yield f"{thing} has the annotation {PAUSED}: it is removed, or the operator would leave the object alone"
     if any(isinstance(policy, Unknown) for policy in found.policies):
         yield f"the policy {found.installation.policy_name} is not checked: {_why(found.policies)}"
+    if isinstance(found.servers, Unknown):
+        yield f"LiveKitServers are not checked, and may keep our finalizer: {found.servers.why}"
     yield from _rest(plan, found)
 
 

@@ -14,10 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from controller.api.names import FINALIZER, GROUP, KINDS, PAUSED, VERSION, ResourceKind
+from controller.api.names import FINALIZER, GROUP, KINDS, LIVEKIT_SERVER, PAUSED, VERSION, ResourceKind
 from controller.backends.lease import LEASES
 from controller.clients.kubernetes import Body, KubernetesClient, Resource
-from controller.errors import BackendUnavailable, Conflict, NotFound, NotServed, RoomkeeperError
+from controller.errors import BackendUnavailable, Conflict, Forbidden, NotFound, NotServed, RoomkeeperError
 from controller.facts.observation import Present, Unknown, value_of
 from controller.uninstall.facts import ORDER, DeploymentFacts, Found, Installation, Life, ObjectFacts, pulse
 from controller.uninstall.plan import (
@@ -234,7 +234,7 @@ class Work:
         released: list[ObjectFacts] = []
         pause = _Pause()
         while True:
-            held = [thing for thing in await self._objects() if thing.is_held]
+            held = [thing for thing in (*await self._objects(), *await self._servers()) if thing.is_held]
             if not held:
                 break
             self._told.running(_TITLES[Release], f"{count(held)} left")
@@ -243,8 +243,9 @@ class Work:
             ]
             self._in_time(f"our finalizer is still on {_named(held)}")
             await pause()
-        if released:
-            self._told.warn(f"released without the operator: {_named(released)}")
+        # LiveKitServers stay, and never had the operator to wait for.
+        if left := [thing for thing in released if thing.kind is not LIVEKIT_SERVER]:
+            self._told.warn(f"released without the operator: {_named(left)}")
         if people := [user for thing in released if thing.is_deleting for user in thing.people]:
             self._told.warn(still_held(people))
         return f"our finalizer is off {count(released)}" if released else "nothing was left"
@@ -283,6 +284,13 @@ class Work:
         """The objects of the watched namespaces; none where our kinds are not served."""
 
         return await self._insist(lambda: self._survey.objects(self._installation.watched or ("",), ORDER))
+
+    async def _servers(self) -> tuple[ObjectFacts, ...]:
+        """The LiveKitServers; none without the right to list them, which the plan has told of."""
+        try:
+            return await self._insist(lambda: self._survey.servers(self._installation))
+        except Forbidden:
+            return ()
 
     async def _take_off(self, thing: ObjectFacts) -> bool:
         """Remove our finalizer and no other. False: the object changed meanwhile, and is looked at again."""

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from controller.api.match import Match, ParticipantState
 from controller.api.match_blocks import TokenDelivery
 from controller.api.meta import HasMetadata
+from controller.api.names import PAUSED
 from controller.api.phases import MatchPhase
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +29,7 @@ class Call:
 
     `inside` has the identities whose media is up; `livekit_name` is empty without a room. `tokens_until` is when the
     tokens that were delivered end; None if none are. `server` is the LiveKit server of the room, empty without one, and
-    `since` is when the Match was created.
+    `since` is when the Match was created. `is_paused`: an annotation keeps the operator from touching it.
     """
 
     namespace: str
@@ -42,6 +43,7 @@ class Call:
     tokens_until: datetime | None
     server: str = ""
     since: datetime = _LONG_AGO
+    is_paused: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -58,9 +60,10 @@ _UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTI
 
 
 class CallIndex:
-    """The calls, by namespace and by UID of the Match."""
+    """The calls, by namespace and by UID of the Match. `serves` tells whether we serve a namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, serves: Callable[[str], bool] = lambda _: True) -> None:
+        self._serves = serves
         self._calls: dict[str, dict[str, Call]] = {}
         self._awaited: dict[str, str] = {}
         # Namespace and name, by UID.
@@ -88,6 +91,7 @@ class CallIndex:
             match.status.tokens.expires_at if match.status.tokens is not None else None,
             (room.server or "") if room is not None else "",
             match.metadata.creation_timestamp or _LONG_AGO,
+            match.metadata.annotations.get(PAUSED) == "true",
         )
         self._calls.setdefault(call.namespace, {})[call.uid] = call
         if call.is_awaited:
@@ -122,8 +126,10 @@ class CallIndex:
         return tuple(self._calls.get(namespace, {}).values())
 
     def on(self, server: str) -> Iterator[Call]:
-        """The calls on one LiveKit server."""
-        return (call for calls in self._calls.values() for call in calls.values() if call.server == server)
+        """The calls on one LiveKit server. Those of another installation are on its own servers, whatever they are
+        called."""
+        served = (calls for namespace, calls in self._calls.items() if self._serves(namespace))
+        return (call for calls in served for call in calls.values() if call.server == server)
 
     def each(self, namespaces: Iterable[str]) -> Iterator[Call]:
         """The calls of these namespaces, each as it is when its turn comes. New ones may be left out."""

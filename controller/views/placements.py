@@ -1,17 +1,20 @@
 """On which LiveKit server each Room is: an index of the Rooms that are not over, with places that are reserved.
 
 A place is reserved before its Room is created, so that many Rooms that are placed at one moment never exceed
-`maxRooms`. LiveKit's own count lags, and includes rooms of others. Neighbors: `app.wiring` lets it follow the caches,
-`backends.servers` reserves and counts.
+`maxRooms`. LiveKit's own count lags, and includes rooms of others. Rooms in namespaces that another installation serves
+are on that one's servers, whatever these are called. Neighbors: `app.wiring` lets it follow the caches,
+`backends.servers` reserves and counts, `triggers.drain` goes through the standing Rooms of a server.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 
 from controller.api.meta import HasMetadata
-from controller.api.names import room_name
+from controller.api.names import MATCH, PAUSED, room_name
 from controller.api.phases import RoomPhase
 from controller.api.room import Room
 from controller.rules.placement import server_of
@@ -21,13 +24,29 @@ Name = tuple[str, str]
 _OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
 
 
-class RoomPlacements:
-    """The server of each Room, by the (namespace, name) of the Room."""
+@dataclass(frozen=True, slots=True)
+class StandingRoom:
+    """A Room of no Match whose LiveKit room was made; `since` is when.
 
-    def __init__(self) -> None:
+    `is_paused`: an annotation keeps the operator from touching it."""
+
+    namespace: str
+    name: str
+    uid: str
+    server: str
+    since: datetime
+    is_paused: bool = False
+
+
+class RoomPlacements:
+    """The server of each Room, by the (namespace, name) of the Room. `serves` tells whether we serve a namespace."""
+
+    def __init__(self, serves: Callable[[str], bool] = lambda _: True) -> None:
+        self._serves = serves
         self._places: dict[Name, str] = {}
-        self._counts: Counter[str] = Counter()
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._reserved: set[Name] = set()
+        self._standing: dict[Name, StandingRoom] = {}
 
     def kept(self, room: Room) -> None:
         """The cache has a newer version of a Room."""
@@ -35,9 +54,19 @@ class RoomPlacements:
         server = server_of(room)
         if room.status.phase in _OVER:
             self._remove(name)
-        elif server:
+        elif server and not self._moves(room, server):
             self._put(name, server)
             self._reserved.discard(name)
+            made_at, metadata = room.status.created_at, room.metadata
+            is_of_match = any(owner.controller and owner.kind == MATCH.kind for owner in metadata.owner_references)
+            if made_at is not None and not is_of_match:
+                is_paused = metadata.annotations.get(PAUSED) == "true"
+                self._standing[name] = StandingRoom(*name, metadata.uid, server, made_at, is_paused)
+
+    def _moves(self, room: Room, written: str) -> bool:
+        """Whether a Room that was never made has a place on another server than it says yet."""
+        name = (room.metadata.namespace, room.metadata.name)
+        return name in self._reserved and room.status.created_at is None and self._places[name] != written
 
     def gone(self, room: HasMetadata) -> None:
         """A Room no longer exists."""
@@ -65,21 +94,28 @@ class RoomPlacements:
 
     def count(self, server: str) -> int:
         """How many Rooms are on the server or about to be made there."""
-        return self._counts[server]
+        return sum(count for namespace, count in self._counts[server].items() if self._serves(namespace))
 
     def on(self, server: str) -> Iterator[Name]:
         """The Rooms on the server."""
-        return (name for name, place in self._places.items() if place == server)
+        return (name for name, place in self._places.items() if place == server and self._serves(name[0]))
+
+    def standing(self, server: str) -> Iterator[StandingRoom]:
+        """The standing Rooms on the server whose LiveKit room was made."""
+        return (room for room in self._standing.values() if room.server == server and self._serves(room.namespace))
 
     def _put(self, name: Name, server: str) -> None:
         before = self._places.get(name)
         if before != server:
             self._remove(name)
             self._places[name] = server
-            self._counts[server] += 1
+            self._counts[server][name[0]] += 1
 
     def _remove(self, name: Name) -> None:
         server = self._places.pop(name, None)
         if server is not None:
-            self._counts[server] -= 1
+            self._counts[server][name[0]] -= 1
+            if not self._counts[server][name[0]]:
+                del self._counts[server][name[0]]
         self._reserved.discard(name)
+        self._standing.pop(name, None)

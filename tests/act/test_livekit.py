@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from controller.act.livekit import create_room, delete_room
+from controller.act.livekit import create_room, delete_room, tell_of_drain
+from controller.api.livekitserver import DrainType
 from controller.backends.bundle import Backends
 from controller.errors import Backend, BackendError, BackendUnavailable, NotFound, Overloaded
-from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, metadata_digest
+from controller.facts.drain import DrainFacts
+from controller.facts.livekit import LiveKitParticipant, LiveKitRoom, Mark, metadata_digest
 from controller.facts.observation import Absent, Present
 from controller.plan import actions as a
 from controller.plan.room import plan_room
@@ -34,6 +37,7 @@ class Rig:
     def __init__(self, *deletions: BackendError | None, makes: LiveKitRoom = OURS, lists: bool = False) -> None:
         self.asked: list[str] = []
         self.metadata: Any = None
+        self.written: dict[str, object] | BackendError | None = None
         self.people: tuple[LiveKitParticipant, ...] = BOTH
         self._deletions = list(deletions)
         self._makes = makes
@@ -70,9 +74,26 @@ class Rig:
         self.asked.append("people")
         return self.people
 
+    async def metadata_of(self, _name: str) -> dict[str, object] | None:
+        self.asked.append("read")
+        if isinstance(self.written, BackendError):
+            raise self.written
+        return self.written
+
+    async def send_data(self, _name: str, topic: str, message: dict[str, object]) -> None:
+        self.asked.append(f"send {message['type']}")
+        assert topic == "roomkeeper.dev/drain"
+
     async def update_metadata(self, _name: str, metadata: Any) -> None:
         self.asked.append("mark")
         self.metadata = metadata
+
+    @property
+    def mark(self) -> Mark | None:
+        """The mark of the room, as it was last seen."""
+        seen = self.view.room(b.LIVEKIT_NAME, b.at(9))
+        assert isinstance(seen, Present)
+        return seen.value.mark
 
     async def delete(self, *, may_have_people: bool = False) -> bool:
         """Carry out a deletion; whether the room is gone for certain."""
@@ -129,6 +150,47 @@ async def test_a_room_of_which_livekit_contradicts_itself_is_not_gone(
     assert not rig.view.is_gone(b.LIVEKIT_NAME)
 
 
+DRAIN = DrainFacts("eu-1-a", DrainType.GRACEFUL, "We move soon.")
+TOLD = replace(CREATE.request, mark=replace(CREATE.request.mark, drain=DRAIN.id), drain=DRAIN)
+TELL = a.TellRoomOfDrain(CREATE.target, TOLD, "", has_people=True)
+
+
+async def test_the_drain_is_added_to_what_others_wrote_into_the_metadata() -> None:
+    rig = Rig()
+    rig.view.saw_room(replace(OURS, mark=CREATE.request.mark), b.at(8))
+    rig.written = {"poll": [1, 2], **CREATE.request.marked_metadata, "more": "of others"}
+    rig.written["topic"] = "changed by another client"
+    await tell_of_drain(TELL, rig.backends)
+    assert rig.asked == ["send graceful", "read", "mark"]
+    mark = TOLD.mark.to_json() | {"drain": DRAIN.to_json()}
+    assert rig.metadata == {**rig.written, "roomkeeper.dev": mark}
+    assert rig.mark == TOLD.mark
+
+
+async def test_metadata_of_the_room_that_changed_as_well_are_written_with_the_drain() -> None:
+    rig = Rig()
+    rig.written = {"topic": "of before", "roomkeeper.dev": replace(CREATE.request.mark, digest="of-before").to_json()}
+    await tell_of_drain(TELL, rig.backends)
+    assert rig.metadata == TOLD.marked_metadata
+
+
+@pytest.mark.parametrize("written", [None, {}, {"roomkeeper.dev": "no mark"}, {"topic": "of another client"}])
+async def test_metadata_without_our_mark_stay_as_they_are(written: dict[str, object] | None) -> None:
+    rig = Rig()
+    rig.view.saw_room(OURS, b.at(8))
+    rig.written = written
+    await tell_of_drain(TELL, rig.backends)
+    assert (rig.asked, rig.mark) == (["send graceful", "read"], None)
+
+
+async def test_a_room_that_is_gone_is_told_no_second_time() -> None:
+    rig = Rig()
+    rig.view.saw_room(OURS, b.at(8))
+    rig.written = UNKNOWN
+    await tell_of_drain(TELL, rig.backends)
+    assert (rig.asked, rig.mark) == (["send graceful", "read"], TOLD.mark)
+
+
 async def test_a_room_that_is_alive_and_that_livekit_cannot_find_is_deleted_as_soon_as_it_can() -> None:
     """As a LiveKit whose Redis came back empty answers, until a participant comes or goes."""
     rig = Rig(UNKNOWN, UNKNOWN, UNKNOWN, None)
@@ -172,7 +234,7 @@ async def test_a_room_that_was_merely_unlisted_comes_back_with_the_people_in_it(
     assert rig.view.people(b.LIVEKIT_NAME, b.at(9)) == Present(BOTH, b.at(9))
 
 
-async def test_of_a_room_that_an_operator_before_us_made_it_is_read_who_is_in_it() -> None:
+async def test_the_people_in_a_room_that_an_operator_before_us_made_are_read() -> None:
     rig = Rig()
     rig.room = b.an_active_room()
     rig.people = ()

@@ -277,6 +277,7 @@ SYSTEM = names.SYSTEM_NAMESPACE
         ("yes", "update", "matches.roomkeeper.dev/finalizers", CALLS),
         ("yes", "watch", "livekitservers.roomkeeper.dev", SYSTEM),
         ("yes", "patch", "livekitservers.roomkeeper.dev/status", SYSTEM),
+        ("yes", "patch", "livekitservers.roomkeeper.dev", SYSTEM),
         ("no", "list", "livekitservers.roomkeeper.dev", CALLS),
         ("no", "create", "livekitservers.roomkeeper.dev", SYSTEM),
         ("yes", "create", "secrets", CALLS),

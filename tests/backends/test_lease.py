@@ -314,6 +314,27 @@ def test_what_the_leader_leaves_is_what_its_successor_finds() -> None:
     in_virtual_time(scenario)
 
 
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_taking_whose_answer_was_lost_still_knows_what_the_lease_was_before(existed: bool) -> None:
+    async def scenario(rig: Rig) -> None:
+        if existed:
+            old = rig.replica("a")
+            await old.acquire()
+            await old.release()
+        before = rig.kubernetes.objects.get(NAME)
+        uid = None if before is None else before["spec"]["holderIdentity"]
+        rig.kubernetes.answers_lost = 2
+        new = rig.replica("b")
+        await new.acquire()
+        assert new.predecessor.lease["spec"].get("holderIdentity") == uid
+        # What it wrote itself is what it finds when it takes the Lease once more.
+        await new.release()
+        await new.acquire()
+        assert new.predecessor.renewed_at == rig.time.now()
+
+    in_virtual_time(scenario)
+
+
 def test_a_holder_that_finds_the_lease_deleted_has_lost_it() -> None:
     async def scenario(rig: Rig) -> None:
         holder, renewing = await rig.holding("a")

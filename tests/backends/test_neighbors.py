@@ -156,7 +156,7 @@ async def test_one_with_roles_alone_sees_its_own_namespace_and_the_others_give_w
     assert blind.serves("calls")
 
 
-async def test_one_without_any_right_says_that_it_sees_nobody_and_serves() -> None:
+async def test_one_without_any_right_says_that_it_sees_no_other_operator_and_serves() -> None:
     leases = Leases("none")
     with capture_logs() as logs:
         await leases.add(one := neighbors(leases, "a", "first"), "a", "first")

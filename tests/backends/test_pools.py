@@ -342,6 +342,16 @@ async def test_an_epoch_whose_answer_was_lost_is_written_down_again_whatever_oth
     assert (await rig.pools.get("x")).epoch == 7
 
 
+async def test_a_pool_that_another_installation_serves_by_the_end_of_its_opening_stays_closed() -> None:
+    rig = Rig(MemoryRedis(None), *(b.active(name=f"m{n}", uid=f"u{n}") for n in range(60)))
+    rig.pools._foreign = lambda _namespace: "another installation serves it" if "claim" in rig.redis.names() else ""
+    with pytest.raises(PoolClosed, match="another installation serves it"):
+        await rig.pools.get(NAMESPACE)
+    assert rig.pools.namespaces() == ()
+    assert rig.redis.names().count("claim") < 60, "it stops in the middle"
+    assert "serve" not in rig.redis.names()
+
+
 async def test_the_highest_epoch_is_asked_for_once_per_epoch() -> None:
     rig = Rig(MemoryRedis())
     for namespace in ("x", "y"):

@@ -24,7 +24,7 @@ MISSING = Trouble(ConditionReason.CREDENTIALS_MISSING, "the Secret does not exis
 
 def server(name: str = "eu-1", **spec: Any) -> LiveKitServer:
     return LiveKitServer.model_validate(
-        {"metadata": {"name": name, "namespace": "roomkeeper-system"}, "spec": {"url": "wss://eu-1.example", **spec}}
+        {"metadata": {"name": name, "namespace": "roomkeeper-system"}, "spec": {"url": f"wss://{name}.example", **spec}}
     )
 
 
@@ -123,6 +123,15 @@ def test_one_name_of_a_key_may_have_another_secret_on_another_server(configs: Co
     assert signers["key-of-before"] == {"b" * 32: frozenset({"eu-2"})}
 
 
+def test_a_key_of_one_server_signs_for_all_names_of_its_url(configs: Configs) -> None:
+    other = Credentials(ApiKeys(ApiKey("other", "z" * 32)))
+    configs.all.keep(server("eu-1"), KEYS)
+    configs.all.keep(server("eu-2", url="https://eu-1.example/"), other)
+    both = frozenset({"eu-1", "eu-2"})
+    signers = configs.all.signers()
+    assert (signers["key"], signers["other"]) == ({"k" * 32: both}, {"z" * 32: both})
+
+
 def test_followers_are_told_of_changes_only(configs: Configs) -> None:
     for _ in range(3):
         configs.all.keep(server(), KEYS)
@@ -153,6 +162,10 @@ def test_a_secret_has_the_key_that_signs_and_the_one_of_before() -> None:
         (
             data(apiKey="a", apiSecret="n" * 32, oldApiKey="b"),
             "the Secret s has one of oldApiKey and oldApiSecret; give both, or none of them",
+        ),
+        (
+            data(apiKey="a", apiSecret="n" * 32, oldApiKey="a", oldApiSecret="o" * 32),
+            "the Secret s has one name under apiKey and oldApiKey for two secrets; give the new secret a key of",
         ),
         (
             data(apiKey="a", apiSecret="n" * 32) | data(**{"ca.crt": "nonsense"}),

@@ -84,6 +84,25 @@ def test_a_room_that_was_never_made_moves_to_another_server_and_stays_there() ->
     assert servers.move_elsewhere(room) == "default"
 
 
+def test_rooms_that_move_do_not_exceed_the_limit_of_the_other_server() -> None:
+    placements = RoomPlacements()
+    servers = two_servers(placements, max_rooms=1)
+    rooms = [_named(f"rk-{n}") for n in range(2)]
+    for room in rooms:
+        placements.kept(room)
+    assert [servers.move_elsewhere(room) for room in rooms] == ["eu-1", ""]
+    assert (servers.count("eu-1"), servers.count("default")) == (1, 1)
+    placements.kept(rooms[0])
+    assert servers.count("eu-1") == 1, "a version that does not say so yet changes nothing"
+    placements.gone(rooms[0])
+    assert servers.count("eu-1") == 0
+
+
+def _named(name: str) -> Room:
+    room = b.a_room(uid=name)
+    return room.model_copy(update={"metadata": room.metadata.model_copy(update={"name": name})})
+
+
 def test_a_room_does_not_move_to_a_server_that_does_not_answer() -> None:
     servers, room = two_servers(), b.a_room()
     other = servers.get("eu-1")

@@ -505,7 +505,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"serviceMonitor": {"enabled": True}, "metrics": {"service": {"enabled": False}}},
         "serviceMonitor.enabled needs metrics.service.enabled",
     ),
-    "rules without a rule": ({"prometheusRule": {"enabled": True}}, "prometheusRule.enabled needs rules"),
+    "rules without a rule": (
+        {"prometheusRule": {"enabled": True, "alerts": False}},
+        "prometheusRule.enabled needs rules",
+    ),
 }
 
 

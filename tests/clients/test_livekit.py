@@ -23,6 +23,7 @@ from livekit.protocol.models import Room as RoomMessage
 
 from controller.clients.breaker import Ticket
 from controller.clients.livekit import LiveKitClient
+from controller.clients.livekit_rows import RoomRows
 from controller.clients.request import Limits
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Forbidden, Invalid, NotFound, Overloaded
 from controller.facts.livekit import UNKNOWN_WORD, RoomRequest, parse_mark
@@ -126,6 +127,14 @@ async def test_a_room_that_did_not_change_between_two_lists_is_the_same_and_one_
     assert [n for n in range(1200) if after[n] is not before[n]] == [1, 2, 3]
     assert (after[1].num_participants, after[1].mark, after[2].mark) == (2, b.a_mark(), None)
     assert (after[3].sid, after[3].mark) == ("RM_new", b.a_mark())
+
+
+async def test_a_list_with_a_row_that_is_no_room_is_refused_so_that_the_room_does_not_count_as_gone(
+    client: LiveKitClient, server: Server
+) -> None:
+    server.answer = RoomRows(rows=[RoomMessage(name="a").SerializeToString(), b"\xff"]).SerializeToString()
+    with pytest.raises(BackendRefused, match="cannot be read"):
+        await client.list_rooms()
 
 
 async def test_people_are_listed_with_state_and_kind(client: LiveKitClient, server: Server) -> None:
@@ -329,9 +338,17 @@ async def test_a_503_of_something_else_says_nothing_about_a_participant(
         await client.probe("rk-1", "alice")
 
 
+async def _metadata_of_a_room_that_is_not_there(client: LiveKitClient) -> None:
+    try:
+        await client.metadata_of("rk-1")
+    except NotFound:
+        """Counted as an answer."""
+
+
 REQUESTS: dict[str, tuple[Callable[[LiveKitClient], Awaitable[object]], str]] = {
     "create_room": (lambda client: client.create_room(REQUEST), "CreateRoom"),
     "list_rooms": (lambda client: client.list_rooms(), "ListRooms"),
+    "metadata_of": (_metadata_of_a_room_that_is_not_there, "ListRooms"),
     "delete_room": (lambda client: client.delete_room("rk-1"), "DeleteRoom"),
     "list_participants": (lambda client: client.list_participants("rk-1"), "ListParticipants"),
     "remove_participant": (lambda client: client.remove_participant("rk-1", "alice"), "RemoveParticipant"),

@@ -342,6 +342,7 @@ def serving(proxy: Proxy) -> Iterator[tuple[asyncio.Runner, aiohttp.ClientSessio
 LIVEKIT: dict[str, tuple[Any, ...]] = {
     "create_room": (RoomRequest("rk", 2, 30, 20, {}, b.a_mark()),),
     "list_rooms": (),
+    "metadata_of": ("rk",),
     "delete_room": ("rk",),
     "list_participants": ("rk",),
     "remove_participant": ("rk", "alice"),

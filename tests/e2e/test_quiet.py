@@ -142,11 +142,15 @@ def _dumps(rig: Rig) -> list[str]:
 async def test_the_probes_answer_and_the_metrics_count(rig: Rig) -> None:
     before = await read_metrics(rig.where.metrics_url)
     await rig.active()
+    during = await read_metrics(rig.where.metrics_url)
+    assert during("roomkeeper_objects", kind="Match", phase="Active") >= 1
+    assert during("roomkeeper_objects", kind="Room", phase="Active") >= 1
     await rig.delete()
     after = await read_metrics(rig.where.metrics_url)
     for name in (
         "roomkeeper_match_ready_seconds_count",
         "roomkeeper_match_connected_seconds_count",
+        "roomkeeper_webhook_last_timestamp_seconds",
         "roomkeeper_reconcile_duration_seconds_count",
         "roomkeeper_api_writes_total",
         "roomkeeper_triggers_total",

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from controller.api.match import Match
@@ -78,6 +79,13 @@ async def _left(own: Own, name: str, count: int | None, drained: str | None) -> 
     await eventually(is_so)
 
 
+async def _deletion_waits(own: Own, name: str) -> None:
+    found = await own.kube.get("LiveKitServer", name)
+    assert found is not None
+    messages = {one["type"]: one["message"] for one in found["status"]["conditions"]}
+    assert messages.get("Drained", "").startswith("the deletion waits for 3 rooms on it ("), messages
+
+
 async def _drained(rig: Rig, name: str) -> Match:
     over = await rig.kube.match_until(lambda match: is_true(match, "Finished"), name)
     assert over.status.end is not None
@@ -126,7 +134,7 @@ async def test_participants_learn_of_a_drain_once_and_that_it_is_over_and_liveki
     await asyncio.wait_for(nodes["eu-1"].terminate(), timeout=30)
 
 
-async def test_an_emergency_ends_calls_one_after_another_once_their_participants_know(
+async def test_a_deletion_waits_for_calls_and_an_emergency_ends_them_in_turn_once_their_participants_know(
     own: Own, rig: Rig, nodes: dict[str, LiveKitNodes]
 ) -> None:
     await rig.operators.start(drain_calls_per_second="1")
@@ -138,6 +146,8 @@ async def test_an_emergency_ends_calls_one_after_another_once_their_participants
     lobby = await rig.kube.room_until(lambda room: is_true(room, "Ready"), "lobby")
     stays, _ = await rig.active("erin", "frank", name="elsewhere", **_on("default"))
 
+    await own.kube.remove("lks/us-1", "--wait=false")
+    await eventually(partial(_deletion_waits, own, "us-1"))
     await own.patch("us-1", drain={"type": "emergency", "message": _MESSAGE})
     ended = [(await _drained(rig, name)).status.ended_at for name in ("call-1", "call-2")]
     assert ended[0] is not None
@@ -151,7 +161,7 @@ async def test_an_emergency_ends_calls_one_after_another_once_their_participants
     assert await _notices(rig, *users) == [(who, "emergency") for who in users]
     closed = await rig.kube.room_until(lambda room: room.status.reason == "Drained", "lobby")
     assert closed.metadata.uid == lobby.metadata.uid
-    await own.kube.ask("wait", "--for=condition=Drained", "lks/us-1", "--timeout=60s")
+    await own.kube.ask("wait", "--for=delete", "lks/us-1", "--timeout=60s")
     still = await rig.kube.match("elsewhere")
     assert (still.status.phase, still.metadata.uid) == ("Active", stays.metadata.uid)
     assert await _notices(rig, "erin", "frank") == []

@@ -62,6 +62,11 @@ class Own:
             }
         )
 
+    async def release(self) -> None:
+        """Take the finalizer off all servers, since no operator runs any longer."""
+        for server in await self.kube.list("LiveKitServer"):
+            await self.kube.patch("LiveKitServer", server["metadata"]["name"], {"metadata": {"finalizers": None}})
+
     async def patch(self, name: str, **spec: Any) -> None:
         """Change the spec of a LiveKitServer."""
         await self.kube.patch("LiveKitServer", name, {"spec": spec})
@@ -99,6 +104,7 @@ async def own(kube: Kube, nodes: dict[str, LiveKitNodes]) -> AsyncIterator[Own]:
     own = Own(replace(kube, namespace=OPERATOR_NAMESPACE), nodes)
     await own.kube.apply(_ROLE, _BINDING)
     yield own
+    await own.release()
     await own.kube.remove("livekitservers", "--all")
     leftovers = ("secret/eu-1", "secret/us-1", "role/livekit-credentials", "rolebinding/livekit-credentials")
     await own.kube.remove("--ignore-not-found", *leftovers)

@@ -17,6 +17,7 @@ from controller.clients.redis.keys import Keys, Role, unserved_channel
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import Served
 from controller.clients.redis.rights import Dialect, rules
+from controller.clients.redis.sweeps import SweepStore
 from controller.errors import Forbidden
 from controller.settings.redis_address import fixed_address
 from tests.redis.servers import Server, programs, running
@@ -114,6 +115,16 @@ async def test_a_key_without_its_right_is_forbidden_inside_and_outside_of_a_scri
         await operator.hash(KEYS.match("m"))
     with pytest.raises(Forbidden, match="may not touch a key of epoch"):
         await EpochStore(operator, KEYS.cluster_id, "ns/lease").note(1)
+
+
+async def test_without_the_new_keys_of_the_sweeps_their_lock_alone_is_refused_and_named(
+    administrator: redis_py.Redis, operator: Redis
+) -> None:
+    words = [word for word in (*rules(Role.OPERATOR, "default"), ">secret") if ":sweep" not in word]
+    await administrator.execute_command("ACL", "SETUSER", "rk", *words)  # type: ignore[no-untyped-call]
+    assert (await EpochStore(operator, KEYS.cluster_id, "ns/lease").note(1)).own == 1
+    with pytest.raises(Forbidden, match=r"may not touch a key of sweeps .*docs/reference/redis-rights.md"):
+        await SweepStore(operator, KEYS.cluster_id, "ns/lease").keep("operator/1/pod", ttl_seconds=1)
 
 
 async def test_a_right_that_is_given_later_counts_at_once(administrator: redis_py.Redis, operator: Redis) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from controller.api.failure_codes import Failure
 from controller.api.names import MATCH, ROOM
-from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Forbidden
+from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Code, Forbidden
 from controller.loop import recovery
 from controller.loop.key import Key
 from controller.loop.recovery import Recovery
@@ -118,10 +118,19 @@ async def test_a_room_that_cannot_be_made_is_placed_elsewhere() -> None:
     assert rig.moved == [room]
 
 
-async def test_a_room_of_a_server_that_refuses_our_key_moves_to_another_server() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Forbidden(Backend.LIVEKIT, "CreateRoom", "refused", code="401"),
+        BackendRefused(Backend.LIVEKIT, "CreateRoom", "HTTP 404", code="404"),
+        BackendUnavailable(Backend.LIVEKIT, "placement", "the server is not configured", code=Code.NO_SERVER),
+    ],
+    ids=["wrong key", "wrong URL", "not configured"],
+)
+async def test_a_room_of_a_server_that_people_have_to_repair_moves_to_another_server(error: BackendError) -> None:
     room = b.a_room()
     rig = Rig(b.active(), room)
-    error = in_step("CreateLiveKitRoom", Forbidden(Backend.LIVEKIT, "CreateRoom", "refused", code="401"))
+    error = in_step("CreateLiveKitRoom", error)
     await rig.recovery.carry_out(ROOM_KEY, rig.recovery.failed(ROOM_KEY, error))
     assert rig.moved == [room]
 

@@ -11,8 +11,10 @@ from controller.api.endings import EndCode
 from controller.api.match import Match
 from controller.api.room import Room
 from controller.backends.bundle import MATCHES, Backends
+from controller.backends.servers import Server
 from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import Resource
+from controller.clients.livekit_keys import ApiKey, ApiKeys
 from controller.errors import Backend, BackendUnavailable, NotFound
 from controller.facts.learned import Learned
 from controller.facts.match import MatchSeen, Patience, Refusal
@@ -306,6 +308,22 @@ async def test_a_room_on_a_server_that_is_not_configured_is_unknown_and_its_stat
     status = room_status(case, None)
     degraded = next(one for one in status.conditions if one.type == "Degraded")
     assert (status.server, degraded.status, degraded.message.startswith(NOT_CONFIGURED)) == ("eu-1", "True", True)
+
+
+async def test_a_room_that_was_made_and_names_no_server_may_be_alive(rig: Rig) -> None:
+    """Another client has removed the server from the status of a standing Room, and this operator has just started."""
+    rig.backends.servers.add(Server("eu-1", b.URL, ApiKeys(ApiKey("key", "secret")), cast("Any", None), LiveKitView()))
+    made = b.a_room(owned=False, placed=False, status={"phase": "Active", "created_at": b.at(1), "sid": "RM_1"})
+    seen = await rig.room(made)
+    why = "it is not known on which LiveKit server the room is: its status no longer says so (status.server)"
+    assert (seen.livekit_room, seen.people, seen.is_certainly_gone) == (
+        Unknown(b.at(9), why),
+        Unknown(b.at(9), why),
+        False,
+    )
+    assert (plan_room(RoomCase(made, seen, b.at(9))).actions, seen.server.is_configured) == ((), False)
+    new = await rig.room(b.a_room(owned=False, placed=False))
+    assert (new.livekit_room, new.is_certainly_gone) == (Absent(b.at(9)), True)
 
 
 # People

@@ -163,10 +163,31 @@ def test_a_room_that_is_made_again_says_that_its_server_is_drained() -> None:
     assert "We move soon." in str(create.request.marked_metadata)
 
 
-def test_a_standing_room_is_closed_once_it_was_told() -> None:
-    lobby = b.a_room(owned=False, status={"phase": "Active", "created_at": b.at(1), "sid": "RM_1"})
-    assert names(plan_room(RoomCase(lobby, room_of(EMERGENCY, owned=False), b.at(9)))) == ["TellRoomOfDrain"]
-    told = RoomCase(lobby, room_of(EMERGENCY, owned=False, told="eu-1-c"), b.at(9))
-    assert told.end_reason is RoomEndReason.DRAINED
-    of_match = RoomCase(b.an_active_room(), room_of(EMERGENCY, told="eu-1-c"), b.at(9))
+LOBBY = b.a_room(owned=False, status={"phase": "Active", "created_at": b.at(1), "sid": "RM_1"})
+
+
+def standing(turn: float | None, *, told: str = "eu-1-c", drain: DrainFacts = EMERGENCY) -> RoomSeen:
+    seen = room_of(drain, owned=False, told=told)
+    return replace(seen, drain_turn=None if turn is None else b.at(turn))
+
+
+def test_a_standing_room_is_closed_when_it_is_its_turn_and_it_was_told() -> None:
+    assert RoomCase(LOBBY, standing(None), b.at(9)).end_reason is None
+    assert RoomCase(LOBBY, standing(8), b.at(9)).end_reason is RoomEndReason.DRAINED
+    assert RoomCase(LOBBY, standing(8, drain=MAINTENANCE), b.at(59)).end_reason is None
+    of_match = RoomCase(b.an_active_room(), replace(room_of(EMERGENCY, told="eu-1-c"), drain_turn=b.at(8)), b.at(9))
     assert of_match.end_reason is None, "its Match decides"
+
+
+def test_a_standing_room_that_cannot_be_told_is_closed_all_the_same() -> None:
+    plan = plan_room(RoomCase(LOBBY, standing(8, told=""), b.at(9)))
+    assert (names(plan), plan.deadline) == (["TellRoomOfDrain"], b.at(11))
+    assert RoomCase(LOBBY, standing(8, told=""), b.at(11)).end_reason is RoomEndReason.DRAINED
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_standing_room_that_was_not_made_yet_waits_for_a_server(placed: bool) -> None:
+    room, seen = b.a_room(owned=False, placed=placed), b.room_seen(9, owned=False)
+    drained = replace(seen, server=replace(seen.server, drain=EMERGENCY), drain_turn=b.at(1))
+    assert RoomCase(room, drained, b.at(9)).end_reason is None
+    assert names(plan_room(RoomCase(room, drained, b.at(9))))[0] == ("CreateLiveKitRoom" if placed else "PlaceRoom")

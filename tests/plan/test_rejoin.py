@@ -45,7 +45,7 @@ def test_both_are_called_back_and_the_call_is_interrupted_in_one_step() -> None:
     )
 
 
-def test_who_is_back_already_is_not_called() -> None:
+def test_a_user_who_is_back_already_is_not_called_back() -> None:
     advance = told(UP, lost(people=ALICE))
     assert (advance.restored, advance.alone, [who for who, _ in advance.missing]) == ("RM_2", True, ["bob"])
 
@@ -77,7 +77,7 @@ def test_before_both_have_met_they_are_called_too() -> None:
         "no user was called yet",
     ],
 )
-def test_nobody_is_called_back_otherwise(match: Match, seen: MatchSeen) -> None:
+def test_no_user_is_called_back_otherwise(match: Match, seen: MatchSeen) -> None:
     plan = plan_match(MatchCase(match, seen, b.at(9)))
     assert not [action for action in plan.actions if isinstance(action, a.Advance) and action.restored], names(plan)
 

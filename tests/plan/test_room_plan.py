@@ -618,3 +618,11 @@ def test_metadata_of_a_room_without_our_mark_is_left_alone(livekit: LiveKitRoom)
     room = b.an_active_room(metadata={"topic": "chess"})
     plan = plan_room(RoomCase(room, b.room_seen(livekit_room=livekit, record=RECORD), b.at(2)))
     assert not [action for action in plan.actions if isinstance(action, a.UpdateLiveKitMetadata)]
+
+
+def test_a_room_that_was_closed_needs_no_server_that_is_gone_to_be_deleted() -> None:
+    closed = b.a_room(deleted=True, status={"phase": "Terminated", "created_at": b.at(1), "terminated_at": b.at(5)})
+    seen = b.room_seen(9, livekit_room=b.unknown(), record=b.a_record("terminated"), configured=False)
+    assert names(plan_room(RoomCase(closed, seen, b.at(9)))) == ["ReleaseFinalizer"]
+    alive = b.an_active_room(deleted=True)
+    assert plan_room(RoomCase(alive, seen, b.at(9))).actions == ()

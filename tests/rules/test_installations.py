@@ -50,7 +50,7 @@ def test_of_two_exactly_one_serves_what_both_are_set_up_for(one: Installation, o
     assert bool(seen) == bool(overlap)
 
 
-def test_who_was_installed_first_serves_and_one_that_cannot_see_the_others_before_all() -> None:
+def test_the_installation_that_came_first_serves_and_one_that_cannot_see_the_others_goes_before_all() -> None:
     assert [found.is_ours for found in shared(ALL, [SECOND, CALLS, BOTH, BLIND])] == [True, True, True, False]
     assert [sorted(found.namespaces) for found in shared(CALLS, [BOTH, OTHERS])] == [["calls"]]
 
@@ -59,7 +59,7 @@ def test_both_sentences_name_the_other_the_namespaces_and_what_to_do() -> None:
     (winner,), (loser,) = shared(BOTH, [CALLS]), shared(CALLS, [BOTH])
     assert winner.sentence == (
         "the operator with the Lease home-of-calls/calls (cluster id id-of-calls) is set up for the namespace calls "
-        "too: it leaves it to this one. Let each serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES)"
+        "too, and leaves it to this one. Let each serve namespaces of its own (ROOMKEEPER_WATCH_NAMESPACES)"
     )
     assert loser.sentence == (
         "the operator with the Lease home-of-both/both (cluster id id-of-both) is set up for the namespace calls too, "
@@ -93,7 +93,7 @@ def test_what_is_written_on_a_lease_is_read_again() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"namespaces": 1}', '{"namespaces": null, "clusterId": 1}'])
-def test_a_lease_on_which_nothing_can_be_read_is_none_of_an_installation(text: str) -> None:
+def test_a_lease_whose_mark_cannot_be_read_describes_no_installation(text: str) -> None:
     assert installation(lease(annotations={SERVES: text})) is None
     assert installation({"metadata": {"name": "first", "namespace": "a"}}) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from controller.api.names import token_secret_name
 from controller.facts.match import MatchSeen
 from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
-from controller.status.patch import merge_patch
+from controller.status.patch import changes, merge_patch
 from tests import values as b
 from tests.status.looks import ALICE, BUSY, END, ENDED, ENDING, OUTAGE, condition, status_of
 
@@ -46,6 +47,15 @@ def test_nothing_is_written_because_time_passed(match: Match, seen: MatchSeen) -
         if seconds > 5.1:
             assert merge_patch(match.status.manifest(), status.manifest()) == {}
         match = match.model_copy(update={"status": status})
+
+
+def test_the_patch_is_that_of_the_whole_statuses() -> None:
+    statuses = [
+        *(status_of(match, seen, 5.1) for _, match, seen in RESTING),
+        *(match.status for _, match, _ in RESTING),
+    ]
+    for before, after in itertools.product(statuses, repeat=2):
+        assert changes(before, after) == merge_patch(before.manifest(), after.manifest())
 
 
 def test_moments_are_written_once_and_stay() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from controller.api.livekitserver import Drain, DrainType, LiveKitServer, LiveKitServerStatus
 from controller.api.meta import ObjectMeta
+from controller.api.names import FINALIZER
 from controller.facts.server import Health, ServerSeen
 from controller.plan.server import plan_server
 from controller.rules.drain import drain_of
@@ -16,14 +17,32 @@ from tests import values as b
 MAINTENANCE = Drain(type=DrainType.MAINTENANCE, deadline=b.at(60))
 
 
-def case(drain: Drain | None, *, left: int = 0, inside: int | None = 0, seconds: float = 9) -> ServerCase:
+def case(
+    drain: Drain | None,
+    *,
+    left: int = 0,
+    inside: int | None = 0,
+    seconds: float = 9,
+    rooms: int | None = None,
+    standing: int = 0,
+    paused: int = 0,
+) -> ServerCase:
+    rooms = left if rooms is None else rooms
     server = LiveKitServer(
-        metadata=ObjectMeta(name="eu-1", namespace="roomkeeper-system", uid="u", generation=2),
+        metadata=ObjectMeta(name="eu-1", namespace="roomkeeper-system", uid="u", generation=2, finalizers=(FINALIZER,)),
         spec={"url": "http://livekit:7880", "drain": drain},
     )
     oldest = b.at(3) if left else None
     seen = ServerSeen(
-        None, Health(), left, inside, drain=drain_of("eu-1", drain), calls_left=left, oldest_call_at=oldest
+        None,
+        Health(),
+        rooms,
+        inside,
+        drain=drain_of("eu-1", drain),
+        calls_left=left,
+        oldest_call_at=oldest,
+        standing=standing,
+        paused=paused,
     )
     return ServerCase(server, seen, b.at(seconds))
 
@@ -48,11 +67,39 @@ def test_calls_are_left(drain: Drain, seconds: float, told: str) -> None:
     assert (status.calls_left, status.oldest_call_at) == (2, b.at(3))
 
 
-@pytest.mark.parametrize(("left", "inside", "done"), [(0, 0, True), (0, 1, False), (1, 0, False), (0, None, False)])
-def test_a_server_is_drained_once_no_call_and_no_participant_is_left(left: int, inside: int | None, done: bool) -> None:
-    found = drained(server_status(case(Drain(type=DrainType.GRACEFUL), left=left, inside=inside), None))
+GRACEFUL = Drain(type=DrainType.GRACEFUL)
+
+
+@pytest.mark.parametrize(
+    ("left", "inside", "rooms", "standing", "done"),
+    [
+        (0, 0, 0, 0, True),
+        (0, 1, 0, 0, False),
+        (1, 0, 1, 0, False),
+        (0, 0, 1, 0, False),
+        (0, 0, 2, 2, True),
+        # It has not answered since the operator started.
+        (0, None, 0, 0, True),
+        (0, None, 1, 1, False),
+        (1, None, 1, 0, False),
+    ],
+)
+def test_a_server_is_drained_once_no_call_no_participant_and_no_room_of_a_call_is_left(
+    left: int, inside: int | None, rooms: int, standing: int, done: bool
+) -> None:
+    found = drained(server_status(case(GRACEFUL, left=left, inside=inside, rooms=rooms, standing=standing), None))
     assert found is not None
     assert found[:2] == (("True", "NoCallsLeft") if done else ("False", "CallsLeft"))
+
+
+def test_what_a_drain_waits_for_is_in_the_message() -> None:
+    being_made = drained(server_status(case(GRACEFUL, rooms=1), None))
+    assert being_made == ("False", "CallsLeft", "no call is left, and rooms of calls are being made or closed")
+    paused = drained(server_status(case(GRACEFUL, left=2, paused=1), None))
+    assert paused is not None
+    assert paused[2].endswith(
+        "; some of them are paused, and stay until the annotation roomkeeper.dev/paused is removed"
+    )
 
 
 def test_a_server_in_service_says_nothing_about_a_drain() -> None:

@@ -8,8 +8,11 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer, LiveKitServerStatus
+from controller.api.names import FINALIZER
 from controller.facts.server import Health, ServerSeen, Trouble
+from controller.plan import actions as a
 from controller.plan.server import plan_server
+from controller.rules.drain import drain_of
 from controller.rules.server_case import ServerCase
 from controller.status.server import server_status
 from tests import values as b
@@ -25,16 +28,29 @@ def case(
     trouble: Trouble | None = None,
     same_url: tuple[str, ...] = (),
     rooms: int = 3,
+    name: str = "eu-1",
+    held: bool = True,
+    deleted: bool = False,
     **spec: Any,
 ) -> ServerCase:
+    metadata = {
+        "name": name,
+        "namespace": "roomkeeper-system",
+        "generation": 4,
+        "finalizers": [FINALIZER] if held else [],
+        "deletionTimestamp": b.at(0) if deleted else None,
+    }
     server = LiveKitServer.model_validate(
         {
-            "metadata": {"name": "eu-1", "namespace": "roomkeeper-system", "generation": 4},
+            "metadata": metadata,
             "spec": {"url": "http://eu-1:7880", **spec},
             "status": status or LiveKitServerStatus(),
         }
     )
-    return ServerCase(server, ServerSeen(trouble, health, rooms, 2 * rooms, same_url), b.at(seconds))
+    drain = drain_of(name, server.spec.drain)
+    some = tuple(f"calls/rk-{n}" for n in range(min(rooms, 3))) if deleted else ()
+    seen = ServerSeen(trouble, health, rooms, 2 * rooms, same_url, drain=drain, some_rooms=some)
+    return ServerCase(server, seen, b.at(seconds))
 
 
 def ready(found: LiveKitServerStatus) -> tuple[str, str, str]:
@@ -88,6 +104,42 @@ def test_auto_create_is_ready_with_a_warning() -> None:
 )
 def test_what_people_should_know_is_in_the_message(changes: dict[str, Any], told: str) -> None:
     assert told in ready(server_status(case(**changes), None))[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"held": False}, a.AddFinalizer),
+        ({"held": False, "name": "default"}, None),
+        ({"held": True}, None),
+        ({"held": False, "deleted": True, "rooms": 0}, None),
+        ({"deleted": True, "rooms": 1}, None),
+        ({"deleted": True, "rooms": 0}, a.ReleaseFinalizer),
+    ],
+)
+def test_our_finalizer_keeps_a_server_until_no_room_is_on_it(changes: dict[str, Any], step: type | None) -> None:
+    assert [type(one) for one in plan_server(case(**changes)).actions] == ([step] if step is not None else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"rooms": 1},
+            "the deletion waits for 1 room on it (calls/rk-0), which go on until their participants end them, or "
+            "spec.drain",
+        ),
+        (
+            {"rooms": 7, "drain": {"type": "emergency"}},
+            "no call is left, and rooms of calls are being made or closed; the deletion waits for 7 rooms on it "
+            "(calls/rk-0, calls/rk-1, calls/rk-2, …)",
+        ),
+    ],
+)
+def test_a_server_that_is_being_deleted_says_what_it_waits_for(changes: dict[str, Any], told: str) -> None:
+    conditions = {one.type: one for one in server_status(case(deleted=True, **changes), None).conditions}
+    drained = conditions["Drained"]
+    assert (drained.status.value, drained.reason, drained.message) == ("False", "CallsLeft", told)
 
 
 def test_the_key_comes_back_for_the_numbers() -> None:

@@ -51,7 +51,7 @@ class LiveKitProxy:
         self.passed: dict[str, int] = {}
         self._passes_to = passes_to
         self._port = port
-        self._share = share
+        self.share = share
         self._random = random.Random(seed)
         app = web.Application(client_max_size=1 << 22)
         app.router.add_post("/{path:.*}", self._take)
@@ -74,15 +74,18 @@ class LiveKitProxy:
         if not request.path.startswith(f"{self._path}/twirp/"):
             return web.Response(status=404, text="not the API of LiveKit")
         await asyncio.sleep(self.delay_seconds)
-        if self._random.random() < self._share:
+        if self._random.random() < self.share:
             self.refused[method] = self.refused.get(method, 0) + 1
             return self._fail(request, self._random.choice(self._failures))
         self.passed[method] = self.passed.get(method, 0) + 1
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         url = self._passes_to + request.path_qs.removeprefix(self._path)
-        async with self._session.post(url, data=await request.read(), headers=headers) as answer:
-            content_type = answer.headers.get("Content-Type", "application/protobuf")
-            return web.Response(status=answer.status, body=await answer.read(), headers={"Content-Type": content_type})
+        try:
+            async with self._session.post(url, data=await request.read(), headers=headers) as answer:
+                content_type = {"Content-Type": answer.headers.get("Content-Type", "application/protobuf")}
+                return web.Response(status=answer.status, body=await answer.read(), headers=content_type)
+        except (aiohttp.ClientError, ConnectionError):
+            return self._fail(request, Failure.BAD_GATEWAY)  # LiveKit is away
 
     @staticmethod
     def _fail(request: web.Request, how: Failure) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from controller.telemetry.health import Health
-from controller.telemetry.metrics import RequestMeter
+from controller.telemetry.meters import RequestMeter
 from controller.telemetry.pulse import Pulses
 
 

@@ -11,14 +11,17 @@ import pytest
 
 from controller.api.livekitserver import Drain, DrainType
 from controller.api.match import Match
-from controller.api.names import LIVEKIT_SERVER, MATCH
+from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM
+from controller.api.room import Room
 from controller.backends.bundle import Backends
+from controller.backends.servers import Servers
 from controller.loop.key import Key
 from controller.loop.wakes import Wake
 from controller.triggers.drain import FIRST_TURNS_AFTER_SECONDS, ROUND_SECONDS, DrainPacer
 from controller.triggers.router import Router
 from controller.views.calls import CallIndex
 from controller.views.drains import DrainTurns
+from controller.views.placements import RoomPlacements
 from tests import values as b
 
 EMERGENCY = Drain(type=DrainType.EMERGENCY)
@@ -29,7 +32,8 @@ class Rig:
 
     def __init__(self, *, calls: int = 4, per_second: float = 2.0) -> None:
         self.woken: list[str] = []
-        self.servers = b.servers()
+        self.placements = RoomPlacements()
+        self.servers = Servers(b.servers(), self.placements)
         self.calls, self.turns, self.seconds = CallIndex(), DrainTurns(), 100.0
         for number in range(calls):
             self.calls.kept(self.match(number, created=calls - number))
@@ -44,7 +48,8 @@ class Rig:
 
     def _wake(self, key: Key, wake: Wake) -> None:
         assert wake is Wake.DRAIN
-        assert key.kind is MATCH or key == Key(LIVEKIT_SERVER, "roomkeeper-system", "default")
+        is_room = key.kind is ROOM and key.name.startswith("lobby")
+        assert is_room or key.kind is MATCH or key == Key(LIVEKIT_SERVER, "roomkeeper-system", "default")
         self.woken.append(key.name)
 
     @staticmethod
@@ -78,6 +83,30 @@ def test_calls_end_the_oldest_first_at_a_bounded_rate_after_a_pause(rig: Rig) ->
     assert told[:pause] == [[]] * pause, "participants are told first"
     assert [name for names in told for name in names] == ["call-3", "call-2", "call-1", "call-0"]
     assert max(len(names) for names in told) <= 1 + 2 * ROUND_SECONDS
+
+
+def lobby(number: int, created: float) -> Room:
+    """A standing Room that was made at this second."""
+    room = b.a_room(owned=False, uid=f"room-{number}", status={"phase": "Active", "created_at": b.at(created)})
+    return room.model_copy(update={"metadata": room.metadata.model_copy(update={"name": f"lobby-{number}"})})
+
+
+def test_standing_rooms_have_their_turns_among_the_calls(rig: Rig) -> None:
+    rig.placements.kept(lobby(1, created=0))
+    rig.placements.kept(lobby(2, created=2.5))
+    rig.drain(EMERGENCY)
+    assert rig.rounds(12) == ["lobby-1", "call-3", "call-2", "lobby-2", "call-1", "call-0"]
+    assert rig.turns.of("room-2") is not None
+
+
+def test_standing_rooms_that_were_not_made_or_are_on_another_server_get_no_turn() -> None:
+    rig = Rig(calls=0)
+    rig.placements.kept(b.a_room(owned=False))
+    elsewhere = lobby(1, created=1)
+    moved = elsewhere.status.model_copy(update={"server": "us-1"})
+    rig.placements.kept(elsewhere.model_copy(update={"status": moved}))
+    rig.drain(EMERGENCY)
+    assert rig.rounds(12) == []
 
 
 @pytest.mark.parametrize(
@@ -125,4 +154,23 @@ def test_the_servers_own_key_is_woken_when_the_last_call_has_ended(rig: Rig) -> 
     view.snapshot([b.a_livekit_room(people=1)], b.at(rig.seconds))
     assert rig.rounds(2) == ["default"]
     view.snapshot([replace(b.a_livekit_room(), num_participants=0)], b.at(rig.seconds + 1))
+    assert rig.rounds(2) == ["default"]
+
+
+def test_the_key_of_a_server_that_is_being_deleted_is_woken_when_no_room_is_left() -> None:
+    rig = Rig(calls=0)
+    next(iter(rig.servers)).is_leaving = True
+    rig.placements.kept(lobby(1, created=0))
+    assert rig.rounds(2) == []
+    rig.placements.gone(lobby(1, created=0))
+    assert rig.rounds(2) == ["default"]
+
+
+def test_the_servers_own_key_is_woken_when_no_room_of_a_call_is_left(rig: Rig) -> None:
+    rig.drain(Drain(type=DrainType.GRACEFUL))
+    for number in range(4):
+        rig.calls.gone(rig.match(number))
+    rig.placements.reserve("calls", "made-soon", "default")
+    assert rig.rounds(2) == []
+    rig.placements.release("calls", "made-soon")
     assert rig.rounds(2) == ["default"]

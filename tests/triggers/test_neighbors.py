@@ -111,7 +111,7 @@ def test_a_first_look_is_repeated_until_there_is_an_answer_and_a_failure_that_la
         await until_answered(rig.neighbors.look, rig.pulse)
         assert rig.neighbors.looks == 4
         assert [line["event"] for line in time.logs] == [
-            f"the Leases of operators cannot be read: {AWAY}; no call is decided about until then"
+            f"this operator decides about no call before it can read the Leases of operators: {AWAY}"
         ]
 
     in_virtual_time(scenario)

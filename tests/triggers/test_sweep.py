@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -452,9 +453,9 @@ def test_a_sweep_that_redis_refuses_says_so_once_with_the_missing_right_and_goes
     run(story)
 
 
-def _value(gauge: Any) -> float:
-    (sample,) = gauge.collect()[0].samples
-    return float(sample.value)
+def _value(metric: Any) -> float:
+    """The value of a gauge or a counter with these labels."""
+    return float(metric._value.get())
 
 
 def test_a_pool_that_uses_the_whole_budget_keeps_no_other_pool_from_its_turn() -> None:
@@ -530,6 +531,38 @@ def test_the_next_leader_begins_an_urgent_deep_sweep_that_the_last_one_could_not
         assert asked(second) == ["0", "1", "2", "3", "4"]
         await second.run(30)
         assert len(asked(second)) == 5, "once"
+
+    run(story)
+
+
+@pytest.mark.parametrize("kind", SweepKind)
+def test_what_was_found_and_cleaned_is_counted_by_type_in_the_metrics_and_in_the_notes(kind: SweepKind) -> None:
+    def counted() -> list[float]:
+        counters = (metrics.sweep_found, metrics.sweep_cleaned, metrics.sweep_errors)
+        return [_value(counter.labels(kind)) for counter in counters]
+
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.lock.notes = {}
+        world.finder.found = {"1": [replace(leftover(name), kind=kind) for name in ("one", "two", "three")]}
+        world.cleaner.broken = {"three"}
+        before = counted()
+        await world.run(100)
+        assert [after - then for after, then in zip(counted(), before, strict=True)] == [3, 2, 1]
+        notes = Notes(world.lock.notes)
+        assert [notes.number(f"{what}:{kind}") for what in ("found", "cleaned", "errors")] == [3, 2, 1]
+
+    run(story)
+
+
+def test_a_new_leader_knows_when_the_last_sweeps_succeeded() -> None:
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.lock.notes |= {"succeeded:deep": str(b.ms(-500)), "succeeded:light": str(b.ms(-40))}
+        world.lock.notes |= {"ended:deep": str(b.ms(-500))}
+        await world.run(10)
+        assert _value(metrics.sweep_succeeded.labels("deep")) == b.ms(-500) / 1000
+        assert _value(metrics.sweep_succeeded.labels("light")) > b.ms(-40) / 1000, "it has swept lightly since"
 
     run(story)
 

@@ -249,6 +249,7 @@ def hook_rights(account: str, watched: str, *, whole_cluster: bool) -> list[Body
             "resourceNames": ["roomkeeper"],
             "verbs": ["patch"],
         },
+        {"apiGroups": [GROUP], "resources": ["livekitservers"], "verbs": ["list", "patch"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         {
             "apiGroups": ["coordination.k8s.io"],

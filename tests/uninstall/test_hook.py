@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
-from controller.api.names import FINALIZER
+from controller.api.names import API_VERSION, FINALIZER, SYSTEM_NAMESPACE
 from tests import manifests
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
@@ -19,10 +20,26 @@ pytestmark = pytest.mark.xdist_group("uninstall")
 
 async def test_it_drains_with_its_rights_and_leaves_the_deployment_to_helm(rig: Rig, site: Site) -> None:
     operator = await site.start()
+    home = replace(rig.kube, namespace=SYSTEM_NAMESPACE)
+    await home.create(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "LiveKitServer",
+            "metadata": {"name": "eu-1"},
+            "spec": {"url": "http://127.0.0.1:1"},
+        }
+    )
+
+    async def finalizers(expected: list[str]) -> None:
+        assert ((await home.get("LiveKitServer", "eu-1")) or {})["metadata"].get("finalizers", []) == expected
+
+    await eventually(lambda: finalizers([FINALIZER]))
     await rig.enqueue("alice", "bob")
-    await rig.ready("alice", "bob")
-    await rig.kube.create(manifests.room())
+    await rig.ready("alice", "bob", placement={"serverName": "default"})
+    await rig.kube.create(manifests.room(placement={"serverName": "default"}))
     await site.hook("--policy", "Drain", "--timeout", "60s")
+    await finalizers([])
+    await home.remove("lks/eu-1")
     assert await rig.kube.list("Match") == []
     assert await rig.kube.list("Room") == []
     await rig.expect_states(alice="WAITING", bob="WAITING")

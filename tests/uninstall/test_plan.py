@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.api.names import FINALIZER, KINDS, MATCH, ROOM
+from controller.api.names import FINALIZER, KINDS, LIVEKIT_SERVER, MATCH, ROOM
 from controller.facts.observation import Absent, Present, Unknown
 from controller.uninstall.facts import (
     CrdFacts,
@@ -55,6 +55,7 @@ LIVE = Found(
     objects=Present((MATCH_OF_TWO, ITS_ROOM), NOW),
     elsewhere=Present((), NOW),
     others=Present((), NOW),
+    servers=Present((), NOW),
 )
 DEAD = replace(LIVE, lease=Present(replace(LEASE, renewed_at=NOW - timedelta(minutes=5)), NOW))
 SCALED_DOWN = replace(
@@ -143,6 +144,28 @@ def test_a_deletion_in_the_wrong_order_is_repaired_with_what_is_left() -> None:
     assert "Redis: alice, bob stay in a call that no longer has a Match" in told
     assert "LiveKit: a room closes by itself" in told
     assert "the CRDs are being deleted already" in told
+
+
+SERVER = ObjectFacts(
+    LIVEKIT_SERVER, "roomkeeper-system", "eu-1", "uid-s", (FINALIZER,), False, False, False, (), "", ""
+)  # fmt: skip
+
+
+def test_our_finalizer_is_taken_off_livekit_servers_which_are_not_deleted() -> None:
+    found = replace(LIVE, objects=Present((), NOW), servers=Present((SERVER,), NOW))
+    assert steps(found) == [DeletePolicy, StopOperator, Release, DeleteLease, DeleteDeployment]
+    both: Present[tuple[ObjectFacts, ...]] = Present((SERVER, replace(SERVER, uid="uid-t")), NOW)
+    stopped = replace(SCALED_DOWN, objects=Present((), NOW), servers=both)
+    text = describe(plan(stopped, Wishes()), stopped)
+    assert "take our finalizer off 2 LiveKitServers" in text
+    assert "2 LiveKitServers stay; an operator that is installed later takes them up" in text
+
+
+def test_livekit_servers_that_cannot_be_listed_are_told_and_stop_nothing() -> None:
+    found = replace(LIVE, servers=Unknown(NOW, "livekitservers is forbidden"))
+    told = "LiveKitServers are not checked, and may keep our finalizer: livekitservers is forbidden"
+    assert told in describe(plan(found, Wishes()), found)
+    assert Drain in steps(found)
 
 
 def test_where_nothing_is_left_there_is_nothing_to_do() -> None:

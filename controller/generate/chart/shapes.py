@@ -41,6 +41,7 @@ _TEXTS: Final = _list(_TEXT)
 _STRING_MAP: Final[Shape] = {"type": "object", "additionalProperties": _TEXT}
 _PORT: Final[Shape] = {"type": "integer", "minimum": 1, "maximum": 65535}
 _SECONDS: Final[Shape] = {"type": "integer", "minimum": 0}
+_POSITIVE: Final[Shape] = {"type": "number", "exclusiveMinimum": 0}
 _NAME: Final[Shape] = {"type": "string", "pattern": _NAME_PATTERN}
 _SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"}
 _OPTIONAL_SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]*$"}
@@ -158,6 +159,13 @@ SHAPES: Final[dict[str, Shape]] = {
     "prometheusRule.namespace": _OPTIONAL_NAME,
     "prometheusRule.additionalLabels": _STRING_MAP,
     "prometheusRule.annotations": _STRING_MAP,
+    "prometheusRule.thresholds.shareNotConnected": {"type": "number", "minimum": 0, "maximum": 1},
+    "prometheusRule.thresholds.readySeconds": _POSITIVE,
+    "prometheusRule.thresholds.oldestWaiterSeconds": _POSITIVE,
+    "prometheusRule.thresholds.phaseSeconds": _POSITIVE,
+    "prometheusRule.thresholds.deletionSeconds": _POSITIVE,
+    "prometheusRule.thresholds.loopSeconds": _POSITIVE,
+    "prometheusRule.thresholds.sweepSeconds": _POSITIVE,
     "prometheusRule.groups": _list({**_NAMED, "required": ["name", "rules"]}),
     "networkPolicy.webhookFrom": _list(_keys("podSelector", "namespaceSelector", "ipBlock")),
     "networkPolicy.metricsFrom": _list(_keys("podSelector", "namespaceSelector", "ipBlock")),

@@ -93,8 +93,8 @@
 {{- if and .Values.serviceMonitor.enabled (not .Values.metrics.service.enabled) }}
 {{- $problems = append $problems "serviceMonitor.enabled needs metrics.service.enabled" }}
 {{- end }}
-{{- if and .Values.prometheusRule.enabled (not .Values.prometheusRule.groups) }}
-{{- $problems = append $problems "prometheusRule.enabled needs rules in prometheusRule.groups" }}
+{{- if and .Values.prometheusRule.enabled (not .Values.prometheusRule.alerts) (not .Values.prometheusRule.groups) }}
+{{- $problems = append $problems "prometheusRule.enabled needs rules: prometheusRule.alerts or prometheusRule.groups" }}
 {{- end }}
 {{- range $kind, $object := dict "ServiceMonitor" .Values.serviceMonitor "PrometheusRule" .Values.prometheusRule }}
 {{- if and $object.enabled (eq $object.renderMode "failIfMissing") (not (include "roomkeeper.serves" (list $ (printf "monitoring.coreos.com/v1/%s" $kind)))) }}

@@ -59,10 +59,10 @@
 
 {{/* LiveKitServers, and the Secrets with their credentials, are in the operator's own namespace. */}}
 {{- define "roomkeeper.rules.servers" -}}
-# LiveKit servers that rooms are placed on.
+# LiveKit servers that rooms are placed on. The operator adds its finalizer, and removes it when no room is on one.
 - apiGroups: [roomkeeper.dev]
   resources: [livekitservers]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 - apiGroups: [roomkeeper.dev]
   resources: [livekitservers/status]
   verbs: [patch]
@@ -83,11 +83,17 @@
 - apiGroups: [roomkeeper.dev]
   resources: [matches/status, rooms/status]
   verbs: [get]
+- apiGroups: [roomkeeper.dev]
+  resources: [livekitservers]
+  verbs: [get, list, watch, create, update, patch, delete, deletecollection]
+- apiGroups: [roomkeeper.dev]
+  resources: [livekitservers/status]
+  verbs: [get]
 {{- end }}
 
 {{- define "roomkeeper.rules.view" -}}
 - apiGroups: [roomkeeper.dev]
-  resources: [matches, matches/status, rooms, rooms/status]
+  resources: [matches, matches/status, rooms, rooms/status, livekitservers, livekitservers/status]
   verbs: [get, list, watch]
 {{- end }}
 
@@ -115,6 +121,10 @@
   resources: [deployments]
   resourceNames: [{{ include "roomkeeper.fullname" . }}]
   verbs: [get]
+# It takes our finalizer off LiveKitServers.
+- apiGroups: [roomkeeper.dev]
+  resources: [livekitservers]
+  verbs: [list, patch]
 - apiGroups: [apps]
   resources: [deployments/scale]
   resourceNames: [{{ include "roomkeeper.fullname" . }}]

@@ -29,7 +29,7 @@ async def test_a_skip_does_not_wait_behind_rooms_that_a_hung_livekit_holds(rig: 
         await asyncio.gather(*(rig.kube.delete("Room", name) for name in _names()))
 
         async def is_held() -> None:
-            assert (await operator.metrics())("roomkeeper_keys_in_hand") >= 4
+            assert (await operator.metrics())("roomkeeper_workqueue_in_hand") >= 4
 
         await eventually(is_held)
         await send(rig, "skip", "alice", match=match.metadata.uid)

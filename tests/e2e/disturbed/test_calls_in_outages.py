@@ -1,4 +1,4 @@
-"""Thirty calls are up while Redis, LiveKit and the API server go away, one after another and all at once.
+"""Thirty calls are up while Redis, LiveKit and the API server go away or refuse, one after another and all at once.
 
 This kills programs of the stack, so the module has one of its own. `make outages` runs it with outages of a minute:
 then clients of LiveKit have given up, the lease has run out, and people join again.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ from tests.support.waiting import eventually
 LIVEKIT, REDIS = "livekit-server", "redis-server"
 _CALLS, _WITH_CLIENTS = 30, 5
 _AWAY_SECONDS = float(os.environ.get("ROOMKEEPER_TEST_OUTAGE_SECONDS", "5"))
+_REFUSED_SECONDS = _AWAY_SECONDS if "ROOMKEEPER_TEST_OUTAGE_SECONDS" in os.environ else 0.5
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,8 @@ async def test_thirty_calls_outlive_outages_of_each_backend_and_of_all_at_once(
     async with RunningCalls(rig, calls=_CALLS, with_clients=_WITH_CLIENTS) as calls, Probes(operator):
         await _redis_comes_back_older(rig, own)
         await calls.go_on()
+        await _redis_refuses_writes(rig, operator)
+        await calls.go_on()
         await _livekit_is_away(rig, own, operator)
         await calls.go_on()
         await _all_are_away(rig, own, line, operator)
@@ -97,6 +100,27 @@ async def _redis_comes_back_older(rig: Rig, own: Stack) -> None:
     await _start_redis(rig, own)
     await rig.expect_states(carol="IDLE", dave="WAITING", erin="CONNECTING", frank="CONNECTING")
     assert ended.metadata.uid not in await rig.redis.zrange(rig.keys.live(), 0, -1)
+
+
+async def _redis_refuses_writes(rig: Rig, operator: Operator) -> None:
+    """It is full, and then a replica. A Match that is made meanwhile follows."""
+    redis = rig.redis
+    await _made_while_refused(rig, "full", redis.config_set("maxmemory", 1), redis.config_set("maxmemory", 0))
+    await _made_while_refused(rig, "replica", redis.replicaof("127.0.0.1", "1"), redis.replicaof("NO", "ONE"))
+    assert "OOM" in operator.log
+    assert "READONLY" in operator.log
+
+
+async def _made_while_refused(rig: Rig, name: str, refuse: Awaitable[object], take: Awaitable[object]) -> None:
+    pair = (f"ines-{name}", f"jack-{name}")
+    await rig.enqueue(*pair)
+    await refuse
+    away = asyncio.create_task(asyncio.sleep(_REFUSED_SECONDS))
+    await rig.kube.create(manifests.match(*pair, name=name, **LASTING))
+    await rig.kube.match_until(lambda match: is_true(match, "Degraded"), name)
+    await away
+    await take
+    await rig.kube.match_until(lambda match: is_true(match, "Ready") and not is_true(match, "Degraded"), name)
 
 
 async def _livekit_is_away(rig: Rig, own: Stack, operator: Operator) -> None:

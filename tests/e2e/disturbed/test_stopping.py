@@ -89,7 +89,7 @@ async def test_a_second_signal_ends_it_at_once_and_the_next_operator_goes_on(rig
         await rig.kube.delete("Match", "match")
 
         async def is_held() -> None:
-            assert (await operator.metrics())("roomkeeper_keys_in_hand") >= 1
+            assert (await operator.metrics())("roomkeeper_workqueue_in_hand") >= 1
 
         await eventually(is_held)
         operator.send(signal.SIGTERM)

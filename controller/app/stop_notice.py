@@ -8,6 +8,7 @@ the end of the work.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -22,11 +23,14 @@ _SECONDS = 3.0
 _USERS_AT_ONCE = 200
 
 
-async def tell_of_stop(backends: Backends, replica: str, message: str) -> None:
-    """Write the notice `shutdown` for each user in a call, once; what takes longer than 3 s is left out."""
+async def tell_of_stop(backends: Backends, serves: Callable[[str], bool], replica: str, message: str) -> None:
+    """Write the notice `shutdown` for each user in a call, once; what takes longer than 3 s is left out.
+
+    Another operator that serves a namespace goes on there, so `serves` says whether we do.
+    """
     try:
         async with asyncio.timeout(_SECONDS):
-            namespaces = backends.calls.namespaces()
+            namespaces = [namespace for namespace in backends.calls.namespaces() if serves(namespace)]
             told = await asyncio.gather(*(_tell(backends, namespace, replica, message) for namespace in namespaces))
     except TimeoutError:
         log.warning("not all users could be told that the operator stops", seconds=_SECONDS)
