@@ -5,9 +5,8 @@ reservations for which no Match came. A deep sweep each hour looks at every key 
 budget, so it costs the same whatever went wrong; what had no turn in one round is first in the next. One bad item costs
 no other.
 
-Only one sweep works at a time, also beside one by hand. That is for leftovers. A Match that is settled twice and a room
-that is closed twice are as if it was once. So users whom a Match holds that is gone are freed, and rooms are closed,
-whoever else sweeps, and whatever Redis says about the lock.
+Only one sweep cleans leftovers at a time, also beside one by hand. Users of a Match that is gone are freed, and rooms
+are closed, without the lock of the sweeps: to settle a Match twice, or to close a room twice, changes nothing.
 
 Neighbors: `triggers.deep_sweep` is the deep sweep, `triggers.sweep_rooms` has LiveKit's rooms, `triggers.sweep_work`
 the turns and the cleaning, `backends.restores` settles, `backends.leftovers` finds, `cli.sweep` is the sweep by hand.

@@ -66,8 +66,6 @@ class Row:
     """The shortest and the longest time."""
     restarts: bool = False
     """Whether a program of the stack ends, so that the stack must be the run's own."""
-    loses: bool = False
-    """Whether Redis loses or falsifies records: what is told of a user across it need not fit together."""
 
 
 FAULTS: Final = {
@@ -81,15 +79,15 @@ FAULTS: Final = {
     Fault.LIVEKIT_SLOW: Row(30, Lane.LIVEKIT_ANSWERS, (0.5, 4.0)),
     Fault.LIVEKIT_ROOM_DELETED: Row(90, Lane.OBJECTS),
     Fault.REDIS_FROZEN: Row(40, Lane.REDIS, (0.2, 4.0)),
-    Fault.REDIS_KILLED: Row(12, Lane.REDIS, (0.0, 3.0), restarts=True, loses=True),
-    Fault.REDIS_EMPTY: Row(8, Lane.REDIS, (0.0, 3.0), restarts=True, loses=True),
+    Fault.REDIS_KILLED: Row(12, Lane.REDIS, (0.0, 3.0), restarts=True),
+    Fault.REDIS_EMPTY: Row(8, Lane.REDIS, (0.0, 3.0), restarts=True),
     Fault.REDIS_READONLY: Row(30, Lane.REDIS, (0.2, 4.0)),
     Fault.REDIS_FULL: Row(30, Lane.REDIS, (0.2, 4.0)),
     Fault.REDIS_CLIENTS: Row(60, Lane.REDIS),
     Fault.REDIS_SCRIPTS: Row(40, Lane.REDIS),
     Fault.REDIS_FUNCTIONS: Row(40, Lane.REDIS),
-    Fault.KEY_DELETED: Row(50, Lane.REDIS, loses=True),
-    Fault.KEY_DAMAGED: Row(30, Lane.REDIS, loses=True),
+    Fault.KEY_DELETED: Row(50, Lane.REDIS),
+    Fault.KEY_DAMAGED: Row(30, Lane.REDIS),
     Fault.API_FROZEN: Row(25, Lane.API, (0.2, 4.0)),
     Fault.API_KILLED: Row(4, Lane.API, (0.0, 3.0), restarts=True),
     Fault.API_ANSWERS: Row(40, Lane.API_ANSWERS, (0.5, 5.0)),

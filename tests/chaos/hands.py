@@ -49,15 +49,10 @@ async def act(scene: Scene, step: Step) -> bool:
     row = FAULTS[step.fault]
     lane = scene.lanes[step.lane] if row.lane is not Lane.OBJECTS else contextlib.nullcontext()
     async with lane:
-        if row.loses:
-            scene.lose()
         try:
             await HANDS[step.fault](scene, step, random.Random(step.draw))
         except NothingToHit:
             return False
-        finally:
-            if row.loses:
-                scene.lose()
     return True
 
 

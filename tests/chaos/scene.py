@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -60,8 +59,6 @@ class Scene:
     lanes: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     exits: list[str] = field(default_factory=list)
     """Operators that ended by themselves."""
-    lost_at: list[float] = field(default_factory=list)
-    """When Redis lost something, by the wall clock."""
 
     async def start(self, operator: Operator) -> None:
         """Start an operator, which may have to wait for a backend before it is ready."""
@@ -91,10 +88,6 @@ class Scene:
                 if not operator.running:
                     await operator.start()
         await eventually(self._one_leads, 60)
-
-    def lose(self) -> None:
-        """Note that Redis loses something now."""
-        self.lost_at.append(time.time())
 
     async def _one_leads(self) -> None:
         leaders = [(await operator.metrics())("roomkeeper_leader") for operator in self.operators]
