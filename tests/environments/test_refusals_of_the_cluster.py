@@ -127,8 +127,9 @@ async def test_a_match_says_what_is_in_the_way_and_becomes_ready_when_it_is_gone
         await refused_from(rig.kube, probe, words)
         await rig.enqueue("alice", "bob")
         await rig.kube.create(manifests.match(**_LONG))
-        told = await rig.kube.match_until(lambda match: words in condition(match, "Degraded").message)
-        assert condition(told, "Degraded").status == "True"
+        await rig.kube.match_until(
+            lambda match: is_true(match, "Degraded") and words in condition(match, "Degraded").message
+        )
         metrics = await operator.metrics()
         tries = metrics("roomkeeper_backend_call_errors_total", backend="Kubernetes", operation="create")
         assert tries <= _MOST_TRIES, "it asks without a pause"
