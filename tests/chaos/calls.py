@@ -154,8 +154,9 @@ class Calls:
                 signals = self._rig.keys.signals()
                 await self._persist(lambda: self._rig.redis.xadd(signals, cast("dict[Any, Any]", fields)))
             case Way.END:
-                with contextlib.suppress(Refused):  # it is over, or gone
-                    await self._rig.kube.patch("Match", name, manifests.termination("End", user))
+                # A Match that is over, or gone, refuses it.
+                termination = manifests.termination("End", user)
+                await self._persist(lambda: self._rig.kube.try_to_patch("Match", name, termination))
             case Way.DELETE:
                 await self._persist(lambda: self._rig.kube.delete("Match", name))
             case Way.LEAVE if guests:
