@@ -56,8 +56,9 @@ bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf ope
 soak: $(INSTALLED) parts ## 20 000 calls and a day of outages: is the operator flat? (ARGS="--cycles 2000 --outages 12")
 	@$(PY) -m benchmarks.soak $(ARGS)
 
-outages: $(INSTALLED) parts ## thirty calls outlive outages of a minute: LiveKit, a Redis that refuses, all at once
-	@ROOMKEEPER_TEST_OUTAGE_SECONDS=60 $(PY) -m pytest tests/e2e/disturbed/test_calls_in_outages.py $(ARGS)
+outages: $(INSTALLED) parts ## thirty calls outlive outages of a minute, a thousand Matches a killed operator
+	@ROOMKEEPER_TEST_OUTAGE_SECONDS=60 ROOMKEEPER_TEST_BULK_MATCHES=1000 $(PY) -m pytest \
+		tests/e2e/disturbed/test_calls_in_outages.py tests/e2e/disturbed/test_bulk.py $(ARGS)
 
 chaos: $(INSTALLED) parts ## 1 000 random faults in ten minutes of calls leave nothing behind (ARGS="--seed 7 --seconds 60 --faults 100")
 	@$(PY) -m tests.chaos $(ARGS)
