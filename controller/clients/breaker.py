@@ -81,6 +81,11 @@ class Breaker:
         self._followers: list[Callable[[BreakerState], None]] = []
 
     @property
+    def answered_at(self) -> float:
+        """When the last request was answered; minus infinity before the first."""
+        return self._answered_at
+
+    @property
     def is_closed(self) -> bool:
         """Whether requests are sent as they come."""
         return self.state is BreakerState.CLOSED

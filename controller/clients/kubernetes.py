@@ -180,9 +180,21 @@ class KubernetesClient:
             return None
         return None if answer.get("kind") == "Status" else answer
 
-    async def reconnect(self) -> None:
-        """Send further requests over new connections: the old ones may be dead, since one of them was silent."""
+    async def reconnect(self, silent_seconds: float) -> None:
+        """Send further requests over new connections: a request that was given up after so long was not answered."""
+        message = f"no answer from the API server within {silent_seconds:g} s"
+        failure = BackendUnavailable(Backend.KUBERNETES, "reconnect", message, code=Code.TIMEOUT)
+        self._requests.given_up(failure, silent_seconds)
         await self._connection.reconnect()
+
+    def introduce(self, address: str) -> None:
+        """Say in the log whether the API server answers, and of which version it is. `address` holds no secret."""
+
+        async def version() -> str:
+            found = await self.read("/version")
+            return str(found.get("gitVersion") or "")
+
+        self._requests.availability.introduce(address, version)
 
     async def _send(
         self,

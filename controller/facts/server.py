@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from controller.api.conditions import ConditionReason
 from controller.facts.drain import DrainFacts
+
+CLOCK_LEEWAY_SECONDS: Final = 55.0
+"""LiveKit accepts a token that is a minute off."""
 
 
 @dataclass(frozen=True, slots=True)

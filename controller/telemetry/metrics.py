@@ -106,6 +106,12 @@ backend_errors = Counter(
     "malformed, other.",
     ["backend", "operation", "code"],
 )
+backend_up = Gauge(
+    "roomkeeper_backend_up",
+    "1 while a backend answers and accepts our credentials, 0 while it does not, as this replica sees it; only the "
+    "leader asks LiveKit. The log says why.",
+    ["backend", "server"],
+)
 breaker_state = Gauge(
     "roomkeeper_breaker_state",
     "Whether requests are sent to a backend: 0 as they come, 1 one probe is under way, 2 none until the next probe.",

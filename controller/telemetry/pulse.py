@@ -49,6 +49,7 @@ class LoopName(StrEnum):
     NEIGHBORS = "neighbors"
     DRAIN = "drain"
     ERRORS = "errors"
+    REDIS = "redis"
 
 
 Reported: TypeAlias = Callable[[LoopName, Exception, Mapping[str, str]], None]

@@ -139,16 +139,13 @@ class Poller:
             self._failed_at = self._failed_at or sent_at
             self._errors.loop_failed(LoopName.POLL, error, {"server": self._server.name})
             if not was_away:
-                log.warning(
-                    "LiveKit does not answer; nothing is decided about its rooms",
-                    server=self._server.name,
-                    error=str(error),
-                )
+                tell = log.debug if error.is_told else log.warning
+                tell("the rooms of a LiveKit server cannot be listed", server=self._server.name, error=str(error))
                 self._router.server_told(self._server.name)
             self._announce_staleness()
             return
         if was_away:
-            log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
+            log.debug("the rooms of a LiveKit server are listed again", server=self._server.name, rooms=len(rooms))
         latency_ms = round(1000 * (asyncio.get_running_loop().time() - began))
         self._server.error, self._server.health = None, replace(self._server.health, latency_ms=latency_ms)
         self._listed = len(rooms)

@@ -41,6 +41,7 @@ async def parts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
         heartbeat_decides="Alone",
     )
     connection: Any = KubernetesConnection.__new__(KubernetesConnection)
+    connection.server = "https://127.0.0.1:1"
     async with aiohttp.ClientSession() as http:
         made = wire(settings, connection, http, RECIPES)
         made.caches[MATCH].offer(b.active().manifest())
