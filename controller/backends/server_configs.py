@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
@@ -95,14 +95,21 @@ class ServerConfigs:
     def keep(self, server: LiveKitServer, found: Credentials | None, problem: Trouble | None = None) -> None:
         """Store a LiveKitServer with its credentials. Without them, those that it had before count.
 
-        A server whose URL cannot be used is not asked; it keeps its credentials for the next URL.
+        A server whose URL cannot be used is not asked; it keeps its credentials for the next URL. Under the name of
+        the server of the settings, that one is asked instead: calls may be on it.
         """
         name = server.metadata.name
         self._objects.add(name)
         if found is not None:
             self._credentials[name] = found
         counted, misfit = self._credentials.get(name), url_trouble(server.spec) or self._other_url(server)
-        config = config_of(server, counted) if counted is not None and misfit is None else None
+        is_default = name == self._of_settings.name
+        if misfit is not None:
+            config = self._of_settings if is_default else None
+        else:
+            config = config_of(server, counted) if counted is not None else None
+            if config is not None and is_default:
+                config = replace(config, url=self._of_settings.url)
         self._store(name, config, misfit or problem)
 
     def hold(self, name: str, problem: Trouble) -> None:
@@ -124,12 +131,13 @@ class ServerConfigs:
     def _other_url(self, server: LiveKitServer) -> Trouble | None:
         """Why an object does not replace the server of the settings: rooms that are there would be looked for at
         another address."""
-        if server.metadata.name != self._of_settings.name or api_url(server.spec) == self._of_settings.url.rstrip("/"):
+        ours = self._of_settings
+        if server.metadata.name != ours.name or _address(api_url(server.spec)) == _address(ours.url):
             return None
         told = (
             f"spec.url is not the address of the server in the operator's settings, {self._of_settings.url}, which a "
             f"LiveKitServer called {self._of_settings.name} replaces; give both the same address, or this one another "
-            "name"
+            "name; until then, that of the settings is used alone"
         )
         return Trouble(ConditionReason.WRONG_URL, told)
 
@@ -168,6 +176,13 @@ def config_of(server: LiveKitServer, credentials: Credentials) -> ServerConfig:
 def api_url(spec: LiveKitServerSpec) -> str:
     """The URL of the server's API. A slash at the end means nothing."""
     return re.sub(r"^ws", "http", spec.url).rstrip("/")
+
+
+def _address(url: str) -> tuple[str, str, int | None, str]:
+    """What a URL leads to, however its host is spelled and whether it names the usual port."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port, parts.path.rstrip("/")
 
 
 def url_trouble(spec: LiveKitServerSpec) -> Trouble | None:

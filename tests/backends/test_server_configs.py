@@ -85,11 +85,26 @@ def test_an_object_called_default_replaces_the_server_of_the_settings_until_it_g
     assert (configs["default"].is_cordoned, configs["default"].credentials) == (False, OURS)
 
 
-def test_an_object_called_default_has_the_url_of_the_settings_or_nothing_is_asked(configs: Configs) -> None:
-    configs.all.keep(server("default", url="http://elsewhere:7880"), KEYS)
+@pytest.mark.parametrize("url", ["http://elsewhere:7880", "http://me:secret@lk:7880"])
+def test_an_object_called_default_with_another_url_is_told_so_and_the_server_of_the_settings_is_asked_on(
+    configs: Configs, url: str
+) -> None:
+    configs.all.keep(server("default", url=url), KEYS)
     trouble = configs.all.troubles()["default"]
-    assert (configs.all.get("default"), trouble.reason) == (None, ConditionReason.WRONG_URL)
-    assert "the operator's settings, http://lk:7880, which a LiveKitServer called default replaces" in trouble.sentence
+    assert (configs["default"].url, configs["default"].credentials) == ("http://lk:7880", OURS)
+    assert trouble.reason is ConditionReason.WRONG_URL
+    configs.all.keep(server("default", url="http://elsewhere:7880"), None)
+    told = configs.all.troubles()["default"].sentence
+    assert "the operator's settings, http://lk:7880, which a LiveKitServer called default replaces" in told
+    assert told.endswith("until then, that of the settings is used alone")
+    assert configs["default"].credentials == OURS
+
+
+@pytest.mark.parametrize("url", ["ws://LK:7880/", "http://lk:7880"])
+def test_another_spelling_of_one_address_is_the_same_url(configs: Configs, url: str) -> None:
+    configs.all.keep(server("default", url=url, cordoned=True), KEYS)
+    found = configs["default"]
+    assert (found.url, found.is_cordoned, configs.all.troubles()) == ("http://lk:7880", True, {})
 
 
 def test_without_a_secret_that_can_be_read_a_new_server_cannot_be_asked(configs: Configs) -> None:
@@ -108,7 +123,7 @@ def test_a_secret_that_goes_leaves_the_keys_of_before_until_there_is_another(con
 
 
 def test_an_object_called_default_without_its_secret_does_not_borrow_the_keys_of_the_settings(configs: Configs) -> None:
-    configs.all.keep(server("default"), None, MISSING)
+    configs.all.keep(server("default", url="http://lk:7880"), None, MISSING)
     assert configs.all.get("default") is None
 
 
