@@ -128,7 +128,7 @@ class Term:
 def begin_term(parts: Parts, epoch: int) -> Term:
     """Make all parts of a term of a replica that has won the lease under `epoch`. Nothing of it runs yet."""
     settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
-    servers = Servers((), parts.placements)
+    servers = Servers((), parts.placements, unread=partial(_unread_namespaces, parts))
     tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
     restorer = Restorer(
         caches[MATCH],
@@ -218,6 +218,11 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),
         ),
     )
+
+
+def _unread_namespaces(parts: Parts) -> list[str]:
+    """The namespaces that we serve and whose objects were not read yet."""
+    return [namespace for namespace in parts.trigger.unread_namespaces() if parts.neighbors.serves(namespace)]
 
 
 def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:

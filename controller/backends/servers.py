@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -88,12 +88,20 @@ class Server:
 class Servers:
     """The servers by name. `placements` counts the Rooms on each.
 
-    `troubles` are those of the credentials of servers: without any, a server is configured and cannot be asked.
+    `unread` names the namespaces whose Rooms were not read yet. `troubles` are those of the credentials of servers:
+    without any, a server is configured and cannot be asked.
     """
 
-    def __init__(self, servers: Iterable[Server], placements: RoomPlacements | None = None) -> None:
+    def __init__(
+        self,
+        servers: Iterable[Server],
+        placements: RoomPlacements | None = None,
+        *,
+        unread: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._servers = {server.name: server for server in servers}
         self._placements = placements or RoomPlacements()
+        self._unread = unread
         self._moved: OrderedDict[str, str] = OrderedDict()
         self._waiting: dict[tuple[ResourceKind, str, str], None] = {}
         self.troubles: Mapping[str, Trouble] = {}
@@ -194,6 +202,16 @@ class Servers:
     def count(self, name: str) -> int:
         """How many Rooms are on the server, or about to be made there."""
         return self._placements.count(name)
+
+    def unknown(self) -> str:
+        """Why more Rooms may be on a server than are counted; empty if all are known."""
+        if unread := sorted(self._unread()):
+            plural = "s" if len(unread) > 1 else ""
+            return f"the Rooms of the namespace{plural} {' and '.join(unread)} could not be read yet"
+        if not (rooms := self._placements.unknown()):
+            return ""
+        others = f" and {len(rooms) - 1} others" if len(rooms) > 1 else ""
+        return f"the Room {'/'.join(rooms[0])}{others} cannot be read, and may be on it: correct or delete it"
 
     def standing(self, name: str) -> list[StandingRoom]:
         """The Rooms on the server that belong to no Match and were made."""

@@ -67,7 +67,7 @@ class ServerSeen:
     some of them while the object is being deleted. `participants` is what LiveKit counts in rooms with our mark, None
     before the first answer. `same_url` are other servers with the same URL. `calls_left` counts the Matches on a server
     that is drained; the oldest of them was created at `oldest_call_at`, and `paused` of them or of the standing Rooms
-    are paused by an annotation.
+    are paused by an annotation. `unknown` is why more of our Rooms may be on it; empty if all are known.
     """
 
     trouble: Trouble | None
@@ -81,3 +81,4 @@ class ServerSeen:
     standing: int = 0
     some_rooms: tuple[str, ...] = ()
     paused: int = 0
+    unknown: str = ""
