@@ -115,7 +115,8 @@ class WebhookHandler:
             await self._pool_of(mark.namespace).witness(_witnessed(event, mark, self._clock, self._replica))
         except BackendError as error:
             metrics.webhooks.labels("unavailable").inc()
-            log.warning("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
+            tell = log.debug if error.is_told else log.warning
+            tell("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
             return web.Response(status=503, text="cannot be stored at the moment\n")
         metrics.webhooks.labels("accepted").inc()
         metrics.webhook_came.set(self._clock.now().timestamp())
