@@ -27,12 +27,14 @@ from controller.clock import Clock
 from controller.plan.actions import AnyAction, ReleaseFinalizer, RemoveStranger
 from controller.rules.failures import of_ending
 from controller.telemetry import metrics
+from controller.telemetry.trace_ids import trace_id
 
 log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
 _NO_SHOWS = frozenset({ReleaseDetail.NEVER_SEEN, ReleaseDetail.SIGNAL_ONLY, ReleaseDetail.MEDIA_FAILED})
+_JOINED = "Connected"
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
 
@@ -109,12 +111,16 @@ class Announcer:
         if status.phase is not before.phase and status.ended_at is None:
             log.info("match", phase=status.phase, was=before.phase, reason=status.reason)
         if status.ready_at is not None and before.ready_at is None:
-            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
+            exemplar = _exemplar(match)
+            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()), exemplar)
             for person in status.participants:
                 if person.queued_at is not None:
-                    metrics.waited_seconds.observe(max(0.0, (status.ready_at - person.queued_at).total_seconds()))
+                    waited_seconds = (status.ready_at - person.queued_at).total_seconds()
+                    metrics.waited_seconds.observe(max(0.0, waited_seconds), exemplar)
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
-            metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
+            connected_seconds = (status.connected_at - status.ready_at).total_seconds()
+            metrics.connected_seconds.observe(connected_seconds, _exemplar(match))
+            metrics.joins.labels(_server(status), _JOINED).inc(len(status.participants))
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
@@ -146,9 +152,9 @@ class Announcer:
         reason = status.reason or EndReason.ENDED.value
         metrics.matches_finished.labels(reason).inc()
         if status.connected_at is not None:
-            metrics.call_seconds.observe(max(0.0, (ended_at - status.connected_at).total_seconds()))
+            metrics.call_seconds.observe(max(0.0, (ended_at - status.connected_at).total_seconds()), _exemplar(match))
         if status.end is not None and status.end.reason is EndReason.NO_SHOW:
-            _count_no_shows(status.end)
+            _count_no_shows(status.end, _server(status))
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
         log_end(match, status, reason=reason, message=message, ended_at=ended_at)
         self._record(subject, status, message)
@@ -196,11 +202,24 @@ class Announcer:
             self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
 
 
-def _count_no_shows(end: EndStatus) -> None:
+def _count_no_shows(end: EndStatus, server: str) -> None:
     """Count those who did not come. Reasons that LiveKit gives for a departure are no detail of a NoShow."""
     for outcome in end.outcomes:
         if outcome.detail in _NO_SHOWS:
             metrics.no_shows.labels(outcome.detail).inc()
+            metrics.joins.labels(server, outcome.detail).inc()
+        else:
+            metrics.joins.labels(server, _JOINED).inc()
+
+
+def _server(status: MatchStatus) -> str:
+    """The LiveKit server of the call; empty if none was chosen."""
+    return (status.room.server or "") if status.room is not None else ""
+
+
+def _exemplar(match: Match) -> dict[str, str]:
+    """What leads from a bucket of a histogram to the trace and the lines of a call that is in it."""
+    return {"trace_id": trace_id(match.metadata.uid)}
 
 
 def _length(time: timedelta) -> str:

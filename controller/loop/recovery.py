@@ -74,9 +74,8 @@ class Recovery:
             elif failure.recovery is Way.NOTIFY:
                 await self._notify(self._match_of(key, known), failure)
         except BackendError as error:
-            log.info(
-                "the recovery from an error is not possible yet", recovery=str(failure.recovery), why=error.sentence
-            )
+            tell = log.debug if error.is_told else log.info
+            tell("the recovery from an error is not possible yet", recovery=str(failure.recovery), why=error.sentence)
 
     async def succeeded(self, key: Key) -> None:
         """A reconcile of `key` got to its end. A Match that had to be given up has not recovered."""
@@ -110,7 +109,8 @@ class Recovery:
         try:
             await self._notify(match, failure)
         except BackendError as error:
-            log.info("users cannot be told why their match failed", name=match.metadata.name, why=error.sentence)
+            tell = log.debug if error.is_told else log.info
+            tell("users cannot be told why their match failed", name=match.metadata.name, why=error.sentence)
 
     async def _notify(self, match: Match | None, failure: Failure) -> None:
         if match is None or failure.code not in TOLD:

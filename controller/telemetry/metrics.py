@@ -64,6 +64,17 @@ no_shows = Counter(
     "Participants who were not connected when their Match ended as NoShow, by what is known about them.",
     ["detail"],
 )
+joins = Counter(
+    "roomkeeper_joins_total",
+    "Participants who were to join, by LiveKit server and result: Connected, or what is known about those who were not "
+    "there when their Match ended as NoShow.",
+    ["server", "result"],
+)
+connections_aborted = Counter(
+    "roomkeeper_connections_aborted_total",
+    "Attempts to join that LiveKit gave up because no media came, by LiveKit server; the client may have tried again.",
+    ["server"],
+)
 objects = Gauge(
     "roomkeeper_objects",
     "Matches and Rooms by phase; empty while they have none. Each replica counts all of them.",

@@ -74,7 +74,8 @@ class HeartbeatReader:
                     try:
                         await self._read(namespace)
                     except BackendRefused as error:
-                        log.warning("heartbeats cannot be read", namespace=namespace, error=str(error))
+                        tell = log.debug if error.is_told else log.warning
+                        tell("heartbeats cannot be read", namespace=namespace, error=str(error))
             pulse.beat()
 
     def _forget_closed(self) -> None:
@@ -147,6 +148,6 @@ class HeartbeatReader:
 
     def _warn_of_refusal(self, namespace: str, who: str, error: BackendRefused) -> None:
         """Warn once per user: the removal is tried again at every interval, and the others are removed all the same."""
-        tell = log.debug if (namespace, who) in self._refused else log.warning
+        tell = log.debug if error.is_told or (namespace, who) in self._refused else log.warning
         tell("a silent user cannot be taken out of the queue", namespace=namespace, identity=who, error=str(error))
         self._refused.add((namespace, who))

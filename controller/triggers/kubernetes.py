@@ -97,4 +97,5 @@ class KubernetesTrigger:
         try:
             await scope.sync()
         except BackendError as error:
-            log.warning("the caches could not be compared with the server; next time", error=str(error))
+            tell = log.debug if error.is_told else log.warning
+            tell("the caches could not be compared with the server; next time", error=str(error))

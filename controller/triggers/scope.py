@@ -34,8 +34,6 @@ log = structlog.get_logger(__name__)
 _AWAY_SECONDS = 1.0
 # Rights and namespaces are repaired by people.
 _REFUSED_SECONDS = 3.0
-# A watch that lasted so long had worked: its end is news again.
-_STEADY_SECONDS = 30.0
 # Longer than kopf takes for its discovery, once it gets an answer.
 _DISCOVERED_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.1
@@ -83,7 +81,8 @@ class Scope:
         self._caches = caches
         self._crds = crds
         self._words = words or (_ONE if namespace else _ALL)
-        self._said = ""
+        self._said = self._ended = ""
+        self._is_told = False
         self._again = asyncio.Event()
 
     def begin_again(self) -> None:
@@ -107,9 +106,11 @@ class Scope:
             self._say(error)
         else:
             self.is_synced, self.is_refused, self.was_synced = True, False, True
-            if self._said:
-                self._said = ""
+            if self._ended:
+                log.warning(self._ended)
+            elif self._said and not self._is_told:
                 log.info(f"{self._what} served now")
+            self._said = self._ended = ""
 
     async def run(self, pulse: Pulse, on_started: Callable[[], None]) -> None:
         """List and watch until cancelled; `on_started` is called whenever kopf has started.
@@ -121,15 +122,13 @@ class Scope:
             while not self.is_synced:
                 pulse.beat()
                 await asyncio.sleep(_REFUSED_SECONDS if self.is_refused else _AWAY_SECONDS)
-                await self._crds.wait(pulse.beat)
+                if await self._crds.wait(pulse.beat):
+                    self._ended = ""
                 await self.try_sync()
-            started = time.monotonic()
             why = await self._watch(pulse, on_started)
             self.is_synced = self.is_refused = False
-            said = f"the watch of {self._name} has ended and begins again: {why}"
-            if said != self._said or time.monotonic() - started > _STEADY_SECONDS:
-                self._said = said
-                log.warning(said)
+            # It is told once the API server answers: if it does not, that is told instead.
+            self._ended = f"the watch of {self._name} has ended and begins again: {why}"
 
     @property
     def _name(self) -> str:
@@ -144,8 +143,9 @@ class Scope:
         remedy = f"; {self._words.remedy}" if isinstance(error, BackendRefused) else ""
         said = f"{self._what} not served yet: {error.message}{remedy}"
         if said != self._said:
-            self._said = said
-            log.warning(said)
+            self._said, self._ended, self._is_told = said, "", error.is_told
+            tell = log.debug if error.is_told else log.warning
+            tell(said)
 
     async def _sync_kind(self, kind: ResourceKind) -> None:
         cache = self._caches[kind]

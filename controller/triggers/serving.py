@@ -84,7 +84,7 @@ class Serving:
                 try:
                     await self._open(namespace)
                 except BackendRefused as error:
-                    if error.retryable:
+                    if error.retryable or error.is_told:
                         raise
                     log.warning(
                         "a pool that a gateway asked for cannot be opened", namespace=namespace, error=str(error)

@@ -15,6 +15,7 @@ from controller.api.match import Match
 from controller.plan import actions as a
 from controller.plan.match import plan_match
 from controller.rules.match_case import MatchCase
+from controller.telemetry.trace_ids import trace_id
 from tests import values as b
 from tests.plan.world import only
 from tests.virtual_time import VirtualTime
@@ -99,3 +100,55 @@ def test_a_match_that_is_deleted_in_the_middle_leaves_an_event_that_says_who_was
     [(kind, reason, message)] = said.events
     assert (kind, reason) == ("Normal", "Deleted")
     assert message.endswith("the call of alice and bob ended after 3 min 5 s")
+
+
+def joined(server: str, result: str) -> float:
+    """How many participants were counted with this result."""
+    return REGISTRY.get_sample_value("roomkeeper_joins_total", {"server": server, "result": result}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (("NeverSeen", "NeverSeen"), {"NeverSeen": 2}),
+        ((None, "MediaFailed"), {"Connected": 1, "MediaFailed": 1}),
+        (("CLIENT_INITIATED", "SignalOnly"), {"Connected": 1, "SignalOnly": 1}),
+    ],
+)
+def test_who_did_not_come_is_counted_by_the_server_that_they_were_to_join(
+    details: tuple[str | None, str | None], expected: dict[str, int]
+) -> None:
+    results = ("Connected", "NeverSeen", "MediaFailed", "SignalOnly")
+    before = {result: joined("eu-1", result) for result in results}
+    outcomes = [
+        {"identity": who, "state": "Idle", "detail": detail}
+        for who, detail in zip(("alice", "bob"), details, strict=True)
+    ]
+    status = b.active(
+        status={
+            "phase": "Ended",
+            "reason": "NoShow",
+            "ended_at": b.at(9),
+            "connected_at": None,
+            "room": {"name": "room", "server": "eu-1"},
+            "end": {"reason": "NoShow", "message": "why", "outcomes": outcomes},
+        }
+    ).status
+    before_it = b.active(status={"connected_at": None})
+    Announcer(cast("Any", Said()), VirtualTime(), cast("Any", NoErrors())).match_written(before_it, status, b.T0)
+    counted = {result: joined("eu-1", result) - before[result] for result in results}
+    assert {result: count for result, count in counted.items() if count} == expected
+
+
+def test_a_call_that_is_up_counts_two_who_joined_and_leaves_its_trace_with_the_time_it_took() -> None:
+    before, now = joined("eu-2", "Connected"), b.active(status={"connected_at": None})
+    status = b.active(status={"connected_at": b.at(9), "room": {"name": "room", "server": "eu-2"}}).status
+    Announcer(cast("Any", Said()), VirtualTime(), cast("Any", NoErrors())).match_written(now, status, b.T0)
+    assert joined("eu-2", "Connected") - before == 2
+    exemplars = [
+        sample.exemplar.labels
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "roomkeeper_match_connected_seconds_bucket" and sample.exemplar is not None
+    ]
+    assert {"trace_id": trace_id(now.metadata.uid)} in exemplars
