@@ -259,5 +259,9 @@ def _outcomes(match: Match, ledger: Ledger) -> Iterator[OutcomeStatus]:
             original = settled.score_ms is not None and settled.score_ms == ledger.queued_at_ms.get(identity)
             place = QueuePlace.ORIGINAL if original else QueuePlace.NOW
         yield OutcomeStatus(
-            identity=identity, state=_STATES[settled.outcome], place=place, detail=settled.detail or None
+            identity=identity,
+            # A word that only another version knows says that we no longer hold the user.
+            state=_STATES.get(settled.outcome, OutcomeState.LOST),
+            place=place,
+            detail=settled.detail or None,
         )
