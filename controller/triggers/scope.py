@@ -26,6 +26,7 @@ from controller.errors import BackendError, BackendRefused
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
+from controller.triggers.echoes import without_echoes
 from controller.triggers.kopf_settings import kopf_settings
 from controller.views.cache import ObjectCache
 
@@ -175,7 +176,7 @@ class Scope:
             if logins > 1:
                 # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
-            return self._connection.for_kopf(pulse.beat)
+            return self._connection.for_kopf(pulse.beat, without_echoes(self._caches))
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())

@@ -132,6 +132,11 @@ class ObjectCache(Generic[M]):
         """Whether the cache has the object with this UID."""
         return uid in self._names
 
+    def knows(self, uid: str, version: int) -> bool:
+        """Whether this version of an object is no news: a version as new is known, or the object was deleted."""
+        name = self._names.get(uid)
+        return uid in self._dead if name is None else version <= self._entries[name].version
+
     def names(self) -> list[Name]:
         """The (namespace, name) of every object."""
         return list(self._entries)

@@ -132,8 +132,8 @@ class Watching:
         connection = cast("Any", SimpleNamespace(for_kopf=self._session))
         self.scope = Scope("", connection, client, self.caches, CrdGate(client, self.caches))
 
-    def _session(self, _answered: Any) -> kopf.AiohttpSession:
-        session = aiohttp.ClientSession()
+    def _session(self, _answered: Any, answers: type[aiohttp.ClientResponse]) -> kopf.AiohttpSession:
+        session = aiohttp.ClientSession(response_class=answers)
         self._sessions.append(session)
         return kopf.AiohttpSession(server=self._url, aiohttp_session=session)
 
