@@ -8,5 +8,5 @@ from typing import Final
 SCHEMA_DIGESTS: Final = {
     "matches.roomkeeper.dev": "15b3a7fa8da3b5b9",
     "rooms.roomkeeper.dev": "477f873c594b8a12",
-    "livekitservers.roomkeeper.dev": "31265a753942fc86",
+    "livekitservers.roomkeeper.dev": "adc10de1d56d5a17",
 }

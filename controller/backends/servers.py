@@ -44,9 +44,9 @@ class Server:
     """One LiveKit server: the URL that clients connect to, its API keys, what it takes, its client and its view.
 
     What is configured can change; a server with another URL is another `Server`. `is_leaving`: its LiveKitServer is
-    being deleted. `health` is what the latest checks
-    showed, `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask
-    it for participants at once: a server that hangs must not hold them all.
+    being deleted. `health` is what the latest checks showed, `is_noted` whether its LiveKitServer's status has its
+    address. `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask it for participants
+    at once: a server that hangs must not hold them all.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Server:
     is_cordoned: bool = False
     drain: Drain | None = None
     is_leaving: bool = False
+    is_noted: bool = True
     health: Health = field(default_factory=Health)
     error: BackendError | None = None
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
@@ -239,6 +240,7 @@ class Servers:
                 server.max_rooms,
                 server.is_cordoned,
                 server.drain is not None,
+                server.is_noted,
                 sentences.pop(server.name, "") or (server.trouble.sentence if server.trouble is not None else ""),
             )
             for server in self

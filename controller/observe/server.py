@@ -44,6 +44,8 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
         seen,
         trouble=told or polled.trouble,
         health=polled.health,
+        url=polled.url,
+        public_url=polled.public_url,
         same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
         participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
     )

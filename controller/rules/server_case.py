@@ -41,6 +41,12 @@ class ServerCase:
         return is_deleted and (self.seen.rooms > 0 or bool(self.seen.unknown))
 
     @cached_property
+    def moves(self) -> bool:
+        """Whether the server is asked at another address than its status says."""
+        status, seen = self.server.status, self.seen
+        return bool(seen.url) and (seen.url, seen.public_url) != (status.url, status.public_url)
+
+    @cached_property
     def numbers_are_due(self) -> bool:
         """Whether the numbers in the status are too old, or one of them is known for the first time."""
         status, health = self.server.status, self.seen.health

@@ -1,4 +1,4 @@
-"""The status of a LiveKit server: conditions whenever they change, numbers every half minute. Pure.
+"""The status of a LiveKit server: conditions and addresses whenever they change, numbers every half minute. Pure.
 
 Neighbors: `rules.server_case` says when numbers are due, `loop.reconcile` writes the status.
 """
@@ -24,11 +24,13 @@ def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerSta
     server, seen, before = case.server, case.seen, case.server.status
     now = whole_milliseconds(case.now)
     conditions = merge(before.conditions, _conditions(case), server.metadata.generation, now)
-    if conditions == before.conditions and not case.numbers_are_due:
+    if conditions == before.conditions and not case.numbers_are_due and not case.moves:
         return before.model_copy(update={"observed_generation": server.metadata.generation})
     return LiveKitServerStatus(
         observed_generation=server.metadata.generation,
         conditions=conditions,
+        url=seen.url or before.url,
+        public_url=seen.public_url or before.public_url,
         latency_ms=seen.health.latency_ms,
         rooms=seen.rooms,
         participants=seen.participants,

@@ -33,6 +33,7 @@ def case(
     held: bool = True,
     deleted: bool = False,
     unknown: str = "",
+    asked: str = "http://eu-1:7880",
     **spec: Any,
 ) -> ServerCase:
     metadata = {
@@ -52,6 +53,7 @@ def case(
     drain = drain_of(name, server.spec.drain)
     some = tuple(f"calls/rk-{n}" for n in range(min(rooms, 3))) if deleted else ()
     more: dict[str, Any] = {"drain": drain, "some_rooms": some, "unknown": unknown}
+    more |= {"url": asked, "public_url": asked.replace("http", "ws")}
     seen = ServerSeen(trouble, health, rooms, 2 * rooms, same_url, **more)
     return ServerCase(server, seen, b.at(seconds))
 
@@ -82,6 +84,13 @@ def test_a_number_that_is_known_for_the_first_time_is_written_at_once() -> None:
     assert (before.version, before.latency_ms) == (None, None)
     after = server_status(case(1, status=before), None)
     assert (after.version, after.latency_ms) == ("1.13.5", 7)
+
+
+def test_another_address_is_written_at_once_and_before_numbers_are_due() -> None:
+    before = server_status(case(url="http://eu-1:7880"), None)
+    assert (before.url, before.public_url) == ("http://eu-1:7880", "ws://eu-1:7880")
+    assert (after := server_status(case(1, status=before, asked="http://new:7880"), None)).url == "http://new:7880"
+    assert server_status(case(2, status=after, asked=""), None).url == "http://new:7880", "it is not asked at all now"
 
 
 def test_a_clock_that_was_set_back_keeps_no_number_for_long() -> None:
