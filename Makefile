@@ -95,7 +95,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	fi; \
 	echo "  … .venv                      installing the versions of constraints.txt (a minute, once)"
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,dev]'
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,tracing,dev]'
 	@pwd -P > $(INSTALLED)
 	@echo "  ✓ .venv                      roomkeeper is .venv/bin/roomkeeper"
 

@@ -13,7 +13,7 @@ import structlog
 
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
-from controller.announce.match_end import log_end
+from controller.announce.match_end import log_end, trace_end
 from controller.api.conditions import ConditionType
 from controller.api.endings import ENDINGS, EndReason, ReleaseDetail
 from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
@@ -63,6 +63,7 @@ class Announcer:
         message = told or ENDINGS[EndReason.DELETED].sentence()
         metrics.matches_finished.labels(reason).inc()
         log_end(match, status, reason=reason, message=message, ended_at=now)
+        trace_end(match, status, reason=reason, ended_at=now)
         names = " and ".join(match.spec.identities)
         length = f" after {_length(now - status.connected_at)}" if status.connected_at is not None else ""
         self._events.normal(
@@ -157,6 +158,7 @@ class Announcer:
             _count_no_shows(status.end, _server(status))
         message = status.end.message if status.end is not None and status.end.message else "the match is over"
         log_end(match, status, reason=reason, message=message, ended_at=ended_at)
+        trace_end(match, status, reason=reason, ended_at=ended_at)
         self._record(subject, status, message)
         if status.end is not None and status.end.reason in WARNED_ENDINGS:
             self._events.warning(subject, reason, message)

@@ -10,7 +10,10 @@ from typing import Any
 
 import structlog
 
+from controller.api.event_reasons import WARNED_ENDINGS
 from controller.api.match import Match, MatchStatus
+from controller.api.names import TRACEPARENT
+from controller.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -37,3 +40,31 @@ def told_of_end(match: Match, status: MatchStatus, *, reason: str, message: str,
         "message": message,
         "duration_seconds": round((ended_at - met).total_seconds(), 3) if met is not None else None,
     }
+
+
+def trace_end(match: Match, status: MatchStatus, *, reason: str, ended_at: datetime) -> None:
+    """Send the span of the whole Match, if traces are made. Users are not in it: traces are kept by other people."""
+    if not tracing.is_on():
+        return
+    metadata, room = match.metadata, status.room
+    attributes = {
+        "k8s.namespace.name": metadata.namespace,
+        "roomkeeper.name": metadata.name,
+        "roomkeeper.session": status.session_id or match.spec.session_id or metadata.uid,
+        "roomkeeper.reason": reason,
+        "roomkeeper.livekit.room": (room.livekit_name or "") if room is not None else "",
+        "roomkeeper.livekit.server": (room.server or "") if room is not None else "",
+    }
+    steps = [(str(step.phase), step.time) for step in status.history]
+    began_at = metadata.creation_timestamp or min((at for _, at in steps), default=ended_at)
+    tracing.match_over(
+        tracing.MatchSpan(
+            uid=metadata.uid,
+            began_at=began_at,
+            ended_at=ended_at,
+            attributes={name: value for name, value in attributes.items() if value},
+            steps=steps,
+            error=reason if reason in WARNED_ENDINGS else "",
+            link=tracing.link_of(metadata.annotations.get(TRACEPARENT, "")),
+        )
+    )

@@ -34,6 +34,7 @@ from controller.errors import (
     NotFound,
     NotServed,
 )
+from controller.telemetry import tracing
 
 Body = dict[str, Any]
 
@@ -216,6 +217,9 @@ class KubernetesClient:
         """
 
         async def attempt() -> Body:
+            if tracing.is_on():
+                template = _template(path)
+                tracing.note({"url.path": path, "url.template": template}, f"{method} {template}")
             answer = await self._exchange(method, path, body, params, content_type)
             if not isinstance(answer, dict) or not (is_document or _is_object(answer)):
                 raise _Malformed
@@ -266,6 +270,17 @@ class KubernetesClient:
         if (date := response.headers.get("Date")) is not None:
             self._clock.observe(date, sent, time.monotonic())
         return _Answer(response.status, payload, _seconds(response.headers.get("Retry-After", "")))
+
+
+def _template(path: str) -> str:
+    """The path of an object without its name and namespace: `/api/v1/namespaces/{namespace}/secrets/{name}`."""
+    parts = path.split("/")
+    if "namespaces" in parts[:-1]:
+        at = parts.index("namespaces")
+        parts[at + 1] = "{namespace}"
+        if len(parts) > at + 3:
+            parts[at + 3] = "{name}"
+    return "/".join(parts)
 
 
 def _decides(resource: Resource) -> bool:
