@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class AlertName(StrEnum):
-    """One alert of the chart; its page is docs/alerts/NAME.md."""
+    """One alert of the chart; docs/alerts/ has its page."""
 
     NO_LEADER = "RoomkeeperNoLeader"
     KUBERNETES_DOWN = "RoomkeeperKubernetesDown"

@@ -290,7 +290,7 @@ ALERTS: Final = (
             ),
             Cause(
                 "the line has ✓, and the log has none", "LiveKit sends them to another place, or none at all",
-                "set `webhook.urls` and `webhook.api_key` in the configuration of LiveKit",
+                "set `urls` and `api_key` below `webhook` in the configuration of LiveKit",
             ),
         ),
         "Correct the URL and the key of the webhooks in the configuration of LiveKit: docs/webhooks.md says how.",
