@@ -15,7 +15,7 @@ from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
 from controller.announce.match_end import log_end, trace_end
 from controller.api.conditions import ConditionType
-from controller.api.endings import ENDINGS, EndReason, ReleaseDetail
+from controller.api.endings import ENDINGS, EndCode, EndReason, ReleaseDetail
 from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
 from controller.api.failures import Recovery
 from controller.api.match import EndStatus, Evidence, Match, MatchStatus, ParticipantState
@@ -36,6 +36,10 @@ _NO_EVENT = frozenset({RoomIssue.STALE})
 _NO_SHOWS = frozenset({ReleaseDetail.NEVER_SEEN, ReleaseDetail.SIGNAL_ONLY, ReleaseDetail.MEDIA_FAILED})
 _JOINED = "Connected"
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
+
+# A counter that first appears with 1 has not increased for Prometheus: the first lost room would raise no alert.
+for _word in (*EndReason, *EndCode):
+    metrics.matches_finished.labels(_word)
 
 
 class Announcer:
