@@ -11,7 +11,7 @@ ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo els
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit e2e test check format generate parts venv bench soak outages chaos image test-image sbom site release clean
+.PHONY: help demo unit e2e test check format generate parts venv bench bench-compare soak outages chaos image test-image sbom site release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ parts: $(INSTALLED) ## build or find the real programs, once per user
 
 bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf operator
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-compare: $(INSTALLED) parts ## this tree against another revision, in turns on one stack (REV=main ARGS="--only cycles")
+	@$(PY) -m benchmarks.compare $(REV) $(ARGS)
 
 soak: $(INSTALLED) parts ## 20 000 calls and a day of outages: is the operator flat? (ARGS="--cycles 2000 --outages 12")
 	@$(PY) -m benchmarks.soak $(ARGS)

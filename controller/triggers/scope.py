@@ -22,7 +22,7 @@ from controller.api.names import GROUP, VERSION, ResourceKind
 from controller.backends.bundle import resource_of
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
-from controller.errors import BackendError, BackendRefused
+from controller.errors import BackendError, BackendRefused, NotFound
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
@@ -38,6 +38,8 @@ _REFUSED_SECONDS = 3.0
 # Longer than kopf takes for its discovery, once it gets an answer.
 _DISCOVERED_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.1
+# From here on one LIST of everything costs less than so many GETs.
+_NEWER_AT_MOST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +151,39 @@ class Scope:
             tell(said)
 
     async def _sync_kind(self, kind: ResourceKind) -> None:
+        """LIST a kind. Of objects that are known their metadata alone are read, and what is newer is read by itself.
+
+        Where the metadata show much that is newer, or nothing is known yet, everything is read.
+        """
         cache = self._caches[kind]
+        is_known = self.was_synced and len(cache) > 0
+        newer = await self._list(kind, cache, of_metadata=is_known)
+        if len(newer) > _NEWER_AT_MOST:
+            newer = await self._list(kind, cache, of_metadata=False)
+        for namespace, name in newer:
+            try:
+                cache.offer(await self._client.get(resource_of(kind), namespace, name))
+            except NotFound:
+                continue  # it was deleted since the LIST: that is the watch's to tell, or the next LIST's
+
+    async def _list(self, kind: ResourceKind, cache: ObjectCache[Any], *, of_metadata: bool) -> list[tuple[str, str]]:
+        """LIST a kind once, and evict what is missing. Return the namespaces and names of what is still to be read."""
         uids: set[str] = set()
+        newer: list[tuple[str, str]] = []
         version = 0
-        async for page in self._client.pages(resource_of(kind), self.namespace):
+        async for page in self._client.pages(resource_of(kind), self.namespace, of_metadata=of_metadata):
             version = version or int(page["metadata"]["resourceVersion"])
             for body in page["items"]:
-                cache.offer(body)
                 uids.add(body["metadata"]["uid"])
+                if not of_metadata:
+                    cache.offer(body)
+                elif (name := cache.news(body)) is not None:
+                    newer.append(name)
             await asyncio.sleep(0)  # 10 000 objects must not delay the renewal of the lease
         evicted = cache.evict_missing(uids, version, self.namespace)
         if evicted:
             log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
+        return newer
 
     async def _watch(self, pulse: Pulse, on_started: Callable[[], None]) -> str:
         """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""

@@ -137,6 +137,11 @@ class ObjectCache(Generic[M]):
         name = self._names.get(uid)
         return uid in self._dead if name is None else version <= self._entries[name].version
 
+    def news(self, body: dict[str, Any]) -> Name | None:
+        """The name of an object, if this version of it is news; the metadata suffice."""
+        identity = self._identity(body)
+        return None if identity is None or self.knows(*identity[1:]) else identity[0]
+
     def names(self) -> list[Name]:
         """The (namespace, name) of every object."""
         return list(self._entries)
