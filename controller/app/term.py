@@ -43,7 +43,7 @@ from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.outages import OutageWatch
 from controller.triggers.people import PeopleCounter
 from controller.triggers.poll import Poller
-from controller.triggers.serving import Serving
+from controller.triggers.serving import RENEW_SECONDS, Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
 from controller.triggers.tokens import TokenChecker
@@ -112,7 +112,7 @@ class Term:
             sweeper = make_sweeper(parts, backends, self.restorer)
             yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
-        yield Loop(LoopName.SERVED, serving.renew)
+        yield Loop(LoopName.SERVED, serving.renew, limit_seconds=RENEW_SECONDS + 60)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.PEOPLE, PeopleCounter(pools, backends.clock.now).run)
