@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from controller.api.alert_names import AlertName as A
+from controller.api.endings import END_CODES, EndReason
 from controller.generate.alert import Alert, AlertSeverity, Cause
 
 _C, _W = AlertSeverity.CRITICAL, AlertSeverity.WARNING
@@ -29,6 +30,10 @@ _WHY: Final = (
     'WHY:.status.conditions[?(@.type=="Degraded")].message\''
 )
 _ENDS: Final = "kubectl get matches -A --field-selector status.reason=RoomLost"
+
+_NEVER_MET: Final = "|".join(
+    [EndReason.NO_SHOW, EndReason.FAILED, *(row.code for row in END_CODES.values() if row.reason is EndReason.FAILED)]
+)
 
 _AWAY: Final = Cause(
     "the doctor's line of the backend has ✗ and says that it cannot be reached, or the log has `does not answer`",
@@ -143,10 +148,11 @@ ALERTS: Final = (
     ),
     Alert(
         A.PEOPLE_DO_NOT_CONNECT, _C,
-        'sum(rate(roomkeeper_matches_finished_total{reason=~"NoShow|RoomLost|Failed|TooLate|User.+"}[10m])) '
+        f'sum(rate(roomkeeper_matches_finished_total{{reason=~"{_NEVER_MET}"}}[10m])) '
         "/ sum(rate(roomkeeper_matches_finished_total[10m])) > LIMIT", "5m",
         "Too many Matches end before both users are connected",
-        "The share of Matches that end as NoShow, RoomLost or Failed, the codes of Failed too, is above the limit.",
+        "The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit. Calls that "
+        "lost their room have an alert of their own.",
         "Users wait for calls that do not come about.",
         (_MATCHES, _ERRORS, _DOCTOR),
         (
@@ -296,9 +302,10 @@ ALERTS: Final = (
         "Correct the URL and the key of the webhooks in the configuration of LiveKit: docs/webhooks.md says how.",
     ),
     Alert(
-        A.WATCH_STALE, _C, 'max by (loop) (roomkeeper_loop_age_seconds{loop=~"watch|resync"}) > LIMIT', "0m",
+        A.WATCH_STALE, _C, 'max by (loop) (roomkeeper_loop_overdue_seconds{loop=~"watch|resync"}) > LIMIT', "0m",
         "Roomkeeper no longer sees the objects change",
-        "The watch of Matches and Rooms has heard nothing for more seconds than the limit, not even a bookmark.",
+        "The watch of Matches and Rooms has heard nothing for longer than it may, not even a bookmark, or the list "
+        "beside it has not come, and that by more seconds than the limit.",
         "New Matches are noticed late, or not at all. Calls that are up go on.",
         (_LOG, _LEASE, _DOCTOR),
         (
@@ -313,15 +320,15 @@ ALERTS: Final = (
             Cause("neither", "the connection of the watch hangs", "delete the pod; keep its log, and report it"),
         ),
         "Restart the pod: calls go on without it.",
-        "watchSeconds", 75,
+        "watchSeconds", 15,
     ),
     Alert(
         A.LOOP_STALLED, _C,
-        'max by (loop) (roomkeeper_loop_age_seconds{loop!~"credentials|resync|search|sweep|watch"}) > LIMIT '
+        'max by (loop) (roomkeeper_loop_overdue_seconds{loop!~"resync|watch"}) > LIMIT '
         "or sum by (loop) (increase(roomkeeper_loop_failures_total[15m])) > 3", "0m",
         "A background loop of Roomkeeper stands still",
-        "A loop, such as the reader of Redis, has not come round for more seconds than the limit, or fails again and "
-        "again.",
+        "A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails "
+        "again and again.",
         "What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.",
         (_LOG, _DOCTOR),
         (
@@ -332,14 +339,15 @@ ALERTS: Final = (
             ),
         ),
         "Restart the pod: calls go on without it. Keep its log, and report it.",
-        "loopSeconds", 75,
+        "loopSeconds", 15,
     ),
     Alert(
         A.SWEEP_FAILING, _W,
-        "time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) > LIMIT "
+        "time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) "
+        "> LIMIT * max by (sweep) (roomkeeper_sweep_interval_seconds) "
         "or max by (sweep) (roomkeeper_sweep_failing) > 0", "15m",
         "A sweep has not succeeded for long",
-        "The last sweep without an error is longer ago than the limit (seconds), or Redis refuses what it needs.",
+        "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs.",
         "What crashes have left over stays in Redis and on LiveKit.",
         (f"{_IN_POD} sweep --dry-run", _ERRORS, _LOG),
         (
@@ -350,6 +358,6 @@ ALERTS: Final = (
             Cause("leftovers that could not be cleaned, each with a reason", "what the reason says", "docs/sweep.md"),
         ),
         "docs/sweep.md says what the sweep cannot clean, and why.",
-        "sweepSeconds", 14400,
+        "sweepIntervals", 3,
     ),
 )  # fmt: skip

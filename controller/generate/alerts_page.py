@@ -23,6 +23,12 @@ An API key of LiveKit has no end, so there is no alert for it: [configuration.md
 it."""
 _COMMANDS: Final = "`roomkeeper-system` is the namespace of the operator."
 _HEADER: Final = "{{{{- /* Made by `{command}` from controller/generate/alerts.py; edit that instead. */}}}}\n"
+_OURS: Final = (
+    '{{- $ours := include "roomkeeper.namespace" . | printf "namespace=%q" }}\n'
+    "{{- $ours = default $ours .Values.prometheusRule.selector }}\n"
+    '{{- $pages := trimSuffix "/" .Values.prometheusRule.runbookUrl }}\n'
+)
+_SERIES: Final = re.compile(r"(roomkeeper_\w+)(?:\{([^}]*)\})?")
 _DOCS: Final = re.compile(r"\bdocs/([\w/-]+\.md)")
 
 
@@ -61,12 +67,12 @@ def _limit(alert: Alert) -> str:
 def alerts_template(command: str) -> str:
     """The named template of the chart with all rules."""
     rules = "".join(map(_rule, ALERTS))
-    return _HEADER.format(command=command) + '{{- define "roomkeeper.alerts" -}}\n' + rules + "{{- end }}\n"
+    return _HEADER.format(command=command) + '{{- define "roomkeeper.alerts" -}}\n' + _OURS + rules + "{{- end }}\n"
 
 
 def _rule(alert: Alert) -> str:
     limit = f"{{{{ .Values.prometheusRule.thresholds.{alert.threshold} }}}}"
-    expr = alert.expr.replace("LIMIT", limit)
+    expr = _SERIES.sub(_of_release, alert.expr).replace("LIMIT", limit)
     return (
         f"- alert: {alert.name}\n"
         f"  expr: >-\n    {expr}\n"
@@ -74,5 +80,11 @@ def _rule(alert: Alert) -> str:
         f"  labels:\n    severity: {alert.severity}\n"
         f"  annotations:\n    summary: {alert.summary}\n"
         f"    description: >-\n      {alert.meaning} {alert.impact}\n"
-        f'    runbook_url: {{{{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}}}/{alert.name}.md\n'
+        f'    runbook_url: {{{{ printf "%s/{alert.name}.md" $pages | quote }}}}\n'
     )
+
+
+def _of_release(series: re.Match[str]) -> str:
+    """The series of this release alone: another one beside it has alerts of its own."""
+    name, labels = series.groups()
+    return name + "{ {{- $ours }}" + (f", {labels}" if labels else "") + "}"

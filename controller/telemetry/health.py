@@ -75,8 +75,11 @@ class Health:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """All metrics, in OpenMetrics or in Prometheus' text format."""
-        for name, age_seconds in self._pulses.ages().items():
+        metrics.loop_age_seconds.clear()
+        metrics.loop_overdue_seconds.clear()
+        for name, (age_seconds, overdue_seconds) in self._pulses.ages().items():
             metrics.loop_age_seconds.labels(name).set(age_seconds)
+            metrics.loop_overdue_seconds.labels(name).set(overdue_seconds)
         for refresh in self._shown:
             refresh()
         text = exposition(",".join(request.headers.getall("Accept", ())))

@@ -6,6 +6,7 @@ All of them are one run of promtool, in which time is simulated; the tests read 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.chart.conftest import Chart
 from tests.support.waiting import patience
 
 _ENABLED = {"prometheusRule": {"enabled": True, "renderMode": "alwaysRender"}}
+# Every series of the tests is of this release.
+_OF_ALL = {"prometheusRule": {**_ENABLED["prometheusRule"], "selector": "release=~'.*'"}}
 Series = dict[str, str]
 
 
@@ -39,6 +42,8 @@ class Shown:
 _FINISHED = 'roomkeeper_matches_finished_total{reason="%s"}'
 _READY = 'roomkeeper_match_ready_seconds_bucket{le="%s"}'
 _SWEPT = 'roomkeeper_sweep_last_success_timestamp_seconds{sweep="deep"}'
+_SWEEPS = 'roomkeeper_sweep_interval_seconds{sweep="deep"}'
+_OVERDUE = 'roomkeeper_loop_overdue_seconds{loop="%s"}'
 _LEADS = 'roomkeeper_leader{instance="a"}'
 
 
@@ -107,22 +112,31 @@ CASES = {
         {},
     ),
     A.WATCH_STALE: Shown(
-        {'roomkeeper_loop_age_seconds{loop="watch"}': "76x60 0x60"},
-        {'roomkeeper_loop_age_seconds{loop="watch"}': "75x120", 'roomkeeper_loop_age_seconds{loop="lag"}': "80x120"},
+        {_OVERDUE % "watch": "16x60 0x60"},
+        # The list comes every five minutes.
+        {
+            _OVERDUE % "watch": "15x120",
+            _OVERDUE % "lag": "60x120",
+            'roomkeeper_loop_age_seconds{loop="resync"}': "299x120",
+        },
         {"loop": "watch"},
     ),
     A.LOOP_STALLED: Shown(
-        {'roomkeeper_loop_age_seconds{loop="streams"}': "76x60 0x60"},
+        {_OVERDUE % "streams": "16x60 0x60"},
         {
-            'roomkeeper_loop_age_seconds{loop="streams"}': "75x120",
-            # These come round less often.
+            _OVERDUE % "streams": "15x120",
+            # A loop that comes round less often is not overdue.
             'roomkeeper_loop_age_seconds{loop="search"}': "600x120",
             'roomkeeper_loop_failures_total{loop="streams"}': "0x44 3x76",
         },
         {"loop": "streams"},
     ),
     A.SWEEP_FAILING: Shown(
-        {_SWEPT: "1x299 18000x30"}, {_SWEPT: "3000x300"}, {"sweep": "deep"}, fires="290m", resolves="310m"
+        {_SWEPT: "1x299 18000x30", _SWEEPS: "3600x330"},
+        {_SWEPT: "6600x300", _SWEEPS: "3600x300"},
+        {"sweep": "deep"},
+        fires="290m",
+        resolves="310m",
     ),
 }
 MORE: dict[str, tuple[A, Series, dict[str, str]]] = {
@@ -151,7 +165,7 @@ def promtool(real_programs: None) -> Path:
 @pytest.fixture(scope="module")
 def rules(chart: Chart, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of rules, as the Prometheus Operator hands it to Prometheus."""
-    (found,) = (o for o in chart.parsed(Case(_ENABLED)) if o["kind"] == "PrometheusRule")
+    (found,) = (o for o in chart.parsed(Case(_OF_ALL)) if o["kind"] == "PrometheusRule")
     file = tmp_path_factory.mktemp("alerts") / "rules.yaml"
     file.write_text(yaml.safe_dump(found["spec"], sort_keys=False))
     return file
@@ -204,6 +218,15 @@ def test_promtool_accepts_the_rules(promtool: Path, rules: Path) -> None:
     assert _run(promtool, "check", "rules", "--lint-fatal", str(rules)) == ""
 
 
+def test_alerts_are_about_their_own_release(chart: Chart) -> None:
+    (found,) = (o for o in chart.parsed(Case(_ENABLED)) if o["kind"] == "PrometheusRule")
+    rules = [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+    series = [one for rule in rules for one in re.findall(r"roomkeeper_\w+.{0,40}", rule["expr"])]
+    ours = f'{{namespace="{found["metadata"]["namespace"]}"'
+    assert len(series) >= len(rules)
+    assert [one for one in series if not re.match(rf"\w+{re.escape(ours)}[,}}]", one)] == []
+
+
 def test_there_is_a_case_for_each_alert(alerts: dict[str, Any]) -> None:
     assert set(alerts) == set(CASES) == set(A)
 
@@ -231,5 +254,5 @@ def test_an_alert_leads_to_its_page(alerts: dict[str, Any]) -> None:
 def test_thresholds_and_the_place_of_the_pages_are_values_of_the_chart(chart: Chart) -> None:
     own = {"runbookUrl": "https://wiki.example.com/calls/", "thresholds": {"oldestWaiterSeconds": 61.5}}
     rendered = json.dumps(chart.parsed(Case({"prometheusRule": {**_ENABLED["prometheusRule"], **own}})))
-    assert "max(roomkeeper_oldest_waiter_seconds) > 61.5" in rendered
+    assert re.search(r"max\(roomkeeper_oldest_waiter_seconds\{[^}]*\}\) > 61.5", rendered)
     assert "https://wiki.example.com/calls/RoomkeeperNoLeader.md" in rendered
