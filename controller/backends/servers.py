@@ -76,6 +76,7 @@ class Server:
             view.silent_since,
             api_key=self.keys.newest.name,
             drain=drain_of(self.name, self.drain),
+            secret_digest=self.keys.newest.digest,
         )
 
     @property

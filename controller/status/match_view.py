@@ -181,6 +181,7 @@ class MatchView:
             secret_name=token_secret_name(match.metadata.uid) if match.spec.tokens.delivery.to_secret else None,
             expires_at=tokens.expires_at,
             api_key=tokens.api_key or None,
+            secret_digest=tokens.secret_digest or None,
         )
 
     @cached_property

@@ -65,7 +65,7 @@ def configs() -> Configs:
     ],
 )
 def test_requests_go_to_http_and_clients_to_a_web_socket(
-    configs: Configs, spec: dict[str, str], url: str, public_url: str
+    configs: Configs, spec: dict[str, Any], url: str, public_url: str
 ) -> None:
     configs.all.keep(server(**spec), KEYS)
     assert (configs["eu-1"].url, configs["eu-1"].public_url) == (url, public_url)

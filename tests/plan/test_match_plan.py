@@ -463,6 +463,18 @@ READY: list[tuple[str, Match, MatchSeen, bool]] = [
     ("tokens of another room", b.a_match(), b.all_made(tokens=b.tokens(livekit_name="rk-old")), False),
     ("tokens that the present key signed", b.a_match(), b.all_made(tokens=b.tokens(api_key="key")), True),
     ("tokens that another key signed", b.a_match(), b.all_made(tokens=b.tokens(api_key="key-of-before")), False),
+    (
+        "tokens that the same key signed with this secret",
+        b.a_match(),
+        b.all_made(tokens=b.tokens(api_key="key", secret_digest="digest")),
+        True,
+    ),
+    (
+        "tokens that the same key signed with another secret",
+        b.a_match(),
+        b.all_made(tokens=b.tokens(api_key="key", secret_digest="digest of before")),
+        False,
+    ),
     ("no LiveKit room", b.a_match(), b.all_made(livekit_room=None), False),
     ("LiveKit room unknown", b.a_match(), b.all_made(livekit_room=b.unknown()), False),
     ("address not published", b.a_match(), b.all_made(ledger=b.ledger("Creating")), False),
