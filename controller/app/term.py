@@ -213,6 +213,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             caches[MATCH].follow(gone=tokens.match_gone),
             caches[MATCH].follow(gone=audit.match_gone),
             *(cache.follow(gone=reconciler.forget) for cache in caches.values()),
+            parts.announcer.term_over,
             pollers.end,
             queue.follow(worker.pump),
             OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),

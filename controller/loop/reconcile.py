@@ -34,7 +34,7 @@ from controller.loop.status_limit import StatusLimit
 from controller.loop.waiting import breaker_of
 from controller.loop.work_queue import WorkQueue
 from controller.loop.worker import Result
-from controller.plan.actions import AnyAction, Target
+from controller.plan.actions import AnyAction, ReleaseFinalizer, Target
 from controller.plan.step import Plan, earliest
 from controller.status.errors import last_error
 from controller.status.patch import changes
@@ -101,6 +101,7 @@ class Reconciler:
         self._first_seen.pop(found.metadata.uid, None)
         self._status_limit.forget(found.metadata.uid)
         self._told_of_pause.discard(found.metadata.uid)
+        self._announcer.gone(found.metadata.uid)
 
     def clock_was_set(self, by: timedelta) -> None:
         """The clock went on or back by so much: moments that are kept go with it."""
@@ -143,6 +144,8 @@ class Reconciler:
                 return Result(plan.deadline, error or self._blocked(key, plan))
             if not actions:
                 return await self._conclude(key, recipe, found, seen, case, plan, now, error)
+            if any(isinstance(action, ReleaseFinalizer) for action in actions):
+                recipe.leaving(self._announcer, case)
             results = await self._execute(actions)
             recipe.acted(self._announcer, found, _done(results))
             error = next((result.error for result in results if result.error is not None), None)

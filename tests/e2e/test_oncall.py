@@ -172,7 +172,7 @@ async def test_each_question_is_answered_by_its_command(rig: Rig, tmp_path: Path
 
 async def deletes(reader: Reader, rig: Rig, user: str) -> None:
     """Delete what is stored about an idle user. What is left is in a stream, or goes within a day."""
-    await rig.gateway.leave(user, ttl_seconds=60)
+    await rig.gateway.leave(user, idle_seconds=60)
     await reader.asks("How do I delete what is stored about a user?", alice=user)
     keys = [str(key) async for key in rig.redis.scan_iter(rig.keys.pattern)]
     assert keys
