@@ -131,6 +131,30 @@ async def test_who_was_on_the_only_node_is_lost_after_its_restart_unless_they_co
     await rig.expect_states(**{"one-1": "WAITING", "both-1": "IN_CALL", "neither-1": "IDLE"})
 
 
+async def test_a_room_that_both_nodes_lost_is_made_again_once_and_both_people_are_called_back(
+    rig: Rig, nodes: LiveKitNodes
+) -> None:
+    await nodes.start(1)
+    await rig.operators.start(livekit_url=nodes.url, poll_seconds="0.3")
+    before, people = await _call(rig, "lost")
+    name = await rig.livekit_name(before)
+    await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+    await asyncio.gather(*(person.wait_for("disconnected", reason="ROOM_DELETED") for person in people))
+
+    async def are_called() -> None:
+        for who in ("lost-1", "lost-2"):
+            notices = await rig.stream(rig.keys.notify(who))
+            assert [one["type"] for one in notices].count("rejoin") == 1, notices
+
+    await eventually(are_called)
+    await rig.join(before)
+    after = await rig.kube.match_until(lambda match: match.status.connected == "2/2", "lost")
+    assert (after.status.connected_at, await rig.livekit_name(after)) == (before.status.connected_at, name)
+    room = await rig.kube.room_until(lambda found: found.status.lost_at is None, room_name(before.metadata.uid))
+    assert room.status.restores == 1
+    await are_called()
+
+
 async def test_a_probe_changes_nothing_and_no_client_is_told(
     where: Endpoints, nodes: LiveKitNodes, livekit: api.LiveKitAPI, people: People
 ) -> None:
