@@ -17,12 +17,18 @@ _NODE_TIMEOUT_MS = 1000
 
 
 class Cluster:
-    """Three masters, each with one replica. Each master has a third of the slots."""
+    """Three masters, each with one replica. Each master has a third of the slots.
 
-    def __init__(self, folder: Path, ports: PortLocks, *, masters: int = 3, replicas: int = 1) -> None:
+    `announced` is the host by which clients reach the nodes, if it is another one than that of the nodes themselves.
+    """
+
+    def __init__(
+        self, folder: Path, ports: PortLocks, *, masters: int = 3, replicas: int = 1, announced: str = ""
+    ) -> None:
         self._masters = masters
+        told = ("--cluster-announce-hostname", announced, "--cluster-preferred-endpoint-type", "hostname")
         self.nodes = tuple(
-            Node(folder / f"node-{n}", ports.take(), *BARE, *_cluster(ports.take()))
+            Node(folder / f"node-{n}", ports.take(), *BARE, *_cluster(ports.take()), *(told if announced else ()))
             for n in range(masters * (1 + replicas))
         )
 

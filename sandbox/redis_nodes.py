@@ -122,20 +122,26 @@ class Node:
 
 
 class Sentinels:
-    """A master, its replica, and three sentinels."""
+    """A master, its replica, and three sentinels. `announced` is the host by which all reach the data nodes."""
 
-    def __init__(self, folder: Path, ports: PortLocks) -> None:
+    def __init__(self, folder: Path, ports: PortLocks, *, announced: str = HOST) -> None:
         first, second = ports.take(), ports.take()
-        options = (*BARE, "--repl-ping-replica-period", "1")
+        options = (*BARE, "--repl-ping-replica-period", "1", "--replica-announce-ip", announced)
         self.data = (
             Node(folder / "data-0", first, *options),
-            Node(folder / "data-1", second, *options, "--replicaof", HOST, str(first)),
+            Node(folder / "data-1", second, *options, "--replicaof", announced, str(first)),
         )
         watchers = [ports.take() for _ in range(3)]
         self.sentinels = tuple(
-            Node(folder / f"sentinel-{n}", port, "--sentinel", configuration=_sentinel(port, watchers, first, second))
+            Node(folder / f"sentinel-{n}", port, "--sentinel", configuration=text)
             for n, port in enumerate(watchers)
+            if (text := _sentinel(port, watchers, f"{announced} {first}", f"{announced} {second}"))
         )
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes."""
+        return (*self.data, *self.sentinels)
 
     @property
     def url(self) -> str:
@@ -144,7 +150,7 @@ class Sentinels:
 
     def start(self) -> None:
         """Start all; return when the replica follows and a failover is possible."""
-        for node in (*self.data, *self.sentinels):
+        for node in self.nodes:
             node.start()
         self.await_replication()
 
@@ -190,7 +196,7 @@ class Sentinels:
         return int(sentinel("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)[1])
 
 
-def _sentinel(port: int, all_ports: Sequence[int], master: int, replica: int) -> str:
+def _sentinel(port: int, all_ports: Sequence[int], master: str, replica: str) -> str:
     """The configuration of a sentinel that knows the others from the start; they would find each other in seconds."""
 
     def identity(of: int) -> str:
@@ -199,10 +205,10 @@ def _sentinel(port: int, all_ports: Sequence[int], master: int, replica: int) ->
     lines = [
         f"bind {HOST}",
         f"sentinel myid {identity(port)}",
-        f"sentinel monitor {MASTER_NAME} {HOST} {master} 2",
+        f"sentinel monitor {MASTER_NAME} {master} 2",
         f"sentinel down-after-milliseconds {MASTER_NAME} {_DOWN_MS}",
         f"sentinel failover-timeout {MASTER_NAME} 2000",
-        f"sentinel known-replica {MASTER_NAME} {HOST} {replica}",
+        f"sentinel known-replica {MASTER_NAME} {replica}",
         *(f"sentinel known-sentinel {MASTER_NAME} {HOST} {other} {identity(other)}" for other in all_ports),
     ]
     return "\n".join(line for line in lines if f" {port} {identity(port)}" not in line) + "\n"

@@ -21,11 +21,24 @@ from tests.support.certificates import Signed
 class TlsProxy:
     """`with TlsProxy(to, own) as proxy`. Clients reach the server at this Unix socket or port by `proxy.port`.
 
-    With `clients`, the certificate of a CA, every client needs a certificate of that CA.
+    With `clients`, the certificate of a CA, every client needs a certificate of that CA. `at` is where it listens. One
+    that `takes_plain` passes connections without TLS on as they are: nodes without TLS reach each other by it, too.
     """
 
-    def __init__(self, to: Path | int, own: Signed, *, clients: Path | None = None, newest: bool = True) -> None:
+    def __init__(
+        self,
+        to: Path | int,
+        own: Signed,
+        *,
+        clients: Path | None = None,
+        newest: bool = True,
+        at: tuple[str, int] = ("127.0.0.1", 0),
+        takes_plain: bool = False,
+    ) -> None:
         self._to = to
+        self._takes_plain = takes_plain
+        self.shaken = 0
+        """How many connections had TLS."""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if not newest:
             self._context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -33,7 +46,7 @@ class TlsProxy:
         if clients is not None:
             self._context.load_verify_locations(clients)
             self._context.verify_mode = ssl.CERT_REQUIRED
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(at)
         self.port = int(self._listening.getsockname()[1])
         self._connections: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept_all)]
@@ -74,7 +87,7 @@ class TlsProxy:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            with contextlib.suppress(OSError), self._context.wrap_socket(client, server_side=True) as near:
+            with contextlib.suppress(OSError), self._near(client) as near:
                 self._connections.add(near)
                 try:
                     with self._connected() as far:
@@ -85,6 +98,13 @@ class TlsProxy:
             self._connections.discard(client)
             client.close()
 
+    def _near(self, client: socket.socket) -> socket.socket:
+        if self._takes_plain and client.recv(1, socket.MSG_PEEK) != _HANDSHAKE:
+            return client
+        near = self._context.wrap_socket(client, server_side=True)
+        self.shaken += 1
+        return near
+
     def _connected(self) -> socket.socket:
         if isinstance(self._to, int):
             return socket.create_connection(("127.0.0.1", self._to))
@@ -93,7 +113,11 @@ class TlsProxy:
         return there
 
 
-def _pump(near: ssl.SSLSocket, far: socket.socket) -> None:
+# The first byte of TLS.
+_HANDSHAKE = b"\x16"
+
+
+def _pump(near: socket.socket, far: socket.socket) -> None:
     """Pass bytes on until one end is gone."""
     with selectors.DefaultSelector() as selector:
         selector.register(near, selectors.EVENT_READ, far)
@@ -102,7 +126,7 @@ def _pump(near: ssl.SSLSocket, far: socket.socket) -> None:
             for key, _ in selector.select():
                 source = near if key.fileobj is near else far
                 data = source.recv(65536)
-                while source is near and near.pending():
+                while source is near and isinstance(near, ssl.SSLSocket) and near.pending():
                     data += near.recv(65536)
                 if not data:
                     return
