@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 
-_AT_ONCE = 100
+_AT_ONCE = 20
 
 
 async def side_by_side(step: Callable[[str], Awaitable[None]], namespaces: Iterable[str]) -> None:
-    """Await `step` for each namespace, 100 at a time. A step isolates its own failures: one that fails ends all."""
+    """Await `step` for each namespace, 20 at a time. A step isolates its own failures: one that fails ends all."""
     rest = iter(namespaces)
     while some := list(islice(rest, _AT_ONCE)):
         await asyncio.gather(*(step(namespace) for namespace in some))
