@@ -1,7 +1,8 @@
 """One step for many pools side by side, some at a time.
 
 The commands of all that begin together leave with one write, and their answers come with few reads: a round over a
-hundred pools costs half of what it costs one after another. Neighbors: `triggers.heartbeats` and `triggers.people`.
+hundred pools costs half of what it costs one after another. They are few, because a command for a user that comes
+meanwhile waits for those that were sent before it. Neighbors: `triggers.heartbeats` and `triggers.people`.
 """
 
 from __future__ import annotations
