@@ -33,8 +33,8 @@ _NAMESPACES_AT_ONCE = 2
 _CALLS_AT_ONCE = 8
 _PATIENCE_SECONDS = 1800.0
 _LOOK_AGAIN_SECONDS = 0.5
-# A quarter of a core: what is left to write of the rooms that LiveKit's polls find empty takes more.
-_QUIET_MS_PER_S = 250.0
+# A tenth of a core: what is left to write of the rooms that LiveKit's polls find empty takes more.
+_QUIET_MS_PER_S = 100.0
 _UP = frozenset({MatchPhase.CONNECTING, MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
 
 
