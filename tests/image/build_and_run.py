@@ -34,7 +34,7 @@ from tests.support.people import People
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
 
-MAX_UNPACKED_MB = 120
+MAX_UNPACKED_MB = 125
 _KUBECONFIG = "/etc/roomkeeper/kubeconfig"
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 
