@@ -11,7 +11,7 @@ ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo els
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit e2e test check format generate parts venv bench soak outages chaos image test-image sbom site release clean
+.PHONY: help demo unit e2e test check format generate parts venv bench bench-compare soak outages chaos image test-image sbom site release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,11 +53,15 @@ parts: $(INSTALLED) ## build or find the real programs, once per user
 bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf operator
 	@$(PY) -m benchmarks $(ARGS)
 
+bench-compare: $(INSTALLED) parts ## this tree against another revision, in turns on one stack (REV=main ARGS="--only cycles")
+	@$(PY) -m benchmarks.compare $(REV) $(ARGS)
+
 soak: $(INSTALLED) parts ## 20 000 calls and a day of outages: is the operator flat? (ARGS="--cycles 2000 --outages 12")
 	@$(PY) -m benchmarks.soak $(ARGS)
 
-outages: $(INSTALLED) parts ## thirty calls outlive outages of a minute: LiveKit, a Redis that refuses, all at once
-	@ROOMKEEPER_TEST_OUTAGE_SECONDS=60 $(PY) -m pytest tests/e2e/disturbed/test_calls_in_outages.py $(ARGS)
+outages: $(INSTALLED) parts ## thirty calls outlive outages of a minute, a thousand Matches a killed operator
+	@ROOMKEEPER_TEST_OUTAGE_SECONDS=60 ROOMKEEPER_TEST_BULK_MATCHES=1000 $(PY) -m pytest \
+		tests/e2e/disturbed/test_calls_in_outages.py tests/e2e/disturbed/test_bulk.py $(ARGS)
 
 chaos: $(INSTALLED) parts ## 1 000 random faults in ten minutes of calls leave nothing behind (ARGS="--seed 7 --seconds 60 --faults 100")
 	@$(PY) -m tests.chaos $(ARGS)
@@ -97,7 +101,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	fi; \
 	echo "  … .venv                      installing the versions of constraints.txt (a minute, once)"
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,dev,docs]'
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,tracing,dev,docs]'
 	@pwd -P > $(INSTALLED)
 	@echo "  ✓ .venv                      roomkeeper is .venv/bin/roomkeeper"
 

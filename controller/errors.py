@@ -107,10 +107,13 @@ class BackendError(RoomkeeperError):
     failure (an HTTP status, an error word of Redis) or a `Code`; it becomes a metric label. `step` is the name of the
     action that failed, if an action did. `was_sent` is False for a request that was not sent, since the backend had not
     answered others (`clients.breaker`). `retry_after_seconds` is how long the backend asks to wait; 0 if it does not.
+    `is_told`: the client writes to the log what is wrong with the backend, once for all requests that fail for it, so
+    what follows from this error needs no line of its own.
     """
 
     retryable: bool = True
     was_sent: bool = True
+    is_told: bool = False
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class BackendError(RoomkeeperError):
     def not_sent(self, operation: str) -> Self:
         """The same failure, for an operation that was not tried because of it."""
         same = type(self)(self.backend, operation, self.message, retryable=self.retryable, code=self.code)
-        same.was_sent = False
+        same.was_sent, same.is_told = False, True
         return same
 
     @property

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _PATCHED = (
     "controller.backends.lease.time",
+    "controller.clients.request.time",
     "controller.loop.waiting.time",
     "controller.loop.worker.time",
     "controller.views.cache.time",

@@ -7,33 +7,39 @@ wrong. A Match that becomes Ready costs none. Neighbors: `loop.reconcile` calls 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
-from controller.announce.match_end import log_end
+from controller.announce.match_end import MatchEnd, end_in_status, end_of_deleted, log_end, told_of_deletion, trace_end
 from controller.api.conditions import ConditionType
-from controller.api.endings import ENDINGS, EndReason, ReleaseDetail
+from controller.api.endings import EndCode, EndReason
 from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
 from controller.api.failures import Recovery
-from controller.api.match import EndStatus, Evidence, Match, MatchStatus, ParticipantState
+from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
 from controller.api.meta import Condition, ConditionStatus
 from controller.api.names import MATCH, ROOM, ResourceKind
-from controller.api.phases import MatchPhase, RoomPhase
+from controller.api.phases import RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
 from controller.plan.actions import AnyAction, ReleaseFinalizer, RemoveStranger
 from controller.rules.failures import of_ending
+from controller.rules.match_case import MatchCase
 from controller.telemetry import metrics
+from controller.telemetry.trace_ids import trace_id
 
 log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
-_NO_SHOWS = frozenset({ReleaseDetail.NEVER_SEEN, ReleaseDetail.SIGNAL_ONLY, ReleaseDetail.MEDIA_FAILED})
+_JOINED = "Connected"
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
+
+# A counter that first appears with 1 has not increased for Prometheus: the first lost room would raise no alert.
+for _word in (*EndReason, *EndCode):
+    metrics.matches_finished.labels(_word)
 
 
 class Announcer:
@@ -43,29 +49,35 @@ class Announcer:
         self._events = events
         self._clock = clock
         self._errors = errors
+        # Deleted Matches that may be gone in a moment, by UID: their ends, which no status says yet.
+        self._leaving: dict[str, MatchEnd] = {}
+        # The UIDs of the Matches whose end was told, until they are gone: it is told once, whatever the status says.
+        self._told: set[str] = set()
+
+    def match_leaving(self, case: MatchCase) -> None:
+        """The finalizer of a deleted Match is about to be removed.
+
+        Most go by that, and no status says how they ended. One with another finalizer stays, and its status says it.
+        """
+        if case.was_over or case.match.status.ended_at is not None or case.cause is None:
+            return
+        self._leaving[case.match.metadata.uid] = end_of_deleted(case, case.cause)
+
+    def gone(self, uid: str) -> None:
+        """The object with this UID is gone. If it is a Match whose end no status said, it is told now."""
+        end = self._leaving.pop(uid, None)
+        if end is not None and uid not in self._told:
+            self._over(end, told_of_deletion(end))
+        self._told.discard(uid)
+
+    def term_over(self) -> None:
+        """Forget the Matches of this term: what comes of them is no longer seen."""
+        self._leaving.clear()
+        self._told.clear()
 
     def match_acted(self, match: Match, actions: tuple[AnyAction, ...]) -> None:
-        """These actions of a Match succeeded. No status will say that a deleted Match, not over yet, is gone."""
-        released = any(isinstance(action, ReleaseFinalizer) for action in actions)
-        if released and match.status.ended_at is None:
-            self._gone(match)
+        """These actions of a Match succeeded."""
         self._released_without(MATCH, match, actions)
-
-    def _gone(self, match: Match) -> None:
-        """A Match was deleted before it was over. Only its Event and the log can still say how it ended."""
-        status, now = match.status, self._clock.now()
-        # In other phases the reason is no ending: what interrupted the call, or which backend was away.
-        ends = status.phase is MatchPhase.TERMINATING and status.reason
-        reason = status.reason if ends and status.reason else EndReason.DELETED.value
-        told = status.history[-1].message if ends and status.history else None
-        message = told or ENDINGS[EndReason.DELETED].sentence()
-        metrics.matches_finished.labels(reason).inc()
-        log_end(match, status, reason=reason, message=message, ended_at=now)
-        names = " and ".join(match.spec.identities)
-        length = f" after {_length(now - status.connected_at)}" if status.connected_at is not None else ""
-        self._events.normal(
-            Subject.of(MATCH, match), EventReason.DELETED, f"{message}; the call of {names} ended{length}"
-        )
 
     def room_acted(self, room: Room, actions: tuple[AnyAction, ...]) -> None:
         """These actions of a Room succeeded. Strangers are gone by the time that its status is written.
@@ -109,19 +121,25 @@ class Announcer:
         if status.phase is not before.phase and status.ended_at is None:
             log.info("match", phase=status.phase, was=before.phase, reason=status.reason)
         if status.ready_at is not None and before.ready_at is None:
-            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
+            exemplar = _exemplar(match)
+            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()), exemplar)
             for person in status.participants:
                 if person.queued_at is not None:
-                    metrics.waited_seconds.observe(max(0.0, (status.ready_at - person.queued_at).total_seconds()))
+                    waited_seconds = (status.ready_at - person.queued_at).total_seconds()
+                    metrics.waited_seconds.observe(max(0.0, waited_seconds), exemplar)
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
-            metrics.connected_seconds.observe((status.connected_at - status.ready_at).total_seconds())
+            connected_seconds = max(0.0, (status.connected_at - status.ready_at).total_seconds())
+            metrics.connected_seconds.observe(connected_seconds, _exemplar(match))
+            metrics.joins.labels(_server(status), _JOINED).inc(len(status.participants))
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
         if status.last_error is not None and status.last_error != before.last_error:
             self._events.warning(subject, error_reason(status.last_error.type), status.last_error.message)
-        if status.ended_at is not None and before.ended_at is None:
-            self._over(match, subject, status, status.ended_at)
+        was_over = before.ended_at is not None or before.finished is not None or match.metadata.uid in self._told
+        if status.ended_at is not None and not was_over:
+            end = end_in_status(match, status, status.ended_at)
+            self._over(end, end.message)
 
     def _tell_of_pause(self, subject: Subject, before: Iterable[Condition], now: Iterable[Condition]) -> None:
         """The annotation freezes the object from now on."""
@@ -142,32 +160,36 @@ class Announcer:
             if person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
                 metrics.webhooks_missed.inc()
 
-    def _over(self, match: Match, subject: Subject, status: MatchStatus, ended_at: datetime) -> None:
-        reason = status.reason or EndReason.ENDED.value
-        metrics.matches_finished.labels(reason).inc()
-        if status.connected_at is not None:
-            metrics.call_seconds.observe(max(0.0, (ended_at - status.connected_at).total_seconds()))
-        if status.end is not None and status.end.reason is EndReason.NO_SHOW:
-            _count_no_shows(status.end)
-        message = status.end.message if status.end is not None and status.end.message else "the match is over"
-        log_end(match, status, reason=reason, message=message, ended_at=ended_at)
-        self._record(subject, status, message)
-        if status.end is not None and status.end.reason in WARNED_ENDINGS:
-            self._events.warning(subject, reason, message)
-        else:
-            self._events.normal(subject, reason, message)
+    def _over(self, end: MatchEnd, told: str) -> None:
+        """A Match is over: count it, log it, record it if it is an error, and post its Event, which says `told`."""
+        match = end.match
+        subject = Subject.of(MATCH, match)
+        self._told.add(subject.uid)
+        metrics.matches_finished.labels(end.word.value).inc()
+        if end.length is not None:
+            metrics.call_seconds.observe(end.length.total_seconds(), _exemplar(match))
+        for detail in end.no_shows:
+            metrics.no_shows.labels(detail.value).inc()
+            metrics.joins.labels(end.server, detail.value).inc()
+        if end.reason is EndReason.NO_SHOW:
+            metrics.joins.labels(end.server, _JOINED).inc(len(match.spec.identities) - len(end.no_shows))
+        log_end(end)
+        trace_end(end)
+        self._record(subject, end)
+        post = self._events.warning if end.reason in WARNED_ENDINGS else self._events.normal
+        post(subject, end.word.value, told)
 
-    def _record(self, subject: Subject, status: MatchStatus, message: str) -> None:
+    def _record(self, subject: Subject, end: MatchEnd) -> None:
         """Record an ending that is an error. What follows from it is done by now: the users are where they belong."""
-        failure = of_ending(status.reason) if status.reason else None
+        failure = of_ending(end.word)
         if failure is None:
             return
         context = {
-            "message": message,
+            "message": end.message,
             "match": subject.uid,
-            "user": ", ".join(person.identity for person in status.participants),
-            "session": status.session_id or "",
-            "room": (status.room.livekit_name or "") if status.room is not None else "",
+            "user": ", ".join(end.match.spec.identities),
+            "session": end.session,
+            "room": end.livekit_room,
         }
         object_ = f"{subject.kind.singular}/{subject.name}"
         namespace = subject.namespace
@@ -196,17 +218,14 @@ class Announcer:
             self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
 
 
-def _count_no_shows(end: EndStatus) -> None:
-    """Count those who did not come. Reasons that LiveKit gives for a departure are no detail of a NoShow."""
-    for outcome in end.outcomes:
-        if outcome.detail in _NO_SHOWS:
-            metrics.no_shows.labels(outcome.detail).inc()
+def _server(status: MatchStatus) -> str:
+    """The LiveKit server of the call; empty if none was chosen."""
+    return (status.room.server or "") if status.room is not None else ""
 
 
-def _length(time: timedelta) -> str:
-    """A length of time in words: `3 min 5 s`."""
-    minutes, seconds = divmod(max(0, round(time.total_seconds())), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+def _exemplar(match: Match) -> dict[str, str]:
+    """What leads from a bucket of a histogram to the trace and the lines of a call that is in it."""
+    return {"trace_id": trace_id(match.metadata.uid)}
 
 
 def _holds(type_: ConditionType, conditions: Iterable[Condition]) -> Condition | None:

@@ -18,7 +18,6 @@ class EventReason(StrEnum):
 
     CLEANUP_POSTPONED = "CleanupPostponed"
     CONNECTED = "Connected"
-    DELETED = "Deleted"
     PAUSED = "Paused"
     RESTORED = "Restored"
     TWO_OPERATORS = "TwoOperators"
@@ -29,7 +28,6 @@ EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
         EventReason.CLEANUP_POSTPONED: "the object is released without a backend that does not answer; what is left "
         "there is cleaned up when it answers again",
         EventReason.CONNECTED: "both participants are in the room",
-        EventReason.DELETED: "the Match was deleted before it was over; the message says who was in it",
         EventReason.PAUSED: f"the deletion waits until the annotation {PAUSED}, which freezes this object, is removed",
         EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",
         EventReason.TWO_OPERATORS: "two operators are set up for the namespace; the message says which one serves it",

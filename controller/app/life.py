@@ -26,6 +26,7 @@ from controller.app.stop_notice import tell_of_stop
 from controller.app.stopping import StopSignals
 from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
+from controller.app.tracing import traced
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import connected
 from controller.clients.redis.errors import WRONG_SERVER
@@ -37,6 +38,7 @@ from controller.loop.wakes import Wake
 from controller.settings import Settings, variable
 from controller.telemetry.pulse import LoopName, Pulse
 from controller.triggers.neighbors import until_answered
+from controller.triggers.redis_watch import RedisWatch
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +99,7 @@ class Operator:
         return True
 
     async def _check_redis(self) -> None:
-        """Say once, at the start, what is wrong with Redis: nothing else asks it before the first call.
+        """Ask Redis once at the start, and say what an administrator should change in it.
 
         Raises SettingsError if the URL names another kind of server.
         """
@@ -107,8 +109,7 @@ class Operator:
         except BackendError as error:
             if error.code == WRONG_SERVER:
                 raise SettingsError(f"roomkeeper operator: {error.message} ({variable('redis_url')})") from None
-            log.warning(f"Redis cannot be used: {error.message}; no call is decided about until then")
-            return
+            return  # the client has told about it
         try:
             info = ServerInfo(await redis.info())
         except BackendError as error:
@@ -124,6 +125,7 @@ class Operator:
         yield Loop(LoopName.EVENTS, self._parts.events.run)
         yield Loop(LoopName.CREDENTIALS, partial(connection.keep_current, clock=self._parts.clock), limit_seconds=300)
         yield Loop(LoopName.ERRORS, self._parts.errors.run)
+        yield Loop(LoopName.REDIS, RedisWatch(self._parts.redis).run)
 
     def _watches(self, stop: StopSignals) -> Iterator[Loop]:
         """What keeps the caches true."""
@@ -223,6 +225,7 @@ async def open_operator(settings: Settings, recipes: Recipes = RECIPES) -> Async
             )
         )
         parts = wire(settings, connection, http, recipes)
+        await stack.enter_async_context(traced(settings, parts.replica))
         stack.push_async_callback(parts.redis.close)
         yield Operator(parts)
 

@@ -20,6 +20,7 @@ from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster
 from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import LIVEKIT_SERVER, MATCH, ROOM, ResourceKind
+from controller.app.start import without_user
 from controller.backends.handover import Handover
 from controller.backends.identity import ReplicaIdentity
 from controller.backends.lease import Leadership, LeaseTimes
@@ -124,6 +125,8 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     finished = FinishedMatches(settings.max_finished_per_namespace, router.match_over_limit)
     events = EventPoster(kubernetes, clock, str(identity))
     redis = Redis(RedisSource(settings, also_blank), lambda seconds: _was_silent(silences, seconds, clock))
+    kubernetes.introduce(without_user(connection.server))
+    redis.introduce(without_user(settings.redis_url))
     epochs = EpochStore(redis, settings.cluster_id, settings.lease)
     errors = ErrorRecords(redis, settings.cluster_id, clock, str(identity))
     pulses = Pulses(everyday=(BackendError, LeadershipLost), reported=errors.loop_failed)
@@ -194,7 +197,7 @@ def _follow(
     caches[MATCH].follow(kept=calls.kept, gone=calls.gone)
     caches[MATCH].follow(kept=finished.kept, gone=finished.gone)
     caches[MATCH].follow(gone=placements.match_gone)
-    caches[ROOM].follow(kept=placements.kept, gone=placements.gone)
+    caches[ROOM].follow(kept=placements.kept, unreadable=placements.unreadable, gone=placements.gone)
     for kind, cache in caches.items():
         router.follow_cache(kind, cache)
 
@@ -220,7 +223,7 @@ def _livekit_client(
 ) -> LiveKitClient:
     key, certificates = config.credentials.keys.newest, Certificates(settings.livekit_tls())
     certificates.trust(config.credentials.ca)
-    return LiveKitClient(
+    client = LiveKitClient(
         http,
         config.url,
         key.name,
@@ -230,6 +233,8 @@ def _livekit_client(
         certificates=certificates,
         server=config.name,
     )
+    client.introduce(without_user(config.url))
+    return client
 
 
 def _api_keys(settings: Settings) -> ApiKeys:

@@ -143,7 +143,8 @@ class Leadership:
                 holder = ""
                 if str(error) != said:
                     said = str(error)
-                    log.warning("lease cannot be read or written", lease=self._name, error=said)
+                    tell = log.debug if error.is_told else log.warning
+                    tell("lease cannot be read or written", lease=self._name, error=said)
             if self._held is not None:
                 metrics.leader.set(1)
                 metrics.epoch.set(self.epoch)
@@ -172,10 +173,10 @@ class Leadership:
             except NotFound as error:
                 self._lose(f"it was deleted: {error}")
             except TimeoutError:
-                await self._client.reconnect()
-                self._not_renewed(f"no answer within {self._times.renew_seconds:g} s")
+                await self._client.reconnect(self._times.renew_seconds)
+                self._not_renewed(f"no answer within {self._times.renew_seconds:g} s", is_told=True)
             except BackendError as error:
-                self._not_renewed(str(error))
+                self._not_renewed(str(error), is_told=error.is_told)
 
     async def _renew(self, held: Body) -> None:
         """Renew the lease once. On a Conflict, read it: it is ours as long as it names us under our epoch."""
@@ -194,12 +195,13 @@ class Leadership:
             self._held = renewed
             self._valid_until = started + self._times.duration_seconds
 
-    def _not_renewed(self, why: str) -> None:
+    def _not_renewed(self, why: str, *, is_told: bool) -> None:
         if time.monotonic() >= self._valid_until:
             self._lose(f"it could not be renewed in time: {why}")
         elif why != self._told:
             self._told = why
-            log.warning("lease could not be renewed yet", lease=self._name, error=why)
+            tell = log.debug if is_told else log.warning
+            tell("lease could not be renewed yet", lease=self._name, error=why)
 
     def outdated(self, fence: int) -> None:
         """Step down, since a store has seen the epoch `fence`, which is higher than ours.

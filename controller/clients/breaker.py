@@ -81,6 +81,11 @@ class Breaker:
         self._followers: list[Callable[[BreakerState], None]] = []
 
     @property
+    def answered_at(self) -> float:
+        """When the last request was answered; minus infinity before the first."""
+        return self._answered_at
+
+    @property
     def is_closed(self) -> bool:
         """Whether requests are sent as they come."""
         return self.state is BreakerState.CLOSED
@@ -133,11 +138,14 @@ class Breaker:
             return self._rule.first_pause_seconds
         return max(0.0, self._pause_until - now)
 
+    def usual_pause_seconds(self, now: float) -> float:
+        """How long a pause is that begins now, without its jitter: for requests that are sent while it is open."""
+        rule, since = self._rule, self.failing_since
+        share_seconds = rule.share * (now - since) if since is not None else 0.0
+        return min(max(rule.first_pause_seconds, share_seconds), rule.longest_pause_seconds)
+
     def _open(self, now: float) -> None:
-        assert self.failing_since is not None, "it opens after failures"
-        rule, outage_seconds = self._rule, now - self.failing_since
-        pause_seconds = min(max(rule.first_pause_seconds, rule.share * outage_seconds), rule.longest_pause_seconds)
-        self._pause_until = now + pause_seconds * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        self._pause_until = now + self.usual_pause_seconds(now) * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
         self._become(BreakerState.OPEN)
 
     def _become(self, state: BreakerState) -> None:

@@ -82,7 +82,14 @@ class LiveKitClient:
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock
-        self._requests = Requests(Backend.LIVEKIT, _RAISED, limits=limits, server=server, answers=_ANSWERS)
+        self._requests = Requests(
+            Backend.LIVEKIT,
+            _RAISED,
+            limits=limits,
+            server=server,
+            answers=_ANSWERS,
+            is_clock_wrong=self.checks.is_clock_wrong,
+        )
         self._server_token: str | None = None
         self._server_token_until = 0.0
         self._service: tuple[str, api.room_service.RoomService] | None = None
@@ -93,6 +100,10 @@ class LiveKitClient:
         if (api_key, api_secret) != (self._api_key, self._api_secret):
             self._api_key, self._api_secret = api_key, api_secret
             self._server_token = None
+
+    def introduce(self, address: str) -> None:
+        """Say in the log whether the server answers, and of which version it is. `address` holds no secret."""
+        self._requests.availability.introduce(address, self.checks.version)
 
     def close(self) -> None:
         """The client is no longer used. The session is closed by its owner."""

@@ -19,6 +19,7 @@ from livekit.protocol.agent import RegisterWorkerRequest, ServerMessage, WorkerM
 from controller.clients.livekit_tls import Certificates
 from controller.clock import Clock
 from controller.errors import clip
+from controller.facts.server import CLOCK_LEEWAY_SECONDS
 from controller.settings.redis_address import AddressError
 
 Sign = Callable[[dict[str, object], str], str]
@@ -48,6 +49,11 @@ class LiveKitChecks:
             return (told - self._clock.now()).total_seconds()
         except (*_NO_ANSWER, ValueError, TypeError):
             return None
+
+    async def is_clock_wrong(self) -> bool:
+        """Whether the server's clock is so far off that it refuses our tokens. False if that is not known."""
+        ahead = await self.clock_ahead_seconds()
+        return ahead is not None and abs(ahead) > CLOCK_LEEWAY_SECONDS
 
     async def auto_create(self) -> bool | None:
         """Whether the server would let a participant into a room that does not exist."""

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
+from controller.clients.availability import Availability
 from controller.clients.breaker import RULES, Breaker, BreakerRule, BreakerState, Ticket
+from controller.clients.outage_reasons import OutageReason, reason_of, refuses_all
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError
-from controller.telemetry.meters import BreakerMeter, RequestMeter
+from controller.telemetry import tracing
+from controller.telemetry.meters import RequestMeter
 from controller.telemetry.sparse import Sparse
 
 log = structlog.get_logger(__name__)
@@ -50,7 +53,8 @@ class Requests:
     of its own: Redis does so with one timer for all commands, because a timer per command costs as much as the command.
     `was_silent` gets the length of a silence in seconds, at the first answer after it. `server` names one of several
     servers of a backend, for the log and for metrics. `answers` are the codes of failures that concern one request: the
-    backend answered, so others may succeed, and the breaker stays closed.
+    backend answered, so others may succeed, and the breaker stays closed. `is_clock_wrong` is asked when the backend
+    begins to refuse our credentials: whether its clock is the cause. It sends no request through this object.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Requests:
         server: str = "",
         answers: frozenset[str] = frozenset(),
         rule: BreakerRule | None = None,
+        is_clock_wrong: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.limits = limits or LIMITS[backend]
         self._backend = backend
@@ -75,19 +80,21 @@ class Requests:
         self._was_silent = was_silent
         self._silent_since: float | None = None
         self._answers = answers
+        self._is_clock_wrong = is_clock_wrong
         self.breaker = Breaker(rule or RULES[backend])
-        self._watch = _BreakerWatch(backend, server, self.breaker)
+        self.availability = Availability(backend, server, self.breaker)
+        self._untold: dict[tuple[str, str], float] = {}
 
     def close(self) -> None:
         """The client is no longer used: metrics forget the state of its breaker."""
-        self._watch.end()
+        self.availability.end()
 
     @property
     def silent_seconds(self) -> float | None:
         """For how long no request has been answered; None if the last one was, or if there was none."""
         return None if self._silent_since is None else time.monotonic() - self._silent_since
 
-    async def send(
+    def send(
         self,
         operation: str,
         attempt: Callable[[], Awaitable[T]],
@@ -95,7 +102,7 @@ class Requests:
         *,
         waits_seconds: float = 0.0,
         is_essential: bool = False,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Await one attempt; return its answer or raise what `translate` makes of its exception.
 
         While the breaker is open, no attempt is made, and the error is that of the outage: `was_sent` is False. A
@@ -105,6 +112,32 @@ class Requests:
         `waits_seconds` is how long the backend was asked to wait before it answers. A request that its caller cancels
         is not counted: nothing is known about its end.
         """
+        # No coroutine of its own: that would cost a tenth of a read.
+        sending = self._send(operation, attempt, translate, waits_seconds, is_essential=is_essential)
+        return self._traced(operation, sending) if tracing.is_on() else sending
+
+    async def _traced(self, operation: str, sending: Coroutine[Any, Any, T]) -> T:
+        with tracing.requesting(self._backend, operation, self.availability.address) as span:
+            try:
+                return await sending
+            except BackendError as error:
+                if span is not None:
+                    span.end(error.code or type(error).__name__, error.message)
+                raise
+            except BaseException as error:
+                if span is not None:
+                    span.end(type(error).__name__)
+                raise
+
+    async def _send(
+        self,
+        operation: str,
+        attempt: Callable[[], Awaitable[T]],
+        translate: Callable[[Exception], BackendError],
+        waits_seconds: float,
+        *,
+        is_essential: bool,
+    ) -> T:
         started = time.monotonic()
         breaker, ticket = self.breaker, Ticket.ORDINARY
         if breaker.state is not BreakerState.CLOSED and not is_essential:
@@ -116,14 +149,8 @@ class Requests:
                 async with asyncio.timeout(self._timeout_seconds + waits_seconds):
                     answer = await attempt()
         except self._raised as error:
-            failure, now = translate(error), time.monotonic()
-            if self._silent_since is None and isinstance(failure, BackendUnavailable):
-                self._silent_since = started
-            if isinstance(failure, BackendUnavailable) and failure.code not in self._answers:
-                breaker.failed(failure, ticket, sent_at=started, now=now)
-            else:
-                breaker.answered(now)
-            self._failed(operation, failure, now - started)
+            failure = translate(error)
+            await self._judge(operation, failure, error, ticket, started)
             raise failure from LibraryError.of(error)
         except BaseException:
             if ticket is Ticket.PROBE:
@@ -134,10 +161,17 @@ class Requests:
         breaker.answered(answered)
         if self._silent_since is not None:
             self._end_silence(answered)
+        if not self.availability.is_up or self._untold:
+            self._is_up()
         (self._meters.get(operation) or self._meter(operation)).answered(seconds)
         if seconds > self._slow_seconds + waits_seconds:
             self._log(log.warning, "a request was slow", operation, "slow", seconds)
         return answer
+
+    def given_up(self, failure: BackendUnavailable, seconds: float) -> None:
+        """The caller has cancelled a request after so many seconds, since it was not answered."""
+        now = time.monotonic()
+        self._not_answered(failure.operation, failure, failure, Ticket.ORDINARY, now - seconds, now)
 
     def _enter(self, operation: str, now: float, *, may_be_probe: bool) -> Ticket:
         """Let a request through as the probe. Raises the failure of the outage for any other one.
@@ -154,14 +188,60 @@ class Requests:
         if self._was_silent is not None and since is not None:
             self._was_silent(answered - since)
 
-    def _failed(self, operation: str, failure: BackendError, seconds: float) -> None:
-        code = failure.code or Code.OTHER
-        self._meter(operation).failed(seconds, code)
+    async def _judge(
+        self, operation: str, failure: BackendError, error: Exception, ticket: Ticket, started: float
+    ) -> None:
+        """What a failure says about the backend, and about the request."""
+        now = time.monotonic()
+        self._meter(operation).failed(now - started, failure.code or Code.OTHER)
+        if isinstance(failure, BackendUnavailable):
+            self._silent_since = started if self._silent_since is None else self._silent_since
+        if isinstance(failure, BackendUnavailable) and failure.code not in self._answers:
+            self._not_answered(operation, failure, error, ticket, started, now)
+            return
+        self.breaker.answered(now)
+        if refuses_all(self._backend, failure):
+            failure.is_told = True
+            if not self.availability.is_refusing:
+                self.availability.refused(failure, await self._why_refused(error, failure), since=started)
+            return
+        self._is_up()
         # What a refusal means is the caller's decision: NotFound and Conflict are everyday answers, as is a Forbidden
         # of Kubernetes (a quota, a namespace that ends). In Redis it is a right that an administrator has to give.
         lacks_right = isinstance(failure, Forbidden) and self._backend is Backend.REDIS
         say = log.warning if lacks_right or isinstance(failure, BackendUnavailable) else log.debug
-        self._log(say, "a request failed", operation, code, seconds)
+        self._log(say, "a request failed", operation, failure.code or Code.OTHER, now - started)
+
+    def _not_answered(
+        self,
+        operation: str,
+        failure: BackendUnavailable,
+        error: Exception,
+        ticket: Ticket,
+        started: float,
+        now: float,
+    ) -> None:
+        """Whether this is an outage shows later: a failure that is none is told when the backend answers others."""
+        failure.is_told = True
+        self.breaker.failed(failure, ticket, sent_at=started, now=now)
+        self.availability.failed(failure, lambda: reason_of(error, failure), since=started)
+        if self.availability.is_up is False:
+            self._untold.clear()
+        else:
+            self._untold[operation, failure.code or Code.OTHER] = now - started
+
+    def _is_up(self) -> None:
+        """The backend answers, and accepts what we send: tell which requests it has not answered meanwhile."""
+        self.availability.answered()
+        untold, self._untold = self._untold, {}
+        for (operation, code), seconds in untold.items():
+            self._log(log.warning, "a request failed", operation, code, seconds)
+
+    async def _why_refused(self, error: Exception, failure: BackendError) -> OutageReason:
+        """A wrong clock is refused as a wrong key is."""
+        if self._is_clock_wrong is not None and await self._is_clock_wrong():
+            return OutageReason.CLOCK
+        return reason_of(error, failure)
 
     def _meter(self, operation: str) -> RequestMeter:
         meter = self._meters.get(operation)
@@ -181,45 +261,3 @@ class Requests:
             "seconds": round(seconds, 3),
         }
         self._sparse.say(say, event, (operation, code), **fields)
-
-
-class _BreakerWatch:
-    """Tells about a breaker: one line when it opens and one when it closes, and its state as a metric."""
-
-    def __init__(self, backend: Backend, server: str, breaker: Breaker) -> None:
-        self._about = {"backend": str(backend)} | ({"server": server} if server else {})
-        self._breaker = breaker
-        self._meter = BreakerMeter(backend, server)
-        self._sparse = Sparse()
-        self._opened: tuple[float, str] | None = None
-        self._is_told = False
-        self._unfollow = breaker.follow(self._changed)
-
-    def end(self) -> None:
-        """Watch no longer. Requests that are still under way change nothing that is shown."""
-        self._unfollow()
-        self._meter.end()
-
-    def _changed(self, state: BreakerState) -> None:
-        self._meter.became(state, is_outage=self._opened is None)
-        if state is BreakerState.CLOSED:
-            self._closed()
-        elif self._opened is None:
-            self._open()
-
-    def _open(self) -> None:
-        failure, since = self._breaker.failure, self._breaker.failing_since
-        assert failure is not None, "a breaker opens after failures"
-        assert since is not None, "a breaker opens after failures"
-        self._opened = (since, failure.message)
-        event = "a backend does not answer: requests wait until it does, and nothing is decided about what it has"
-        # A backend that comes and goes would fill the log.
-        self._is_told = self._sparse.say(log.warning, event, (), **self._about, code=failure.code, why=failure.message)
-
-    def _closed(self) -> None:
-        if self._opened is None:
-            return
-        (since, why), self._opened = self._opened, None
-        say = log.info if self._is_told else log.debug
-        away_seconds = round(time.monotonic() - since, 1)
-        say("a backend answers again", **self._about, away_seconds=away_seconds, why=why)

@@ -85,6 +85,7 @@ class Recipe(Generic[D, S, C, St]):
     `stand_in` replaces an object that is being deleted and cannot be read: its metadata, and what the backends have.
     `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
     `is_quiet(status)` tells whether our own write of it concerns no other key.
+    `leaving(announcer, case)` hands over what no status may say of a deleted object, whose finalizer is removed next.
     `acted(announcer, found, actions)` announces what no status will say; `announce(announcer, found, status,
     first_seen)` what a status that was written says.
     """
@@ -102,6 +103,7 @@ class Recipe(Generic[D, S, C, St]):
     stand_in: Callable[[Unreadable, Backends], Awaitable[D]] | None = None
     is_held_back: Callable[[D, St], bool] = _never
     is_quiet: Callable[[St], bool] = _always
+    leaving: Callable[[Announcer, C], None] = _silent
     acted: Callable[[Announcer, D, tuple[AnyAction, ...]], None] = _silent
     announce: Callable[[Announcer, D, St, datetime], None] = _silent
 
@@ -174,6 +176,7 @@ MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     known=_match_known,
     stand_in=_match_stand_in,
     is_held_back=_match_is_transitional,
+    leaving=Announcer.match_leaving,
     acted=Announcer.match_acted,
     announce=Announcer.match_written,
 )

@@ -5,14 +5,9 @@ Neighbors: `backends.servers` asks, `status.server` puts the word into the condi
 
 from __future__ import annotations
 
-from typing import Final
-
 from controller.api.conditions import ConditionReason
 from controller.errors import BackendError, Code, Forbidden, Untrusted
-from controller.facts.server import Health
-
-CLOCK_LEEWAY_SECONDS: Final = 55.0
-"""LiveKit accepts a token that is a minute off."""
+from controller.facts.server import CLOCK_LEEWAY_SECONDS, Health
 
 
 def fault_of(error: BackendError | None, health: Health) -> ConditionReason:

@@ -36,13 +36,16 @@ def stand_in_room(found: Unreadable) -> Room:
 
 def _status(found: Unreadable, ledger: Ledger) -> MatchStatus:
     """How far the call came: whether it is rolled back, and which place in the queue its users get, depends on it."""
-    created = found.metadata.creation_timestamp
+    created, deleted = found.metadata.creation_timestamp, found.metadata.deletion_timestamp
+    settled = from_milliseconds(ledger.settled_at_ms) if ledger.settled and ledger.settled_at_ms is not None else None
     claimed = from_milliseconds(ledger.created_at_ms) if ledger.created_at_ms is not None else created
     has_met = ledger.phase in _MET
     return MatchStatus(
         started_at=claimed,
         ready_at=claimed if ledger.phase in _READY else None,
         connected_at=claimed if has_met else None,
+        # Its users were free before it was deleted: the end is not that of the deletion, and was told.
+        ended_at=settled if settled is not None and deleted is not None and settled < deleted else None,
         participants=tuple(
             ParticipantStatus(
                 identity=identity,

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import contextlib
 
-from controller.telemetry.metrics import api_writes, backend_errors, backend_seconds, breaker_opened, breaker_state
+from controller.telemetry.metrics import (
+    api_writes,
+    backend_errors,
+    backend_seconds,
+    backend_up,
+    breaker_opened,
+    breaker_state,
+)
 
 _WRITES = frozenset({"create", "replace", "patch", "delete"})
 
@@ -41,21 +48,28 @@ class RequestMeter:
 
 
 class BreakerMeter:
-    """The state of the breaker of one backend, or of one of its servers."""
+    """The state of one backend, or of one of its servers: of its breaker, and whether it can be used."""
 
     def __init__(self, backend: str, server: str) -> None:
         self._labels = (backend, server)
         self._state = breaker_state.labels(backend, server)
         self._opened = breaker_opened.labels(backend, server)
         self._state.set(0)
+        self._is_closed = True
 
-    def became(self, state: int, *, is_outage: bool) -> None:
-        """The breaker is in this state now. `is_outage` tells whether an outage begins with it."""
+    def became(self, state: int) -> None:
+        """The breaker is in this state now. An outage begins when it opens, and ends when it closes."""
         self._state.set(state)
-        if is_outage and state:
+        if state and self._is_closed:
             self._opened.inc()
+        self._is_closed = not state
+
+    def up(self, *, is_up: bool) -> None:
+        """Whether the backend can be used. There is no such series before that is known."""
+        backend_up.labels(*self._labels).set(is_up)
 
     def end(self) -> None:
         """There is no such server any longer. What was counted stays."""
-        with contextlib.suppress(KeyError):  # another client of the same name has ended before
-            breaker_state.remove(*self._labels)
+        for gauge in (breaker_state, backend_up):
+            with contextlib.suppress(KeyError):  # another client of the same name has ended before
+                gauge.remove(*self._labels)

@@ -3,7 +3,8 @@
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
 list; a few requests at a time. With more than 2 500 rooms the pauses grow in proportion, so that lists cost no
 more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
-rooms, they have to be restored before the clients give up. Once the breaker of its client is open, that says how often.
+rooms, they have to be restored before the clients give up. Once the breaker of its client is open, the pauses are as
+long as those of the breaker, and a second at most.
 Neighbors: `views.livekit` keeps the answers, `triggers.router` wakes the keys.
 """
 
@@ -22,7 +23,7 @@ from controller.announce.error_records import ErrorRecords
 from controller.api.names import may_be_livekit_room_name
 from controller.backends.servers import Server
 from controller.clock import Clock
-from controller.errors import BackendError, Forbidden
+from controller.errors import BackendError, BackendRefused, Forbidden
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
 from controller.rules.stale import is_stale
@@ -35,6 +36,8 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
 _EAGER_SECONDS = 0.03
+# While its breaker is open, or while it refuses our key, it is asked at least as often as this.
+_PATIENT_SECONDS = 1.0
 # A server that was away for longer may have been restarted; a request that fails now and then means nothing.
 _WAS_AWAY = timedelta(seconds=1)
 # LiveKit's clients give up after 13 to 29 s.
@@ -139,16 +142,13 @@ class Poller:
             self._failed_at = self._failed_at or sent_at
             self._errors.loop_failed(LoopName.POLL, error, {"server": self._server.name})
             if not was_away:
-                log.warning(
-                    "LiveKit does not answer; nothing is decided about its rooms",
-                    server=self._server.name,
-                    error=str(error),
-                )
+                tell = log.debug if error.is_told else log.warning
+                tell("the rooms of a LiveKit server cannot be listed", server=self._server.name, error=str(error))
                 self._router.server_told(self._server.name)
             self._announce_staleness()
             return
         if was_away:
-            log.info("LiveKit answers again", server=self._server.name, rooms=len(rooms))
+            log.debug("the rooms of a LiveKit server are listed again", server=self._server.name, rooms=len(rooms))
         latency_ms = round(1000 * (asyncio.get_running_loop().time() - began))
         self._server.error, self._server.health = None, replace(self._server.health, latency_ms=latency_ms)
         self._listed = len(rooms)
@@ -198,17 +198,20 @@ class Poller:
             try:
                 people = await self._server.client.list_participants(name)
             except BackendError as error:
-                log.info("participants could not be listed; next time", room=name, error=str(error))
+                tell = log.debug if error.is_told else log.info
+                tell("participants could not be listed; next time", room=name, error=str(error))
                 return
             self._server.view.saw_people(name, people, sent_at)
 
     def _pause_seconds(self) -> float:
-        silent_since = self._server.view.silent_since
-        if not self._server.client.breaker.is_closed:
-            return min(_EAGER_SECONDS, self._interval_seconds)  # the breaker lets a request through after each pause
+        silent_since, breaker = self._server.view.silent_since, self._server.client.breaker
+        if not breaker.is_closed:
+            usual = breaker.usual_pause_seconds(asyncio.get_running_loop().time())
+            return min(max(usual, _EAGER_SECONDS), _PATIENT_SECONDS, self._interval_seconds)
         if silent_since is None or self._clock.now() - silent_since > _EAGER_FOR:
             return self._interval_seconds * min(max(1.0, self._listed / _ROOMS_PER_INTERVAL), _LONGEST_INTERVALS)
-        return min(_EAGER_SECONDS, self._interval_seconds)
+        refuses = isinstance(self._server.error, BackendRefused)
+        return min(_PATIENT_SECONDS if refuses else _EAGER_SECONDS, self._interval_seconds)
 
     def _divided(self, rooms: Iterable[LiveKitRoom]) -> tuple[list[LiveKitRoom], list[LiveKitRoom]]:
         """The rooms with a mark of this cluster, or with the name of a Room of ours whatever they carry; the others."""

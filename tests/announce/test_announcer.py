@@ -1,61 +1,38 @@
-"""What the announcer says of actions that no status will show."""
+"""What the announcer says of the ends of Matches, and of actions that no status will show."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from controller.announce.announcer import Announcer
 from controller.announce.events import Subject
 from controller.api.endings import EndReason
+from controller.api.failure_codes import Failure
 from controller.api.match import Match
-from controller.plan import actions as a
-from controller.plan.match import plan_match
+from controller.facts.ledger import Ledger
+from controller.facts.unreadable import Unreadable
 from controller.rules.match_case import MatchCase
+from controller.rules.stand_in import stand_in_match
+from controller.status.match import match_status
+from controller.telemetry.trace_ids import trace_id
 from tests import values as b
-from tests.plan.world import only
 from tests.virtual_time import VirtualTime
 
-RELEASE = only(plan_match(MatchCase(b.active(deleted=True), b.all_gone(), b.at(9))), a.ReleaseFinalizer)
-CREATE = only(plan_match(MatchCase(b.a_match(), b.seen(ledger=b.ledger()), b.at(1))), a.CreateRoom)
+
+def value(name: str, **labels: str) -> float:
+    """What /metrics says."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def finished(reason: str) -> float:
     """How many Matches were counted as over for this reason."""
-    return REGISTRY.get_sample_value("roomkeeper_matches_finished_total", {"reason": reason}) or 0.0
-
-
-@pytest.mark.parametrize(
-    ("case", "action", "match", "reason", "counted"),
-    [
-        (
-            "deleted in the middle",
-            RELEASE,
-            b.active(deleted=True, status={"phase": "Terminating", "reason": "Skipped"}),
-            "Skipped",
-            1,
-        ),
-        (
-            "deleted while a backend was away",
-            RELEASE,
-            b.active(deleted=True, status={"reason": "BackendUnreachable"}),
-            "Deleted",
-            1,
-        ),
-        ("deleted, with no reason in the status", RELEASE, b.active(deleted=True), "Deleted", 1),
-        ("over before it was deleted", RELEASE, b.active(deleted=True, status={"ended_at": b.at(8)}), "Deleted", 0),
-        ("not released", CREATE, b.active(deleted=True), "Deleted", 0),
-    ],
-)
-def test_the_end_of_a_deleted_match_is_counted_though_no_status_will_say_it(
-    case: str, action: a.AnyAction, match: Match, reason: str, counted: int
-) -> None:
-    before = finished(reason)
-    Announcer(cast("Any", Said()), VirtualTime(), cast("Any", None)).match_acted(match, (action,))
-    assert finished(reason) - before == counted, case
+    return value("roomkeeper_matches_finished_total", reason=reason)
 
 
 class Said:
@@ -71,31 +48,236 @@ class Said:
         self.events.append(("Warning", reason, message))
 
 
-class NoErrors:
-    """Takes the records of errors."""
+class Recorded:
+    """The errors that an announcer records."""
 
-    def failed(self, *_: Any, **__: Any) -> None: ...
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+
+    def failed(self, failure: Failure, **_: Any) -> None:
+        self.codes.append(failure.code)
 
     def recovered(self, *_: Any) -> None: ...
 
 
+class Rig:
+    """An announcer, and what it says."""
+
+    def __init__(self) -> None:
+        self.said, self.recorded = Said(), Recorded()
+        self.announcer = Announcer(cast("Any", self.said), VirtualTime(), cast("Any", self.recorded))
+
+    def leaves(self, match: Match, ledger: Ledger, second: float = 9) -> None:
+        """The finalizer of the Match is removed at this second; all of its call is gone by then."""
+        self.announcer.match_leaving(MatchCase(match, b.all_gone(ledger=ledger), b.at(second)))
+
+    def gone(self) -> None:
+        """The Match is gone."""
+        self.announcer.gone(b.MATCH_UID)
+
+    def written(self, before: Match, ledger: Ledger, second: float = 9) -> Match:
+        """The status that follows is written; the Match has it then."""
+        status = match_status(MatchCase(before, b.all_gone(ledger=ledger), b.at(second)), None)
+        self.announcer.match_written(before, status, b.T0)
+        return before.model_copy(update={"status": status})
+
+
+ENDED_BY_ALICE = b.ledger("Terminating", settled="Ended", initiator="alice", message="alice ended the call")
+DELETED = b.ledger("Terminating", settled="Deleted", message="the Match was deleted")
+
+
+@pytest.mark.parametrize(
+    ("written", "ledger", "reason"),
+    [
+        ({"phase": "Active"}, ENDED_BY_ALICE, "Ended"),
+        ({"phase": "Terminating", "reason": "Paused"}, ENDED_BY_ALICE, "Ended"),
+        ({"phase": "Terminating", "reason": "what a client wrote"}, ENDED_BY_ALICE, "Ended"),
+        ({"phase": "Active", "reason": "BackendUnreachable"}, DELETED, "Deleted"),
+        ({"phase": "Terminating", "reason": "Skipped"}, DELETED, "Deleted"),
+    ],
+)
+def test_a_deleted_match_counts_for_the_cause_of_its_end_whatever_was_written_last(
+    written: dict[str, Any], ledger: Ledger, reason: str
+) -> None:
+    rig, before = Rig(), finished(reason)
+    rig.leaves(b.active(deleted=True, status=written), ledger)
+    with capture_logs() as lines:
+        rig.gone()
+    assert finished(reason) == before + 1
+    assert [line["reason"] for line in lines] == [reason]
+    assert [event[1] for event in rig.said.events] == [reason]
+    names = {
+        sample.labels["reason"] for one in REGISTRY.collect() for sample in one.samples if "reason" in sample.labels
+    }
+    assert not names & {"Paused", "what a client wrote", "BackendUnreachable"}
+
+
+def test_a_word_that_a_client_wrote_into_a_status_is_no_label() -> None:
+    rig, before = Rig(), finished("NetworkLost")
+    end = {"reason": "NetworkLost", "message": "bob lost the connection"}
+    status = b.active(status={"phase": "Ended", "reason": "free text", "ended_at": b.at(9), "end": end}).status
+    rig.announcer.match_written(b.active(), status, b.T0)
+    assert (finished("free text"), finished("NetworkLost")) == (0, before + 1)
+
+
+def test_a_deleted_match_that_another_finalizer_keeps_is_told_once() -> None:
+    """As with `--cascade=foreground`: its status says the end, and some time later it is gone."""
+    rig, before = Rig(), finished("Deleted")
+    match = b.active(deleted=True)
+    with capture_logs() as lines:
+        rig.leaves(match, DELETED)
+        kept = match.metadata.model_copy(update={"finalizers": ("foregroundDeletion",)})
+        rig.written(match.model_copy(update={"metadata": kept}), DELETED)
+        rig.gone()
+    assert finished("Deleted") == before + 1
+    assert [line["event"] for line in lines].count("match is over") == 1
+    assert rig.said.events == [("Normal", "Deleted", "the Match was deleted")]
+
+
+def test_a_deleted_match_that_stays_is_not_told_before_it_is_gone() -> None:
+    rig = Rig()
+    rig.leaves(b.active(deleted=True), DELETED)
+    assert rig.said.events == []
+    rig.gone()
+    rig.gone()
+    assert len(rig.said.events) == 1
+
+
+def test_an_end_is_told_once_even_if_a_client_removes_it_from_the_status() -> None:
+    rig = Rig()
+    over = rig.written(b.active(deleted=True), ENDED_BY_ALICE)
+    edited = over.model_copy(update={"status": over.status.model_copy(update={"ended_at": None, "conditions": ()})})
+    rig.written(edited, ENDED_BY_ALICE, 20)
+    rig.gone()
+    assert len(rig.said.events) == 1
+
+
+def test_a_match_that_was_over_before_it_was_deleted_is_not_told_again() -> None:
+    rig = Rig()
+    rig.leaves(b.active(deleted=True, status={"ended_at": b.at(8)}), ENDED_BY_ALICE)
+    rig.gone()
+    assert rig.said.events == []
+
+
+@pytest.mark.parametrize(("settled", "events"), [(0.5, 0), (5, 1)])
+def test_an_unreadable_match_that_was_over_before_it_was_deleted_is_not_told_again(settled: float, events: int) -> None:
+    found = Unreadable(b.active(deleted=True).metadata, "spec: it cannot be read")  # deleted at second 1
+    ledger = replace(ENDED_BY_ALICE, settled_at_ms=b.ms(settled))
+    rig = Rig()
+    rig.leaves(stand_in_match(found, ledger), ledger)
+    rig.gone()
+    assert len(rig.said.events) == events
+
+
+def test_a_call_that_ends_by_a_deletion_has_a_length_as_every_other() -> None:
+    name = "roomkeeper_call_duration_seconds"
+    rig, before = Rig(), (value(f"{name}_count"), value(f"{name}_sum"))
+    met = b.at(9) - timedelta(seconds=185)
+    rig.leaves(b.active(deleted=True, status={"connected_at": met}), DELETED)
+    rig.gone()
+    assert (value(f"{name}_count"), value(f"{name}_sum")) == (before[0] + 1, before[1] + 185)
+    assert rig.said.events == [
+        ("Normal", "Deleted", "the Match was deleted; the call of alice and bob ended after 3 min 5 s")
+    ]
+
+
+def test_a_lost_room_is_a_warning_also_if_the_match_is_deleted_at_once() -> None:
+    rig = Rig()
+    rig.leaves(b.active(deleted=True), b.ledger("Terminating", settled="RoomLost", message="the room was lost"))
+    rig.gone()
+    [(kind, reason, message)] = rig.said.events
+    assert (kind, reason) == ("Warning", "RoomLost")
+    assert message.startswith("the room was lost; the call of alice and bob ended after")
+
+
+def test_who_did_not_come_and_what_failed_is_counted_also_if_the_match_is_deleted_at_once() -> None:
+    rig, before = Rig(), value("roomkeeper_no_shows_total", detail="NeverSeen")
+    outcomes = (b.settled_user("alice"), b.settled_user("bob", "IDLE", detail="NeverSeen"))
+    absent = b.ledger("Terminating", settled="NoShow", message="bob did not join within 30 s", outcomes=outcomes)
+    rig.leaves(b.connecting(deleted=True), absent)
+    rig.gone()
+    assert value("roomkeeper_no_shows_total", detail="NeverSeen") == before + 1
+    assert rig.said.events[0][2] == "bob did not join within 30 s; no call of alice and bob had begun"
+
+    evidence = '{"code": "TooLate", "subject": []}'
+    late = b.ledger(claimed=False, settled="Failed", message="it was not Ready in time", evidence=evidence)
+    rig.leaves(b.a_match(deleted=True, uid="late"), late)
+    rig.announcer.gone("late")
+    assert rig.recorded.codes == ["TooLate"]
+    assert rig.said.events[1][:2] == ("Warning", "TooLate")
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
+    lengths, joins = "roomkeeper_call_duration_seconds_sum", "roomkeeper_match_connected_seconds_sum"
+    rig, before = Rig(), (value(lengths), value(joins))
+    with capture_logs() as lines:
+        rig.leaves(b.active(deleted=True, status={"connected_at": b.at(500)}), DELETED)
+        rig.gone()
+    assert lines[0]["duration_seconds"] == 0
+    status = b.active(status={"ready_at": b.at(5), "connected_at": b.at(3)}).status
+    rig.announcer.match_written(b.connecting(status={"connected_at": None}), status, b.T0)
+    assert (value(lengths), value(joins)) == before
+
+
 @pytest.mark.parametrize("reason", EndReason)
 def test_an_ending_is_a_warning_only_where_the_service_went_wrong(reason: EndReason) -> None:
-    said = Said()
+    rig = Rig()
     phase = "Failed" if reason is EndReason.FAILED else "Ended"
     status = b.active(
         status={"phase": phase, "reason": reason, "ended_at": b.at(9), "end": {"reason": reason, "message": "why"}}
     ).status
-    Announcer(cast("Any", said), VirtualTime(), cast("Any", NoErrors())).match_written(b.active(), status, b.T0)
+    rig.announcer.match_written(b.active(), status, b.T0)
     expected = "Warning" if reason in {"RoomLost", "Failed"} else "Normal"
-    assert said.events == [(expected, reason, "why")]
+    assert rig.said.events == [(expected, reason, "why")]
 
 
-def test_a_match_that_is_deleted_in_the_middle_leaves_an_event_that_says_who_was_in_it() -> None:
-    said, time = Said(), VirtualTime()
-    met = time.now() - timedelta(seconds=185)
-    match = b.active(deleted=True, status={"connected_at": met})
-    Announcer(cast("Any", said), time, cast("Any", None)).match_acted(match, (RELEASE,))
-    [(kind, reason, message)] = said.events
-    assert (kind, reason) == ("Normal", "Deleted")
-    assert message.endswith("the call of alice and bob ended after 3 min 5 s")
+def joined(server: str, result: str) -> float:
+    """How many participants were counted with this result."""
+    return REGISTRY.get_sample_value("roomkeeper_joins_total", {"server": server, "result": result}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (("NeverSeen", "NeverSeen"), {"NeverSeen": 2}),
+        ((None, "MediaFailed"), {"Connected": 1, "MediaFailed": 1}),
+        (("CLIENT_INITIATED", "SignalOnly"), {"Connected": 1, "SignalOnly": 1}),
+    ],
+)
+def test_who_did_not_come_is_counted_by_the_server_that_they_were_to_join(
+    details: tuple[str | None, str | None], expected: dict[str, int]
+) -> None:
+    results = ("Connected", "NeverSeen", "MediaFailed", "SignalOnly")
+    before = {result: joined("eu-1", result) for result in results}
+    outcomes = [
+        {"identity": who, "state": "Idle", "detail": detail}
+        for who, detail in zip(("alice", "bob"), details, strict=True)
+    ]
+    status = b.active(
+        status={
+            "phase": "Ended",
+            "reason": "NoShow",
+            "ended_at": b.at(9),
+            "connected_at": None,
+            "room": {"name": "room", "server": "eu-1"},
+            "end": {"reason": "NoShow", "message": "why", "outcomes": outcomes},
+        }
+    ).status
+    before_it = b.active(status={"connected_at": None})
+    Rig().announcer.match_written(before_it, status, b.T0)
+    counted = {result: joined("eu-1", result) - before[result] for result in results}
+    assert {result: count for result, count in counted.items() if count} == expected
+
+
+def test_a_call_that_is_up_counts_two_who_joined_and_leaves_its_trace_with_the_time_it_took() -> None:
+    before, now = joined("eu-2", "Connected"), b.active(status={"connected_at": None})
+    status = b.active(status={"connected_at": b.at(9), "room": {"name": "room", "server": "eu-2"}}).status
+    Rig().announcer.match_written(now, status, b.T0)
+    assert joined("eu-2", "Connected") - before == 2
+    exemplars = [
+        sample.exemplar.labels
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "roomkeeper_match_connected_seconds_bucket" and sample.exemplar is not None
+    ]
+    assert {"trace_id": trace_id(now.metadata.uid)} in exemplars

@@ -11,7 +11,8 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
-from controller.backends.server_configs import ServerConfig, ServerConfigs, credentials_in
+from controller.backends.server_configs import ServerConfig, ServerConfigs
+from controller.backends.server_secrets import credentials_in
 from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.clients.livekit_tls import Certificates
 from controller.facts.server import Trouble
@@ -22,9 +23,13 @@ KEYS = Credentials(ApiKeys(ApiKey("key", "k" * 32)))
 MISSING = Trouble(ConditionReason.CREDENTIALS_MISSING, "the Secret does not exist")
 
 
-def server(name: str = "eu-1", **spec: Any) -> LiveKitServer:
+def server(name: str = "eu-1", status: dict[str, Any] | None = None, **spec: Any) -> LiveKitServer:
     return LiveKitServer.model_validate(
-        {"metadata": {"name": name, "namespace": "roomkeeper-system"}, "spec": {"url": f"wss://{name}.example", **spec}}
+        {
+            "metadata": {"name": name, "namespace": "roomkeeper-system"},
+            "spec": {"url": f"wss://{name}.example", **spec},
+            "status": status or {},
+        }
     )
 
 
@@ -60,7 +65,7 @@ def configs() -> Configs:
     ],
 )
 def test_requests_go_to_http_and_clients_to_a_web_socket(
-    configs: Configs, spec: dict[str, str], url: str, public_url: str
+    configs: Configs, spec: dict[str, Any], url: str, public_url: str
 ) -> None:
     configs.all.keep(server(**spec), KEYS)
     assert (configs["eu-1"].url, configs["eu-1"].public_url) == (url, public_url)
@@ -85,11 +90,26 @@ def test_an_object_called_default_replaces_the_server_of_the_settings_until_it_g
     assert (configs["default"].is_cordoned, configs["default"].credentials) == (False, OURS)
 
 
-def test_an_object_called_default_has_the_url_of_the_settings_or_nothing_is_asked(configs: Configs) -> None:
-    configs.all.keep(server("default", url="http://elsewhere:7880"), KEYS)
+@pytest.mark.parametrize("url", ["http://elsewhere:7880", "http://me:secret@lk:7880"])
+def test_an_object_called_default_with_another_url_is_told_so_and_the_server_of_the_settings_is_asked_on(
+    configs: Configs, url: str
+) -> None:
+    configs.all.keep(server("default", url=url), KEYS)
     trouble = configs.all.troubles()["default"]
-    assert (configs.all.get("default"), trouble.reason) == (None, ConditionReason.WRONG_URL)
-    assert "the operator's settings, http://lk:7880, which a LiveKitServer called default replaces" in trouble.sentence
+    assert (configs["default"].url, configs["default"].credentials) == ("http://lk:7880", OURS)
+    assert trouble.reason is ConditionReason.WRONG_URL
+    configs.all.keep(server("default", url="http://elsewhere:7880"), None)
+    told = configs.all.troubles()["default"].sentence
+    assert "the operator's settings, http://lk:7880, which a LiveKitServer called default replaces" in told
+    assert told.endswith("until then, that of the settings is used alone")
+    assert configs["default"].credentials == OURS
+
+
+@pytest.mark.parametrize("url", ["ws://LK:7880/", "http://lk:7880"])
+def test_another_spelling_of_one_address_is_the_same_url(configs: Configs, url: str) -> None:
+    configs.all.keep(server("default", url=url, cordoned=True), KEYS)
+    found = configs["default"]
+    assert (found.url, found.is_cordoned, configs.all.troubles()) == ("http://lk:7880", True, {})
 
 
 def test_without_a_secret_that_can_be_read_a_new_server_cannot_be_asked(configs: Configs) -> None:
@@ -108,7 +128,7 @@ def test_a_secret_that_goes_leaves_the_keys_of_before_until_there_is_another(con
 
 
 def test_an_object_called_default_without_its_secret_does_not_borrow_the_keys_of_the_settings(configs: Configs) -> None:
-    configs.all.keep(server("default"), None, MISSING)
+    configs.all.keep(server("default", url="http://lk:7880"), None, MISSING)
     assert configs.all.get("default") is None
 
 
@@ -130,6 +150,24 @@ def test_a_key_of_one_server_signs_for_all_names_of_its_url(configs: Configs) ->
     both = frozenset({"eu-1", "eu-2"})
     signers = configs.all.signers()
     assert (signers["key"], signers["other"]) == ({"k" * 32: both}, {"z" * 32: both})
+
+
+def test_a_server_whose_url_becomes_unusable_is_asked_on_at_the_last_good_one_as_it_is_configured_otherwise(
+    configs: Configs,
+) -> None:
+    configs.all.keep(server(publicUrl="wss://public.example"), KEYS)
+    other = Credentials(ApiKeys(ApiKey("other", "z" * 32)))
+    configs.all.keep(server(url="http://me:secret@eu-1", maxRooms=7, drain={"type": "graceful"}), other)
+    found = configs["eu-1"]
+    assert (found.url, found.public_url, found.credentials) == ("https://eu-1.example", "wss://public.example", KEYS)
+    assert (found.max_rooms, found.drain is not None, found.is_cordoned) == (7, True, True)
+    assert configs.all.troubles()["eu-1"].reason is ConditionReason.WRONG_URL
+
+
+def test_after_a_restart_the_last_good_url_is_that_of_the_status(configs: Configs) -> None:
+    noted = {"url": "https://old.example", "publicUrl": "wss://old.example"}
+    configs.all.keep(server(url="http://me:secret@eu-1", status=noted), KEYS)
+    assert (configs["eu-1"].url, configs["eu-1"].public_url) == ("https://old.example", "wss://old.example")
 
 
 def test_followers_are_told_of_changes_only(configs: Configs) -> None:
@@ -189,13 +227,16 @@ def test_a_secret_that_cannot_be_used_is_told_in_one_sentence(found: dict[str, o
     ],
 )
 def test_a_url_that_no_request_can_use_is_told_and_repeats_nothing(
-    configs: Configs, spec: dict[str, str], told: str
+    configs: Configs, spec: dict[str, Any], told: str
 ) -> None:
     configs.all.keep(server(), KEYS)
     configs.all.keep(server(**spec), KEYS)
     trouble = configs.all.troubles()["eu-1"]
     assert (trouble.reason, trouble.sentence.startswith(told)) == (ConditionReason.WRONG_URL, True)
-    assert (configs.all.get("eu-1"), "hunter2" in trouble.sentence) == (None, False)
+    assert (configs["eu-1"].url, "hunter2" in trouble.sentence) == ("https://eu-1.example", False)
+    configs.all.keep(server("new", **spec), KEYS)
+    assert configs.all.get("new") is None
+    configs.all.drop("new")
     configs.all.keep(server(), None)
     assert (configs["eu-1"].credentials, dict(configs.all.troubles())) == (KEYS, {})
 

@@ -41,7 +41,7 @@ class MemoryKubernetes:
             raise AlreadyExists(Backend.KUBERNETES, "create", name)
         return await self._written(self._store(name, body, 1))
 
-    async def reconnect(self) -> None:
+    async def reconnect(self, _silent_seconds: float) -> None:
         """Count how often the connections are given up."""
         self.reconnects += 1
 

@@ -71,6 +71,7 @@ class Rig:
         self.phase: MatchPhase | None = MatchPhase.CONNECTING
         self.match = match or b.connecting()
         self.acted: list[tuple[a.AnyAction, ...]] = []
+        self.told: list[str] = []
         self.announced: list[Any] = []
         self.cases: list[MatchCase] = []
         self.described: list[MatchCase] = []
@@ -88,14 +89,24 @@ class Rig:
             observe=self._observe,
             plan=self._plan,
             status=self._status,
+            leaving=lambda _announcer, case: self.told.append(f"leaving: {case.match.metadata.uid}, {self.done}"),
             acted=lambda _announcer, _match, actions: self.acted.append(actions),
             announce=lambda _announcer, _match, status, _first_seen: self.announced.append(status),
         )
         queue = SimpleNamespace(observing=self._observing)
+        announcer = SimpleNamespace(
+            gone=lambda uid: self.told.append(f"gone: {uid}"),
+            deletion_paused=lambda _kind, _match: self.told.append("the deletion waits"),
+        )
         self.woken: list[Key] = []
         self.budgets = Budgets(4, self.woken.append)
         self.reconciler = Reconciler(
-            {names.MATCH: recipe}, cast("Backends", backends), cast("Any", queue), self.budgets, cast("Any", None), None
+            {names.MATCH: recipe},
+            cast("Backends", backends),
+            cast("Any", queue),
+            self.budgets,
+            cast("Any", announcer),
+            None,
         )
         monkeypatch.setattr(reconcile_module, "execute", self._execute)
         monkeypatch.setattr(reconcile_module, "write_status", self._write)
@@ -447,6 +458,14 @@ async def test_only_actions_that_succeeded_are_announced(make: Make) -> None:
     rig.error, rig.plans = AWAY, [Plan((CREATE,)), REST]
     await rig.run()
     assert rig.acted[1:] == [()]
+
+
+async def test_the_end_of_a_deleted_object_is_kept_before_it_is_released_and_told_when_it_is_gone(make: Make) -> None:
+    rig = make(Plan((RELEASE,)), REST, match=b.active(deleted=True))
+    rig.error = AWAY  # the answer is lost: the watch may say that the object is gone
+    await rig.run()
+    rig.reconciler.forget(rig.match)
+    assert rig.told == [f"leaving: {b.MATCH_UID}, []", f"gone: {b.MATCH_UID}"]
 
 
 def test_the_next_round_starts_from_the_observation_of_the_last() -> None:

@@ -20,6 +20,11 @@ class Metrics:
         """The sum over all samples of that name that have these labels; 0 if there are none."""
         return sum(s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items())
 
+    def value(self, name: str, **labels: str) -> float | None:
+        """The value of the one sample with these labels; None if there is none."""
+        found = [s.value for s in self.samples if s.name == name and s.labels == labels]
+        return found[0] if found else None
+
 
 async def read_metrics(url: str) -> Metrics:
     """GET `url` and return its samples."""

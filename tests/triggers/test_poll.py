@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from controller.announce.error_records import ErrorRecords
-from controller.clients.breaker import RULES, Breaker, Ticket
-from controller.errors import Backend, BackendError, BackendUnavailable
+from controller.clients.request import Requests
+from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.loop.key import Key
@@ -24,6 +24,7 @@ from tests.support.pulses import a_pulse
 from tests.virtual_time import VirtualTime, run
 
 AWAY = BackendUnavailable(Backend.LIVEKIT, "ListRooms", "no answer")
+WRONG_KEY = Forbidden(Backend.LIVEKIT, "ListRooms", "LiveKit refused our API key", code="401")
 
 
 class Records:
@@ -44,6 +45,7 @@ class LiveKit:
         self.people: dict[str, tuple[Any, ...]] = {}
         self.asked: list[str] = []
         self.is_down = False
+        self.failure: BackendError = AWAY
         self.at_once = self.most_at_once = 0
         self.woken: list[str] = []
         self.view = LiveKitView()
@@ -52,7 +54,8 @@ class LiveKit:
         (server,) = servers
         self.view.follow(changed=self.router.rooms_changed, lost=self.router.rooms_lost)
         self.router.follow_rooms(server.name, gone=self.view.forget, doubted=self.view.doubt)
-        self.breaker = Breaker(RULES[Backend.LIVEKIT])
+        self._requests = Requests(Backend.LIVEKIT, (ConnectionError,))
+        self.breaker = self._requests.breaker
         self.records = Records()
         self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0, cast("ErrorRecords", self.records))
 
@@ -60,10 +63,13 @@ class LiveKit:
         self.woken.append(str(key.kind))
 
     async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
-        """Return all rooms."""
+        """Return all rooms. The client asks for them while the breaker is open, too."""
+        return await self._requests.send("ListRooms", self._listed, lambda _: self.failure, is_essential=True)
+
+    async def _listed(self) -> tuple[LiveKitRoom, ...]:
         self.asked.append("rooms")
         if self.is_down:
-            raise AWAY if self.breaker.is_closed else AWAY.not_sent("ListRooms")
+            raise ConnectionRefusedError
         return tuple(self.rooms)
 
     async def probe(self, _name: str, identity: str) -> str:
@@ -145,7 +151,7 @@ def test_an_outage_makes_nothing_absent_and_passes() -> None:
         await livekit.poller.poll()
         await livekit.poller.poll()
         assert isinstance(livekit.view.room("x", b.at(1)), Unknown)
-        assert len([entry for entry in time.logs if "does not answer" in entry["event"]]) == 1, "said once"
+        assert len([entry for entry in time.logs if "cannot be listed" in entry["event"]]) == 1, "said once"
         livekit.is_down = False
         await livekit.poller.poll()
         assert livekit.view.room("x", b.at(1)) == Absent(b.at(0))
@@ -153,18 +159,56 @@ def test_an_outage_makes_nothing_absent_and_passes() -> None:
     in_virtual_time(scenario)
 
 
-def test_a_server_that_has_just_fallen_silent_is_asked_again_and_again_for_half_a_minute() -> None:
+def test_a_server_that_has_just_fallen_silent_is_asked_again_and_again_and_then_ever_less_often() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
         await livekit.poller.poll()
         livekit.is_down = True
         running = asyncio.create_task(livekit.poller.run(a_pulse()))
-        await asyncio.sleep(29)
-        assert 870 <= livekit.asked.count("rooms") <= 1080
-        await asyncio.sleep(5)
+        await asyncio.sleep(3)
+        assert 80 <= len(livekit.asked) <= 115, "its rooms may be gone when it is back, and have to be made again"
+        livekit.asked.clear()
+        await asyncio.sleep(7)
+        assert 18 <= len(livekit.asked) <= 35, "each pause is a twentieth of the outage"
+        livekit.asked.clear()
+        await asyncio.sleep(590)
+        assert 580 <= len(livekit.asked) <= 650, "one in a second, however long it takes"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    in_virtual_time(scenario)
+
+
+def test_a_server_that_refuses_the_key_is_asked_about_once_in_a_second_and_then_every_interval() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        await livekit.poller.poll()
+        livekit.is_down, livekit.failure = True, WRONG_KEY
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
+        await asyncio.sleep(30)
+        assert 27 <= len(livekit.asked) <= 34
         livekit.asked.clear()
         await asyncio.sleep(60)
-        assert 26 <= livekit.asked.count("rooms") <= 35
+        assert 26 <= len(livekit.asked) <= 35
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize(("outage_seconds", "noticed_seconds"), [(2, 0.04), (10, 0.6), (30, 1.1)])
+def test_a_server_that_is_back_is_noticed_within_a_twentieth_of_the_outage_and_at_most_a_second(
+    outage_seconds: float, noticed_seconds: float
+) -> None:
+    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
+        await livekit.poller.poll()
+        livekit.is_down = True
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
+        await asyncio.sleep(outage_seconds)
+        livekit.is_down = False
+        await asyncio.sleep(noticed_seconds)
+        await time.settle()
+        assert not livekit.view.failure
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     in_virtual_time(scenario)
 
@@ -217,7 +261,7 @@ def test_rooms_are_woken_when_the_server_has_been_silent_for_too_long_and_when_i
         running = asyncio.create_task(livekit.poller.run(a_pulse()))
         await asyncio.sleep(9.9)
         assert livekit.woken == []
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.8)
         assert livekit.woken == ["Room", "Match"]
         await asyncio.sleep(60)
         assert livekit.woken == ["Room", "Match"], "told once"
@@ -308,24 +352,5 @@ def test_a_list_that_is_not_answered_is_recorded_as_an_error() -> None:
         livekit.is_down = True
         await livekit.poller.poll()
         assert livekit.records.told == [(LoopName.POLL, "default", True)]
-
-    in_virtual_time(scenario)
-
-
-def test_a_server_is_asked_as_often_as_its_breaker_lets_requests_through_however_long_it_is_away() -> None:
-    async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
-        livekit.is_down = True
-        running = asyncio.create_task(livekit.poller.run(a_pulse()))
-        await asyncio.sleep(60)
-        for sent_at in (0.0, 1.0, 5.0):
-            livekit.breaker.failed(AWAY, Ticket.ORDINARY, sent_at=sent_at, now=sent_at)
-        await asyncio.sleep(60)
-        livekit.is_down = False
-        livekit.asked.clear()
-        await asyncio.sleep(0.1)
-        await time.settle()
-        assert livekit.asked, "the breaker alone says when"
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
     in_virtual_time(scenario)

@@ -11,6 +11,7 @@ replies, `clients.request` measures each request; `pool`, `inbox`, `outbox` and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias, TypeVar
@@ -23,6 +24,7 @@ from controller.clients.redis import answers
 from controller.clients.redis.choice import Choice
 from controller.clients.redis.errors import ANSWERS, RAISED, translate
 from controller.clients.redis.lua import Script
+from controller.clients.redis.server_info import ServerInfo
 from controller.clients.redis.target import Check, Locate
 from controller.clients.redis.topology import Line, TopologyChanged
 from controller.clients.redis.wire import Wire
@@ -111,6 +113,27 @@ class Redis:
                 await line.execute("PING")
 
         await self._repeat("PING", attempt)
+
+    async def ask(self) -> None:
+        """Return if any server answers that takes writes. Without any, the error is that of the last one."""
+
+        async def attempt() -> None:
+            *others, last = await self._primaries()
+            for line in others:
+                with contextlib.suppress(*RAISED):
+                    await line.execute("PING")
+                    return
+            await last.execute("PING")
+
+        await self._repeat("PING", attempt)
+
+    def introduce(self, address: str) -> None:
+        """Say in the log whether Redis answers, and of which version it is. `address` holds no secret."""
+
+        async def version() -> str:
+            return ServerInfo(await self.info("server")).name
+
+        self._requests.availability.introduce(address, version)
 
     async def run_id(self) -> str:
         """Return the id of the server process; it is another one after a restart or a failover."""

@@ -87,7 +87,7 @@ async def repaired(rig: Rig, broken: Operator) -> None:
 async def test_a_wrong_secret_of_livekit(rig: Rig) -> None:
     operator = await rig.operators.start(livekit_api_secret="a-secret-of-another-livekit-server")
     sentence = "LiveKit refused our API key; check API key and secret, which are in LiveKit's `keys`, and the clocks"
-    await said(operator, f"LiveKit ListRooms: {sentence}")
+    await said(operator, sentence)
     await rig.enqueue("alice", "bob")
     await rig.kube.create(manifests.match())
     match = await degraded(rig, sentence)
@@ -109,9 +109,7 @@ async def test_a_wrong_secret_of_livekit(rig: Rig) -> None:
 async def test_redis_that_cannot_be_used(rig: Rig, url: str, sentence: str) -> None:
     address = rig.where.redis_url.removeprefix("redis://")
     operator = await rig.operators.start(redis_url=url.format(address))
-    assert await said(operator, "Redis cannot be used") == (
-        f"Redis cannot be used: {sentence}; no call is decided about until then"
-    )
+    await said(operator, sentence)
     await rig.kube.create(manifests.match())
     await degraded(rig, f"Redis: {sentence}")
     await repaired(rig, operator)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller.clients.availability import ANSWERS, ANSWERS_AGAIN, SILENT
 from tests import manifests
 from tests.support.chaos import frozen
 from tests.support.kube import condition, is_true
@@ -75,6 +76,36 @@ async def test_a_match_is_rolled_back_if_redis_does_not_answer_in_time(rig: Rig)
     match = await rig.kube.match_until(lambda found: is_true(found, "Finished"))
     assert (match.status.phase, match.status.reason) == ("Failed", "TooLate")
     assert await rig.queue() == before
+
+
+async def test_a_redis_that_is_away_shows_although_users_only_wait(rig: Rig) -> None:
+    operator = await rig.operators.start()
+    await rig.enqueue("alice", "bob")
+
+    async def says_up(expected: int) -> None:
+        metrics = await operator.metrics()
+        assert metrics.value("roomkeeper_backend_up", backend="Redis", server="") == expected, operator.log[-2000:]
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in operator.log.splitlines() if line.startswith("{")]
+
+    async def told() -> list[dict[str, Any]]:
+        found = [line for line in lines() if line.get("backend") == "Redis" and line["event"].startswith("a backend")]
+        assert [line["event"] for line in found] == [ANSWERS, SILENT, ANSWERS_AGAIN], operator.log
+        return found
+
+    await eventually(lambda: says_up(1))
+    before = len(lines())
+    with frozen(rig.where, "redis-server"):
+        await eventually(lambda: says_up(0))
+    await eventually(lambda: says_up(1))
+    start, away, again = await eventually(told)
+    warnings = [line["event"] for line in lines()[before:] if line["level"] != "info"]
+    assert [event for event in warnings if event != "a request was slow"] == [SILENT]
+    assert start["address"] == rig.where.redis_url
+    assert start["version"].startswith(("Valkey", "Redis"))
+    assert (away["reason"], again["reason"]) == ("timeout", "timeout")
+    assert again["away_seconds"] > 0
 
 
 @pytest.mark.parametrize(("program", "backend"), [("livekit-server", "LiveKit"), ("redis-server", "Redis")])
