@@ -31,8 +31,6 @@ TYPED = {
     "docs/servers.md": "tests/api/test_page_commands.py",
     "docs/uninstall.md": "tests/uninstall/test_page.py",
     "docs/upgrade.md": "tests/installed/test_helm.py",
-    "examples/matchmaker/README.md": "tests/examples/test_stack.py",
-    "helm/roomkeeper/README.md": "tests/installed/test_helm.py",
 }
 """Pages whose commands a test types, all of them or those that change something, and the test."""
 
@@ -49,6 +47,8 @@ NOT_TYPED = {
     "docs/security.md": "tests/api/test_secret_policy.py applies the file",
     "docs/sweep.md": "`roomkeeper sweep` is typed for runbook.md; here it is in a pod",
     "docs/versioning.md": "cosign and gh ask public services about a release",
+    "examples/matchmaker/README.md": "tests/examples starts the same modules from Python",
+    "helm/roomkeeper/README.md": "the commands of install.md, whose steps tests/installed takes with helm",
     "CONTRIBUTING.md": "the targets of the Makefile, which exist; CI runs them",
 }
 """Pages whose commands no test types, and why."""

@@ -23,7 +23,7 @@ _SOURCE = re.compile(r"https://github\.com/roomkeeper/roomkeeper/(blob|tree)/mai
 def build(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """`make site` for a repository."""
     command = [sys.executable, "-m", "website", "--root", str(root), "--out", str(out)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(60), check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300), check=False)
 
 
 @pytest.fixture(scope="module")
