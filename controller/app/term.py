@@ -112,7 +112,8 @@ class Term:
             sweeper = make_sweeper(parts, backends, self.restorer)
             yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
-        yield Loop(LoopName.SERVED, serving.renew)
+        # It sleeps for a minute, which is the limit of the other loops.
+        yield Loop(LoopName.SERVED, serving.renew, limit_seconds=120)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.PEOPLE, PeopleCounter(pools, backends.clock.now).run)
