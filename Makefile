@@ -11,7 +11,7 @@ ifneq ($(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo els
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit e2e test check format generate parts venv bench soak outages chaos image test-image sbom release clean
+.PHONY: help demo unit e2e test check format generate parts venv bench bench-compare soak outages chaos image test-image sbom site release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ parts: $(INSTALLED) ## build or find the real programs, once per user
 bench: $(INSTALLED) parts ## measure against the floor and an idiomatic kopf operator
 	@$(PY) -m benchmarks $(ARGS)
 
+bench-compare: $(INSTALLED) parts ## this tree against another revision, in turns on one stack (REV=main ARGS="--only cycles")
+	@$(PY) -m benchmarks.compare $(REV) $(ARGS)
+
 soak: $(INSTALLED) parts ## 20 000 calls and a day of outages: is the operator flat? (ARGS="--cycles 2000 --outages 12")
 	@$(PY) -m benchmarks.soak $(ARGS)
 
@@ -71,6 +74,9 @@ test-image: $(INSTALLED) parts ## build and run the real image on Debian, as roo
 
 sbom: $(INSTALLED) ## write what the image contains as CycloneDX: build/roomkeeper.cdx.json
 	@$(PY) -m sandbox.image sbom
+
+site: $(INSTALLED) ## make the website of docs/ in build/site; a warning is an error, no network is needed
+	@$(PY) -m website $(ARGS)
 
 release: $(INSTALLED) ## print the steps of a release and check them: make release VERSION=1.2.3; changes nothing
 	@$(PY) -m release check $(VERSION) $(ARGS)
@@ -95,7 +101,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	fi; \
 	echo "  … .venv                      installing the versions of constraints.txt (a minute, once)"
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,dev]'
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,tracing,dev,docs]'
 	@pwd -P > $(INSTALLED)
 	@echo "  ✓ .venv                      roomkeeper is .venv/bin/roomkeeper"
 

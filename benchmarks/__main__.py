@@ -24,6 +24,7 @@ from benchmarks.life import run as life
 from benchmarks.life.run import Part
 from benchmarks.measure import Case
 from benchmarks.plan import Plan, Run
+from benchmarks.quiet import Watched
 from benchmarks.report import Results
 from benchmarks.watcher import MatchFailed
 from controller.errors import RoomkeeperError
@@ -99,6 +100,7 @@ def main(
         levels=(capacity.QUICK if quick else capacity.FULL) if Only.CAPACITY in chosen else None,
         idle=(idle.QUICK if quick else idle.FULL) if Only.IDLE in chosen else None,
     )
+    watched = Watched()
     # A pipe has no width of its own, and a table that is cut is useless.
     console, progress = Console(width=None if sys.stdout.isatty() else 140), Progress(sys.stderr)
     try:
@@ -112,6 +114,8 @@ def main(
         print(f"benchmarks: {error or 'a step took too long'}", file=sys.stderr)
         raise typer.Exit(1) from error
     report.show(results, plan.rounds, console)
+    for doubt in watched.doubts():
+        console.print(doubt, style="yellow")
     report.write_json(results, output)
     progress.note(f"written to {output}")
 

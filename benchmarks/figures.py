@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
@@ -68,6 +68,8 @@ class Figures:
     p99_ms: float
     cpu_ms_per_match: float
     api_writes_per_match: float
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """Half the width of the 95 % confidence interval, by field; without those that were measured once."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON, rounded to the digits that are significant."""
@@ -91,13 +93,18 @@ class LifeFigures:
     p99_ms: float
     cpu_ms_per_match: float | None = None
     api_writes_per_match: float | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """Half the width of the 95 % confidence interval, by field; without those that were measured once."""
 
     @classmethod
     def of(cls, measure: Measure, milliseconds: Sequence[float], rate_per_s: float | None = None) -> LifeFigures:
         """Return the figures of latencies of Roomkeeper, measured one at a time, or at a rate."""
         p50_ms, p99_ms = (percentile(milliseconds, share) for share in (0.5, 0.99))
         in_flight = 1 if rate_per_s is None else None
-        return cls(Subject.ROOMKEEPER, measure, in_flight, len(milliseconds), rate_per_s, p50_ms, p99_ms)
+        margin = _margin_of_median(milliseconds)
+        margins = {} if margin is None else {"p50_ms": margin}
+        count = len(milliseconds)
+        return cls(Subject.ROOMKEEPER, measure, in_flight, count, rate_per_s, p50_ms, p99_ms, margins=margins)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON, rounded to the digits that are significant."""
@@ -193,19 +200,65 @@ def rate_per_second(sent_ns: Mapping[str, int], ready_ns: Mapping[str, int]) -> 
     return len(sent_ns) / seconds
 
 
+# Student's t for 95 % by the number of values, from two on; for more it is close to that of the normal distribution.
+_T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+_NORMAL95 = 1.96
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value that was measured several times: its median, and half the width of the mean's 95 % confidence interval.
+
+    `margin` is None for a single value.
+    """
+
+    median: float
+    margin: float | None
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f}" if self.margin is None else f"{self.median:.2f} ± {self.margin:.2f}"
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Estimate a value from its rounds. Raises ValueError if there is none."""
+    if not values:
+        raise ValueError("no values: nothing was measured")
+    return Estimate(statistics.median(values), _margin(values))
+
+
+def _margin(values: Sequence[float]) -> float | None:
+    count = len(values)
+    if count < 2:
+        return None
+    factor = _T95[count - 2] if count - 2 < len(_T95) else _NORMAL95
+    return factor * statistics.stdev(values) / math.sqrt(count)
+
+
+def _margin_of_median(values: Sequence[float]) -> float | None:
+    """Half the width of the median's 95 % confidence interval, from the ranks; None for less than six values."""
+    count, ordered = len(values), sorted(values)
+    if count < 6:
+        return None
+    reach = _NORMAL95 / 2 * math.sqrt(count)
+    low, high = math.floor(count / 2 - reach), math.ceil(count / 2 + reach)
+    return (ordered[min(high, count - 1)] - ordered[max(low, 0)]) / 2
+
+
 F = TypeVar("F", Figures, LifeFigures)
 
 
 def medians(rounds: Sequence[F]) -> F:
-    """Return the median of each number over the rounds of one case."""
+    """Return the median of each number over the rounds of one case, with the margins of what the rounds measured."""
     first = rounds[0]
-
-    def median(field: str) -> Any:
-        values = [getattr(figures, field) for figures in rounds]
-        is_measured = isinstance(values[0], float) and None not in values
-        return statistics.median(values) if is_measured else values[0]
-
-    return type(first)(**{field.name: median(field.name) for field in fields(first)})
+    found = {one.name: [getattr(figures, one.name) for figures in rounds] for one in fields(first)}
+    measured = {
+        name: estimate(values) for name, values in found.items() if isinstance(values[0], float) and None not in values
+    }
+    margins = {name: one.margin for name, one in measured.items() if one.margin is not None}
+    told: dict[str, Any] = {
+        name: measured[name].median if name in measured else values[0] for name, values in found.items()
+    }
+    return type(first)(**{**told, "margins": margins or first.margins})
 
 
 def goals(
@@ -261,4 +314,9 @@ def _ratio(ours: object, theirs: object, field: str) -> float | None:
 
 
 def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in found.items()}
+    """Round all numbers. Margins are left out where there are none."""
+    rounded: dict[str, Any] = {
+        name: round(value, 3) if isinstance(value, float) else value for name, value in found.items()
+    }
+    margins = rounded.pop("margins", None)
+    return rounded | ({"margins": _rounded(margins)} if margins else {})

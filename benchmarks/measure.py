@@ -20,6 +20,7 @@ from benchmarks.access import Access
 from benchmarks.cluster import Harness
 from benchmarks.figures import Figures, Subject, latencies_ms, percentile, rate_per_second
 from benchmarks.load import Batch, Until
+from benchmarks.operators import OURS, Tree
 from benchmarks.subjects import Running, running
 from benchmarks.watcher import Watcher
 from sandbox.stack import Stack
@@ -52,7 +53,10 @@ async def nothing(_pid: int) -> AsyncIterator[None]:
 class Bench:
     """A running stack on which subject after subject is measured."""
 
-    def __init__(self, stack: Stack, access: Access, admin: aiohttp.ClientSession, harness: Harness) -> None:
+    def __init__(
+        self, stack: Stack, access: Access, admin: aiohttp.ClientSession, harness: Harness, tree: Tree = OURS
+    ) -> None:
+        self._tree = tree
         self._stack = stack
         self._access = access
         self._admin = admin
@@ -63,7 +67,7 @@ class Bench:
         try:
             async with (
                 Watcher(self._access, self._stack.endpoints.log_directory) as watcher,
-                running(subject, self._stack, self._access, self._admin, watcher.ready) as at_work,
+                running(subject, self._stack, self._access, self._admin, watcher.ready, self._tree) as at_work,
             ):
                 return await self._measure(subject, case, at_work, watcher, during)
         finally:

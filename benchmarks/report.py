@@ -66,7 +66,7 @@ class Section:
 
 def sections(results: Results, rounds: int | None = None) -> tuple[Section, ...]:
     """Return the tables of the results."""
-    told = "" if rounds is None else f", medians of {rounds} rounds" if rounds > 1 else ", one round"
+    told = "" if rounds is None else f", medians of {rounds} rounds ± 95 %" if rounds > 1 else ", one round"
     cycles = tuple(one for one in results.life if one.measure is Measure.CYCLE)
     latencies = tuple(one for one in results.life if one.measure is not Measure.CYCLE)
     found = (
@@ -85,11 +85,11 @@ def _rates(title: str, unit: str, per_second: str, figures: Sequence[Figures | L
         (
             str(one.in_flight),
             one.subject.value,
-            _number(one.rate_per_s, 1),
-            _number(one.p50_ms, 1),
-            _number(one.p99_ms, 1),
-            _number(one.cpu_ms_per_match, 2),
-            _number(one.api_writes_per_match, 2),
+            _measured(one, "rate_per_s", 1),
+            _measured(one, "p50_ms", 1),
+            _measured(one, "p99_ms", 1),
+            _measured(one, "cpu_ms_per_match", 2),
+            _measured(one, "api_writes_per_match", 2),
         )
         for one in ordered
     )
@@ -103,8 +103,8 @@ def _latencies(title: str, figures: Sequence[LifeFigures]) -> Section:
         (
             one.measure.sentence,
             "one at a time" if one.rate_per_s is None else f"{one.rate_per_s:.1f}/s",
-            _number(one.p50_ms, 1),
-            _number(one.p99_ms, 1),
+            _measured(one, "p50_ms", 1),
+            _measured(one, "p99_ms", 1),
             str(one.count),
         )
         for one in ordered
@@ -147,6 +147,12 @@ def show(results: Results, rounds: int, console: Console) -> None:
         console.print(table)
     for goal in goals(results.ready, results.life, results.capacity):
         console.print(goal_line(goal))
+
+
+def _measured(figures: Figures | LifeFigures, field: str, digits: int) -> str:
+    """A number with its margin, if it has one: `7.69 ± 0.40`."""
+    number, margin = _number(getattr(figures, field), digits), figures.margins.get(field)
+    return number if margin is None or not number else f"{number} ± {margin:.{digits}f}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -15,7 +15,9 @@ from benchmarks.child import BenchmarkChild
 from benchmarks.figures import Subject
 from benchmarks.floor import Floor
 from benchmarks.load import Creator, Generator
+from benchmarks.operators import OURS, Tree, operator
 from sandbox.endpoints import Endpoints
+from sandbox.recipes import bare_environment
 from sandbox.stack import Stack
 
 
@@ -34,16 +36,15 @@ async def running(
     access: Access,
     admin: aiohttp.ClientSession,
     ready: Callable[[str], Awaitable[Any]],
+    tree: Tree = OURS,
 ) -> AsyncIterator[Running]:
-    """Start `subject` and end it with the block. `ready` waits for a Match."""
+    """Start `subject` and end it with the block. `ready` waits for a Match; `tree` has the source of Roomkeeper."""
     logs = stack.endpoints.log_directory
     generator = Generator(access, admin, ready)
     if subject is Subject.ROOMKEEPER:
-        await stack.start_program("operator")
-        try:
-            yield Running(stack.pid("operator"), generator)
-        finally:
-            await stack.stop_program("operator")
+        environment = {**bare_environment(), **stack.endpoints.operator_env}
+        async with operator(stack, environment, tree) as pid:
+            yield Running(pid, generator)
         return
     async with _webhooks_taken(stack.endpoints):
         if subject is Subject.FLOOR:

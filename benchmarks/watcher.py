@@ -24,6 +24,7 @@ from controller.api.names import MATCH
 from sandbox.child import ChildEnded, Message, tell
 
 _PATIENCE_SECONDS = 60.0
+_OPEN_AGAIN_SECONDS = 0.05
 
 
 class MatchFailed(Exception):
@@ -86,7 +87,8 @@ class Watcher:
 async def watching(session: aiohttp.ClientSession, url: str) -> AsyncIterator[AsyncIterator[tuple[int, Body]]]:
     """Watch a collection from now on; yield its events, each with the moment at which its last byte arrived.
 
-    A watch that ends is opened again after the last event, so none is missed or repeated.
+    A watch that ends or breaks is opened again after the last event, so none is missed or repeated. Raises
+    ConnectionError if the API server no longer has the events after it.
     """
     version = (await call(session, "GET", f"{url}?limit=1"))["metadata"]["resourceVersion"]
     async with contextlib.aclosing(_events(session, url, version)) as events:
@@ -96,14 +98,26 @@ async def watching(session: aiohttp.ClientSession, url: str) -> AsyncIterator[As
 async def _events(session: aiohttp.ClientSession, url: str, version: str) -> AsyncGenerator[tuple[int, Body], None]:
     while True:
         watch = f"{url}?watch=1&resourceVersion={version}&timeoutSeconds=3600"
-        async with session.get(watch, timeout=aiohttp.ClientTimeout(total=None)) as response:
-            response.raise_for_status()
-            async for arrived, line in _lines(response):
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    raise ConnectionError(f"the watch failed: {event['object']}")
-                version = event["object"]["metadata"]["resourceVersion"]
-                yield arrived, event
+        try:
+            async with session.get(watch, timeout=aiohttp.ClientTimeout(total=None)) as response:
+                if response.status < 500:
+                    response.raise_for_status()
+                    async for arrived, line in _lines(response):
+                        event = orjson.loads(line)
+                        if event["type"] == "ERROR":
+                            _until_it_helps(event["object"])
+                            break
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        yield arrived, event
+        except aiohttp.ClientConnectionError:
+            pass  # an API server that is gone for good ends the measurement by its own patience
+        await asyncio.sleep(_OPEN_AGAIN_SECONDS)
+
+
+def _until_it_helps(status: Body) -> None:
+    """Return if another watch may go on after this error. Raises ConnectionError."""
+    if status.get("code") == 410:
+        raise ConnectionError(f"the watch failed: {status}")
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, bytes]]:

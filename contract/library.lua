@@ -145,13 +145,28 @@ local function rfc3339(ms)
     math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60, ms % 1000)
 end
 
+-- Whether the traces of the operator keep what this script does: '1' or '0'; nil if it makes no traces. operator.lua
+-- sets it.
+local traced = nil
+
+-- The extension `traceparent` of an event about a Match (CloudEvents, "Distributed Tracing"): its trace is called by
+-- the UID of the Match, and the span of the whole Match by the second half of it.
+local function traceparent(match)
+  local digits = traced and match and string.lower((string.gsub(match, '-', ''))) or ''
+  if #digits ~= 32 or string.find(digits, '[^%x]') then
+    return ''
+  end
+  return ',"traceparent":"00-' .. digits .. '-' .. string.sub(digits, 17) .. '-0' .. traced .. '"'
+end
+
 -- Writes a CloudEvent. Its id follows from the state after the transition. `id` and `subject` are escaped, `data` is
--- JSON. The source follows from the name of the stream, which carries the pool's prefix.
-local function publish_event(events, kind, id, subject, at, data)
+-- JSON, `match` is the UID of the Match that it belongs to, if it belongs to one. The source follows from the name of
+-- the stream, which carries the pool's prefix.
+local function publish_event(events, kind, id, subject, at, data, match)
   local source = string.gsub(events, '^rk:{([^:}]*):([^}]*)}:.*$', '/roomkeeper/%1/%2')
   publish(events, EVENTS, 'event', '{"specversion":"1.0","id":"' .. id .. '","source":"' .. source
     .. '","type":"dev.roomkeeper.' .. kind .. '","subject":"' .. subject .. '","time":"' .. rfc3339(tonumber(at))
-    .. '","datacontenttype":"application/json","data":' .. data .. '}')
+    .. '","datacontenttype":"application/json"' .. traceparent(match) .. ',"data":' .. data .. '}')
 end
 
 -- Writes the event of a user's transition. `user` has id, state and epoch as they are after it, and reason, place,
@@ -163,7 +178,7 @@ local function publish_user(events, at, user)
   publish_event(events, kind, subject .. '/' .. at .. '-' .. whole(user.epoch), subject, at,
     '{"user":"' .. id .. '","state":"' .. user.state .. '","reason":"' .. escaped(text(user.reason))
     .. '","place":' .. number(user.place) .. ',"match":"' .. escaped(text(user.match)) .. '","matchName":"'
-    .. escaped(text(user.match_name)) .. '","detail":"' .. escaped(text(user.detail)) .. '"}')
+    .. escaped(text(user.match_name)) .. '","detail":"' .. escaped(text(user.detail)) .. '"}', user.match)
 end
 
 -- Answers INVALID for a request whose key is no prefix of a pool, or whose number of arguments is wrong; else nil.
@@ -588,5 +603,5 @@ end)
 
 -- version: which library is loaded. Answers OK, the version of the contract, and a digest of the library's text.
 redis.register_function{function_name = 'roomkeeper_version', flags = {'no-writes'}, callback = function()
-  return {'OK', '1.0.0', 'feff3a09783c'}
+  return {'OK', '1.0.0', 'f187b31a989e'}
 end}

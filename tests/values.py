@@ -258,9 +258,11 @@ def silent(*spans: tuple[float, float]) -> Silences:
     return Silences(tuple(Silence(at(start), at(end)) for start, end in spans))
 
 
-def tokens(expires: float = 900, *, livekit_name: str = LIVEKIT_NAME, api_key: str = "") -> TokensFacts:
+def tokens(
+    expires: float = 900, *, livekit_name: str = LIVEKIT_NAME, api_key: str = "", secret_digest: str = ""
+) -> TokensFacts:
     """Tokens that are good until `expires`."""
-    return TokensFacts(livekit_name, at(expires), api_key)
+    return TokensFacts(livekit_name, at(expires), api_key, secret_digest=secret_digest)
 
 
 def unknown(seconds: float = 2, why: str = "no answer in time") -> Unknown:
@@ -297,7 +299,7 @@ def seen(
         people=_observed(people, seconds),
         tokens=_observed(tokens, seconds),
         livekit_name=name if livekit_name is None else livekit_name,
-        server=ServerFacts("default", URL, trouble, api_key="key"),
+        server=ServerFacts("default", URL, trouble, api_key="key", secret_digest="digest"),
         patience=patience(redis_silent_since),
     )
 

@@ -28,6 +28,7 @@ from benchmarks.life.scene import Scene, scene
 from benchmarks.life.sight import GONE, Sight
 from benchmarks.load import Batch, Until
 from benchmarks.measure import REST_SECONDS, Case, During, cpu_ms_per_creation, nothing, process_cpu_ms
+from benchmarks.operators import OURS, Tree
 from benchmarks.subjects import Running, running
 from sandbox.stack import Stack
 
@@ -80,7 +81,10 @@ QUICK = Sizes(15, 2, 2, 6, 120, 10, 3, (Case(1, 3, 10, 8.0), Case(16, 16, 64, 8.
 class Life:
     """A running stack on which part after part is measured."""
 
-    def __init__(self, stack: Stack, access: Access, admin: aiohttp.ClientSession, harness: Harness) -> None:
+    def __init__(
+        self, stack: Stack, access: Access, admin: aiohttp.ClientSession, harness: Harness, tree: Tree = OURS
+    ) -> None:
+        self._tree = tree
         self._stack = stack
         self._access = access
         self._admin = admin
@@ -125,7 +129,7 @@ class Life:
         try:
             async with (
                 Sight(self._access, self._stack.endpoints.log_directory) as sight,
-                running(subject, self._stack, self._access, self._admin, _unused_ready) as at_work,
+                running(subject, self._stack, self._access, self._admin, _unused_ready, self._tree) as at_work,
             ):
                 cycles = Cycles(self._access, self._admin, sight)
                 ours = replace(at_work, creator=cycles) if subject is Subject.ROOMKEEPER else at_work

@@ -6,7 +6,6 @@ With a `tap` the operator listens on another port, and the tap receives LiveKit'
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -15,18 +14,13 @@ import aiohttp
 from benchmarks.access import Access
 from benchmarks.life.sight import Sight
 from benchmarks.life.tap import Tap, Webhooks
+from benchmarks.operators import operator
 from controller.clients.redis.client import Redis
 from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.keys import Keys
-from sandbox.errors import ProgramError
 from sandbox.ports import PortLocks
-from sandbox.program import Program, Recipe
 from sandbox.recipes import bare_environment
-from sandbox.source import ROOT
 from sandbox.stack import Stack
-
-_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
-_STOP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -68,41 +62,8 @@ async def scene(
         exits.callback(ports.release)
         exits.push_async_callback(redis.close)
         http = await exits.enter_async_context(aiohttp.ClientSession())
-        pid = await exits.enter_async_context(_operator(stack, environment))
+        pid = await exits.enter_async_context(operator(stack, environment))
         tap = await exits.enter_async_context(Tap(http, endpoints.webhook_url, onward)) if tapped else None
         sight = await exits.enter_async_context(Sight(access, endpoints.log_directory))
         gateway = Gateway(redis, Keys(access.cluster_id, access.namespace))
         yield Scene(access, admin, gateway, sight, Webhooks(access, http, onward), tap, pid)
-
-
-@contextlib.asynccontextmanager
-async def _operator(stack: Stack, environment: Mapping[str, str]) -> AsyncIterator[int]:
-    deaths: list[ProgramError] = []
-    url = stack.endpoints.operator_url
-    recipe = Recipe(
-        name="operator",
-        command=(sys.executable, "-m", "controller", "operator"),
-        ready=lambda: _is_ready(f"{url}/readyz"),
-        where=url,
-        environment=environment,
-        directory=ROOT,
-        ready_timeout_seconds=30,
-        grace_seconds=_STOP_SECONDS,
-    )
-    program = Program(recipe, stack.directory, deaths.append)
-    await program.start()
-    try:
-        yield program.pid
-    finally:
-        await program.stop()
-        if deaths:
-            # All other failures follow from this one.
-            raise deaths[0]
-
-
-async def _is_ready(url: str) -> bool:
-    try:
-        async with aiohttp.ClientSession(timeout=_PROBE_TIMEOUT) as session, session.get(url) as answer:
-            return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False

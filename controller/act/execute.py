@@ -84,7 +84,7 @@ async def _run(action: a.AnyAction, backends: Backends) -> ActionResult:
         error.step = name
         metrics.action_done(name, type(error).__name__)
         # `clients.request` says once for all that a backend is away, and `backends.pools` that data were lost.
-        say = log.debug if isinstance(error, BackendUnavailable | StateLost) else log.warning
+        say = log.debug if error.is_told or isinstance(error, BackendUnavailable | StateLost) else log.warning
         say("action failed", action=name, error=str(error), may_have_run=error.may_have_run)
         return ActionResult(action, error=error, effect=READ_AGAIN)
     metrics.action_done(name, "refused" if effect is not None and effect.refusal is not None else "ok")

@@ -58,7 +58,8 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
     except BackendRefused as error:
         backends.tokens.refused(action.target.uid, error.sentence)
         raise
-    facts = TokensFacts(action.livekit_name, expires_at, server.keys.newest.name, action.url)
+    key = server.keys.newest
+    facts = TokensFacts(action.livekit_name, expires_at, key.name, action.url, key.digest)
     backends.tokens.delivered(action.target.uid, facts, backends.clock.now())
 
 

@@ -13,8 +13,9 @@ import structlog
 
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
-from controller.announce.match_end import MatchEnd, end_in_status, end_of_deleted, log_end, told_of_deletion
+from controller.announce.match_end import MatchEnd, end_in_status, end_of_deleted, log_end, told_of_deletion, trace_end
 from controller.api.conditions import ConditionType
+from controller.api.endings import EndCode, EndReason
 from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
 from controller.api.failures import Recovery
 from controller.api.match import Evidence, Match, MatchStatus, ParticipantState
@@ -27,12 +28,18 @@ from controller.plan.actions import AnyAction, ReleaseFinalizer, RemoveStranger
 from controller.rules.failures import of_ending
 from controller.rules.match_case import MatchCase
 from controller.telemetry import metrics
+from controller.telemetry.trace_ids import trace_id
 
 log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
+_JOINED = "Connected"
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
+
+# A counter that first appears with 1 has not increased for Prometheus: the first lost room would raise no alert.
+for _word in (*EndReason, *EndCode):
+    metrics.matches_finished.labels(_word)
 
 
 class Announcer:
@@ -114,12 +121,16 @@ class Announcer:
         if status.phase is not before.phase and status.ended_at is None:
             log.info("match", phase=status.phase, was=before.phase, reason=status.reason)
         if status.ready_at is not None and before.ready_at is None:
-            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()))
+            exemplar = _exemplar(match)
+            metrics.ready_seconds.observe(max(0.0, (status.ready_at - first_seen).total_seconds()), exemplar)
             for person in status.participants:
                 if person.queued_at is not None:
-                    metrics.waited_seconds.observe(max(0.0, (status.ready_at - person.queued_at).total_seconds()))
+                    waited_seconds = (status.ready_at - person.queued_at).total_seconds()
+                    metrics.waited_seconds.observe(max(0.0, waited_seconds), exemplar)
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
-            metrics.connected_seconds.observe(max(0.0, (status.connected_at - status.ready_at).total_seconds()))
+            connected_seconds = max(0.0, (status.connected_at - status.ready_at).total_seconds())
+            metrics.connected_seconds.observe(connected_seconds, _exemplar(match))
+            metrics.joins.labels(_server(status), _JOINED).inc(len(status.participants))
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
@@ -156,10 +167,14 @@ class Announcer:
         self._told.add(subject.uid)
         metrics.matches_finished.labels(end.word.value).inc()
         if end.length is not None:
-            metrics.call_seconds.observe(end.length.total_seconds())
+            metrics.call_seconds.observe(end.length.total_seconds(), _exemplar(match))
         for detail in end.no_shows:
             metrics.no_shows.labels(detail.value).inc()
+            metrics.joins.labels(end.server, detail.value).inc()
+        if end.reason is EndReason.NO_SHOW:
+            metrics.joins.labels(end.server, _JOINED).inc(len(match.spec.identities) - len(end.no_shows))
         log_end(end)
+        trace_end(end)
         self._record(subject, end)
         post = self._events.warning if end.reason in WARNED_ENDINGS else self._events.normal
         post(subject, end.word.value, told)
@@ -201,6 +216,16 @@ class Announcer:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
         if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
             self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
+
+
+def _server(status: MatchStatus) -> str:
+    """The LiveKit server of the call; empty if none was chosen."""
+    return (status.room.server or "") if status.room is not None else ""
+
+
+def _exemplar(match: Match) -> dict[str, str]:
+    """What leads from a bucket of a histogram to the trace and the lines of a call that is in it."""
+    return {"trace_id": trace_id(match.metadata.uid)}
 
 
 def _holds(type_: ConditionType, conditions: Iterable[Condition]) -> Condition | None:

@@ -160,7 +160,8 @@ class ErrorRecords:
                     break
         # These errors are not recorded: the metric of requests has them.
         if failures and not self._is_silent:
-            log.info("errors cannot be recorded at the moment", why=failures[0].sentence, waiting=self.buffered)
+            tell = log.debug if failures[0].is_told else log.info
+            tell("errors cannot be recorded at the moment", why=failures[0].sentence, waiting=self.buffered)
         self._is_silent = bool(failures)
 
     async def _flush_pool(self, namespace: str, now_ms: int) -> None:

@@ -1,7 +1,7 @@
 """The end of a Match as one value, which is told the same whether its status says it or the Match was deleted before.
 
 `announce.announcer` counts it and posts its Event, once per Match. `log_end` writes one line with all names by which
-one may look for the call, so a search for a user, a session or a LiveKit room finds it.
+one may look for the call, so a search for a user, a session or a LiveKit room finds it. `trace_end` sends its span.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from datetime import datetime, timedelta
 import structlog
 
 from controller.api.endings import END_CODES, EndCode, EndReason, EndWord, ReleaseDetail
+from controller.api.event_reasons import WARNED_ENDINGS
 from controller.api.match import EndStatus, Match, MatchStatus
+from controller.api.names import TRACEPARENT
 from controller.api.phases import MatchPhase
 from controller.api.tolerant import is_known
 from controller.rules.end_cause import UNKNOWN_REASON, EndCause, read_word
 from controller.rules.match_case import MatchCase
 from controller.status.match_view import MatchView
+from controller.telemetry import tracing
+from controller.telemetry.trace_ids import trace_id
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +35,7 @@ class MatchEnd:
 
     `word` is the finest word for it: no text of a client, so it can be a label. `met_at` is when both were in the room.
     `no_shows` says of each participant who did not come what is known about them; empty if another reason ended it.
+    `steps` are the phases that it went through, and when.
     """
 
     match: Match
@@ -45,6 +50,7 @@ class MatchEnd:
     met_at: datetime | None
     ended_at: datetime
     no_shows: tuple[ReleaseDetail, ...]
+    steps: tuple[tuple[str, datetime], ...]
 
     @property
     def length(self) -> timedelta | None:
@@ -69,6 +75,7 @@ def end_in_status(match: Match, status: MatchStatus, ended_at: datetime) -> Matc
         met_at=status.connected_at,
         ended_at=ended_at,
         no_shows=_no_shows(reason, [one.detail for one in end.outcomes] if end is not None else ()),
+        steps=_steps(status),
     )
 
 
@@ -89,6 +96,7 @@ def end_of_deleted(case: MatchCase, cause: EndCause) -> MatchEnd:
         met_at=match.status.connected_at,
         ended_at=case.now,
         no_shows=_no_shows(cause.reason, [one.detail for one in settled]),
+        steps=_steps(match.status),
     )
 
 
@@ -97,7 +105,7 @@ def log_end(end: MatchEnd) -> None:
     metadata, length = end.match.metadata, end.length
     log.info(
         "match is over",
-        trace_id=metadata.uid,  # the watch may bring the news, outside of any reconcile
+        trace_id=trace_id(metadata.uid),  # the watch may bring the news, outside of any reconcile
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
@@ -110,6 +118,33 @@ def log_end(end: MatchEnd) -> None:
         initiator=end.initiator,
         message=end.message,
         duration_seconds=round(length.total_seconds(), 3) if length is not None else None,
+    )
+
+
+def trace_end(end: MatchEnd) -> None:
+    """Send the span of the whole Match, if traces are made. Users are not in it: traces are kept by other people."""
+    if not tracing.is_on():
+        return
+    metadata = end.match.metadata
+    attributes = {
+        "k8s.namespace.name": metadata.namespace,
+        "roomkeeper.name": metadata.name,
+        "roomkeeper.session": end.session,
+        "roomkeeper.reason": end.word.value,
+        "roomkeeper.livekit.room": end.livekit_room,
+        "roomkeeper.livekit.server": end.server,
+    }
+    began_at = metadata.creation_timestamp or min((at for _, at in end.steps), default=end.ended_at)
+    tracing.match_over(
+        tracing.MatchSpan(
+            uid=metadata.uid,
+            began_at=began_at,
+            ended_at=end.ended_at,
+            attributes={name: value for name, value in attributes.items() if value},
+            steps=end.steps,
+            error=end.word.value if end.reason in WARNED_ENDINGS else "",
+            link=tracing.link_of(metadata.annotations.get(TRACEPARENT, "")),
+        )
     )
 
 
@@ -133,6 +168,10 @@ def _no_shows(reason: EndReason, details: Iterable[str | None]) -> tuple[Release
     if reason is not EndReason.NO_SHOW:
         return ()
     return tuple(_NO_SHOWS[detail] for detail in details if detail in _NO_SHOWS)
+
+
+def _steps(status: MatchStatus) -> tuple[tuple[str, datetime], ...]:
+    return tuple((str(step.phase), step.time) for step in status.history)
 
 
 def _in_words(time: timedelta) -> str:

@@ -446,6 +446,11 @@ _ROWS: Final = (
                 "calls, participants or rooms are left; `status.callsLeft` has the number of calls, and the message "
                 "says what the deletion of the object waits for",
             ),
+            Because(
+                _FALSE,
+                _C.NOT_KNOWN,
+                "some Rooms could not be read, so calls may be left; the message names the namespaces or a Room",
+            ),
         ),
         absent="the server is neither drained nor being deleted",
     ),

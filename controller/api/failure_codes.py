@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from controller.api.alert_names import AlertName
 from controller.api.failures import ErrorType, Recovery, Severity
 
 
@@ -94,8 +95,8 @@ class Failure:
 
     `meaning` says what happened, `user` what a user can read about it (empty: users do not notice), `operator` what an
     administrator should do (empty: nothing). If a user waits for the step, it is tried `attempts` times quickly, and
-    then after growing pauses; `afterwards` is what happens when the time for it is over. `alerts` tells whether one
-    such error is worth an alert.
+    then after growing pauses; `afterwards` is what happens when the time for it is over. `alert` is the one that
+    tells an administrator about such errors.
     """
 
     code: FailureCode
@@ -107,4 +108,4 @@ class Failure:
     operator: str = ""
     attempts: int = 0
     afterwards: Recovery | None = None
-    alerts: bool = False
+    alert: AlertName | None = None

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from controller.api.alert_names import AlertName
 from controller.api.failure_codes import QUICK_ATTEMPTS, Failure, FailureCode
 from controller.api.failures import ErrorType, Recovery, Severity
 
-_T, _S, _R, _C = ErrorType, Severity, Recovery, FailureCode
+_T, _S, _R, _C, _A = ErrorType, Severity, Recovery, FailureCode, AlertName
 
 _WAIT: Final = "Your call takes longer to set up than usual. Please wait: we keep trying."
 _LATER: Final = "The service is not available at the moment. Please try again in a few minutes."
@@ -28,7 +29,7 @@ _ROWS: Final = (
         "Roomkeeper met an error that it does not know",
         _SUPPORT,
         "look for the traceback in the log and report it; Roomkeeper tries the step again",
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.LEADERSHIP_LOST, _T.SYSTEM, _S.INFO, _R.IGNORE),
@@ -40,7 +41,7 @@ _ROWS: Final = (
         "a setting is wrong, so the operator does not start",
         _LATER,
         "correct the settings that the message names",
-        alerts=True,
+        alert=_A.NO_LEADER,
     ),
     Failure(
         *(_C.STEP_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
@@ -48,7 +49,7 @@ _ROWS: Final = (
         _WAIT,
         "look whether a backend is slow: roomkeeper_backend_call_duration_seconds",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     # Kubernetes
     Failure(
@@ -58,7 +59,7 @@ _ROWS: Final = (
         "check that the API server runs and that network policies let the operator reach it; calls go on meanwhile",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.KUBERNETES_DOWN,
     ),
     Failure(
         *(_C.KUBERNETES_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
@@ -67,7 +68,7 @@ _ROWS: Final = (
         "look at the load of the API server and of etcd; calls go on meanwhile",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.KUBERNETES_DOWN,
     ),
     Failure(
         *(_C.KUBERNETES_UNREADABLE, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
@@ -76,7 +77,7 @@ _ROWS: Final = (
         "look for a proxy between the operator and the API server",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.KUBERNETES_DOWN,
     ),
     Failure(
         *(_C.KUBERNETES_BUSY, _T.SYSTEM, _S.LOW, _R.RETRY),
@@ -100,7 +101,7 @@ _ROWS: Final = (
         _LATER,
         "check that the ServiceAccount exists and that its token is mounted, or check KUBECONFIG",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.KUBERNETES_DOWN,
     ),
     Failure(
         *(_C.KUBERNETES_FORBIDDEN, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
@@ -108,7 +109,7 @@ _ROWS: Final = (
         _LATER,
         "give the right that the message names; docs/reference/rights.md lists all of them",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.NAMESPACE_TERMINATING, _T.SYSTEM, _S.INFO, _R.IGNORE),
@@ -122,7 +123,7 @@ _ROWS: Final = (
         "tokens.delivery, a Secret",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.OBJECT_CHANGED, _T.SYSTEM, _S.INFO, _R.RETRY),
@@ -153,7 +154,7 @@ _ROWS: Final = (
         _SUPPORT,
         "compare the Match with docs/reference/api.md, and the version of the CRDs with that of the operator",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.KIND_NOT_SERVED, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
@@ -161,7 +162,7 @@ _ROWS: Final = (
         _LATER,
         "install the CRDs of this version: docs/install.md",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.LIST_EXPIRED, _T.SYSTEM, _S.INFO, _R.RETRY),
@@ -173,7 +174,7 @@ _ROWS: Final = (
         _WAIT,
         "delete the Secret that the message names; Roomkeeper makes it again",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.KUBERNETES_REFUSED, _T.SYSTEM, _S.HIGH, _R.ESCALATE),
@@ -181,7 +182,7 @@ _ROWS: Final = (
         _WAIT,
         "the message has the words of the API server",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     # LiveKit and rooms
     Failure(
@@ -191,7 +192,7 @@ _ROWS: Final = (
         "check that LiveKit runs and that ROOMKEEPER_LIVEKIT_URL is right; nothing is decided until it answers",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.LIVEKIT_DOWN,
     ),
     Failure(
         *(_C.LIVEKIT_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
@@ -200,7 +201,7 @@ _ROWS: Final = (
         "look at the load of LiveKit and of its Redis; nothing is decided until it answers",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.LIVEKIT_DOWN,
     ),
     Failure(
         *(_C.LIVEKIT_UNREADABLE, _T.LIVEKIT, _S.HIGH, _R.ESCALATE),
@@ -209,7 +210,7 @@ _ROWS: Final = (
         "look for a proxy between the operator and LiveKit, and whether ROOMKEEPER_LIVEKIT_URL is right",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.LIVEKIT_DOWN,
     ),
     Failure(
         *(_C.LIVEKIT_BUSY, _T.LIVEKIT, _S.LOW, _R.RETRY),
@@ -233,7 +234,7 @@ _ROWS: Final = (
         _LATER,
         "compare API key and secret with `keys` of LiveKit, and compare the clocks",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.LIVEKIT_DOWN,
     ),
     Failure(
         *(_C.LIVEKIT_UNTRUSTED, _T.LIVEKIT, _S.CRITICAL, _R.ESCALATE),
@@ -241,7 +242,7 @@ _ROWS: Final = (
         _LATER,
         "correct what the message names: ROOMKEEPER_LIVEKIT_CA_FILE, …_CERT_FILE, …_KEY_FILE, or the URL",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.LIVEKIT_DOWN,
     ),
     Failure(
         *(_C.LIVEKIT_WRONG_URL, _T.LIVEKIT, _S.HIGH, _R.ESCALATE),
@@ -249,7 +250,7 @@ _ROWS: Final = (
         _LATER,
         "check ROOMKEEPER_LIVEKIT_URL",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.LIVEKIT_INVALID, _T.VALIDATION, _S.HIGH, _R.NOTIFY),
@@ -257,7 +258,7 @@ _ROWS: Final = (
         _SUPPORT,
         "compare the Match with docs/reference/api.md, and the version of LiveKit with docs/install.md",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.LIVEKIT_REFUSED, _T.LIVEKIT, _S.HIGH, _R.ESCALATE),
@@ -266,7 +267,7 @@ _ROWS: Final = (
         "the message has the status and the code of LiveKit",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.LIVEKIT_NOT_FOUND, _T.LIVEKIT, _S.INFO, _R.IGNORE),
@@ -280,7 +281,7 @@ _ROWS: Final = (
         "look at the LiveKit server that the message names; another one is used if there is one",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.ROOM_IN_DOUBT, _T.ROOM, _S.MEDIUM, _R.RETRY),
@@ -294,14 +295,14 @@ _ROWS: Final = (
         _WAIT,
         "delete the Room that the message names",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.SERVER_UNKNOWN, _T.ROOM, _S.HIGH, _R.ESCALATE),
         "a room is on a LiveKit server that is not configured",
         "",
         "configure the server again, or wait until its calls have ended: the room may be alive there",
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.NO_SERVER_FITS, _T.ROOM, _S.HIGH, _R.RETRY),
@@ -311,7 +312,7 @@ _ROWS: Final = (
         "spec.placement",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     # Redis
     Failure(
@@ -321,7 +322,7 @@ _ROWS: Final = (
         "check that Redis runs and that the Redis URL is right; nobody is matched until it answers, and calls go on",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.REDIS_DOWN,
     ),
     Failure(
         *(_C.REDIS_TIMEOUT, _T.TIMEOUT, _S.HIGH, _R.RETRY),
@@ -330,7 +331,7 @@ _ROWS: Final = (
         "look at the load of Redis and at SLOWLOG; calls go on meanwhile",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.REDIS_DOWN,
     ),
     Failure(
         *(_C.REDIS_UNREADABLE, _T.REDIS, _S.HIGH, _R.ESCALATE),
@@ -339,7 +340,7 @@ _ROWS: Final = (
         "look whether another version of Roomkeeper or another service writes to the same keys",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.REDIS_DOWN,
     ),
     Failure(
         *(_C.REDIS_UNAUTHORIZED, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
@@ -347,7 +348,7 @@ _ROWS: Final = (
         _LATER,
         _REDIS_LOGIN,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.REDIS_DOWN,
     ),
     Failure(
         *(_C.REDIS_UNTRUSTED, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
@@ -355,7 +356,7 @@ _ROWS: Final = (
         _LATER,
         "correct what the message names: ROOMKEEPER_REDIS_CA_FILE, …_CERT_FILE, …_KEY_FILE, or the URL",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.REDIS_DOWN,
     ),
     Failure(
         *(_C.REDIS_STARTING, _T.REDIS, _S.MEDIUM, _R.RETRY),
@@ -380,7 +381,7 @@ _ROWS: Final = (
         "check that the Redis URL leads to the primary, and that enough replicas follow it",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.REDIS_DOWN, _T.REDIS, _S.HIGH, _R.ESCALATE),
@@ -389,7 +390,7 @@ _ROWS: Final = (
         "look at the state of the cluster or of the replication: CLUSTER INFO, INFO replication",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.REDIS_FULL, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
@@ -397,7 +398,7 @@ _ROWS: Final = (
         _LATER,
         "raise maxmemory or remove what does not belong in this Redis; the policy must be noeviction",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.REDIS_NOT_SAVING, _T.REDIS, _S.CRITICAL, _R.ESCALATE),
@@ -405,7 +406,7 @@ _ROWS: Final = (
         _LATER,
         "look at the disk of Redis and at its log",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.REDIS_MISROUTED, _T.REDIS, _S.HIGH, _R.ESCALATE),
@@ -415,7 +416,7 @@ _ROWS: Final = (
         "check that the Redis URL and the settings say that it is a cluster",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.REDIS_SCRIPT_MISSING, _T.REDIS, _S.LOW, _R.RETRY),
@@ -432,7 +433,7 @@ _ROWS: Final = (
         "the message has the error word and the line of the script; look at the log of Redis too",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.RECORD_DAMAGED, _T.REDIS, _S.HIGH, _R.RESET),
@@ -442,7 +443,7 @@ _ROWS: Final = (
         "Matches",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.RECORDS_LOST, _T.REDIS, _S.CRITICAL, _R.RESET),
@@ -451,7 +452,7 @@ _ROWS: Final = (
         "find out why Redis lost its data, and let it save it (appendonly yes); users who waited must enqueue again",
         attempts=QUICK_ATTEMPTS,
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.POOL_OPENING, _T.REDIS, _S.LOW, _R.RETRY),
@@ -467,7 +468,7 @@ _ROWS: Final = (
         "if another installation serves the namespace too, give each namespaces of its own; otherwise delete the key "
         "that the message names",
         afterwards=_R.REQUEUE,
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.REQUEST_INVALID, _T.VALIDATION, _S.MEDIUM, _R.NOTIFY),
@@ -511,14 +512,14 @@ _ROWS: Final = (
         "a Match was not Ready within readySeconds, and both users are where they were before",
         _BACK,
         "look at the message of the Match: it names what it waited for",
-        alerts=True,
+        alert=_A.PEOPLE_DO_NOT_CONNECT,
     ),
     Failure(
         *(_C.HOLDS_ANOTHER_USER, _T.MATCHING, _S.HIGH, _R.RESET),
         "the ledger of a Match names a user who is not in its spec, because another client changed it",
         "",
         "find the client that writes to the operator's keys; Roomkeeper writes the ledger again from the Match",
-        alerts=True,
+        alert=_A.ERRORS,
     ),
     Failure(
         *(_C.SIGNAL_REFUSED, _T.USER, _S.INFO, _R.NOTIFY),

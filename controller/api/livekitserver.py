@@ -104,6 +104,13 @@ class LiveKitServerStatus(ApiModel):
     ] = ()
     """Ready: the server answers and accepts the credentials. Drained: none of Roomkeeper's calls is left on it."""
 
+    url: str | None = None
+    """Address at which the operator asks the server; it is written before a room is placed there. While it is not that
+    of the spec, rooms are still looked for at the old address."""
+
+    public_url: str | None = None
+    """Address that the tokens for rooms on the server name."""
+
     latency_ms: int | None = None
     """Milliseconds that the server took to answer the latest check."""
 

@@ -96,6 +96,9 @@ class TokensStatus(ApiModel):
     api_key: str | None = None
     """Name of LiveKit's API key that signed the tokens. If another key signs by now, they are issued again."""
 
+    secret_digest: str | None = None
+    """Digest of the secret of this key. If the key has another secret by now, the tokens are issued again."""
+
 
 class ParticipantStatus(ApiModel):
     """The observed state of one participant."""

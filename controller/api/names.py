@@ -27,6 +27,9 @@ DRAIN_TOPIC: Final = f"{GROUP}/drain"
 PAUSED: Final = f"{GROUP}/paused"
 """Annotation: with the value "true", the operator does not touch this object."""
 
+TRACEPARENT: Final = f"{GROUP}/traceparent"
+"""Annotation of a Match: the W3C `traceparent` of the matchmaker's span that made it. Its trace links to that span."""
+
 MANAGED_LABEL: Final = f"{GROUP}/managed"
 """Label of a namespace: with the value "true", the optional policy adds the finalizer to its new Matches."""
 

@@ -26,6 +26,7 @@ from controller.app.stop_notice import tell_of_stop
 from controller.app.stopping import StopSignals
 from controller.app.supervisor import Loop, supervised
 from controller.app.term import Term, begin_term
+from controller.app.tracing import traced
 from controller.app.wiring import Parts, wire
 from controller.clients.connection import connected
 from controller.clients.redis.errors import WRONG_SERVER
@@ -224,6 +225,7 @@ async def open_operator(settings: Settings, recipes: Recipes = RECIPES) -> Async
             )
         )
         parts = wire(settings, connection, http, recipes)
+        await stack.enter_async_context(traced(settings, parts.replica))
         stack.push_async_callback(parts.redis.close)
         yield Operator(parts)
 

@@ -1,9 +1,10 @@
 """The LiveKit servers of a term, and one poller for each: they follow what is configured while the term runs.
 
 A server that is new is added with a view of which nothing is known; one that changed keeps its view, unless it has
-another URL: then it is another server. While rooms are on it, its old URL counts, since at another one they would be
-missing, and count as lost. Neighbors: `backends.server_configs` says what is configured, `triggers.poll`
-reads one server, `app.term` makes this once per term.
+another URL: then it is another server. While rooms are on it, its old URL counts with its old credentials, since at
+another one they would be missing, and count as lost; the status of its LiveKitServer remembers that URL. Neighbors:
+`backends.server_configs` says what is configured, `triggers.poll` reads one server, `app.term` makes this once per
+term.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -67,13 +68,13 @@ class Pollers:
         self._poller = poller
         self._limit_seconds = limit_seconds
         self._polled: dict[str, _Polled] = {}
-        # Where each server was last asked, also one that is away from what is configured; and those that wait to move.
-        self._urls: dict[str, str] = {}
+        # How each server was last asked, also one that is away from what is configured; and those that wait to move.
+        self._last: dict[str, ServerConfig] = {}
         self._held: set[str] = set()
         self._ending: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         for config in configs:
-            self._add(config)
+            self._add(self._wanted(config))
         self._tell_troubles()
         self._unfollow = configs.follow(self._config_changed)
 
@@ -127,10 +128,11 @@ class Pollers:
 
     def _config_changed(self, name: str) -> None:
         polled, config = self._polled.get(name), self._configs.get(name)
-        if config is not None and self._urls.get(name, config.url) != config.url and self._servers.count(name):
-            self._hold(name, config)
-            return
-        self._held.discard(name)
+        was_held = name in self._held
+        if config is not None:
+            config = self._wanted(config)
+        else:
+            self._held.discard(name)
         self._tell_troubles()
         if config is None:
             if polled is not None:
@@ -146,34 +148,44 @@ class Pollers:
             log.warning("a LiveKit server has another URL, and no room was on it", server=name, url=config.url)
             self._remove(polled)
             self._add(config)
-        else:
+        elif config != self._last[name]:
+            self._last[name] = config
             _configure(polled.server, config)
+        elif was_held and name in self._held:
+            return  # it goes on waiting
         self._changed.set()
         self._router.server_told(name)
         # Tokens may need another key or address.
         self._router.server_changed(name)
         self._places_are_free()
 
-    def _hold(self, name: str, config: ServerConfig) -> None:
-        """Ask a server that has another URL at its old one, and take up what is configured otherwise."""
+    def _wanted(self, config: ServerConfig) -> ServerConfig:
+        """The server as it is to be asked: at its old address, while rooms may be on it, and else as it is configured.
+
+        A server at its old address keeps its credentials, too, since those of the new one are of no use there.
+        """
+        name, before = config.name, self._last.get(config.name) or config.where_it_was()
+        if before.url == config.url or not (self._servers.count(name) or self._servers.unknown()):
+            self._held.discard(name)
+            return config
         if name not in self._held:
             log.warning("a LiveKit server has another URL, which waits until no room is on it", server=name)
         self._held.add(name)
-        if (polled := self._polled.get(name)) is not None:
-            _configure(polled.server, replace(config, url=polled.url, is_cordoned=True))
-        self._tell_troubles()
-        self._router.server_told(name)
+        return self._last.setdefault(name, before).as_in(config)
 
     def _tell_troubles(self) -> None:
-        held = {
-            name: Trouble(
-                ConditionReason.WRONG_URL,
-                f"spec.url has changed while {self._servers.count(name)} rooms are on the server; they are looked for "
-                f"at {self._urls[name]} alone, and it takes no new room until they are over",
-            )
-            for name in self._held
-        }
+        held = {name: Trouble(ConditionReason.WRONG_URL, self._why_held(name)) for name in self._held}
         self._servers.troubles = {**self._configs.troubles(), **held}
+
+    def _why_held(self, name: str) -> str:
+        rooms, unknown = self._servers.count(name), self._servers.unknown()
+        why = f"while {rooms} rooms are on the server"
+        if not rooms:
+            why = f"and it is not known that no room is on the server ({unknown})"
+        return (
+            f"spec.url has changed {why}; they are looked for at {self._last[name].url} alone, and it takes no new "
+            "room until they are over"
+        )
 
     def _places_are_free(self) -> None:
         self._router.places_are_free(self._servers.take_waiting())
@@ -187,7 +199,7 @@ class Pollers:
             server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
         )
         self._servers.add(server)
-        self._urls[server.name] = config.url
+        self._last[server.name] = config
         self._polled[server.name] = _Polled(server, config.url, self._poller(server), unfollow)
 
     def _remove(self, polled: _Polled) -> None:
@@ -205,7 +217,7 @@ def _configure(server: Server, config: ServerConfig) -> None:
     keys = config.credentials.keys
     server.url, server.public_url, server.keys, server.labels = config.url, config.public_url, keys, config.labels
     server.max_rooms, server.is_cordoned, server.drain = config.max_rooms, config.is_cordoned, config.drain
-    server.is_leaving = config.is_leaving
+    server.is_leaving, server.is_noted = config.is_leaving, config.is_noted
     server.client.use_key(keys.newest.name, keys.newest.secret)
     server.client.trust(config.credentials.ca)
 

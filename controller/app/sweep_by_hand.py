@@ -106,7 +106,8 @@ class HandSweep:
         except TimeoutError:
             raise RoomkeeperError("the Matches and Rooms cannot be read from Kubernetes; nothing was done") from None
         await self._parts.reader.first_read()
-        for config in self._parts.configs:
+        for configured in self._parts.configs:
+            config = configured.where_it_was()
             client = self._parts.livekit_client(config)
             self._servers.add(Server(config.name, config.public_url, config.credentials.keys, client, LiveKitView()))
         if self._parts.settings.namespaces:

@@ -43,7 +43,7 @@ from controller.triggers.neighbors import NeighborWatch
 from controller.triggers.outages import OutageWatch
 from controller.triggers.people import PeopleCounter
 from controller.triggers.poll import Poller
-from controller.triggers.serving import Serving
+from controller.triggers.serving import RENEW_SECONDS, Serving
 from controller.triggers.signals import SignalSource
 from controller.triggers.stream import StreamReader, WebhookSource
 from controller.triggers.tokens import TokenChecker
@@ -112,8 +112,7 @@ class Term:
             sweeper = make_sweeper(parts, backends, self.restorer)
             yield Loop(LoopName.SWEEP, sweeper.run, limit_seconds=settings.sweep_seconds + 120)
         serving = Serving(backends, settings.namespaces)
-        # It sleeps for a minute, which is the limit of the other loops.
-        yield Loop(LoopName.SERVED, serving.renew, limit_seconds=120)
+        yield Loop(LoopName.SERVED, serving.renew, limit_seconds=RENEW_SECONDS + 60)
         yield Loop(LoopName.UNSERVED, serving.listen)
         yield Loop(LoopName.ASKED, serving.open_asked)
         yield Loop(LoopName.PEOPLE, PeopleCounter(pools, backends.clock.now).run)
@@ -129,7 +128,7 @@ class Term:
 def begin_term(parts: Parts, epoch: int) -> Term:
     """Make all parts of a term of a replica that has won the lease under `epoch`. Nothing of it runs yet."""
     settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
-    servers = Servers((), parts.placements)
+    servers = Servers((), parts.placements, unread=partial(_unread_namespaces, parts))
     tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
     restorer = Restorer(
         caches[MATCH],
@@ -220,6 +219,11 @@ def begin_term(parts: Parts, epoch: int) -> Term:
             OutageWatch(parts.redis.breaker, lambda: queue.feed(_keys(caches), Wake.STALENESS)).start(),
         ),
     )
+
+
+def _unread_namespaces(parts: Parts) -> list[str]:
+    """The namespaces that we serve and whose objects were not read yet."""
+    return [namespace for namespace in parts.trigger.unread_namespaces() if parts.neighbors.serves(namespace)]
 
 
 def _keys(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> Iterator[Key]:

@@ -197,7 +197,7 @@ def _follow(
     caches[MATCH].follow(kept=calls.kept, gone=calls.gone)
     caches[MATCH].follow(kept=finished.kept, gone=finished.gone)
     caches[MATCH].follow(gone=placements.match_gone)
-    caches[ROOM].follow(kept=placements.kept, gone=placements.gone)
+    caches[ROOM].follow(kept=placements.kept, unreadable=placements.unreadable, gone=placements.gone)
     for kind, cache in caches.items():
         router.follow_cache(kind, cache)
 

@@ -10,7 +10,9 @@ pools that are open and leave out the others. `triggers.keeper` decides which po
 
 The Lease alone says who leads. If the fence of a pool says otherwise, we ask the Lease. If the Lease is still ours, the
 fence is wrong: that pool is closed until the key is mended (PoolClosed), and all others go on. A Lease that was deleted
-begins with a low epoch again; Redis remembers the highest one of each Lease (`clients.redis.epochs`).
+begins with a low epoch again; Redis remembers the highest one of each Lease (`clients.redis.epochs`). A fence that one
+of them wrote, and that stands still, is that of an owner who is gone (our Lease had another name, or a neighbor was
+removed): then we take our Lease again above all of them.
 """
 
 from __future__ import annotations
@@ -39,16 +41,20 @@ log = structlog.get_logger(__name__)
 
 
 _CLOSED_SECONDS = 2.0
+# The owner of a pool writes to it at least once a minute: a fence that stands still for longer has no owner.
+_STILL_SECONDS = 150.0
 # An ordinary opening takes three round trips. One that restores Matches takes longer, and is not waited for.
 _PATIENCE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
-    """A pool with a wrong fence: what is said about it, and when it is looked at again."""
+    """A pool with a wrong fence: what is said about it, when it is looked at again, and since when it stands still."""
 
     error: PoolClosed
     again_at: float
+    fence: str
+    still_since: float
 
 
 @dataclass(slots=True)
@@ -232,7 +238,7 @@ class Pools:
         await self._check_epoch()
         incarnation = await begin_mended_restore(pool)
         if isinstance(incarnation, Stale):
-            await self._close(namespace, incarnation.current_epoch)
+            await self._close(pool, incarnation.current_epoch)
         self._is_right(namespace)
         bound = await self._restored_pool(namespace, pool, incarnation)
         await self._restorer.compare(namespace, bound, self._check_opening)
@@ -261,18 +267,34 @@ class Pools:
             raise LeadershipLost(f"the Lease was made again: epoch {before} was before, ours is {self._epoch}")
         self._is_epoch_checked = True
 
-    async def _close(self, namespace: str, fence: int) -> NoReturn:
+    async def _close(self, pool: Pool, epoch: int) -> NoReturn:
         """Keep the pool closed for a while, since its fence is above the epoch of the Lease, which is ours.
 
-        Raises LeadershipLost if it is not ours after all.
+        Raises LeadershipLost if it is not ours after all, or if it has to be taken again above the fence.
         """
         await self._confirm()
-        error = self._wrong_fence(namespace, fence)
-        if namespace not in self._closed:
+        namespace, now = pool.keys.namespace, asyncio.get_running_loop().time()
+        error, before = self._wrong_fence(namespace, epoch), self._closed.get(namespace)
+        fence = await pool.redis.text(pool.keys.fence(pool.shard)) or ""
+        is_still = before is not None and before.fence == fence
+        still_since = before.still_since if before is not None and is_still else now
+        if before is None:
             log.warning("a pool is closed", namespace=namespace, why=error.sentence)
-        self._closed[namespace] = _Closed(error, asyncio.get_running_loop().time() + _CLOSED_SECONDS)
+        self._closed[namespace] = _Closed(error, now + _CLOSED_SECONDS, fence, still_since)
         metrics.pools_closed.set(len(self._closed))
+        if now - still_since >= _STILL_SECONDS:
+            await self._go_above(namespace, epoch)
         raise error
+
+    async def _go_above(self, namespace: str, fence: int) -> None:
+        """Step down to take the Lease again above the fence, if some Lease with this cluster id had that epoch.
+
+        A fence above all of them is damaged, and moves no Lease.
+        """
+        highest = (await self._epochs.read(self._epoch)).highest
+        if fence <= highest:
+            self._outdated(highest)
+            raise LeadershipLost(f"the owner of the pool of {namespace} is gone; its epoch was {fence}")
 
     def _is_right(self, namespace: str) -> None:
         if self._closed.pop(namespace, None) is not None:

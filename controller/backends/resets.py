@@ -1,7 +1,8 @@
 """Writes records in Redis again that another client has damaged: the Matches are the truth about a live call.
 
-A key of the wrong type stops every script that meets it, and a ledger that makes no sense stops its Match. They are
-removed, since nothing in them can be kept, and what the Matches know is written again. Users whom another live Match
+A key of the wrong type stops every script that meets it. It is removed, since nothing in it can be kept, and what the
+Matches know is written again. A ledger that makes no sense stops its Match; only what cannot be read in it is written
+again, since the rest says who is settled and how the Match ended. Users whom another live Match
 holds are written for that Match first, so that no user is taken twice meanwhile. Neighbors: `loop.recovery` calls this
 for a key that failed, `triggers.sweep` each minute for what all users of a pool share, `backends.restores` does it for
 a Redis that lost its data.
@@ -14,11 +15,12 @@ from collections.abc import Iterator
 import structlog
 
 from controller.api.match import Match
+from controller.api.meta import ObjectMeta
 from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.backends.bundle import Backends
 from controller.backends.pools import Pools
-from controller.backends.restores import restore_request
+from controller.backends.restores import known_places, restore_request
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.mending import (
     guards_of_pool,
@@ -32,6 +34,7 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.requests import SettleRequest
 from controller.facts.ledger import Destination, Release
 from controller.facts.time import milliseconds
+from controller.facts.unreadable import Unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -47,12 +50,28 @@ async def reset_match(match: Match, backends: Backends) -> None:
         await _restore(other, pool, backends)
     users, session_id = match.spec.identities, match.spec.session_id or uid
     removed += await mend(unbound.redis, keys, keys_of_match(keys, uid, session_id, users))
-    removed += await mend_ledger(unbound, uid)
+    now_ms = milliseconds(backends.clock.now())
+    repaired = await mend_ledger(unbound, uid, known_places(match), now_ms=now_ms)
     await _release_others(match, pool, backends)
     await _restore(match, pool, backends)
     if keys.live() in removed:
         await _restore_live(namespace, pool, backends)
     _tell(keys, match.metadata.name, removed)
+    _tell_repaired(match.metadata, repaired)
+
+
+async def reset_unreadable(found: Unreadable, backends: Backends) -> None:
+    """Mend what is damaged of the records of a Match that cannot be read, as far as its UID tells. Raises BackendError.
+
+    Its ledger then tells the users, so that a deletion can let go of them.
+    """
+    namespace, uid = found.metadata.namespace, found.metadata.uid
+    pool = backends.pools.unbound(namespace)
+    removed = await mend_pool(namespace, backends.pools)
+    removed += await mend(pool.redis, pool.keys, [pool.keys.tokens(uid)])
+    repaired = await mend_ledger(pool, uid, {}, now_ms=milliseconds(backends.clock.now()))
+    _tell(pool.keys, found.metadata.name, removed)
+    _tell_repaired(found.metadata, repaired)
 
 
 async def reset_room(room: Room, backends: Backends) -> None:
@@ -125,6 +144,12 @@ async def _release_others(match: Match, pool: Pool, backends: Backends) -> None:
 def _tell(keys: Keys, name: str, removed: tuple[str, ...]) -> None:
     if removed:
         log.warning("damaged keys were removed", namespace=keys.namespace, name=name, keys=stems(keys, removed))
+
+
+def _tell_repaired(metadata: ObjectMeta, mended: tuple[str, ...]) -> None:
+    if mended:
+        key = f"{metadata.namespace}/{metadata.name}"
+        log.warning("a ledger made no sense; it was repaired", key=key, uid=metadata.uid)
 
 
 def stems(keys: Keys, names: tuple[str, ...]) -> list[str]:

@@ -205,7 +205,9 @@ class Restorer:
         Returns whether it held any.
         """
         metadata = ObjectMeta(name=uid, namespace=namespace, uid=uid)
-        await self._isolated(metadata, mend_ledger(pool, uid))
+        now_ms = milliseconds(self._clock.now())
+        if await self._isolated(metadata, mend_ledger(pool, uid, {}, now_ms=now_ms)):
+            log.warning("a ledger made no sense; it was repaired", namespace=namespace, uid=uid)
         ledger = await self._isolated(metadata, pool.ledger(uid))
         # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
         if ledger is None or ledger.settled or not ledger.match_name:
@@ -342,13 +344,9 @@ def restore_request(match: Match) -> ClaimRequest | None:
     status = match.status
     if status.phase is None or status.started_at is None or status.seems_over or status.end:
         return None
-    queued_at = {person.identity: person.queued_at for person in status.participants}
+    places = known_places(match)
     claimants = tuple(
-        Claimant(
-            person.identity,
-            person.livekit_identity,
-            milliseconds(at) if (at := queued_at.get(person.identity)) is not None else None,
-        )
+        Claimant(person.identity, person.livekit_identity, places.get(person.identity))
         for person in match.spec.participants
     )
     phase = _held_phase(status)
@@ -363,6 +361,12 @@ def restore_request(match: Match) -> ClaimRequest | None:
         room=(status.room.livekit_name or "") if status.room is not None else "",
         url=(status.room.url or "") if status.room is not None else "",
     )
+
+
+def known_places(match: Match) -> dict[str, int]:
+    """The places in the queue that users had before the Match, as far as its status knows them."""
+    people = match.status.participants
+    return {person.identity: milliseconds(person.queued_at) for person in people if person.queued_at is not None}
 
 
 def _held_phase(status: MatchStatus) -> MatchPhase:

@@ -2,13 +2,12 @@
 
 It outlives the terms of a replica, since every replica verifies webhooks. What has the credentials of a server is a
 Secret; as long as it cannot be read, the keys that were read before count. Neighbors: `triggers.server_reader` reads
-objects and Secrets into it, `app.pollers` follows it for a term, `app.endpoints` verifies webhooks with its keys.
+objects and Secrets into it, `backends.server_secrets` understands a Secret, `app.pollers` follows it for a term,
+`app.endpoints` verifies webhooks with its keys.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,15 +16,18 @@ from urllib.parse import urlsplit
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import Drain, LiveKitServer, LiveKitServerSpec
-from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
+from controller.clients.livekit_keys import Credentials
 from controller.facts.server import Trouble
-from controller.settings.tls import are_authorities
 from controller.views.cache import following
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """A server that can be asked. `url` is that of its API, with an HTTP scheme; `is_leaving`: it is being deleted."""
+    """A server that can be asked. `url` is that of its API, with an HTTP scheme; `is_leaving`: it is being deleted.
+
+    `noted_url` and `noted_public_url` are where it was asked last, as the status of its object says; empty if that says
+    nothing yet, None for the server of the settings.
+    """
 
     name: str
     url: str
@@ -36,6 +38,35 @@ class ServerConfig:
     is_cordoned: bool = False
     drain: Drain | None = None
     is_leaving: bool = False
+    noted_url: str | None = None
+    noted_public_url: str = ""
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether a restart would find its address in the status."""
+        return self.noted_url in {None, self.url}
+
+    def where_it_was(self) -> ServerConfig:
+        """The same server at the address that its status says."""
+        if self.is_noted or not self.noted_url:
+            return self
+        public_url = self.noted_public_url or re.sub(r"^http", "ws", self.noted_url)
+        return replace(self, url=self.noted_url, public_url=public_url)
+
+    def as_in(self, newer: ServerConfig) -> ServerConfig:
+        """The same server, at the same address and with the same credentials, with all else that is configured now.
+
+        It takes no new room."""
+        return replace(
+            self,
+            labels=newer.labels,
+            max_rooms=newer.max_rooms,
+            is_cordoned=True,
+            drain=newer.drain,
+            is_leaving=newer.is_leaving,
+            noted_url=newer.noted_url,
+            noted_public_url=newer.noted_public_url,
+        )
 
 
 class ServerConfigs:
@@ -95,22 +126,32 @@ class ServerConfigs:
     def keep(self, server: LiveKitServer, found: Credentials | None, problem: Trouble | None = None) -> None:
         """Store a LiveKitServer with its credentials. Without them, those that it had before count.
 
-        A server whose URL cannot be used is not asked; it keeps its credentials for the next URL. Under the name of
-        the server of the settings, that one is asked instead: calls may be on it.
+        A server whose URL cannot be used is asked on at its last one, if there was one: calls may be on it. It keeps
+        its credentials for the next URL. Under the name of the server of the settings, that one is asked instead.
         """
         name = server.metadata.name
         self._objects.add(name)
         if found is not None:
             self._credentials[name] = found
         counted, misfit = self._credentials.get(name), url_trouble(server.spec) or self._other_url(server)
-        is_default = name == self._of_settings.name
-        if misfit is not None:
-            config = self._of_settings if is_default else None
-        else:
-            config = config_of(server, counted) if counted is not None else None
-            if config is not None and is_default:
-                config = replace(config, url=self._of_settings.url)
+        config = config_of(server, counted) if counted is not None else None
+        if name == self._of_settings.name:
+            config = self._as_default(config, misfit)
+        elif misfit is not None and config is not None:
+            config = self._as_before(config)
         self._store(name, config, misfit or problem)
+
+    def _as_default(self, config: ServerConfig | None, misfit: Trouble | None) -> ServerConfig | None:
+        if misfit is not None:
+            return self._of_settings
+        return replace(config, url=self._of_settings.url, noted_url=None) if config is not None else None
+
+    def _as_before(self, config: ServerConfig) -> ServerConfig | None:
+        """The server where it was last, if its URL cannot be used now."""
+        before = self._configs.get(config.name)
+        if before is None and config.noted_url:
+            before = config.where_it_was()
+        return before.as_in(config) if before is not None else None
 
     def hold(self, name: str, problem: Trouble) -> None:
         """There is a LiveKitServer that cannot be read. What was read of it before counts; without that, it is not
@@ -170,6 +211,8 @@ def config_of(server: LiveKitServer, credentials: Credentials) -> ServerConfig:
         is_cordoned=spec.cordoned or server.metadata.deletion_timestamp is not None,
         drain=spec.drain,
         is_leaving=server.metadata.deletion_timestamp is not None,
+        noted_url=server.status.url or "",
+        noted_public_url=server.status.public_url or "",
     )
 
 
@@ -216,53 +259,3 @@ def _misfit(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         return "holds a user or a password, which LiveKit does not ask for"
     return "has something after a ? or a #, which no request would have" if parts.query or parts.fragment else ""
-
-
-_API_KEY, _API_SECRET, _CA = "apiKey", "apiSecret", "ca.crt"
-_OLD_API_KEY, _OLD_API_SECRET = "oldApiKey", "oldApiSecret"
-_LEAST_SECRET = 32
-
-
-def credentials_in(secret_name: str, data: Mapping[str, object]) -> Credentials | Trouble:
-    """The credentials in the `data` of a Secret: `apiKey` and `apiSecret`; if they are there, the key of before
-    (`oldApiKey`, `oldApiSecret`) and the CAs of the server's certificate (`ca.crt`).
-    """
-    texts = {name: text for name, value in data.items() if (text := _text(value))}
-    missing = [name for name in (_API_KEY, _API_SECRET) if name not in texts]
-    if missing:
-        found = ", ".join(sorted(data)) or "none"
-        return Trouble(
-            ConditionReason.CREDENTIALS_INCOMPLETE,
-            f"the Secret {secret_name} has no text under {' and '.join(missing)}; it has the keys {found}",
-        )
-    if (_OLD_API_KEY in texts) is not (_OLD_API_SECRET in texts):
-        return Trouble(
-            ConditionReason.CREDENTIALS_INCOMPLETE,
-            f"the Secret {secret_name} has one of {_OLD_API_KEY} and {_OLD_API_SECRET}; give both, or none of them",
-        )
-    if any(len(texts[name]) < _LEAST_SECRET for name in (_API_SECRET, _OLD_API_SECRET) if name in texts):
-        return Trouble(
-            ConditionReason.CREDENTIALS_INCOMPLETE,
-            f"the Secret {secret_name} has an API secret of less than {_LEAST_SECRET} characters, which can be guessed",
-        )
-    if _CA in texts and not are_authorities(texts[_CA]):
-        told = f"the Secret {secret_name} has no certificates in PEM form under {_CA}"
-        return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
-    newest = ApiKey(texts[_API_KEY], texts[_API_SECRET])
-    older = (ApiKey(texts[_OLD_API_KEY], texts[_OLD_API_SECRET]),) if _OLD_API_KEY in texts else ()
-    if any(key.name == newest.name and key != newest for key in older):
-        told = (
-            f"the Secret {secret_name} has one name under {_API_KEY} and {_OLD_API_KEY} for two secrets; give the new "
-            "secret a key of another name, since a token names its key alone"
-        )
-        return Trouble(ConditionReason.CREDENTIALS_INCOMPLETE, told)
-    keys = ApiKeys(newest, tuple(key for key in older if key.name != newest.name))
-    return Credentials(keys, texts.get(_CA, ""))
-
-
-def _text(value: object) -> str:
-    """A value of a Secret as text, without the line break that editors leave; empty if it is none."""
-    try:
-        return base64.b64decode(str(value), validate=True).decode().strip()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -44,9 +44,9 @@ class Server:
     """One LiveKit server: the URL that clients connect to, its API keys, what it takes, its client and its view.
 
     What is configured can change; a server with another URL is another `Server`. `is_leaving`: its LiveKitServer is
-    being deleted. `health` is what the latest checks
-    showed, `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask
-    it for participants at once: a server that hangs must not hold them all.
+    being deleted. `health` is what the latest checks showed, `is_noted` whether its LiveKitServer's status has its
+    address. `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask it for participants
+    at once: a server that hangs must not hold them all.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Server:
     is_cordoned: bool = False
     drain: Drain | None = None
     is_leaving: bool = False
+    is_noted: bool = True
     health: Health = field(default_factory=Health)
     error: BackendError | None = None
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
@@ -75,6 +76,7 @@ class Server:
             view.silent_since,
             api_key=self.keys.newest.name,
             drain=drain_of(self.name, self.drain),
+            secret_digest=self.keys.newest.digest,
         )
 
     @property
@@ -88,12 +90,20 @@ class Server:
 class Servers:
     """The servers by name. `placements` counts the Rooms on each.
 
-    `troubles` are those of the credentials of servers: without any, a server is configured and cannot be asked.
+    `unread` names the namespaces whose Rooms were not read yet. `troubles` are those of the credentials of servers:
+    without any, a server is configured and cannot be asked.
     """
 
-    def __init__(self, servers: Iterable[Server], placements: RoomPlacements | None = None) -> None:
+    def __init__(
+        self,
+        servers: Iterable[Server],
+        placements: RoomPlacements | None = None,
+        *,
+        unread: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._servers = {server.name: server for server in servers}
         self._placements = placements or RoomPlacements()
+        self._unread = unread
         self._moved: OrderedDict[str, str] = OrderedDict()
         self._waiting: dict[tuple[ResourceKind, str, str], None] = {}
         self.troubles: Mapping[str, Trouble] = {}
@@ -195,6 +205,16 @@ class Servers:
         """How many Rooms are on the server, or about to be made there."""
         return self._placements.count(name)
 
+    def unknown(self) -> str:
+        """Why more Rooms may be on a server than are counted; empty if all are known."""
+        if unread := sorted(self._unread()):
+            plural = "s" if len(unread) > 1 else ""
+            return f"the Rooms of the namespace{plural} {' and '.join(unread)} could not be read yet"
+        if not (rooms := self._placements.unknown()):
+            return ""
+        others = f" and {len(rooms) - 1} others" if len(rooms) > 1 else ""
+        return f"the Room {'/'.join(rooms[0])}{others} cannot be read, and may be on it: correct or delete it"
+
     def standing(self, name: str) -> list[StandingRoom]:
         """The Rooms on the server that belong to no Match and were made."""
         return list(self._placements.standing(name))
@@ -221,6 +241,7 @@ class Servers:
                 server.max_rooms,
                 server.is_cordoned,
                 server.drain is not None,
+                server.is_noted,
                 sentences.pop(server.name, "") or (server.trouble.sentence if server.trouble is not None else ""),
             )
             for server in self

@@ -58,7 +58,7 @@ class Availability:
         self._outage: _Outage | None = None
         self._told: deque[float] = deque(maxlen=_MOST_TOLD)
         self._untold = 0
-        self._address = ""
+        self.address = ""
         self._version: Version | None = None
         self._greeting: tuple[asyncio.Task[None], Callable[[str], None]] | None = None
         self.is_up: bool | None = None
@@ -70,7 +70,7 @@ class Availability:
         `address` holds no secret. `version` asks the backend what it is; what it raises of BackendError leaves the
         version out.
         """
-        self._address, self._version = address, version
+        self.address, self._version = address, version
 
     def end(self) -> None:
         """The client is no longer used. Requests that are still under way change nothing that is shown."""
@@ -91,12 +91,12 @@ class Availability:
                 "why": outage.why,
             }
             self._greet(log.info if outage.is_told else log.debug, ANSWERS_AGAIN, ended)
-        elif self._address:
+        elif self.address:
             self._greet(log.info, ANSWERS, {})
 
     def failed(self, failure: BackendError, reason: Callable[[], OutageReason], *, since: float) -> None:
         """A request that was sent at `since` was not answered."""
-        is_first = self.is_up is None and bool(self._address)
+        is_first = self.is_up is None and bool(self.address)
         if self.is_up is not False and (is_first or not self._breaker.is_closed):
             failing_since = self._breaker.failing_since
             self._down(SILENT, failure, reason(), since if failing_since is None else failing_since)
@@ -121,7 +121,7 @@ class Availability:
         is_told = len(self._told) < _MOST_TOLD or now - self._told[0] > _TOLD_WITHIN_SECONDS
         self._outage = _Outage(since, reason, failure.message, is_refusal, is_told)
         self._become(is_up=False)
-        where = {"address": self._address} if self._address else {}
+        where = {"address": self.address} if self.address else {}
         fields = {**self._about, **where, "code": failure.code, "reason": str(reason), "why": failure.message}
         if is_told:
             self._told.append(now)
@@ -141,7 +141,7 @@ class Availability:
     # ---- the line with the version, which the backend has to be asked for
 
     def _greet(self, say: Callable[..., object], event: str, fields: dict[str, object]) -> None:
-        where = {"address": self._address} if self._address else {}
+        where = {"address": self.address} if self.address else {}
 
         def tell(version: str) -> None:
             self._greeting = None

@@ -165,22 +165,31 @@ class KubernetesConnection:
         self._refused_since: float | None = None
         self._said = ""
 
-    def for_kopf(self, answered: Callable[[], None]) -> kopf.AiohttpSession:
+    def for_kopf(
+        self, answered: Callable[[], None], answers: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+    ) -> kopf.AiohttpSession:
         """Return a session for kopf's login handler: one of its own, because kopf closes it at its end.
 
-        `answered` is called whenever the API server begins to answer a request of this session.
+        `answered` is called whenever the API server begins to answer a request of this session. `answers` is the class
+        of what it answers.
         """
-        session = self._open(_WATCH_KEEPALIVE_SECONDS, _trace(answered))
+        session = self._open(_WATCH_KEEPALIVE_SECONDS, _trace(answered), answers=answers)
         self._watching = [*(known for known in self._watching if not known.closed), session]
         return kopf.AiohttpSession(server=self.server, aiohttp_session=session)
 
-    def _open(self, keepalive_seconds: float, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    def _open(
+        self,
+        keepalive_seconds: float,
+        *traces: aiohttp.TraceConfig,
+        answers: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
+    ) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(ssl=self._ssl, limit=_CONNECTIONS, keepalive_timeout=keepalive_seconds)
         return aiohttp.ClientSession(
             connector=connector,
             headers={**self.credentials.info.as_http_headers(), "User-Agent": "roomkeeper"},
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=list(traces),
+            response_class=answers,
             proxy=self.credentials.info.proxy_url,
         )
 

@@ -34,12 +34,14 @@ from controller.errors import (
     NotFound,
     NotServed,
 )
+from controller.telemetry import tracing
 
 Body = dict[str, Any]
 
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _JSON = "application/json"
+_METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # An API server that does not know a path, such as that of a CRD, is not away.
 _ANSWERS = frozenset({"404"})
 _NO_RIGHT = " cannot "
@@ -105,17 +107,25 @@ class KubernetesClient:
             return {str(entry["name"]) for entry in found["resources"]}
 
     async def pages(
-        self, resource: Resource, namespace: str = "", limit: int = 500, labels: str = ""
+        self,
+        resource: Resource,
+        namespace: str = "",
+        limit: int = 500,
+        labels: str = "",
+        *,
+        of_metadata: bool = False,
     ) -> AsyncIterator[Body]:
         """Yield the pages of a LIST as List objects. All pages show the state of one moment (etcd, not a cache).
 
-        `labels` is a label selector; empty for all objects.
+        `labels` is a label selector; empty for all objects. Pages `of_metadata` have nothing else of each object, at a
+        third of the cost.
         """
         token = ""
         while True:
             params = {"limit": str(limit)} | ({"continue": token} if token else {})
             params |= {"labelSelector": labels} if labels else {}
-            page = await self._send("list", "GET", resource.path(namespace), params=params)
+            accept = _METADATA if of_metadata else _JSON
+            page = await self._send("list", "GET", resource.path(namespace), params=params, accept=accept)
             with reading(Backend.KUBERNETES, "list"):
                 int(page["metadata"]["resourceVersion"])
                 token = page["metadata"].get("continue") or ""
@@ -206,6 +216,7 @@ class KubernetesClient:
         name: str = "",
         params: Mapping[str, str] | None = None,
         content_type: str = _JSON,
+        accept: str = _JSON,
         is_document: bool = False,
         is_essential: bool = False,
     ) -> Body:
@@ -216,7 +227,10 @@ class KubernetesClient:
         """
 
         async def attempt() -> Body:
-            answer = await self._exchange(method, path, body, params, content_type)
+            if tracing.is_on():
+                template = _template(path)
+                tracing.note({"url.path": path, "url.template": template}, f"{method} {template}")
+            answer = await self._exchange(method, path, body, params, content_type, accept)
             if not isinstance(answer, dict) or not (is_document or _is_object(answer)):
                 raise _Malformed
             return answer
@@ -229,7 +243,7 @@ class KubernetesClient:
         )
 
     async def _exchange(
-        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
+        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str, accept: str
     ) -> Any:
         """Send one request and return the JSON of its answer; raise _HttpError for a refusal.
 
@@ -237,20 +251,20 @@ class KubernetesClient:
         """
         used = self._connection.credentials
         try:
-            answer = await self._ask(method, path, body, params, content_type)
+            answer = await self._ask(method, path, body, params, content_type, accept)
         except aiohttp.ClientSSLError:
             if not await self._connection.renew(used):
                 raise
-            answer = await self._ask(method, path, body, params, content_type)
+            answer = await self._ask(method, path, body, params, content_type, accept)
         if answer.status == 401 and await self._connection.renew(used):
-            answer = await self._ask(method, path, body, params, content_type)
+            answer = await self._ask(method, path, body, params, content_type, accept)
         self._connection.answered(is_refused=answer.status == 401)
         if answer.status >= 400:
             raise _HttpError(answer)
         return _json(answer.payload)
 
     async def _ask(
-        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str
+        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content_type: str, accept: str
     ) -> _Answer:
         """Send one request, and set the clock by its answer."""
         sent = time.monotonic()
@@ -259,13 +273,24 @@ class KubernetesClient:
             self._connection.server + path,
             data=None if body is None else orjson.dumps(body),
             params=params,
-            headers={"Content-Type": content_type, "Accept": _JSON},
+            headers={"Content-Type": content_type, "Accept": accept},
             timeout=_TRANSPORT_TIMEOUT,
         ) as response:
             payload = await response.read()
         if (date := response.headers.get("Date")) is not None:
             self._clock.observe(date, sent, time.monotonic())
         return _Answer(response.status, payload, _seconds(response.headers.get("Retry-After", "")))
+
+
+def _template(path: str) -> str:
+    """The path of an object without its name and namespace: `/api/v1/namespaces/{namespace}/secrets/{name}`."""
+    parts = path.split("/")
+    if "namespaces" in parts[:-1]:
+        at = parts.index("namespaces")
+        parts[at + 1] = "{namespace}"
+        if len(parts) > at + 3:
+            parts[at + 3] = "{name}"
+    return "/".join(parts)
 
 
 def _decides(resource: Resource) -> bool:

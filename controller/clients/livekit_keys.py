@@ -6,8 +6,10 @@ A key is replaced without a gap: for a while LiveKit and Roomkeeper know both, w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,16 @@ class ApiKey:
 
     name: str
     secret: str = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """A short digest of the secret: it shows that a key has another secret, and cannot be turned back into one."""
+        return _digest(self.name, self.secret)
+
+
+@lru_cache(maxsize=256)
+def _digest(name: str, secret: str) -> str:
+    return hashlib.sha256(f"{name}\n{secret}".encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -21,6 +21,7 @@ from controller.clients.availability import Availability
 from controller.clients.breaker import RULES, Breaker, BreakerRule, BreakerState, Ticket
 from controller.clients.outage_reasons import OutageReason, reason_of, refuses_all
 from controller.errors import Backend, BackendError, BackendUnavailable, Code, Forbidden, LibraryError
+from controller.telemetry import tracing
 from controller.telemetry.meters import RequestMeter
 from controller.telemetry.sparse import Sparse
 
@@ -93,7 +94,7 @@ class Requests:
         """For how long no request has been answered; None if the last one was, or if there was none."""
         return None if self._silent_since is None else time.monotonic() - self._silent_since
 
-    async def send(
+    def send(
         self,
         operation: str,
         attempt: Callable[[], Awaitable[T]],
@@ -101,7 +102,7 @@ class Requests:
         *,
         waits_seconds: float = 0.0,
         is_essential: bool = False,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Await one attempt; return its answer or raise what `translate` makes of its exception.
 
         While the breaker is open, no attempt is made, and the error is that of the outage: `was_sent` is False. A
@@ -111,6 +112,32 @@ class Requests:
         `waits_seconds` is how long the backend was asked to wait before it answers. A request that its caller cancels
         is not counted: nothing is known about its end.
         """
+        # No coroutine of its own: that would cost a tenth of a read.
+        sending = self._send(operation, attempt, translate, waits_seconds, is_essential=is_essential)
+        return self._traced(operation, sending) if tracing.is_on() else sending
+
+    async def _traced(self, operation: str, sending: Coroutine[Any, Any, T]) -> T:
+        with tracing.requesting(self._backend, operation, self.availability.address) as span:
+            try:
+                return await sending
+            except BackendError as error:
+                if span is not None:
+                    span.end(error.code or type(error).__name__, error.message)
+                raise
+            except BaseException as error:
+                if span is not None:
+                    span.end(type(error).__name__)
+                raise
+
+    async def _send(
+        self,
+        operation: str,
+        attempt: Callable[[], Awaitable[T]],
+        translate: Callable[[Exception], BackendError],
+        waits_seconds: float,
+        *,
+        is_essential: bool,
+    ) -> T:
         started = time.monotonic()
         breaker, ticket = self.breaker, Ticket.ORDINARY
         if breaker.state is not BreakerState.CLOSED and not is_essential:

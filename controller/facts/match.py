@@ -34,23 +34,25 @@ class TokensFacts:
     """Tokens that were delivered: for which LiveKit room, until when they are valid, which API key signed them, and
     with which address of the server.
 
-    `api_key` and `url` are empty where that is not known.
+    `secret_digest` is that of the secret of the API key. All but the first two are empty where they are not known.
     """
 
     livekit_name: str
     expires_at: datetime
     api_key: str = ""
     url: str = ""
+    secret_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """The LiveKit server that the Match's room is on. `url` is the address that clients connect to.
 
-    `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a
-    Match they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
+    `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a Match
+    they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
     outage that still lasts. A server that is not configured (any longer) is not asked. `api_key` names the key that
-    signs tokens now; empty if it is not known. `drain`: the server is being taken out of service.
+    signs tokens now, `secret_digest` is that of its secret; both are empty if that is not known. `drain`: the server is
+    being taken out of service.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ServerFacts:
     is_configured: bool = True
     api_key: str = ""
     drain: DrainFacts | None = None
+    secret_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

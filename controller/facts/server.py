@@ -19,7 +19,7 @@ class Candidate:
     """A server that a room could be placed on.
 
     `rooms` counts the Rooms on it, with those that are about to be made; `max_rooms` is 0 where there is no limit.
-    `trouble` is why it cannot be used at the moment; empty if it is ready.
+    `is_noted`: its address is in its status. `trouble` is why it cannot be used at the moment; empty if it is ready.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Candidate:
     max_rooms: int = 0
     is_cordoned: bool = False
     is_draining: bool = False
+    is_noted: bool = True
     trouble: str = ""
 
     @property
@@ -65,9 +66,10 @@ class ServerSeen:
     `trouble` is None if it answers and accepts the API key. `rooms` counts our Rooms that are placed on it and not
     over, with those that are about to be made; `standing` of them belong to no Match and were made. `some_rooms` names
     some of them while the object is being deleted. `participants` is what LiveKit counts in rooms with our mark, None
-    before the first answer. `same_url` are other servers with the same URL. `calls_left` counts the Matches on a server
-    that is drained; the oldest of them was created at `oldest_call_at`, and `paused` of them or of the standing Rooms
-    are paused by an annotation.
+    before the first answer. `url` and `public_url` are where it is asked, empty if it is not asked. `same_url` are
+    other servers with the same URL. `calls_left` counts the Matches on a server that is drained; the oldest of them was
+    created at `oldest_call_at`, and `paused` of them or of the standing Rooms are paused by an annotation. `unknown` is
+    why more of our Rooms may be on it; empty if all are known.
     """
 
     trouble: Trouble | None
@@ -81,3 +83,6 @@ class ServerSeen:
     standing: int = 0
     some_rooms: tuple[str, ...] = ()
     paused: int = 0
+    unknown: str = ""
+    url: str = ""
+    public_url: str = ""

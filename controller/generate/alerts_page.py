@@ -1,51 +1,78 @@
-"""What is made from the table of alerts: docs/alerts.md, and the rules of the chart.
+"""What is made from the table of alerts: docs/alerts.md, a page for each alert, and the rules of the chart.
 
 Neighbors: `generate.alerts` has the table, `generate.command` writes the files.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
-from controller.generate.alerts import ALERTS, Alert
+from controller.generate.alert import Alert
+from controller.generate.alerts import ALERTS
+from controller.generate.markdown import table
 
 _INTRODUCTION: Final = """\
 The chart has these alerts for the Prometheus Operator: `prometheusRule.enabled`. Their limits are values below
-`prometheusRule.thresholds`. In the commands, `roomkeeper-system` is the namespace of the operator and `calls` one of
-Matches. [runbook.md](runbook.md) has more of what to do for calls."""
+`prometheusRule.thresholds`. Each alert leads to its page, which has what it means, whom it concerns, the commands that
+find the cause, and what to do; `prometheusRule.runbookUrl` is the address above the pages.
+[runbook.md](runbook.md) has more of what to do for calls, and [errors.md](errors.md) names the alert of each error.
+
+An API key of LiveKit has no end, so there is no alert for it: [configuration.md](configuration.md) says how to change
+it."""
+_COMMANDS: Final = "`roomkeeper-system` is the namespace of the operator."
 _HEADER: Final = "{{{{- /* Made by `{command}` from controller/generate/alerts.py; edit that instead. */}}}}\n"
+_OURS: Final = (
+    '{{- $ours := include "roomkeeper.namespace" . | printf "namespace=%q" }}\n'
+    "{{- $ours = default $ours .Values.prometheusRule.selector }}\n"
+    '{{- $pages := trimSuffix "/" .Values.prometheusRule.runbookUrl }}\n'
+)
+_SERIES: Final = re.compile(r"(roomkeeper_\w+)(?:\{([^}]*)\})?")
+_DOCS: Final = re.compile(r"\bdocs/([\w/-]+\.md)")
 
 
 def alerts_page(header: str) -> str:
-    """The whole page: a section for each alert, to which its `runbook_url` leads."""
-    return "\n\n".join([header, "# Alerts", _INTRODUCTION, *_sections()]) + "\n"
+    """The list of all alerts."""
+    head = ("alert", "severity", "after", "it fires when", "threshold")
+    rows = ((f"[{a.name}](alerts/{a.name}.md)", a.severity, a.pending, f"{a.summary}", _limit(a)) for a in ALERTS)
+    return "\n\n".join([header, "# Alerts", _INTRODUCTION, table(head, rows)]) + "\n"
 
 
-def _sections() -> Iterator[str]:
-    for alert in ALERTS:
-        yield f"## {alert.name}"
-        yield f"{alert.summary}. Severity: {alert.severity}, after {alert.pending}.{_limit(alert)}"
-        yield f"**Meaning.** {alert.meaning}"
-        yield f"**Impact.** {alert.impact}"
-        yield "**Diagnosis.**\n\n```sh\n" + "\n".join(alert.diagnosis) + "\n```"
-        yield f"**Mitigation.** {alert.mitigation}"
+def alert_pages(header: str) -> dict[str, str]:
+    """The page of each alert, to which its `runbook_url` leads, by its path below docs/."""
+    return {f"alerts/{a.name}.md": "\n\n".join([header, *map(_linked, _sections(a))]) + "\n" for a in ALERTS}
+
+
+def _sections(alert: Alert) -> Iterator[str]:
+    yield f"# {alert.name}"
+    limit = f" The limit is {_limit(alert)}." if alert.threshold else ""
+    yield f"{alert.summary}. Severity: {alert.severity}, after {alert.pending}.{limit}"
+    yield f"## Meaning\n\n{alert.meaning}"
+    yield f"## Impact\n\n{alert.impact}"
+    yield f"## Diagnosis\n\n{_COMMANDS}\n\n```sh\n" + "\n".join(alert.diagnosis) + "\n```"
+    yield table(("you see", "the cause", "do"), ((c.seen, c.what, c.remedy) for c in alert.causes))
+    yield f"## Mitigation\n\n{alert.mitigation}"
+
+
+def _linked(text: str) -> str:
+    """Pages of ours as links. Commands have none."""
+    return text if "```" in text else _DOCS.sub(r"[\1](../\1)", text)
 
 
 def _limit(alert: Alert) -> str:
-    value = f"`prometheusRule.thresholds.{alert.threshold}`"
-    return f" The limit is {value}, by default {alert.limit:g}." if alert.threshold else ""
+    return f"`{alert.threshold}`, by default {alert.limit:g}" if alert.threshold else ""
 
 
 def alerts_template(command: str) -> str:
     """The named template of the chart with all rules."""
     rules = "".join(map(_rule, ALERTS))
-    return _HEADER.format(command=command) + '{{- define "roomkeeper.alerts" -}}\n' + rules + "{{- end }}\n"
+    return _HEADER.format(command=command) + '{{- define "roomkeeper.alerts" -}}\n' + _OURS + rules + "{{- end }}\n"
 
 
 def _rule(alert: Alert) -> str:
     limit = f"{{{{ .Values.prometheusRule.thresholds.{alert.threshold} }}}}"
-    expr = alert.expr.replace("LIMIT", limit)
+    expr = _SERIES.sub(_of_release, alert.expr).replace("LIMIT", limit)
     return (
         f"- alert: {alert.name}\n"
         f"  expr: >-\n    {expr}\n"
@@ -53,5 +80,11 @@ def _rule(alert: Alert) -> str:
         f"  labels:\n    severity: {alert.severity}\n"
         f"  annotations:\n    summary: {alert.summary}\n"
         f"    description: >-\n      {alert.meaning} {alert.impact}\n"
-        f"    runbook_url: {{{{ .Values.prometheusRule.runbookUrl }}}}#{alert.name.lower()}\n"
+        f'    runbook_url: {{{{ printf "%s/{alert.name}.md" $pages | quote }}}}\n'
     )
+
+
+def _of_release(series: re.Match[str]) -> str:
+    """The series of this release alone: another one beside it has alerts of its own."""
+    name, labels = series.groups()
+    return name + "{ {{- $ours }}" + (f", {labels}" if labels else "") + "}"

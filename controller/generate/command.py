@@ -9,7 +9,7 @@ Schema of the events, and the library of Redis functions. Each has a module of i
 from pathlib import Path
 from typing import Final
 
-from controller.generate.alerts_page import alerts_page, alerts_template
+from controller.generate.alerts_page import alert_pages, alerts_page, alerts_template
 from controller.generate.api_page import reference
 from controller.generate.chart.crds import crd_template
 from controller.generate.chart.readme import readme
@@ -41,6 +41,7 @@ def generated(root: Path) -> dict[str, str]:
         "docs/reference/api.md": reference(_header("controller/api")),
         "docs/reference/conditions.md": conditions_page(_header("controller/api/conditions.py")),
         "docs/alerts.md": alerts_page(_header("controller/generate/alerts.py")),
+        **{f"docs/{path}": text for path, text in alert_pages(_header("controller/generate/alerts.py")).items()},
         "docs/errors.md": errors_page(_header("controller/api/failures_table.py")),
         "docs/lifecycle.md": lifecycle(_header("controller/api", TEMPLATE)),
         "docs/events.md": events_page(_header("controller/api", EVENTS_TEMPLATE)),

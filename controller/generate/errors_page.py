@@ -90,7 +90,8 @@ def _overview() -> Iterator[str]:
     yield "## All errors"
     yield (
         "*Attempts* are the quick ones of a step that a user waits for. *Then* is what happens when the time for the "
-        "step is over. *Alert* marks an error that an administrator should be told about."
+        "step is over. *Alert* is the one of [alerts.md](alerts.md) that tells "
+        "an administrator about such errors."
     )
     yield table(("error", "type", "severity", "recovery", "attempts", "then", "alert"), map(_short, FAILURES.values()))
 
@@ -103,7 +104,7 @@ def _short(row: Failure) -> tuple[str, ...]:
         f"`{row.recovery}`",
         str(row.attempts or ""),
         f"`{row.afterwards}`" if row.afterwards else "",
-        "yes" if row.alerts else "",
+        f"[{row.alert.removeprefix('Roomkeeper')}](alerts/{row.alert}.md)" if row.alert else "",
     )
 
 

@@ -59,7 +59,7 @@ def entry_schema(row: Row) -> dict[str, Any]:
 def event_schema(row: Row) -> dict[str, Any]:
     """Return the schema of a CloudEvent with its data."""
     kind = row.type.partition(".")[0]
-    return _object(
+    schema = _object(
         row.when,
         {
             "specversion": {"const": "1.0"},
@@ -72,6 +72,9 @@ def event_schema(row: Row) -> dict[str, Any]:
             "data": _data_schema(row.fields),
         },
     )
+    # Only where the operator makes traces, and only of what belongs to a Match.
+    schema["properties"]["traceparent"] = {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"}
+    return schema
 
 
 def entry_example(row: Row) -> dict[str, str]:

@@ -61,7 +61,10 @@ def metrics_page(header: str) -> str:
     return _page(
         header,
         "Metrics",
-        "Served in Prometheus' text format at `http://HOST:METRICS_PORT/metrics`, beside `/livez` and `/readyz`.\n"
+        "Served at `http://HOST:METRICS_PORT/metrics`, beside `/livez` and `/readyz`, in OpenMetrics or in the text\n"
+        "format of Prometheus, as the reader prefers. In OpenMetrics the histograms about Matches have exemplars:\n"
+        "`trace_id` is the UID of a Match without its dashes. Prometheus keeps them with the flag\n"
+        "`--enable-feature=exemplar-storage`.\n"
         "Times are in seconds. No label holds the name of a user, a Match or a room: their number is not bounded.",
         table(("metric", "type", "labels", "meaning"), rows) + "\n\n" + _wakes(),
     )

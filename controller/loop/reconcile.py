@@ -19,7 +19,9 @@ import structlog
 from controller.act.execute import ActionResult, execute
 from controller.act.kubernetes import write_status
 from controller.announce.announcer import Announcer
+from controller.api.match import Match
 from controller.api.meta import HasMetadata, Resource
+from controller.api.names import MATCH, ROOM, TRACEPARENT
 from controller.backends.bundle import Backends
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Conflict
 from controller.facts.learned import Learned
@@ -36,11 +38,14 @@ from controller.plan.actions import AnyAction, ReleaseFinalizer, Target
 from controller.plan.step import Plan, earliest
 from controller.status.errors import last_error
 from controller.status.patch import changes
+from controller.telemetry import tracing
+from controller.telemetry.trace_ids import trace_id
 
 log = structlog.get_logger(__name__)
 
 # More rounds than any sequence of steps needs: reaching it means that two steps undo each other.
 _MAX_ROUNDS = 10
+_TRACED = frozenset({MATCH, ROOM})
 _TRANSITIONAL = timedelta(milliseconds=200)
 
 
@@ -70,11 +75,25 @@ class Reconciler:
 
     async def __call__(self, key: Key) -> Result:
         """Bring `key` as far as it gets."""
-        structlog.contextvars.bind_contextvars(key=str(key), reconcile=next(self._numbers))
+        number = next(self._numbers)
+        structlog.contextvars.bind_contextvars(key=str(key), reconcile=number)
         try:
-            return await self._run(key, self._recipes[key.kind])
+            if not tracing.is_on():
+                return await self._run(key, self._recipes[key.kind])
+            return await self._traced(key, number)
         finally:
             self._budgets.finished(key)
+
+    async def _traced(self, key: Key, number: int) -> Result:
+        """The same as one span in the trace of the Match."""
+        found = self._backends.caches[key.kind].get(key.namespace, key.name)
+        if found is None or key.kind not in _TRACED:
+            return await self._run(key, self._recipes[key.kind])
+        with tracing.working(_work(key, found, number)):
+            result = await self._run(key, self._recipes[key.kind])
+            if result.error is not None:
+                tracing.failed_with(result.error.code or type(result.error).__name__)
+            return result
 
     def forget(self, found: HasMetadata) -> None:
         """The object is gone."""
@@ -105,7 +124,7 @@ class Reconciler:
             if found.metadata.uid != uid:
                 # The name has a new object: what was learned of the old one does not concern it.
                 uid, learned = found.metadata.uid, Learned()
-                structlog.contextvars.bind_contextvars(trace_id=_trace_id(found))
+                structlog.contextvars.bind_contextvars(trace_id=trace_id(_call_of(found)))
             self._queue.observing(key, reads=learned.ledger is None and learned.record is None)
             believed = recipe.believed(found, self._backends.clock.now())
             try:
@@ -232,8 +251,21 @@ def _status(
     return recipe.status(case, reported)
 
 
-def _trace_id(found: HasMetadata) -> str:
-    """What joins the lines about one call: the UID of the Match, also for the Room that it has made."""
+def _work(key: Key, found: HasMetadata, number: int) -> tracing.Work:
+    """What a span says of this reconcile. What it came from is told until the users are claimed."""
+    attributes: dict[str, str | int] = {
+        "k8s.namespace.name": key.namespace,
+        "roomkeeper.kind": key.kind.kind,
+        "roomkeeper.name": key.name,
+        "roomkeeper.reconcile": number,
+    }
+    is_new = isinstance(found, Match) and found.status.started_at is None
+    link = tracing.link_of(found.metadata.annotations.get(TRACEPARENT, "")) if is_new else None
+    return tracing.Work(_call_of(found), f"reconcile {key.kind.kind}", attributes, link)
+
+
+def _call_of(found: HasMetadata) -> str:
+    """What joins all that is done for one call: the UID of the Match, also for the Room that it has made."""
     return next((owner.uid for owner in found.metadata.owner_references if owner.controller), found.metadata.uid)
 
 

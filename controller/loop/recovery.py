@@ -18,15 +18,16 @@ from controller.announce.error_records import ErrorRecords
 from controller.api.failure_codes import Failure, FailureCode
 from controller.api.failures import Recovery as Way
 from controller.api.match import Match
-from controller.api.names import MATCH
+from controller.api.names import MATCH, ResourceKind
 from controller.api.notices import TOLD
 from controller.api.phases import MatchPhase
 from controller.api.room import Room
 from controller.backends.bundle import Backends
-from controller.backends.resets import reset_match, reset_room
+from controller.backends.resets import reset_match, reset_room, reset_unreadable
 from controller.clients.redis.outbox import Outbox
 from controller.errors import BackendError
 from controller.facts.time import milliseconds
+from controller.facts.unreadable import Unreadable
 from controller.loop.key import Key
 from controller.rules.failures import Verdict, classify, of_ending
 
@@ -68,15 +69,14 @@ class Recovery:
         failure, known = verdict.failure, self._known(key)
         try:
             if failure.recovery is Way.RESET:
-                await self._reset(known)
+                await self._reset(key.kind, known)
             elif failure.recovery is Way.FALLBACK or failure.code in _MOVES:
                 self._fall_back(known)
             elif failure.recovery is Way.NOTIFY:
                 await self._notify(self._match_of(key, known), failure)
         except BackendError as error:
-            log.info(
-                "the recovery from an error is not possible yet", recovery=str(failure.recovery), why=error.sentence
-            )
+            tell = log.debug if error.is_told else log.info
+            tell("the recovery from an error is not possible yet", recovery=str(failure.recovery), why=error.sentence)
 
     async def succeeded(self, key: Key) -> None:
         """A reconcile of `key` got to its end. A Match that had to be given up has not recovered."""
@@ -87,11 +87,13 @@ class Recovery:
         if is_given_up:
             await self._tell_why(known)
 
-    async def _reset(self, known: object) -> None:
+    async def _reset(self, kind: ResourceKind, known: object) -> None:
         if isinstance(known, Match):
             await reset_match(known, self._backends)
         elif isinstance(known, Room):
             await reset_room(known, self._backends)
+        elif isinstance(known, Unreadable) and kind is MATCH:
+            await reset_unreadable(known, self._backends)
 
     def _fall_back(self, known: object) -> None:
         if not isinstance(known, Room):
@@ -110,7 +112,8 @@ class Recovery:
         try:
             await self._notify(match, failure)
         except BackendError as error:
-            log.info("users cannot be told why their match failed", name=match.metadata.name, why=error.sentence)
+            tell = log.debug if error.is_told else log.info
+            tell("users cannot be told why their match failed", name=match.metadata.name, why=error.sentence)
 
     async def _notify(self, match: Match | None, failure: Failure) -> None:
         if match is None or failure.code not in TOLD:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from controller.clock import Clock
-from controller.errors import BackendError, BackendUnavailable, Conflict, LeadershipLost, StateLost
+from controller.errors import BackendError, BackendRefused, BackendUnavailable, Conflict, LeadershipLost, StateLost
 from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
@@ -35,6 +35,8 @@ from controller.telemetry.sparse import Sparse
 log = structlog.get_logger(__name__)
 
 _CONFLICT_PAUSE_SECONDS = 0.02
+# In an outage the breaker opens before a key has failed so often, and then the key waits.
+_OWN_FAILURES = 8
 # A key that waits for a backend is looked at so often all the same, in memory: time may decide what needs no backend.
 _LOOK_SECONDS = (10.0, 15.0)
 
@@ -202,7 +204,10 @@ class Worker:
         return True
 
     def _tell_of_retry(self, key: Key, error: BackendError, verdict: Verdict, pause_seconds: float) -> None:
-        """A backend that does not answer, or lost its data, concerns many keys: one line a minute is a warning."""
+        """A backend that does not answer, or lost its data, concerns many keys: one line a minute is a warning.
+
+        The client tells about an outage itself. A key that fails so often while its backend answers others is none.
+        """
         event = "reconcile will be repeated"
         fields = {
             "key": str(key),
@@ -211,7 +216,8 @@ class Worker:
             "failures": self._backoff.failures(key),
             "retry_in_seconds": round(pause_seconds, 3),
         }
-        if not verdict.is_news:
+        is_told = error.is_told and (isinstance(error, BackendRefused) or self._backoff.failures(key) < _OWN_FAILURES)
+        if is_told or not verdict.is_news:
             log.debug(event, **fields)
         elif not isinstance(error, BackendUnavailable | StateLost):
             log.warning(event, **fields)

@@ -198,8 +198,8 @@ def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: dateti
     status = match.status
     if status.tokens is not None and status.room is not None and status.room.livekit_name is not None:
         signed = status.tokens.api_key or ""
-        url = status.room.url or ""
-        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at, signed, url), now)
+        url, digest = status.room.url or "", status.tokens.secret_digest or ""
+        return Present(TokensFacts(status.room.livekit_name, status.tokens.expires_at, signed, url, digest), now)
     if status.is_over or ledger is None or not ledger.claimed:
         return Absent(now)
     return Unknown(now, "tokens may have been delivered before this operator started")

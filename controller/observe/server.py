@@ -35,6 +35,7 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
         standing=len(standing),
         some_rooms=tuple(backends.servers.some_on(name)) if server.metadata.deletion_timestamp is not None else (),
         paused=sum(call.is_paused for call in calls) + sum(room.is_paused for room in standing),
+        unknown=backends.servers.unknown(),
     )
     if polled is None:
         return seen
@@ -43,6 +44,8 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
         seen,
         trouble=told or polled.trouble,
         health=polled.health,
+        url=polled.url,
+        public_url=polled.public_url,
         same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
         participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
     )

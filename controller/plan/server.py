@@ -1,8 +1,8 @@
 """The plan of a LiveKit server. Pure.
 
 Nothing is done to the server itself: rooms on it belong to the keys of their Rooms, and calls to those of their
-Matches. Our finalizer keeps a LiveKitServer until no room is on it, since nobody could end the calls there without it.
-Its key comes back for the numbers in its status.
+Matches. Our finalizer keeps a LiveKitServer until it is known that no room is on it, since nobody could end the calls
+there without it. Its key comes back for the numbers in its status.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def plan_server(case: ServerCase) -> Plan:
         # The server of the settings has the same URL as an object of its name, and takes its rooms over.
         if not is_held and metadata.name != DEFAULT_SERVER:
             return Plan((AddFinalizer(target),))
-    elif is_held and not case.seen.rooms:
+    elif is_held and not case.is_kept:
         return Plan((ReleaseFinalizer(target),))
     drain = case.seen.drain
     ends_at = drain.deadline if drain is not None and not ends_calls(drain, case.now) else None

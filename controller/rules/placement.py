@@ -77,6 +77,8 @@ def _obstacles(wanted: Placement, one: Candidate) -> Iterator[str]:
     for label, value in sorted(wanted.server_selector.match_labels.items()):
         if one.labels.get(label) != value:
             yield f"does not have the label {label}={value}"
+    if not one.is_noted:
+        yield "is new: its address is not in its status (status.url) yet"
     if one.is_draining:
         yield "is being drained"
     if one.is_cordoned:

@@ -41,9 +41,13 @@ def tokens_are_there(look: MatchLook) -> bool:
 
 
 def signed_by_another_key(look: MatchLook) -> bool:
-    """Whether the tokens were signed with an API key that no longer signs, so that LiveKit may soon refuse them."""
-    signed, signer = look.tokens.api_key if look.tokens is not None else "", look.seen.server.api_key
-    return bool(signed and signer) and signed != signer
+    """Whether the tokens were signed with an API key, or with a secret of it, that no longer signs, so that LiveKit may
+    soon refuse them."""
+    tokens, server = look.tokens, look.seen.server
+    if tokens is None:
+        return False
+    pairs = ((tokens.api_key, server.api_key), (tokens.secret_digest, server.secret_digest))
+    return any(bool(signed and signer) and signed != signer for signed, signer in pairs)
 
 
 def younger_tokens_are_wanted(look: MatchLook) -> bool:

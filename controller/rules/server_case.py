@@ -30,14 +30,21 @@ class ServerCase:
         none: then no room at all may be left on it.
         """
         seen = self.seen
-        if seen.drain is None or seen.calls_left or seen.rooms > seen.standing:
+        if seen.drain is None or seen.unknown or seen.calls_left or seen.rooms > seen.standing:
             return False
         return not seen.rooms if seen.participants is None else seen.participants == 0
 
     @cached_property
     def is_kept(self) -> bool:
-        """Whether the object is being deleted, and rooms that are on the server keep it."""
-        return self.server.metadata.deletion_timestamp is not None and self.seen.rooms > 0
+        """Whether the object is being deleted, and rooms that are on the server, or may be, keep it."""
+        is_deleted = self.server.metadata.deletion_timestamp is not None
+        return is_deleted and (self.seen.rooms > 0 or bool(self.seen.unknown))
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether the server is asked at another address than its status says."""
+        status, seen = self.server.status, self.seen
+        return bool(seen.url) and (seen.url, seen.public_url) != (status.url, status.public_url)
 
     @cached_property
     def numbers_are_due(self) -> bool:

@@ -197,6 +197,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged"
     )
+    trace_endpoint: str = Field(
+        default="",
+        description="URL of a receiver of OpenTelemetry's OTLP over HTTP, http://HOST:4318, that gets a trace of each "
+        "Match; empty: none, unless OpenTelemetry's own variables name one",
+    )
+    trace_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Which part of the Matches is traced; 1: all, or as OTEL_TRACES_SAMPLER says",
+    )
     record_dir: Path | None = Field(
         default=None,
         description="Directory for dumps of what the planner saw and decided, for `roomkeeper replay`",
@@ -238,6 +249,11 @@ class Settings(BaseSettings):
     @classmethod
     def _livekit_url(cls, value: str) -> str:
         return _url(value, {"ws", "wss", "http", "https"}, "ws://HOST:PORT, wss://…, http://… or https://…").rstrip("/")
+
+    @field_validator("trace_endpoint")
+    @classmethod
+    def _trace_url(cls, value: str) -> str:
+        return _url(value, {"http", "https"}, "http://HOST:4318 or https://…") if value else value
 
     @model_validator(mode="after")
     def _livekit_files_fit(self) -> Settings:

@@ -189,6 +189,7 @@ class MatchView:
             secret_name=token_secret_name(match.metadata.uid) if match.spec.tokens.delivery.to_secret else None,
             expires_at=tokens.expires_at,
             api_key=tokens.api_key or None,
+            secret_digest=tokens.secret_digest or None,
         )
 
     @cached_property
@@ -267,5 +268,9 @@ def _outcomes(match: Match, ledger: Ledger) -> Iterator[OutcomeStatus]:
             original = settled.score_ms is not None and settled.score_ms == ledger.queued_at_ms.get(identity)
             place = QueuePlace.ORIGINAL if original else QueuePlace.NOW
         yield OutcomeStatus(
-            identity=identity, state=_STATES[settled.outcome], place=place, detail=settled.detail or None
+            identity=identity,
+            # A word that only another version knows says that we no longer hold the user.
+            state=_STATES.get(settled.outcome, OutcomeState.LOST),
+            place=place,
+            detail=settled.detail or None,
         )

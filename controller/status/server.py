@@ -1,4 +1,4 @@
-"""The status of a LiveKit server: conditions whenever they change, numbers every half minute. Pure.
+"""The status of a LiveKit server: conditions and addresses whenever they change, numbers every half minute. Pure.
 
 Neighbors: `rules.server_case` says when numbers are due, `loop.reconcile` writes the status.
 """
@@ -25,11 +25,13 @@ def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerSta
     now = whole_milliseconds(case.now)
     conditions = merge(before.conditions, _conditions(case), server.metadata.generation, now)
     failure = _latest(error, before.last_error)
-    if conditions == before.conditions and not case.numbers_are_due:
+    if conditions == before.conditions and not case.numbers_are_due and not case.moves:
         return before.model_copy(update={"observed_generation": server.metadata.generation, "last_error": failure})
     return LiveKitServerStatus(
         observed_generation=server.metadata.generation,
         conditions=conditions,
+        url=seen.url or before.url,
+        public_url=seen.public_url or before.public_url,
         latency_ms=seen.health.latency_ms,
         rooms=seen.rooms,
         participants=seen.participants,
@@ -67,7 +69,8 @@ def _conditions(case: ServerCase) -> Iterator[Verdict]:
     if (drain := case.seen.drain) is not None:
         yield _drained(case, drain)
     elif case.is_kept:
-        yield false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, _deletion(case))
+        reason = ConditionReason.CALLS_LEFT if case.seen.rooms else ConditionReason.NOT_KNOWN
+        yield false(ConditionType.DRAINED, reason, _deletion(case))
 
 
 def _notes(case: ServerCase) -> Iterator[str]:
@@ -83,17 +86,24 @@ def _notes(case: ServerCase) -> Iterator[str]:
 def _deletion(case: ServerCase) -> str:
     """What the deletion of the object waits for."""
     seen = case.seen
+    if not seen.rooms:
+        return f"it is not known which rooms the deletion waits for: {seen.unknown}"
     number = f"{seen.rooms} room{'s' if seen.rooms > 1 else ''}"
     named = f" ({', '.join(seen.some_rooms)}{', …' if seen.rooms > len(seen.some_rooms) else ''})"
     told = f"the deletion waits for {number} on it{named}"
-    return told if seen.drain is not None else f"{told}, which go on until their participants end them, or spec.drain"
+    if seen.unknown:
+        told += f", and perhaps for others: {seen.unknown}"
+    return told if seen.drain is not None else f"{told}; rooms go on until their participants end them, or spec.drain"
 
 
 def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
     """Whether calls are left. How many, is in `callsLeft`: a condition that counts would be written for each call."""
     if case.is_drained:
         return true(ConditionType.DRAINED, ConditionReason.NO_CALLS_LEFT, "no call and no participant is left: stop it")
-    if not case.seen.calls_left and case.seen.rooms > case.seen.standing:
+    reason, is_empty = ConditionReason.CALLS_LEFT, not case.seen.calls_left and not case.seen.rooms
+    if is_empty and case.seen.unknown:
+        reason, told = ConditionReason.NOT_KNOWN, f"it is not known whether calls are left: {case.seen.unknown}"
+    elif not case.seen.calls_left and case.seen.rooms > case.seen.standing:
         told = "no call is left, and rooms of calls are being made or closed"
     elif drain.type is DrainType.GRACEFUL:
         told = "calls are left, and go on until their participants end them"
@@ -102,8 +112,8 @@ def _drained(case: ServerCase, drain: DrainFacts) -> Verdict:
         told = f"calls are left, and are being ended{past}"
     else:
         told = f"calls are left, and will be ended at {format_seconds(drain.deadline)}" if drain.deadline else ""
-    if case.is_kept:
+    if case.is_kept and not is_empty:
         told += f"; {_deletion(case)}"
     if case.seen.paused:
         told += f"; some of them are paused, and stay until the annotation {PAUSED} is removed"
-    return false(ConditionType.DRAINED, ConditionReason.CALLS_LEFT, told)
+    return false(ConditionType.DRAINED, reason, told)

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller.telemetry import metrics
+from controller.telemetry.exposition import exposition
 from controller.telemetry.pulse import Pulse, Pulses
 
 _TICK_SECONDS = 0.5
@@ -73,13 +73,17 @@ class Health:
             return web.Response(status=503, text=f"{problem}\n")
         return web.Response(text="ok\n")
 
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """All metrics in Prometheus' text format."""
-        for name, age_seconds in self._pulses.ages().items():
+    async def metrics(self, request: web.Request) -> web.Response:
+        """All metrics, in OpenMetrics or in Prometheus' text format."""
+        metrics.loop_age_seconds.clear()
+        metrics.loop_overdue_seconds.clear()
+        for name, (age_seconds, overdue_seconds) in self._pulses.ages().items():
             metrics.loop_age_seconds.labels(name).set(age_seconds)
+            metrics.loop_overdue_seconds.labels(name).set(overdue_seconds)
         for refresh in self._shown:
             refresh()
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        text = exposition(",".join(request.headers.getall("Accept", ())))
+        return web.Response(body=text.body, headers={"Content-Type": text.content_type, "Vary": "Accept"})
 
     def add_routes(self, app: web.Application) -> None:
         """Add the three endpoints to `app`."""

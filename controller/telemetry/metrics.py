@@ -64,6 +64,17 @@ no_shows = Counter(
     "Participants who were not connected when their Match ended as NoShow, by what is known about them.",
     ["detail"],
 )
+joins = Counter(
+    "roomkeeper_joins_total",
+    "Participants who were to join, by LiveKit server and result: Connected, or what is known about those who were not "
+    "there when their Match ended as NoShow.",
+    ["server", "result"],
+)
+connections_aborted = Counter(
+    "roomkeeper_connections_aborted_total",
+    "Attempts to join that LiveKit gave up because no media came, by LiveKit server; the client may have tried again.",
+    ["server"],
+)
 objects = Gauge(
     "roomkeeper_objects",
     "Matches and Rooms by phase; empty while they have none. Each replica counts all of them.",
@@ -196,6 +207,9 @@ sweep_succeeded = Gauge(
     "When the last sweep without an error ended (seconds since 1970), by sweep.",
     ["sweep"],
 )
+sweep_interval_seconds = Gauge(
+    "roomkeeper_sweep_interval_seconds", "How long after a sweep the next one is due, by sweep.", ["sweep"]
+)
 sweep_failing = Gauge(
     "roomkeeper_sweep_failing",
     "1 if Redis refused what the last sweep needed, for example for a missing right, by sweep; the log says why.",
@@ -215,6 +229,12 @@ loop_lag_seconds = Gauge("roomkeeper_loop_lag_seconds", "How late the event loop
 loop_age_seconds = Gauge(
     "roomkeeper_loop_age_seconds",
     "Time since a background loop last came round; the oldest of those with one name.",
+    ["loop"],
+)
+loop_overdue_seconds = Gauge(
+    "roomkeeper_loop_overdue_seconds",
+    "How much later than it may a background loop comes round; above 0, it counts as dead. The latest of those with "
+    "one name.",
     ["loop"],
 )
 loop_failures = Counter(

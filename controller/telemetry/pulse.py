@@ -83,6 +83,11 @@ class Pulse:
         """Seconds since the last beat."""
         return self._monotonic() - self._last
 
+    @property
+    def overdue_seconds(self) -> float:
+        """Seconds for which the loop has counted as dead; 0 as long as it comes round in time."""
+        return max(0.0, self.age_seconds - self.limit_seconds)
+
     def beat(self) -> None:
         """The loop came round."""
         self._last = self._monotonic()
@@ -135,11 +140,12 @@ class Pulses:
 
     def overdue(self) -> list[Pulse]:
         """The loops that count as dead."""
-        return [pulse for pulse in self._running if pulse.age_seconds > pulse.limit_seconds]
+        return [pulse for pulse in self._running if pulse.overdue_seconds > 0]
 
-    def ages(self) -> dict[LoopName, float]:
-        """The age of each loop; of several loops with one name, the oldest."""
-        ages: dict[LoopName, float] = {}
+    def ages(self) -> dict[LoopName, tuple[float, float]]:
+        """The age of each loop, and for how long it is overdue, in seconds; of several with one name, the largest."""
+        ages: dict[LoopName, tuple[float, float]] = {}
         for pulse in self._running:
-            ages[pulse.name] = max(ages.get(pulse.name, 0.0), pulse.age_seconds)
+            age_seconds, overdue_seconds = ages.get(pulse.name, (0.0, 0.0))
+            ages[pulse.name] = max(age_seconds, pulse.age_seconds), max(overdue_seconds, pulse.overdue_seconds)
         return ages

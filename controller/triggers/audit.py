@@ -10,7 +10,7 @@ tombstone of some live calls are read, with two commands per pool: all calls of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 # Ten thousand calls have their turn within 20 rounds, at a few thousandths of a core.
 _CALLS_PER_ROUND = 500
+# Almost every call.
+_NOTHING = AuditFacts()
 
 
 class Auditor:
@@ -69,23 +71,29 @@ class Auditor:
         with pulse.item("to audit Redis", namespace=namespace):
             found = await self._findings(namespace, calls)
             # A call that ended meanwhile has no findings, and would never lose them.
-            findings = {call: facts for call, facts in found.items() if self._backends.calls.has(namespace, call.uid)}
-            names = {call.uid: call.name for call in findings}
-            for uid in self._backends.audit.found({call.uid: facts for call, facts in findings.items()}):
+            findings = {uid: facts for uid, facts in found.items() if self._backends.calls.has(namespace, uid)}
+            names = {call.uid: call.name for call in calls}
+            for uid in self._backends.audit.found(findings):
                 self._router.match_woken(namespace, names[uid], Wake.AUDIT)
 
-    async def _findings(self, namespace: str, calls: Sequence[Call]) -> Mapping[Call, AuditFacts]:
+    async def _findings(self, namespace: str, calls: Sequence[Call]) -> Mapping[str, AuditFacts]:
+        """What is found about each call, by the UID of its Match. Raises BackendError."""
         pool = self._backends.pools.opened(namespace)
         users = list(dict.fromkeys(who for call in calls for who in call.identities))
         rooms = [call.livekit_name for call in calls if call.livekit_name]
         held_by, without_room = await asyncio.gather(
             holders(pool.redis, pool.keys, users), tombstoned(pool.redis, pool.keys, rooms)
         )
-        return {
-            call: AuditFacts(
-                taken_away=frozenset(who for who in call.identities if held_by[who] not in {None, call.uid}),
-                unrecorded=frozenset(who for who in call.identities if held_by[who] is None),
-                room_has_tombstone=call.livekit_name in without_room,
-            )
-            for call in calls
-        }
+        return {call.uid: _facts(call, held_by, without_room) for call in calls}
+
+
+def _facts(call: Call, held_by: Mapping[str, str | None], without_room: Collection[str]) -> AuditFacts:
+    has_tombstone = call.livekit_name in without_room
+    holders_of = [held_by[who] for who in call.identities]
+    if not has_tombstone and all(uid == call.uid for uid in holders_of):
+        return _NOTHING
+    return AuditFacts(
+        taken_away=frozenset(who for who in call.identities if held_by[who] not in {None, call.uid}),
+        unrecorded=frozenset(who for who in call.identities if held_by[who] is None),
+        room_has_tombstone=has_tombstone,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import structlog
 
@@ -30,6 +31,14 @@ def _nothing() -> None:
     """For a caller that has no pulse."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """Why not all kinds are served. `is_told`: the log says so already."""
+
+    sentence: str
+    is_told: bool = False
+
+
 class CrdGate:
     """Open once all kinds are served. All scopes of a replica share one, so that each problem is said once."""
 
@@ -37,6 +46,7 @@ class CrdGate:
         self._client = client
         self._kinds = tuple({**dict.fromkeys(KINDS), **dict.fromkeys(kinds)})
         self._said = ""
+        self._tell: Callable[..., object] = log.info
 
     async def wait(self, beat: Callable[[], None] = _nothing) -> bool:
         """Return once discovery lists every kind, and whether that took more than one look.
@@ -46,14 +56,16 @@ class CrdGate:
         waited = False
         while problem := await self._problem():
             beat()
-            if problem != self._said:
-                self._said = problem
-                log.warning("waiting", what=problem)
+            if problem.sentence != self._said:
+                self._said = problem.sentence
+                self._tell = log.debug if problem.is_told else log.info
+                tell = log.debug if problem.is_told else log.warning
+                tell("waiting", what=problem.sentence)
             waited = True
             await asyncio.sleep(_PAUSE_SECONDS)
         if self._said:
             self._said = ""
-            log.info("the API server serves our kinds now")
+            self._tell("the API server serves our kinds now")
         return waited
 
     async def check_schema(self) -> None:
@@ -84,21 +96,21 @@ class CrdGate:
                 f"{_APPLY}, {OUR_VERSION}"
             )
 
-    async def _problem(self) -> str:
-        """What is wrong, and what to do about it; empty if all kinds are served."""
+    async def _problem(self) -> _Problem | None:
+        """What is wrong, and what to do about it; None if all kinds are served."""
         try:
             served = await self._client.served(API_VERSION)
         except BackendError as error:
-            return error.sentence
+            return _Problem(error.sentence, error.is_told)
         missing = [kind.crd for kind in self._kinds if kind.plural not in served]
         if not missing:
-            return ""
+            return None
         others = [] if served else await self._other_versions()
         if others:
-            return (
+            return _Problem(
                 f"the installed CRDs serve {', '.join(others)}, this operator needs {VERSION}; {_APPLY}, {OUR_VERSION}"
             )
-        return f"CRDs are not installed: {', '.join(missing)}; {_APPLY}"
+        return _Problem(f"CRDs are not installed: {', '.join(missing)}; {_APPLY}")
 
     async def _other_versions(self) -> list[str]:
         """The versions of our group that the API server serves."""

@@ -18,6 +18,7 @@ from controller.clients.redis.sweeps import Notes
 from controller.errors import BackendError
 from controller.facts.leftover import SweepKind
 from controller.facts.time import milliseconds
+from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.sweep_tally import Sweep, SweepTally, ended
 from controller.triggers.sweep_work import PoolLook, SweepWork
@@ -41,6 +42,7 @@ class DeepSweep:
         self._finder = finder
         self._work = work
         self._interval_seconds = interval_seconds
+        metrics.sweep_interval_seconds.labels(Sweep.DEEP).set(interval_seconds)
         self._errors = 0
         self._failures = 0
         self._is_urgent = False

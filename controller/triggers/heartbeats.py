@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Collection
+from functools import partial
 
 import structlog
 
@@ -23,6 +24,7 @@ from controller.loop.wakes import Wake
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
+from controller.triggers.side_by_side import side_by_side
 from controller.views.calls import Call
 
 log = structlog.get_logger(__name__)
@@ -68,14 +70,17 @@ class HeartbeatReader:
         while True:
             await asyncio.sleep(self._interval_seconds)
             self._forget_closed()
-            for namespace in self._backends.pools.namespaces():
-                pulse.beat()
-                with pulse.item("to read heartbeats", namespace=namespace):
-                    try:
-                        await self._read(namespace)
-                    except BackendRefused as error:
-                        log.warning("heartbeats cannot be read", namespace=namespace, error=str(error))
+            await side_by_side(partial(self._try, pulse), self._backends.pools.namespaces())
             pulse.beat()
+
+    async def _try(self, pulse: Pulse, namespace: str) -> None:
+        pulse.beat()
+        with pulse.item("to read heartbeats", namespace=namespace):
+            try:
+                await self._read(namespace)
+            except BackendRefused as error:
+                tell = log.debug if error.is_told else log.warning
+                tell("heartbeats cannot be read", namespace=namespace, error=str(error))
 
     def _forget_closed(self) -> None:
         """Forget what belongs to pools that were closed."""
@@ -147,6 +152,6 @@ class HeartbeatReader:
 
     def _warn_of_refusal(self, namespace: str, who: str, error: BackendRefused) -> None:
         """Warn once per user: the removal is tried again at every interval, and the others are removed all the same."""
-        tell = log.debug if (namespace, who) in self._refused else log.warning
+        tell = log.debug if error.is_told or (namespace, who) in self._refused else log.warning
         tell("a silent user cannot be taken out of the queue", namespace=namespace, identity=who, error=str(error))
         self._refused.add((namespace, who))

@@ -111,7 +111,8 @@ class PoolKeeper:
             try:
                 await self.search(pulse)
             except BackendRefused as error:
-                log.warning("pools with waiting users cannot be searched", error=str(error))
+                tell = log.debug if error.is_told else log.warning
+                tell("pools with waiting users cannot be searched", error=str(error))
             except (BackendError, LeadershipLost) as error:
                 log.debug("pools with waiting users cannot be searched at the moment", error=str(error))
                 pause_seconds = self._interval_seconds
@@ -147,5 +148,5 @@ class PoolKeeper:
         except BackendUnavailable:
             raise
         except BackendError as error:
-            tell = log.debug if error.retryable else log.warning
+            tell = log.debug if error.retryable or error.is_told else log.warning
             tell("a pool with waiting users cannot be opened", namespace=namespace, error=str(error))

@@ -56,6 +56,10 @@ class KubernetesTrigger:
         """The namespaces of the settings whose objects are in the caches; the others may not be judged by them."""
         return tuple(scope.namespace for scope in self.scopes if scope.was_synced and scope.namespace)
 
+    def unread_namespaces(self) -> tuple[str, ...]:
+        """The namespaces of the settings whose objects were not read yet: what they hold is not known."""
+        return tuple(scope.namespace for scope in self.scopes if not scope.was_synced)
+
     async def first_sync(self) -> None:
         """Return once the CRDs are served and every scope that may be read is in the caches, which is at least one.
 
@@ -93,4 +97,5 @@ class KubernetesTrigger:
         try:
             await scope.sync()
         except BackendError as error:
-            log.warning("the caches could not be compared with the server; next time", error=str(error))
+            tell = log.debug if error.is_told else log.warning
+            tell("the caches could not be compared with the server; next time", error=str(error))

@@ -42,7 +42,8 @@ async def until_answered(look: Callable[[], Awaitable[None]], pulse: Pulse) -> N
         except BackendError as error:
             if attempt and (why := str(error)) != said:
                 said = why
-                log.warning(f"this operator decides about no call before it can read the Leases of operators: {why}")
+                tell = log.debug if error.is_told else log.warning
+                tell(f"this operator decides about no call before it can read the Leases of operators: {why}")
         else:
             return
         await asyncio.sleep(_PAUSE_SECONDS)

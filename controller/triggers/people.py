@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from controller.backends.pools import Pools
 from controller.clients.redis.people import People, people
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
+from controller.triggers.side_by_side import side_by_side
 
 _INTERVAL_SECONDS = 10.0
 _PEOPLE_PER_MATCH = 2
@@ -46,12 +48,14 @@ class PeopleCounter:
         pulse.beat()
         namespaces = self._pools.namespaces()
         self._known = {of: known for of, known in self._known.items() if of in namespaces}
-        for namespace in namespaces:
-            pulse.beat()
-            with pulse.item("to count the users of a pool", namespace=namespace):
-                pool = self._pools.unbound(namespace)
-                self._known[namespace] = await people(pool.redis, pool.keys)
+        await side_by_side(partial(self._count, pulse), namespaces)
         self._show()
+
+    async def _count(self, pulse: Pulse, namespace: str) -> None:
+        pulse.beat()
+        with pulse.item("to count the users of a pool", namespace=namespace):
+            pool = self._pools.unbound(namespace)
+            self._known[namespace] = await people(pool.redis, pool.keys)
 
     def _show(self) -> None:
         pools = tuple(self._known.values())

@@ -198,7 +198,8 @@ class Poller:
             try:
                 people = await self._server.client.list_participants(name)
             except BackendError as error:
-                log.info("participants could not be listed; next time", room=name, error=str(error))
+                tell = log.debug if error.is_told else log.info
+                tell("participants could not be listed; next time", room=name, error=str(error))
                 return
             self._server.view.saw_people(name, people, sent_at)
 

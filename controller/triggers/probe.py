@@ -187,7 +187,8 @@ class Prober:
                     await self._require_nodes(first_sent_at)
                     listed = {person.sid for person in await self._listed(name)}
             except BackendError as error:
-                log.info("people could not be probed; they count as listed", room=name, error=str(error))
+                tell = log.debug if error.is_told else log.info
+                tell("people could not be probed; they count as listed", room=name, error=str(error))
                 self._failed(error)
                 room.since = room.since or first_sent_at
                 return

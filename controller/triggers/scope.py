@@ -22,10 +22,11 @@ from controller.api.names import GROUP, VERSION, ResourceKind
 from controller.backends.bundle import resource_of
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
-from controller.errors import BackendError, BackendRefused
+from controller.errors import BackendError, BackendRefused, NotFound
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
+from controller.triggers.echoes import without_echoes
 from controller.triggers.kopf_settings import kopf_settings
 from controller.views.cache import ObjectCache
 
@@ -34,11 +35,11 @@ log = structlog.get_logger(__name__)
 _AWAY_SECONDS = 1.0
 # Rights and namespaces are repaired by people.
 _REFUSED_SECONDS = 3.0
-# A watch that lasted so long had worked: its end is news again.
-_STEADY_SECONDS = 30.0
 # Longer than kopf takes for its discovery, once it gets an answer.
 _DISCOVERED_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.1
+# From here on one LIST of everything costs less than so many GETs.
+_NEWER_AT_MOST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Scope:
         self._caches = caches
         self._crds = crds
         self._words = words or (_ONE if namespace else _ALL)
-        self._said = ""
+        self._said = self._ended = ""
+        self._is_told = False
         self._again = asyncio.Event()
 
     def begin_again(self) -> None:
@@ -107,9 +109,11 @@ class Scope:
             self._say(error)
         else:
             self.is_synced, self.is_refused, self.was_synced = True, False, True
-            if self._said:
-                self._said = ""
+            if self._ended:
+                log.warning(self._ended)
+            elif self._said and not self._is_told:
                 log.info(f"{self._what} served now")
+            self._said = self._ended = ""
 
     async def run(self, pulse: Pulse, on_started: Callable[[], None]) -> None:
         """List and watch until cancelled; `on_started` is called whenever kopf has started.
@@ -121,15 +125,13 @@ class Scope:
             while not self.is_synced:
                 pulse.beat()
                 await asyncio.sleep(_REFUSED_SECONDS if self.is_refused else _AWAY_SECONDS)
-                await self._crds.wait(pulse.beat)
+                if await self._crds.wait(pulse.beat):
+                    self._ended = ""
                 await self.try_sync()
-            started = time.monotonic()
             why = await self._watch(pulse, on_started)
             self.is_synced = self.is_refused = False
-            said = f"the watch of {self._name} has ended and begins again: {why}"
-            if said != self._said or time.monotonic() - started > _STEADY_SECONDS:
-                self._said = said
-                log.warning(said)
+            # It is told once the API server answers: if it does not, that is told instead.
+            self._ended = f"the watch of {self._name} has ended and begins again: {why}"
 
     @property
     def _name(self) -> str:
@@ -144,22 +146,44 @@ class Scope:
         remedy = f"; {self._words.remedy}" if isinstance(error, BackendRefused) else ""
         said = f"{self._what} not served yet: {error.message}{remedy}"
         if said != self._said:
-            self._said = said
-            log.warning(said)
+            self._said, self._ended, self._is_told = said, "", error.is_told
+            tell = log.debug if error.is_told else log.warning
+            tell(said)
 
     async def _sync_kind(self, kind: ResourceKind) -> None:
+        """LIST a kind. Of objects that are known their metadata alone are read, and what is newer is read by itself.
+
+        Where the metadata show much that is newer, or nothing is known yet, everything is read.
+        """
         cache = self._caches[kind]
+        is_known = self.was_synced and len(cache) > 0
+        newer = await self._list(kind, cache, of_metadata=is_known)
+        if len(newer) > _NEWER_AT_MOST:
+            newer = await self._list(kind, cache, of_metadata=False)
+        for namespace, name in newer:
+            try:
+                cache.offer(await self._client.get(resource_of(kind), namespace, name))
+            except NotFound:
+                continue  # it was deleted since the LIST: that is the watch's to tell, or the next LIST's
+
+    async def _list(self, kind: ResourceKind, cache: ObjectCache[Any], *, of_metadata: bool) -> list[tuple[str, str]]:
+        """LIST a kind once, and evict what is missing. Return the namespaces and names of what is still to be read."""
         uids: set[str] = set()
+        newer: list[tuple[str, str]] = []
         version = 0
-        async for page in self._client.pages(resource_of(kind), self.namespace):
+        async for page in self._client.pages(resource_of(kind), self.namespace, of_metadata=of_metadata):
             version = version or int(page["metadata"]["resourceVersion"])
             for body in page["items"]:
-                cache.offer(body)
                 uids.add(body["metadata"]["uid"])
+                if not of_metadata:
+                    cache.offer(body)
+                elif (name := cache.news(body)) is not None:
+                    newer.append(name)
             await asyncio.sleep(0)  # 10 000 objects must not delay the renewal of the lease
         evicted = cache.evict_missing(uids, version, self.namespace)
         if evicted:
             log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
+        return newer
 
     async def _watch(self, pulse: Pulse, on_started: Callable[[], None]) -> str:
         """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""
@@ -175,7 +199,7 @@ class Scope:
             if logins > 1:
                 # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
-            return self._connection.for_kopf(pulse.beat)
+            return self._connection.for_kopf(pulse.beat, without_echoes(self._caches))
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())

@@ -19,7 +19,8 @@ from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
 from controller.api.meta import HasMetadata
 from controller.backends.bundle import SECRETS
-from controller.backends.server_configs import ServerConfigs, credentials_in
+from controller.backends.server_configs import ServerConfigs
+from controller.backends.server_secrets import credentials_in
 from controller.clients.kubernetes import KubernetesClient
 from controller.clients.livekit_keys import Credentials
 from controller.errors import BackendError, Forbidden, NotFound

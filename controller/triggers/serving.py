@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Final
 
 import structlog
 
@@ -20,7 +21,8 @@ from controller.telemetry.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
-_RENEW_SECONDS = 60.0
+RENEW_SECONDS: Final = 60.0
+"""The pause between two renewals."""
 _RETRY_SECONDS = 1.0
 _LOOK_UP_SECONDS = 5.0
 _MOST_ASKED = 1000
@@ -42,7 +44,7 @@ class Serving:
     async def renew(self, pulse: Pulse) -> None:
         """Renew `served` for the open pools until cancelled."""
         while True:
-            await asyncio.sleep(_RENEW_SECONDS)
+            await asyncio.sleep(RENEW_SECONDS)
             pulse.beat()
             for namespace in self._backends.pools.namespaces():
                 pulse.beat()
@@ -84,7 +86,7 @@ class Serving:
                 try:
                     await self._open(namespace)
                 except BackendRefused as error:
-                    if error.retryable:
+                    if error.retryable or error.is_told:
                         raise
                     log.warning(
                         "a pool that a gateway asked for cannot be opened", namespace=namespace, error=str(error)

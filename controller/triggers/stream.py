@@ -213,7 +213,8 @@ class StreamReader:
     def _rest(self, stream: str, error: Exception) -> None:
         """Leave a stream alone for a while after an error; the others go on."""
         is_passing = _is_passing(error)
-        tell = log.debug if is_passing else log.warning
+        is_told = isinstance(error, BackendError) and error.is_told
+        tell = log.debug if is_passing or is_told else log.warning
         tell("a stream cannot be read", stream=stream, error=str(error))
         seconds = _BLOCK_SECONDS if is_passing else _REFUSED_SECONDS
         self._resting[stream] = asyncio.get_running_loop().time() + seconds

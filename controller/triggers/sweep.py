@@ -29,6 +29,7 @@ from controller.clients.redis.sweeps import Notes
 from controller.errors import BackendError
 from controller.facts.leftover import SweepKind
 from controller.facts.time import milliseconds
+from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.deep_sweep import DeepSweep
 from controller.triggers.sweep_rooms import RoomSweep
@@ -67,6 +68,7 @@ class Sweeper:
         self._deep = deep
         self._work = work
         self._interval_seconds = interval_seconds
+        metrics.sweep_interval_seconds.labels(Sweep.LIGHT).set(interval_seconds)
         self._damaged = damaged
         self._light_at = 0.0
         self._last_namespace = ""

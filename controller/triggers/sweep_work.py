@@ -87,7 +87,7 @@ class SweepWork:
 
     def failed(self, sweep: Sweep, error: BackendError) -> None:
         """Redis does not do what the sweep needs. A refusal goes on until an administrator acts, so it is said once."""
-        if not isinstance(error, BackendRefused):
+        if error.is_told or not isinstance(error, BackendRefused):
             log.debug("a sweep cannot work at the moment", sweep=str(sweep), error=str(error))
             return
         metrics.sweep_failing.labels(sweep).set(1)

@@ -28,7 +28,7 @@ from controller.errors import BackendError
 from controller.facts.livekit import Mark, parse_mark
 from controller.facts.time import milliseconds
 from controller.loop.wakes import Wake
-from controller.telemetry import metrics
+from controller.telemetry import metrics, tracing
 from controller.triggers.refusals import Refusals
 from controller.triggers.router import Router
 from controller.triggers.webhook_signature import Signature, Signers, WebhookRefused, verified
@@ -36,6 +36,7 @@ from controller.triggers.webhook_signature import Signature, Signers, WebhookRef
 log = structlog.get_logger(__name__)
 
 PATH = "/livekit/webhook"
+_ABORTED = "participant_connection_aborted"
 MAX_BODY_BYTES = 256 * 1024
 READ_SECONDS = 5.0
 BODIES_AT_ONCE = 32
@@ -112,15 +113,37 @@ class WebhookHandler:
             metrics.webhooks.labels("foreign").inc()
             return web.Response(text="not a room of this cluster\n")
         try:
-            await self._pool_of(mark.namespace).witness(_witnessed(event, mark, self._clock, self._replica))
+            await self._witness(event, mark)
         except BackendError as error:
             metrics.webhooks.labels("unavailable").inc()
-            log.warning("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
+            tell = log.debug if error.is_told else log.warning
+            tell("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
             return web.Response(status=503, text="cannot be stored at the moment\n")
         metrics.webhooks.labels("accepted").inc()
+        if event.event == _ABORTED:
+            metrics.connections_aborted.labels(self._server_of(event.room.name, signature)).inc()
         metrics.webhook_came.set(self._clock.now().timestamp())
         self._router.webhook_came(event.room.name, event.event, Wake.WEBHOOK)
         return web.Response(text="ok\n")
+
+    async def _witness(self, event: Event, mark: Mark) -> None:
+        """Write the event into Redis."""
+        seen = _witnessed(event, mark, self._clock, self._replica)
+        if not tracing.is_on():
+            await self._pool_of(mark.namespace).witness(seen)
+            return
+        attributes = {
+            "k8s.namespace.name": mark.namespace,
+            "roomkeeper.name": mark.name,
+            "roomkeeper.livekit.event": event.event,
+            "roomkeeper.livekit.room": event.room.name,
+        }
+        with tracing.working(tracing.Work(mark.root_uid, f"webhook {event.event}", attributes, is_server=True)):
+            await self._pool_of(mark.namespace).witness(seen)
+
+    def _server_of(self, room: str, signature: Signature) -> str:
+        """The name of the LiveKit server that has the room; empty if several may have it."""
+        return self._router.place_of(room) or (next(iter(signature.servers)) if len(signature.servers) == 1 else "")
 
     def _require_server(self, room: str, signature: Signature) -> None:
         """Raise WebhookRefused if another server has the room. A room that moves may be on another one in a moment."""

@@ -132,6 +132,16 @@ class ObjectCache(Generic[M]):
         """Whether the cache has the object with this UID."""
         return uid in self._names
 
+    def knows(self, uid: str, version: int) -> bool:
+        """Whether this version of an object is no news: a version as new is known, or the object was deleted."""
+        name = self._names.get(uid)
+        return uid in self._dead if name is None else version <= self._entries[name].version
+
+    def news(self, body: dict[str, Any]) -> Name | None:
+        """The name of an object, if this version of it is news; the metadata suffice."""
+        identity = self._identity(body)
+        return None if identity is None or self.knows(*identity[1:]) else identity[0]
+
     def names(self) -> list[Name]:
         """The (namespace, name) of every object."""
         return list(self._entries)

@@ -2,7 +2,8 @@
 
 A place is reserved before its Room is created, so that many Rooms that are placed at one moment never exceed
 `maxRooms`. LiveKit's own count lags, and includes rooms of others. Rooms in namespaces that another installation serves
-are on that one's servers, whatever these are called. Neighbors: `app.wiring` lets it follow the caches,
+are on that one's servers, whatever these are called. A Room that cannot be read stays where it was; if that is not
+known, it may be on any server. Neighbors: `app.wiring` lets it follow the caches,
 `backends.servers` reserves and counts, `triggers.drain` goes through the standing Rooms of a server.
 """
 
@@ -17,6 +18,7 @@ from controller.api.meta import HasMetadata
 from controller.api.names import MATCH, PAUSED, room_name
 from controller.api.phases import RoomPhase
 from controller.api.room import Room
+from controller.facts.unreadable import Unreadable
 from controller.rules.placement import server_of
 
 Name = tuple[str, str]
@@ -47,11 +49,13 @@ class RoomPlacements:
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._reserved: set[Name] = set()
         self._standing: dict[Name, StandingRoom] = {}
+        self._unknown: set[Name] = set()
 
     def kept(self, room: Room) -> None:
         """The cache has a newer version of a Room."""
         name = (room.metadata.namespace, room.metadata.name)
         server = server_of(room)
+        self._unknown.discard(name)
         if room.status.phase in _OVER:
             self._remove(name)
         elif server and not self._moves(room, server):
@@ -62,6 +66,16 @@ class RoomPlacements:
             if made_at is not None and not is_of_match:
                 is_paused = metadata.annotations.get(PAUSED) == "true"
                 self._standing[name] = StandingRoom(*name, metadata.uid, server, made_at, is_paused)
+
+    def unreadable(self, room: Unreadable) -> None:
+        """The cache has a newer version of a Room, which cannot be read."""
+        name = (room.metadata.namespace, room.metadata.name)
+        if name in self._places:
+            return
+        if server := server_of(room):
+            self._put(name, server)
+        else:
+            self._unknown.add(name)
 
     def _moves(self, room: Room, written: str) -> bool:
         """Whether a Room that was never made has a place on another server than it says yet."""
@@ -100,6 +114,10 @@ class RoomPlacements:
         """The Rooms on the server."""
         return (name for name, place in self._places.items() if place == server and self._serves(name[0]))
 
+    def unknown(self) -> list[Name]:
+        """The Rooms that cannot be read and may be on any server, in order."""
+        return sorted(name for name in self._unknown if self._serves(name[0]))
+
     def standing(self, server: str) -> Iterator[StandingRoom]:
         """The standing Rooms on the server whose LiveKit room was made."""
         return (room for room in self._standing.values() if room.server == server and self._serves(room.namespace))
@@ -118,4 +136,5 @@ class RoomPlacements:
             if not self._counts[server][name[0]]:
                 del self._counts[server][name[0]]
         self._reserved.discard(name)
+        self._unknown.discard(name)
         self._standing.pop(name, None)

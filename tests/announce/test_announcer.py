@@ -20,6 +20,7 @@ from controller.facts.unreadable import Unreadable
 from controller.rules.match_case import MatchCase
 from controller.rules.stand_in import stand_in_match
 from controller.status.match import match_status
+from controller.telemetry.trace_ids import trace_id
 from tests import values as b
 from tests.virtual_time import VirtualTime
 
@@ -228,3 +229,55 @@ def test_an_ending_is_a_warning_only_where_the_service_went_wrong(reason: EndRea
     rig.announcer.match_written(b.active(), status, b.T0)
     expected = "Warning" if reason in {"RoomLost", "Failed"} else "Normal"
     assert rig.said.events == [(expected, reason, "why")]
+
+
+def joined(server: str, result: str) -> float:
+    """How many participants were counted with this result."""
+    return REGISTRY.get_sample_value("roomkeeper_joins_total", {"server": server, "result": result}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (("NeverSeen", "NeverSeen"), {"NeverSeen": 2}),
+        ((None, "MediaFailed"), {"Connected": 1, "MediaFailed": 1}),
+        (("CLIENT_INITIATED", "SignalOnly"), {"Connected": 1, "SignalOnly": 1}),
+    ],
+)
+def test_who_did_not_come_is_counted_by_the_server_that_they_were_to_join(
+    details: tuple[str | None, str | None], expected: dict[str, int]
+) -> None:
+    results = ("Connected", "NeverSeen", "MediaFailed", "SignalOnly")
+    before = {result: joined("eu-1", result) for result in results}
+    outcomes = [
+        {"identity": who, "state": "Idle", "detail": detail}
+        for who, detail in zip(("alice", "bob"), details, strict=True)
+    ]
+    status = b.active(
+        status={
+            "phase": "Ended",
+            "reason": "NoShow",
+            "ended_at": b.at(9),
+            "connected_at": None,
+            "room": {"name": "room", "server": "eu-1"},
+            "end": {"reason": "NoShow", "message": "why", "outcomes": outcomes},
+        }
+    ).status
+    before_it = b.active(status={"connected_at": None})
+    Rig().announcer.match_written(before_it, status, b.T0)
+    counted = {result: joined("eu-1", result) - before[result] for result in results}
+    assert {result: count for result, count in counted.items() if count} == expected
+
+
+def test_a_call_that_is_up_counts_two_who_joined_and_leaves_its_trace_with_the_time_it_took() -> None:
+    before, now = joined("eu-2", "Connected"), b.active(status={"connected_at": None})
+    status = b.active(status={"connected_at": b.at(9), "room": {"name": "room", "server": "eu-2"}}).status
+    Rig().announcer.match_written(now, status, b.T0)
+    assert joined("eu-2", "Connected") - before == 2
+    exemplars = [
+        sample.exemplar.labels
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "roomkeeper_match_connected_seconds_bucket" and sample.exemplar is not None
+    ]
+    assert {"trace_id": trace_id(now.metadata.uid)} in exemplars

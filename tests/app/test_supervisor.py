@@ -94,7 +94,7 @@ async def test_a_loop_that_does_not_come_round_makes_the_pod_unhealthy(monkeypat
     assert await _livez(pulses) == (200, "ok\n")
     now += 2
     assert await _livez(pulses) == (503, "the loop streams has not come round for 61 s\n")
-    assert pulses.ages() == {LoopName.STREAMS: 61}
+    assert pulses.ages() == {LoopName.STREAMS: (61, 1)}
     pulses.stop(pulse)
     assert await _livez(pulses) == (200, "ok\n"), "a replica that does not lead has no such loop"
 

@@ -23,6 +23,9 @@ from controller.loop.recipes import RECIPES
 from controller.loop.reconcile import Reconciler
 from controller.loop.worker import Worker
 from controller.settings import Settings
+from controller.telemetry.pulse import LoopName
+from controller.triggers.keeper import SEARCH_AGAIN_SECONDS
+from controller.triggers.serving import RENEW_SECONDS
 from tests import values as b
 
 UID = b.MATCH_UID
@@ -112,6 +115,20 @@ async def test_the_view_of_a_term_forgets_a_room_whose_room_object_went(parts: P
         server.view.snapshot([LiveKitRoom(b.LIVEKIT_NAME, "RM_1", 1, None)] if second == 2 else [], b.at(second))
         server.view.prune(parts.router.has_room)
     assert server.view.sid_since(b.LIVEKIT_NAME) is None
+
+
+async def test_a_loop_that_pauses_for_long_counts_as_alive_in_its_pause(parts: Parts) -> None:
+    """Else the probe of liveness fails for a moment in each round, whatever the backends do."""
+    term, settings = begin_term(parts, 1), parts.settings
+    limits = {loop.name: loop.limit_seconds for loop in term.loops()}
+    pauses = {
+        LoopName.SERVED: RENEW_SECONDS,
+        LoopName.SWEEP: settings.sweep_seconds,
+        LoopName.SEARCH: SEARCH_AGAIN_SECONDS,
+        **dict.fromkeys((LoopName.AUDIT, LoopName.POOLS, LoopName.TOKENS), settings.poll_seconds),
+    }
+    assert {name for name, pause in pauses.items() if limits[name] < pause + 30} == set()
+    await term.end()
 
 
 async def test_tokens_that_are_revoked_after_their_match_went_are_not_remembered(parts: Parts) -> None:

@@ -36,6 +36,7 @@ class MemoryRedis:
         self.calls: list[tuple[str, list[str | int]]] = []
         self.claim_answer = ["OK", "new"]
         self.fence = 0
+        self.fence_moves = False
         self.epochs: dict[str, int] = {}
         self.is_lost_again = False
         self.live: list[str] = []
@@ -68,6 +69,10 @@ class MemoryRedis:
         else:
             return ["LOST"]
         return ["OK", self.incarnation]
+
+    async def text(self, _key: str) -> str | None:
+        """The fence; its number grows with each request of a live owner."""
+        return f"{self.fence}:{len(self.calls) if self.fence_moves else 1}"
 
     async def scored(self, _key: str, **_page: object) -> list[tuple[str, float]]:
         """The key `live`."""
@@ -297,6 +302,34 @@ def test_a_pool_opens_again_soon_after_its_fence_is_mended() -> None:
         await asyncio.sleep(2.1)
         assert (await rig.pools.get("x")).epoch == 7
         assert (rig.pools.closed(), rig.pools.trouble("x")) == ((), "")
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("case", "fence", "moves", "outdated"),
+    [
+        ("a Lease of another name had it, and is gone", 40, False, [41]),
+        ("another owner writes to the pool", 40, True, []),
+        ("no Lease ever had it: it is damaged", 42, False, []),
+    ],
+)
+def test_the_fence_of_an_owner_who_is_gone_is_outrun_by_our_lease(
+    case: str, fence: int, moves: bool, outdated: list[int]
+) -> None:
+    """Our Lease had another name, or a neighbor was removed, and Redis was silent when we took the Lease."""
+
+    async def story(time: VirtualTime) -> None:
+        redis = MemoryRedis()
+        redis.epochs |= {"system/renamed": 40, "system/another": 41}
+        redis.fence, redis.fence_moves = fence, moves
+        rig = Rig(redis, epoch=1)
+        while time.seconds < 600 and not rig.outdated:
+            with pytest.raises((PoolClosed, LeadershipLost)):
+                await rig.pools.get("x")
+            await asyncio.sleep(2.5)
+        assert rig.outdated == outdated
+        assert not outdated or 150 <= time.seconds < 160, "a live owner would have written by then"
 
     run(story)
 

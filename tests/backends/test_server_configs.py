@@ -11,7 +11,8 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
-from controller.backends.server_configs import ServerConfig, ServerConfigs, credentials_in
+from controller.backends.server_configs import ServerConfig, ServerConfigs
+from controller.backends.server_secrets import credentials_in
 from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.clients.livekit_tls import Certificates
 from controller.facts.server import Trouble
@@ -22,9 +23,13 @@ KEYS = Credentials(ApiKeys(ApiKey("key", "k" * 32)))
 MISSING = Trouble(ConditionReason.CREDENTIALS_MISSING, "the Secret does not exist")
 
 
-def server(name: str = "eu-1", **spec: Any) -> LiveKitServer:
+def server(name: str = "eu-1", status: dict[str, Any] | None = None, **spec: Any) -> LiveKitServer:
     return LiveKitServer.model_validate(
-        {"metadata": {"name": name, "namespace": "roomkeeper-system"}, "spec": {"url": f"wss://{name}.example", **spec}}
+        {
+            "metadata": {"name": name, "namespace": "roomkeeper-system"},
+            "spec": {"url": f"wss://{name}.example", **spec},
+            "status": status or {},
+        }
     )
 
 
@@ -60,7 +65,7 @@ def configs() -> Configs:
     ],
 )
 def test_requests_go_to_http_and_clients_to_a_web_socket(
-    configs: Configs, spec: dict[str, str], url: str, public_url: str
+    configs: Configs, spec: dict[str, Any], url: str, public_url: str
 ) -> None:
     configs.all.keep(server(**spec), KEYS)
     assert (configs["eu-1"].url, configs["eu-1"].public_url) == (url, public_url)
@@ -147,6 +152,24 @@ def test_a_key_of_one_server_signs_for_all_names_of_its_url(configs: Configs) ->
     assert (signers["key"], signers["other"]) == ({"k" * 32: both}, {"z" * 32: both})
 
 
+def test_a_server_whose_url_becomes_unusable_is_asked_on_at_the_last_good_one_as_it_is_configured_otherwise(
+    configs: Configs,
+) -> None:
+    configs.all.keep(server(publicUrl="wss://public.example"), KEYS)
+    other = Credentials(ApiKeys(ApiKey("other", "z" * 32)))
+    configs.all.keep(server(url="http://me:secret@eu-1", maxRooms=7, drain={"type": "graceful"}), other)
+    found = configs["eu-1"]
+    assert (found.url, found.public_url, found.credentials) == ("https://eu-1.example", "wss://public.example", KEYS)
+    assert (found.max_rooms, found.drain is not None, found.is_cordoned) == (7, True, True)
+    assert configs.all.troubles()["eu-1"].reason is ConditionReason.WRONG_URL
+
+
+def test_after_a_restart_the_last_good_url_is_that_of_the_status(configs: Configs) -> None:
+    noted = {"url": "https://old.example", "publicUrl": "wss://old.example"}
+    configs.all.keep(server(url="http://me:secret@eu-1", status=noted), KEYS)
+    assert (configs["eu-1"].url, configs["eu-1"].public_url) == ("https://old.example", "wss://old.example")
+
+
 def test_followers_are_told_of_changes_only(configs: Configs) -> None:
     for _ in range(3):
         configs.all.keep(server(), KEYS)
@@ -204,13 +227,16 @@ def test_a_secret_that_cannot_be_used_is_told_in_one_sentence(found: dict[str, o
     ],
 )
 def test_a_url_that_no_request_can_use_is_told_and_repeats_nothing(
-    configs: Configs, spec: dict[str, str], told: str
+    configs: Configs, spec: dict[str, Any], told: str
 ) -> None:
     configs.all.keep(server(), KEYS)
     configs.all.keep(server(**spec), KEYS)
     trouble = configs.all.troubles()["eu-1"]
     assert (trouble.reason, trouble.sentence.startswith(told)) == (ConditionReason.WRONG_URL, True)
-    assert (configs.all.get("eu-1"), "hunter2" in trouble.sentence) == (None, False)
+    assert (configs["eu-1"].url, "hunter2" in trouble.sentence) == ("https://eu-1.example", False)
+    configs.all.keep(server("new", **spec), KEYS)
+    assert configs.all.get("new") is None
+    configs.all.drop("new")
     configs.all.keep(server(), None)
     assert (configs["eu-1"].credentials, dict(configs.all.troubles())) == (KEYS, {})
 

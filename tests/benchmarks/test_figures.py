@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from benchmarks import report
 from benchmarks.cluster import count_writes
+from benchmarks.compare import NoRevision, table, tree_of
 from benchmarks.figures import (
     CapacityFigures,
     Figures,
@@ -18,6 +23,7 @@ from benchmarks.figures import (
     LifeFigures,
     Measure,
     Subject,
+    estimate,
     goals,
     growth,
     latencies_ms,
@@ -26,13 +32,21 @@ from benchmarks.figures import (
     rate_per_second,
 )
 from benchmarks.profiling import costs, packages
+from benchmarks.quiet import Spent, doubts
 from benchmarks.report import Results
+from sandbox.progress import Progress
 
 FIELDS = {"subject", "in_flight", "rate_per_s", "p50_ms", "p99_ms", "cpu_ms_per_match", "api_writes_per_match"}
 
 
 def some_figures(subject: Subject = Subject.ROOMKEEPER, in_flight: int = 1, **changes: float) -> Figures:
-    numbers = {"rate_per_s": 100.0, "p50_ms": 8.0, "p99_ms": 20.0, "cpu_ms_per_match": 2.5, "api_writes_per_match": 4.0}
+    numbers: dict[str, Any] = {
+        "rate_per_s": 100.0,
+        "p50_ms": 8.0,
+        "p99_ms": 20.0,
+        "cpu_ms_per_match": 2.5,
+        "api_writes_per_match": 4.0,
+    }
     return Figures(subject, in_flight, **(numbers | changes))
 
 
@@ -63,7 +77,12 @@ def test_medians_are_taken_of_each_number_by_itself() -> None:
         some_figures(p50_ms=7.0, rate_per_s=120.0),
         some_figures(p50_ms=30.0, rate_per_s=110.0),
     ]
-    assert medians(rounds) == some_figures(p50_ms=9.0, rate_per_s=110.0)
+    middle = medians(rounds)
+    assert replace(middle, margins={}) == some_figures(p50_ms=9.0, rate_per_s=110.0)
+    # Three rounds say little: the factor is 4.3.
+    assert middle.margins["rate_per_s"] == pytest.approx(4.30 * 15.275 / 3**0.5, abs=0.01)
+    assert middle.margins["cpu_ms_per_match"] == 0.0
+    assert medians(rounds[:1]).margins == {}
 
 
 def test_goals_are_met_or_missed_or_cannot_be_told() -> None:
@@ -99,6 +118,56 @@ def test_the_goals_of_a_calls_life_are_told_where_parts_of_it_were_measured() ->
         "both back after LiveKit is, p99": ("not measured (goal: at most 1500 ms)", None),
         "full cycles at 16 against the floor": ("0.75 (goal: at least 0.65)", True),
     }
+
+
+def test_a_value_that_was_measured_once_has_no_margin_and_more_rounds_make_it_smaller() -> None:
+    assert str(estimate([2.0])) == "2.00"
+    assert str(estimate([2.0, 3.0])) == "2.50 ± 6.36"
+    few, many = estimate([1.0, 2.0, 3.0]), estimate([1.0, 2.0, 3.0] * 10)
+    assert few.margin is not None
+    assert many.margin is not None
+    assert few.margin > 5 * many.margin
+    with pytest.raises(ValueError, match="nothing was measured"):
+        estimate([])
+
+
+def test_a_median_of_samples_has_a_margin_by_their_ranks() -> None:
+    samples = [float(number) for number in range(1, 101)]
+    assert LifeFigures.of(Measure.WEBHOOK, samples).margins == {"p50_ms": pytest.approx(10.0, abs=1.0)}
+    assert LifeFigures.of(Measure.KILL, samples[:5]).margins == {}
+
+
+def test_a_machine_is_doubted_for_what_others_use_and_not_for_the_benchmark_itself() -> None:
+    before = Spent(total=1000.0, busy=500.0, stolen=0.0, ours=0.0)
+    ours = Spent(total=1200.0, busy=690.0, stolen=0.0, ours=185.0)
+    assert doubts(before, ours, load=0.4, cores=2) == ()
+    others = Spent(total=1200.0, busy=690.0, stolen=8.0, ours=90.0)
+    load, busy, stolen = doubts(before, others, load=3.0, cores=2)
+    assert "the load average was 3.0 at the start, on 2 cores" in load
+    assert "other programs used 50% of the machine" in busy
+    assert "the host took 4% of the machine away" in stolen
+
+
+async def test_the_cpu_of_children_counts_as_the_benchmarks_own_also_when_they_have_ended() -> None:
+    before = Spent.now()
+    burn = "import time; [0 for _ in iter(lambda: time.process_time() < 0.3, False)]"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", burn)
+    assert await process.wait() == 0
+    assert Spent.now().ours - before.ours >= 0.3
+
+
+def test_a_comparison_tells_both_sides_and_the_ratio_of_each_round() -> None:
+    here = [some_figures(cpu_ms_per_match=ms) for ms in (4.0, 8.0)]
+    there = [some_figures(cpu_ms_per_match=ms) for ms in (5.0, 10.0)]
+    text = io.StringIO()
+    Console(file=text, width=120).print(table("ready", {"this tree": here, "the revision": there}))
+    (row,) = (line for line in text.getvalue().splitlines() if "CPU ms" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]][-1] == "0.80 ± 0.00"
+
+
+def test_a_revision_that_does_not_exist_is_named() -> None:
+    with pytest.raises(NoRevision, match="no-such-branch is no revision"):
+        tree_of("no-such-branch", Progress(io.StringIO()))
 
 
 def test_medians_leave_alone_what_was_not_looked_at() -> None:

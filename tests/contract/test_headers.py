@@ -25,7 +25,7 @@ from controller.clients.redis.gateway import Gateway
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.leftovers import LeftoverStore, lasting
-from controller.clients.redis.mending import keys_of_pool, mend
+from controller.clients.redis.mending import keys_of_pool, mend, repair
 from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch, RoomRecord
@@ -50,7 +50,7 @@ NOW = 1_700_000_000_000
 BOTH = ("alice", "bob")
 KEYS = Keys("default", "calls")
 CONTRACT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
-UNFENCED = {"epoch", "silent", "flags", "witness", "errors", "mend", "lasting", "sweeps"}
+UNFENCED = {"epoch", "silent", "flags", "witness", "errors", "mend", "repair", "lasting", "sweeps"}
 OF_NO_POOL = (lua.EPOCH, lua.SWEEPS)
 
 
@@ -131,6 +131,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: pool.serve(Served("1.0", 30)),
         lambda: ErrorStore(redis, KEYS.error_keys).add(errors, now_ms=NOW),
         lambda: mend(redis, KEYS, keys_of_pool(KEYS)),
+        lambda: repair(redis, KEYS.match("m"), dict.fromkeys(BOTH, "?"), dict.fromkeys(BOTH, "")),
         lambda: lasting(redis, KEYS, [KEYS.user("alice"), KEYS.match("m")], idle_seconds=60),
         lambda: SweepStore(redis, "default", "ns/lease").keep("operator/7/pod", ttl_seconds=30),
         lambda: SweepStore(redis, "default", "ns/lease").give_back("operator/7/pod"),

@@ -26,7 +26,7 @@ from controller.settings import FILE_FIELDS, Settings, file_field, variable
 from tests.docs import code
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-_OURS: Final = ("controller", "sandbox", "benchmarks", "examples", "tests", "contract", "release")
+_OURS: Final = ("controller", "sandbox", "benchmarks", "examples", "tests", "contract", "release", "website")
 _HIDDEN_BUT_OURS: Final = frozenset({".importlinter", ".gitignore", ".ci", ".github"})
 _MADE: Final = ("__pycache__", ".egg-info")
 

@@ -1,4 +1,7 @@
-"""The questions of docs/oncall.md: each has one command, and the command answers it. All are asked about one call."""
+"""The questions of docs/oncall.md: each has one command, and the command answers it. All are asked about one call.
+
+At its end, what is stored about a user is deleted as docs/retention.md says; what is left goes as its table says.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,45 @@ from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
 
 PAGE = (ROOT / "docs/oncall.md").read_text(encoding="utf-8")
+RETENTION_PAGE = (ROOT / "docs/retention.md").read_text(encoding="utf-8")
 _QUESTION = re.compile(r"^## ([^\n]+\?)\n(?:(?!^## ).)*?^```sh\n([^\n]+)\n```", re.MULTILINE | re.DOTALL)
 QUESTIONS: dict[str, str] = dict(_QUESTION.findall(PAGE))
 
 
+# What an SRE asked in a user test, and where the answer is: a question of the page, or another page.
+ASKED = {
+    "Is it healthy at all?": "Is it healthy at all?",
+    "Where is user alice?": "Where is user alice?",
+    "Why did this Match end?": "How did this call end, and why?",
+    "Why did it end? It is gone.": "Why did it end, hours ago?",
+    "Why can users not connect?": "Why can users not connect?",
+    "Is the webhook arriving?": "alerts.md",
+    "Which rooms leak?": "Which rooms leak?",
+    "How many wait, since when?": "How many users wait, and since when?",
+    "How do I drain LiveKit?": "draining.md",
+    "How do I kick a user?": "How do I remove a user from a call?",
+    "How do I ban a user?": "How do I keep a user out?",
+    "How do I delete a person's data?": "How do I delete what is stored about a user?",
+    "How do I rotate the LiveKit key?": "keys.md",
+    "How do I upgrade?": "upgrade.md",
+    "How do I uninstall?": "uninstall.md",
+    "Which metrics are there?": "reference/metrics.md",
+    "Which alerts are there?": "alerts.md",
+    "What was it thinking?": "operations.md#record-and-replay",
+}
+
+
 def test_every_question_has_exactly_one_command() -> None:
     assert len(QUESTIONS) == len(re.findall(r"^## .+\?$", PAGE, re.MULTILINE)) == PAGE.count("```sh")
+
+
+def test_what_users_have_asked_is_answered_by_a_command_or_a_page() -> None:
+    pages = PAGE.partition("## Answered by a page")[2].partition("\n## ")[0]
+    assert [one for one, answer in ASKED.items() if answer not in QUESTIONS and f"({answer})" not in pages] == []
+
+
+def test_both_pages_delete_a_user_with_the_same_command() -> None:
+    assert QUESTIONS["How do I delete what is stored about a user?"] in RETENTION_PAGE
 
 
 class Reader:
@@ -35,8 +71,9 @@ class Reader:
         self._rig = rig
         self._left = dict(QUESTIONS)
         (directory / "kubectl").symlink_to(locate("kubectl").path)
-        (directory / "roomkeeper").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m controller "$@"\n')
-        (directory / "roomkeeper").chmod(0o755)
+        for name, program in (("roomkeeper", "-m controller"), ("redis-cli", str(ROOT / "tests/redis/redis_cli.py"))):
+            (directory / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {program} "$@"\n')
+            (directory / name).chmod(0o755)
         self._environment = {
             **os.environ,
             **rig.where.operator_env,
@@ -48,6 +85,7 @@ class Reader:
         """Ask, with other words in place of some of the command's. Return what the answer says of our namespace."""
         self._left.pop(question, None)
         command = QUESTIONS[question].replace("-n calls", f"-n {self._rig.kube.namespace}")
+        command = command.replace("{default:calls}", f"{{{self._rig.where.cluster_id}:{self._rig.kube.namespace}}}")
         for word, other in changes.items():
             command = command.replace(word, other)
         process = await asyncio.create_subprocess_exec(
@@ -77,6 +115,9 @@ def managed() -> bool:
 
 async def test_each_question_is_answered_by_its_command(rig: Rig, tmp_path: Path) -> None:
     reader = Reader(rig, tmp_path)
+    assert "✗" not in await reader.asks("Is it healthy at all?")
+    await rig.enqueue("zoe")
+    assert re.search(r'"zoe"\n2\) "\d{13}"', await reader.asks("How many users wait, and since when?"))
     match, _ = await rig.active(name="match-7f3a")
     assert match.status.room is not None
     room = match.status.room.name
@@ -119,4 +160,24 @@ async def test_each_question_is_answered_by_its_command(rig: Rig, tmp_path: Path
     answer = await reader.asks("Why did it end, hours ago?")
     assert re.search(r"match match-7f3a: over \(Deleted\)\n.*\n  users carol and dan\n", answer)
     assert re.search(r"match match-7f3a: over \(Disconnected\)\n.*\n  users alice and bob\n", answer)
+    await reader.asks("Why can users not connect?")
+    assert "nothing" in await reader.asks("Which rooms leak?")
+
+    await reader.asks("How do I keep a user out?", alice="carol")
+    await rig.kube.create(manifests.match("carol", "erin", name="refused"))
+    await rig.kube.match_until(lambda found: found.status.reason == "UserBlocked", "refused")
+    await deletes(reader, rig, "dan")
     reader.has_asked_all()
+
+
+async def deletes(reader: Reader, rig: Rig, user: str) -> None:
+    """Delete what is stored about an idle user. What is left is in a stream, or goes within a day."""
+    await rig.gateway.leave(user, idle_seconds=60)
+    await reader.asks("How do I delete what is stored about a user?", alice=user)
+    keys = [str(key) async for key in rig.redis.scan_iter(rig.keys.pattern)]
+    assert keys
+    assert [key for key in keys if key.endswith(f":{user}")] == []
+    assert {rig.keys.name(key) for key in keys if "match:" in key and 0 < await rig.redis.ttl(key) <= 86_400}
+    stays = {rig.keys.name(key).partition(":")[0] for key in keys if await rig.redis.ttl(key) == -1}
+    streams = {"disconnects", "events", "signals", "webhooks"}
+    assert stays <= streams | {"queue", "heartbeats", "live", "signals-done", "incarnation", "fence"}

@@ -19,6 +19,7 @@ from tests import manifests
 from tests.support.forgery import aborted, signature
 from tests.support.gateways import send
 from tests.support.kube import condition, is_true
+from tests.support.metrics import read_metrics
 from tests.support.rig import Rig
 from tests.support.signaling import only_signaling
 from tests.support.waiting import consistently, eventually
@@ -114,7 +115,18 @@ async def test_a_no_show_says_of_each_what_was_seen(rig: Rig) -> None:
             assert (await rig.user(who)).state == state.upper()
             assert (who in queue) == (state == "Waiting")
 
+    before = await read_metrics(rig.where.metrics_url)
     await asyncio.gather(*(plays(name, case) for name, case in NO_SHOWS.items()))
+
+    async def are_counted() -> None:
+        after, joins = await read_metrics(rig.where.metrics_url), "roomkeeper_joins_total"
+        for result, count in {"NeverSeen": 4, "SignalOnly": 1, "MediaFailed": 1, "Connected": 4}.items():
+            about = {"server": "default", "result": result}
+            assert after(joins, **about) - before(joins, **about) == count, result
+        aborted = "roomkeeper_connections_aborted_total"
+        assert after(aborted, server="default") > before(aborted, server="default")
+
+    await eventually(are_counted)
 
 
 # Participants who come again

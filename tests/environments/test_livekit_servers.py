@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,10 +18,14 @@ import pytest
 from controller.api.match import Match
 from controller.api.names import room_name
 from sandbox.endpoints import OPERATOR_ACCOUNT, OPERATOR_NAMESPACE, Endpoints
+from sandbox.ports import PortLocks
 from tests import manifests
 from tests.environments.livekit_nodes import LiveKitNodes
+from tests.support.certificates import Authority
+from tests.support.date_proxy import DateProxy
 from tests.support.kube import Body, Kube, condition, is_true
 from tests.support.rig import Rig
+from tests.support.tls_proxy import TlsProxy
 from tests.support.waiting import eventually
 
 _KEYS = {name: {f"key-of-{name}": f"the-secret-of-{name}-{name * 8}"} for name in ("eu-1", "us-1")}
@@ -245,6 +251,14 @@ async def test_credentials_are_replaced_without_a_restart_and_without_a_gap_and_
     await own.secret("eu-1", new, oldApiKey="", oldApiSecret="")
     await own.ready("eu-1")
 
+    # The same key with another secret.
+    other = {"key-of-later": "another-secret-of-later-0123456789abc"}
+    await _restart(node, other, signs="key-of-later")
+    await own.ready("eu-1", "WrongKey")
+    await own.secret("eu-1", other)
+    await own.ready("eu-1")
+    await eventually(partial(_are_signed_with, rig, renewed, other["key-of-later"]))
+
     # The wrong order: LiveKit no longer knows the key of the operator, which has none of its keys.
     await _restart(node, old, signs=old_key)
     assert "LiveKit refused our API key" in _message(await own.ready("eu-1", "WrongKey"))
@@ -256,7 +270,7 @@ async def test_credentials_are_replaced_without_a_restart_and_without_a_gap_and_
     await rig.join(back)
     after = await rig.kube.match_until(lambda match: match.status.connected == "2/2", "call")
     assert (after.status.end, after.status.connected_at) == (None, call.status.connected_at)
-    for secret in (*old.values(), *new.values()):
+    for secret in (*old.values(), *new.values(), *other.values()):
         assert secret not in operator.log
 
 
@@ -267,6 +281,13 @@ def _has_tokens_of(key: str, match: Match) -> bool:
 async def _signers(rig: Rig, match: Match) -> set[str]:
     tokens = (await rig.tokens(match)).values()
     return {jwt.decode(entry["token"], options={"verify_signature": False})["iss"] for entry in tokens}
+
+
+async def _are_signed_with(rig: Rig, match: Match, secret: str) -> None:
+    for entry in (await rig.tokens(match)).values():
+        head, _, signature = entry["token"].rpartition(".")
+        expected = hmac.new(secret.encode(), head.encode(), "sha256").digest()
+        assert base64.urlsafe_b64decode(signature + "==") == expected
 
 
 async def _restart(node: LiveKitNodes, keys: dict[str, str], *, signs: str) -> None:
@@ -303,6 +324,49 @@ async def test_what_is_wrong_with_a_server_is_told_in_one_sentence_and_what_was_
     await own.patch("us-1", url=f"{nodes['eu-1'].url}/")
     assert "eu-1 has the same URL" in _message(await own.ready("us-1", "WrongKey"))
     assert (await rig.kube.match()).status.connected == "2/2"
+
+
+async def test_each_of_a_missing_right_a_wrong_ca_a_wrong_clock_and_a_changed_url_has_its_reason_and_ends_no_call(
+    own: Own, rig: Rig, nodes: dict[str, LiveKitNodes], ports: PortLocks, tmp_path: Path
+) -> None:
+    operator, authority = rig.operators.make(), Authority(tmp_path / "authority")
+    async with DateProxy(Path(operator.environment["KUBECONFIG"]), ports.take()) as proxy:
+        operator.environment["KUBECONFIG"] = proxy.kubeconfig(tmp_path / "kubeconfig")
+        await operator.start()
+        await own.server("eu-1")
+        await own.ready("eu-1")
+        lasting = {"timeouts": {"reconnectSeconds": 300}, "room": {"departureTimeoutSeconds": 310}}
+        call, _ = await rig.active("alice", "bob", name="call", placement={"serverName": "eu-1"}, **lasting)
+
+        await own.patch("eu-1", credentialsSecretName="of-others")
+        assert "livekitServers.secretNames" in _message(await own.ready("eu-1", "SecretForbidden"))
+        await own.patch("eu-1", credentialsSecretName="eu-1")
+
+        with TlsProxy(nodes["us-1"].balancer.port, authority.sign("server")) as there:
+            await own.server("us-1", url=f"wss://localhost:{there.port}")
+            assert "under ca.crt" in _message(await own.ready("us-1", "Certificate"))
+            await own.secret("us-1", _KEYS["us-1"], **{"ca.crt": authority.certificate.read_text()})
+            await own.ready("us-1")
+            await own.kube.remove("livekitserver/us-1")
+        await own.ready("eu-1")
+
+        proxy.off_seconds = 600
+        await own.ready("eu-1", "ClockSkew")
+        proxy.off_seconds = 0
+        noted = (await own.ready("eu-1"))["status"]
+        assert (noted["url"], noted["publicUrl"]) == (nodes["eu-1"].url.replace("ws", "http", 1), nodes["eu-1"].url)
+        await operator.end()
+
+    # The API server lets the URL change while the number of rooms in the status is old.
+    await own.kube.patch("LiveKitServer", "eu-1", {"status": {"rooms": 0}}, subresource="status")
+    await own.patch("eu-1", url=nodes["us-1"].url)
+    await rig.operators.start()
+    assert f"they are looked for at {noted['url']} alone" in _message(await own.ready("eu-1", "WrongURL"))
+    await own.kube.patch("LiveKitServer", "eu-1", {"status": {"rooms": 0}}, subresource="status")
+    await own.patch("eu-1", url=nodes["eu-1"].url)
+    await own.ready("eu-1")
+    after = await rig.kube.match_until(lambda match: match.status.connected == "2/2", "call")
+    assert (after.status.end, after.status.connected_at) == (None, call.status.connected_at)
 
 
 def _message(server: Body) -> str:

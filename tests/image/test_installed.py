@@ -67,7 +67,13 @@ def test_the_operator_without_settings_ends_with_status_2_and_a_sentence_for_eac
 
 
 def test_the_operators_modules_can_be_imported_all(opt: Path) -> None:
-    assert _python(opt, "import controller.app.life, kopf, uvloop, livekit.api, redis; print('ok')") == "ok"
+    statement = "import controller.app.life, controller.telemetry.otel, kopf, uvloop, livekit.api, redis; print('ok')"
+    assert _python(opt, statement) == "ok"
+
+
+def test_what_makes_traces_is_there_and_not_imported_before_it_is_needed(opt: Path) -> None:
+    statement = "import sys, controller.app.life; print(any(name.startswith('opentelemetry') for name in sys.modules))"
+    assert _python(opt, statement) == "False"
 
 
 @pytest.mark.parametrize("module", ["sandbox", "tests", "benchmarks", "kubernetes", "pip", "setuptools", "pytest"])

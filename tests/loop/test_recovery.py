@@ -11,6 +11,7 @@ import pytest
 from controller.api.failure_codes import Failure
 from controller.api.names import MATCH, ROOM
 from controller.errors import Backend, BackendError, BackendRefused, BackendUnavailable, Code, Forbidden
+from controller.facts.unreadable import Unreadable
 from controller.loop import recovery
 from controller.loop.key import Key
 from controller.loop.recovery import Recovery
@@ -140,6 +141,20 @@ async def test_other_errors_of_livekit_move_no_room() -> None:
     rig = Rig(b.active(), b.a_room())
     await rig.recovery.carry_out(ROOM_KEY, rig.recovery.failed(ROOM_KEY, error))
     assert rig.moved == []
+
+
+async def test_a_match_that_cannot_be_read_is_reset_by_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the damaged ledger of a Match that is being deleted would hold its finalizer for ever."""
+    asked = []
+
+    async def reset(found: Any, backends: Any) -> None:
+        asked.append(found.metadata.uid)
+
+    monkeypatch.setattr(recovery, "reset_unreadable", reset)
+    rig = Rig(Unreadable(b.a_match(uid="u1", deleted=True).metadata, "spec: it cannot be read"))
+    damaged = BackendRefused(Backend.REDIS, "ledger", "it makes no sense", code=Code.DAMAGED)
+    await rig.recovery.carry_out(MATCH_KEY, rig.recovery.failed(MATCH_KEY, damaged))
+    assert asked == ["u1"]
 
 
 async def test_a_reset_that_is_not_possible_yet_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from controller.backends.bundle import Backends
 from controller.backends.servers import Servers
 from controller.facts.learned import Learned
 from controller.facts.server import ServerSeen, Trouble
+from controller.facts.unreadable import Unreadable
 from controller.observe.server import observe_server
 from controller.views.calls import CallIndex
 from controller.views.placements import RoomPlacements
@@ -26,7 +27,8 @@ class Rig:
         self.served = {b.NAMESPACE, "others"}
         self.calls = CallIndex(self.served.__contains__)
         self.placements = RoomPlacements(self.served.__contains__)
-        self.servers = Servers((), self.placements)
+        self.unread: list[str] = []
+        self.servers = Servers((), self.placements, unread=lambda: self.unread)
         for namespace in (b.NAMESPACE, "others"):
             match, room = b.active(uid=namespace, status={"room": ON_EU}), b.an_active_room(status={"server": "eu-1"})
             self.calls.kept(self.moved(match, namespace))
@@ -73,3 +75,17 @@ async def test_calls_that_are_paused_are_counted() -> None:
     metadata = match.metadata.model_copy(update={"annotations": {"roomkeeper.dev/paused": "true"}})
     rig.calls.kept(match.model_copy(update={"metadata": metadata}))
     assert (await rig.seen()).paused == 1
+
+
+async def test_rooms_that_could_not_be_read_may_be_on_the_server() -> None:
+    rig = Rig()
+    assert (await rig.seen()).unknown == ""
+    room = b.an_active_room(owned=False)
+    rig.placements.unreadable(Unreadable(room.metadata.model_copy(update={"annotations": {}}), "spec: is no object"))
+    assert (await rig.seen()).unknown == (
+        f"the Room {b.NAMESPACE}/lobby cannot be read, and may be on it: correct or delete it"
+    )
+    rig.unread.append("night")
+    assert (await rig.seen()).unknown == "the Rooms of the namespace night could not be read yet"
+    rig.unread.append("day")
+    assert (await rig.seen()).unknown == "the Rooms of the namespaces day and night could not be read yet"

@@ -338,6 +338,19 @@ def test_nothing_destructive_follows_from_unknown(what: str, seen: MatchSeen, se
     assert all(action.state != "DISCONNECTING" for action in plan.actions if isinstance(action, a.Advance))
 
 
+@pytest.mark.parametrize("match", [b.active(deleted=True), b.active(termination=END)])
+def test_users_are_let_go_while_livekit_does_not_answer(match: Match) -> None:
+    """The steps of an ending free them: not the limit of a deletion, and not a sweep."""
+    away: dict[str, Any] = {"livekit_room": b.unknown(), "people": b.unknown(), "room": b.an_active_room()}
+    steps = [
+        (b.ledger("Active"), "RecordEnd"),
+        (b.ledger("Active", recorded="Ended"), "Advance"),
+        (b.ledger("Terminating", recorded="Ended"), "Settle"),
+    ]
+    for ledger, step in steps:
+        assert names(plan_match(MatchCase(match, b.both_in(ledger=ledger, **away), b.at(9)))) == [step]
+
+
 def test_an_advance_carries_room_and_address() -> None:
     plan = plan_match(MatchCase(b.a_match(session_id="s-9"), b.all_made(ledger=b.ledger()), b.at(1)))
     advance = only(plan, a.Advance)
@@ -450,6 +463,18 @@ READY: list[tuple[str, Match, MatchSeen, bool]] = [
     ("tokens of another room", b.a_match(), b.all_made(tokens=b.tokens(livekit_name="rk-old")), False),
     ("tokens that the present key signed", b.a_match(), b.all_made(tokens=b.tokens(api_key="key")), True),
     ("tokens that another key signed", b.a_match(), b.all_made(tokens=b.tokens(api_key="key-of-before")), False),
+    (
+        "tokens that the same key signed with this secret",
+        b.a_match(),
+        b.all_made(tokens=b.tokens(api_key="key", secret_digest="digest")),
+        True,
+    ),
+    (
+        "tokens that the same key signed with another secret",
+        b.a_match(),
+        b.all_made(tokens=b.tokens(api_key="key", secret_digest="digest of before")),
+        False,
+    ),
     ("no LiveKit room", b.a_match(), b.all_made(livekit_room=None), False),
     ("LiveKit room unknown", b.a_match(), b.all_made(livekit_room=b.unknown()), False),
     ("address not published", b.a_match(), b.all_made(ledger=b.ledger("Creating")), False),

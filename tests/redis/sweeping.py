@@ -65,6 +65,7 @@ class Sweeping:
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: datetime.now(UTC))})()
         named: Any = type("Named", (), {"match_uid": self._uid, "room_uid": self._uid})()
         restorer = Restorer(self.matches, calls, clock, restored=(), wake=lambda _match: None, uid_of=self._uid)
+        self.restorer = restorer
         self.finder = Finder(world.redis, world.keys.cluster_id, self.rules, self.matches, clock)
         self.cleaner = Cleaner(
             world.keys.cluster_id,
@@ -100,6 +101,10 @@ class Sweeping:
     async def clean(self, leftovers: Iterable[Leftover]) -> list[bool]:
         """Clean them one after the other: whether each was cleaned."""
         return [await self.cleaner.clean(leftover) for leftover in leftovers]
+
+    async def settle_lists(self) -> None:
+        """Put right what `live` lists, as the light sweep does each minute."""
+        await self.restorer.sweep(self.world.keys.namespace, self.world.pool, self.pools.check, 100)
 
     async def sweep(self) -> list[Leftover]:
         """Find and clean; return what was found."""

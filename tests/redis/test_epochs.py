@@ -51,8 +51,9 @@ async def test_the_one_epoch_of_an_earlier_version_counts_and_damage_holds_up_no
     command, value = damage
     await world.raw(command, epoch_key(cluster_id), value)
     store = EpochStore(world.redis, cluster_id, "system/shard-0")
-    assert await store.read(near=0) == Epochs(0, known)
-    assert await store.note(1) == Epochs(1, max(1, known))
+    assert await store.read(near=0) == Epochs(known, known), "each Lease goes above it"
+    assert await store.note(1) == Epochs(max(1, known), max(1, known))
+    assert await store.note(known + 1) == Epochs(known + 1, known + 1)
 
 
 async def test_leases_that_come_and_go_leave_a_bounded_number_of_epochs(world: World, cluster_id: str) -> None:

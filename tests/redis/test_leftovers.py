@@ -349,6 +349,27 @@ async def test_users_of_a_ledger_that_no_list_names_are_settled_as_after_a_delet
     assert set(await sweeping.world.queue()) == {"alice", "bob"}
 
 
+@pytest.mark.parametrize("field", ["q:alice", "createdAt", "endAt"])
+async def test_users_of_a_match_that_is_gone_are_free_although_its_ledger_makes_no_sense(
+    sweeping: Sweeping, field: str
+) -> None:
+    """The same holds for a Match that Kubernetes still has: it is left alone."""
+    world = sweeping.world
+    for user in ("alice", "bob"):
+        await world.enqueue(user)
+    await world.claim(GONE, "alice", "bob")
+    await world.raw("HSET", world.keys.match(GONE), field, "nonsense")
+    ledger_name = (await world.raw("HGET", world.keys.match(GONE), "matchName")) or ""
+    sweeping.objects[ledger_name] = GONE
+    await sweeping.settle_lists()
+    assert (await world.user("alice")).match == GONE
+    sweeping.objects.clear()
+    await sweeping.settle_lists()
+    assert (await world.ledger(GONE)).settled
+    assert set(await world.queue()) == {"alice", "bob"}
+    assert [(await world.user(user)).match for user in ("alice", "bob")] == ["", ""]
+
+
 # What lists name
 
 

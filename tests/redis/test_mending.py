@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from controller.api.match import QueuePlace
 from controller.backends.pools import Pools
 from controller.backends.resets import mend_pool
 from controller.clients.redis.epochs import EpochStore
@@ -14,11 +15,13 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.mending import guards_of_pool, keys_of_pool, mend_ledger
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.inbox import SignalsDone
+from controller.clients.redis.replies.match import SettleOk
 from controller.clients.redis.replies.pool import Written
 from controller.clients.redis.replies.refusals import Lost
-from controller.clients.redis.requests import Served, Witnessed
+from controller.clients.redis.requests import ClaimMode, Served, Witnessed
 from controller.errors import BackendRefused, Code
-from tests.redis.world import World
+from controller.facts.ledger import Cause, Destination
+from tests.redis.world import NOW, World
 
 SHARED = [Keys("c", "n").name(key) for key in keys_of_pool(Keys("c", "n"))]
 SEEN = Witnessed("room_started", (("event", "room_started"),), "", "", "", at_ms=1, joined_at_ms=0)
@@ -46,16 +49,53 @@ async def damage(world: World, name: str) -> str:
     return key
 
 
-@pytest.mark.parametrize("field", ["q:alice", "s:alice", "createdAt", "endAt"])
-async def test_a_ledger_that_makes_no_sense_is_removed(world: World, field: str) -> None:
+DAMAGED = ["q:alice", "createdAt", "takenAt", "settledAt", "endAt", "aloneMs", "aloneSince", "tokensAskedAt"]
+
+
+@pytest.mark.parametrize("field", DAMAGED)
+async def test_a_ledger_that_makes_no_sense_is_repaired_and_keeps_what_can_be_read(world: World, field: str) -> None:
     await world.claim("u1", "alice", "bob")
-    assert await mend_ledger(world.pool, "u1") == ()
+    assert await mend_ledger(world.pool, "u1", {}, now_ms=NOW) == ()
+    await world.settle("u1", {"bob": (Destination.IDLE, QueuePlace.NOW)}, cause=Cause("Skipped", "bob"), final=False)
     await world.raw("HSET", world.keys.match("u1"), field, "nonsense")
     with pytest.raises(BackendRefused) as caught:
         await world.pool.ledger("u1")
     assert caught.value.code == Code.DAMAGED
-    assert await mend_ledger(world.pool, "u1") == (world.keys.match("u1"),)
+    assert await mend_ledger(world.pool, "u1", {"alice": 7}, now_ms=NOW) == (field,)
+    assert await mend_ledger(world.pool, "u1", {"alice": 7}, now_ms=NOW) == ()
+    ledger = await world.ledger("u1")
+    assert ledger.end is not None
+    assert (ledger.end.cause.reason, set(ledger.outcomes)) == ("Skipped", {"bob"})
+    assert ledger.queued_at_ms == {"alice": 7 if field == "q:alice" else None, "bob": None}
+
+
+async def test_an_end_without_a_reason_and_with_a_time_that_makes_no_sense_is_no_end(world: World) -> None:
+    await world.claim("u1", "alice", "bob")
+    await world.raw("HSET", world.keys.match("u1"), "endAt", "nonsense")
+    await mend_ledger(world.pool, "u1", {}, now_ms=NOW)
+    assert (await world.ledger("u1")).end is None
+
+
+async def test_a_ledger_that_is_no_ledger_at_all_is_removed(world: World) -> None:
+    await world.raw("SET", world.keys.match("u1"), "nonsense")
+    assert await mend_ledger(world.pool, "u1", {}, now_ms=NOW) == (world.keys.match("u1"),)
     assert await world.pool.ledger("u1") is None
+
+
+@pytest.mark.parametrize("outcome", ["PARKED:7", "WAITING:soon", ""])
+async def test_a_user_whom_a_newer_version_has_settled_stays_settled(world: World, outcome: str) -> None:
+    await world.claim("u1", "alice", "bob")
+    await world.raw("HSET", world.keys.match("u1"), "s:alice", outcome)
+    await world.raw("HSET", world.keys.user("alice"), "match", "")
+    assert await mend_ledger(world.pool, "u1", {}, now_ms=NOW) == (), "it is not damaged"
+    settled = (await world.ledger("u1")).outcomes["alice"]
+    assert (str(settled.outcome), settled.score_ms) == (outcome.partition(":")[0], 7 if "7" in outcome else None)
+    await world.claim("u1", "alice", "bob", mode=ClaimMode.RESTORE)
+    assert (await world.user("alice")).match == "", "a restore does not take the user again"
+    replied = await world.settle("u1", dict.fromkeys(("alice", "bob"), (Destination.IDLE, QueuePlace.NOW)))
+    assert isinstance(replied, SettleOk)
+    assert {user.id: str(user.outcome) for user in replied.users} == {"alice": str(settled.outcome), "bob": "IDLE"}
+    assert (await world.events())[-1]["type"].endswith("match.ended"), "the end is published all the same"
 
 
 @pytest.mark.parametrize("name", SHARED)

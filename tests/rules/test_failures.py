@@ -131,8 +131,8 @@ def test_a_row_has_sentences_that_people_can_act_on(row: object) -> None:
     # A user who gets a notice, and a person who has to repair something, read what to do.
     assert failure.user or failure.recovery is not Recovery.NOTIFY
     assert failure.operator or failure.recovery is not Recovery.ESCALATE
-    assert failure.alerts or failure.severity not in {Severity.CRITICAL, Severity.HIGH}
-    assert not failure.alerts or failure.severity in {Severity.CRITICAL, Severity.HIGH}
+    assert failure.alert or failure.severity not in {Severity.CRITICAL, Severity.HIGH}
+    assert not failure.alert or failure.severity in {Severity.CRITICAL, Severity.HIGH}
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def test_versions_are_compared_as_numbers(rule: VersionRule, found: tuple[int, i
         ("kubeconform", "v0.8.0\n", (0, 8, 0)),
         ("kubeconform", "development\n", None),
         ("go", "go version go1.26 linux/amd64", (1, 26, 0)),
+        ("prometheus", "prometheus, version 2.42.0+ds (branch: debian/sid)", (2, 42, 0)),
+        ("promtool", "promtool, version 3.5.0 (branch: HEAD)", (3, 5, 0)),
         ("go", "something else", None),
     ],
 )

@@ -26,6 +26,7 @@ def case(
     rooms: int | None = None,
     standing: int = 0,
     paused: int = 0,
+    unknown: str = "",
 ) -> ServerCase:
     rooms = left if rooms is None else rooms
     server = LiveKitServer(
@@ -43,6 +44,7 @@ def case(
         oldest_call_at=oldest,
         standing=standing,
         paused=paused,
+        unknown=unknown,
     )
     return ServerCase(server, seen, b.at(seconds))
 
@@ -110,3 +112,9 @@ def test_a_server_in_service_says_nothing_about_a_drain() -> None:
 @pytest.mark.parametrize(("seconds", "again"), [(9, 39), (50, 60), (61, 91)])
 def test_the_key_comes_back_at_the_deadline(seconds: float, again: float) -> None:
     assert plan_server(case(MAINTENANCE, left=1, seconds=seconds)).deadline == b.at(again)
+
+
+def test_a_server_is_not_drained_while_some_rooms_could_not_be_read() -> None:
+    unread = "the Rooms of the namespace night could not be read yet"
+    status = server_status(case(Drain(type=DrainType.EMERGENCY), unknown=unread), None)
+    assert drained(status) == ("False", "NotKnown", f"it is not known whether calls are left: {unread}")

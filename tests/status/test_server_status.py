@@ -18,6 +18,7 @@ from controller.status.server import server_status
 from tests import values as b
 from tests.status.looks import OUTAGE
 
+UNREAD = "the Rooms of the namespace night could not be read yet"
 FINE = Health(latency_ms=7, version="1.13.5")
 
 
@@ -32,6 +33,8 @@ def case(
     name: str = "eu-1",
     held: bool = True,
     deleted: bool = False,
+    unknown: str = "",
+    asked: str = "http://eu-1:7880",
     **spec: Any,
 ) -> ServerCase:
     metadata = {
@@ -50,7 +53,9 @@ def case(
     )
     drain = drain_of(name, server.spec.drain)
     some = tuple(f"calls/rk-{n}" for n in range(min(rooms, 3))) if deleted else ()
-    seen = ServerSeen(trouble, health, rooms, 2 * rooms, same_url, drain=drain, some_rooms=some)
+    more: dict[str, Any] = {"drain": drain, "some_rooms": some, "unknown": unknown}
+    more |= {"url": asked, "public_url": asked.replace("http", "ws")}
+    seen = ServerSeen(trouble, health, rooms, 2 * rooms, same_url, **more)
     return ServerCase(server, seen, b.at(seconds))
 
 
@@ -92,6 +97,13 @@ def test_a_number_that_is_known_for_the_first_time_is_written_at_once() -> None:
     assert (after.version, after.latency_ms) == ("1.13.5", 7)
 
 
+def test_another_address_is_written_at_once_and_before_numbers_are_due() -> None:
+    before = server_status(case(url="http://eu-1:7880"), None)
+    assert (before.url, before.public_url) == ("http://eu-1:7880", "ws://eu-1:7880")
+    assert (after := server_status(case(1, status=before, asked="http://new:7880"), None)).url == "http://new:7880"
+    assert server_status(case(2, status=after, asked=""), None).url == "http://new:7880", "it is not asked at all now"
+
+
 def test_a_clock_that_was_set_back_keeps_no_number_for_long() -> None:
     before = server_status(case(3600), None)
     assert server_status(case(0, status=before, rooms=9), None).rooms == 9
@@ -126,6 +138,7 @@ def test_what_people_should_know_is_in_the_message(changes: dict[str, Any], told
         ({"held": False, "deleted": True, "rooms": 0}, None),
         ({"deleted": True, "rooms": 1}, None),
         ({"deleted": True, "rooms": 0}, a.ReleaseFinalizer),
+        ({"deleted": True, "rooms": 0, "unknown": UNREAD}, None),
     ],
 )
 def test_our_finalizer_keeps_a_server_until_no_room_is_on_it(changes: dict[str, Any], step: type | None) -> None:
@@ -137,7 +150,7 @@ def test_our_finalizer_keeps_a_server_until_no_room_is_on_it(changes: dict[str, 
     [
         (
             {"rooms": 1},
-            "the deletion waits for 1 room on it (calls/rk-0), which go on until their participants end them, or "
+            "the deletion waits for 1 room on it (calls/rk-0); rooms go on until their participants end them, or "
             "spec.drain",
         ),
         (
@@ -145,12 +158,18 @@ def test_our_finalizer_keeps_a_server_until_no_room_is_on_it(changes: dict[str, 
             "no call is left, and rooms of calls are being made or closed; the deletion waits for 7 rooms on it "
             "(calls/rk-0, calls/rk-1, calls/rk-2, …)",
         ),
+        ({"rooms": 0, "unknown": UNREAD}, f"it is not known which rooms the deletion waits for: {UNREAD}"),
+        (
+            {"rooms": 1, "unknown": UNREAD},
+            f"the deletion waits for 1 room on it (calls/rk-0), and perhaps for others: {UNREAD}; rooms go on until "
+            "their participants end them, or spec.drain",
+        ),
     ],
 )
 def test_a_server_that_is_being_deleted_says_what_it_waits_for(changes: dict[str, Any], told: str) -> None:
     conditions = {one.type: one for one in server_status(case(deleted=True, **changes), None).conditions}
-    drained = conditions["Drained"]
-    assert (drained.status.value, drained.reason, drained.message) == ("False", "CallsLeft", told)
+    drained, reason = conditions["Drained"], "NotKnown" if changes["rooms"] == 0 else "CallsLeft"
+    assert (drained.status.value, drained.reason, drained.message) == ("False", reason, told)
 
 
 def test_the_key_comes_back_for_the_numbers() -> None:

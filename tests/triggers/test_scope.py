@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from controller.api.names import API_VERSION, MATCH, ROOM
 from controller.clients.breaker import RULES, Breaker, Ticket
-from controller.errors import Backend, BackendUnavailable
+from controller.errors import Backend, BackendUnavailable, NotFound
 from controller.triggers import scope as scope_module
 from controller.triggers.crds import CrdGate
 from controller.triggers.kopf_settings import kopf_settings
@@ -50,6 +50,10 @@ class ApiServer:
         self.refused = 0
         self.watches: dict[str, list[web.StreamResponse]] = {plural: [] for plural in PLURALS}
         self._ended = asyncio.Event()
+        # What our own client asked for: the LISTs, each with whether it was of metadata, and the names of the GETs.
+        self.lists: list[tuple[str, bool]] = []
+        self.gets: list[str] = []
+        self.gone: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         plural = request.path.rpartition("/")[2]
@@ -85,11 +89,21 @@ class ApiServer:
 
     # What our own client asks for
 
-    async def pages(self, resource: Any, _namespace: str) -> AsyncIterator[dict[str, Any]]:
+    async def pages(self, resource: Any, _namespace: str, *, of_metadata: bool) -> AsyncIterator[dict[str, Any]]:
         if self.refuses:
             self.refused += 1
             raise BackendUnavailable(Backend.KUBERNETES, "list", NO_LEADER["message"])
-        yield {"metadata": {"resourceVersion": "5"}, "items": list(self.objects[resource.plural])}
+        self.lists.append((resource.plural, of_metadata))
+        found = self.objects[resource.plural]
+        items = [{"metadata": one["metadata"]} for one in found] if of_metadata else list(found)
+        yield {"metadata": {"resourceVersion": "5"}, "items": items}
+
+    async def get(self, resource: Any, _namespace: str, name: str) -> dict[str, Any]:
+        self.gets.append(name)
+        for one in self.objects[resource.plural]:
+            if one["metadata"]["name"] == name and name not in self.gone:
+                return one
+        raise NotFound(Backend.KUBERNETES, "get", f"{name} not found", code="404")
 
     async def served_kinds(self, _version: str) -> set[str]:
         return {*PLURALS, "livekitservers"}
@@ -128,12 +142,14 @@ class Watching:
         self._url = url
         self.breaker = Breaker(RULES[Backend.KUBERNETES])
         self.pulse = a_pulse()
-        client = cast("Any", SimpleNamespace(pages=api.pages, served=api.served_kinds, breaker=self.breaker))
+        client = cast(
+            "Any", SimpleNamespace(pages=api.pages, get=api.get, served=api.served_kinds, breaker=self.breaker)
+        )
         connection = cast("Any", SimpleNamespace(for_kopf=self._session))
         self.scope = Scope("", connection, client, self.caches, CrdGate(client, self.caches))
 
-    def _session(self, _answered: Any) -> kopf.AiohttpSession:
-        session = aiohttp.ClientSession()
+    def _session(self, _answered: Any, answers: type[aiohttp.ClientResponse]) -> kopf.AiohttpSession:
+        session = aiohttp.ClientSession(response_class=answers)
         self._sessions.append(session)
         return kopf.AiohttpSession(server=self._url, aiohttp_session=session)
 
@@ -240,3 +256,31 @@ async def test_a_watch_is_no_dead_loop_while_the_api_server_answers_no_request(w
         assert time.monotonic() - watching.pulse.age_seconds > went_at
 
     await eventually(beats)
+
+
+async def test_a_resync_reads_metadata_and_of_the_objects_only_what_is_newer(watching: Watching) -> None:
+    api, cache = watching.api, watching.caches[MATCH]
+    api.objects[MATCH.plural] = [a_match(name, 3) for name in ("same", "newer", "missing", "vanishing")]
+    await eventually(api.is_watched)
+    await watching.knows("same", "newer", "missing", "vanishing")
+    api.objects[MATCH.plural] = [a_match("same", 3), *(a_match(name, 4) for name in ("newer", "unknown", "vanishing"))]
+    api.gone.add("vanishing")
+    api.lists.clear()
+    await watching.scope.sync()
+    assert api.lists.count((MATCH.plural, True)) == 1
+    assert (MATCH.plural, False) not in api.lists
+    assert sorted(api.gets) == ["newer", "unknown", "vanishing"]
+    # One that was deleted since the LIST is left to the watch.
+    await watching.knows("same", "newer", "unknown", "vanishing")
+    assert cache.knows("uid-of-newer", 4)
+
+
+async def test_a_resync_that_finds_much_that_is_newer_reads_everything_at_once(watching: Watching) -> None:
+    api = watching.api
+    api.objects[MATCH.plural] = [a_match("one", 3)]
+    await eventually(api.is_watched)
+    names = [f"new-{number}" for number in range(60)]
+    api.objects[MATCH.plural] = [a_match(name, 4) for name in names]
+    await watching.scope.sync()
+    assert api.gets == []
+    await watching.knows(*names)

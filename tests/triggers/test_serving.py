@@ -69,7 +69,7 @@ class Rig:
 
 @asynccontextmanager
 async def running(rig: Rig, monkeypatch: pytest.MonkeyPatch, *namespaces: str) -> AsyncIterator[None]:
-    monkeypatch.setattr(serving, "_RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(serving, "RENEW_SECONDS", 0.02)
     monkeypatch.setattr(serving, "_RETRY_SECONDS", 0.01)
     served = Serving(rig.backends, namespaces)
     loops = (served.renew, served.listen, served.open_asked)

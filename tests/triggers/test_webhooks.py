@@ -329,3 +329,11 @@ async def test_a_body_without_a_length_is_bounded_too(client: Client) -> None:
 
     async with client.post(PATH, data=body(), headers={"Authorization": signature(b"")}) as response:
         assert response.status == 413
+
+
+async def test_an_attempt_to_join_that_livekit_gave_up_is_counted_by_its_server(client: Client) -> None:
+    counted = metrics.connections_aborted.labels("default")
+    before = counted._value.get()
+    body = an_event("participant_connection_aborted", reason="JOIN_FAILURE")
+    assert (await post(client, body, signature(body)))[0] == 200
+    assert counted._value.get() == before + 1

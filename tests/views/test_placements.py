@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.facts.unreadable import Unreadable
 from controller.views.placements import RoomPlacements
 from tests import values as b
 
@@ -62,3 +63,36 @@ def test_a_room_that_is_not_placed_yet_keeps_its_reservation() -> None:
     index.reserve(*ROOM, "eu-1")
     index.kept(b.a_room(placed=False))
     assert counts(index) == (0, 1)
+
+
+def unreadable(room: Any, **metadata: Any) -> Unreadable:
+    return Unreadable(room.metadata.model_copy(update=metadata), "spec.users: must be a list")
+
+
+def test_a_room_that_cannot_be_read_counts_where_it_was_or_where_its_annotation_says() -> None:
+    index = RoomPlacements()
+    index.kept(on("eu-1"))
+    index.unreadable(unreadable(on("eu-1"), annotations={}))
+    assert (counts(index), index.unknown()) == ((0, 1), [])
+    fresh = RoomPlacements()
+    fresh.unreadable(unreadable(b.a_room(), annotations={"roomkeeper.dev/server": "eu-1"}))
+    assert (counts(fresh), fresh.unknown()) == ((0, 1), [])
+    fresh.gone(b.a_room())
+    assert counts(fresh) == (0, 0)
+
+
+def test_a_room_that_cannot_be_read_and_was_never_read_may_be_anywhere_until_it_is_readable_or_gone() -> None:
+    index = RoomPlacements()
+    index.unreadable(unreadable(b.a_room(), annotations={}))
+    assert (counts(index), index.unknown()) == ((0, 0), [ROOM])
+    index.kept(on("eu-1", phase="Terminated"))
+    assert index.unknown() == []
+    index.unreadable(unreadable(b.a_room(), annotations={}))
+    index.gone(b.a_room())
+    assert index.unknown() == []
+
+
+def test_rooms_that_another_installation_serves_are_not_doubted() -> None:
+    index = RoomPlacements(lambda namespace: namespace != b.NAMESPACE)
+    index.unreadable(unreadable(b.a_room(), annotations={}))
+    assert index.unknown() == []

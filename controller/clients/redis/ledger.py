@@ -20,18 +20,46 @@ from controller.facts.ledger import AloneTime, Cause, End, LastEvent, Ledger, Wi
 
 _MAX_REASON = 256
 
+# The times of what has happened for good: without them it would count as not happened.
+_LASTING_TIMES = frozenset({"endAt", "settledAt"})
+_TIMES = _LASTING_TIMES | {"createdAt", "takenAt", "aloneMs", "aloneSince", "tokensAskedAt"}
+
 
 def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
     """Return the ledger from its hash; None if the hash is empty.
 
-    What decides (the users, their outcomes, the end) must be readable: raises BackendRefused with `Code.DAMAGED`, and
-    the record has to be written again. What only helps to decide is left out where it cannot be read; then the other
-    witnesses decide.
+    What decides (the users with their places, the times) must be readable: raises BackendRefused with `Code.DAMAGED`,
+    and `repairs` tells what to write instead. What only helps to decide is left out where it cannot be read; then the
+    other witnesses decide. A user with an outcome that only a newer version knows is settled all the same.
     """
     if not fields:
         return None
     with reading(Backend.REDIS, "ledger", Code.DAMAGED):
         return _ledger(uid, fields)
+
+
+def repairs(fields: Mapping[str, str], places: Mapping[str, int], now_ms: int) -> dict[str, str]:
+    """What to write into the fields of a ledger that cannot be read, so that it can; empty where nothing is known.
+
+    The other fields stay as they are. A user whose place cannot be read came from the queue: they get back the one of
+    `places`, or wait at the end. An end with a reason stays an end, now.
+    """
+    lasting = _LASTING_TIMES if fields.get("endReason") else _LASTING_TIMES - {"endAt"}
+    repaired = {}
+    for name, value in fields.items():
+        is_place = name.startswith("q:")
+        if (is_place or name in _TIMES) and not _is_time(value):
+            known_ms = places.get(name[2:], now_ms) if is_place else now_ms
+            repaired[name] = str(known_ms) if is_place or name in lasting else ""
+    return repaired
+
+
+def _is_time(text: str) -> bool:
+    try:
+        milliseconds(text)
+    except NO_SENSE:
+        return False
+    return True
 
 
 def _ledger(uid: str, fields: Mapping[str, str]) -> Ledger:

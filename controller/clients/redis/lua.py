@@ -66,6 +66,7 @@ FLAGS = _operators("flags")
 WITNESS = _operators("witness")
 ERRORS = _operators("errors")
 MEND = _operators("mend")
+REPAIR = _operators("repair")
 LASTING = _operators("lasting")
 SWEEPS = _operators("sweeps")
 
@@ -80,6 +81,6 @@ PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
     *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, DRAIN, SERVE, INCARNATION),
     *(DROP, FREE, UNRESERVE, UNLIST),
-    *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND, LASTING, SWEEPS),
+    *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND, REPAIR, LASTING, SWEEPS),
     *PUBLISHED,
 )

@@ -1,11 +1,12 @@
-"""Removes keys of a pool that have another type than they must have, or make no sense, so that the scripts work again.
+"""Removes keys of a pool that have another type than they must have, and repairs ledgers that make no sense.
 
 The table `KEY_RULES` has the type of each key. Neighbor: `backends.resets` writes again what was in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import structlog
@@ -14,16 +15,14 @@ from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.errors import WRONG_TYPE
 from controller.clients.redis.keys import KEY_RULES, Keys
+from controller.clients.redis.ledger import repairs
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.pool import MENDED, IncarnationReply
-from controller.errors import BackendRefused, Code
+from controller.clients.redis.replies.pool import MENDED, REPAIRED, IncarnationReply
+from controller.errors import BackendRefused
 
 log = structlog.get_logger(__name__)
 
 _TYPES: Final = {rule.form.partition("<")[0]: rule.type for rule in KEY_RULES}
-
-# A key that has any type at all is removed.
-_NO_TYPE: Final = "none"
 
 
 async def mend(redis: Redis, keys: Keys, names: Iterable[str]) -> tuple[str, ...]:
@@ -49,19 +48,30 @@ async def begin_mended_restore(pool: Pool) -> IncarnationReply:
     return await pool.begin_restore()
 
 
-async def mend_ledger(pool: Pool, uid: str) -> tuple[str, ...]:
-    """Remove the ledger of a Match if it makes no sense; return the names of the removed keys. Raises BackendError.
+async def mend_ledger(pool: Pool, uid: str, places: Mapping[str, int], *, now_ms: int) -> tuple[str, ...]:
+    """Write what cannot be read in the ledger of a Match again; return what was mended. Raises BackendError.
 
-    It counts as lost then, and a lost ledger is written again from the Match.
+    What can be read stays: who is settled, and how the Match ended. `places` are those in the queue that are known. A
+    key that is no ledger at all is removed, and counts as lost.
     """
-    try:
+    with contextlib.suppress(BackendRefused):
         await pool.ledger(uid)
-    except BackendRefused as error:
-        if error.code != Code.DAMAGED:
-            raise
-        key = pool.keys.match(uid)
-        return MENDED.parse(await pool.redis.run(lua.MEND, [key], [_NO_TYPE]))
-    return ()
+        return ()
+    key = pool.keys.match(uid)
+    if removed := await mend(pool.redis, pool.keys, [key]):
+        return removed
+    fields = await pool.redis.hash(key)
+    repaired = repairs(fields, places, now_ms)
+    return await repair(pool.redis, key, fields, repaired) if repaired else ()
+
+
+async def repair(redis: Redis, key: str, seen: Mapping[str, str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """Give fields of a ledger other values, or remove them; return those that had not changed since they were seen.
+
+    Raises BackendError.
+    """
+    args = [word for name, value in values.items() for word in (name, seen[name], value)]
+    return REPAIRED.parse(await redis.run(lua.REPAIR, [key], args))
 
 
 def keys_of_pool(keys: Keys, shard: int = 0) -> Iterator[str]:

@@ -37,6 +37,7 @@ from controller.clients.redis.replies.table import unknown_reply
 from controller.clients.redis.requests import AdvanceRequest, ClaimRequest, Served, SettleRequest, Witnessed
 from controller.clients.redis.retention import RETENTION, Retention
 from controller.facts.ledger import LastEvent, Ledger
+from controller.telemetry import tracing
 
 R = TypeVar("R")
 
@@ -69,7 +70,9 @@ class Pool:
 
         def args() -> list[str | int]:
             # What is known may have grown since the first attempt, which another server may have answered.
-            return [self.incarnation, f"{self.epoch}:{number}:{self.mark.known}", *command.args]
+            kept = tracing.flag()
+            mark = f"{self.epoch}:{number}:{self.mark.known}{f':{kept}' if kept else ''}"
+            return [self.incarnation, mark, *command.args]
 
         reply = command.replies.parse(await self.redis.run(command.script, keys, args))
         if not isinstance(reply, Stale | Lost):

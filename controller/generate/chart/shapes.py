@@ -42,6 +42,7 @@ _STRING_MAP: Final[Shape] = {"type": "object", "additionalProperties": _TEXT}
 _PORT: Final[Shape] = {"type": "integer", "minimum": 1, "maximum": 65535}
 _SECONDS: Final[Shape] = {"type": "integer", "minimum": 0}
 _POSITIVE: Final[Shape] = {"type": "number", "exclusiveMinimum": 0}
+_NOT_NEGATIVE: Final[Shape] = {"type": "number", "minimum": 0}
 _NAME: Final[Shape] = {"type": "string", "pattern": _NAME_PATTERN}
 _SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"}
 _OPTIONAL_SECRET_KEY: Final[Shape] = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]*$"}
@@ -160,12 +161,15 @@ SHAPES: Final[dict[str, Shape]] = {
     "prometheusRule.additionalLabels": _STRING_MAP,
     "prometheusRule.annotations": _STRING_MAP,
     "prometheusRule.thresholds.shareNotConnected": {"type": "number", "minimum": 0, "maximum": 1},
-    "prometheusRule.thresholds.readySeconds": _POSITIVE,
+    "prometheusRule.runbookUrl": {"type": "string", "minLength": 1},
+    # The histogram ends at 30 s: it has no quantile above.
+    "prometheusRule.thresholds.readySeconds": {**_POSITIVE, "exclusiveMaximum": 30},
     "prometheusRule.thresholds.oldestWaiterSeconds": _POSITIVE,
     "prometheusRule.thresholds.phaseSeconds": _POSITIVE,
     "prometheusRule.thresholds.deletionSeconds": _POSITIVE,
-    "prometheusRule.thresholds.loopSeconds": _POSITIVE,
-    "prometheusRule.thresholds.sweepSeconds": _POSITIVE,
+    "prometheusRule.thresholds.watchSeconds": _NOT_NEGATIVE,
+    "prometheusRule.thresholds.loopSeconds": _NOT_NEGATIVE,
+    "prometheusRule.thresholds.sweepIntervals": _POSITIVE,
     "prometheusRule.groups": _list({**_NAMED, "required": ["name", "rules"]}),
     "networkPolicy.webhookFrom": _list(_keys("podSelector", "namespaceSelector", "ipBlock")),
     "networkPolicy.metricsFrom": _list(_keys("podSelector", "namespaceSelector", "ipBlock")),

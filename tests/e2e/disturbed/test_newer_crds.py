@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 
@@ -95,6 +96,10 @@ async def test_a_call_that_cannot_be_read_goes_on_and_its_deletion_is_finished(r
     await eventually(is_named)
     assert name in await rig.livekit_rooms()
     assert await rig.states("alice", "bob") == {"alice": UserState.CONNECTING, "bob": UserState.CONNECTING}
+    ledger = rig.keys.match(made["metadata"]["uid"])
+    await cast("Any", rig.redis).execute_command(
+        "HSET", ledger, "takenAt", "nonsense"
+    )  # another client damages it, too
     await rig.delete()
     assert await rig.queue() == places
     assert name not in await rig.livekit_rooms()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
-from controller.clients.reading import moment_ms
+from controller.api.tolerant import unknown_word
+from controller.clients.reading import NO_SENSE, moment_ms
 from controller.clients.redis.replies.refusals import FENCED, Lost, Settled, Stale, Unclaimed
 from controller.clients.redis.replies.table import ReplyTable, is_replay, milliseconds, pairs
 from controller.errors import clip
@@ -137,9 +138,17 @@ SettleReply: TypeAlias = SettleOk | Incomplete | Unclaimed | Stale | Lost
 
 
 def parse_outcome(user_id: str, text: str, detail: str) -> SettledUser:
-    """Read an outcome as the ledger spells it: `WAITING:<score>`, `IDLE` or `LOST`."""
+    """Read an outcome as the ledger spells it: `WAITING:<score>`, `IDLE` or `LOST`.
+
+    Any other text is that of another version, or damaged. The user is settled all the same.
+    """
     name, _, score = text.partition(":")
-    return SettledUser(user_id, Destination(name), milliseconds(score), detail)
+    known = name in Destination.__members__
+    outcome = Destination(name) if known else cast("Destination", unknown_word(Destination, clip(name)))
+    try:
+        return SettledUser(user_id, outcome, milliseconds(score), detail)
+    except NO_SENSE:
+        return SettledUser(user_id, outcome, None, detail)
 
 
 def _settled(kind: str, reason: str, initiator: str, message: str, evidence: str, at_ms: str, *rest: str) -> SettleOk:

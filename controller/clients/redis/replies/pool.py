@@ -85,11 +85,16 @@ RECORDED: Final = ReplyTable[Recorded]("errors", {"OK": Recorded})
 # mend
 
 
-def _removed(*keys: str) -> tuple[str, ...]:
-    return keys
+def _names(*names: str) -> tuple[str, ...]:
+    return names
 
 
-MENDED: Final = ReplyTable[tuple[str, ...]]("mend", {"OK": _removed})
+MENDED: Final = ReplyTable[tuple[str, ...]]("mend", {"OK": _names})
+
+
+# repair
+
+REPAIRED: Final = ReplyTable[tuple[str, ...]]("repair", {"OK": _names})
 
 
 # incarnation

@@ -17,7 +17,7 @@
 local epochs, lease, epoch, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local MOST_LEASES = 64
 
--- Version 0.1 has one epoch for all Leases. Any other type is damage: it must not hold up the pools of all namespaces.
+-- Version 0.1 has one epoch for all Leases, which becomes that of the Lease '': each Lease has to go above it. Any other type is damage: it must not hold up the pools of all namespaces.
 local function convert()
   local kind = redis.call('TYPE', epochs).ok
   if kind == 'hash' or kind == 'none' then
@@ -31,13 +31,16 @@ local function convert()
 end
 
 convert()
-local own, highest, leases, lowest, least = 0, 0, 0, nil, nil
+local own, written, highest, leases, lowest, least = 0, 0, 0, 0, nil, nil
 local found = redis.call('HGETALL', epochs)
 for n = 1, #found, 2 do
   local seen = tonumber(found[n + 1]) or 0
   if seen <= most then
     highest = math.max(highest, seen)
-    own = found[n] == lease and seen or own
+    written = found[n] == lease and seen or written
+    if found[n] == lease or found[n] == '' then
+      own = math.max(own, seen)
+    end
   end
   if found[n] ~= lease then
     leases = leases + 1
@@ -46,8 +49,8 @@ for n = 1, #found, 2 do
     end
   end
 end
-if own < epoch then
-  own, highest = epoch, math.max(highest, epoch)
+if written < epoch then
+  own, highest = math.max(own, epoch), math.max(highest, epoch)
   redis.call('HSET', epochs, lease, whole(epoch))
   if leases >= MOST_LEASES then
     redis.call('HDEL', epochs, lowest)

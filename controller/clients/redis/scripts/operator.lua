@@ -8,13 +8,15 @@
 -- ARGV
 --   1 incarnation  the incarnation of Redis that the caller knows
 --   2 mark         <epoch>:<number>:<known>: the epoch of the caller's Lease, the number of this request, and the
---                  highest number that the caller knows to be done under this epoch
+--                  highest number that the caller knows to be done under this epoch; then, if the caller makes a
+--                  trace of it, :<0 or 1>, whether that is kept
 -- ANSWERS
 --   STALE <epoch>  a caller with this higher epoch owns the shard by now
 --   LOST           Redis has lost data since, or is being restored
 
 local RESTORING = '^restoring:'
 local DISCONNECTS = 10000
+traced = string.match(ARGV[2], '^%d+:%d+:%d+:([01])$')
 
 -- Advances the fence, `<epoch>:<number>`, even if the script then refuses for another reason: the request was made all
 -- the same. A fence that is behind what the caller knows to be done is that of an older Redis: it came back from a
@@ -72,5 +74,5 @@ local function publish_match(events, phase, at, count, uid, name, session_id, mo
   local id = 'match/' .. uid .. '/' .. whole(count)
   publish_event(events, 'match.' .. (kind or string.lower(phase)), id, 'match/' .. name, at, '{"match":"' .. uid
     .. '","matchName":"' .. name .. '","sessionID":"' .. escaped(session_id) .. '","phase":"' .. phase .. '",' .. more
-    .. '}')
+    .. '}', uid)
 end

@@ -230,8 +230,8 @@ local function publish_end()
   local outcomes = {}
   for n, id in ipairs(members) do
     local outcome, score = string.match(ledger['s:' .. id], '^([A-Z]+):?(.*)$')
-    outcomes[n] = '{"user":"' .. escaped(id) .. '","outcome":"' .. outcome .. '","place":' .. number(score)
-      .. ',"detail":"' .. escaped(text(ledger['d:' .. id])) .. '"}'
+    outcomes[n] = '{"user":"' .. escaped(id) .. '","outcome":"' .. escaped(outcome or 'LOST') .. '","place":'
+      .. number(tonumber(score or '') and score) .. ',"detail":"' .. escaped(text(ledger['d:' .. id])) .. '"}'
   end
   publish_match(events, end_reason == 'Failed' and 'Failed' or 'Ended', now, transitions, uid, match_name, session_id,
     '"reason":"' .. escaped(end_reason) .. '","initiator":"' .. escaped(end_initiator) .. '","message":"'
