@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 # A server that does not answer is the same news for all of its rooms.
 _NO_EVENT = frozenset({RoomIssue.STALE})
-_JOINED = "Connected"
+_JOINED = ParticipantState.CONNECTED.value
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
 # A counter that first appears with 1 has not increased for Prometheus: the first lost room would raise no alert.
@@ -112,7 +112,8 @@ class Announcer:
 
     def deletion_paused(self, kind: ResourceKind, found: Match | Room) -> None:
         """The object is being deleted, and is frozen."""
-        self._events.warning(Subject.of(kind, found), EventReason.PAUSED, EVENT_REASONS[EventReason.PAUSED])
+        reason = EventReason.DELETION_PAUSED
+        self._events.warning(Subject.of(kind, found), reason, EVENT_REASONS[reason])
 
     def match_written(self, match: Match, status: MatchStatus, first_seen: datetime) -> None:
         """A status of a Match was written. `match` has the status before; `first_seen` is its first reconcile."""

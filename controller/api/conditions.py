@@ -170,6 +170,7 @@ _DEGRADED: Final = (
     Because(_FALSE, _C.ALL_BACKENDS_ANSWER, "all backends that this object needs answer"),
     Because(_FALSE, _C.RETRYING, "one request has failed, and is repeated"),
     Because(_FALSE, _C.NO_BACKEND_NEEDED, "the object is over, and nothing is left to do for it"),
+    _NOT_KNOWN,
     _NOT_LOOKED_AT,
 )
 _NOT_CLAIMED_YET: Final = Because(_FALSE, _C.NOT_CLAIMED, "the users are not claimed yet: nothing is made before")

@@ -18,6 +18,7 @@ class EventReason(StrEnum):
 
     CLEANUP_POSTPONED = "CleanupPostponed"
     CONNECTED = "Connected"
+    DELETION_PAUSED = "DeletionPaused"
     PAUSED = "Paused"
     RESTORED = "Restored"
     TWO_OPERATORS = "TwoOperators"
@@ -28,7 +29,9 @@ EVENT_REASONS: Final[Mapping[EventReason, str]] = MappingProxyType(
         EventReason.CLEANUP_POSTPONED: "the object is released without a backend that does not answer; what is left "
         "there is cleaned up when it answers again",
         EventReason.CONNECTED: "both participants are in the room",
-        EventReason.PAUSED: f"the deletion waits until the annotation {PAUSED}, which freezes this object, is removed",
+        EventReason.DELETION_PAUSED: f"the deletion waits until the annotation {PAUSED}, which freezes this object, is "
+        "removed",
+        EventReason.PAUSED: "nothing is done with the object any longer; the message says why",
         EventReason.RESTORED: "LiveKit lost the room; it was made again under the same name",
         EventReason.TWO_OPERATORS: "two operators are set up for the namespace; the message says which one serves it",
     }

@@ -33,6 +33,7 @@ from controller.loop.recovery import Recovery
 from controller.loop.waiting import breaker_of
 from controller.loop.wakes import Wake
 from controller.loop.worker import Worker
+from controller.telemetry import metrics
 from controller.telemetry.pulse import LoopName
 from controller.triggers.audit import Auditor
 from controller.triggers.drain import DrainPacer
@@ -89,6 +90,7 @@ class Term:
         await self.backends.pools.close()
         for unfollow in self.unfollow:
             unfollow()
+        metrics.no_longer_leading()
 
     def loops(self) -> Iterator[Loop]:
         """What the leader reads beside its watch: LiveKit, streams, heartbeats, tokens, records, flags."""

@@ -137,6 +137,8 @@ class Reconciler:
                 self._first_seen.setdefault(uid, now)
             case = recipe.case(believed, seen, now)
             plan = recipe.plan(case)
+            if not plan.frozen:
+                self._told_of_pause.discard(uid)
             if self._recorder is not None:
                 self._recorder.record(key, believed, seen, now, plan)
             actions = self._with_slots(key, plan.actions) if error is None else ()
@@ -153,7 +155,7 @@ class Reconciler:
         raise RuntimeError(f"{key}: still not at rest after {_MAX_ROUNDS} rounds; the last plan was {plan}")
 
     def _tell_of_pause(self, recipe: Recipe[Any, Any, Any, Any], found: Any) -> None:
-        """Say once, in an Event, what a deletion waits for."""
+        """Say once for each pause, in an Event, what a deletion waits for."""
         uid = found.metadata.uid
         if found.metadata.deletion_timestamp is not None and uid not in self._told_of_pause:
             self._told_of_pause.add(uid)

@@ -46,18 +46,40 @@ def not_known(type_: ConditionType, reason: Reason, message: str) -> Verdict:
     return Verdict(type_, ConditionStatus.UNKNOWN, reason, message)
 
 
-def of_last_step(error: LastError | None, before: LastError | None) -> Verdict | None:
+def is_again(error: LastError, before: LastError | None, conditions: Iterable[Condition]) -> bool:
+    """Whether the step has failed in this way before, and not worked since.
+
+    `before` is the last error that the status has, which may be solved long since: its conditions tell that.
+    """
+    if before is None or before.type is not error.type:
+        return False
+    degraded = (one for one in conditions if one.type == ConditionType.DEGRADED)
+    return any(one.status is ConditionStatus.TRUE or one.reason == ConditionReason.RETRYING for one in degraded)
+
+
+def latest(error: LastError | None, before: LastError | None, conditions: Iterable[Condition]) -> LastError | None:
+    """The error that the status has from now on: the current one, or else the latest one.
+
+    An error that is repeated costs no write. While a backend does not answer, the sentence for that may change.
+    """
+    if error is None or before is None:
+        return error or before
+    is_known = is_again(error, before, conditions)
+    return before if is_known and (error.message == before.message or error.type in _NO_ANSWER) else error
+
+
+def of_last_step(error: LastError | None, before: LastError | None, conditions: Iterable[Condition]) -> Verdict | None:
     """What a failure of the last step says about Degraded; None if the step did not fail.
 
-    Degraded holds if an administrator has to remove the cause, or if such an error has happened before: `before` is
-    the last error that the status has. After a single failure it does not hold, and the message names the failure.
+    Degraded holds if an administrator has to remove the cause, or if the step fails again and again: `before` and
+    `conditions` are those that the status has. After a single failure it does not hold; the message names the failure.
     """
     if error is None:
         return None
     if error.recovery in _FOR_ADMINISTRATORS and error.type not in _NO_ANSWER:
         return true(ConditionType.DEGRADED, ConditionReason.ACTION_REQUIRED, error.message)
     told = f"{error.message}; it is tried again until it succeeds"
-    if before is None or before.type is not error.type:
+    if not is_again(error, before, conditions):
         return false(ConditionType.DEGRADED, ConditionReason.RETRYING, told)
     answers = error.type not in _NO_ANSWER
     reason = ConditionReason.BACKEND_REFUSES if answers else ConditionReason.BACKEND_UNREACHABLE

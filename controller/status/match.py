@@ -13,7 +13,7 @@ from controller.api.meta import ConditionStatus
 from controller.api.phases import MatchPhase
 from controller.facts.time import from_milliseconds
 from controller.rules.match_case import MatchCase
-from controller.status.conditions import Verdict, merge
+from controller.status.conditions import Verdict, latest, merge
 from controller.status.match_conditions import match_conditions, not_claimed
 from controller.status.match_view import MatchView
 
@@ -43,7 +43,7 @@ def match_status(case: MatchCase, error: LastError | None) -> MatchStatus:
         ended_at=view.ended_at,
         end=view.end,
         history=_history(before.history, phase, before.phase, view),
-        last_error=_last_error(before.last_error, error),
+        last_error=latest(error, before.last_error, before.conditions),
     )
 
 
@@ -90,13 +90,6 @@ def _sentence(phase: MatchPhase, view: MatchView) -> str:
     if phase is MatchPhase.ACTIVE:
         return "both are in the room: " + ", ".join(f"{p.identity} ({p.evidence})" for p in case.presences)
     return "; ".join(f"{p.identity}: {p.detail or 'left'}, seen by {p.evidence}" for p in case.missing)
-
-
-def _last_error(before: LastError | None, error: LastError | None) -> LastError | None:
-    """The last error is rewritten only when its type changes, so a repeated error causes no writes."""
-    if error is None or (before is not None and before.type is error.type):
-        return before
-    return error
 
 
 def _summary(identities: tuple[str, ...]) -> str:

@@ -167,7 +167,7 @@ def _connected(view: MatchView, cause: EndCause | None) -> Verdict:
     if cause is not None:
         return false(type_, cause.code, _end_of_call(view))
     missing = " and ".join(person.identity for person in view.case.missing)
-    trouble = view.case.seen.server.trouble if view.room is not None else ""
+    trouble = (view.case.seen.server.trouble or view.unlisted) if view.room is not None else ""
     if trouble:
         last = f"{missing} not in the room" if missing else "both in the room"
         return not_known(type_, ConditionReason.NOT_KNOWN, f"{trouble}; when it was seen last, {last}")
@@ -201,7 +201,7 @@ def _dropped_out(view: MatchView, missing: str) -> str:
 
 def _degraded(view: MatchView) -> Verdict:
     type_, seen, before = ConditionType.DEGRADED, view.case.seen, view.case.match.status
-    failing = of_last_step(view.error, before.last_error)
+    failing = of_last_step(view.error, before.last_error, before.conditions)
     if view.finished:
         told = "the Match is over, and needs no backend any longer"
         return failing or false(type_, ConditionReason.NO_BACKEND_NEEDED, told)
@@ -217,6 +217,8 @@ def _degraded(view: MatchView) -> Verdict:
             "goes on, and its records are written again as soon as that match is over"
         )
         return true(type_, ConditionReason.RECORDS_DIFFER, told)
+    if failing is None and view.unlisted:
+        return not_known(type_, ConditionReason.NOT_KNOWN, view.unlisted)
     told = "Kubernetes, LiveKit and Redis answer"
     return failing or false(type_, ConditionReason.ALL_BACKENDS_ANSWER, told)
 

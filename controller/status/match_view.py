@@ -81,6 +81,14 @@ class MatchView:
         return self.case.seen.server.trouble or (livekit.why if isinstance(livekit, Unknown) else "")
 
     @cached_property
+    def unlisted(self) -> str:
+        """Why it is not known how the room is on LiveKit, though nothing is known to be wrong with the server: it was
+        not listed yet, for example. Empty if that is known, or if something is wrong.
+        """
+        is_wrong = isinstance(self.case.seen.room, Unknown) or self.case.seen.server.trouble
+        return "" if is_wrong else self.unseen_room
+
+    @cached_property
     def finished(self) -> bool:
         """Whether the Match is over."""
         return self.was_over or (self.case.cause is not None and self.case.is_over)

@@ -60,4 +60,7 @@ def _not_looked_at(kind: ResourceKind, before: tuple[Condition, ...]) -> Iterato
     for one in before:
         row = CONDITIONS.get((kind, ConditionType(one.type))) if one.type in set(ConditionType) else None
         if row is not None and row.allows(ConditionStatus.UNKNOWN, ConditionReason.PAUSED):
-            yield not_known(row.type, ConditionReason.PAUSED, f"not looked at while it is paused; before: {one.status}")
+            # What a condition said before is in its message from the first look on: later ones leave it as it is.
+            is_told = one.status is ConditionStatus.UNKNOWN and one.reason == ConditionReason.PAUSED
+            told = one.message if is_told else f"not looked at while it is paused; before: {one.status}"
+            yield not_known(row.type, ConditionReason.PAUSED, told)

@@ -14,7 +14,7 @@ from controller.facts.livekit import seats_taken
 from controller.facts.observation import Absent, Unknown, value_of
 from controller.rules.placement import server_of
 from controller.rules.room_case import RoomCase
-from controller.status.conditions import merge
+from controller.status.conditions import latest, merge
 from controller.status.room_conditions import room_conditions
 from controller.status.room_health import room_issues
 from controller.status.times import whole_milliseconds
@@ -48,7 +48,7 @@ def room_status(case: RoomCase, error: LastError | None) -> RoomStatus:
         restores=(before.restores or 0) + 1 if restored_at is not None else before.restores,
         restored_at=before.restored_at if restored_at is None else (*before.restored_at, restored_at)[-MAX_RESTORES:],
         issues=tuple(issues),
-        last_error=error if error is not None and _differs(before.last_error, error) else before.last_error,
+        last_error=latest(error, before.last_error, before.conditions),
     )
 
 
@@ -115,7 +115,3 @@ def _occupancy(case: RoomCase, phase: RoomPhase, *, there: bool) -> Occupancy | 
         return case.room.status.occupancy  # it cannot be read at the moment
     restoring = phase is RoomPhase.CREATING and case.room.status.created_at is not None
     return Occupancy.MAINTENANCE if restoring or phase is RoomPhase.TERMINATING else None
-
-
-def _differs(before: LastError | None, error: LastError) -> bool:
-    return before is None or before.type is not error.type

@@ -49,13 +49,15 @@ def _healthy(case: RoomCase, issues: Mapping[RoomIssue, str], *, is_over: bool) 
 
 def _degraded(case: RoomCase, phase: RoomPhase, error: LastError | None) -> Verdict:
     type_, server = ConditionType.DEGRADED, case.seen.server
-    failing = of_last_step(error, case.room.status.last_error)
+    failing = of_last_step(error, case.room.status.last_error, case.room.status.conditions)
     if phase is RoomPhase.TERMINATED:
         told = "the room is closed, and needs no backend any longer"
         return failing or false(type_, ConditionReason.NO_BACKEND_NEEDED, told)
     if server.trouble:
         told = f"{server.trouble}; nothing is decided until it answers"
         return true(type_, ConditionReason.BACKEND_UNREACHABLE, told)
+    if failing is None and (unseen := _unseen(case)):
+        return not_known(type_, ConditionReason.NOT_KNOWN, unseen)
     told = f"{server.name} answers" if server.name else "no LiveKit server is chosen yet"
     return failing or false(type_, ConditionReason.ALL_BACKENDS_ANSWER, told)
 

@@ -24,8 +24,9 @@ def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerSta
     server, seen, before = case.server, case.seen, case.server.status
     now = whole_milliseconds(case.now)
     conditions = merge(before.conditions, _conditions(case), server.metadata.generation, now)
+    failure = _latest(error, before.last_error)
     if conditions == before.conditions and not case.numbers_are_due and not case.moves:
-        return before.model_copy(update={"observed_generation": server.metadata.generation})
+        return before.model_copy(update={"observed_generation": server.metadata.generation, "last_error": failure})
     return LiveKitServerStatus(
         observed_generation=server.metadata.generation,
         conditions=conditions,
@@ -38,8 +39,15 @@ def server_status(case: ServerCase, error: LastError | None) -> LiveKitServerSta
         calls_left=seen.calls_left if seen.drain is not None else None,
         oldest_call_at=whole_milliseconds(seen.oldest_call_at) if seen.oldest_call_at is not None else None,
         checked_at=now,
-        last_error=error or before.last_error,
+        last_error=failure,
     )
+
+
+def _latest(error: LastError | None, before: LastError | None) -> LastError | None:
+    """The current error, or else the latest one. An error that is repeated costs no write."""
+    if error is None or before is None:
+        return error or before
+    return before if (error.type, error.message) == (before.type, before.message) else error
 
 
 def _conditions(case: ServerCase) -> Iterator[Verdict]:

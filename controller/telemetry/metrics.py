@@ -82,9 +82,12 @@ objects = Gauge(
 )
 oldest_seconds = Gauge(
     "roomkeeper_oldest_object_seconds",
-    "How long the oldest Match has been in its phase, and how old the oldest Room of a phase is; 0 if there is none. "
-    "Each replica counts all of them.",
+    "How long the oldest Match or Room has been in its phase, without those that are paused; 0 if there is none. Each "
+    "replica counts all of them.",
     ["kind", "phase"],
+)
+paused = Gauge(
+    "roomkeeper_objects_paused", "Matches and Rooms that are paused. Each replica counts all of them.", ["kind"]
 )
 deleting = Gauge(
     "roomkeeper_objects_being_deleted", "Matches and Rooms that were deleted and still have their finalizer.", ["kind"]
@@ -259,6 +262,14 @@ build_info = Gauge(
     "roomkeeper_build_info", "Always 1: the version of Roomkeeper and of Python that serve it.", ["version", "python"]
 )
 build_info.labels(VERSION, platform.python_version()).set(1)
+
+
+def no_longer_leading() -> None:
+    """Show no longer what only the leader knows: this replica is no longer one."""
+    for gauge in (epoch, other_operators, pools_closed, deadlines, keys_in_hand):
+        gauge.set(0)
+    for by_label in (sweep_failing, keys_waiting):
+        by_label.clear()
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from controller.api.match import Match
@@ -23,6 +24,7 @@ from controller.loop.recipes import RECIPES
 from controller.loop.reconcile import Reconciler
 from controller.loop.worker import Worker
 from controller.settings import Settings
+from controller.telemetry import metrics
 from controller.telemetry.pulse import LoopName
 from controller.triggers.keeper import SEARCH_AGAIN_SECONDS
 from controller.triggers.serving import RENEW_SECONDS
@@ -87,6 +89,19 @@ def facts(term: Term, match: Match) -> tuple[set[str], set[str], bool, bool]:
         backends.tokens.get(UID) is not None,
         not isinstance(people, Unknown),
     )
+
+
+async def test_what_only_a_leader_knows_is_shown_no_longer_when_its_term_is_over(parts: Parts) -> None:
+    term = begin_term(parts, 7)
+    for gauge in (metrics.pools_closed, metrics.epoch, metrics.other_operators, metrics.deadlines):
+        gauge.set(7)
+    metrics.sweep_failing.labels("light").set(1)
+    metrics.keys_waiting.labels("Redis").set(3)
+    await term.end()
+    for name in ("pools_closed", "epoch", "other_operators", "deadlines"):
+        assert REGISTRY.get_sample_value(f"roomkeeper_{name}") == 0, name
+    assert REGISTRY.get_sample_value("roomkeeper_sweep_failing", {"sweep": "light"}) is None
+    assert REGISTRY.get_sample_value("roomkeeper_keys_waiting", {"backend": "Redis"}) is None
 
 
 async def test_a_term_leaves_no_follower_behind(parts: Parts) -> None:

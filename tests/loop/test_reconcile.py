@@ -460,6 +460,15 @@ async def test_only_actions_that_succeeded_are_announced(make: Make) -> None:
     assert rig.acted[1:] == [()]
 
 
+async def test_each_pause_of_a_deletion_is_told_once(make: Make) -> None:
+    frozen = Plan(frozen=True, waits_for="the annotation")
+    rig = make(match=b.connecting(deleted=True))
+    for plan, told in ((frozen, 1), (frozen, 1), (REST, 1), (frozen, 2)):
+        rig.plans = [plan]
+        await rig.run()
+        assert rig.told == ["the deletion waits"] * told
+
+
 async def test_the_end_of_a_deleted_object_is_kept_before_it_is_released_and_told_when_it_is_gone(make: Make) -> None:
     rig = make(Plan((RELEASE,)), REST, match=b.active(deleted=True))
     rig.error = AWAY  # the answer is lost: the watch may say that the object is gone

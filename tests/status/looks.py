@@ -22,6 +22,20 @@ OUTAGE = LastError(
     type=ErrorType.LIVEKIT, severity=Severity.MEDIUM, recovery=Recovery.RETRY, message="no answer", at=b.at(2)
 )
 
+FAILED_BEFORE = {
+    "last_error": OUTAGE,
+    "conditions": [
+        {
+            "type": "Degraded",
+            "status": "False",
+            "reason": "Retrying",
+            "message": "no answer; it is tried again until it succeeds",
+            "last_transition_time": b.at(2),
+        }
+    ],
+}
+"""What the status says after the first failure."""
+
 
 def status_of(match: Match, seen: MatchSeen, seconds: float = 4, error: LastError | None = None) -> MatchStatus:
     """Return the status at that second."""

@@ -71,8 +71,7 @@ def kubernetes_away(match: Match, seen: MatchSeen) -> tuple[Match, MatchSeen]:
 
 
 def refused_again(match: Match, seen: MatchSeen) -> tuple[Match, MatchSeen]:
-    status = match.status.model_copy(update={"last_error": REFUSED})
-    return match.model_copy(update={"status": status}), seen
+    return match.model_copy(update={"status": status_of(match, seen, error=REFUSED)}), seen
 
 
 STATES: dict[str, tuple[Callable[[Match, MatchSeen], tuple[Match, MatchSeen]], LastError | None]] = {
@@ -287,7 +286,9 @@ def test_of_a_paused_match_only_what_nothing_else_can_change_is_known(phase: str
     assert told(status) == [accepted, *unseen, "-Finished:InProgress", "+Paused:Paused"]
     assert "a deletion would wait too" in status.conditions[-1].message
     again = MatchCase(case.match.model_copy(update={"status": status}), case.seen, b.at(99))
-    assert [one.reason for one in paused_match(again).conditions] == [one.reason for one in status.conditions]
+    assert paused_match(again) == status
+    sentences = {one.type: one.message for one in status.conditions}
+    assert "Unknown" not in sentences["Ready"].partition("before: ")[2]
 
 
 @pytest.mark.parametrize("phase", ["Ended", "Failed"])

@@ -38,7 +38,7 @@ def look(phase: str, state: str) -> RoomStatus:
     if state == "away":
         seen = replace(seen, server=replace(seen.server, trouble="LiveKit: no answer"))
     if state == "refuses, again":
-        room = room.model_copy(update={"status": room.status.model_copy(update={"last_error": OUTAGE})})
+        room = room.model_copy(update={"status": room_status(RoomCase(room, seen, b.at(4)), error)})
     return room_status(RoomCase(room, seen, b.at(4)), error)
 
 

@@ -11,7 +11,7 @@ from controller.api.match import Match
 from controller.api.names import token_secret_name
 from controller.facts.match import MatchSeen, Refusal
 from tests import values as b
-from tests.status.looks import ALICE, BUSY, END, ENDING, OUTAGE, both_gone, condition, status_of
+from tests.status.looks import ALICE, BUSY, END, ENDING, FAILED_BEFORE, OUTAGE, both_gone, condition, status_of
 
 T, F, U = "True", "False", "Unknown"
 CONDITIONS: list[tuple[str, Match, MatchSeen, str, str, str, str]] = [
@@ -230,7 +230,7 @@ def test_a_refusal_says_that_no_user_was_claimed() -> None:
 
 
 def test_a_step_that_keeps_failing_makes_the_match_degraded_although_all_backends_answer() -> None:
-    fresh, failed_before = b.active(), b.active(status={"last_error": OUTAGE})
+    fresh, failed_before = b.active(), b.active(status=FAILED_BEFORE)
     assert condition(status_of(fresh, b.both_in(), error=OUTAGE), "Degraded") == (
         F,
         "Retrying",
@@ -242,3 +242,17 @@ def test_a_step_that_keeps_failing_makes_the_match_degraded_although_all_backend
         "no answer; it is tried again until it succeeds",
     )
     assert condition(status_of(failed_before, b.both_in()), "Degraded")[0] == F
+    solved = b.active(status={"last_error": OUTAGE})
+    assert condition(status_of(solved, b.both_in(), error=OUTAGE), "Degraded")[:2] == (F, "Retrying")
+
+
+def test_before_livekit_has_listed_its_rooms_no_condition_says_that_it_answers() -> None:
+    """After a change of the leader, for example: the first LIST may take some seconds."""
+    why = "LiveKit's rooms have not been listed yet"
+    told = status_of(b.active(), b.both_in(livekit_room=b.unknown(why=why), people=b.unknown(why=why)))
+    for type_ in ("RoomReady", "Ready", "Connected", "Degraded"):
+        sign, reason, message = condition(told, type_)
+        assert (sign, reason) == (U, "NotKnown"), type_
+        assert message.startswith(why)
+    failing = status_of(b.active(), b.both_in(livekit_room=b.unknown(why=why)), error=OUTAGE)
+    assert condition(failing, "Degraded")[:2] == (F, "Retrying")

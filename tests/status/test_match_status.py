@@ -15,7 +15,9 @@ from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
 from controller.status.patch import changes, merge_patch
 from tests import values as b
-from tests.status.looks import ALICE, BUSY, END, ENDED, ENDING, OUTAGE, condition, status_of
+from tests.status.looks import ALICE, BUSY, END, ENDED, ENDING, FAILED_BEFORE, OUTAGE, condition, status_of
+
+AWAY = OUTAGE.model_copy(update={"type": ErrorType.NETWORK})
 
 # Every state in which the operator only waits.
 RESTING: list[tuple[str, Match, MatchSeen]] = [
@@ -177,7 +179,9 @@ def test_the_status_says_exactly_where_the_tokens_are() -> None:
         (None, None, None),
         (None, OUTAGE, OUTAGE),
         (OUTAGE, None, OUTAGE),
-        (OUTAGE, OUTAGE.model_copy(update={"message": "again", "at": b.at(9)}), OUTAGE),
+        (OUTAGE, OUTAGE.model_copy(update={"at": b.at(9)}), OUTAGE),
+        (OUTAGE, OUTAGE.model_copy(update={"message": "other"}), OUTAGE.model_copy(update={"message": "other"})),
+        (AWAY, AWAY.model_copy(update={"message": "refused"}), AWAY),
         (
             OUTAGE,
             OUTAGE.model_copy(update={"type": ErrorType.REDIS}),
@@ -185,11 +189,16 @@ def test_the_status_says_exactly_where_the_tokens_are() -> None:
         ),
     ],
 )
-def test_the_last_error_changes_with_its_type_only(
+def test_the_last_error_changes_with_what_failed_and_not_because_it_fails_again(
     before: LastError | None, error: LastError | None, expected: LastError | None
 ) -> None:
-    match = b.active(status={"last_error": before})
+    match = b.active(status=FAILED_BEFORE | {"last_error": before})
     assert status_of(match, b.both_in(), error=error).last_error == expected
+
+
+def test_an_error_that_was_solved_and_comes_again_is_the_last_one_with_its_own_time() -> None:
+    match, again = b.active(status={"last_error": OUTAGE}), OUTAGE.model_copy(update={"at": b.at(9000)})
+    assert status_of(match, b.both_in(), error=again).last_error == again
 
 
 def test_the_status_shows_an_error_that_prevents_the_claim() -> None:

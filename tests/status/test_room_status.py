@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.failures import ErrorType, LastError, Recovery, Severity
+from controller.api.failures import ErrorType, LastError
 from controller.api.phases import ROOM_PHASES, RoomPhase
 from controller.api.room import Room, RoomStatus
 from controller.facts.room import RoomSeen
@@ -16,6 +16,7 @@ from controller.rules.room_case import RoomCase
 from controller.status.patch import merge_patch
 from controller.status.room import room_status
 from tests import values as b
+from tests.status.looks import FAILED_BEFORE, OUTAGE
 
 THERE, REVIVED = b.a_livekit_room(), b.a_livekit_room(foreign=True, sid="RM_of_a_client")
 OTHERS = b.a_livekit_room(mark=b.a_mark(room_uid="of-another-room"))
@@ -24,9 +25,6 @@ BOTH = (b.person("alice"), b.person("bob"))
 HELPERS = (b.person("scribe", kind="AGENT", takes_seat=False), b.person("recorder", kind="EGRESS", takes_seat=False))
 DELETED = b.an_active_room(deleted=True)
 TERMINATED = b.an_active_room(status={"phase": "Terminated", "reason": "Empty", "terminated_at": b.at(30)})
-OUTAGE = LastError(
-    type=ErrorType.LIVEKIT, severity=Severity.MEDIUM, recovery=Recovery.RETRY, message="no answer", at=b.at(2)
-)
 
 
 def status_of(room: Room, seen: RoomSeen, seconds: float = 4, error: LastError | None = None) -> RoomStatus:
@@ -79,6 +77,12 @@ CASES: list[tuple[str, Room, RoomSeen, str, str | None, list[str]]] = [
     ("a stranger", b.an_active_room(allowed_identities=["bob"]), b.room_seen(livekit_room=THERE, people=BOTH), "Active",
      None, ["UnexpectedParticipant"]),
 ]  # fmt: skip
+
+
+def test_before_livekit_has_listed_its_rooms_no_condition_says_that_it_answers() -> None:
+    told = status_of(b.an_active_room(), b.room_seen(livekit_room=b.unknown(why="not listed yet")))
+    for type_ in ("Ready", "Healthy", "Degraded"):
+        assert condition(told, type_) == ("Unknown", "NotKnown", "not listed yet")
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
@@ -279,9 +283,11 @@ def test_moments_are_written_once_and_stay() -> None:
     assert status_of(given_up, b.room_seen(gone=True), 9).terminated_at == b.at(9)
 
 
-def test_the_last_error_changes_with_its_type_only() -> None:
-    known = b.an_active_room(status={"last_error": OUTAGE})
-    again = OUTAGE.model_copy(update={"message": "again", "at": b.at(9)})
+def test_the_last_error_changes_with_what_failed_and_not_because_it_fails_again() -> None:
+    known = b.an_active_room(status=FAILED_BEFORE)
+    again = OUTAGE.model_copy(update={"at": b.at(9)})
+    solved = b.an_active_room(status={"last_error": OUTAGE})
+    assert status_of(solved, b.room_seen(), error=again).last_error == again
     other = OUTAGE.model_copy(update={"type": ErrorType.REDIS})
     assert status_of(known, b.room_seen(), error=again).last_error == OUTAGE
     assert status_of(known, b.room_seen(), error=None).last_error == OUTAGE
@@ -290,8 +296,9 @@ def test_the_last_error_changes_with_its_type_only() -> None:
 
 
 def test_a_step_that_keeps_failing_makes_the_room_degraded_although_livekit_answers() -> None:
-    known = b.an_active_room(status={"last_error": OUTAGE})
+    known, solved = b.an_active_room(status=FAILED_BEFORE), b.an_active_room(status={"last_error": OUTAGE})
     assert condition(status_of(known, b.room_seen(), error=OUTAGE), "Degraded")[:2] == (T, "BackendRefuses")
+    assert condition(status_of(solved, b.room_seen(), error=OUTAGE), "Degraded")[:2] == (F, "Retrying")
     assert condition(status_of(b.an_active_room(), b.room_seen(), error=OUTAGE), "Degraded")[0] == F
 
 

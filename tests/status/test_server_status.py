@@ -16,6 +16,7 @@ from controller.rules.drain import drain_of
 from controller.rules.server_case import ServerCase
 from controller.status.server import server_status
 from tests import values as b
+from tests.status.looks import OUTAGE
 
 UNREAD = "the Rooms of the namespace night could not be read yet"
 FINE = Health(latency_ms=7, version="1.13.5")
@@ -77,6 +78,16 @@ def test_numbers_are_written_every_half_minute_and_words_at_once() -> None:
     away = Trouble(ConditionReason.UNREACHABLE, "no answer within 4 s")
     after = server_status(case(2, status=before, rooms=9, trouble=away), None)
     assert (ready(after), after.rooms) == (("False", "Unreachable", "no answer within 4 s"), 9)
+
+
+def test_an_error_is_written_at_once_and_not_again_because_it_is_repeated() -> None:
+    before = server_status(case(), None)
+    after = server_status(case(2, status=before), OUTAGE)
+    assert after.last_error == OUTAGE
+    again = OUTAGE.model_copy(update={"at": b.at(3)})
+    assert server_status(case(3, status=after), again) == after
+    other = OUTAGE.model_copy(update={"message": "another sentence"})
+    assert server_status(case(3, status=after), other).last_error == other
 
 
 def test_a_number_that_is_known_for_the_first_time_is_written_at_once() -> None:

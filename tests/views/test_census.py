@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prometheus_client import REGISTRY
 
 from controller.api.match import Match
-from controller.api.names import MATCH
+from controller.api.names import MATCH, PAUSED, ROOM
 from controller.views.census import Census, Since
 from tests import values as b
 
@@ -19,6 +19,12 @@ def shown(census: Census, second: float, phase: str) -> tuple[float | None, floa
     names = ("roomkeeper_objects", "roomkeeper_oldest_object_seconds")
     count, oldest = (REGISTRY.get_sample_value(name, labels) for name in names)
     return count, oldest
+
+
+def oldest(kind: str, phase: str, census: Census, now: datetime) -> float | None:
+    """How long the oldest object has been in this phase, as /metrics says it."""
+    census.show(now)
+    return REGISTRY.get_sample_value("roomkeeper_oldest_object_seconds", {"kind": kind, "phase": phase})
 
 
 def entered(name: str, phase: str, second: float, *, deleted: bool = False) -> Match:
@@ -36,6 +42,41 @@ def test_a_match_counts_in_the_phase_that_it_is_in_and_in_no_other() -> None:
     assert shown(census, 50, "Active") == (1, 30)
     assert shown(census, 50, "Ended") == (1, 10)
     assert shown(census, 50, "Pending") == (0, 0)
+
+
+def test_a_room_is_as_old_as_its_phase_and_not_as_its_call() -> None:
+    """An hour after it was made, a Room is closed within a second: that is no Room that stays Terminating."""
+    census, now = Census(ROOM), b.at(3600)
+    ready = {"type": "Ready", "status": "False", "reason": "Deleted", "message": "", "last_transition_time": b.at(3599)}
+    census.kept(b.an_active_room(status={"phase": "Active", "created_at": b.at(10), "restored_at": [b.at(1800)]}))
+    assert oldest("Room", "Active", census, now) == 1800
+    census.kept(b.an_active_room(status={"phase": "Terminating", "conditions": [ready]}))
+    assert (oldest("Room", "Active", census, now), oldest("Room", "Terminating", census, now)) == (0, 1)
+    census.kept(b.an_active_room(status={"phase": "Terminated", "terminated_at": b.at(3590)}))
+    assert oldest("Room", "Terminated", census, now) == 10
+
+
+def test_a_paused_object_counts_in_its_phase_and_makes_it_no_older() -> None:
+    census = Census(MATCH)
+    match = entered("a", "Terminating", 10)
+    paused = match.metadata.model_copy(update={"annotations": {PAUSED: "true"}})
+    census.kept(match.model_copy(update={"metadata": paused}))
+    assert shown(census, 900, "Terminating") == (1, 0)
+    assert REGISTRY.get_sample_value("roomkeeper_objects_paused", {"kind": "Match"}) == 1
+    census.kept(match)
+    assert shown(census, 900, "Terminating") == (1, 890)
+    assert REGISTRY.get_sample_value("roomkeeper_objects_paused", {"kind": "Match"}) == 0
+
+
+def test_a_room_of_a_paused_match_is_paused_too() -> None:
+    census = Census(ROOM)
+    told = {"type": "Paused", "status": "True", "reason": "Paused", "message": "", "last_transition_time": b.at(5)}
+    room = b.an_active_room(status={"phase": "Terminating", "conditions": [told]})
+    census.kept(room)
+    assert oldest("Room", "Terminating", census, b.at(3600)) == 0
+    census.gone(room)
+    census.show(b.at(3600))
+    assert REGISTRY.get_sample_value("roomkeeper_objects_paused", {"kind": "Room"}) == 0
 
 
 def test_a_deleted_match_is_in_no_phase_and_waits_no_longer_for_its_finalizer() -> None:

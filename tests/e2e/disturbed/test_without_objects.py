@@ -68,10 +68,10 @@ async def test_the_deletion_of_a_paused_match_says_what_it_waits_for(rig: Rig) -
     await rig.kube.match_until(lambda found: "its deletion waits" in condition(found, "Paused").message)
 
     async def is_told() -> None:
-        events = [event for event in await rig.events() if event["reason"] == "Paused"]
-        told = {event["type"]: event["message"] for event in events if event["involvedObject"]["kind"] == "Match"}
-        assert told["Warning"].startswith("the deletion waits until")
-        assert told["Normal"].startswith(f"the annotation {PAUSED} is set")
+        events = [event for event in await rig.events() if event["involvedObject"]["kind"] == "Match"]
+        told = {(event["type"], event["reason"]): event["message"] for event in events}
+        assert told["Warning", "DeletionPaused"].startswith("the deletion waits until")
+        assert told["Normal", "Paused"].startswith(f"the annotation {PAUSED} is set")
 
     await eventually(is_told)
     await rig.kube.patch("Match", "match", {"metadata": {"annotations": {PAUSED: None}}})
