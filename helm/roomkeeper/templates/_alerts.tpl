@@ -44,6 +44,61 @@
     description: >-
       A replica gets no answer from Redis, or is refused by it. No one can enter the queue and no call is made. Calls that are up go on.
     runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperRedisDown.md
+- alert: RoomkeeperWebhooksMissing
+  expr: >-
+    sum(rate(roomkeeper_webhooks_missed_total[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0
+  for: 10m
+  labels:
+    severity: warning
+  annotations:
+    summary: No webhook of LiveKit arrives
+    description: >-
+      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
+    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperWebhooksMissing.md
+- alert: RoomkeeperWatchStale
+  expr: >-
+    max by (loop) (roomkeeper_loop_age_seconds{loop=~"watch|resync"}) > {{ .Values.prometheusRule.thresholds.watchSeconds }}
+  for: 0m
+  labels:
+    severity: critical
+  annotations:
+    summary: Roomkeeper no longer sees the objects change
+    description: >-
+      The watch of Matches and Rooms has heard nothing for more seconds than the limit, not even a bookmark. New Matches are noticed late, or not at all. Calls that are up go on.
+    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperWatchStale.md
+- alert: RoomkeeperLoopStalled
+  expr: >-
+    max by (loop) (roomkeeper_loop_age_seconds{loop!~"credentials|resync|search|sweep|watch"}) > {{ .Values.prometheusRule.thresholds.loopSeconds }} or sum by (loop) (increase(roomkeeper_loop_failures_total[15m])) > 3
+  for: 0m
+  labels:
+    severity: critical
+  annotations:
+    summary: A background loop of Roomkeeper stands still
+    description: >-
+      A loop, such as the reader of Redis, has not come round for more seconds than the limit, or fails again and again. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
+    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperLoopStalled.md
+- alert: RoomkeeperSweepFailing
+  expr: >-
+    time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) > {{ .Values.prometheusRule.thresholds.sweepSeconds }} or max by (sweep) (roomkeeper_sweep_failing) > 0
+  for: 15m
+  labels:
+    severity: warning
+  annotations:
+    summary: A sweep has not succeeded for long
+    description: >-
+      The last sweep without an error is longer ago than the limit (seconds), or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
+    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperSweepFailing.md
+- alert: RoomkeeperCertificateEnds
+  expr: >-
+    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds) - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }}
+  for: 15m
+  labels:
+    severity: warning
+  annotations:
+    summary: A certificate is about to end
+    description: >-
+      In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). From then on there is no connection to that backend: the alert about it follows.
+    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperCertificateEnds.md
 - alert: RoomkeeperErrors
   expr: >-
     sum by (type) (increase(roomkeeper_errors_total{severity=~"Critical|High"}[10m])) > {{ .Values.prometheusRule.thresholds.errors }}
@@ -121,48 +176,4 @@
     description: >-
       An object was deleted longer ago than the limit (seconds), and is still there. Its namespace cannot go away.
     runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperDeletionStuck.md
-- alert: RoomkeeperWebhooksMissing
-  expr: >-
-    sum(rate(roomkeeper_webhooks_missed_total[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0
-  for: 10m
-  labels:
-    severity: warning
-  annotations:
-    summary: No webhook of LiveKit arrives
-    description: >-
-      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
-    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperWebhooksMissing.md
-- alert: RoomkeeperWatchStale
-  expr: >-
-    max by (loop) (roomkeeper_loop_age_seconds{loop=~"watch|resync"}) > {{ .Values.prometheusRule.thresholds.watchSeconds }}
-  for: 0m
-  labels:
-    severity: critical
-  annotations:
-    summary: Roomkeeper no longer sees the objects change
-    description: >-
-      The watch of Matches and Rooms has heard nothing for more seconds than the limit, not even a bookmark. New Matches are noticed late, or not at all. Calls that are up go on.
-    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperWatchStale.md
-- alert: RoomkeeperLoopStalled
-  expr: >-
-    max by (loop) (roomkeeper_loop_age_seconds{loop!~"credentials|resync|search|sweep|watch"}) > {{ .Values.prometheusRule.thresholds.loopSeconds }} or sum by (loop) (increase(roomkeeper_loop_failures_total[15m])) > 3
-  for: 0m
-  labels:
-    severity: critical
-  annotations:
-    summary: A background loop of Roomkeeper stands still
-    description: >-
-      A loop, such as the reader of Redis, has not come round for more seconds than the limit, or fails again and again. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
-    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperLoopStalled.md
-- alert: RoomkeeperSweepFailing
-  expr: >-
-    time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) > {{ .Values.prometheusRule.thresholds.sweepSeconds }} or max by (sweep) (roomkeeper_sweep_failing) > 0
-  for: 15m
-  labels:
-    severity: warning
-  annotations:
-    summary: A sweep has not succeeded for long
-    description: >-
-      The last sweep without an error is longer ago than the limit (seconds), or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
-    runbook_url: {{ trimSuffix "/" .Values.prometheusRule.runbookUrl }}/RoomkeeperSweepFailing.md
 {{- end }}
