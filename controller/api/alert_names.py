@@ -24,3 +24,4 @@ class AlertName(StrEnum):
     WATCH_STALE = "RoomkeeperWatchStale"
     LOOP_STALLED = "RoomkeeperLoopStalled"
     SWEEP_FAILING = "RoomkeeperSweepFailing"
+    CERTIFICATE_ENDS = "RoomkeeperCertificateEnds"

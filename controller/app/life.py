@@ -37,6 +37,7 @@ from controller.loop.recipes import RECIPES, Recipes
 from controller.loop.wakes import Wake
 from controller.settings import Settings, variable
 from controller.telemetry.pulse import LoopName, Pulse
+from controller.triggers.certificates import CertificateWatch, sources
 from controller.triggers.neighbors import until_answered
 from controller.triggers.redis_watch import RedisWatch
 
@@ -126,6 +127,8 @@ class Operator:
         yield Loop(LoopName.CREDENTIALS, partial(connection.keep_current, clock=self._parts.clock), limit_seconds=300)
         yield Loop(LoopName.ERRORS, self._parts.errors.run)
         yield Loop(LoopName.REDIS, RedisWatch(self._parts.redis).run)
+        found = partial(sources, self._settings, connection)
+        yield Loop(LoopName.CERTIFICATES, CertificateWatch(found).run, limit_seconds=120)
 
     def _watches(self, stop: StopSignals) -> Iterator[Loop]:
         """What keeps the caches true."""

@@ -17,6 +17,7 @@ from controller.generate.chart.schema import schema_text as values_schema_text
 from controller.generate.chart.values import CHART
 from controller.generate.conditions_page import conditions_page
 from controller.generate.crds import DEFINITIONS, crd, schema_digests
+from controller.generate.dashboards import dashboards
 from controller.generate.errors_page import errors_page
 from controller.generate.events_page import TEMPLATE as EVENTS_TEMPLATE
 from controller.generate.events_page import page as events_page
@@ -59,6 +60,7 @@ def _chart(values: str) -> dict[str, str]:
     header = f"Made by `{COMMAND}` from controller/api; edit the models instead."
     files = {path: crd_template(crd, yaml_text({"spec": crd["spec"]}), header) for path, crd in made.items()}
     files["templates/_alerts.tpl"] = alerts_template(COMMAND)
+    files |= {f"dashboards/{name}": text for name, text in dashboards().items()}
     files["values.schema.json"] = values_schema_text(values)
     files["README.md"] = readme(_header(f"{CHART}/values.yaml"), values)
     return {f"{CHART}/{path}": text for path, text in files.items()}

@@ -126,6 +126,12 @@ backend_up = Gauge(
     "leader asks LiveKit. The log says why.",
     ["backend", "server"],
 )
+certificate_end = Gauge(
+    "roomkeeper_certificate_expiry_timestamp_seconds",
+    "When a certificate ends (seconds since 1970) that is used with a backend: the last one of the trusted CAs (`ca`), "
+    "and our own (`client`).",
+    ["backend", "use"],
+)
 breaker_state = Gauge(
     "roomkeeper_breaker_state",
     "Whether requests are sent to a backend: 0 as they come, 1 one probe is under way, 2 none until the next probe.",

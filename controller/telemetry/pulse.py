@@ -50,6 +50,7 @@ class LoopName(StrEnum):
     DRAIN = "drain"
     ERRORS = "errors"
     REDIS = "redis"
+    CERTIFICATES = "certificates"
 
 
 Reported: TypeAlias = Callable[[LoopName, Exception, Mapping[str, str]], None]

@@ -160,6 +160,12 @@ CASES: Final[dict[str, Case]] = {
                 "relabelings": [{"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}],
                 "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "go_.*"}],
             },
+            "dashboards": {
+                "enabled": True,
+                "namespace": OTHERS[0],
+                "labels": {"dashboards": "yes"},
+                "annotations": {"grafana_folder": "Calls"},
+            },
             "prometheusRule": {
                 "enabled": True,
                 "renderMode": "alwaysRender",

@@ -44,6 +44,7 @@ _READY = 'roomkeeper_match_ready_seconds_bucket{le="%s"}'
 _SWEPT = 'roomkeeper_sweep_last_success_timestamp_seconds{sweep="deep"}'
 _SWEEPS = 'roomkeeper_sweep_interval_seconds{sweep="deep"}'
 _OVERDUE = 'roomkeeper_loop_overdue_seconds{loop="%s"}'
+_ENDS = 'roomkeeper_certificate_expiry_timestamp_seconds{backend="LiveKit",use="client"}'
 _LEADS = 'roomkeeper_leader{instance="a"}'
 
 
@@ -130,6 +131,12 @@ CASES = {
             'roomkeeper_loop_failures_total{loop="streams"}': "0x44 3x76",
         },
         {"loop": "streams"},
+    ),
+    A.CERTIFICATE_ENDS: Shown(
+        # 14 days are 1209600 s; it was renewed after an hour.
+        {_ENDS: "1211699x60 2419200x60"},
+        {_ENDS: "1212600x120"},
+        {"backend": "LiveKit", "use": "client"},
     ),
     A.SWEEP_FAILING: Shown(
         {_SWEPT: "1x299 18000x30", _SWEEPS: "3600x330"},

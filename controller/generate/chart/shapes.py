@@ -158,6 +158,8 @@ SHAPES: Final[dict[str, Shape]] = {
     "serviceMonitor.metricRelabelings": _list(_ANY),
     "prometheusRule.renderMode": _RENDER_MODE,
     "prometheusRule.namespace": _OPTIONAL_NAME,
+    "dashboards.labels": _STRING_MAP,
+    "dashboards.annotations": _STRING_MAP,
     "prometheusRule.additionalLabels": _STRING_MAP,
     "prometheusRule.annotations": _STRING_MAP,
     "prometheusRule.thresholds.shareNotConnected": {"type": "number", "minimum": 0, "maximum": 1},

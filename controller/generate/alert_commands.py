@@ -1,0 +1,26 @@
+"""The commands that the pages of several alerts name.
+
+Neighbors: `generate.alerts_of_calls` and `generate.alerts_of_parts` put them into their pages.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+IN_POD: Final = "kubectl -n roomkeeper-system exec deploy/roomkeeper -- roomkeeper"
+LOG: Final = "kubectl -n roomkeeper-system logs -l app.kubernetes.io/name=roomkeeper --tail=200"
+DOCTOR: Final = f"{IN_POD} doctor"
+ERRORS: Final = f"{IN_POD} errors"
+PODS: Final = "kubectl -n roomkeeper-system get pods"
+LEASE: Final = (
+    "kubectl -n roomkeeper-system get lease roomkeeper-shard-0 "
+    "-o 'custom-columns=HOLDER:.spec.holderIdentity,RENEWED:.spec.renewTime'"
+)
+MATCHES: Final = "kubectl get matches -A -o wide"
+ROOMS: Final = "kubectl get rooms -A -o wide"
+WHY: Final = (
+    "kubectl get matches,rooms -A -o 'custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name,"
+    'DELETED:.metadata.deletionTimestamp,PAUSED:.status.conditions[?(@.type=="Paused")].message,'
+    'WHY:.status.conditions[?(@.type=="Degraded")].message\''
+)
+ENDS: Final = "kubectl get matches -A --field-selector status.reason=RoomLost"

@@ -1,0 +1,218 @@
+"""The alerts about the operator itself and its backends. Neighbor: `generate.alerts` has all alerts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controller.api.alert_names import AlertName as A
+from controller.generate.alert import Alert, AlertSeverity, Cause
+from controller.generate.alert_commands import DOCTOR, ERRORS, IN_POD, LEASE, LOG, PODS
+
+_C, _W = AlertSeverity.CRITICAL, AlertSeverity.WARNING
+
+_AWAY: Final = Cause(
+    "the doctor's line of the backend has ✗ and says that it cannot be reached, or the log has `does not answer`",
+    "it is down, or a network policy or a firewall is between it and the operator",
+    "start it, or open the way to its address, which the line names",
+)
+
+
+def _refused(where: str) -> Cause:
+    return Cause(
+        "the doctor's line of the backend has ✗ and names the key or the login, or the log has `refuses our "
+        "credentials`",
+        "the operator has a wrong or an old key or password, or the clocks of the machines are apart",
+        f"compare the operator's Secret with {where}; a line `LiveKit clock` with ✗ means the clocks",
+    )
+
+
+def _untrusted(variable: str) -> Cause:
+    return Cause(
+        "the log has the reason `certificate`",
+        "a certificate has ended, or is not of a CA that the operator trusts",
+        f"renew it, or correct `{variable}`; files that change on disk count without a restart",
+    )
+
+
+ALERTS_OF_PARTS: Final = (
+    Alert(
+        A.NO_LEADER, _C, "absent(roomkeeper_leader == 1)", "1m",
+        "No replica of Roomkeeper leads",
+        "No replica holds the lease, or Prometheus reaches none of them.",
+        "No call is made and none is ended. Calls that are up go on.",
+        (PODS, LEASE, LOG),
+        (
+            Cause("no pod, or pods that are not `Running`", "no replica runs", "`kubectl describe` the pod; scale up"),
+            Cause(
+                "pods run, and RENEWED is older than half a minute",
+                "the process hangs, or its way to the API server is cut: the log then says that the lease could not be "
+                "renewed",
+                "delete the pod, or repair the way to the API server",
+            ),
+            Cause("the log ends with `settings are wrong`", "it refuses to start", "correct the settings it names"),
+            Cause(
+                "HOLDER is a running pod and RENEWED is now", "Prometheus does not scrape it",
+                "look at the target in Prometheus, the Service `roomkeeper-metrics`, and network policies",
+            ),
+        ),
+        "Start a replica, or repair its way to the API server. A lease falls to another replica by itself.",
+    ),
+    Alert(
+        A.KUBERNETES_DOWN, _C, 'min by (backend) (roomkeeper_backend_up{backend="Kubernetes"}) < 1', "1m",
+        "The API server does not answer Roomkeeper",
+        "A replica gets no answer from the API server, or is refused by it.",
+        "No call is made and none is ended. Calls that are up go on.",
+        (LOG, LEASE, DOCTOR),
+        (
+            Cause(
+                "kubectl does not answer either", "the API server is down", "repair the control plane"
+            ),
+            Cause(
+                "kubectl answers, and the log says that Kubernetes does not answer",
+                "the way from the pod to the API server is cut", "look at network policies and the node of the pod",
+            ),
+            Cause(
+                "the log says that Kubernetes refuses our credentials",
+                "the ServiceAccount or its token is gone", "install the ServiceAccount again and restart the pod",
+            ),
+        ),
+        "Nothing has to be done for calls: all work goes on by itself once the API server answers.",
+    ),
+    Alert(
+        A.LIVEKIT_DOWN, _C,
+        'min by (backend, server) (roomkeeper_backend_up{backend="LiveKit"} and on (instance) roomkeeper_leader == 1) '
+        "< 1", "1m",
+        "A LiveKit server does not answer Roomkeeper",
+        "The replica that leads gets no answer from the server that the label names, or is refused by it.",
+        "New calls go to other servers, if there are any, or wait. Calls that are up go on as far as LiveKit is up; "
+        "none is ended because of this.",
+        (DOCTOR, "kubectl get livekitservers", LOG),
+        (_AWAY, _refused("`keys` in the configuration of LiveKit"), _untrusted("ROOMKEEPER_LIVEKIT_CA_FILE")),
+        "Do not restart LiveKit as a first remedy: participants would lose their rooms. All work goes on by itself.",
+    ),
+    Alert(
+        A.REDIS_DOWN, _C, 'min by (backend) (roomkeeper_backend_up{backend="Redis"}) < 1', "1m",
+        "Redis does not answer Roomkeeper",
+        "A replica gets no answer from Redis, or is refused by it.",
+        "No one can enter the queue and no call is made. Calls that are up go on.",
+        (DOCTOR, LOG),
+        (
+            _AWAY, _refused("the users of Redis (docs/reference/redis-rights.md)"),
+            _untrusted("ROOMKEEPER_REDIS_CA_FILE"),
+        ),
+        "All work goes on by itself once Redis answers. If it comes back without its data, the operator writes the "
+        "records of all calls again; users who only waited have to enqueue again.",
+    ),
+    Alert(
+        A.WEBHOOKS_MISSING, _W,
+        "sum(rate(roomkeeper_webhooks_missed_total[10m])) > 0 "
+        'unless sum(rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0', "10m",
+        "No webhook of LiveKit arrives",
+        "Polling finds participants who came or left, and no webhook has reported one of them.",
+        "Roomkeeper notices participants seconds later than it could. No call is lost.",
+        (
+            f"{IN_POD} doctor --webhook-url http://roomkeeper-webhook.roomkeeper-system.svc:8080/livekit/webhook",
+            LOG,
+        ),
+        (
+            Cause(
+                "the doctor's line `webhook` has ✗", "the Service or its endpoints are wrong, so nothing can arrive",
+                "check the Service `roomkeeper-webhook` and its endpoints",
+            ),
+            Cause(
+                "the line has ✓, and the log has lines about refused webhooks", "they arrive and are refused",
+                "what the line says: another key or secret, a proxy, or a clock",
+            ),
+            Cause(
+                "the line has ✓, and the log has none", "LiveKit sends them to another place, or none at all",
+                "set `urls` and `api_key` below `webhook` in the configuration of LiveKit",
+            ),
+        ),
+        "Correct the URL and the key of the webhooks in the configuration of LiveKit: docs/webhooks.md says how.",
+    ),
+    Alert(
+        A.WATCH_STALE, _C, 'max by (loop) (roomkeeper_loop_overdue_seconds{loop=~"watch|resync"}) > LIMIT', "0m",
+        "Roomkeeper no longer sees the objects change",
+        "The watch of Matches and Rooms has heard nothing for longer than it may, not even a bookmark, or the list "
+        "beside it has not come, and that by more seconds than the limit.",
+        "New Matches are noticed late, or not at all. Calls that are up go on.",
+        (LOG, LEASE, DOCTOR),
+        (
+            Cause(
+                "RENEWED is old too", "the API server does not answer the pod, or the process hangs",
+                "as for RoomkeeperNoLeader",
+            ),
+            Cause(
+                "the doctor's lines `CRDs` or `rights` have ✗", "the operator may not watch its kinds",
+                "install the CRDs and the rights of this version",
+            ),
+            Cause("neither", "the connection of the watch hangs", "delete the pod; keep its log, and report it"),
+        ),
+        "Restart the pod: calls go on without it.",
+        "watchSeconds", 15,
+    ),
+    Alert(
+        A.LOOP_STALLED, _C,
+        'max by (loop) (roomkeeper_loop_overdue_seconds{loop!~"resync|watch"}) > LIMIT '
+        "or sum by (loop) (increase(roomkeeper_loop_failures_total[15m])) > 3", "0m",
+        "A background loop of Roomkeeper stands still",
+        "A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails "
+        "again and again.",
+        "What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.",
+        (LOG, DOCTOR),
+        (
+            Cause("a ✗ of the doctor", "the loop waits for that backend", "what the doctor says"),
+            Cause(
+                "a traceback in the log with the name of the loop", "a fault of Roomkeeper",
+                "restart the pod, keep its log, and report it",
+            ),
+        ),
+        "Restart the pod: calls go on without it. Keep its log, and report it.",
+        "loopSeconds", 15,
+    ),
+    Alert(
+        A.SWEEP_FAILING, _W,
+        "time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) "
+        "> LIMIT * max by (sweep) (roomkeeper_sweep_interval_seconds) "
+        "or max by (sweep) (roomkeeper_sweep_failing) > 0", "15m",
+        "A sweep has not succeeded for long",
+        "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs.",
+        "What crashes have left over stays in Redis and on LiveKit.",
+        (f"{IN_POD} sweep --dry-run", ERRORS, LOG),
+        (
+            Cause(
+                "`NOPERM` and the name of a command", "the operator's user of Redis lacks a right",
+                "give it the rights of docs/reference/redis-rights.md",
+            ),
+            Cause("leftovers that could not be cleaned, each with a reason", "what the reason says", "docs/sweep.md"),
+        ),
+        "docs/sweep.md says what the sweep cannot clean, and why.",
+        "sweepIntervals", 3,
+    ),
+    Alert(
+        A.CERTIFICATE_ENDS, _W,
+        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds) - time() < LIMIT", "15m",
+        "A certificate is about to end",
+        "In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label "
+        "names: that of the CA which it trusts (`ca`), or its own (`client`).",
+        "From then on there is no connection to that backend: the alert about it follows.",
+        (DOCTOR, "kubectl -n roomkeeper-system get secrets", LOG),
+        (
+            Cause(
+                "the label `use` is `ca`, and the doctor has ✓ at that backend",
+                "the CA in the file that the settings name is old",
+                "put the next CA beside the present one in the file",
+            ),
+            Cause(
+                "the label `use` is `client`", "our own certificate was not renewed",
+                "look at what renews it, such as cert-manager: the Secret has an age",
+            ),
+            Cause(
+                "the doctor has ✗ at that backend, or the log has the reason `certificate`", "it has ended already",
+                "as above, at once",
+            ),
+        ),
+        "Files that change on disk count without a restart. Keys of LiveKit and passwords have no end.",
+        "certificateSeconds", 1209600,
+    ),
+)  # fmt: skip
