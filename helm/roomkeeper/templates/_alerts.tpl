@@ -47,6 +47,61 @@
     description: >-
       A replica gets no answer from Redis, or is refused by it. No one can enter the queue and no call is made. Calls that are up go on.
     runbook_url: {{ printf "%s/RoomkeeperRedisDown.md" $pages | quote }}
+- alert: RoomkeeperWebhooksMissing
+  expr: >-
+    sum(rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
+  for: 10m
+  labels:
+    severity: warning
+  annotations:
+    summary: No webhook of LiveKit arrives
+    description: >-
+      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
+    runbook_url: {{ printf "%s/RoomkeeperWebhooksMissing.md" $pages | quote }}
+- alert: RoomkeeperWatchStale
+  expr: >-
+    max by (loop) (roomkeeper_loop_overdue_seconds{ {{- $ours }}, loop=~"watch|resync"}) > {{ .Values.prometheusRule.thresholds.watchSeconds }}
+  for: 0m
+  labels:
+    severity: critical
+  annotations:
+    summary: Roomkeeper no longer sees the objects change
+    description: >-
+      The watch of Matches and Rooms has heard nothing for longer than it may, not even a bookmark, or the list beside it has not come, and that by more seconds than the limit. New Matches are noticed late, or not at all. Calls that are up go on.
+    runbook_url: {{ printf "%s/RoomkeeperWatchStale.md" $pages | quote }}
+- alert: RoomkeeperLoopStalled
+  expr: >-
+    max by (loop) (roomkeeper_loop_overdue_seconds{ {{- $ours }}, loop!~"resync|watch"}) > {{ .Values.prometheusRule.thresholds.loopSeconds }} or sum by (loop) (increase(roomkeeper_loop_failures_total{ {{- $ours }}}[15m])) > 3
+  for: 0m
+  labels:
+    severity: critical
+  annotations:
+    summary: A background loop of Roomkeeper stands still
+    description: >-
+      A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails again and again. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
+    runbook_url: {{ printf "%s/RoomkeeperLoopStalled.md" $pages | quote }}
+- alert: RoomkeeperSweepFailing
+  expr: >-
+    time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds{ {{- $ours }}} > 0) > {{ .Values.prometheusRule.thresholds.sweepIntervals }} * max by (sweep) (roomkeeper_sweep_interval_seconds{ {{- $ours }}}) or max by (sweep) (roomkeeper_sweep_failing{ {{- $ours }}}) > 0
+  for: 15m
+  labels:
+    severity: warning
+  annotations:
+    summary: A sweep has not succeeded for long
+    description: >-
+      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
+    runbook_url: {{ printf "%s/RoomkeeperSweepFailing.md" $pages | quote }}
+- alert: RoomkeeperCertificateEnds
+  expr: >-
+    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}}) - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }}
+  for: 15m
+  labels:
+    severity: warning
+  annotations:
+    summary: A certificate is about to end
+    description: >-
+      In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). From then on there is no connection to that backend: the alert about it follows.
+    runbook_url: {{ printf "%s/RoomkeeperCertificateEnds.md" $pages | quote }}
 - alert: RoomkeeperErrors
   expr: >-
     sum by (type) (increase(roomkeeper_errors_total{ {{- $ours }}, severity=~"Critical|High"}[10m])) > {{ .Values.prometheusRule.thresholds.errors }}
@@ -124,48 +179,4 @@
     description: >-
       An object was deleted longer ago than the limit (seconds), and is still there. Its namespace cannot go away.
     runbook_url: {{ printf "%s/RoomkeeperDeletionStuck.md" $pages | quote }}
-- alert: RoomkeeperWebhooksMissing
-  expr: >-
-    sum(rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
-  for: 10m
-  labels:
-    severity: warning
-  annotations:
-    summary: No webhook of LiveKit arrives
-    description: >-
-      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
-    runbook_url: {{ printf "%s/RoomkeeperWebhooksMissing.md" $pages | quote }}
-- alert: RoomkeeperWatchStale
-  expr: >-
-    max by (loop) (roomkeeper_loop_overdue_seconds{ {{- $ours }}, loop=~"watch|resync"}) > {{ .Values.prometheusRule.thresholds.watchSeconds }}
-  for: 0m
-  labels:
-    severity: critical
-  annotations:
-    summary: Roomkeeper no longer sees the objects change
-    description: >-
-      The watch of Matches and Rooms has heard nothing for longer than it may, not even a bookmark, or the list beside it has not come, and that by more seconds than the limit. New Matches are noticed late, or not at all. Calls that are up go on.
-    runbook_url: {{ printf "%s/RoomkeeperWatchStale.md" $pages | quote }}
-- alert: RoomkeeperLoopStalled
-  expr: >-
-    max by (loop) (roomkeeper_loop_overdue_seconds{ {{- $ours }}, loop!~"resync|watch"}) > {{ .Values.prometheusRule.thresholds.loopSeconds }} or sum by (loop) (increase(roomkeeper_loop_failures_total{ {{- $ours }}}[15m])) > 3
-  for: 0m
-  labels:
-    severity: critical
-  annotations:
-    summary: A background loop of Roomkeeper stands still
-    description: >-
-      A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails again and again. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
-    runbook_url: {{ printf "%s/RoomkeeperLoopStalled.md" $pages | quote }}
-- alert: RoomkeeperSweepFailing
-  expr: >-
-    time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds{ {{- $ours }}} > 0) > {{ .Values.prometheusRule.thresholds.sweepIntervals }} * max by (sweep) (roomkeeper_sweep_interval_seconds{ {{- $ours }}}) or max by (sweep) (roomkeeper_sweep_failing{ {{- $ours }}}) > 0
-  for: 15m
-  labels:
-    severity: warning
-  annotations:
-    summary: A sweep has not succeeded for long
-    description: >-
-      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
-    runbook_url: {{ printf "%s/RoomkeeperSweepFailing.md" $pages | quote }}
 {{- end }}
