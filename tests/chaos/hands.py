@@ -170,7 +170,9 @@ def _commands(*words: str) -> Hand:
 
 
 async def _delete_key(scene: Scene, step: Step, dice: random.Random) -> None:
-    await scene.rig.redis.delete(_one(dice, await _keys(scene)))
+    key = _one(dice, await _keys(scene))
+    scene.told.touch(key)
+    await scene.rig.redis.delete(key)
 
 
 async def _damage_key(scene: Scene, step: Step, dice: random.Random) -> None:
@@ -178,6 +180,7 @@ async def _damage_key(scene: Scene, step: Step, dice: random.Random) -> None:
     redis = scene.rig.redis
     hashes = [key for key in await _keys(scene) if await redis.type(key) == "hash"]
     key = _one(dice, hashes)
+    scene.told.touch(key)
     field = _one(dice, await cast("Awaitable[list[str]]", redis.hkeys(key)))
     if dice.random() < 0.5:
         await redis.hdel(key, field)

@@ -33,6 +33,8 @@ class Story:
     ends: Counter[str] = field(default_factory=Counter)
     exits: list[str] = field(default_factory=list)
     settled_seconds: float = 0.0
+    steps: int = 0
+    """How many steps of users were judged by the events."""
 
     def table(self) -> str:
         """Everything, for people."""
@@ -42,13 +44,15 @@ class Story:
         lines += ["", f"{self.calls} calls were made"]
         lines += [f"  {count:5}  {end}" for end, count in self.ends.most_common()]
         lines += [f"operators that ended by themselves: {len(self.exits)}", *self.exits]
+        lines.append(f"{self.steps} steps of users were judged")
         return "\n".join([*lines, f"all was settled {self.settled_seconds:.1f} s after the last fault"])
 
 
 async def live_through(scene: Scene, plan: Sequence[Step], calls: Calls, say: Callable[[str], None]) -> Story:
     """Make calls while the plan is carried out. Raises AssertionError if something is left or a promise is broken."""
     story = Story()
-    watched = [asyncio.create_task(scene.keep()), asyncio.create_task(_one_match_per_user(scene))]
+    told = scene.told.follow(scene.rig)
+    watched = [asyncio.create_task(of) for of in (scene.keep(), _one_match_per_user(scene), told)]
     calling = asyncio.create_task(calls.run())
     try:
         async with asyncio.TaskGroup() as group:
@@ -67,6 +71,7 @@ async def live_through(scene: Scene, plan: Sequence[Step], calls: Calls, say: Ca
         await calling
         story.calls, story.ends, story.exits = calls.made, calls.ends, scene.exits
         await _settle(scene)
+        story.steps = await scene.told.check(scene.rig)
         story.settled_seconds = time.monotonic() - healed
     finally:
         for task in (*watched, calling):

@@ -16,6 +16,7 @@ from aiohttp import web
 from sandbox.ports import PortLocks
 from sandbox.stack import Stack
 from tests.chaos.faults import OPERATORS
+from tests.chaos.told import Told
 from tests.support.date_proxy import DateProxy
 from tests.support.livekit_proxy import Failure, LiveKitProxy
 from tests.support.operators import Operator
@@ -57,6 +58,7 @@ class Scene:
     webhook_copies: tuple[float, ...] = (0.0,)
     """The delay of each copy of a webhook."""
     lanes: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    told: Told = field(default_factory=Told)
     exits: list[str] = field(default_factory=list)
     """Operators that ended by themselves."""
 

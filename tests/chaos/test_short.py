@@ -45,3 +45,4 @@ async def test_random_faults_while_calls_run_leave_nothing_behind(bare_rig: Rig,
             raise
     assert sum(story.done.values()) + sum(story.missed.values()) == len(plan)
     assert story.calls > 0
+    assert story.steps > 0

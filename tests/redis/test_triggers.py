@@ -38,6 +38,7 @@ from controller.views.heartbeats import HeartbeatView
 from tests import values as b
 from tests.redis.world import World
 from tests.support.pulses import a_pulse
+from tests.support.waiting import eventually
 
 BACK = (Destination.BACK, QueuePlace.ORIGINAL)
 
@@ -413,8 +414,14 @@ async def test_each_pool_that_lost_its_data_is_opened_again_and_no_other(world: 
     await auditor.find_losses()
     assert rig.pools.lost == []
     await other.raw("DEL", other.keys.incarnation())
-    await auditor.find_losses()
-    assert rig.pools.lost == rig.pools.opened_again == [other.keys.namespace]
+    auditing = asyncio.create_task(auditor.run(a_pulse()))
+
+    async def is_opened_again() -> None:
+        assert rig.pools.lost == rig.pools.opened_again == [other.keys.namespace]
+
+    await eventually(is_opened_again)
+    auditing.cancel()
+    await asyncio.gather(auditing, return_exceptions=True)
 
 
 # Pools that nothing needs
