@@ -75,7 +75,7 @@ OPERATORS: Final = Board(
             Panel("Work queue", "Keys that wait, and those in hand. If it grows, CPU is short.", "short", (
                 ("sum(roomkeeper_workqueue_depth{JOB})", "waiting"),
                 ("sum(roomkeeper_workqueue_in_hand{JOB})", "in hand"),
-                ("sum by (backend) (roomkeeper_keys_waiting{JOB})", "wait for {{backend}}"),
+                ("sum(roomkeeper_keys_waiting{JOB}) or vector(0)", "wait for a backend"),
             )),
             Panel("Wait in the work queue", "From the first trigger until the reconcile begins.", "s",
                   _quantiles("roomkeeper_workqueue_wait_seconds")),

@@ -1,4 +1,4 @@
-"""Ten planted faults: for each the alert fires, its page leads to the cause, and the commands on the page show it.
+"""Planted faults: for each the alert fires, its page leads to the cause, and the commands on the page show it.
 
 One operator, one Prometheus with the rules of the chart, and lines to Redis, LiveKit and the API server that can be
 cut.
@@ -39,7 +39,7 @@ from sandbox.source import ROOT
 from tests import manifests
 from tests.chart.cases import Case
 from tests.chart.conftest import Chart
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, Signed
 from tests.support.kube import Kube
 from tests.support.logins import LoginsRedis
 from tests.support.operators import Operator, Operators
@@ -75,6 +75,8 @@ class Scene:
     livekit_line: TcpProxy
     kubernetes_line: TcpProxy
     programs: Path
+    environment: dict[str, str]
+    """The operator's own variables."""
 
     async def page(self, alert: str) -> tuple[str, str]:
         """What the commands on the page of an alert show, and the table below them. The fault shows in both."""
@@ -108,12 +110,9 @@ class Scene:
         """Start the operator again, with these variables instead of its own."""
         if self.operator.running:
             await self.operator.end()
-        before = dict(self.operator.environment)
-        self.operator.environment.update(environment)
-        try:
-            await self.operator.start()
-        finally:
-            self.operator.environment.update(before)
+        self.operator.environment.clear()
+        self.operator.environment.update({**self.environment, **environment})
+        await self.operator.start()
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +152,9 @@ async def scene(bare: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> As
         shim = _KUBECTL.format(python=sys.executable, log=directory / "operator-1.log", kubectl=locate("kubectl").path)
         (programs / "kubectl").write_text(shim)
         (programs / "kubectl").chmod(0o755)
-        yield Scene(rig, operator, prometheus, redis_line, livekit_line, kubernetes_line, programs)
+        yield Scene(
+            rig, operator, prometheus, redis_line, livekit_line, kubernetes_line, programs, dict(operator.environment)
+        )
         await admin.call("DELETE", f"/api/v1/namespaces/{rig.kube.namespace}")
 
 
@@ -175,10 +176,13 @@ async def _rig(where: Endpoints, admin: Administrator, directory: Path, stack: A
     return Rig(where, kube, redis, keys, livekit, Gateway(logins, keys), people, operators)
 
 
-def _kubeconfig(like: Path, line: TcpProxy, file: Path) -> None:
-    """Write a kubeconfig that leads through the line."""
+def _kubeconfig(like: Path, line: TcpProxy, file: Path, own: Signed | None = None) -> None:
+    """Write a kubeconfig that leads through the line, with a client certificate of its own beside the token."""
     config = yaml.safe_load(like.read_text())
     config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{line.port}"
+    if own is not None:
+        files = {"client-certificate": str(own.certificate), "client-key": str(own.key)}
+        config["users"][0]["user"].update(files)
     file.write_text(yaml.safe_dump(config))
 
 
@@ -277,12 +281,14 @@ async def test_the_operator_has_an_old_key_of_livekit(scene: Scene) -> None:
     await _found(scene, "RoomkeeperLiveKitDown", shown, "a wrong or an old key or password")
 
 
-async def test_the_certificate_of_a_ca_is_about_to_end(scene: Scene) -> None:
-    authority = Authority(scene.programs.parent / "authority")
-    await scene.restart(ROOMKEEPER_LIVEKIT_CA_FILE=str(authority.certificate))
+async def test_a_client_certificate_is_about_to_end(scene: Scene) -> None:
+    signed = Authority(scene.programs.parent / "authority").sign("operator", days=3)
+    kubeconfig = scene.programs.parent / "kubeconfig-with-certificate"
+    _kubeconfig(Path(scene.environment["KUBECONFIG"]), scene.kubernetes_line, kubeconfig, signed)
+    await scene.restart(KUBECONFIG=str(kubeconfig))
     labels = await scene.prometheus.fires("RoomkeeperCertificateEnds")
-    assert (labels["backend"], labels["use"]) == ("LiveKit", "ca")
-    await _found(scene, "RoomkeeperCertificateEnds", "✓ LiveKit", "the label `use` is `ca`, and the doctor has ✓")
+    assert (labels["backend"], labels["use"]) == ("Kubernetes", "client")
+    await _found(scene, "RoomkeeperCertificateEnds", "✓ API server", "the label `use` is `client`")
 
 
 async def test_no_replica_starts_because_a_setting_is_wrong(scene: Scene) -> None:
@@ -298,6 +304,9 @@ async def test_no_panel_of_the_dashboards_is_empty(scene: Scene) -> None:
     """Like Grafana, it asks for the last minutes, in which there were calls and faults."""
     # LiveKit's webhooks go here.
     await scene.restart(ROOMKEEPER_WEBHOOK_PORT=scene.rig.where.operator_env["ROOMKEEPER_WEBHOOK_PORT"])
+    await scene.rig.kube.create(manifests.match("carol", "dan", name="silent", timeouts={"connectSeconds": 1}))
+    placed = manifests.match("erin", "frank", name="placed", placement={"serverName": "mars"}, **_LASTING)
+    await scene.rig.kube.create(placed)
     await scene.rig.enqueue("alice", "bob")
     await scene.rig.active("alice", "bob", name="call", admission="Queued")
     await scene.rig.kube.patch("Match", "call", manifests.termination("Skip", "alice"))
@@ -314,8 +323,9 @@ async def test_no_panel_of_the_dashboards_is_empty(scene: Scene) -> None:
         drawn = {name: await scene.prometheus.draws(_filled_in(expr)) for name, expr in queries.items()}
         assert [name for name, has_values in drawn.items() if not has_values] == []
 
-    await eventually(all_have_values)
-    await scene.rig.delete("call")
+    await eventually(all_have_values, 60)
+    for name in ("call", "silent", "placed"):
+        await scene.rig.delete(name)
 
 
 def _filled_in(expr: str) -> str:
