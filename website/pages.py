@@ -53,7 +53,7 @@ def place(path: str) -> str:
         return f"project/{path.lower()}"
     inside = PurePosixPath(path.removeprefix("docs/"))
     named = inside.parent.with_suffix(".md") if inside.name == "README.md" else inside
-    return named.as_posix().lower()
+    return named.as_posix()
 
 
 def pages(root: Path = ROOT) -> tuple[str, ...]:
