@@ -121,7 +121,7 @@ def test_a_word_that_a_client_wrote_into_a_status_is_no_label() -> None:
 
 
 def test_a_deleted_match_that_another_finalizer_keeps_is_told_once() -> None:
-    """As with `--cascade=foreground`: its status says the end, and some time later it is gone."""
+    """As where it is deleted in the foreground: its status says the end, and some time later it is gone."""
     rig, before = Rig(), finished("Deleted")
     match = b.active(deleted=True)
     with capture_logs() as lines:
