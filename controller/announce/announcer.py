@@ -213,10 +213,11 @@ class Announcer:
         error = status.last_error
         if error is not None and error != room.status.last_error and error.recovery is Recovery.ESCALATE:
             self._events.warning(subject, error_reason(error.type), error.message)
-        if status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
+        if status.reason is RoomEndReason.LOST:
+            if room.status.reason is not status.reason:
+                self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
+        elif status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
-        if status.reason is RoomEndReason.LOST and room.status.reason is not status.reason:
-            self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
 
 
 def _server(status: MatchStatus) -> str:

@@ -281,3 +281,34 @@ def test_a_call_that_is_up_counts_two_who_joined_and_leaves_its_trace_with_the_t
         if sample.name == "roomkeeper_match_connected_seconds_bucket" and sample.exemplar is not None
     ]
     assert {"trace_id": trace_id(now.metadata.uid)} in exemplars
+
+
+def room_error(recovery: str, message: str = "OOM") -> dict[str, Any]:
+    """The last error of a Room."""
+    return {"type": "Redis", "severity": "Critical", "recovery": recovery, "message": message, "at": b.at(1)}
+
+
+HAS_ERROR = {"last_error": room_error("Escalate")}
+LOST = {"phase": "Terminated", "reason": "Lost"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ({}, HAS_ERROR, [("Warning", "RedisError")]),
+        (HAS_ERROR, HAS_ERROR, []),
+        (HAS_ERROR, {"last_error": room_error("Escalate", "READONLY")}, [("Warning", "RedisError")]),
+        ({}, {"last_error": room_error("Retry")}, []),
+        ({"restores": 1}, {"restores": 2}, [("Warning", "Restored")]),
+        ({"restores": 2}, {"restores": 2}, []),
+        ({"phase": "Active"}, {"phase": "Terminated", "reason": "Empty"}, [("Normal", "Empty")]),
+        ({"phase": "Active"}, LOST, [("Warning", "Lost")]),
+        (LOST, LOST, []),
+    ],
+)
+def test_what_a_room_tells_by_events(
+    before: dict[str, Any], now: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    rig = Rig()
+    rig.announcer.room_written(b.a_room(status=before), b.a_room(status=now).status, b.T0)
+    assert [event[:2] for event in rig.said.events] == expected
