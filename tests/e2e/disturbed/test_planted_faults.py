@@ -49,9 +49,19 @@ from tests.support.rig import Rig
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import eventually, patience
 
+pytestmark = pytest.mark.xdist_group("planted-faults")
+
 # Any alert may come before the others, but each only with its fault.
 _LOW = {"errors": 1, "phaseSeconds": 2, "deletionSeconds": 1, "oldestWaiterSeconds": 1}
-_RULES = {"prometheusRule": {"enabled": True, "renderMode": "alwaysRender", "thresholds": _LOW}}
+# This Prometheus adds no namespace to what it reads.
+_RULES = {
+    "prometheusRule": {
+        "enabled": True,
+        "renderMode": "alwaysRender",
+        "selector": 'job="roomkeeper"',
+        "thresholds": _LOW,
+    }
+}
 _LASTING = {"timeouts": {"readySeconds": 600, "connectSeconds": 600}, "room": {"emptyTimeoutSeconds": 700}}
 _BLOCK = re.compile(r"^## Diagnosis\n.*?^```sh\n(.*?)^```\n\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
 _KUBECTL = """\
