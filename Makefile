@@ -23,10 +23,10 @@ unit: $(INSTALLED) ## run the tests that need no real program (half a minute; AR
 	@$(PY) -m pytest -n auto -m "not real" $(ARGS)
 
 e2e: $(INSTALLED) parts ## run the tests on the real programs: etcd, kube-apiserver, LiveKit, Redis
-	@$(PY) -m pytest -n 2 --dist loadgroup -m real $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadgroup -m real $(ARGS)
 
 test: $(INSTALLED) parts ## run all tests: unit and e2e
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, workflows, generated files, CRDs against the last release
 	$(PY) -m ruff format --check .

@@ -33,6 +33,7 @@ from controller.telemetry.pulse import LoopName, Pulses
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
+from sandbox.launch import launched
 from sandbox.parts import locate
 from sandbox.ports import PortLocks
 
@@ -68,7 +69,7 @@ def running(ports: PortLocks, folder: Path, count: int) -> Iterator[list[tuple[s
             config = folder / f"{number}.yaml"
             config.write_text(yaml.safe_dump(settings))
             command = (str(locate("livekit-server").path), "--config", str(config))
-            found.append((subprocess.Popen(command), port))
+            found.append((subprocess.Popen(launched(command)), port))
         yield found
     finally:
         for process, _ in found:

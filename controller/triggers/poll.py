@@ -4,7 +4,7 @@ ListParticipants follows only where a count changed, a participant is still join
 list; a few requests at a time. With more than 2 500 rooms the pauses grow in proportion, so that lists cost no
 more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
 rooms, they have to be restored before the clients give up. Once the breaker of its client is open, the pauses are as
-long as those of the breaker, and a second at most.
+long as those of the breaker: a tenth of a second at most in the first half minute, and then a second at most.
 Neighbors: `views.livekit` keeps the answers, `triggers.router` wakes the keys.
 """
 
@@ -36,7 +36,9 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _GATHER_SECONDS = 0.2
 _EAGER_SECONDS = 0.03
-# While its breaker is open, or while it refuses our key, it is asked at least as often as this.
+# A server that is away is asked at least as often as this: for as long as clients may still come back by themselves,
+# and afterwards, or while it refuses our key.
+_QUICK_SECONDS = 0.1
 _PATIENT_SECONDS = 1.0
 # A server that was away for longer may have been restarted; a request that fails now and then means nothing.
 _WAS_AWAY = timedelta(seconds=1)
@@ -205,10 +207,12 @@ class Poller:
 
     def _pause_seconds(self) -> float:
         silent_since, breaker = self._server.view.silent_since, self._server.client.breaker
+        is_short = silent_since is not None and self._clock.now() - silent_since <= _EAGER_FOR
         if not breaker.is_closed:
             usual = breaker.usual_pause_seconds(asyncio.get_running_loop().time())
-            return min(max(usual, _EAGER_SECONDS), _PATIENT_SECONDS, self._interval_seconds)
-        if silent_since is None or self._clock.now() - silent_since > _EAGER_FOR:
+            longest = _QUICK_SECONDS if is_short else _PATIENT_SECONDS
+            return min(max(usual, _EAGER_SECONDS), longest, self._interval_seconds)
+        if not is_short:
             return self._interval_seconds * min(max(1.0, self._listed / _ROOMS_PER_INTERVAL), _LONGEST_INTERVALS)
         refuses = isinstance(self._server.error, BackendRefused)
         return min(_PATIENT_SECONDS if refuses else _EAGER_SECONDS, self._interval_seconds)

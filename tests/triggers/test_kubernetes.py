@@ -22,7 +22,7 @@ OWN = "roomkeeper-system"
 def trigger(*refused: str, kinds: tuple[str, ...] = ("matches", "rooms", "livekitservers")) -> KubernetesTrigger:
     """A trigger of the namespaces day and night; LISTs of `kinds` in the `refused` namespaces are forbidden."""
 
-    async def pages(resource: Any, namespace: str) -> AsyncIterator[dict[str, Any]]:
+    async def pages(resource: Any, namespace: str, *, of_metadata: bool) -> AsyncIterator[dict[str, Any]]:
         if namespace in refused and resource.plural in kinds:
             raise Forbidden(Backend.KUBERNETES, "list", f"{resource.plural} is forbidden", code="403")
         yield {"metadata": {"resourceVersion": "7"}, "items": []}

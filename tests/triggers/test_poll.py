@@ -168,10 +168,13 @@ def test_a_server_that_has_just_fallen_silent_is_asked_again_and_again_and_then_
         assert 80 <= len(livekit.asked) <= 115, "its rooms may be gone when it is back, and have to be made again"
         livekit.asked.clear()
         await asyncio.sleep(7)
-        assert 18 <= len(livekit.asked) <= 35, "each pause is a twentieth of the outage"
+        assert 60 <= len(livekit.asked) <= 80, "its clients still come back by themselves"
+        livekit.asked.clear()
+        await asyncio.sleep(20)
+        assert 180 <= len(livekit.asked) <= 210
         livekit.asked.clear()
         await asyncio.sleep(590)
-        assert 580 <= len(livekit.asked) <= 650, "one in a second, however long it takes"
+        assert 570 <= len(livekit.asked) <= 610, "one in a second, however long it takes"
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -194,8 +197,8 @@ def test_a_server_that_refuses_the_key_is_asked_about_once_in_a_second_and_then_
     in_virtual_time(scenario)
 
 
-@pytest.mark.parametrize(("outage_seconds", "noticed_seconds"), [(2, 0.04), (10, 0.6), (30, 1.1)])
-def test_a_server_that_is_back_is_noticed_within_a_twentieth_of_the_outage_and_at_most_a_second(
+@pytest.mark.parametrize(("outage_seconds", "noticed_seconds"), [(2, 0.11), (10, 0.11), (29, 0.11), (40, 1.1)])
+def test_a_server_that_is_back_is_noticed_within_a_tenth_of_a_second_and_later_within_a_second(
     outage_seconds: float, noticed_seconds: float
 ) -> None:
     async def scenario(livekit: LiveKit, time: VirtualTime) -> None:
