@@ -37,9 +37,11 @@ _NO_EVENT = frozenset({RoomIssue.STALE})
 _JOINED = ParticipantState.CONNECTED.value
 _SEES_PEOPLE = (Evidence.WEBHOOK, Evidence.POLL)
 
-# A counter that first appears with 1 has not increased for Prometheus: the first lost room would raise no alert.
+# What first appears with 1 has not increased for Prometheus: the first lost room would raise no alert.
 for _word in (*EndReason, *EndCode):
     metrics.matches_finished.labels(_word)
+for _witness in _SEES_PEOPLE:
+    metrics.detection_seconds.labels(_witness.value)
 
 
 class Announcer:

@@ -49,8 +49,6 @@ from tests.support.rig import Rig
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import eventually, patience
 
-pytestmark = pytest.mark.xdist_group("planted-faults")
-
 # Any alert may come before the others, but each only with its fault.
 _LOW = {"errors": 1, "phaseSeconds": 2, "deletionSeconds": 1, "oldestWaiterSeconds": 1}
 # This Prometheus adds no namespace to what it reads.
@@ -213,28 +211,28 @@ async def _found(scene: Scene, alert: str, shown: str, cause: str) -> None:
     await eventually(condition)
 
 
-async def test_webhooks_go_to_an_address_where_nothing_listens(scene: Scene) -> None:
+async def webhooks_go_to_an_address_where_nothing_listens(scene: Scene) -> None:
     await scene.rig.active("alice", "bob", name="call")
     await scene.prometheus.fires("RoomkeeperWebhooksMissing")
     await _found(scene, "RoomkeeperWebhooksMissing", "✗ webhook .*does not answer", "line `webhook` has ✗")
     await scene.rig.delete("call")
 
 
-async def test_a_user_waits_and_there_is_no_matchmaker(scene: Scene) -> None:
+async def a_user_waits_and_there_is_no_matchmaker(scene: Scene) -> None:
     await scene.rig.enqueue("zoe")
     await scene.prometheus.fires("RoomkeeperOldestWaiter", 15)
     await _found(scene, "RoomkeeperOldestWaiter", "No resources found", "no Match is young, or there is none at all")
     await scene.rig.gateway.leave("zoe")
 
 
-async def test_users_get_tokens_and_do_not_come(scene: Scene) -> None:
+async def users_get_tokens_and_do_not_come(scene: Scene) -> None:
     await scene.rig.kube.create(manifests.match("carol", "dan", name="silent", timeouts={"connectSeconds": 1}))
     await scene.prometheus.fires("RoomkeeperPeopleDoNotConnect")
     await _found(scene, "RoomkeeperPeopleDoNotConnect", "silent .*NoShow", "REASON is mostly `NoShow`")
     await scene.rig.delete("silent")
 
 
-async def test_a_match_asks_for_a_server_that_is_not_there(scene: Scene) -> None:
+async def a_match_asks_for_a_server_that_is_not_there(scene: Scene) -> None:
     placed = manifests.match("carol", "dan", name="placed", placement={"serverName": "mars"}, **_LASTING)
     await scene.rig.kube.create(placed)
     await scene.prometheus.fires("RoomkeeperErrors")
@@ -242,7 +240,7 @@ async def test_a_match_asks_for_a_server_that_is_not_there(scene: Scene) -> None
     await scene.rig.delete("placed")
 
 
-async def test_a_match_was_paused_and_then_deleted(scene: Scene) -> None:
+async def a_match_was_paused_and_then_deleted(scene: Scene) -> None:
     await scene.rig.ready("carol", "dan", name="paused", **_LASTING)
     await scene.rig.kube.patch("Match", "paused", {"metadata": {"annotations": {PAUSED: "true"}}})
     await scene.rig.kube.delete("Match", "paused")
@@ -253,7 +251,7 @@ async def test_a_match_was_paused_and_then_deleted(scene: Scene) -> None:
     await scene.rig.kube.gone("Match", "paused")
 
 
-async def test_livekit_is_away(scene: Scene) -> None:
+async def livekit_is_away(scene: Scene) -> None:
     await scene.livekit_line.cut()
     labels = await scene.prometheus.fires("RoomkeeperLiveKitDown")
     assert labels["server"] == "default"
@@ -267,7 +265,7 @@ async def test_livekit_is_away(scene: Scene) -> None:
     await scene.rig.delete("stuck")
 
 
-async def test_redis_is_away(scene: Scene) -> None:
+async def redis_is_away(scene: Scene) -> None:
     await scene.redis_line.cut()
     await scene.prometheus.fires("RoomkeeperRedisDown")
     await _found(scene, "RoomkeeperRedisDown", "✗ Redis .*", "it is down, or a network policy")
@@ -275,7 +273,7 @@ async def test_redis_is_away(scene: Scene) -> None:
     await scene.prometheus.is_silent_about("RoomkeeperRedisDown")
 
 
-async def test_the_way_to_the_api_server_is_cut(scene: Scene) -> None:
+async def the_way_to_the_api_server_is_cut(scene: Scene) -> None:
     await scene.kubernetes_line.cut()
     await scene.prometheus.fires("RoomkeeperKubernetesDown")
     shown = r"a backend does not answer.*Kubernetes"
@@ -284,14 +282,14 @@ async def test_the_way_to_the_api_server_is_cut(scene: Scene) -> None:
     await scene.prometheus.is_silent_about("RoomkeeperKubernetesDown")
 
 
-async def test_the_operator_has_an_old_key_of_livekit(scene: Scene) -> None:
+async def the_operator_has_an_old_key_of_livekit(scene: Scene) -> None:
     await scene.restart(ROOMKEEPER_LIVEKIT_API_SECRET="an-old-secret-of-more-than-32-characters")
     await scene.prometheus.fires("RoomkeeperLiveKitDown")
     shown = "a backend refuses our credentials.*LiveKit"
     await _found(scene, "RoomkeeperLiveKitDown", shown, "a wrong or an old key or password")
 
 
-async def test_a_client_certificate_is_about_to_end(scene: Scene) -> None:
+async def a_client_certificate_is_about_to_end(scene: Scene) -> None:
     signed = Authority(scene.programs.parent / "authority").sign("operator", days=3)
     kubeconfig = scene.programs.parent / "kubeconfig-with-certificate"
     _kubeconfig(Path(scene.environment["KUBECONFIG"]), scene.kubernetes_line, kubeconfig, signed)
@@ -301,7 +299,7 @@ async def test_a_client_certificate_is_about_to_end(scene: Scene) -> None:
     await _found(scene, "RoomkeeperCertificateEnds", "✓ API server", "the label `use` is `client`")
 
 
-async def test_no_replica_starts_because_a_setting_is_wrong(scene: Scene) -> None:
+async def no_replica_starts_because_a_setting_is_wrong(scene: Scene) -> None:
     with pytest.raises(AssertionError, match="ended with"):
         await scene.restart(ROOMKEEPER_POLL_SECONDS="soon")
     await scene.prometheus.fires("RoomkeeperNoLeader")
@@ -310,7 +308,7 @@ async def test_no_replica_starts_because_a_setting_is_wrong(scene: Scene) -> Non
     await scene.prometheus.is_silent_about("RoomkeeperNoLeader")
 
 
-async def test_no_panel_of_the_dashboards_is_empty(scene: Scene) -> None:
+async def no_panel_of_the_dashboards_is_empty(scene: Scene) -> None:
     """Like Grafana, it asks for the last minutes, in which there were calls and faults."""
     # LiveKit's webhooks go here.
     await scene.restart(ROOMKEEPER_WEBHOOK_PORT=scene.rig.where.operator_env["ROOMKEEPER_WEBHOOK_PORT"])
@@ -340,3 +338,29 @@ async def test_no_panel_of_the_dashboards_is_empty(scene: Scene) -> None:
 
 def _filled_in(expr: str) -> str:
     return expr.replace("$job", "roomkeeper").replace("$__rate_interval", "10s")
+
+
+FAULTS = (
+    webhooks_go_to_an_address_where_nothing_listens,
+    a_user_waits_and_there_is_no_matchmaker,
+    users_get_tokens_and_do_not_come,
+    a_match_asks_for_a_server_that_is_not_there,
+    a_match_was_paused_and_then_deleted,
+    livekit_is_away,
+    redis_is_away,
+    the_way_to_the_api_server_is_cut,
+    the_operator_has_an_old_key_of_livekit,
+    a_client_certificate_is_about_to_end,
+    no_replica_starts_because_a_setting_is_wrong,
+    no_panel_of_the_dashboards_is_empty,
+)
+"""In this order: later ones restart the operator, and the panels are drawn from all that happened before."""
+
+
+async def test_from_each_alert_its_page_and_the_commands_on_it_lead_to_the_planted_fault(scene: Scene) -> None:
+    for fault in FAULTS:
+        try:
+            await fault(scene)
+        except BaseException as error:
+            error.add_note(f"while this fault was planted: {fault.__name__}")
+            raise
