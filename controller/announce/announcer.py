@@ -13,7 +13,15 @@ import structlog
 
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
-from controller.announce.match_end import MatchEnd, end_in_status, end_of_deleted, log_end, told_of_deletion, trace_end
+from controller.announce.match_end import (
+    MatchEnd,
+    end_in_status,
+    end_of_deleted,
+    log_end,
+    server_of,
+    told_of_deletion,
+    trace_end,
+)
 from controller.api.conditions import ConditionType
 from controller.api.endings import EndCode, EndReason
 from controller.api.event_reasons import EVENT_REASONS, WARNED_ENDINGS, EventReason, error_reason
@@ -133,7 +141,7 @@ class Announcer:
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             connected_seconds = max(0.0, (status.connected_at - status.ready_at).total_seconds())
             metrics.connected_seconds.observe(connected_seconds, _exemplar(match))
-            metrics.joins.labels(_server(status), _JOINED).inc(len(status.participants))
+            metrics.joins.labels(server_of(status), _JOINED).inc(len(status.participants))
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
@@ -220,11 +228,6 @@ class Announcer:
                 self._events.warning(subject, str(status.reason), _sentence(status, ConditionType.READY))
         elif status.phase is RoomPhase.TERMINATED and room.status.phase is not status.phase:
             self._events.normal(subject, str(status.reason), "the room is gone from LiveKit")
-
-
-def _server(status: MatchStatus) -> str:
-    """The LiveKit server of the call; empty if none was chosen."""
-    return (status.room.server or "") if status.room is not None else ""
 
 
 def _exemplar(match: Match) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
 import aiohttp
 import orjson
 import pytest
@@ -17,6 +21,19 @@ def an_event(version: int) -> bytes:
     return orjson.dumps({"type": "ADDED", "object": {"metadata": metadata}}) + b"\n"
 
 
+@contextlib.asynccontextmanager
+async def watched(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[AsyncIterator[Any]]:
+    """Watch an API server that answers so."""
+    app = web.Application()
+    app.router.add_get("/matches", answer)
+    async with (
+        TestServer(app) as server,
+        aiohttp.ClientSession() as session,
+        watching(session, str(server.make_url("/matches"))) as events,
+    ):
+        yield events
+
+
 async def test_a_watch_that_ends_is_opened_again_after_the_last_event() -> None:
     asked: list[str] = []
 
@@ -28,13 +45,7 @@ async def test_a_watch_that_ends_is_opened_again_after_the_last_event() -> None:
         # The second answer breaks off within a line.
         return web.Response(body=an_event(after + 1) + an_event(after + 2) + (b"{" if len(asked) == 2 else b""))
 
-    app = web.Application()
-    app.router.add_get("/matches", answer)
-    async with (
-        TestServer(app) as server,
-        aiohttp.ClientSession() as session,
-        watching(session, str(server.make_url("/matches"))) as events,
-    ):
+    async with watched(answer) as events:
         seen = [int((await anext(events))[1]["object"]["metadata"]["resourceVersion"]) for _ in range(6)]
     assert seen == [8, 9, 10, 11, 12, 13]
     assert asked == ["7", "9", "11"]
@@ -52,13 +63,7 @@ async def test_a_watch_outlives_an_api_server_that_fails_and_names_what_is_lost_
         asked.append(request.query["resourceVersion"])
         return answers[len(asked) - 1]
 
-    app = web.Application()
-    app.router.add_get("/matches", answer)
-    async with (
-        TestServer(app) as server,
-        aiohttp.ClientSession() as session,
-        watching(session, str(server.make_url("/matches"))) as events,
-    ):
+    async with watched(answer) as events:
         seen = [int((await anext(events))[1]["object"]["metadata"]["resourceVersion"]) for _ in range(2)]
         with pytest.raises(ConnectionError, match="410"):
             await anext(events)
