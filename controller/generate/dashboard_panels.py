@@ -59,7 +59,7 @@ OPERATORS: Final = Board(
             )),
             Panel("Errors", "Errors that stopped a step, by the type and severity of docs/errors.md.", "ops", (
                 (
-                    "sum by (type, severity) (rate(roomkeeper_errors_total{JOB}[$__rate_interval]))",
+                    "sum by (type, severity) (rate(roomkeeper_errors_total{JOB}[$__rate_interval])) > 0",
                     "{{type}} {{severity}}",
                 ),
             )),

@@ -231,6 +231,21 @@ def test_an_ending_is_a_warning_only_where_the_service_went_wrong(reason: EndRea
     assert rig.said.events == [(expected, reason, "why")]
 
 
+def test_a_span_that_cannot_be_sent_costs_neither_the_event_nor_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("the exporter is broken")
+
+    monkeypatch.setattr("controller.announce.announcer.trace_end", fails)
+    rig = Rig()
+    evidence = '{"code": "TooLate", "subject": []}'
+    late = b.ledger(claimed=False, settled="Failed", message="it was not Ready in time", evidence=evidence)
+    rig.leaves(b.a_match(deleted=True), late)
+    with pytest.raises(RuntimeError):
+        rig.gone()
+    assert [(kind, reason) for kind, reason, _ in rig.said.events] == [("Warning", "TooLate")]
+    assert rig.recorded.codes == ["TooLate"]
+
+
 def joined(server: str, result: str) -> float:
     """How many participants were counted with this result."""
     return REGISTRY.get_sample_value("roomkeeper_joins_total", {"server": server, "result": result}) or 0.0
