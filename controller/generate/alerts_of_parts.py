@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from controller.api.alert_names import AlertName as A
-from controller.generate.alert import Alert, AlertSeverity, Cause
+from controller.generate.alert import Alert, AlertSeverity, Cause, Limit
 from controller.generate.alert_commands import DOCTOR, ERRORS, IN_POD, LEASE, LOG, PODS
 
 _C, _W = AlertSeverity.CRITICAL, AlertSeverity.WARNING
@@ -131,7 +131,8 @@ ALERTS_OF_PARTS: Final = (
         "Correct the URL and the key of the webhooks in the configuration of LiveKit: docs/webhooks.md says how.",
     ),
     Alert(
-        A.WATCH_STALE, _C, 'max by (loop) (roomkeeper_loop_overdue_seconds{loop=~"watch|resync"}) > LIMIT', "0m",
+        A.WATCH_STALE, _C,
+        'max by (loop) (roomkeeper_loop_overdue_seconds{loop=~"watch|resync"}) > $watchSeconds', "0m",
         "Roomkeeper no longer sees the objects change",
         "The watch of Matches and Rooms has heard nothing for longer than it may, not even a bookmark, or the list "
         "beside it has not come, and that by more seconds than the limit.",
@@ -149,11 +150,11 @@ ALERTS_OF_PARTS: Final = (
             Cause("neither", "the connection of the watch hangs", "delete the pod; keep its log, and report it"),
         ),
         "Restart the pod: calls go on without it.",
-        "watchSeconds", 15,
+        (Limit("watchSeconds", 15),),
     ),
     Alert(
         A.LOOP_STALLED, _C,
-        'max by (loop) (roomkeeper_loop_overdue_seconds{loop!~"resync|watch"}) > LIMIT '
+        'max by (loop) (roomkeeper_loop_overdue_seconds{loop!~"resync|watch"}) > $loopSeconds '
         "or sum by (loop) (increase(roomkeeper_loop_failures_total[15m])) > 3", "0m",
         "A background loop of Roomkeeper stands still",
         "A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails "
@@ -168,12 +169,12 @@ ALERTS_OF_PARTS: Final = (
             ),
         ),
         "Restart the pod: calls go on without it. Keep its log, and report it.",
-        "loopSeconds", 15,
+        (Limit("loopSeconds", 15),),
     ),
     Alert(
         A.SWEEP_FAILING, _W,
         "time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) "
-        "> LIMIT * max by (sweep) (roomkeeper_sweep_interval_seconds) "
+        "> $sweepIntervals * max by (sweep) (roomkeeper_sweep_interval_seconds) "
         "or max by (sweep) (roomkeeper_sweep_failing) > 0", "15m",
         "A sweep has not succeeded for long",
         "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs.",
@@ -187,11 +188,11 @@ ALERTS_OF_PARTS: Final = (
             Cause("leftovers that could not be cleaned, each with a reason", "what the reason says", "docs/sweep.md"),
         ),
         "docs/sweep.md says what the sweep cannot clean, and why.",
-        "sweepIntervals", 3,
+        (Limit("sweepIntervals", 3),),
     ),
     Alert(
         A.CERTIFICATE_ENDS, _W,
-        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds) - time() < LIMIT", "15m",
+        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds) - time() < $certificateSeconds", "15m",
         "A certificate is about to end",
         "In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label "
         "names: that of the CA which it trusts (`ca`), or its own (`client`).",
@@ -213,6 +214,6 @@ ALERTS_OF_PARTS: Final = (
             ),
         ),
         "Files that change on disk count without a restart. Keys of LiveKit and passwords have no end.",
-        "certificateSeconds", 1209600,
+        (Limit("certificateSeconds", 1209600, "14 days"),),
     ),
 )  # fmt: skip

@@ -41,6 +41,8 @@ class Shown:
 
 _FINISHED = 'roomkeeper_matches_finished_total{reason="%s"}'
 _READY = 'roomkeeper_match_ready_seconds_bucket{le="%s"}'
+_MADE = "roomkeeper_match_ready_seconds_count"
+_OF_READY = {_READY % "5.0": "0+100x120", _READY % "+Inf": "0+100x120", _MADE: "0+100x120"}
 _SWEPT = 'roomkeeper_sweep_last_success_timestamp_seconds{sweep="deep"}'
 _SWEEPS = 'roomkeeper_sweep_interval_seconds{sweep="deep"}'
 _OVERDUE = 'roomkeeper_loop_overdue_seconds{loop="%s"}'
@@ -81,8 +83,8 @@ CASES = {
     ),
     A.ROOM_LOST: Shown({_FINISHED % "RoomLost": "0x45 1x75"}, {_FINISHED % "RoomLost": "1x120"}, {}),
     A.SLOW_TO_READY: Shown(
-        {_READY % "2.0": "0+90x60 5400+100x60", _READY % "5.0": "0+100x120", _READY % "+Inf": "0+100x120"},
-        {_READY % "2.0": "0+99x120", _READY % "5.0": "0+100x120", _READY % "+Inf": "0+100x120"},
+        {_READY % "2.0": "0+90x60 5400+100x60", **_OF_READY},
+        {_READY % "2.0": "0+99x120", **_OF_READY},
         {},
     ),
     A.OLDEST_WAITER: Shown(
@@ -154,6 +156,16 @@ MORE: dict[str, tuple[A, Series, dict[str, str]]] = {
         {'roomkeeper_loop_failures_total{loop="streams"}': "0x44 5x76"},
         {"loop": "streams"},
     ),
+    "few Matches end, but enough of them": (
+        A.PEOPLE_DO_NOT_CONNECT,
+        {_FINISHED % "NoShow": "0+1.1x120", _FINISHED % "Ended": "0x120"},
+        {},
+    ),
+    "few Matches are made, but enough of them": (
+        A.SLOW_TO_READY,
+        {_READY % "2.0": "0x120", **dict.fromkeys((_READY % "5.0", _READY % "+Inf", _MADE), "0+2.1x120")},
+        {},
+    ),
     "Redis refuses what the sweep needs": (
         A.SWEEP_FAILING,
         {'roomkeeper_sweep_failing{sweep="light"}': "1x120"},
@@ -161,6 +173,25 @@ MORE: dict[str, tuple[A, Series, dict[str, str]]] = {
     ),
 }
 """Other ways in which an alert fires."""
+QUIET: dict[str, tuple[A, Series]] = {
+    "a single Match ends, as a NoShow": (
+        A.PEOPLE_DO_NOT_CONNECT,
+        {_FINISHED % "NoShow": "0x44 1x76", _FINISHED % "Ended": "0x120"},
+    ),
+    "just below ten Matches end in ten minutes, all as NoShow": (
+        A.PEOPLE_DO_NOT_CONNECT,
+        {_FINISHED % "NoShow": "0+0.95x120"},
+    ),
+    "two Matches are made, and slowly": (
+        A.SLOW_TO_READY,
+        {_READY % "2.0": "0x120", **dict.fromkeys((_READY % "5.0", _READY % "+Inf", _MADE), "0x44 1x5 2x70")},
+    ),
+    "just below twenty Matches are made in ten minutes, all slowly": (
+        A.SLOW_TO_READY,
+        {_READY % "2.0": "0x120", **dict.fromkeys((_READY % "5.0", _READY % "+Inf", _MADE), "0+1.95x120")},
+    ),
+}
+"""Times with little traffic, in which an alert says nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +242,8 @@ def answer(promtool: Path, rules: Path, alerts: dict[str, Any]) -> str:
         add(name, f"[{name} below its limit]", shown.below, {shown.fires: None})
     for why, (name, series, labels) in MORE.items():
         add(name, f"[{why}]", series, {"50m": labels})
+    for why, (name, series) in QUIET.items():
+        add(name, f"[{why}]", series, {f"{minute}m": None for minute in range(45, 61)})
     file = rules.with_name("tests.json")
     file.write_text(json.dumps({"rule_files": [rules.name], "evaluation_interval": "1m", "tests": tests}))
     return _run(promtool, "test", "rules", str(file))
@@ -246,6 +279,11 @@ def test_an_alert_fires_does_not_fire_below_its_limit_and_resolves(answer: str, 
 
 @pytest.mark.parametrize("why", MORE)
 def test_an_alert_fires_for_each_of_its_reasons(answer: str, why: str) -> None:
+    assert f"[{why}]" not in answer, answer
+
+
+@pytest.mark.parametrize("why", QUIET)
+def test_an_alert_says_nothing_where_there_is_too_little_traffic(answer: str, why: str) -> None:
     assert f"[{why}]" not in answer, answer
 
 

@@ -115,14 +115,14 @@
     runbook_url: {{ printf "%s/RoomkeeperErrors.md" $pages | quote }}
 - alert: RoomkeeperPeopleDoNotConnect
   expr: >-
-    sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}, reason=~"NoShow|Failed|UserBusy|UserReserved|UserNotQueued|UserBlocked|AttributesTooLarge|TooLate"}[10m])) / sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.shareNotConnected }}
+    sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}, reason=~"NoShow|Failed|UserBusy|UserReserved|UserNotQueued|UserBlocked|AttributesTooLarge|TooLate"}[10m])) / sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.shareNotConnected }} and sum(increase(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.matchesEnded }}
   for: 5m
   labels:
     severity: critical
   annotations:
     summary: Too many Matches end before both users are connected
     description: >-
-      The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit. Calls that lost their room have an alert of their own. Users wait for calls that do not come about.
+      The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit, and more than a few Matches have ended in the last ten minutes. Calls that lost their room have an alert of their own. Users wait for calls that do not come about.
     runbook_url: {{ printf "%s/RoomkeeperPeopleDoNotConnect.md" $pages | quote }}
 - alert: RoomkeeperRoomLost
   expr: >-
@@ -137,14 +137,14 @@
     runbook_url: {{ printf "%s/RoomkeeperRoomLost.md" $pages | quote }}
 - alert: RoomkeeperSlowToReady
   expr: >-
-    histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket{ {{- $ours }}}[10m]))) > {{ .Values.prometheusRule.thresholds.readySeconds }}
+    histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket{ {{- $ours }}}[10m]))) > {{ .Values.prometheusRule.thresholds.readySeconds }} and sum(increase(roomkeeper_match_ready_seconds_count{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.matchesReady }}
   for: 10m
   labels:
     severity: warning
   annotations:
     summary: Matches become Ready late
     description: >-
-      One of a hundred Matches takes longer than the limit (seconds) until it is Ready. Users wait longer for their call.
+      One of a hundred Matches takes longer than the limit (seconds) until it is Ready, and more than a few Matches have become Ready in the last ten minutes. If they are fewer than a hundred, a single slow one counts. Users wait longer for their call.
     runbook_url: {{ printf "%s/RoomkeeperSlowToReady.md" $pages | quote }}
 - alert: RoomkeeperOldestWaiter
   expr: >-
