@@ -177,7 +177,8 @@ ALERTS_OF_PARTS: Final = (
         "> $sweepIntervals * max by (sweep) (roomkeeper_sweep_interval_seconds) "
         "or max by (sweep) (roomkeeper_sweep_failing) > 0", "15m",
         "A sweep has not succeeded for long",
-        "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs.",
+        "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. Before "
+        "the first sweep, the intervals count from the moment at which the replica began to lead.",
         "What crashes have left over stays in Redis and on LiveKit.",
         (f"{IN_POD} sweep --dry-run", ERRORS, LOG),
         (
@@ -186,6 +187,15 @@ ALERTS_OF_PARTS: Final = (
                 "give it the rights of docs/reference/redis-rights.md",
             ),
             Cause("leftovers that could not be cleaned, each with a reason", "what the reason says", "docs/sweep.md"),
+            Cause(
+                "the log has `another sweep works` and a name",
+                "a `roomkeeper sweep` by hand has been cleaning for long",
+                "wait for its end, or stop it: its lock ends half a minute later",
+            ),
+            Cause(
+                "the sweep cannot be done, or the log has `a backend does not answer` with Redis",
+                "Redis does not answer", "as for RoomkeeperRedisDown",
+            ),
         ),
         "docs/sweep.md says what the sweep cannot clean, and why.",
         (Limit("sweepIntervals", 3),),

@@ -213,7 +213,8 @@ sweep_seconds = Histogram(
 )
 sweep_succeeded = Gauge(
     "roomkeeper_sweep_last_success_timestamp_seconds",
-    "When the last sweep without an error ended (seconds since 1970), by sweep.",
+    "When the last sweep without an error ended (seconds since 1970), by sweep; before the first one, when this "
+    "replica began to sweep.",
     ["sweep"],
 )
 sweep_interval_seconds = Gauge(

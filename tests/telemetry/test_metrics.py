@@ -51,7 +51,7 @@ async def test_no_series_tells_when_another_series_was_created() -> None:
 
 def test_a_counter_whose_labels_are_known_is_there_before_the_first_time() -> None:
     """What first appears with 1 has not increased for Prometheus."""
-    expected = {
+    expected: set[tuple[Any, ...]] = {
         (
             "roomkeeper_errors_total",
             ("type", str(row.type)),

@@ -89,7 +89,7 @@
   annotations:
     summary: A sweep has not succeeded for long
     description: >-
-      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
+      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. Before the first sweep, the intervals count from the moment at which the replica began to lead. What crashes have left over stays in Redis and on LiveKit.
     runbook_url: {{ printf "%s/RoomkeeperSweepFailing.md" $pages | quote }}
 - alert: RoomkeeperCertificateEnds
   expr: >-
