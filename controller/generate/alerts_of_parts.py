@@ -202,10 +202,13 @@ ALERTS_OF_PARTS: Final = (
     ),
     Alert(
         A.CERTIFICATE_ENDS, _W,
-        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds) - time() < $certificateSeconds", "15m",
+        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds - time() < $certificateSeconds and "
+        "roomkeeper_certificate_expiry_timestamp_seconds - time() "
+        "< $certificateShare * roomkeeper_certificate_lifetime_seconds)", "15m",
         "A certificate is about to end",
-        "In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label "
-        "names: that of the CA which it trusts (`ca`), or its own (`client`).",
+        "A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it "
+        "trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second "
+        "limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left.",
         "From then on there is no connection to that backend: the alert about it follows.",
         (DOCTOR, "kubectl -n roomkeeper-system get secrets", LOG),
         (
@@ -219,11 +222,15 @@ ALERTS_OF_PARTS: Final = (
                 "look at what renews it, such as cert-manager: the Secret has an age",
             ),
             Cause(
+                "the alert comes with every certificate and goes by itself",
+                "what renews it waits until less of its lifetime is left", "lower `certificateShare`",
+            ),
+            Cause(
                 "the doctor has ✗ at that backend, or the log has the reason `certificate`", "it has ended already",
                 "as above, at once",
             ),
         ),
         "Files that change on disk count without a restart. Keys of LiveKit and passwords have no end.",
-        (Limit("certificateSeconds", 1209600, "14 days"),),
+        (Limit("certificateSeconds", 1209600, "14 days"), Limit("certificateShare", 0.2)),
     ),
 )  # fmt: skip

@@ -132,6 +132,11 @@ certificate_end = Gauge(
     "and our own (`client`).",
     ["backend", "use"],
 )
+certificate_lifetime = Gauge(
+    "roomkeeper_certificate_lifetime_seconds",
+    "How long that certificate holds in all, from its begin to its end.",
+    ["backend", "use"],
+)
 breaker_state = Gauge(
     "roomkeeper_breaker_state",
     "Whether requests are sent to a backend: 0 as they come, 1 one probe is under way, 2 none until the next probe.",

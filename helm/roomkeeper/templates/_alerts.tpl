@@ -93,14 +93,14 @@
     runbook_url: {{ printf "%s/RoomkeeperSweepFailing.md" $pages | quote }}
 - alert: RoomkeeperCertificateEnds
   expr: >-
-    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}}) - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }}
+    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}} - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }} and roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}} - time() < {{ .Values.prometheusRule.thresholds.certificateShare }} * roomkeeper_certificate_lifetime_seconds{ {{- $ours }}})
   for: 15m
   labels:
     severity: warning
   annotations:
     summary: A certificate is about to end
     description: >-
-      In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). From then on there is no connection to that backend: the alert about it follows.
+      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left. From then on there is no connection to that backend: the alert about it follows.
     runbook_url: {{ printf "%s/RoomkeeperCertificateEnds.md" $pages | quote }}
 - alert: RoomkeeperErrors
   expr: >-

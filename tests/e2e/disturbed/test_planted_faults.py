@@ -50,7 +50,14 @@ from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import eventually, patience
 
 # Any alert may come before the others, but each only with its fault.
-_LOW = {"errors": 1, "phaseSeconds": 2, "deletionSeconds": 1, "oldestWaiterSeconds": 1, "matchesEnded": 0}
+_LOW = {
+    "errors": 1,
+    "phaseSeconds": 2,
+    "deletionSeconds": 1,
+    "oldestWaiterSeconds": 1,
+    "matchesEnded": 0,
+    "certificateShare": 1,
+}
 # This Prometheus adds no namespace to what it reads.
 _RULES = {
     "prometheusRule": {
