@@ -176,7 +176,7 @@ class Announcer:
                 max(0.0, (now - person.since).total_seconds())
             )
             if person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
-                metrics.webhooks_missed.inc()
+                metrics.webhooks_missed.labels(server_of(status)).inc()
 
     def _over(self, end: MatchEnd, told: str) -> None:
         """A Match is over: count it, log it, record it if it is an error, and post its Event, which says `told`."""

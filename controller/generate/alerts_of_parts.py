@@ -105,10 +105,11 @@ ALERTS_OF_PARTS: Final = (
     ),
     Alert(
         A.WEBHOOKS_MISSING, _W,
-        "sum(rate(roomkeeper_webhooks_missed_total[10m])) > 0 "
-        'unless sum(rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0', "10m",
-        "No webhook of LiveKit arrives",
-        "Polling finds participants who came or left, and no webhook has reported one of them.",
+        "sum by (server) (rate(roomkeeper_webhooks_missed_total[10m])) > 0 "
+        'unless sum by (server) (rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0', "10m",
+        "No webhook of a LiveKit server arrives",
+        "Polling finds participants who came to the server that the label names or left it, and no webhook of that "
+        "server has reported one of them for ten minutes.",
         "Roomkeeper notices participants seconds later than it could. No call is lost.",
         (
             f"{IN_POD} doctor --webhook-url http://roomkeeper-webhook.roomkeeper-system.svc:8080/livekit/webhook",

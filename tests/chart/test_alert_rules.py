@@ -43,6 +43,8 @@ _FINISHED = 'roomkeeper_matches_finished_total{reason="%s"}'
 _READY = 'roomkeeper_match_ready_seconds_bucket{le="%s"}'
 _MADE = "roomkeeper_match_ready_seconds_count"
 _OF_READY = {_READY % "5.0": "0+100x120", _READY % "+Inf": "0+100x120", _MADE: "0+100x120"}
+_MISSED = 'roomkeeper_webhooks_missed_total{server="%s"}'
+_ACCEPTED = 'roomkeeper_webhooks_total{result="accepted",server="%s"}'
 _SWEPT = 'roomkeeper_sweep_last_success_timestamp_seconds{sweep="deep"}'
 _SWEEPS = 'roomkeeper_sweep_interval_seconds{sweep="deep"}'
 _OVERDUE = 'roomkeeper_loop_overdue_seconds{loop="%s"}'
@@ -106,14 +108,14 @@ CASES = {
     ),
     A.WEBHOOKS_MISSING: Shown(
         {
-            "roomkeeper_webhooks_missed_total": "0+1x120",
-            'roomkeeper_webhooks_total{result="accepted"}': "0x60 0+5x60",
+            _MISSED % "eu": "0+1x120",
+            _ACCEPTED % "eu": "0x60 0+5x60",
+            # Another server sends its webhooks to the right place.
+            _MISSED % "us": "0+1x120",
+            _ACCEPTED % "us": "0+5x120",
         },
-        {
-            "roomkeeper_webhooks_missed_total": "0+1x120",
-            'roomkeeper_webhooks_total{result="accepted"}': "0+1x120",
-        },
-        {},
+        {_MISSED % "eu": "0+1x120", _ACCEPTED % "eu": "0+1x120"},
+        {"server": "eu"},
     ),
     A.WATCH_STALE: Shown(
         {_OVERDUE % "watch": "16x60 0x60"},
@@ -150,7 +152,7 @@ CASES = {
     ),
 }
 MORE: dict[str, tuple[A, Series, dict[str, str]]] = {
-    "no webhook was ever accepted": (A.WEBHOOKS_MISSING, {"roomkeeper_webhooks_missed_total": "0+1x120"}, {}),
+    "no webhook was ever accepted": (A.WEBHOOKS_MISSING, {_MISSED % "eu": "0+1x120"}, {"server": "eu"}),
     "no replica is scraped": (A.NO_LEADER, {"up": "0x120"}, {}),
     "a loop fails again and again": (
         A.LOOP_STALLED,
@@ -192,6 +194,7 @@ QUIET: dict[str, tuple[A, Series]] = {
         A.CERTIFICATE_ENDS,
         {_ENDS: "21000x120", _LASTS: "86400x120"},
     ),
+    "one webhook is lost at night": (A.WEBHOOKS_MISSING, {_MISSED % "eu": "0x44 1x76"}),
     "two Matches are made, and slowly": (
         A.SLOW_TO_READY,
         {_READY % "2.0": "0x120", **dict.fromkeys((_READY % "5.0", _READY % "+Inf", _MADE), "0x44 1x5 2x70")},

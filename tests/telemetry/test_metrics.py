@@ -18,7 +18,7 @@ from controller.api.failures_table import FAILURES
 from controller.backends.restores import PutRight
 from controller.telemetry import metrics
 from controller.telemetry.health import Health
-from controller.telemetry.meters import RequestMeter
+from controller.telemetry.meters import BreakerMeter, RequestMeter
 from controller.telemetry.pulse import LoopName, Pulses
 from controller.telemetry.trace_ids import trace_id
 
@@ -76,6 +76,13 @@ def test_the_failures_of_a_loop_are_counted_from_its_start_on() -> None:
     Pulses().start(LoopName.UNSERVED, 60)
     for name in ("roomkeeper_loop_failures_total", "roomkeeper_loop_item_failures_total"):
         assert REGISTRY.get_sample_value(name, {"loop": "unserved"}) == 0, name
+
+
+def test_the_webhooks_of_a_livekit_server_are_counted_from_the_first_moment_on() -> None:
+    BreakerMeter("LiveKit", "mars")
+    BreakerMeter("Redis", "")
+    assert REGISTRY.get_sample_value("roomkeeper_webhooks_missed_total", {"server": "mars"}) == 0
+    assert REGISTRY.get_sample_value("roomkeeper_webhooks_total", {"server": "mars", "result": "accepted"}) == 0
 
 
 async def test_the_build_says_which_version_runs_on_which_python() -> None:

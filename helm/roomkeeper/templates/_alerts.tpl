@@ -49,14 +49,14 @@
     runbook_url: {{ printf "%s/RoomkeeperRedisDown.md" $pages | quote }}
 - alert: RoomkeeperWebhooksMissing
   expr: >-
-    sum(rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
+    sum by (server) (rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum by (server) (rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
   for: 10m
   labels:
     severity: warning
   annotations:
-    summary: No webhook of LiveKit arrives
+    summary: No webhook of a LiveKit server arrives
     description: >-
-      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
+      Polling finds participants who came to the server that the label names or left it, and no webhook of that server has reported one of them for ten minutes. Roomkeeper notices participants seconds later than it could. No call is lost.
     runbook_url: {{ printf "%s/RoomkeeperWebhooksMissing.md" $pages | quote }}
 - alert: RoomkeeperWatchStale
   expr: >-
