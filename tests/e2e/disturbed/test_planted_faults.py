@@ -344,7 +344,7 @@ async def no_panel_of_the_dashboards_is_empty(scene: Scene) -> None:
 
 
 def _filled_in(expr: str) -> str:
-    return expr.replace("$job", "roomkeeper").replace("$__rate_interval", "10s")
+    return expr.replace("$namespace", "").replace("$job", "roomkeeper").replace("$__rate_interval", "10s")
 
 
 FAULTS = (
