@@ -66,6 +66,11 @@ class PutRight(StrEnum):
     REFUSED = "refused"
 
 
+# What first appears with 1 has not increased for Prometheus.
+for _what in PutRight:
+    metrics.put_right.labels(_what)
+
+
 @dataclass(frozen=True, slots=True)
 class Differences:
     """How many Matches in Redis differed from those in Kubernetes, how many of them were put right, and how many Redis

@@ -6,7 +6,7 @@ from typing import Final
 
 from controller.api.alert_names import AlertName as A
 from controller.api.endings import END_CODES, EndReason
-from controller.generate.alert import Alert, AlertSeverity, Cause
+from controller.generate.alert import Alert, AlertSeverity, Cause, Limit
 from controller.generate.alert_commands import DOCTOR, ENDS, ERRORS, LOG, MATCHES, ROOMS, WHY
 
 _C, _W = AlertSeverity.CRITICAL, AlertSeverity.WARNING
@@ -17,7 +17,7 @@ _NEVER_MET: Final = "|".join(
 ALERTS_OF_CALLS: Final = (
     Alert(
         A.ERRORS, _W,
-        'sum by (type) (increase(roomkeeper_errors_total{severity=~"Critical|High"}[10m])) > LIMIT', "5m",
+        'sum by (type) (increase(roomkeeper_errors_total{severity=~"Critical|High"}[10m])) > $errors', "5m",
         "Steps of Roomkeeper fail again and again",
         "More errors than the limit, of a severity that an administrator should know, have stopped steps in the last "
         "ten minutes.",
@@ -31,15 +31,16 @@ ALERTS_OF_CALLS: Final = (
             Cause("WHY of a Match or a Room", "the same, with the names of that object", "as above"),
         ),
         "Steps are tried again by themselves with growing pauses; nothing has to be started again.",
-        "errors", 10,
+        (Limit("errors", 10),),
     ),
     Alert(
         A.PEOPLE_DO_NOT_CONNECT, _C,
         f'sum(rate(roomkeeper_matches_finished_total{{reason=~"{_NEVER_MET}"}}[10m])) '
-        "/ sum(rate(roomkeeper_matches_finished_total[10m])) > LIMIT", "5m",
+        "/ sum(rate(roomkeeper_matches_finished_total[10m])) > $shareNotConnected "
+        "and sum(increase(roomkeeper_matches_finished_total[10m])) > $matchesEnded", "5m",
         "Too many Matches end before both users are connected",
-        "The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit. Calls that "
-        "lost their room have an alert of their own.",
+        "The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit, and more "
+        "than a few Matches have ended in the last ten minutes. Calls that lost their room have an alert of their own.",
         "Users wait for calls that do not come about.",
         (MATCHES, ERRORS, DOCTOR),
         (
@@ -58,10 +59,10 @@ ALERTS_OF_CALLS: Final = (
         ),
         "With NoShow look at the clients and their way to LiveKit; with another reason at the backend that "
         "`Degraded` of a Match names.",
-        "shareNotConnected", 0.3,
+        (Limit("shareNotConnected", 0.3), Limit("matchesEnded", 10)),
     ),
     Alert(
-        A.ROOM_LOST, _W, 'sum(increase(roomkeeper_matches_finished_total{reason="RoomLost"}[10m])) > LIMIT', "0m",
+        A.ROOM_LOST, _W, 'sum(increase(roomkeeper_matches_finished_total{reason="RoomLost"}[10m])) > $roomsLost', "0m",
         "Calls have ended because LiveKit lost their rooms",
         "More Matches than the limit have ended as RoomLost in the last ten minutes: their rooms went away, and could "
         "not be made again, or were lost again and again.",
@@ -80,13 +81,15 @@ ALERTS_OF_CALLS: Final = (
         ),
         "Nothing has to be cleaned up. A LiveKit that is unwell takes no new calls once it is cordoned: "
         "`kubectl roomkeeper` or `spec.cordoned` of its LiveKitServer.",
-        "roomsLost", 0,
+        (Limit("roomsLost", 0),),
     ),
     Alert(
         A.SLOW_TO_READY, _W,
-        "histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket[10m]))) > LIMIT", "10m",
+        "histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket[10m]))) > $readySeconds "
+        "and sum(increase(roomkeeper_match_ready_seconds_count[10m])) > $matchesReady", "10m",
         "Matches become Ready late",
-        "One of a hundred Matches takes longer than the limit (seconds) until it is Ready.",
+        "One of a hundred Matches takes longer than the limit (seconds) until it is Ready, and more than a few Matches "
+        "have become Ready in the last ten minutes. If they are fewer than a hundred, a single slow one counts.",
         "Users wait longer for their call.",
         (ERRORS, DOCTOR, LOG),
         (
@@ -101,10 +104,10 @@ ALERTS_OF_CALLS: Final = (
         ),
         "`roomkeeper_backend_call_duration_seconds` says which backend is slow; `roomkeeper_workqueue_wait_seconds` "
         "says whether the operator itself has too little CPU.",
-        "readySeconds", 2,
+        (Limit("readySeconds", 2), Limit("matchesReady", 20)),
     ),
     Alert(
-        A.OLDEST_WAITER, _W, "max(roomkeeper_oldest_waiter_seconds) > LIMIT", "5m",
+        A.OLDEST_WAITER, _W, "max(roomkeeper_oldest_waiter_seconds) > $oldestWaiterSeconds", "5m",
         "A user waits for very long",
         "The user who waits longest has been in the queue for more seconds than the limit.",
         "Users are not matched. The matchmaker may be down, or may never choose this user.",
@@ -124,26 +127,23 @@ ALERTS_OF_CALLS: Final = (
             ),
         ),
         "Look whether the matchmaker runs and makes Matches; Roomkeeper itself makes none.",
-        "oldestWaiterSeconds", 900,
+        (Limit("oldestWaiterSeconds", 900),),
     ),
     Alert(
         A.MATCH_STUCK, _W,
-        'max by (kind, phase) (roomkeeper_oldest_object_seconds{phase=~"Creating|Terminating"}) > LIMIT', "5m",
+        'max by (kind, phase) (roomkeeper_oldest_object_seconds{phase=~"Creating|Terminating"}) > $phaseSeconds', "5m",
         "A Match or a Room stays in a phase that is short",
         "An object has been Creating or Terminating for more seconds than the limit.",
         "The users of a Match that is Terminating are not free for their next one.",
         (WHY, MATCHES, DOCTOR),
         (
             Cause("WHY names a backend", "that backend does not answer or refuses", "the line of the doctor about it"),
-            Cause(
-                "PAUSED is not `<none>`", "the object is paused", "remove the annotation `roomkeeper.dev/paused`"
-            ),
         ),
         "`Degraded` of the object names the backend that it waits for.",
-        "phaseSeconds", 300,
+        (Limit("phaseSeconds", 300),),
     ),
     Alert(
-        A.DELETION_STUCK, _W, "max by (kind) (roomkeeper_oldest_deletion_seconds) > LIMIT", "5m",
+        A.DELETION_STUCK, _W, "max by (kind) (roomkeeper_oldest_deletion_seconds) > $deletionSeconds", "5m",
         "A deleted object keeps its finalizer",
         "An object was deleted longer ago than the limit (seconds), and is still there.",
         "Its namespace cannot go away.",
@@ -159,6 +159,6 @@ ALERTS_OF_CALLS: Final = (
             ),
         ),
         "Do not take finalizers off while an operator works: it cleans up by itself once the cause is gone.",
-        "deletionSeconds", 600,
+        (Limit("deletionSeconds", 600),),
     ),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from controller.api.alert_names import AlertName as A
-from controller.generate.alert import Alert, AlertSeverity, Cause
+from controller.generate.alert import Alert, AlertSeverity, Cause, Limit
 from controller.generate.alert_commands import DOCTOR, ERRORS, IN_POD, LEASE, LOG, PODS
 
 _C, _W = AlertSeverity.CRITICAL, AlertSeverity.WARNING
@@ -105,10 +105,11 @@ ALERTS_OF_PARTS: Final = (
     ),
     Alert(
         A.WEBHOOKS_MISSING, _W,
-        "sum(rate(roomkeeper_webhooks_missed_total[10m])) > 0 "
-        'unless sum(rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0', "10m",
-        "No webhook of LiveKit arrives",
-        "Polling finds participants who came or left, and no webhook has reported one of them.",
+        "sum by (server) (rate(roomkeeper_webhooks_missed_total[10m])) > 0 "
+        'unless sum by (server) (rate(roomkeeper_webhooks_total{result="accepted"}[10m])) > 0', "10m",
+        "No webhook of a LiveKit server arrives",
+        "Polling finds participants who came to the server that the label names or left it, and no webhook of that "
+        "server has reported one of them for ten minutes.",
         "Roomkeeper notices participants seconds later than it could. No call is lost.",
         (
             f"{IN_POD} doctor --webhook-url http://roomkeeper-webhook.roomkeeper-system.svc:8080/livekit/webhook",
@@ -131,7 +132,8 @@ ALERTS_OF_PARTS: Final = (
         "Correct the URL and the key of the webhooks in the configuration of LiveKit: docs/webhooks.md says how.",
     ),
     Alert(
-        A.WATCH_STALE, _C, 'max by (loop) (roomkeeper_loop_overdue_seconds{loop=~"watch|resync"}) > LIMIT', "0m",
+        A.WATCH_STALE, _C,
+        'max by (loop) (roomkeeper_loop_overdue_seconds{loop=~"watch|resync"}) > $watchSeconds', "0m",
         "Roomkeeper no longer sees the objects change",
         "The watch of Matches and Rooms has heard nothing for longer than it may, not even a bookmark, or the list "
         "beside it has not come, and that by more seconds than the limit.",
@@ -149,11 +151,11 @@ ALERTS_OF_PARTS: Final = (
             Cause("neither", "the connection of the watch hangs", "delete the pod; keep its log, and report it"),
         ),
         "Restart the pod: calls go on without it.",
-        "watchSeconds", 15,
+        (Limit("watchSeconds", 15),),
     ),
     Alert(
         A.LOOP_STALLED, _C,
-        'max by (loop) (roomkeeper_loop_overdue_seconds{loop!~"resync|watch"}) > LIMIT '
+        'max by (loop) (roomkeeper_loop_overdue_seconds{loop!~"resync|watch"}) > $loopSeconds '
         "or sum by (loop) (increase(roomkeeper_loop_failures_total[15m])) > 3", "0m",
         "A background loop of Roomkeeper stands still",
         "A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails "
@@ -168,15 +170,16 @@ ALERTS_OF_PARTS: Final = (
             ),
         ),
         "Restart the pod: calls go on without it. Keep its log, and report it.",
-        "loopSeconds", 15,
+        (Limit("loopSeconds", 15),),
     ),
     Alert(
         A.SWEEP_FAILING, _W,
         "time() - max by (sweep) (roomkeeper_sweep_last_success_timestamp_seconds > 0) "
-        "> LIMIT * max by (sweep) (roomkeeper_sweep_interval_seconds) "
+        "> $sweepIntervals * max by (sweep) (roomkeeper_sweep_interval_seconds) "
         "or max by (sweep) (roomkeeper_sweep_failing) > 0", "15m",
         "A sweep has not succeeded for long",
-        "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs.",
+        "The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. Before "
+        "the first sweep, the intervals count from the moment at which the replica began to lead.",
         "What crashes have left over stays in Redis and on LiveKit.",
         (f"{IN_POD} sweep --dry-run", ERRORS, LOG),
         (
@@ -185,16 +188,28 @@ ALERTS_OF_PARTS: Final = (
                 "give it the rights of docs/reference/redis-rights.md",
             ),
             Cause("leftovers that could not be cleaned, each with a reason", "what the reason says", "docs/sweep.md"),
+            Cause(
+                "the log has `another sweep works` and a name",
+                "a `roomkeeper sweep` by hand has been cleaning for long",
+                "wait for its end, or stop it: its lock ends half a minute later",
+            ),
+            Cause(
+                "the sweep cannot be done, or the log has `a backend does not answer` with Redis",
+                "Redis does not answer", "as for RoomkeeperRedisDown",
+            ),
         ),
         "docs/sweep.md says what the sweep cannot clean, and why.",
-        "sweepIntervals", 3,
+        (Limit("sweepIntervals", 3),),
     ),
     Alert(
         A.CERTIFICATE_ENDS, _W,
-        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds) - time() < LIMIT", "15m",
+        "min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds - time() < $certificateSeconds and "
+        "roomkeeper_certificate_expiry_timestamp_seconds - time() "
+        "< $certificateShare * roomkeeper_certificate_lifetime_seconds)", "15m",
         "A certificate is about to end",
-        "In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label "
-        "names: that of the CA which it trusts (`ca`), or its own (`client`).",
+        "A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it "
+        "trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second "
+        "limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left.",
         "From then on there is no connection to that backend: the alert about it follows.",
         (DOCTOR, "kubectl -n roomkeeper-system get secrets", LOG),
         (
@@ -208,11 +223,15 @@ ALERTS_OF_PARTS: Final = (
                 "look at what renews it, such as cert-manager: the Secret has an age",
             ),
             Cause(
+                "the alert comes with every certificate and goes by itself",
+                "what renews it waits until less of its lifetime is left", "lower `certificateShare`",
+            ),
+            Cause(
                 "the doctor has ✗ at that backend, or the log has the reason `certificate`", "it has ended already",
                 "as above, at once",
             ),
         ),
         "Files that change on disk count without a restart. Keys of LiveKit and passwords have no end.",
-        "certificateSeconds", 1209600,
+        (Limit("certificateSeconds", 1209600, "14 days"), Limit("certificateShare", 0.2)),
     ),
 )  # fmt: skip

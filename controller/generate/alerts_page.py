@@ -29,13 +29,14 @@ _OURS: Final = (
     '{{- $pages := trimSuffix "/" .Values.prometheusRule.runbookUrl }}\n'
 )
 _SERIES: Final = re.compile(r"(roomkeeper_\w+)(?:\{([^}]*)\})?")
+_LIMIT: Final = re.compile(r"\$(\w+)")
 _DOCS: Final = re.compile(r"\bdocs/([\w/-]+\.md)")
 
 
 def alerts_page(header: str) -> str:
     """The list of all alerts."""
-    head = ("alert", "severity", "after", "it fires when", "threshold")
-    rows = ((f"[{a.name}](alerts/{a.name}.md)", a.severity, a.pending, f"{a.summary}", _limit(a)) for a in ALERTS)
+    head = ("alert", "severity", "after", "it fires when", "thresholds")
+    rows = ((f"[{a.name}](alerts/{a.name}.md)", a.severity, a.pending, a.summary, _limits(a)) for a in ALERTS)
     return "\n\n".join([header, "# Alerts", _INTRODUCTION, table(head, rows)]) + "\n"
 
 
@@ -46,8 +47,9 @@ def alert_pages(header: str) -> dict[str, str]:
 
 def _sections(alert: Alert) -> Iterator[str]:
     yield f"# {alert.name}"
-    limit = f" The limit is {_limit(alert)}." if alert.threshold else ""
-    yield f"{alert.summary}. Severity: {alert.severity}, after {alert.pending}.{limit}"
+    word = " The limit is" if len(alert.limits) == 1 else " The limits are"
+    limits = f"{word} {_limits(alert)}." if alert.limits else ""
+    yield f"{alert.summary}. Severity: {alert.severity}, after {alert.pending}.{limits}"
     yield f"## Meaning\n\n{alert.meaning}"
     yield f"## Impact\n\n{alert.impact}"
     yield f"## Diagnosis\n\n{_COMMANDS}\n\n```sh\n" + "\n".join(alert.diagnosis) + "\n```"
@@ -60,8 +62,11 @@ def _linked(text: str) -> str:
     return text if "```" in text else _DOCS.sub(r"[\1](../\1)", text)
 
 
-def _limit(alert: Alert) -> str:
-    return f"`{alert.threshold}`, by default {alert.limit:g}" if alert.threshold else ""
+def _limits(alert: Alert) -> str:
+    return " and ".join(
+        f"`{limit.name}`, by default {limit.default}" + (f" ({limit.said})" if limit.said else "")
+        for limit in alert.limits
+    )
 
 
 def alerts_template(command: str) -> str:
@@ -71,8 +76,7 @@ def alerts_template(command: str) -> str:
 
 
 def _rule(alert: Alert) -> str:
-    limit = f"{{{{ .Values.prometheusRule.thresholds.{alert.threshold} }}}}"
-    expr = _SERIES.sub(_of_release, alert.expr).replace("LIMIT", limit)
+    expr = _SERIES.sub(_of_release, _LIMIT.sub(r"{{ .Values.prometheusRule.thresholds.\1 }}", alert.expr))
     return (
         f"- alert: {alert.name}\n"
         f"  expr: >-\n    {expr}\n"

@@ -34,7 +34,7 @@ class Refusals:
 
     def refused(self, code: str, why: str, peer: str | None, **more: str) -> None:
         """Count one refusal, and perhaps log it. `more` is what else the line says; strangers choose some of it."""
-        metrics.webhooks.labels(code).inc()
+        metrics.webhooks.labels(code, "").inc()
         now = time.monotonic()
         quiet = self._quiet.setdefault(code, _Quiet())
         if now < quiet.until:

@@ -33,7 +33,7 @@ from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.deep_sweep import DeepSweep
 from controller.triggers.sweep_rooms import RoomSweep
-from controller.triggers.sweep_tally import Sweep, SweepTally, ended
+from controller.triggers.sweep_tally import Sweep, SweepTally, begun, ended
 from controller.triggers.sweep_work import PoolLook, SweepWork, in_turn
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,7 @@ class Sweeper:
         """Sweep until cancelled."""
         loop = asyncio.get_running_loop()
         self._light_at = self._deep.due_at = loop.time() + _FIRST_SECONDS
+        begun(milliseconds(self._backends.clock.now()))
         while True:
             await asyncio.sleep(max(0.0, min(self._light_at, self._deep.due_at) - loop.time()))
             pulse.beat()
@@ -88,7 +89,7 @@ class Sweeper:
                 await self._deep.step(pulse)
 
     async def sweep_lightly(self, pulse: Pulse) -> None:
-        """One round."""
+        """One round. While another sweep works, its lists have no turn: it has neither succeeded nor failed."""
         loop = asyncio.get_running_loop()
         began, tally = loop.time(), self._unwritten
         self._light_at, errors = began + self._interval_seconds, tally.errors
@@ -103,6 +104,7 @@ class Sweeper:
             await self._sweep_lists(pulse, tally)
         except SweepTaken as taken:
             self._work.taken(taken)
+            return
         except BackendError as error:
             self._work.failed(Sweep.LIGHT, error)
             is_refused = True

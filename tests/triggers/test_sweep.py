@@ -567,6 +567,22 @@ def test_a_new_leader_knows_when_the_last_sweeps_succeeded() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("owner", ["", "by hand"])
+def test_a_sweep_that_has_never_come_to_its_end_counts_from_the_begin_of_the_term(owner: str) -> None:
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.lock.notes, world.lock.owner = {}, owner
+        world.lock.error = None if owner else BackendUnavailable(Backend.REDIS, "sweeps", "no answer")
+        runs = metrics.sweep_runs.labels("light", "ok")
+        before, begins_at = _value(runs), b.at(asyncio.get_running_loop().time())
+        await world.run(500)
+        for sweep in ("light", "deep"):
+            assert _value(metrics.sweep_succeeded.labels(sweep)) == begins_at.timestamp(), sweep
+        assert _value(runs) == before, "its lists were not looked at"
+
+    run(story)
+
+
 def asked(world: World) -> list[str]:
     return [cursor for _, cursor in world.finder.asked]
 

@@ -49,14 +49,14 @@
     runbook_url: {{ printf "%s/RoomkeeperRedisDown.md" $pages | quote }}
 - alert: RoomkeeperWebhooksMissing
   expr: >-
-    sum(rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
+    sum by (server) (rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum by (server) (rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
   for: 10m
   labels:
     severity: warning
   annotations:
-    summary: No webhook of LiveKit arrives
+    summary: No webhook of a LiveKit server arrives
     description: >-
-      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
+      Polling finds participants who came to the server that the label names or left it, and no webhook of that server has reported one of them for ten minutes. Roomkeeper notices participants seconds later than it could. No call is lost.
     runbook_url: {{ printf "%s/RoomkeeperWebhooksMissing.md" $pages | quote }}
 - alert: RoomkeeperWatchStale
   expr: >-
@@ -89,18 +89,18 @@
   annotations:
     summary: A sweep has not succeeded for long
     description: >-
-      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
+      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. Before the first sweep, the intervals count from the moment at which the replica began to lead. What crashes have left over stays in Redis and on LiveKit.
     runbook_url: {{ printf "%s/RoomkeeperSweepFailing.md" $pages | quote }}
 - alert: RoomkeeperCertificateEnds
   expr: >-
-    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}}) - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }}
+    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}} - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }} and roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}} - time() < {{ .Values.prometheusRule.thresholds.certificateShare }} * roomkeeper_certificate_lifetime_seconds{ {{- $ours }}})
   for: 15m
   labels:
     severity: warning
   annotations:
     summary: A certificate is about to end
     description: >-
-      In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). From then on there is no connection to that backend: the alert about it follows.
+      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left. From then on there is no connection to that backend: the alert about it follows.
     runbook_url: {{ printf "%s/RoomkeeperCertificateEnds.md" $pages | quote }}
 - alert: RoomkeeperErrors
   expr: >-
@@ -115,14 +115,14 @@
     runbook_url: {{ printf "%s/RoomkeeperErrors.md" $pages | quote }}
 - alert: RoomkeeperPeopleDoNotConnect
   expr: >-
-    sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}, reason=~"NoShow|Failed|UserBusy|UserReserved|UserNotQueued|UserBlocked|AttributesTooLarge|TooLate"}[10m])) / sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.shareNotConnected }}
+    sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}, reason=~"NoShow|Failed|UserBusy|UserReserved|UserNotQueued|UserBlocked|AttributesTooLarge|TooLate"}[10m])) / sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.shareNotConnected }} and sum(increase(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.matchesEnded }}
   for: 5m
   labels:
     severity: critical
   annotations:
     summary: Too many Matches end before both users are connected
     description: >-
-      The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit. Calls that lost their room have an alert of their own. Users wait for calls that do not come about.
+      The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit, and more than a few Matches have ended in the last ten minutes. Calls that lost their room have an alert of their own. Users wait for calls that do not come about.
     runbook_url: {{ printf "%s/RoomkeeperPeopleDoNotConnect.md" $pages | quote }}
 - alert: RoomkeeperRoomLost
   expr: >-
@@ -137,14 +137,14 @@
     runbook_url: {{ printf "%s/RoomkeeperRoomLost.md" $pages | quote }}
 - alert: RoomkeeperSlowToReady
   expr: >-
-    histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket{ {{- $ours }}}[10m]))) > {{ .Values.prometheusRule.thresholds.readySeconds }}
+    histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket{ {{- $ours }}}[10m]))) > {{ .Values.prometheusRule.thresholds.readySeconds }} and sum(increase(roomkeeper_match_ready_seconds_count{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.matchesReady }}
   for: 10m
   labels:
     severity: warning
   annotations:
     summary: Matches become Ready late
     description: >-
-      One of a hundred Matches takes longer than the limit (seconds) until it is Ready. Users wait longer for their call.
+      One of a hundred Matches takes longer than the limit (seconds) until it is Ready, and more than a few Matches have become Ready in the last ten minutes. If they are fewer than a hundred, a single slow one counts. Users wait longer for their call.
     runbook_url: {{ printf "%s/RoomkeeperSlowToReady.md" $pages | quote }}
 - alert: RoomkeeperOldestWaiter
   expr: >-
