@@ -172,7 +172,7 @@ class Announcer:
                 metrics.webhooks_missed.inc()
 
     def _over(self, end: MatchEnd, told: str) -> None:
-        """A Match is over: count it, log it, record it if it is an error, and post its Event, which says `told`."""
+        """A Match is over: count, log, record it if it is an error, post its Event, which says `told`, and trace it."""
         match = end.match
         subject = Subject.of(MATCH, match)
         self._told.add(subject.uid)
@@ -185,10 +185,10 @@ class Announcer:
         if end.reason is EndReason.NO_SHOW:
             metrics.joins.labels(end.server, _JOINED).inc(len(match.spec.identities) - len(end.no_shows))
         log_end(end)
-        trace_end(end)
         self._record(subject, end)
         post = self._events.warning if end.reason in WARNED_ENDINGS else self._events.normal
         post(subject, end.word.value, told)
+        trace_end(end)
 
     def _record(self, subject: Subject, end: MatchEnd) -> None:
         """Record an ending that is an error. What follows from it is done by now: the users are where they belong."""
