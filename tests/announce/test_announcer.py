@@ -20,7 +20,9 @@ from controller.facts.unreadable import Unreadable
 from controller.rules.match_case import MatchCase
 from controller.rules.stand_in import stand_in_match
 from controller.status.match import match_status
+from controller.telemetry import tracing
 from controller.telemetry.trace_ids import trace_id
+from controller.telemetry.tracing import MatchSpan, Work
 from tests import values as b
 from tests.virtual_time import VirtualTime
 
@@ -150,6 +152,33 @@ def test_an_end_is_told_once_even_if_a_client_removes_it_from_the_status() -> No
     rig.written(edited, ENDED_BY_ALICE, 20)
     rig.gone()
     assert len(rig.said.events) == 1
+
+
+class BrokenTracing:
+    """Tracing with a fault, and what had been posted when it was asked for the span of a Match."""
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+        self.posted: list[tuple[str, str, str]] = []
+
+    def begin(self, _work: Work) -> Any:
+        raise NotImplementedError
+
+    def match_over(self, _match: MatchSpan) -> None:
+        self.posted = list(self._said.events)
+        raise RuntimeError("a fault of the library")
+
+
+def test_a_fault_of_tracing_costs_no_event_and_the_span_comes_last() -> None:
+    rig = Rig()
+    broken = BrokenTracing(rig.said)
+    tracing.switch_on(broken)
+    try:
+        rig.written(b.active(deleted=True), ENDED_BY_ALICE)
+    finally:
+        tracing.switch_on(None)
+    assert [event[1] for event in rig.said.events] == ["Ended"]
+    assert broken.posted == rig.said.events
 
 
 def test_a_match_that_was_over_before_it_was_deleted_is_not_told_again() -> None:
