@@ -10,32 +10,26 @@ itself: one that Redis refuses costs no other. Neighbors: `backends.pools` asks 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
 import structlog
 
 from controller.api.match import Match, MatchStatus, OutcomeState, QueuePlace
-from controller.api.meta import ObjectMeta
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
-from controller.clients.redis.mending import mend_ledger
+from controller.backends.gone_matches import Check, GoneMatches
+from controller.backends.put_right import EachMatch, PutRight, settle_in_steps
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.match import AdvanceReply, ClaimOk, ClaimReply, SettleOk, SettleReply
-from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import AdvanceRequest, Claimant, ClaimMode, ClaimRequest, SettleRequest
+from controller.clients.redis.replies.match import ClaimOk, ClaimReply, SettleOk
+from controller.clients.redis.replies.refusals import Settled
+from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, SettleRequest
 from controller.clock import Clock
-from controller.errors import BackendRefused
-from controller.facts.ledger import Cause, Destination, Ledger, Release
-from controller.facts.match import MatchSeen, ServerFacts
-from controller.facts.observation import Absent, Present
+from controller.facts.ledger import Cause, Destination, Release
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
-from controller.rules.match_case import MatchCase
-from controller.rules.stand_in import stand_in_match
 from controller.telemetry import metrics
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
@@ -56,16 +50,6 @@ _AT_ONCE = 50
 _PAGE = 1000
 
 
-class PutRight(StrEnum):
-    """What was put right, as the label of a metric."""
-
-    RESTORED = "restored"
-    SETTLED_AGAIN = "settled-again"
-    WITHOUT_OBJECT = "without-object"
-    ROOM_CLOSED = "room-closed"
-    REFUSED = "refused"
-
-
 @dataclass(frozen=True, slots=True)
 class Differences:
     """How many Matches in Redis differed from those in Kubernetes, how many of them were put right, and how many Redis
@@ -81,7 +65,7 @@ class Restorer:
     """Compares pools with Matches. The caches are complete when it is asked.
 
     Each of `restored` gets every Match whose users were taken again: nothing else of it is left in Redis. `wake` gets
-    a Match that needs a look, and `uid_of` asks Kubernetes for the UID of the Match with a name: None if there is none.
+    a Match that needs a look. `uid_of` and `uids_in` ask Kubernetes, as in `GoneMatches`.
     """
 
     def __init__(
@@ -93,26 +77,26 @@ class Restorer:
         restored: Sequence[Callable[[Match], None]],
         wake: Callable[[Match], None],
         uid_of: Callable[[str, str], Awaitable[str | None]],
+        uids_in: Callable[[str], Awaitable[Collection[str]]],
     ) -> None:
         self._matches = matches
         self._calls = calls
         self._clock = clock
         self._restored = restored
         self._wake = wake
-        self._uid_of = uid_of
-        self._refused: set[str] = set()
-        self._refusals = 0
+        self._each = EachMatch()
+        self._gone = GoneMatches(clock, self._each, uid_of, uids_in)
         # How far the last sweep of a pool came, where its budget did not suffice.
         self._reached: dict[str, str] = {}
 
-    async def restore_all(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> int:
+    async def restore_all(self, namespace: str, pool: Pool, check: Check) -> int:
         """Restore all live Matches of a pool that has lost data. Returns how many of them Redis had lost.
 
         `check` raises for a reply that forbids us to write. Raises BackendError if Redis does not answer.
         """
         return await self._restore(pool, self._matches.in_namespace(namespace), check)
 
-    async def compare(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> None:
+    async def compare(self, namespace: str, pool: Pool, check: Check) -> None:
         """Put right what differs in a pool before it opens: nothing else writes to it meanwhile.
 
         Settles Matches that are over, so that they hold no user of a live one, and then restores what is missing.
@@ -127,9 +111,7 @@ class Restorer:
         if restored := await self._restore(pool, matches, check):
             log.warning("Redis had no ledger of live matches; restored", namespace=namespace, matches=restored)
 
-    async def sweep(
-        self, namespace: str, pool: Pool, check: Callable[[str, object], None], at_most: int
-    ) -> Differences:
+    async def sweep(self, namespace: str, pool: Pool, check: Check, at_most: int) -> Differences:
         """Put right what differs in a pool that is open, and return how much that is, `at_most` so much.
 
         The next round goes on after the last Match of this one: those that cannot be put right cost no other its turn.
@@ -139,7 +121,7 @@ class Restorer:
         for call in calls:
             if call.uid not in live and (match := self._readable(call.uid)) is not None:
                 self._wake(match)
-        found, put_right, refusals = 0, 0, self._refusals
+        found, put_right, refusals, gone = 0, 0, self._each.refusals, list[str]()
         reached = self._reached.pop(namespace, "")
         for uid in _after(list(live), reached):
             if found >= at_most:
@@ -150,19 +132,24 @@ class Restorer:
             reached, known = uid, self._matches.by_uid(uid)
             if known is None:
                 found += 1
-                put_right += await self.settle_without_object(namespace, pool, uid, check)
+                gone.append(uid)
             elif not isinstance(known, Unreadable) and known.counts_as_over:
                 found += 1
                 put_right += await self.settle_again(pool, known, check)
-        return Differences(found, put_right, self._refusals - refusals)
+        put_right += await self._gone.settle(namespace, pool, gone, check)
+        return Differences(found, put_right, self._each.refusals - refusals)
 
-    async def settle_again(self, pool: Pool, match: Match, check: Callable[[str, object], None]) -> bool:
+    async def settle_again(self, pool: Pool, match: Match, check: Check) -> bool:
         """Settle a Match that is over, as its status says. Whether Redis did not know yet that it is."""
-        reply = await self._isolated(match.metadata, self._settle(pool, settle_request(match)))
+        reply = await self._each.isolated(
+            match.metadata, settle_in_steps(pool, settle_request(match), milliseconds(self._clock.now()))
+        )
         check(pool.keys.namespace, reply)
         is_new = isinstance(reply, SettleOk) and not reply.replay
         if is_new:
-            self._did(PutRight.SETTLED_AGAIN, "Redis did not know that a match is over; settled again", match.metadata)
+            self._each.did(
+                PutRight.SETTLED_AGAIN, "Redis did not know that a match is over; settled again", match.metadata
+            )
         return is_new
 
     def _over(self, namespace: str, uid: str) -> Match | None:
@@ -175,116 +162,34 @@ class Restorer:
         known = self._matches.by_uid(uid)
         return None if isinstance(known, Unreadable) else known
 
-    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Callable[[str, object], None]) -> int:
+    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Check) -> int:
         restored = 0
         wanted = ((match, request) for match in matches if (request := restore_request(match)) is not None)
         for some in _batches(wanted):
             replies = await asyncio.gather(
-                *(self._isolated(match.metadata, self._claim(pool, request)) for match, request in some)
+                *(self._each.isolated(match.metadata, self._claim(pool, request)) for match, request in some)
             )
             for (match, _), reply in zip(some, replies, strict=True):
                 check(pool.keys.namespace, reply)
                 if isinstance(reply, ClaimOk):
-                    self._refused.discard(match.metadata.uid)
+                    self._each.can(match.metadata)
                     restored += not reply.replay
                     for tell in self._restored:
                         tell(match)
                 elif not isinstance(reply, Settled):
                     if reply is not None:
-                        self._cannot(match.metadata, str(reply))
+                        self._each.cannot(match.metadata, str(reply))
                     self._wake(match)
         if restored:
             metrics.put_right.labels(PutRight.RESTORED).inc(restored)
         return restored
 
-    async def settle_without_object(
-        self, namespace: str, pool: Pool, uid: str, check: Callable[[str, object], None]
-    ) -> bool:
-        """Let go of the users of a Match that is no object, as long as its ledger can tell which one it was.
-
-        Returns whether it held any.
-        """
-        metadata = ObjectMeta(name=uid, namespace=namespace, uid=uid)
-        now_ms = milliseconds(self._clock.now())
-        if await self._isolated(metadata, mend_ledger(pool, uid, {}, now_ms=now_ms)):
-            log.warning("a ledger made no sense; it was repaired", namespace=namespace, uid=uid)
-        ledger = await self._isolated(metadata, pool.ledger(uid))
-        # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
-        if ledger is None or ledger.settled or not ledger.match_name:
-            return False
-        try:
-            if await self._uid_of(namespace, ledger.match_name) == uid:
-                return False
-        except BackendRefused as error:
-            self._cannot(metadata, error.sentence)
-            return False
-        metadata = metadata.model_copy(update={"name": ledger.match_name})
-        reply = await self._isolated(metadata, self._settle(pool, self._last_settle(metadata, ledger)))
-        check(namespace, reply)
-        is_new = isinstance(reply, SettleOk) and not reply.replay
-        if is_new:
-            self._did(PutRight.WITHOUT_OBJECT, "a match is gone that still held users; they are free", metadata)
-        return is_new
-
-    def _last_settle(self, metadata: ObjectMeta, ledger: Ledger) -> SettleRequest:
-        """How the Match would be settled if its object were still there, and being deleted."""
-        now = self._clock.now()
-        deleted = metadata.model_copy(update={"deletion_timestamp": now, "creation_timestamp": now})
-        match = stand_in_match(Unreadable(deleted, "it is gone"), ledger)
-        nothing = Absent(now)
-        seen = MatchSeen(
-            ledger=Present(ledger, now),
-            refusal=None,
-            room=nothing,
-            livekit_room=nothing,
-            people=nothing,
-            tokens=nothing,
-            livekit_name="",
-            server=ServerFacts("", ""),
-        )
-        case = MatchCase(match, seen, now)
-        cause, releases = case.cause, case.releases
-        assert cause is not None  # it is being deleted
-        return SettleRequest(
-            uid=ledger.uid,
-            session_id=ledger.session_id or ledger.uid,
-            users=releases,
-            cause=Cause(cause.reason, cause.initiator, cause.message, cause.evidence(releases)),
-            match_name=metadata.name,
-        )
+    async def settle_gone(self, namespace: str, pool: Pool, uids: Sequence[str], check: Check) -> int:
+        """Let go of the users of those of these Matches that are no object. Returns how many were put right."""
+        return await self._gone.settle(namespace, pool, uids, check)
 
     async def _claim(self, pool: Pool, request: ClaimRequest) -> ClaimReply:
         return await pool.claim(request, now_ms=milliseconds(self._clock.now()))
-
-    async def _settle(self, pool: Pool, request: SettleRequest) -> AdvanceReply | SettleReply:
-        """Settle in the steps of every ending: users who had a call are DISCONNECTING first."""
-        now_ms = milliseconds(self._clock.now())
-        if any(user.to is not Destination.BACK for user in request.users):
-            users = tuple((user.id, UserState.DISCONNECTING) for user in request.users)
-            reply = await pool.advance(AdvanceRequest(request.uid, users, MatchPhase.TERMINATING), now_ms=now_ms)
-            if isinstance(reply, Stale | Lost):
-                return reply
-        return await pool.settle(request, now_ms=now_ms)
-
-    async def _isolated(self, metadata: ObjectMeta, request: Awaitable[R]) -> R | None:
-        """The answer; None if Redis refuses this one Match, which costs no other."""
-        try:
-            return await request
-        except BackendRefused as error:
-            self._cannot(metadata, error.sentence)
-            return None
-
-    def _cannot(self, metadata: ObjectMeta, why: str) -> None:
-        """Say once that a Match cannot be put right. Its own key tries again, and has it in the status."""
-        metrics.put_right.labels(PutRight.REFUSED).inc()
-        self._refusals += 1
-        if metadata.uid not in self._refused:
-            log.error("match could not be restored", key=f"{metadata.namespace}/{metadata.name}", answer=why)
-        self._refused.add(metadata.uid)
-
-    def _did(self, what: PutRight, sentence: str, metadata: ObjectMeta) -> None:
-        metrics.put_right.labels(what).inc()
-        log.warning(sentence, key=f"{metadata.namespace}/{metadata.name}", uid=metadata.uid)
 
 
 def _after(uids: list[str], last: str) -> list[str]:

@@ -37,6 +37,7 @@ class FakePool:
         self.claimed: list[str] = []
         self.settled: list[SettleRequest] = []
         self.at_once = self.most = 0
+        self.redis = self
 
     async def live(self, *, offset: int, limit: int) -> tuple[LiveMatch, ...]:
         """One page."""
@@ -45,6 +46,10 @@ class FakePool:
     async def ledger(self, uid: str) -> Ledger | None:
         """The ledger of a Match."""
         return self.ledgers.get(uid)
+
+    async def scan(self, _pattern: str, _cursor: str, *, count: int) -> tuple[str, list[str]]:
+        """No user has a record."""
+        return "0", []
 
     async def claim(self, request: ClaimRequest, *, now_ms: int) -> Any:
         """Restore."""
@@ -79,12 +84,17 @@ class Rig:
         self.restored: list[str] = []
         self.woken: list[str] = []
         self.objects: dict[str, Any] = {}
+        self.listed: set[str] = set()
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.restorer = Restorer(
             cache, calls, clock,
             restored=(lambda match: self.restored.append(match.metadata.uid),),
             wake=lambda match: self.woken.append(match.metadata.uid), uid_of=self._uid_of,
+            uids_in=self._uids_in,
         )  # fmt: skip
+
+    async def _uids_in(self, _namespace: str) -> set[str]:
+        return self.listed
 
     async def _uid_of(self, _namespace: str, name: str) -> str | None:
         found = self.objects.get(name)
@@ -225,8 +235,8 @@ async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
     [
         ("Kubernetes has it", a_ledger(), GONE),
         ("it is settled", a_ledger(settled=True), None),
-        ("nothing is known of it", None, None),
-        ("the ledger does not say which Match it was", a_ledger(match_name=""), None),
+        ("the list has it, and there is no ledger", None, GONE),
+        ("the list has it, and its ledger does not say which Match it was", a_ledger(match_name=""), GONE),
     ],
 )
 async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: Ledger | None, found: Any) -> None:
@@ -234,6 +244,7 @@ async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: 
     if ledger is not None:
         pool.ledgers[GONE] = ledger
     rig.objects["gone"] = found
+    rig.listed = {found} if found else set()
     await rig.sweep(pool)
     assert pool.settled == [], case
 
@@ -265,7 +276,8 @@ async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -
 async def test_matches_that_cannot_be_settled_keep_no_other_one_from_its_turn() -> None:
     stuck = [f"u-stuck-{n}" for n in range(5)]
     rig, pool = Rig(), FakePool(*stuck, GONE)
-    # Redis has no ledger of the first ones, so nothing can be done about them yet.
+    # Redis has no ledger of the first ones, and Kubernetes lists them, so nothing can be done about them yet.
+    rig.listed = set(stuck)
     pool.ledgers[GONE] = a_ledger()
     assert await rig.sweep(pool, at_most=4) == Differences(4, 0)
     assert await rig.sweep(pool, at_most=4) == Differences(4, 1)
