@@ -9,6 +9,7 @@ Neighbors: `backends.restores` finds such Matches in `live`, `backends.cleaning`
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +20,7 @@ import structlog
 from controller.api.meta import ObjectMeta
 from controller.api.phases import MatchPhase
 from controller.api.states import UserState
-from controller.backends.put_right import EachMatch, PutRight, settle_in_steps
+from controller.backends.put_right import AT_ONCE, EachMatch, PutRight, settle_in_steps
 from controller.clients.redis.held import HeldUser, find_held
 from controller.clients.redis.mending import mend_ledger
 from controller.clients.redis.pool import Pool
@@ -68,20 +69,40 @@ class GoneMatches:
 
         Redis has named the UIDs before. Raises BackendError.
         """
-        put_right, nameless = 0, dict[str, Ledger]()
-        for uid in uids:
-            try:
-                ledger = await self._ledger(namespace, pool, uid)
-            except BackendRefused as error:
-                self._each.cannot(_metadata(namespace, uid), error.sentence)
-                continue
-            if ledger.settled:
-                continue
-            if ledger.claimed and ledger.match_name:
-                put_right += await self._settle_named(namespace, pool, ledger, check)
-            else:
-                nameless[uid] = ledger
+        put_right, nameless = await self._settle_those_named(namespace, pool, uids, check)
         return put_right + (await self._settle_nameless(namespace, pool, nameless, check) if nameless else 0)
+
+    async def settle_named(self, namespace: str, pool: Pool, uids: Sequence[str], check: Check) -> int:
+        """The same for those whose ledger tells the name; it looks at no records of users, which may take long."""
+        put_right, _ = await self._settle_those_named(namespace, pool, uids, check)
+        return put_right
+
+    async def _settle_those_named(
+        self, namespace: str, pool: Pool, uids: Sequence[str], check: Check
+    ) -> tuple[int, dict[str, Ledger]]:
+        """How many were put right, and the ledgers that tell no name."""
+        put_right, nameless = 0, dict[str, Ledger]()
+        for start in range(0, len(uids), AT_ONCE):
+            some = uids[start : start + AT_ONCE]
+            for found in await asyncio.gather(*(self._settle_one(namespace, pool, uid, check) for uid in some)):
+                if isinstance(found, Ledger):
+                    nameless[found.uid] = found
+                else:
+                    put_right += found
+        return put_right, nameless
+
+    async def _settle_one(self, namespace: str, pool: Pool, uid: str, check: Check) -> bool | Ledger:
+        """Whether it was put right, or its ledger if that tells no name."""
+        try:
+            ledger = await self._ledger(namespace, pool, uid)
+        except BackendRefused as error:
+            self._each.cannot(_metadata(namespace, uid), error.sentence)
+            return False
+        if ledger.settled:
+            return False
+        if not ledger.claimed or not ledger.match_name:
+            return ledger
+        return await self._settle_named(namespace, pool, ledger, check)
 
     async def _ledger(self, namespace: str, pool: Pool, uid: str) -> Ledger:
         """The ledger, mended; an empty one where it is lost, or nothing in it can be read."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -25,6 +25,9 @@ from controller.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
+
+AT_ONCE: Final = 50
+"""So many Matches are put right side by side."""
 
 
 class PutRight(StrEnum):

@@ -17,17 +17,16 @@ from typing import TypeVar
 
 import structlog
 
-from controller.api.match import Match, MatchStatus, OutcomeState, QueuePlace
-from controller.api.phases import MatchPhase
-from controller.api.states import UserState
+from controller.api.match import Match
 from controller.backends.gone_matches import Check, GoneMatches
-from controller.backends.put_right import EachMatch, PutRight, settle_in_steps
+from controller.backends.put_right import AT_ONCE, EachMatch, PutRight, settle_in_steps
+from controller.backends.restore_requests import restore_request, settle_request
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.match import ClaimOk, ClaimReply, SettleOk
 from controller.clients.redis.replies.refusals import Settled
-from controller.clients.redis.requests import Claimant, ClaimMode, ClaimRequest, SettleRequest
+from controller.clients.redis.requests import ClaimRequest
 from controller.clock import Clock
-from controller.facts.ledger import Cause, Destination, Release
+from controller.errors import Backend, BackendUnavailable
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
 from controller.telemetry import metrics
@@ -39,15 +38,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-_STATES = {
-    MatchPhase.CREATING: UserState.CONNECTING,
-    MatchPhase.CONNECTING: UserState.CONNECTING,
-    MatchPhase.ACTIVE: UserState.IN_CALL,
-    MatchPhase.RECONNECTING: UserState.IN_CALL,
-    MatchPhase.TERMINATING: UserState.DISCONNECTING,
-}
-_AT_ONCE = 50
 _PAGE = 1000
+# So many Matches that are gone are settled before a pool opens: it stays closed for a second or two.
+_AT_OPENING = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +85,39 @@ class Restorer:
     async def restore_all(self, namespace: str, pool: Pool, check: Check) -> int:
         """Restore all live Matches of a pool that has lost data. Returns how many of them Redis had lost.
 
+        One whose user is held by another Match is left to `compare`, which settles Matches that are over or gone first.
         `check` raises for a reply that forbids us to write. Raises BackendError if Redis does not answer.
         """
-        return await self._restore(pool, self._matches.in_namespace(namespace), check)
+        return await self._restore(pool, self._matches.in_namespace(namespace), check, is_last=False)
 
     async def compare(self, namespace: str, pool: Pool, check: Check) -> None:
         """Put right what differs in a pool before it opens: nothing else writes to it meanwhile.
 
-        Settles Matches that are over, so that they hold no user of a live one, and then restores what is missing.
-        Raises as `restore_all`.
+        Settles Matches that are over or gone, so that they hold no user of a live one, and then restores what is
+        missing. In a pool that is open another Match could take a user in between. Raises as `restore_all`.
         """
         live = await live_uids(pool)
         over = [match for uid in live if (match := self._over(namespace, uid)) is not None]
         for some in _batches(over):
             await asyncio.gather(*(self.settle_again(pool, match, check) for match in some))
+        await self._settle_gone_at_opening(namespace, pool, live, check)
         missing = [call.uid for call in self._calls.of(namespace) if call.uid not in live]
         matches = (match for uid in missing if (match := self._readable(uid)) is not None)
         if restored := await self._restore(pool, matches, check):
             log.warning("Redis had no ledger of live matches; restored", namespace=namespace, matches=restored)
+
+    async def _settle_gone_at_opening(self, namespace: str, pool: Pool, live: Iterable[str], check: Check) -> None:
+        """Settle Matches that are gone, some of them at most: the pool stays closed for so long.
+
+        What this leaves out, also because Kubernetes does not answer, is for the sweep.
+        """
+        gone = (uid for uid in live if not self._calls.has(namespace, uid) and not self._matches.has(uid))
+        try:
+            await self._gone.settle_named(namespace, pool, list(islice(gone, _AT_OPENING)), check)
+        except BackendUnavailable as error:
+            if error.backend != Backend.KUBERNETES:
+                raise
+            log.debug("whether matches are gone is not known at the moment", namespace=namespace, error=str(error))
 
     async def sweep(self, namespace: str, pool: Pool, check: Check, at_most: int) -> Differences:
         """Put right what differs in a pool that is open, and return how much that is, `at_most` so much.
@@ -162,7 +170,8 @@ class Restorer:
         known = self._matches.by_uid(uid)
         return None if isinstance(known, Unreadable) else known
 
-    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Check) -> int:
+    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Check, *, is_last: bool = True) -> int:
+        """Returns how many Redis had lost. Unless it `is_last`, those that are refused have another turn soon."""
         restored = 0
         wanted = ((match, request) for match in matches if (request := restore_request(match)) is not None)
         for some in _batches(wanted):
@@ -176,7 +185,7 @@ class Restorer:
                     restored += not reply.replay
                     for tell in self._restored:
                         tell(match)
-                elif not isinstance(reply, Settled):
+                elif is_last and not isinstance(reply, Settled):
                     if reply is not None:
                         self._each.cannot(match.metadata, str(reply))
                     self._wake(match)
@@ -201,7 +210,7 @@ def _after(uids: list[str], last: str) -> list[str]:
 def _batches(values: Iterable[T]) -> Iterator[list[T]]:
     """So many values at a time as are sent side by side."""
     left = iter(values)
-    while some := list(islice(left, _AT_ONCE)):
+    while some := list(islice(left, AT_ONCE)):
         yield some
 
 
@@ -214,74 +223,3 @@ async def live_uids(pool: Pool) -> dict[str, None]:
         live.update((entry.uid, None) for entry in page)
         if len(page) < _PAGE or len(live) == before:
             return live
-
-
-def settle_request(match: Match) -> SettleRequest:
-    """The settling of a Match that is over, from its status.
-
-    A user whom the status leaves out waits again: where they were before, or at the end of the queue after a call.
-    """
-    end, uid = match.status.end, match.metadata.uid
-    outcomes = {one.identity: one for one in end.outcomes} if end is not None else {}
-    releases = []
-    for identity in match.spec.identities:
-        outcome = outcomes.get(identity)
-        if outcome is None:
-            had_call = match.status.connected_at is not None
-            waits = Release(identity, Destination.WAITING, QueuePlace.NOW)
-            releases.append(waits if had_call else Release(identity, Destination.BACK))
-        elif outcome.state is OutcomeState.WAITING:
-            place = outcome.place or QueuePlace.ORIGINAL
-            releases.append(Release(identity, Destination.WAITING, place, outcome.detail or ""))
-        else:
-            releases.append(Release(identity, Destination.IDLE, QueuePlace.NOW, outcome.detail or ""))
-    return SettleRequest(
-        uid=uid,
-        session_id=match.spec.session_id or uid,
-        users=tuple(releases),
-        cause=Cause(end.reason, end.initiator or "", end.message or "") if end is not None else Cause(),
-        match_name=match.metadata.name,
-    )
-
-
-def restore_request(match: Match) -> ClaimRequest | None:
-    """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
-    status = match.status
-    if status.phase is None or status.started_at is None or status.seems_over or status.end:
-        return None
-    places = known_places(match)
-    claimants = tuple(
-        Claimant(person.identity, person.livekit_identity, places.get(person.identity))
-        for person in match.spec.participants
-    )
-    phase = _held_phase(status)
-    return ClaimRequest(
-        uid=match.metadata.uid,
-        match_name=match.metadata.name,
-        session_id=match.spec.session_id or match.metadata.uid,
-        users=claimants,
-        mode=ClaimMode.RESTORE,
-        state=_STATES[phase],
-        phase=phase.value,
-        room=(status.room.livekit_name or "") if status.room is not None else "",
-        url=(status.room.url or "") if status.room is not None else "",
-    )
-
-
-def known_places(match: Match) -> dict[str, int]:
-    """The places in the queue that users had before the Match, as far as its status knows them."""
-    people = match.status.participants
-    return {person.identity: milliseconds(person.queued_at) for person in people if person.queued_at is not None}
-
-
-def _held_phase(status: MatchStatus) -> MatchPhase:
-    """The phase of a Match that holds its users, as far as the status knows it.
-
-    A Match that has claimed its users is at least Creating. Another client may have written a terminal phase, and
-    another version one that this version does not know.
-    """
-    if status.phase is MatchPhase.PENDING:
-        return MatchPhase.CREATING
-    if status.phase in _STATES:
-        return status.phase
-    return MatchPhase.ACTIVE if status.connected_at is not None else MatchPhase.CONNECTING

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from controller.api.match import Match
 from controller.backends.pools import Pools
-from controller.backends.restores import Restorer, restore_request
+from controller.backends.restore_requests import restore_request
+from controller.backends.restores import Restorer
 from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.lua import Script

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match, QueuePlace
-from controller.backends.restores import Differences, Restorer, restore_request, settle_request
+from controller.backends.restore_requests import restore_request, settle_request
+from controller.backends.restores import Differences, Restorer
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch
@@ -27,12 +28,16 @@ GONE = "u-gone"
 
 
 class FakePool:
-    """A pool with these live UIDs and ledgers. `claims` has what Redis answers for a UID instead of OK."""
+    """A pool with these live UIDs and ledgers. `claims` has what Redis answers for a UID instead of OK.
+
+    `holds` has the UIDs whose users another Match holds until it is settled.
+    """
 
     def __init__(self, *live: str, claims: dict[str, Any] | None = None) -> None:
         self.keys = Keys(b.CLUSTER, NAMESPACE)
         self.live_uids = list(live)
         self.claims = claims or {}
+        self.holds: dict[str, str] = {}
         self.ledgers: dict[str, Ledger] = {}
         self.claimed: list[str] = []
         self.settled: list[SettleRequest] = []
@@ -58,6 +63,8 @@ class FakePool:
         await asyncio.sleep(0)
         self.at_once -= 1
         answer = self.claims.get(request.uid, ClaimOk((), replay=False))
+        if request.uid in self.holds:
+            return ClaimBusy("alice", self.holds[request.uid])
         if isinstance(answer, Exception):
             raise answer
         self.claimed.append(request.uid)
@@ -70,6 +77,7 @@ class FakePool:
     async def settle(self, request: SettleRequest, *, now_ms: int) -> Any:
         """The last step."""
         self.settled.append(request)
+        self.holds = {uid: holder for uid, holder in self.holds.items() if holder != request.uid}
         return SettleOk((), End(request.cause, 1), replay=False)
 
 
@@ -220,6 +228,30 @@ async def test_users_of_a_match_without_an_object_are_let_go_as_after_a_deletion
     (request,) = pool.settled
     assert (request.uid, request.session_id, request.cause.reason) == (GONE, "s", "Deleted")
     assert {user.id for user in request.users} == {"alice", "bob"}
+
+
+async def test_a_match_that_is_gone_frees_the_users_of_a_live_one_before_the_pool_opens() -> None:
+    """A Redis that came back older still gives them to the Match of before, and they are in another one by now."""
+    rig, pool = Rig(live(1)), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    pool.holds["u1"] = GONE
+    with capture_logs() as logs:
+        assert await rig.restorer.restore_all(NAMESPACE, cast("Pool", pool), check) == 0
+        await rig.compare(pool)
+    assert ([request.uid for request in pool.settled], pool.claimed) == ([GONE], ["u1"])
+    assert not [entry for entry in logs if entry["log_level"] == "error"]
+    assert rig.woken == []
+
+
+@pytest.mark.parametrize("answer", ["unavailable", "it lives"])
+async def test_a_pool_opens_although_kubernetes_does_not_say_that_a_match_is_gone(answer: str) -> None:
+    rig, pool = Rig(live(1), live(2)), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    pool.holds["u1"] = GONE
+    away = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+    rig.objects["gone"] = away if answer == "unavailable" else GONE
+    await rig.compare(pool)
+    assert (pool.settled, pool.claimed, rig.woken) == ([], ["u2"], ["u1"])
 
 
 async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:

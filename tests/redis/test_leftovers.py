@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
@@ -513,8 +514,9 @@ async def test_users_of_a_match_that_is_over_are_free_although_its_ledger_is_los
 async def test_many_users_of_others_are_looked_at_for_the_users_of_one_match(sweeping: Sweeping) -> None:
     world = sweeping.world
     await a_call_whose_ledger_is_lost(sweeping)
-    for n in range(3000):
-        await world.raw("HSET", world.keys.user(f"u{n}"), "state", "IDLE", "match", "")
+    for n in range(0, 3000, 100):
+        users = [f"u{n + i}" for i in range(100)]
+        await asyncio.gather(*(world.raw("HSET", world.keys.user(user), "state", "IDLE") for user in users))
     await world.raw("SET", world.keys.user("odd"), "a string")
     await sweeping.settle_lists()
     assert {(await world.user(user)).match for user in ("alice", "bob")} == {""}
