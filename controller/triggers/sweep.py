@@ -101,7 +101,7 @@ class Sweeper:
         notes, is_refused = None, False
         try:
             notes = await self._work.take()
-            await self._sweep_lists(pulse, tally)
+            await self._sweep_reservations(pulse, tally)
         except SweepTaken as taken:
             self._work.taken(taken)
             return
@@ -138,18 +138,18 @@ class Sweeper:
             if not was_compared:
                 tally.failed(SweepKind.MATCHES)
 
-    async def _sweep_lists(self, pulse: Pulse, tally: SweepTally) -> None:
-        """Clean what the sorted sets of the pools list although it is over. Raises SweepTaken."""
+    async def _sweep_reservations(self, pulse: Pulse, tally: SweepTally) -> None:
+        """Release users whose reservation is over. Raises SweepTaken."""
         for namespace in self._backends.pools.namespaces():
             pulse.beat()
-            for kind, find in ((SweepKind.MATCHES, self._finder.unlisted), (SweepKind.USERS, self._finder.reserved)):
-                look = PoolLook(Sweep.LIGHT, namespace, (kind,), partial(find, namespace))
-                await self._work.sweep(look, pulse, tally)
+            find = partial(self._finder.reserved, namespace)
+            await self._work.sweep(PoolLook(Sweep.LIGHT, namespace, (SweepKind.USERS,), find), pulse, tally)
 
     async def _mend(self, namespace: str) -> None:
         """Remove keys of a pool that have the wrong type. No reconcile meets those that only readers of streams need.
 
-        Users who waited in a queue that is lost now are found by a deep sweep, at once. Raises BackendError.
+        Users who waited in a queue that is lost now are found by a deep sweep, at once; so are those whom a Match held
+        that is gone, and that `live` no longer lists. Raises BackendError.
         """
         keys = self._backends.pools.unbound(namespace).keys
         removed = await mend_pool(namespace, self._backends.pools)
@@ -158,5 +158,5 @@ class Sweeper:
         log.warning("damaged keys were removed", namespace=namespace, keys=stems(keys, removed))
         for name in stems(keys, removed):
             self._damaged(namespace, name)
-        if not {keys.queue(), keys.reserved(), keys.reservations()}.isdisjoint(removed):
+        if not {keys.queue(), keys.reserved(), keys.reservations(), keys.live()}.isdisjoint(removed):
             self._deep.hurry()

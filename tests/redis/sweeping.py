@@ -43,13 +43,17 @@ class OnePool:
 
 
 class Sweeping:
-    """A sweep of the pool of `world` alone. `objects` has what Kubernetes answers for a name: a UID, or an error."""
+    """A sweep of the pool of `world` alone. `objects` has what Kubernetes answers for a name: a UID, or an error.
+
+    `listed` is what it answers to a LIST of Matches: their UIDs, or an error.
+    """
 
     def __init__(self, world: World, server: Server, **rules: Any) -> None:
         self.world = world
         self.server = server
         self.pools = OnePool(world.pool)
         self.objects: dict[str, Any] = {}
+        self.listed: Any = set()
         self.matches, self.rooms, calls = ObjectCache(Match), ObjectCache(Room), CallIndex()
         self.matches.follow(kept=calls.kept, gone=calls.gone)
         self.rules = SweepRules(
@@ -64,7 +68,9 @@ class Sweeping:
         )
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: datetime.now(UTC))})()
         named: Any = type("Named", (), {"match_uid": self._uid, "room_uid": self._uid})()
-        restorer = Restorer(self.matches, calls, clock, restored=(), wake=lambda _match: None, uid_of=self._uid)
+        restorer = Restorer(
+            self.matches, calls, clock, restored=(), wake=lambda _match: None, uid_of=self._uid, uids_in=self._uids
+        )
         self.restorer = restorer
         self.finder = Finder(world.redis, world.keys.cluster_id, self.rules, self.matches, clock)
         self.cleaner = Cleaner(
@@ -85,6 +91,11 @@ class Sweeping:
         if isinstance(found, Exception):
             raise found
         return found
+
+    async def _uids(self, _namespace: str) -> Any:
+        if isinstance(self.listed, Exception):
+            raise self.listed
+        return self.listed
 
     async def find(self) -> list[Leftover]:
         """Everything that is left over in the pool: all keys, and all lists."""

@@ -484,12 +484,14 @@ def test_the_operator_does_not_sweep_beside_another_sweep_and_goes_on_soon_after
     run(story)
 
 
-@pytest.mark.parametrize(("name", "is_urgent"), [("queue", True), ("reservations", True), ("signals", False)])
+@pytest.mark.parametrize(
+    ("name", "is_urgent"), [("queue", True), ("reservations", True), ("live", True), ("signals", False)]
+)
 def test_a_damaged_key_is_recorded_and_users_whom_it_may_have_lost_are_looked_for_at_once(
     monkeypatch: pytest.MonkeyPatch, name: str, is_urgent: bool
 ) -> None:
     keys = Keys(b.CLUSTER, b.NAMESPACE)
-    left = [(f"{keys.prefix}{name}",)]
+    left = [(f"{keys.private if name == 'live' else keys.prefix}{name}",)]
 
     async def mend_pool(*_pool: Any) -> tuple[str, ...]:
         return left.pop() if left else ()
