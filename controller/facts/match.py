@@ -61,11 +61,11 @@ class ServerFacts:
     trouble: str = ""
     silences: Silences = field(default_factory=Silences)
     silent_since: datetime | None = None
-    has_answered: bool = True
     is_configured: bool = True
     api_key: str = ""
     drain: DrainFacts | None = None
     secret_digest: str = ""
+    has_answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics import parser
 
 from controller.api.failures import Recovery
 from controller.api.failures_table import FAILURES
-from controller.backends.restores import PutRight
+from controller.backends.put_right import PutRight
 from controller.telemetry import metrics
 from controller.telemetry.health import Health
 from controller.telemetry.meters import BreakerMeter, RequestMeter
