@@ -29,7 +29,8 @@ ALERTS_OF_CALLS: Final = (
                 "what the section says",
             ),
             Cause(
-                "WHY of a Match or a Room names a backend", "the same error, as that object met it",
+                "WHY says that a backend does not answer or refuses",
+                "the same error, as that object met it",
                 "what the sentence says, and the section of the code",
             ),
         ),
@@ -202,7 +203,8 @@ ALERTS_OF_CALLS: Final = (
                 "remove the annotation `roomkeeper.dev/paused` of that object",
             ),
             Cause(
-                "DELETED has a time, and WHY names a backend", "the users or the room are to be let go there first",
+                "DELETED has a time, and WHY says that a backend does not answer or refuses",
+                "the users or the room are to be let go there first",
                 "repair that backend; the doctor's line about it says how",
             ),
             Cause(
