@@ -179,7 +179,7 @@ class Announcer:
                 metrics.webhooks_missed.labels(server_of(status)).inc()
 
     def _over(self, end: MatchEnd, told: str) -> None:
-        """A Match is over: count it, log it, record it if it is an error, and post its Event, which says `told`."""
+        """A Match is over: count, log, record it if it is an error, post its Event, which says `told`, and trace it."""
         match = end.match
         subject = Subject.of(MATCH, match)
         self._told.add(subject.uid)
@@ -195,7 +195,7 @@ class Announcer:
         self._record(subject, end)
         post = self._events.warning if end.reason in WARNED_ENDINGS else self._events.normal
         post(subject, end.word.value, told)
-        trace_end(end)  # last: a fault of what sends spans costs nothing of the above
+        trace_end(end)
 
     def _record(self, subject: Subject, end: MatchEnd) -> None:
         """Record an ending that is an error. What follows from it is done by now: the users are where they belong."""
