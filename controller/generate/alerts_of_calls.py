@@ -62,7 +62,8 @@ ALERTS_OF_CALLS: Final = (
                 "repair the backend that the doctor or DEGRADED names",
             ),
             Cause(
-                "REASON begins with `User`", "the matchmaker matches users who are not free",
+                "REASON is `UserBusy`, `UserReserved`, `UserNotQueued` or `UserBlocked`",
+                "the matchmaker matches users who are not free",
                 "let it `reserve` users before it makes a Match",
             ),
             Cause(
@@ -172,7 +173,9 @@ ALERTS_OF_CALLS: Final = (
         (WHY, MATCHES, ERRORS, DOCTOR),
         (
             Cause(
-                "WHY names a backend that does not answer or refuses", "that backend", "the line of the doctor about it"
+                "WHY names a backend that does not answer or refuses",
+                "that backend is away, or refuses what is asked of it",
+                "repair it: the line of the doctor about it says how"
             ),
             Cause(
                 "the errors have a row with the object of that Match", "a step of it fails again and again",

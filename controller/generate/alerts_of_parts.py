@@ -17,13 +17,13 @@ _AWAY: Final = Cause(
     "start it, or open the way to its `address`, which the line of the log names",
 )
 _NAME: Final = Cause(
-    "the `reason` is `DNS` or `wrong address`",
+    "the `reason` in the log is `DNS` or `wrong address`",
     "the name in its address is not known, or something else answers there",
     "correct the address in the settings, or the name in DNS",
 )
 _NOT_NOW: Final = Cause(
-    "the `reason` is `not now`",
-    "it answers that it cannot work at the moment: it loads its data, or is short of memory or of nodes",
+    "the `reason` in the log is `not now`",
+    "it answers that it cannot work at the moment, for example because it is still starting or has no memory left",
     "look at its own log, and at its memory",
 )
 
@@ -39,7 +39,7 @@ def _refused(where: str, more: str = "") -> Cause:
 
 def _untrusted(variable: str) -> Cause:
     return Cause(
-        "the `reason` is `certificate` or `TLS`",
+        "the `reason` in the log is `certificate` or `TLS`",
         "a certificate has ended, or is not of a CA that the operator trusts; or one side speaks TLS and the other one "
         "does not",
         f"renew it, or correct `{variable}` or the URL; files that change on disk count without a restart",
@@ -73,6 +73,11 @@ ALERTS_OF_PARTS: Final = (
                 "HOLDER is a running pod and RENEWED is now", "Prometheus does not scrape it",
                 "look at the target in Prometheus, the Service `roomkeeper-metrics`, and network policies",
             ),
+            Cause(
+                "as before, and the target in Prometheus is up",
+                "the rules look for other labels than the series have, so all other alerts are silent",
+                "set `prometheusRule.selector` of the chart to labels of the series `roomkeeper_leader`",
+            ),
         ),
         "Start a replica, or repair its way to the API server. A lease falls to another replica by itself.",
     ),
@@ -97,7 +102,8 @@ ALERTS_OF_PARTS: Final = (
                 "the ServiceAccount or its token is gone", "install the ServiceAccount again and restart the pod",
             ),
             Cause(
-                "the `reason` is `certificate`", "the CA of the API server has changed, or its certificate has ended",
+                "the `reason` in the log is `certificate`",
+                "the CA of the API server has changed, or its certificate has ended",
                 "renew it; a kubeconfig that the operator uses must name the CA",
             ),
         ),
@@ -124,7 +130,7 @@ ALERTS_OF_PARTS: Final = (
                 "; for another server than `default`, the Secret of its LiveKitServer",
             ),
             Cause(
-                "the doctor's line `LiveKit clock` has ✗, or the `reason` is `clock`",
+                "the doctor's line `LiveKit clock` has ✗, or the `reason` in the log is `clock`",
                 "the clocks of the machines are apart", "let all machines take their time from one source (NTP)",
             ),
             _untrusted("ROOMKEEPER_LIVEKIT_CA_FILE"), _NAME, _NOT_NOW,
@@ -252,7 +258,8 @@ ALERTS_OF_PARTS: Final = (
                 "wait for its end, or stop it: its lock ends half a minute later",
             ),
             Cause(
-                "the sweep cannot be done, or the log has `a backend does not answer` with Redis",
+                "the first command says that Redis does not answer, or the log has `a backend does not answer` with "
+                "`Redis`",
                 "Redis does not answer", "as for RoomkeeperRedisDown",
             ),
         ),
@@ -266,8 +273,9 @@ ALERTS_OF_PARTS: Final = (
         "< $certificateShare * roomkeeper_certificate_lifetime_seconds)", "15m",
         "A certificate is about to end",
         "A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it "
-        "trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second "
-        "limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left.",
+        "trusts (`ca`), or its own (`client`). Two things are true: fewer seconds are left than the first limit, and a "
+        "smaller share of its lifetime than the second one (0.2 is a fifth). So the alert about a certificate that "
+        "holds for a day fires in its last hours, not always.",
         "From then on there is no connection to that backend: the alert about it follows.",
         (DOCTOR, "kubectl -n roomkeeper-system get secrets", BACKENDS),
         (
@@ -285,7 +293,7 @@ ALERTS_OF_PARTS: Final = (
                 "what renews it waits until less of its lifetime is left", "lower `certificateShare`",
             ),
             Cause(
-                "the doctor has ✗ at that backend, or the log has the reason `certificate`", "it has ended already",
+                "the doctor has ✗ at that backend, or the `reason` in the log is `certificate`", "it has ended already",
                 "as above, at once",
             ),
         ),

@@ -100,7 +100,7 @@
   annotations:
     summary: A certificate is about to end
     description: >-
-      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left. From then on there is no connection to that backend: the alert about it follows.
+      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Two things are true: fewer seconds are left than the first limit, and a smaller share of its lifetime than the second one (0.2 is a fifth). So the alert about a certificate that holds for a day fires in its last hours, not always. From then on there is no connection to that backend: the alert about it follows.
     runbook_url: {{ printf "%s/RoomkeeperCertificateEnds.md" $pages | quote }}
 - alert: RoomkeeperErrors
   expr: >-
