@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from controller.api.alert_names import AlertName
 from controller.generate.alert import Alert
 from controller.generate.alerts import ALERTS
 from controller.generate.markdown import table
@@ -21,7 +22,7 @@ find the cause, and what to do; `prometheusRule.runbookUrl` is the address above
 
 An API key of LiveKit has no end, so there is no alert for it: [configuration.md](configuration.md) says how to change
 it."""
-_COMMANDS: Final = "`roomkeeper-system` is the namespace of the operator."
+_COMMANDS: Final = "`roomkeeper-system` is the namespace of the operator, and `roomkeeper` its Deployment."
 _HEADER: Final = "{{{{- /* Made by `{command}` from controller/generate/alerts.py; edit that instead. */}}}}\n"
 _OURS: Final = (
     '{{- $ours := include "roomkeeper.namespace" . | printf "namespace=%q" }}\n'
@@ -42,7 +43,10 @@ def alerts_page(header: str) -> str:
 
 def alert_pages(header: str) -> dict[str, str]:
     """The page of each alert, to which its `runbook_url` leads, by its path below docs/."""
-    return {f"alerts/{a.name}.md": "\n\n".join([header, *map(_linked, _sections(a))]) + "\n" for a in ALERTS}
+    return {
+        f"alerts/{a.name}.md": "\n\n".join([header, *(_linked(text, a.name) for text in _sections(a))]) + "\n"
+        for a in ALERTS
+    }
 
 
 def _sections(alert: Alert) -> Iterator[str]:
@@ -57,9 +61,14 @@ def _sections(alert: Alert) -> Iterator[str]:
     yield f"## Mitigation\n\n{alert.mitigation}"
 
 
-def _linked(text: str) -> str:
-    """Pages of ours as links. Commands have none."""
-    return text if "```" in text else _DOCS.sub(r"[\1](../\1)", text)
+def _linked(text: str, own: AlertName) -> str:
+    """Pages of ours as links, also those of the alerts beside `own`. Commands have none."""
+    if "```" in text:
+        return text
+    text = _DOCS.sub(r"[\1](../\1)", text)
+    for other in AlertName:
+        text = text if other is own else re.sub(rf"\b{other}\b", f"[{other}]({other}.md)", text)
+    return text
 
 
 def _limits(alert: Alert) -> str:

@@ -287,7 +287,7 @@ build_info.labels(VERSION, platform.python_version()).set(1)
 
 def no_longer_leading() -> None:
     """Show no longer what only the leader knows: this replica is no longer one."""
-    for gauge in (epoch, other_operators, pools_closed, deadlines, keys_in_hand):
+    for gauge in (epoch, other_operators, pools_closed, deadlines, queue_depth, keys_in_hand):
         gauge.set(0)
     for by_label in (sweep_failing, keys_waiting):
         by_label.clear()

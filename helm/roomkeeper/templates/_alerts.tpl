@@ -23,7 +23,7 @@
   annotations:
     summary: The API server does not answer Roomkeeper
     description: >-
-      A replica gets no answer from the API server, or is refused by it. No call is made and none is ended. Calls that are up go on.
+      A replica gets no answer from the API server, or is refused by it. As long as no replica reaches it, no call is made and none is ended; if only one does not reach it, another one leads. Calls that are up go on.
     runbook_url: {{ printf "%s/RoomkeeperKubernetesDown.md" $pages | quote }}
 - alert: RoomkeeperLiveKitDown
   expr: >-
@@ -78,7 +78,7 @@
   annotations:
     summary: A background loop of Roomkeeper stands still
     description: >-
-      A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails again and again. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
+      A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or has failed more than three times in 15 minutes. The label `loop` names it. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
     runbook_url: {{ printf "%s/RoomkeeperLoopStalled.md" $pages | quote }}
 - alert: RoomkeeperSweepFailing
   expr: >-
@@ -100,7 +100,7 @@
   annotations:
     summary: A certificate is about to end
     description: >-
-      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Fewer seconds than the first limit are left, and less than the second limit of its lifetime (0.2 is a fifth): one that holds for a day has never more than a day left. From then on there is no connection to that backend: the alert about it follows.
+      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Two things are true: fewer seconds are left than the first limit, and a smaller share of its lifetime than the second one (0.2 is a fifth). So the alert about a certificate that holds for a day fires in its last hours, not always. From then on there is no connection to that backend: the alert about it follows.
     runbook_url: {{ printf "%s/RoomkeeperCertificateEnds.md" $pages | quote }}
 - alert: RoomkeeperErrors
   expr: >-
@@ -111,7 +111,7 @@
   annotations:
     summary: Steps of Roomkeeper fail again and again
     description: >-
-      More errors than the limit, of a severity that an administrator should know, have stopped steps in the last ten minutes. Some calls are not made or not cleaned up.
+      More errors of the type that the label names than the limit have stopped steps in the last ten minutes; only those of the severities Critical and High count. Some calls are not made or not cleaned up.
     runbook_url: {{ printf "%s/RoomkeeperErrors.md" $pages | quote }}
 - alert: RoomkeeperPeopleDoNotConnect
   expr: >-
@@ -155,7 +155,7 @@
   annotations:
     summary: A user waits for very long
     description: >-
-      The user who waits longest has been in the queue for more seconds than the limit. Users are not matched. The matchmaker may be down, or may never choose this user.
+      The user who waits longest has been in the queue for more seconds than the limit. Users are not matched. The matchmaker may be down, or may never choose this user. The metric has no name: docs/oncall.md has the command that shows who waits longest in a namespace.
     runbook_url: {{ printf "%s/RoomkeeperOldestWaiter.md" $pages | quote }}
 - alert: RoomkeeperMatchStuck
   expr: >-
@@ -166,7 +166,7 @@
   annotations:
     summary: A Match or a Room stays in a phase that is short
     description: >-
-      An object has been Creating or Terminating for more seconds than the limit. The users of a Match that is Terminating are not free for their next one.
+      An object has been Creating or Terminating for more seconds than the limit. The users of a Match that is Creating wait for their call; those of one that is Terminating are not free for their next one.
     runbook_url: {{ printf "%s/RoomkeeperMatchStuck.md" $pages | quote }}
 - alert: RoomkeeperDeletionStuck
   expr: >-
@@ -177,6 +177,6 @@
   annotations:
     summary: A deleted object keeps its finalizer
     description: >-
-      An object was deleted longer ago than the limit (seconds), and is still there. Its namespace cannot go away.
+      An object was deleted longer ago than the limit (seconds), and is still there. Its namespace cannot go away. The users of a Match may be held by it.
     runbook_url: {{ printf "%s/RoomkeeperDeletionStuck.md" $pages | quote }}
 {{- end }}
