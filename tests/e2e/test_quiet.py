@@ -41,8 +41,9 @@ async def test_a_call_that_goes_on_costs_no_write(rig: Rig) -> None:
         return await versions()
 
     await eventually(settled)
-    # Another client that annotates and labels objects all the time costs no write of ours either.
-    note = {"metadata": {"annotations": {"example.com/note": "1"}, "labels": {"example.com/team": "calls"}}}
+    # Another client that annotates and labels objects costs no write of ours either. This is nearly all that fits.
+    text = {"example.com/note": "x" * 200_000}
+    note = {"metadata": {"annotations": text, "labels": {"example.com/team": "calls"}}}
     for kind in ("Match", "Room"):
         for body in await rig.kube.list(kind):
             await rig.kube.patch(kind, body["metadata"]["name"], note)
