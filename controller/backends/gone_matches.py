@@ -64,13 +64,15 @@ class GoneMatches:
         self._uid_of = uid_of
         self._uids_in = uids_in
 
-    async def settle(self, namespace: str, pool: Pool, uids: Sequence[str], check: Check) -> int:
+    async def settle(
+        self, namespace: str, pool: Pool, uids: Sequence[str], check: Check, beat: Callable[[], None]
+    ) -> int:
         """Let go of the users of those of these Matches that are gone. Returns how many of them were put right.
 
-        Redis has named the UIDs before. Raises BackendError.
+        Redis has named the UIDs before. `beat` is called while it goes on. Raises BackendError.
         """
         put_right, nameless = await self._settle_those_named(namespace, pool, uids, check)
-        return put_right + (await self._settle_nameless(namespace, pool, nameless, check) if nameless else 0)
+        return put_right + (await self._settle_nameless(namespace, pool, nameless, check, beat) if nameless else 0)
 
     async def settle_named(self, namespace: str, pool: Pool, uids: Sequence[str], check: Check) -> int:
         """The same for those whose ledger tells the name; it looks at no records of users, which may take long."""
@@ -129,7 +131,14 @@ class GoneMatches:
             self._each.did(PutRight.WITHOUT_OBJECT, "a match is gone that still held users; they are free", metadata)
         return is_new
 
-    async def _settle_nameless(self, namespace: str, pool: Pool, ledgers: Mapping[str, Ledger], check: Check) -> int:
+    async def _settle_nameless(
+        self,
+        namespace: str,
+        pool: Pool,
+        ledgers: Mapping[str, Ledger],
+        check: Check,
+        beat: Callable[[], None],
+    ) -> int:
         """Settle Matches whose ledger tells neither a name nor, mostly, the users: the users' records tell both."""
         try:
             listed = await self._uids_in(namespace)
@@ -138,7 +147,7 @@ class GoneMatches:
                 self._each.cannot(_metadata(namespace, uid), error.sentence)
             return 0
         gone = [ledger for uid, ledger in ledgers.items() if uid not in listed]
-        held = await find_held(pool, [ledger.uid for ledger in gone]) if gone else {}
+        held = await find_held(pool, [ledger.uid for ledger in gone], beat) if gone else {}
         put_right = 0
         for ledger in gone:
             users = held.get(ledger.uid, [])

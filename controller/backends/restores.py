@@ -124,11 +124,13 @@ class Restorer:
                 raise
             log.debug("whether matches are gone is not known at the moment", namespace=namespace, error=str(error))
 
-    async def sweep(self, namespace: str, pool: Pool, check: Check, at_most: int) -> Differences:
+    async def sweep(
+        self, namespace: str, pool: Pool, check: Check, at_most: int, beat: Callable[[], None]
+    ) -> Differences:
         """Put right what differs in a pool that is open, and return how much that is, `at_most` so much.
 
         The next round goes on after the last Match of this one: those that cannot be put right cost no other its turn.
-        Raises BackendError.
+        `beat` is called while it goes on. Raises BackendError.
         """
         live, calls = await live_uids(pool), self._calls.of(namespace)
         for call in calls:
@@ -149,7 +151,7 @@ class Restorer:
             elif not isinstance(known, Unreadable) and known.counts_as_over:
                 found += 1
                 put_right += await self.settle_again(pool, known, check)
-        put_right += await self._gone.settle(namespace, pool, gone, check)
+        put_right += await self._gone.settle(namespace, pool, gone, check, beat)
         return Differences(found, put_right, self._each.refusals - refusals)
 
     async def settle_again(self, pool: Pool, match: Match, check: Check) -> bool:
@@ -200,7 +202,7 @@ class Restorer:
 
     async def settle_gone(self, namespace: str, pool: Pool, uids: Sequence[str], check: Check) -> int:
         """Let go of the users of those of these Matches that are no object. Returns how many were put right."""
-        return await self._gone.settle(namespace, pool, uids, check)
+        return await self._gone.settle(namespace, pool, uids, check, lambda: None)
 
     async def _claim(self, pool: Pool, request: ClaimRequest) -> ClaimReply:
         return await pool.claim(request, now_ms=milliseconds(self._clock.now()))

@@ -129,7 +129,7 @@ class Sweeper:
             was_compared = False
             with pulse.item("to compare a pool with the Matches", namespace=namespace):
                 pool = pools.opened(namespace)
-                different = await self._restorer.sweep(namespace, pool, pools.check, left)
+                different = await self._restorer.sweep(namespace, pool, pools.check, left, pulse.beat)
                 left -= different.found
                 tally.found(SweepKind.MATCHES, different.put_right + different.refused)
                 tally.cleaned(SweepKind.MATCHES, different.put_right)

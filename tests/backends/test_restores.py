@@ -116,7 +116,7 @@ class Rig:
 
     async def sweep(self, pool: FakePool, at_most: int = 100) -> Differences:
         """As once in a while."""
-        return await self.restorer.sweep(NAMESPACE, cast("Pool", pool), check, at_most)
+        return await self.restorer.sweep(NAMESPACE, cast("Pool", pool), check, at_most, lambda: None)
 
 
 def check(_namespace: str, reply: object) -> None:

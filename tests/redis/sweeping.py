@@ -115,7 +115,7 @@ class Sweeping:
 
     async def settle_lists(self) -> None:
         """Put right what `live` lists, as the light sweep does each minute."""
-        await self.restorer.sweep(self.world.keys.namespace, self.world.pool, self.pools.check, 100)
+        await self.restorer.sweep(self.world.keys.namespace, self.world.pool, self.pools.check, 100, lambda: None)
 
     async def sweep(self) -> list[Leftover]:
         """Find and clean; return what was found."""

@@ -181,7 +181,7 @@ class World:
             lambda _namespace, key: self.damaged.append(key),
         )
 
-    async def _settle(self, namespace: str, _pool: Any, _check: Any, at_most: int) -> Differences:
+    async def _settle(self, namespace: str, _pool: Any, _check: Any, at_most: int, _beat: Any) -> Differences:
         self.settled.append(namespace)
         return Differences(min(at_most, self.differences.get(namespace, 0)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,9 +20,9 @@ from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.table import ReplyTable, milliseconds
 from controller.errors import Backend
 
-_PAGE: Final = 1000
-_ROW: Final = 7
-# Between two pages: claims have their turn.
+_PAGE: Final = 250
+_ROW: Final = 6
+# Between two pages: claims have their turn. So a million keys take half a minute.
 _PAUSE_SECONDS: Final = 0.005
 
 
@@ -40,7 +40,10 @@ class HeldUser:
     knows_place: bool
     match_name: str
     session_id: str
-    room: str
+
+
+def _nothing() -> None:
+    """No other part waits for this one."""
 
 
 def _ids(*words: str) -> tuple[str, ...]:
@@ -50,8 +53,10 @@ def _ids(*words: str) -> tuple[str, ...]:
 HELD: Final = ReplyTable[tuple[str, ...]]("held", {"OK": _ids})
 
 
-async def find_held(pool: Pool, uids: Collection[str]) -> dict[str, list[HeldUser]]:
-    """The users whom each of these Matches holds. Raises BackendError."""
+async def find_held(
+    pool: Pool, uids: Collection[str], beat: Callable[[], None] = _nothing
+) -> dict[str, list[HeldUser]]:
+    """The users whom each of these Matches holds; `beat` is called after each page. Raises BackendError."""
     keys, found = pool.keys, dict[str, dict[str, HeldUser]]()
     beginning = keys.user("")
     pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", beginning) + "*"
@@ -60,6 +65,7 @@ async def find_held(pool: Pool, uids: Collection[str]) -> dict[str, list[HeldUse
         cursor, names = await pool.redis.scan(pattern, cursor, count=_PAGE)
         for user in await held_among(pool.redis, keys, names, uids) if names else ():
             found.setdefault(user.match, {})[user.id] = user
+        beat()
         if cursor == "0":
             return {uid: list(users.values()) for uid, users in found.items()}
         await asyncio.sleep(_PAUSE_SECONDS)
@@ -74,10 +80,10 @@ async def held_among(redis: Redis, keys: Keys, names: Sequence[str], uids: Colle
         return [_user(keys, *flat[at : at + _ROW]) for at in range(0, len(flat), _ROW)]
 
 
-def _user(keys: Keys, key: str, uid: str, state: str, place: str, name: str, session_id: str, room: str) -> HeldUser:
+def _user(keys: Keys, key: str, uid: str, state: str, place: str, name: str, session_id: str) -> HeldUser:
     try:
         queued_at_ms, knows_place = milliseconds(place), True
     except NO_SENSE:
         queued_at_ms, knows_place = None, False
     user_id = key.removeprefix(keys.user(""))
-    return HeldUser(user_id, uid, state, queued_at_ms, knows_place, name, session_id, room)
+    return HeldUser(user_id, uid, state, queued_at_ms, knows_place, name, session_id)

@@ -7,7 +7,7 @@
 -- ARGV
 --   1+ uid  of a Match
 -- ANSWERS
---   OK (<key> <uid> <state> <queuedAt> <matchName> <sessionID> <room>)*  the fields of the record
+--   OK (<key> <uid> <state> <queuedAt> <matchName> <sessionID>)*  the fields of the record
 -- REDIS 6.2
 
 local wanted = {}
@@ -16,12 +16,12 @@ for _, uid in ipairs(ARGV) do
 end
 local reply = {'OK'}
 for _, key in ipairs(KEYS) do
-  -- A key of the wrong type says nothing of its user: the error has no first element.
-  local known = redis.pcall('HMGET', key, 'match', 'state', 'queuedAt', 'matchName', 'sessionID', 'room')
-  if known[1] and wanted[known[1]] then
-    reply[#reply + 1] = key
-    for place = 1, 6 do
-      reply[#reply + 1] = text(known[place])
+  -- A key of the wrong type says nothing of its user: the answer is a table with the error.
+  local uid = redis.pcall('HGET', key, 'match')
+  if type(uid) == 'string' and wanted[uid] then
+    reply[#reply + 1], reply[#reply + 2] = key, uid
+    for _, value in ipairs(redis.call('HMGET', key, 'state', 'queuedAt', 'matchName', 'sessionID')) do
+      reply[#reply + 1] = text(value)
     end
   end
 end
