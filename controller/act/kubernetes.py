@@ -233,4 +233,7 @@ async def _guarded(
     except Conflict:
         await refresh(target, backends)
         raise
+    if subresource:
+        # First: who follows the cache asks what the status cannot say.
+        backends.lost_fields.answered(target.kind, patch[subresource], body)
     cache.offer(body, quiet=quiet)

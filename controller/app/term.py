@@ -172,6 +172,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         drains=DrainTurns(),
         calls=parts.calls,
         finished=parts.finished,
+        lost_fields=parts.lost_fields,
         silences=parts.silences,
         redis=parts.redis,
         release_after=timedelta(seconds=settings.release_seconds),

@@ -52,6 +52,7 @@ from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
 from controller.views.census import censuses
 from controller.views.finished import FinishedMatches
+from controller.views.lost_fields import LostFields
 from controller.views.placements import RoomPlacements
 from controller.views.silences import SilenceRecord
 
@@ -82,6 +83,7 @@ class Parts:
     caches: Mapping[ResourceKind, ObjectCache[Any]]
     calls: CallIndex
     finished: FinishedMatches
+    lost_fields: LostFields
     namespaces: Namespaces
     neighbors: Neighbors
     silences: SilenceRecord
@@ -117,7 +119,8 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
     queue = WorkQueue(max(1, int(_BULK_SHARE * settings.concurrency)), neighbors.serves)
     caches: dict[ResourceKind, ObjectCache[Any]] = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     servers = caches[LIVEKIT_SERVER]
-    configs = ServerConfigs(_of_settings(settings))
+    lost_fields = LostFields()
+    configs = ServerConfigs(_of_settings(settings), lost_fields)
     placements = RoomPlacements(neighbors.serves)
     router = Router(settings.cluster_id, queue.enqueue)
     handover = Handover(silences, clock)
@@ -149,6 +152,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         caches=caches,
         calls=calls,
         finished=finished,
+        lost_fields=lost_fields,
         namespaces=Namespaces(kubernetes),
         neighbors=neighbors,
         silences=silences,

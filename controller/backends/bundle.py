@@ -29,6 +29,7 @@ from controller.views.calls import CallIndex
 from controller.views.drains import DrainTurns
 from controller.views.finished import FinishedMatches
 from controller.views.heartbeats import HeartbeatView
+from controller.views.lost_fields import LostFields
 from controller.views.silences import SilenceRecord
 
 
@@ -63,6 +64,7 @@ class Backends:
     drains: DrainTurns
     calls: CallIndex
     finished: FinishedMatches
+    lost_fields: LostFields
     silences: SilenceRecord
     redis: Redis
     release_after: timedelta

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import Drain, LiveKitServer, LiveKitServerSpec
+from controller.api.names import LIVEKIT_SERVER
 from controller.clients.livekit_keys import Credentials
 from controller.facts.server import Trouble
 from controller.views.cache import following
+from controller.views.lost_fields import LostFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class ServerConfig:
     """A server that can be asked. `url` is that of its API, with an HTTP scheme; `is_leaving`: it is being deleted.
 
     `noted_url` and `noted_public_url` are where it was asked last, as the status of its object says; empty if that says
-    nothing yet, None for the server of the settings.
+    nothing yet, None where nothing will: for the server of the settings, and where the installed CRD has no such field.
     """
 
     name: str
@@ -43,7 +45,7 @@ class ServerConfig:
 
     @property
     def is_noted(self) -> bool:
-        """Whether a restart would find its address in the status."""
+        """Whether a restart would find its address in the status, or no status will have it."""
         return self.noted_url in {None, self.url}
 
     def where_it_was(self) -> ServerConfig:
@@ -70,10 +72,14 @@ class ServerConfig:
 
 
 class ServerConfigs:
-    """The configured servers by name. A LiveKitServer called `default` replaces the server of the settings."""
+    """The configured servers by name. A LiveKitServer called `default` replaces the server of the settings.
 
-    def __init__(self, of_settings: ServerConfig) -> None:
+    `lost_fields` says whether a status can hold an address: no server waits for a note that the API server drops.
+    """
+
+    def __init__(self, of_settings: ServerConfig, lost_fields: LostFields) -> None:
         self._of_settings = of_settings
+        self._lost_fields = lost_fields
         self._configs: dict[str, ServerConfig] = {of_settings.name: of_settings}
         self._credentials: dict[str, Credentials] = {}
         self._problems: dict[str, Trouble] = {}
@@ -135,6 +141,8 @@ class ServerConfigs:
             self._credentials[name] = found
         counted, misfit = self._credentials.get(name), url_trouble(server.spec) or self._other_url(server)
         config = config_of(server, counted) if counted is not None else None
+        if config is not None and not config.noted_url and self._lost_fields.has(LIVEKIT_SERVER, "url"):
+            config = replace(config, noted_url=None)
         if name == self._of_settings.name:
             config = self._as_default(config, misfit)
         elif misfit is not None and config is not None:

@@ -69,7 +69,8 @@ class ServerSeen:
     before the first answer. `url` and `public_url` are where it is asked, empty if it is not asked. `same_url` are
     other servers with the same URL. `calls_left` counts the Matches on a server that is drained; the oldest of them was
     created at `oldest_call_at`, and `paused` of them or of the standing Rooms are paused by an annotation. `unknown` is
-    why more of our Rooms may be on it; empty if all are known.
+    why more of our Rooms may be on it; empty if all are known. `keeps_address`: the installed CRD has the fields of its
+    addresses.
     """
 
     trouble: Trouble | None
@@ -86,3 +87,4 @@ class ServerSeen:
     unknown: str = ""
     url: str = ""
     public_url: str = ""
+    keeps_address: bool = True

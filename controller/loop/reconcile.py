@@ -21,7 +21,7 @@ from controller.act.kubernetes import write_status
 from controller.announce.announcer import Announcer
 from controller.api.match import Match
 from controller.api.meta import HasMetadata, Resource
-from controller.api.names import MATCH, ROOM, TRACEPARENT
+from controller.api.names import MATCH, ROOM, TRACEPARENT, ResourceKind
 from controller.backends.bundle import Backends
 from controller.errors import BackendError, BackendRefused, BackendUnavailable, Conflict
 from controller.facts.learned import Learned
@@ -161,6 +161,11 @@ class Reconciler:
             self._told_of_pause.add(uid)
             self._announcer.deletion_paused(recipe.kind, found)
 
+    def _says_nothing(self, found: Any, kind: ResourceKind, patch: dict[str, Any]) -> bool:
+        """Whether only fields differ that the installed CRD does not know: each look would write them again."""
+        lost = self._backends.lost_fields
+        return lost.are_some(kind) and lost.cover(kind, found.status.manifest(), patch)
+
     def _blocked(self, key: Key, plan: Plan) -> BackendUnavailable | None:
         """The error of the backend that has to be read and could not be."""
         if plan.blocked_by is None:
@@ -214,7 +219,7 @@ class Reconciler:
         status = _status(recipe, case, plan, error, now)
         patch = changes(found.status, status)
         uid = found.metadata.uid
-        if not patch or _cannot_be_written(found):
+        if not patch or _cannot_be_written(found) or self._says_nothing(found, recipe.kind, patch):
             self._held_back.pop(uid, None)
             return Result(plan.deadline, error)
         if error is None and recipe.is_held_back(found, status) and self._backends.caches[key.kind].has(uid):

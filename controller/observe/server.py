@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
+from controller.api.names import LIVEKIT_SERVER
 from controller.backends.bundle import Backends
 from controller.facts.learned import Learned
 from controller.facts.server import Health, ServerSeen, Trouble
@@ -46,6 +47,7 @@ async def observe_server(server: LiveKitServer, backends: Backends, _learned: Le
         health=polled.health,
         url=polled.url,
         public_url=polled.public_url,
+        keeps_address=not any(backends.lost_fields.has(LIVEKIT_SERVER, field) for field in ("url", "publicUrl")),
         same_url=tuple(other for other in backends.servers.of_url(polled.url) if other != name),
         participants=sum(room.num_participants for room in listed) if polled.view.was_listed else None,
     )

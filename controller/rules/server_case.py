@@ -42,9 +42,9 @@ class ServerCase:
 
     @cached_property
     def moves(self) -> bool:
-        """Whether the server is asked at another address than its status says."""
+        """Whether the server is asked at another address than its status says, and the status can say it."""
         status, seen = self.server.status, self.seen
-        return bool(seen.url) and (seen.url, seen.public_url) != (status.url, status.public_url)
+        return bool(seen.url) and seen.keeps_address and (seen.url, seen.public_url) != (status.url, status.public_url)
 
     @cached_property
     def numbers_are_due(self) -> bool:

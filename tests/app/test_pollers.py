@@ -19,6 +19,7 @@ from controller.loop.key import Key
 from controller.telemetry.pulse import Pulses
 from controller.triggers.router import Router
 from controller.views.livekit import LiveKitView
+from controller.views.lost_fields import LostFields
 from controller.views.placements import RoomPlacements
 from tests import values as b
 from tests.backends.test_server_configs import server as an_object
@@ -56,7 +57,7 @@ class Rig:
         self.room = b.an_active_room(status={"server": "eu-1"})
         self.placements = RoomPlacements()
         self.unread: list[str] = []
-        self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", credentials("ours")))
+        self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", credentials("ours")), LostFields())
         self.begin()
 
     def begin(self) -> None:
@@ -79,7 +80,7 @@ class Rig:
     def restarted(self, kept: LiveKitServer) -> Rig:
         """The pollers of the first term of another process, which has read the same objects."""
         self.pollers.end()
-        self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", credentials("ours")))
+        self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", credentials("ours")), LostFields())
         self.configs.keep(kept, credentials())
         self.begin()
         return self

@@ -11,11 +11,13 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer
+from controller.api.names import LIVEKIT_SERVER
 from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.backends.server_secrets import credentials_in
 from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.clients.livekit_tls import Certificates
 from controller.facts.server import Trouble
+from controller.views.lost_fields import LostFields
 from tests.support.certificates import Authority
 
 OURS = Credentials(ApiKeys(ApiKey("ours", "o" * 32)))
@@ -38,7 +40,8 @@ class Configs:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.all = ServerConfigs(ServerConfig("default", "http://lk:7880", "ws://lk:7880", OURS))
+        self.lost = LostFields()
+        self.all = ServerConfigs(ServerConfig("default", "http://lk:7880", "ws://lk:7880", OURS), self.lost)
         self.all.follow(self.told.append)
 
     def __getitem__(self, name: str) -> ServerConfig:
@@ -253,3 +256,16 @@ def test_a_private_ca_of_a_secret_is_trusted_from_the_next_connection_on(tmp_pat
     assert len(trusting.get_ca_certs()) >= 1
     certificates.trust("")
     assert certificates.context() is True
+
+
+def test_a_server_whose_address_no_status_can_hold_is_not_new_for_ever(configs: Configs) -> None:
+    """The installed CRD is older: the API server drops `status.url` of each status that is written."""
+    configs.all.keep(server(), KEYS)
+    assert [config.is_noted for config in configs.all] == [True, False]
+    configs.lost.answered(LIVEKIT_SERVER, {"url": "https://eu-1.example", "rooms": 0}, {"status": {"rooms": 0}})
+    configs.all.keep(server(status={"rooms": 0}), KEYS)
+    assert configs["eu-1"].is_noted
+    kept = {"url": "https://eu-1.example", "rooms": 0}
+    configs.lost.answered(LIVEKIT_SERVER, kept, {"status": kept})
+    configs.all.keep(server(url="https://new.example", status=kept), KEYS)
+    assert (configs["eu-1"].is_noted, configs["eu-1"].where_it_was().url) == (False, "https://eu-1.example")

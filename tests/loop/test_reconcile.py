@@ -42,6 +42,7 @@ from controller.rules.end_cause import EndCause
 from controller.rules.endings import cause_of_end
 from controller.rules.match_case import MatchCase
 from controller.status.match import match_status
+from controller.views.lost_fields import LostFields
 from tests import values as b
 from tests.plan.world import only
 
@@ -76,6 +77,7 @@ class Rig:
         self.cases: list[MatchCase] = []
         self.described: list[MatchCase] = []
         self.cache = SimpleNamespace(get=lambda _namespace, _name: self.match, has=lambda _uid: True)
+        self.lost_fields = LostFields()
         self.redis_breaker = Breaker(RULES[Backend.REDIS])
         backends = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: b.at(self.seconds)),
@@ -83,6 +85,7 @@ class Rig:
             caches={names.MATCH: self.cache},
             pools=SimpleNamespace(unbound=lambda _namespace: SimpleNamespace(ledger=self._read_ledger)),
             redis=SimpleNamespace(breaker=self.redis_breaker),
+            lost_fields=self.lost_fields,
         )
         recipe = replace(
             MATCHES,
@@ -568,3 +571,15 @@ def test_a_ledger_that_we_changed_is_as_old_as_its_reading_and_a_new_one_is_new(
     assert changed.ledger is not None
     assert made.ledger is not None
     assert (changed.ledger.at, made.ledger.at) == (b.at(1), b.at(9))
+
+
+async def test_a_field_that_the_api_server_drops_is_not_written_at_each_look(make: Make) -> None:
+    """The installed CRD is older than the operator: else each reconcile of each Match would cost a request."""
+    rig = make(REST)
+    rig.phase = MatchPhase.ACTIVE
+    rig.lost_fields.answered(names.MATCH, {"phase": "Active"}, {"status": {}})
+    assert await rig.run() == Result(b.at(26))
+    assert (rig.writes, rig.announced) == ([], [])
+    rig.lost_fields.answered(names.MATCH, {"phase": "Active"}, {"status": {"phase": "Active"}})
+    await rig.run()
+    assert rig.writes == [{"phase": "Active", "quiet": True}]

@@ -14,6 +14,7 @@ from controller.facts.server import ServerSeen, Trouble
 from controller.facts.unreadable import Unreadable
 from controller.observe.server import observe_server
 from controller.views.calls import CallIndex
+from controller.views.lost_fields import LostFields
 from controller.views.placements import RoomPlacements
 from tests import values as b
 
@@ -50,7 +51,7 @@ class Rig:
                 "spec": {"url": "http://eu-1", "drain": {"type": "graceful"}},
             }
         )
-        fake = SimpleNamespace(servers=self.servers, calls=self.calls)
+        fake = SimpleNamespace(servers=self.servers, calls=self.calls, lost_fields=LostFields())
         return await observe_server(server, cast("Backends", fake), Learned())
 
 

@@ -16,6 +16,7 @@ from controller.clients.livekit_keys import ApiKey, ApiKeys, Credentials
 from controller.errors import Backend, BackendError, BackendUnavailable, Forbidden, NotFound
 from controller.triggers.server_reader import ServerReader
 from controller.views.cache import ObjectCache
+from controller.views.lost_fields import LostFields
 from tests.virtual_time import VirtualTime, run
 
 HOME = "roomkeeper-system"
@@ -30,7 +31,7 @@ class Rig:
         self.asked: list[str] = []
         self.slow = ""
         self.cache = ObjectCache(LiveKitServer)
-        self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", OURS))
+        self.configs = ServerConfigs(ServerConfig("default", "http://lk", "ws://lk", OURS), LostFields())
         self.blanked: list[str] = []
         self.reader = ServerReader(self.cache, self.configs, cast("Any", self), HOME, self.blanked.extend)
         self._version = 0
