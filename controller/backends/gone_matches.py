@@ -86,7 +86,11 @@ class GoneMatches:
         put_right, nameless = 0, dict[str, Ledger]()
         for start in range(0, len(uids), AT_ONCE):
             some = uids[start : start + AT_ONCE]
-            for found in await asyncio.gather(*(self._settle_one(namespace, pool, uid, check) for uid in some)):
+            settling = (self._settle_one(namespace, pool, uid, check) for uid in some)
+            # All of them have come to their end before an error goes on: none of them writes later.
+            for found in await asyncio.gather(*settling, return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
                 if isinstance(found, Ledger):
                     nameless[found.uid] = found
                 else:

@@ -298,6 +298,15 @@ async def test_no_user_is_let_go_while_kubernetes_does_not_answer() -> None:
     assert pool.settled == []
 
 
+async def test_one_match_about_which_kubernetes_does_not_answer_leaves_none_half_settled() -> None:
+    rig, pool = Rig(), FakePool("u-away", GONE)
+    pool.ledgers = {GONE: a_ledger(), "u-away": a_ledger(uid="u-away", match_name="away")}
+    rig.objects["away"] = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+    with pytest.raises(BackendUnavailable):
+        await rig.sweep(pool)
+    assert [request.uid for request in pool.settled] == [GONE]
+
+
 async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -> None:
     rig, pool = Rig(live(1), *(over(n, OUTCOMES) for n in range(2, 8))), FakePool(*(f"u{n}" for n in range(2, 8)))
     assert (await rig.sweep(pool, at_most=4)).found == 4
