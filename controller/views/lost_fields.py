@@ -26,6 +26,11 @@ _ASK_AGAIN_SECONDS: Final = 60.0
 _FOLLOWS: Final[Mapping[tuple[ResourceKind, str], str]] = {
     (LIVEKIT_SERVER, "url"): "do not change spec.url of a LiveKitServer until then: after a restart of the operator, "
     "the rooms on it would be looked for at the new address, and count as lost",
+    (
+        MATCH,
+        "tokens.apiKey",
+    ): "a restarted operator does not see that LiveKit's API key was replaced meanwhile: the tokens "
+    "of calls that go on are issued again at their ordinary renewal only",
 }
 """What people have to know about a field that is dropped, beside that it is missing."""
 
