@@ -93,7 +93,11 @@ async def create_room(action: CreateRoom, backends: Backends) -> None:
         body = await backends.kubernetes.create(ROOMS, target.namespace, room_manifest(action, server))
     except AlreadyExists as error:
         backends.servers.give_up(target.namespace, name)
-        body = await backends.kubernetes.get(ROOMS, target.namespace, room_name(target.uid))
+        try:
+            body = await backends.kubernetes.get(ROOMS, target.namespace, name)
+        except NotFound as gone:
+            told = f"room {name} was there and is gone"
+            raise Conflict(Backend.KUBERNETES, error.operation, told, code=gone.code) from error
         owners = body["metadata"].get("ownerReferences", [])
         if not any(owner["uid"] == target.uid and owner.get("controller") for owner in owners):
             raise BackendRefused(

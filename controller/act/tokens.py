@@ -53,11 +53,15 @@ async def issue_tokens(action: IssueTokens, backends: Backends) -> None:
         writes.append(_write_secret(action, entries, backends))
     if delivery.to_redis:
         writes.append(_write_redis(action.target, entries, ttl_seconds, backends))
-    try:
-        await asyncio.gather(*writes)
-    except BackendRefused as error:
-        backends.tokens.refused(action.target.uid, error.sentence)
-        raise
+    # Each to its end: a delivery that goes on alone may write its tokens after they were revoked.
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+    for error in answers:
+        if isinstance(error, BackendRefused):
+            backends.tokens.refused(action.target.uid, error.sentence)
+            raise error
+    for error in answers:
+        if error is not None:
+            raise error
     key = server.keys.newest
     facts = TokensFacts(action.livekit_name, expires_at, key.name, action.url, key.digest)
     backends.tokens.delivered(action.target.uid, facts, backends.clock.now())

@@ -217,7 +217,7 @@ def _configure(server: Server, config: ServerConfig) -> None:
     keys = config.credentials.keys
     server.url, server.public_url, server.keys, server.labels = config.url, config.public_url, keys, config.labels
     server.max_rooms, server.is_cordoned, server.drain = config.max_rooms, config.is_cordoned, config.drain
-    server.is_leaving, server.is_noted = config.is_leaving, config.is_noted
+    server.is_leaving, server.is_noted, server.is_paused = config.is_leaving, config.is_noted, config.is_paused
     server.client.use_key(keys.newest.name, keys.newest.secret)
     server.client.trust(config.credentials.ca)
 

@@ -19,6 +19,7 @@ from controller.api.livekitserver import Drain, LiveKitServer, LiveKitServerSpec
 from controller.api.names import LIVEKIT_SERVER
 from controller.clients.livekit_keys import Credentials
 from controller.facts.server import Trouble
+from controller.rules.paused import is_paused
 from controller.views.cache import following
 from controller.views.lost_fields import LostFields
 
@@ -40,6 +41,7 @@ class ServerConfig:
     is_cordoned: bool = False
     drain: Drain | None = None
     is_leaving: bool = False
+    is_paused: bool = False
     noted_url: str | None = None
     noted_public_url: str = ""
 
@@ -66,6 +68,7 @@ class ServerConfig:
             is_cordoned=True,
             drain=newer.drain,
             is_leaving=newer.is_leaving,
+            is_paused=newer.is_paused,
             noted_url=newer.noted_url,
             noted_public_url=newer.noted_public_url,
         )
@@ -82,6 +85,8 @@ class ServerConfigs:
         self._lost_fields = lost_fields
         self._configs: dict[str, ServerConfig] = {of_settings.name: of_settings}
         self._credentials: dict[str, Credentials] = {}
+        # Those of the address that the status still says, where they were replaced together with the URL.
+        self._before: dict[str, Credentials] = {}
         self._problems: dict[str, Trouble] = {}
         self._objects: set[str] = set()
         self._followers: list[Callable[[str], None]] = []
@@ -113,16 +118,28 @@ class ServerConfigs:
     def signers(self) -> Mapping[str, Mapping[str, frozenset[str]]]:
         """For each API key that counts its secrets, each with the names of its servers: webhooks may be signed with any
         of them, and tell about rooms on these servers alone. What has one URL is one server under several names.
+
+        A server that is asked at another address than its object says may sign with the credentials of before, which
+        belong to that address, and with those that its Secret has now.
         """
         names: dict[str, frozenset[str]] = {}
         for config in self:
             names[config.url] = names.get(config.url, frozenset()) | {config.name}
         found: dict[str, dict[str, frozenset[str]]] = {}
         for config in self:
-            for name, secret in config.credentials.keys.secrets.items():
-                owners = found.setdefault(name, {})
-                owners[secret] = owners.get(secret, frozenset()) | names[config.url]
+            owned = names[config.url] | names.get(config.noted_url or "", frozenset())
+            for credentials in self._all_of(config):
+                for name, secret in credentials.keys.secrets.items():
+                    owners = found.setdefault(name, {})
+                    owners[secret] = owners.get(secret, frozenset()) | owned
         return found
+
+    def _all_of(self, config: ServerConfig) -> Iterator[Credentials]:
+        yield config.credentials
+        if config.name != self._of_settings.name:
+            for others in (self._credentials, self._before):
+                if config.name in others:
+                    yield others[config.name]
 
     @property
     def credentials_of_settings(self) -> Credentials:
@@ -147,7 +164,16 @@ class ServerConfigs:
             config = self._as_default(config, misfit)
         elif misfit is not None and config is not None:
             config = self._as_before(config)
+        self._keep_before(name, config)
         self._store(name, config, misfit or problem)
+
+    def _keep_before(self, name: str, config: ServerConfig | None) -> None:
+        """Remember the credentials of the address that the status says, until that is the one of the spec."""
+        was = self._configs.get(name)
+        if config is None or config.is_noted or not config.noted_url:
+            self._before.pop(name, None)
+        elif was is not None and was.credentials != config.credentials:
+            self._before.setdefault(name, was.credentials)
 
     def _as_default(self, config: ServerConfig | None, misfit: Trouble | None) -> ServerConfig | None:
         if misfit is not None:
@@ -171,7 +197,7 @@ class ServerConfigs:
     def drop(self, name: str) -> None:
         """The LiveKitServer is gone."""
         self._objects.discard(name)
-        for known in (self._problems, self._configs, self._credentials):
+        for known in (self._problems, self._configs, self._credentials, self._before):
             known.pop(name, None)
         if name == self._of_settings.name:
             self._configs[name] = self._of_settings
@@ -219,6 +245,7 @@ def config_of(server: LiveKitServer, credentials: Credentials) -> ServerConfig:
         is_cordoned=spec.cordoned or server.metadata.deletion_timestamp is not None,
         drain=spec.drain,
         is_leaving=server.metadata.deletion_timestamp is not None,
+        is_paused=is_paused(server.metadata),
         noted_url=server.status.url or "",
         noted_public_url=server.status.public_url or "",
     )

@@ -45,8 +45,8 @@ class Server:
 
     What is configured can change; a server with another URL is another `Server`. `is_leaving`: its LiveKitServer is
     being deleted. `health` is what the latest checks showed, `is_noted` whether its LiveKitServer's status has its
-    address. `error` is why the latest list of rooms failed. `reads` bounds how many reconciles ask it for participants
-    at once: a server that hangs must not hold them all.
+    address, `is_paused` whether that object is paused. `error` is why the latest list of rooms failed. `reads` bounds
+    how many reconciles ask it for participants at once: a server that hangs must not hold them all.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Server:
     drain: Drain | None = None
     is_leaving: bool = False
     is_noted: bool = True
+    is_paused: bool = False
     health: Health = field(default_factory=Health)
     error: BackendError | None = None
     reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READS_AT_ONCE), repr=False)
@@ -243,6 +244,7 @@ class Servers:
                 server.is_cordoned,
                 server.drain is not None,
                 server.is_noted,
+                server.is_paused,
                 sentences.pop(server.name, "") or (server.trouble.sentence if server.trouble is not None else ""),
             )
             for server in self

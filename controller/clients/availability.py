@@ -152,12 +152,14 @@ class Availability:
         else:
             self._greeting = asyncio.get_running_loop().create_task(self._ask(self._version, tell)), tell
 
-    @staticmethod
-    async def _ask(version: Version, tell: Callable[[str], None]) -> None:
+    async def _ask(self, version: Version, tell: Callable[[str], None]) -> None:
+        told = ""
         try:
             told = await version()
         except BackendError:
-            told = ""
+            pass  # the line is written without it
+        except Exception:
+            log.exception("the version of a backend cannot be understood", **self._about)
         tell(told)
 
     def _greet_at_once(self) -> None:

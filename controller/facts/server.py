@@ -19,7 +19,8 @@ class Candidate:
     """A server that a room could be placed on.
 
     `rooms` counts the Rooms on it, with those that are about to be made; `max_rooms` is 0 where there is no limit.
-    `is_noted`: its address is in its status. `trouble` is why it cannot be used at the moment; empty if it is ready.
+    `is_noted`: its address is in its status. `is_paused`: its object is, by an annotation. `trouble` is why it cannot
+    be used at the moment; empty if it is ready.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Candidate:
     is_cordoned: bool = False
     is_draining: bool = False
     is_noted: bool = True
+    is_paused: bool = False
     trouble: str = ""
 
     @property

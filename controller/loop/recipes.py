@@ -42,7 +42,7 @@ from controller.rules.room_case import RoomCase
 from controller.rules.server_case import ServerCase
 from controller.rules.stand_in import stand_in_match, stand_in_room
 from controller.status.match import match_status
-from controller.status.paused import paused_match, paused_room
+from controller.status.paused import paused_match, paused_room, paused_server
 from controller.status.room import room_status
 from controller.status.server import server_status
 
@@ -189,6 +189,7 @@ SERVERS: Recipe[LiveKitServer, ServerSeen, ServerCase, LiveKitServerStatus] = Re
     case=ServerCase,
     plan=plan_server,
     status=server_status,
+    paused=paused_server,
 )
 
 RECIPES: Recipes = {recipe.kind: recipe for recipe in (ROOMS, MATCHES, SERVERS)}

@@ -7,26 +7,24 @@ there without it. Its key comes back for the numbers in its status.
 
 from __future__ import annotations
 
-from controller.api.livekitserver import DEFAULT_SERVER
 from controller.api.names import FINALIZER, LIVEKIT_SERVER, PAUSED
 from controller.plan.actions import AddFinalizer, ReleaseFinalizer, Target
 from controller.plan.step import Plan, earliest
 from controller.rules.drain import ends_calls
+from controller.rules.paused import is_paused
 from controller.rules.server_case import STATUS_EVERY, ServerCase
 
 
 def plan_server(case: ServerCase) -> Plan:
     """The next step of this server."""
-    if case.server.metadata.annotations.get(PAUSED) == "true":
+    if is_paused(case.server.metadata):
         return Plan(waits_for=f"annotation {PAUSED} to be removed", frozen=True)
     metadata = case.server.metadata
     target = Target(LIVEKIT_SERVER, metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)
-    is_held = FINALIZER in metadata.finalizers
     if metadata.deletion_timestamp is None:
-        # The server of the settings has the same URL as an object of its name, and takes its rooms over.
-        if not is_held and metadata.name != DEFAULT_SERVER:
+        if not case.is_held:
             return Plan((AddFinalizer(target),))
-    elif is_held and not case.is_kept:
+    elif FINALIZER in metadata.finalizers and not case.is_kept:
         return Plan((ReleaseFinalizer(target),))
     drain = case.seen.drain
     ends_at = drain.deadline if drain is not None and not ends_calls(drain, case.now) else None

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from controller.api.fields import Placement
-from controller.api.names import MATCH, PLACED_ON
+from controller.api.names import MATCH, PAUSED, PLACED_ON
 from controller.api.room import Room
 from controller.facts.server import Candidate
 from controller.facts.unreadable import Unreadable
@@ -77,7 +77,9 @@ def _obstacles(wanted: Placement, one: Candidate) -> Iterator[str]:
     for label, value in sorted(wanted.server_selector.match_labels.items()):
         if one.labels.get(label) != value:
             yield f"does not have the label {label}={value}"
-    if not one.is_noted:
+    if not one.is_noted and one.is_paused:
+        yield f"is paused, and its address is not in its status (status.url): remove the annotation {PAUSED}"
+    elif not one.is_noted:
         yield "is new: its address is not in its status (status.url) yet"
     if one.is_draining:
         yield "is being drained"

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
-from controller.api.livekitserver import LiveKitServer
+from controller.api.livekitserver import DEFAULT_SERVER, LiveKitServer
+from controller.api.names import FINALIZER
 from controller.facts.server import ServerSeen
 
 STATUS_EVERY: Final = timedelta(seconds=30)
@@ -39,6 +40,15 @@ class ServerCase:
         """Whether the object is being deleted, and rooms that are on the server, or may be, keep it."""
         is_deleted = self.server.metadata.deletion_timestamp is not None
         return is_deleted and (self.seen.rooms > 0 or bool(self.seen.unknown))
+
+    @cached_property
+    def is_held(self) -> bool:
+        """Whether the object cannot go while rooms may be on the server.
+
+        One with the name of the server of the settings may: that has the same URL, and takes its rooms over.
+        """
+        metadata = self.server.metadata
+        return FINALIZER in metadata.finalizers or metadata.name == DEFAULT_SERVER
 
     @cached_property
     def moves(self) -> bool:

@@ -1,7 +1,8 @@
 """The status of an object that is paused: it says so, and what Roomkeeper does not look at becomes Unknown. Pure.
 
-Nothing else of it changes. An object that is over keeps all its other conditions. `plan.match` and `plan.room` freeze
-paused objects, `rules.paused` tells which ones are, `loop.reconcile` writes this status.
+Nothing else of it changes. An object that is over keeps all its other conditions. A LiveKitServer that is paused still
+says where it is asked, since its rooms go on. `plan.match`, `plan.room` and `plan.server` freeze paused objects,
+`rules.paused` tells which ones are, `loop.reconcile` writes this status.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from controller.api.conditions import CONDITIONS, ConditionReason, ConditionType
+from controller.api.livekitserver import LiveKitServerStatus
 from controller.api.match import Match, MatchStatus
 from controller.api.meta import Condition, ConditionStatus
 from controller.api.names import MATCH, ROOM, ResourceKind
@@ -18,6 +20,7 @@ from controller.api.room import Room, RoomStatus
 from controller.rules.match_case import MatchCase
 from controller.rules.paused import pause_of_match, pause_of_room
 from controller.rules.room_case import RoomCase
+from controller.rules.server_case import ServerCase
 from controller.status.conditions import Verdict, merge, not_known, true
 
 St = TypeVar("St", MatchStatus, RoomStatus)
@@ -39,6 +42,18 @@ def paused_room(case: RoomCase) -> RoomStatus:
     room = case.room
     is_over = room.status.terminated_at is not None
     return _paused(ROOM, room, room.status, case.now, pause_of_room(room, case.seen) or "", is_over=is_over)
+
+
+def paused_server(case: ServerCase) -> LiveKitServerStatus:
+    """The status of a LiveKitServer that is paused: as it was, at the address at which it is asked.
+
+    Rooms are placed on it and looked for there whether it is paused or not, and a restart has to find them. Without our
+    finalizer the object can go at any time, so no room is placed there.
+    """
+    before, seen = case.server.status, case.seen
+    if not (case.moves and case.is_held):
+        return before
+    return before.model_copy(update={"url": seen.url, "public_url": seen.public_url})
 
 
 def _paused(kind: ResourceKind, found: Match | Room, status: St, now: datetime, why: str, *, is_over: bool) -> St:

@@ -153,18 +153,26 @@ class Scope:
     async def _sync_kind(self, kind: ResourceKind) -> None:
         """LIST a kind. Of objects that are known their metadata alone are read, and what is newer is read by itself.
 
-        Where the metadata show much that is newer, or nothing is known yet, everything is read.
+        Where the metadata show much that is newer, or nothing is known yet, everything is read. One object that the API
+        server does not give, such as one that it cannot convert, is left to the watch and costs no other one.
         """
         cache = self._caches[kind]
         is_known = self.was_synced and len(cache) > 0
         newer = await self._list(kind, cache, of_metadata=is_known)
         if len(newer) > _NEWER_AT_MOST:
             newer = await self._list(kind, cache, of_metadata=False)
+        failed = False
         for namespace, name in newer:
             try:
                 cache.offer(await self._client.get(resource_of(kind), namespace, name))
             except NotFound:
                 continue  # it was deleted since the LIST: that is the watch's to tell, or the next LIST's
+            except BackendError as error:
+                if failed:
+                    raise  # it is not about one object
+                failed = True
+                tell = log.debug if error.is_told else log.warning
+                tell("an object is left to the watch", kind=kind.kind, namespace=namespace, name=name, why=str(error))
 
     async def _list(self, kind: ResourceKind, cache: ObjectCache[Any], *, of_metadata: bool) -> list[tuple[str, str]]:
         """LIST a kind once, and evict what is missing. Return the namespaces and names of what is still to be read."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from controller.api.names import LIVEKIT_SERVER, ResourceKind
+from controller.api.names import LIVEKIT_SERVER, MATCH, ResourceKind
 from controller.version import VERSION
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,8 @@ _ASK_AGAIN_SECONDS: Final = 60.0
 _FOLLOWS: Final[Mapping[tuple[ResourceKind, str], str]] = {
     (LIVEKIT_SERVER, "url"): "do not change spec.url of a LiveKitServer until then: after a restart of the operator, "
     "the rooms on it would be looked for at the new address, and count as lost",
+    (MATCH, "tokens.apiKey"): "if LiveKit's API key is replaced while no operator runs, the tokens of calls that go on "
+    "are issued again at their ordinary renewal only",
 }
 """What people have to know about a field that is dropped, beside that it is missing."""
 

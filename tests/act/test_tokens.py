@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,16 @@ from controller.backends.servers import Server, Servers
 from controller.backends.tokens import IssuedTokens
 from controller.clients.kubernetes import Body
 from controller.clients.livekit_keys import ApiKey, ApiKeys
-from controller.errors import AlreadyExists, Backend, BackendError, BackendRefused, Forbidden, Invalid, NotFound
+from controller.errors import (
+    AlreadyExists,
+    Backend,
+    BackendError,
+    BackendRefused,
+    BackendUnavailable,
+    Forbidden,
+    Invalid,
+    NotFound,
+)
 from controller.facts.observation import Present
 from controller.plan import actions as a
 from controller.plan.match import plan_match
@@ -94,3 +104,34 @@ async def test_an_immutable_secret_is_refused_with_what_to_do() -> None:
         await issue_tokens(replace(FIRST, replaces=True), rig.backends)
     assert caught.value.retryable
     assert "is immutable, so it cannot get new tokens; delete it" in rig.tokens.refusal(b.MATCH_UID)
+
+
+class Pool:
+    """Redis, which refuses the tokens at once."""
+
+    async def get(self, _namespace: str) -> Any:
+        raise BackendUnavailable(Backend.REDIS, "tokens", "no answer")
+
+
+async def test_a_delivery_that_fails_leaves_no_other_one_under_way() -> None:
+    """A Secret that is written later than the answer would be there again after it was revoked."""
+    rig = Rig()
+    fake = cast("Any", rig.backends)
+    fake.pools = Pool()
+    slow, written = asyncio.Event(), fake.kubernetes.create
+
+    async def create(*args: Any) -> Body:
+        await slow.wait()
+        return cast("Body", await written(*args))
+
+    fake.kubernetes.create = create
+    spec = FIRST.spec.model_copy(update={"tokens": b.a_match(tokens={"delivery": "Both"}).spec.tokens})
+    issuing = asyncio.create_task(issue_tokens(replace(FIRST, spec=spec), rig.backends))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not issuing.done()
+    slow.set()
+    with pytest.raises(BackendUnavailable):
+        await issuing
+    assert rig.verbs == ["create"]
+    assert rig.tokens.get(b.MATCH_UID) is None

@@ -9,6 +9,7 @@ import pytest
 from controller.api.conditions import ConditionReason
 from controller.api.fields import Placement
 from controller.api.livekitserver import LiveKitServer
+from controller.api.names import PAUSED
 from controller.app.pollers import Pollers
 from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.backends.servers import Server, Servers
@@ -171,6 +172,15 @@ def test_a_server_takes_rooms_once_its_address_is_in_its_status(rig: Rig) -> Non
     rig.configs.keep(an_object(url=NEW, status={"url": OLD, "publicUrl": "ws://old:7880"}), credentials())
     with pytest.raises(BackendUnavailable, match="is new"):
         rig.servers.place(target("a"), "a", wanted)
+
+
+def test_a_paused_server_without_an_address_in_its_status_is_named_with_its_pause(rig: Rig) -> None:
+    paused = an_object(url=OLD)
+    metadata = paused.metadata.model_copy(update={"annotations": {PAUSED: "true"}})
+    rig.configs.keep(paused.model_copy(update={"metadata": metadata}), credentials())
+    why = r"eu-1 is paused, and its address is not in its status \(status.url\): remove the annotation \S+/paused"
+    with pytest.raises(BackendUnavailable, match=why):
+        rig.servers.place(target("room"), "room", Placement(server_name="eu-1"))
 
 
 def test_the_server_of_the_settings_needs_no_address_in_a_status(rig: Rig) -> None:

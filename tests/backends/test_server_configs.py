@@ -269,3 +269,47 @@ def test_a_server_whose_address_no_status_can_hold_is_not_new_for_ever(configs: 
     configs.lost.answered(LIVEKIT_SERVER, kept, {"status": kept})
     configs.all.keep(server(url="https://new.example", status=kept), KEYS)
     assert (configs["eu-1"].is_noted, configs["eu-1"].where_it_was().url) == (False, "https://eu-1.example")
+
+
+OTHER = Credentials(ApiKeys(ApiKey("other", "z" * 32)))
+
+
+def test_a_server_that_is_asked_at_its_old_url_signs_with_its_old_key_until_the_status_has_the_new_one(
+    configs: Configs,
+) -> None:
+    """URL and Secret change at once, while rooms are on the server: they go on there."""
+    old = {"url": "https://eu-1.example"}
+    configs.all.keep(server(status=old), KEYS)
+    configs.all.keep(server(url="https://new.example", status=old), None)  # the Secret is read a moment later
+    for _ in range(2):
+        configs.all.keep(server(url="https://new.example", status=old), OTHER)
+    eu = frozenset({"eu-1"})
+    assert configs.all.signers() == {
+        "ours": {"o" * 32: frozenset({"default"})},
+        "key": {"k" * 32: eu},
+        "other": {"z" * 32: eu},
+    }
+    configs.all.keep(server(url="https://new.example", status={"url": "https://new.example"}), OTHER)
+    assert list(configs.all.signers()) == ["ours", "other"]
+
+
+def test_a_key_that_is_replaced_while_the_url_cannot_be_used_signs_at_once_and_the_old_one_too(
+    configs: Configs,
+) -> None:
+    configs.all.keep(server(), KEYS)
+    configs.all.keep(server(url="http://me:secret@eu-1"), OTHER)
+    assert configs["eu-1"].credentials == KEYS
+    assert set(configs.all.signers()) == {"ours", "key", "other"}
+
+
+def test_a_key_that_is_replaced_at_one_url_no_longer_signs(configs: Configs) -> None:
+    configs.all.keep(server(status={"url": "https://eu-1.example"}), KEYS)
+    configs.all.keep(server(status={"url": "https://eu-1.example"}), OTHER)
+    assert list(configs.all.signers()) == ["ours", "other"]
+
+
+def test_a_key_of_a_secret_that_stands_for_the_server_of_the_settings_elsewhere_does_not_sign_for_it(
+    configs: Configs,
+) -> None:
+    configs.all.keep(server("default", url="http://elsewhere:7880"), OTHER)
+    assert list(configs.all.signers()) == ["ours"]

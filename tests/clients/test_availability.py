@@ -208,6 +208,20 @@ async def test_a_version_that_is_not_told_leaves_the_line_without_it(raised: Bac
     assert (line["event"], "version" in line) == (ANSWERS, False)
 
 
+async def test_a_version_that_makes_no_sense_is_told_and_does_not_keep_the_line_back() -> None:
+    async def version() -> str:
+        raise AttributeError("no version")
+
+    async def scene(world: World) -> None:
+        world.requests.availability.introduce(ADDRESS, version)
+        await world.answer()
+        await asyncio.sleep(0)
+
+    odd, line = (await play(scene)).lines
+    assert (odd["event"], odd["exc_info"]) == ("the version of a backend cannot be understood", True)
+    assert (line["event"], "version" in line) == (ANSWERS, False)
+
+
 async def test_a_backend_that_refuses_our_credentials_is_down_at_once_and_told_once() -> None:
     async def scene(world: World) -> None:
         await world.answer()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
+import structlog
 from redis import exceptions
 from redis.crc import key_slot
 
@@ -294,6 +295,32 @@ def test_a_master_that_still_answers_is_left_when_the_sentinels_name_another_one
         await asyncio.sleep(5)
         assert servers.dropped == []
         set_sentinel(servers, 1, B, 2)
+        await asyncio.sleep(2)
+        assert await master.line("any").execute("PING") == "OK"
+        assert servers.got[-1][0] == B
+        await master.close()
+
+    run(main)
+
+
+def test_an_error_that_no_code_expects_does_not_end_the_look_for_another_master() -> None:
+    async def main(_: VirtualTime) -> None:
+        servers, _sentinels = three_sentinels()
+        servers.answers[A] = servers.answers[B] = lambda _: "OK"
+        master = Mastered(servers.maker, fixed_address("redis+sentinel://s1,s2,s3/calls"))
+        await master.look()
+        await asyncio.sleep(2)
+
+        def odd(_: Sequence[str | int]) -> Any:
+            raise RuntimeError("odd")
+
+        for n in (1, 2, 3):
+            servers.answers[Node(f"s{n}", 26379)] = odd
+        with structlog.testing.capture_logs() as lines:
+            await asyncio.sleep(5)
+        assert len([line for line in lines if line["log_level"] == "error"]) == 1
+        for n in (1, 2, 3):
+            set_sentinel(servers, n, B, 2)
         await asyncio.sleep(2)
         assert await master.line("any").execute("PING") == "OK"
         assert servers.got[-1][0] == B

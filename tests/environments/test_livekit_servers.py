@@ -274,6 +274,12 @@ async def test_credentials_are_replaced_without_a_restart_and_without_a_gap_and_
         assert secret not in operator.log
 
 
+async def _is_noted(own: Own, url: str) -> None:
+    found = await own.kube.get("LiveKitServer", "eu-1")
+    assert found is not None
+    assert found["status"].get("url", "").replace("ws", "http", 1) == url.replace("ws", "http", 1), found["status"]
+
+
 def _has_tokens_of(key: str, match: Match) -> bool:
     return match.status.tokens is not None and match.status.tokens.api_key == key
 
@@ -324,6 +330,12 @@ async def test_what_is_wrong_with_a_server_is_told_in_one_sentence_and_what_was_
     await own.patch("us-1", url=f"{nodes['eu-1'].url}/")
     assert "eu-1 has the same URL" in _message(await own.ready("us-1", "WrongKey"))
     assert (await rig.kube.match()).status.connected == "2/2"
+
+    # As an upgrade finds it that brings the field: the server is paused, and its status does not say where it is asked.
+    await own.kube.patch("LiveKitServer", "eu-1", {"metadata": {"annotations": {"roomkeeper.dev/paused": "true"}}})
+    await own.kube.patch("LiveKitServer", "eu-1", {"status": {"url": None}}, subresource="status")
+    await eventually(partial(_is_noted, own, nodes["eu-1"].url))
+    assert await _server_of(rig, await rig.ready("carol", "dave", name="on-paused", placement={"serverName": "eu-1"}))
 
 
 async def test_each_of_a_missing_right_a_wrong_ca_a_wrong_clock_and_a_changed_url_has_its_reason_and_ends_no_call(

@@ -44,3 +44,12 @@ async def test_the_metrics_sum_up_all_pools_and_are_zero_once_the_replica_no_lon
     counter.end()
     assert REGISTRY.get_sample_value("roomkeeper_people", {"state": "waiting"}) == 0
     assert REGISTRY.get_sample_value("roomkeeper_oldest_waiter_seconds") == 0
+
+
+async def test_a_place_that_is_no_time_says_nothing_of_how_long_a_user_has_waited(world: World) -> None:
+    """A gateway of another version wrote it: an age of infinity would keep an alert on for ever."""
+    await world.raw("ZADD", world.keys.queue(), "-inf", "first", -1, "before-time", "+inf", "last")
+    assert await people(world.redis, world.keys) == People(3, 0, 0, None)
+    await world.gateway.enqueue("alice")
+    place = float(await world.raw("ZSCORE", world.keys.queue(), "alice"))
+    assert (await people(world.redis, world.keys)).first_ms == place

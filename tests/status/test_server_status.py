@@ -8,12 +8,13 @@ import pytest
 
 from controller.api.conditions import ConditionReason
 from controller.api.livekitserver import LiveKitServer, LiveKitServerStatus
-from controller.api.names import FINALIZER
+from controller.api.names import FINALIZER, PAUSED
 from controller.facts.server import Health, ServerSeen, Trouble
 from controller.plan import actions as a
 from controller.plan.server import plan_server
 from controller.rules.drain import drain_of
 from controller.rules.server_case import ServerCase
+from controller.status.paused import paused_server
 from controller.status.server import server_status
 from tests import values as b
 from tests.status.looks import OUTAGE
@@ -32,6 +33,7 @@ def case(
     rooms: int = 3,
     name: str = "eu-1",
     held: bool = True,
+    paused: bool = False,
     deleted: bool = False,
     unknown: str = "",
     asked: str = "http://eu-1:7880",
@@ -43,6 +45,7 @@ def case(
         "generation": 4,
         "finalizers": [FINALIZER] if held else [],
         "deletionTimestamp": b.at(0) if deleted else None,
+        "annotations": {PAUSED: "true"} if paused else {},
     }
     server = LiveKitServer.model_validate(
         {
@@ -174,3 +177,20 @@ def test_a_server_that_is_being_deleted_says_what_it_waits_for(changes: dict[str
 
 def test_the_key_comes_back_for_the_numbers() -> None:
     assert plan_server(case(5)).deadline == b.at(35)
+
+
+def test_a_paused_server_says_where_it_is_asked_and_nothing_else_new() -> None:
+    """Its rooms go on, and new ones are placed on it: after a restart they are looked for at this address."""
+    before = LiveKitServerStatus(rooms=1, checked_at=b.at(0))
+    paused = case(90, paused=True, status=before)
+    assert plan_server(paused).frozen
+    told = {"url": "http://eu-1:7880", "public_url": "ws://eu-1:7880"}
+    assert paused_server(paused) == before.model_copy(update=told)
+    said = paused_server(paused)
+    assert paused_server(case(120, paused=True, status=said)) == said
+
+
+def test_a_paused_server_that_our_finalizer_does_not_hold_says_no_address() -> None:
+    """It can be deleted at any time, with the rooms on it; without an address no room is placed there."""
+    paused = case(paused=True, held=False)
+    assert (plan_server(paused).actions, paused_server(paused)) == ((), LiveKitServerStatus())

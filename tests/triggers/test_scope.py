@@ -54,6 +54,7 @@ class ApiServer:
         self.lists: list[tuple[str, bool]] = []
         self.gets: list[str] = []
         self.gone: set[str] = set()
+        self.withheld: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         plural = request.path.rpartition("/")[2]
@@ -100,6 +101,8 @@ class ApiServer:
 
     async def get(self, resource: Any, _namespace: str, name: str) -> dict[str, Any]:
         self.gets.append(name)
+        if name in self.withheld:
+            raise BackendUnavailable(Backend.KUBERNETES, "get", "conversion webhook failed", code="500")
         for one in self.objects[resource.plural]:
             if one["metadata"]["name"] == name and name not in self.gone:
                 return one
@@ -284,3 +287,17 @@ async def test_a_resync_that_finds_much_that_is_newer_reads_everything_at_once(w
     await watching.scope.sync()
     assert api.gets == []
     await watching.knows(*names)
+
+
+async def test_one_object_that_the_api_server_does_not_give_costs_a_resync_no_other_one(watching: Watching) -> None:
+    api, cache = watching.api, watching.caches[MATCH]
+    api.objects[MATCH.plural] = [a_match(name, 3) for name in ("a", "b", "c")]
+    await eventually(api.is_watched)
+    api.objects[MATCH.plural] = [a_match(name, 4) for name in ("a", "b", "c")]
+    api.withheld = {"a"}
+    await watching.scope.sync()
+    assert [cache.knows(f"uid-of-{name}", 4) for name in ("a", "b", "c")] == [False, True, True]
+    api.objects[MATCH.plural] = [a_match(name, 5) for name in ("a", "b", "c")]
+    api.withheld = {"a", "b", "c"}
+    with pytest.raises(BackendUnavailable, match="conversion webhook failed"):
+        await watching.scope.sync()

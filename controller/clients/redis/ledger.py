@@ -41,8 +41,9 @@ def parse_ledger(uid: str, fields: Mapping[str, str]) -> Ledger | None:
 def repairs(fields: Mapping[str, str], places: Mapping[str, int], now_ms: int) -> dict[str, str]:
     """What to write into the fields of a ledger that cannot be read, so that it can; empty where nothing is known.
 
-    The other fields stay as they are. A user whose place cannot be read came from the queue: they get back the one of
-    `places`, or wait at the end. An end with a reason stays an end, now.
+    The other fields stay as they are. A user whose place cannot be read gets back the one of `places`, or counts as one
+    who came from the queue now: where they came from is not known any longer, and to let a user wait who did not costs
+    less than to forget one who did. An end with a reason stays an end, now.
     """
     lasting = _LASTING_TIMES if fields.get("endReason") else _LASTING_TIMES - {"endAt"}
     repaired = {}

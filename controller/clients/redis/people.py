@@ -14,7 +14,7 @@ from controller.clients.redis.keys import Keys
 from controller.clients.redis.lua import Script
 from controller.errors import Backend
 
-_TEXT = """local first = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+_TEXT = """local first = redis.call('ZRANGEBYSCORE', KEYS[1], '(0', '(inf', 'WITHSCORES', 'LIMIT', 0, 1)
 return {
   tostring(redis.call('ZCARD', KEYS[1])),
   tostring(redis.call('ZCARD', KEYS[2])),
@@ -27,7 +27,10 @@ _PEOPLE = Script("people", _TEXT, hashlib.sha1(_TEXT.encode(), usedforsecurity=F
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """The numbers of one pool. `matches` hold users; `first_ms` is the place of the user who waits longest."""
+    """The numbers of one pool. `matches` hold users; `first_ms` is the place of the user who waits longest.
+
+    A place that is no time (below 0, or infinite) counts, and says nothing of how long its user has waited.
+    """
 
     waiting: int
     reserved: int

@@ -113,6 +113,7 @@ class Mastered(OneServer):
         self._sentinels = Sentinels(connect, source)
         super().__init__(connect, self._sentinels.locate)
         self._watch: asyncio.Task[None] | None = None
+        self._said = ""
 
     async def look(self) -> Mode:
         """Connect to the master, and follow it from then on. Raises redis-py's errors."""
@@ -145,6 +146,11 @@ class Mastered(OneServer):
             return await self._sentinels.master()
         except RAISED:
             return None  # no sentinel answers: the connection to the master is as good as before
+        except Exception as error:  # nothing begins this look again, and a failover must not go unseen
+            if repr(error) != self._said:
+                self._said = repr(error)
+                log.exception("the sentinels cannot be asked where the master is")
+            return None
 
 
 def _is_sentinel(hello: Hello) -> None:
