@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TypeAlias
 
 import structlog
@@ -28,7 +29,7 @@ from controller.clients.redis.replies.match import SettleOk
 from controller.clients.redis.requests import SettleRequest
 from controller.clock import Clock
 from controller.errors import BackendRefused, Code
-from controller.facts.ledger import Cause, Ledger
+from controller.facts.ledger import Cause, Destination, Ledger, Release
 from controller.facts.match import MatchSeen, ServerFacts
 from controller.facts.observation import Absent, Present
 from controller.facts.time import milliseconds
@@ -36,6 +37,7 @@ from controller.facts.unreadable import Unreadable
 from controller.rules.match_case import MatchCase
 from controller.rules.stand_in import stand_in_match
 from controller.telemetry import metrics
+from controller.views.calls import CallIndex
 
 log = structlog.get_logger(__name__)
 
@@ -48,17 +50,22 @@ _HAD_CALL = frozenset({UserState.IN_CALL, UserState.DISCONNECTING})
 class GoneMatches:
     """Settles Matches that are no object. `each` says and counts what became of each.
 
+    A user whom one of the `calls` names as well is in that call, which Redis does not know (yet): they do not wait, or
+    a third Match would take them before the call is restored.
+
     `uid_of` asks Kubernetes for the UID of the Match with a name: None if there is none. `uids_in` asks for the UIDs of
     all Matches in a namespace.
     """
 
     def __init__(
         self,
+        calls: CallIndex,
         clock: Clock,
         each: EachMatch,
         uid_of: Callable[[str, str], Awaitable[str | None]],
         uids_in: Callable[[str], Awaitable[Collection[str]]],
     ) -> None:
+        self._calls = calls
         self._clock = clock
         self._each = each
         self._uid_of = uid_of
@@ -179,10 +186,20 @@ class GoneMatches:
     async def _settle(self, metadata: ObjectMeta, pool: Pool, ledger: Ledger, check: Check) -> bool:
         """Settle a Match that is gone. Whether Redis did not know yet that it is over."""
         now = self._clock.now()
-        request = _last_settle(metadata, ledger, now)
+        try:
+            request = _last_settle(metadata, ledger, now)
+        except ValueError as error:  # other clients can write any word as a UID
+            self._each.cannot(metadata, str(error))
+            return False
+        request = replace(request, users=tuple(map(partial(self._release, metadata.namespace), request.users)))
         reply = await self._each.isolated(metadata, settle_in_steps(pool, request, milliseconds(now)))
         check(metadata.namespace, reply)
         return isinstance(reply, SettleOk) and not reply.replay
+
+    def _release(self, namespace: str, release: Release) -> Release:
+        if release.to is Destination.IDLE or not self._calls.holds(namespace, release.id):
+            return release
+        return replace(release, to=Destination.IDLE)
 
 
 def _metadata(namespace: str, uid: str, name: str = "") -> ObjectMeta:

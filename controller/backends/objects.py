@@ -27,7 +27,7 @@ class Objects:
     async def match_uids(self, namespace: str) -> frozenset[str]:
         """The UIDs of all Matches in a namespace, of one moment after this call. A list with a gap is refused."""
         uids = set[str]()
-        async for page in self.kubernetes.pages(MATCHES, namespace, of_metadata=True):
+        async for page in self.kubernetes.pages(MATCHES, namespace, of_metadata=True, without_gaps=True):
             with reading(Backend.KUBERNETES, "list"):
                 uids.update(str(item["metadata"]["uid"]) for item in page["items"])
         return frozenset(uids)

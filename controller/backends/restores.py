@@ -83,7 +83,7 @@ class Restorer:
         self._restored = restored
         self._wake = wake
         self._each = EachMatch()
-        self._gone = GoneMatches(clock, self._each, uid_of, uids_in)
+        self._gone = GoneMatches(calls, clock, self._each, uid_of, uids_in)
         # How far the last sweep of a pool came, where its budget did not suffice.
         self._reached: dict[str, str] = {}
 
@@ -132,10 +132,7 @@ class Restorer:
         The next round goes on after the last Match of this one: those that cannot be put right cost no other its turn.
         `beat` is called while it goes on. Raises BackendError.
         """
-        live, calls = await live_uids(pool), self._calls.of(namespace)
-        for call in calls:
-            if call.uid not in live and (match := self._readable(call.uid)) is not None:
-                self._wake(match)
+        live = await live_uids(pool)
         found, put_right, refusals, gone = 0, 0, self._each.refusals, list[str]()
         reached = self._reached.pop(namespace, "")
         for uid in _after(list(live), reached):
@@ -151,8 +148,17 @@ class Restorer:
             elif not isinstance(known, Unreadable) and known.counts_as_over:
                 found += 1
                 put_right += await self.settle_again(pool, known, check)
-        put_right += await self._gone.settle(namespace, pool, gone, check, beat)
+        try:
+            put_right += await self._gone.settle(namespace, pool, gone, check, beat)
+        finally:
+            self._wake_missing(namespace, live)
         return Differences(found, put_right, self._each.refusals - refusals)
+
+    def _wake_missing(self, namespace: str, live: Collection[str]) -> None:
+        """Look at the calls that Redis does not know, once no Match that is over or gone holds a user of theirs."""
+        for call in self._calls.of(namespace):
+            if call.uid not in live and (match := self._readable(call.uid)) is not None:
+                self._wake(match)
 
     async def settle_again(self, pool: Pool, match: Match, check: Check) -> bool:
         """Settle a Match that is over, as its status says. Whether Redis did not know yet that it is."""
@@ -227,6 +233,6 @@ async def live_uids(pool: Pool) -> dict[str, None]:
     while True:
         page = await pool.live(offset=len(live), limit=_PAGE)
         before = len(live)
-        live.update((entry.uid, None) for entry in page)
+        live.update((entry.uid, None) for entry in page if entry.uid)
         if len(page) < _PAGE or len(live) == before:
             return live

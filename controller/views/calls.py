@@ -121,6 +121,11 @@ class CallIndex:
         """Whether the index has the call of the Match `uid`."""
         return uid in self._calls.get(namespace, {})
 
+    def holds(self, namespace: str, identity: str) -> bool:
+        """Whether a call that has taken its users has this one."""
+        calls = self._calls.get(namespace, {}).values()
+        return any(identity in call.identities and call.phase is not MatchPhase.PENDING for call in calls)
+
     def of(self, namespace: str) -> Collection[Call]:
         """The calls of one namespace, the oldest first."""
         return tuple(self._calls.get(namespace, {}).values())

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from controller.backends.objects import Objects
 from controller.clients.kubernetes import KubernetesClient, Resource
 from controller.clients.request import Limits
 from controller.clock import ServerClock
@@ -193,6 +194,17 @@ def a_page(items: Any, token: str = "") -> dict[str, Any]:
 async def test_what_is_no_object_in_a_list_costs_no_other(client: KubernetesClient, api: Api, odd: Any) -> None:
     api.pages = [a_page([an_item("a"), odd, an_item("b")])]
     assert [page["items"] async for page in client.pages(MATCHES)] == [[an_item("a"), an_item("b")]]
+
+
+@pytest.mark.parametrize("odd", [None, 7, {"metadata": None}])
+async def test_a_list_that_has_to_be_whole_is_refused_for_one_row_that_makes_no_sense(
+    client: KubernetesClient, api: Api, odd: Any
+) -> None:
+    api.pages = [a_page([an_item("a"), odd])]
+    with pytest.raises(BackendRefused):
+        await Objects(client).match_uids("calls")
+    api.pages = [a_page([an_item("a")], "abc"), a_page([an_item("b")], "")]
+    assert await Objects(client).match_uids("calls") == {"u-a", "u-b"}
 
 
 async def test_a_list_without_a_version_is_refused(client: KubernetesClient, api: Api) -> None:

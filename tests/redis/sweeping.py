@@ -68,8 +68,9 @@ class Sweeping:
         )
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: datetime.now(UTC))})()
         named: Any = type("Named", (), {"match_uid": self._uid, "room_uid": self._uid})()
+        self.woken: list[Match] = []
         restorer = Restorer(
-            self.matches, calls, clock, restored=(), wake=lambda _match: None, uid_of=self._uid, uids_in=self._uids
+            self.matches, calls, clock, restored=(), wake=self.woken.append, uid_of=self._uid, uids_in=self._uids
         )
         self.restorer = restorer
         self.finder = Finder(world.redis, world.keys.cluster_id, self.rules, self.matches, clock)

@@ -476,6 +476,52 @@ async def test_a_place_that_no_record_tells_is_the_last_one_and_is_said(sweeping
     assert counted.get() == before + 1
 
 
+@pytest.mark.parametrize("place", [" 5", "5 ", "0x10", "1e400", "inf"])
+async def test_a_place_that_redis_does_not_read_as_lua_does_holds_no_user(sweeping: Sweeping, place: str) -> None:
+    world = sweeping.world
+    await a_call_whose_ledger_is_lost(sweeping)
+    await world.raw("HSET", world.keys.user("alice"), "queuedAt", place)
+    await sweeping.settle_lists()
+    alice = await world.user("alice")
+    assert (alice.state, alice.match, list(await world.queue())) == (UserState.WAITING, "", ["alice"])
+    assert "live" not in (await world.snapshot()).values
+
+
+@pytest.mark.parametrize("odd", ["a member of live without a name", "a record of a user without an id"])
+async def test_a_key_without_a_name_costs_no_other_match(sweeping: Sweeping, odd: str) -> None:
+    world = sweeping.world
+    await a_call_whose_ledger_is_lost(sweeping)
+    await world.enqueue_at("carol", 3000)
+    if odd == "a member of live without a name":
+        await world.raw("ZADD", world.keys.live(), 5, "")
+    else:
+        await world.raw("HSET", world.keys.user(""), "match", GONE, "state", "IN_CALL", "queuedAt", "77")
+    await sweeping.settle_lists()
+    assert {(await world.user(user)).match for user in ("alice", "bob")} == {""}
+    assert await world.queue() == {"alice": 1000, "carol": 3000}
+
+
+@pytest.mark.parametrize("is_ledger_lost", [True, False])
+async def test_a_user_of_a_match_that_is_gone_does_not_wait_while_they_are_in_another_call(
+    sweeping: Sweeping, is_ledger_lost: bool
+) -> None:
+    """An older Redis gives alice to a Match that is gone. It does not know the call that she is in."""
+    world = sweeping.world
+    await world.enqueue_at("alice", 1000)
+    await world.claim(GONE, "alice", "carol")
+    if is_ledger_lost:
+        await world.raw("DEL", world.keys.match(GONE))
+    new = b.active(name="new", uid="u-new").manifest()
+    new["metadata"]["namespace"] = world.keys.namespace
+    sweeping.matches.offer(new)
+    sweeping.listed = {"u-new"}
+    await sweeping.settle_lists()
+    assert await world.queue() == {}, "or another Match takes her"
+    assert [one.metadata.uid for one in sweeping.woken] == ["u-new"], "its own look restores it"
+    assert await sweeping.restorer.restore_all(world.keys.namespace, world.pool, sweeping.pools.check) == 1
+    assert {(await world.user(user)).match for user in ("alice", "bob")} == {"u-new"}
+
+
 @pytest.mark.parametrize("why", ["it lives", "Kubernetes does not answer", "a row of the list cannot be read"])
 async def test_users_stay_held_while_kubernetes_does_not_say_that_their_match_is_gone(
     sweeping: Sweeping, why: str

@@ -63,7 +63,8 @@ async def find_held(
     cursor = "0"
     while True:
         cursor, names = await pool.redis.scan(pattern, cursor, count=_PAGE)
-        for user in await held_among(pool.redis, keys, names, uids) if names else ():
+        named = [name for name in names if name != beginning]  # a key without an id is the record of no user
+        for user in await held_among(pool.redis, keys, named, uids) if named else ():
             found.setdefault(user.match, {})[user.id] = user
         beat()
         if cursor == "0":

@@ -142,6 +142,20 @@ local function release(user)
   return score and 'WAITING:' .. score or 'IDLE'
 end
 
+-- A place in the queue as a record has it: empty for a user who did not come from the queue. Lua reads more words as
+-- numbers than Redis does as scores ('5 ', '0x10', '1e400'), so the number is written again.
+local function place(known)
+  local score = tonumber(known)
+  if known == '' then
+    return ''
+  elseif not score or score ~= score then
+    return whole(server_ms())
+  elseif score == math.huge or score == -math.huge then
+    return score > 0 and 'inf' or '-inf'
+  end
+  return whole(score)
+end
+
 -- No refusal from here on.
 -- The ledger is lost, or there never was one: the record of each user tells whether the Match holds them, and from where.
 -- A place that cannot be read is the last one.
@@ -149,10 +163,7 @@ if final and not ledger.claimed and not ledger.settled then
   for _, user in ipairs(users) do
     local known = redis.pcall('HMGET', user.key, 'match', 'queuedAt')
     if known[1] == uid and not ledger['q:' .. user.id] then
-      local original, score = text(known[2]), tonumber(known[2] or '')
-      if original ~= '' and not (score and score == score) then
-        original = whole(server_ms())
-      end
+      local original = place(text(known[2]))
       ledger['q:' .. user.id] = original
       members[#members + 1] = user.id
       redis.call('HSET', match, 'q:' .. user.id, original)
