@@ -69,6 +69,8 @@ class Sweeper:
         self._work = work
         self._interval_seconds = interval_seconds
         metrics.sweep_interval_seconds.labels(Sweep.LIGHT).set(interval_seconds)
+        # Not in `run`, which begins once more after a failure: by then a success may be remembered.
+        begun(milliseconds(backends.clock.now()))
         self._damaged = damaged
         self._light_at = 0.0
         self._last_namespace = ""
@@ -79,7 +81,6 @@ class Sweeper:
         """Sweep until cancelled."""
         loop = asyncio.get_running_loop()
         self._light_at = self._deep.due_at = loop.time() + _FIRST_SECONDS
-        begun(milliseconds(self._backends.clock.now()))
         while True:
             await asyncio.sleep(max(0.0, min(self._light_at, self._deep.due_at) - loop.time()))
             pulse.beat()

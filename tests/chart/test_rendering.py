@@ -432,6 +432,10 @@ def test_extra_objects_are_manifests_or_texts_with_templates(chart: Chart) -> No
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a threshold that is taken away": (
+        {"prometheusRule": {"enabled": True, "thresholds": {"errors": None}}},
+        "at '/prometheusRule/thresholds': missing property 'errors'",
+    ),
     "a misspelt value": ({"replicas": 2}, "additional properties 'replicas' not allowed"),
     "a misspelt key of a group": (
         {"livekit": {"existingSecrt": "a"}},

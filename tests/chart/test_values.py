@@ -90,7 +90,8 @@ def test_the_schema_is_valid_and_accepts_the_defaults() -> None:
 
 
 def test_as_a_dependency_the_chart_accepts_the_values_that_helm_adds() -> None:
-    jsonschema.Draft7Validator(SCHEMA).validate({"enabled": True, "global": {"storageClass": "fast"}})
+    values = yaml.safe_load(TEXT) | {"enabled": True, "global": {"storageClass": "fast"}}
+    jsonschema.Draft7Validator(SCHEMA).validate(values)
 
 
 def test_every_setting_is_a_value_of_the_chart_in_one_place() -> None:

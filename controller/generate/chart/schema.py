@@ -53,9 +53,10 @@ def settings_in_values() -> dict[str, str]:
 
 
 def _group(node: Mapping[str, Any]) -> Shape:
-    return closed(
-        {key: _leaf(child) if isinstance(child, Value) else _group(child) for key, child in node.items()},
-    )
+    shapes = {key: _leaf(child) if isinstance(child, Value) else _group(child) for key, child in node.items()}
+    # `null` takes a default away, and where a number is left out, what is rendered makes no sense.
+    numbers = [key for key, shape in shapes.items() if shape.get("type") in ("integer", "number")]
+    return closed(shapes) | ({"required": numbers} if numbers else {})
 
 
 def _leaf(value: Value) -> Shape:
