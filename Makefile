@@ -2,6 +2,8 @@
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
+# What the website alone needs, apart from all else: website/requirements.txt.
+SITE := .venv/website/.installed
 # The names are tried in this order; `make PYTHON=… venv` names another.
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
@@ -22,10 +24,10 @@ demo: $(INSTALLED) ## tell the story of one call on real programs, each step ver
 unit: $(INSTALLED) ## run the tests that need no real program (half a minute; ARGS="-k name" for some)
 	@$(PY) -m pytest -n auto -m "not real" $(ARGS)
 
-e2e: $(INSTALLED) parts ## run the tests on the real programs: etcd, kube-apiserver, LiveKit, Redis
+e2e: $(INSTALLED) $(SITE) parts ## run the tests on the real programs: etcd, kube-apiserver, LiveKit, Redis
 	@$(PY) -m pytest -n 3 --dist loadgroup -m real $(ARGS)
 
-test: $(INSTALLED) parts ## run all tests: unit and e2e
+test: $(INSTALLED) $(SITE) parts ## run all tests: unit and e2e
 	@$(PY) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, workflows, generated files, CRDs against the last release
@@ -75,7 +77,7 @@ test-image: $(INSTALLED) parts ## build and run the real image on Debian, as roo
 sbom: $(INSTALLED) ## write what the image contains as CycloneDX: build/roomkeeper.cdx.json
 	@$(PY) -m sandbox.image sbom
 
-site: $(INSTALLED) ## make the website of docs/ in build/site; a warning is an error, no network is needed
+site: $(INSTALLED) $(SITE) ## make the website of docs/ in build/site; a warning is an error, no network is needed
 	@$(PY) -m website $(ARGS)
 
 release: $(INSTALLED) ## print the steps of a release and check them: make release VERSION=1.2.3; changes nothing
@@ -101,9 +103,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	fi; \
 	echo "  … .venv                      installing the versions of constraints.txt (a minute, once)"
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,tracing,dev,docs]'
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-input --editable '.[sandbox,tracing,dev]'
 	@pwd -P > $(INSTALLED)
 	@echo "  ✓ .venv                      roomkeeper is .venv/bin/roomkeeper"
+
+# Of mermaidx the website has the script alone, so what its Python code needs is left out.
+$(SITE): $(INSTALLED) website/requirements.txt constraints.txt
+	@echo "  … .venv/website              installing what the website needs (some seconds, once)"
+	@rm -rf $(@D)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --constraint constraints.txt --target $(@D) \
+		--requirement website/requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --constraint constraints.txt --target $(@D) \
+		--no-deps --upgrade mermaidx
+	@touch $@
 
 clean: ## remove what the other targets have made here; the programs in the user's cache stay
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

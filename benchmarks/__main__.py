@@ -19,9 +19,10 @@ from benchmarks import profiling, report
 from benchmarks.access import CallFailed
 from benchmarks.cluster import LeftBehind
 from benchmarks.figures import Subject
-from benchmarks.life import capacity, idle
+from benchmarks.life import capacity
 from benchmarks.life import run as life
 from benchmarks.life.run import Part
+from benchmarks.live import run as live
 from benchmarks.measure import Case
 from benchmarks.plan import Plan, Run
 from benchmarks.quiet import Watched
@@ -44,12 +45,13 @@ _FAILURES = (
 
 
 class Only(StrEnum):
-    """What can be measured alone: the two halves, the parts of the second one, the capacity, and idle calls."""
+    """What can be measured alone: the two halves, the parts of the second one, the capacity, and many live calls."""
 
     READY = "ready"
     LIFE = "life"
     CAPACITY = "capacity"
-    IDLE = "idle"
+    LIVE = "live"
+    GROWTH = "growth"
     WEBHOOKS = Part.WEBHOOKS.value
     PEOPLE = Part.PEOPLE.value
     HEARTBEATS = Part.HEARTBEATS.value
@@ -65,7 +67,8 @@ def main(
         list[Only] | None,
         typer.Option(
             help="created → Ready, the life of calls, or parts of that (may be repeated); default: all of these. "
-            "capacity: what live Matches cost; idle: what 10 000 of them in 100 namespaces cost, a quarter of an hour"
+            "capacity: what live Matches cost; live: what 10 000 of them (or --matches) do to everything, a quarter of "
+            "an hour; growth: the same with 100 and 1 000 of them before"
         ),
     ] = None,
     subjects: Annotated[
@@ -98,7 +101,7 @@ def main(
         rounds=rounds or (1 if quick or profile else 3),
         profile_beside=_OUTPUT if profile else None,
         levels=(capacity.QUICK if quick else capacity.FULL) if Only.CAPACITY in chosen else None,
-        idle=(idle.QUICK if quick else idle.FULL) if Only.IDLE in chosen else None,
+        live=_live_sizes(chosen, matches, is_quick=quick),
     )
     watched = Watched()
     # A pipe has no width of its own, and a table that is cut is useless.
@@ -125,6 +128,13 @@ async def _unless_terminated(work: Coroutine[Any, Any, Results]) -> Results:
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
+
+
+def _live_sizes(chosen: set[Only], matches: int | None, *, is_quick: bool) -> live.Sizes | None:
+    if not chosen & {Only.LIVE, Only.GROWTH}:
+        return None
+    sizes = live.QUICK if is_quick else live.FULL
+    return sizes.changed(matches, grows=Only.GROWTH in chosen)
 
 
 def _cases(known: dict[int, Case], in_flight: Iterable[int] | None, matches: int | None) -> tuple[Case, ...]:

@@ -1,7 +1,9 @@
 """`python -m benchmarks.document build/bench.json`: write the figures of a run into docs/performance.md.
 
-`--into docs/capacity.md` writes them there. It rewrites the text between the two markers, and nothing else. Run it on
-the machine that was measured, because the line above the tables describes the machine that it runs on.
+`--into docs/capacity.md` writes them there. It rewrites the text between two markers, and nothing else: `figures` for
+what `make bench` measures by itself, `growth` for live calls, whose plot it draws as well. A run that did not measure
+one of them leaves that as it is. Run it on the machine that was measured, because the line above the tables describes
+the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -10,40 +12,59 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.figures import goals
-from benchmarks.report import Results, Section, read_json, sections
+from benchmarks.goals import goals
+from benchmarks.live import paper
+from benchmarks.live.figures import by_size
+from benchmarks.live.plot import svg
+from benchmarks.report import Results, read_json, sections
 from sandbox.source import ROOT
 
 _DOCUMENT = ROOT / "docs" / "performance.md"
-_END = "<!-- figures: end -->"
-_BLOCK = re.compile(rf"(<!-- figures: (?!end).*?-->\n).*?({re.escape(_END)})", re.DOTALL)
+_PLOT = "images/growth.svg"
+
+
+class Place(StrEnum):
+    """What the markers of a block begin with."""
+
+    FIGURES = "figures"
+    GROWTH = "growth"
 
 
 class MarkersMissing(Exception):
     """The document has no place for the figures."""
 
 
-def rewritten(text: str, block: str) -> str:
-    """`text` with `block` between its markers. Raises MarkersMissing."""
-    if len(_BLOCK.findall(text)) != 1:
-        raise MarkersMissing(f"expected one block between <!-- figures: … --> and {_END}")
-    return _BLOCK.sub(lambda found: f"{found[1]}{block.strip()}\n{found[2]}", text)
+def rewritten(text: str, block: str, place: Place = Place.FIGURES) -> str:
+    """`text` with `block` between the markers of `place`. Raises MarkersMissing."""
+    end = f"<!-- {place}: end -->"
+    between = re.compile(rf"(<!-- {place}: (?!end).*?-->\n).*?({re.escape(end)})", re.DOTALL)
+    if len(between.findall(text)) != 1:
+        raise MarkersMissing(f"expected one block between <!-- {place}: … --> and {end}")
+    return between.sub(lambda found: f"{found[1]}{block.strip()}\n{found[2]}", text)
 
 
 def block(results: Results, machine: str, command: str) -> str:
     """Return the figures as Markdown."""
     parts = [f"`{command}` on {machine}."]
     for section in sections(results):
-        parts.append(f"### {section.title}\n\n" + "\n".join(_table(section)))
+        parts.append(f"### {section.title}\n\n" + "\n".join(_table(section.headings, section.rows)))
+    sizes = by_size(results.live)
+    if len(sizes) > 1:
+        parts.append(f"![Growth of each figure against the fewest calls]({_PLOT})")
+    if sizes:
+        headings, *rows = paper.table(sizes[-1])
+        parts.append("### On paper: what many calls need\n\n" + "\n".join(_table(headings, rows)))
     lines = [
         f"| {goal.sentence} | {goal.told} | {_VERDICTS[goal.is_met]} |"
-        for goal in goals(results.ready, results.life, results.capacity)
+        for goal in goals(results.ready, results.life, results.live)
         if goal.is_met is not None
     ]
     if lines:
@@ -64,10 +85,10 @@ def this_machine() -> str:
 _VERDICTS = {True: "met", False: "missed", None: ""}
 
 
-def _table(section: Section) -> Iterator[str]:
-    yield _line(section.headings)
-    yield "|---" * len(section.headings) + "|"
-    for cells in section.rows:
+def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield _line(headings)
+    yield "|---" * len(headings) + "|"
+    for cells in rows:
         yield _line(cells)
 
 
@@ -81,12 +102,19 @@ def main(
     command: Annotated[str, typer.Option(help="how the figures were made")] = "make bench",
 ) -> None:
     """Write the figures of a run into docs/performance.md."""
+    results, text = read_json(figures), into.read_text(encoding="utf-8")
+    live = Results(live=results.live)
     try:
-        text = rewritten(into.read_text(encoding="utf-8"), block(read_json(figures), this_machine(), command))
+        if (others := replace(results, live=())) != Results():
+            text = rewritten(text, block(others, this_machine(), command), Place.FIGURES)
+        if results.live:
+            text = rewritten(text, block(live, this_machine(), command), Place.GROWTH)
     except MarkersMissing as error:
         print(f"benchmarks: {into}: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     into.write_text(text, encoding="utf-8")
+    if len(results.live) > 1:
+        (into.parent / _PLOT).write_text(svg(results.live), encoding="utf-8")
 
 
 if __name__ == "__main__":

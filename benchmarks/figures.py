@@ -1,4 +1,4 @@
-"""Numbers: from moments to percentiles, from rounds to medians, from medians to the goals. Pure."""
+"""Numbers: from moments to percentiles, from rounds to medians. Pure."""
 
 from __future__ import annotations
 
@@ -121,7 +121,6 @@ class CapacityFigures:
     cpu_ms_per_s: float
     """CPU milliseconds per second: thousandths of a core, as in a Pod's resources."""
     seconds: float
-    namespaces: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON, rounded to the digits that are significant."""
@@ -137,11 +136,8 @@ class Growth:
 
 
 def growth(figures: Sequence[CapacityFigures]) -> Growth | None:
-    """Return the growth from the fewest live Matches to the most; None if there are not two different numbers.
-
-    Only figures of one namespace are compared.
-    """
-    ordered = sorted((one for one in figures if one.namespaces == 1), key=lambda one: one.live)
+    """Return the growth from the fewest live Matches to the most; None if there are not two different numbers."""
+    ordered = sorted(figures, key=lambda one: one.live)
     if not ordered or ordered[0].live == ordered[-1].live:
         return None
     least, most = ordered[0], ordered[-1]
@@ -149,33 +145,6 @@ def growth(figures: Sequence[CapacityFigures]) -> Growth | None:
     return Growth(
         (most.memory_mib - least.memory_mib) / thousands, (most.cpu_ms_per_s - least.cpu_ms_per_s) / thousands
     )
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A value and the limit that it must keep. `value` is None if its part was not measured."""
-
-    sentence: str
-    limit: float
-    at_most: bool
-    value: float | None
-    unit: str = ""
-
-    @property
-    def is_met(self) -> bool | None:
-        """Whether the value keeps the limit; None if there is no value."""
-        if self.value is None:
-            return None
-        return self.value <= self.limit if self.at_most else self.value >= self.limit
-
-    @property
-    def told(self) -> str:
-        """Return the value and the limit as text: `0.72 (goal: at least 0.65)`."""
-        limit = f"goal: at {'most' if self.at_most else 'least'} {self._text(self.limit)}"
-        return f"{'not measured' if self.value is None else self._text(self.value)} ({limit})"
-
-    def _text(self, value: float) -> str:
-        return f"{value:.0f} {self.unit}" if self.unit else f"{value:.2f}"
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -259,58 +228,6 @@ def medians(rounds: Sequence[F]) -> F:
         name: measured[name].median if name in measured else values[0] for name, values in found.items()
     }
     return type(first)(**{**told, "margins": margins or first.margins})
-
-
-def goals(
-    figures: Iterable[Figures], life: Iterable[LifeFigures] = (), capacity: Iterable[CapacityFigures] = ()
-) -> tuple[Goal, ...]:
-    """Return the project's goals for the parts that have figures."""
-    by_case = {(one.subject, one.in_flight): one for one in figures}
-    of_life = {(one.measure, one.subject, one.in_flight): one for one in life}
-    idle = (_idle_goal(one) for one in capacity if one.namespaces > 1)
-    return (*(_ready_goals(by_case) if by_case else ()), *(_life_goals(of_life) if of_life else ()), *idle)
-
-
-def _idle_goal(found: CapacityFigures) -> Goal:
-    what = f"CPU with {found.live} live calls in {found.namespaces} namespaces"
-    return Goal(what, 30, at_most=True, value=found.cpu_ms_per_s, unit="m")
-
-
-def _ready_goals(by_case: Mapping[tuple[Subject, int], Figures]) -> tuple[Goal, ...]:
-    def ratio(field: str, in_flight: int, of: Subject) -> float | None:
-        return _ratio(by_case.get((Subject.ROOMKEEPER, in_flight)), by_case.get((of, in_flight)), field)
-
-    return (
-        Goal("p50 alone against the floor", 1.2, at_most=True, value=ratio("p50_ms", 1, Subject.FLOOR)),
-        Goal("rate at 32 against the floor", 0.65, at_most=False, value=ratio("rate_per_s", 32, Subject.FLOOR)),
-        Goal("rate at 32 against kopf", 1.5, at_most=False, value=ratio("rate_per_s", 32, Subject.KOPF)),
-    )
-
-
-def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigures]) -> tuple[Goal, ...]:
-    def found(measure: Measure, field: str) -> float | None:
-        in_flight = None if measure is Measure.SIGNAL else 1
-        figures = of_life.get((measure, Subject.ROOMKEEPER, in_flight))
-        return None if figures is None else float(getattr(figures, field))
-
-    ours, floor = (of_life.get((Measure.CYCLE, who, 16)) for who in (Subject.ROOMKEEPER, Subject.FLOOR))
-    cycles = _ratio(ours, floor, "rate_per_s")
-    return (
-        Goal("webhook → status, p50", 20, at_most=True, value=found(Measure.WEBHOOK, "p50_ms"), unit="ms"),
-        Goal("signal → both waiting, p99", 250, at_most=True, value=found(Measure.SIGNAL, "p99_ms"), unit="ms"),
-        Goal("… at a steady", 19, at_most=False, value=found(Measure.SIGNAL, "rate_per_s"), unit="calls/s"),
-        Goal("killed → settled, p99", 2000, at_most=True, value=found(Measure.KILL, "p99_ms"), unit="ms"),
-        Goal(
-            "both back after LiveKit is, p99", 1500, at_most=True, value=found(Measure.PEOPLE_BACK, "p99_ms"), unit="ms"
-        ),
-        Goal("full cycles at 16 against the floor", 0.65, at_most=False, value=cycles),
-    )
-
-
-def _ratio(ours: object, theirs: object, field: str) -> float | None:
-    if ours is None or theirs is None:
-        return None
-    return float(getattr(ours, field)) / float(getattr(theirs, field))
 
 
 def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:

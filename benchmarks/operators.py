@@ -1,13 +1,13 @@
 """Starts the operator of a source tree on a stack: of this one, or of another revision for a comparison.
 
-Neighbors: `subjects` and `life.scene` start operators, `compare` prepares the tree of another revision.
+Neighbors: `subjects`, `life.scene` and `live.replica` start operators, `compare` prepares the tree of another revision.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sandbox.source import ROOT
 from sandbox.stack import Stack
 
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
+_READY_SECONDS = 120.0
 _STOP_SECONDS = 3.0
 
 
@@ -33,28 +34,41 @@ class Tree:
 OURS = Tree(ROOT, sys.executable)
 
 
-@contextlib.asynccontextmanager
-async def operator(stack: Stack, environment: Mapping[str, str], tree: Tree = OURS) -> AsyncIterator[int]:
-    """Run the operator of `tree`; yield its process id once it is ready."""
-    deaths: list[ProgramError] = []
-    url = stack.endpoints.operator_url
+def program(
+    stack: Stack,
+    environment: Mapping[str, str],
+    on_death: Callable[[ProgramError], None],
+    tree: Tree = OURS,
+    *,
+    name: str = "operator",
+    entry: tuple[str, ...] = ("controller",),
+) -> Program:
+    """Return the operator of `tree` as a program that was not started yet. `entry` is the module that runs it."""
+    url = f"http://127.0.0.1:{environment['ROOMKEEPER_METRICS_PORT']}"
     recipe = Recipe(
-        name="operator",
+        name=name,
         # Python puts the working directory first, so the package comes from there, whatever is installed.
-        command=(tree.python, "-m", "controller", "operator"),
+        command=(tree.python, "-m", *entry, "operator"),
         ready=lambda: _is_ready(f"{url}/readyz"),
         where=url,
         environment=environment,
         directory=tree.directory,
-        ready_timeout_seconds=30,
+        ready_timeout_seconds=_READY_SECONDS,
         grace_seconds=_STOP_SECONDS,
     )
-    program = Program(recipe, stack.directory, deaths.append)
-    await program.start()
+    return Program(recipe, stack.directory, on_death)
+
+
+@contextlib.asynccontextmanager
+async def operator(stack: Stack, environment: Mapping[str, str], tree: Tree = OURS) -> AsyncIterator[int]:
+    """Run the operator of `tree`; yield its process id once it is ready."""
+    deaths: list[ProgramError] = []
+    running = program(stack, environment, deaths.append, tree)
+    await running.start()
     try:
-        yield program.pid
+        yield running.pid
     finally:
-        await program.stop()
+        await running.stop()
         if deaths:
             # All other failures follow from this one.
             raise deaths[0]

@@ -16,9 +16,10 @@ from benchmarks import profiling
 from benchmarks.access import Access, kubernetes_session
 from benchmarks.cluster import Harness
 from benchmarks.figures import CapacityFigures, F, Figures, LifeFigures, Subject, medians
-from benchmarks.life import idle
 from benchmarks.life.capacity import Levels
 from benchmarks.life.run import Life, Part, Sizes
+from benchmarks.live import run as live
+from benchmarks.live.figures import LiveFigures
 from benchmarks.measure import Bench, Case, During, nothing
 from benchmarks.report import Results
 from sandbox.progress import Progress
@@ -30,7 +31,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Plan:
     """What a run measures: created → Ready if there are `cases`, `parts` of a call's life, the capacity at `levels`,
-    and what `idle` calls cost.
+    and what `live` calls cost, each number of them on a stack of its own.
 
     Rates are measured `rounds` times. Latencies of calls that run one at a time are measured once.
     """
@@ -43,7 +44,7 @@ class Plan:
     profile_beside: Path | None = None
     """Where profiles go, if they are wanted."""
     levels: Levels | None = None
-    idle: idle.Sizes | None = None
+    live: live.Sizes | None = None
 
     def ready_steps(self) -> Iterator[tuple[int, Case, Subject]]:
         """Rounds of created → Ready."""
@@ -74,11 +75,12 @@ class _Found:
     cycles: defaultdict[tuple[int, Subject], list[LifeFigures]] = field(default_factory=lambda: defaultdict(list))
     life: list[LifeFigures] = field(default_factory=list)
     capacity: tuple[CapacityFigures, ...] = ()
+    live: list[LiveFigures] = field(default_factory=list)
 
     def results(self) -> Results:
         cycles = (medians(rounds) for rounds in self.cycles.values())
         ready = tuple(medians(rounds) for rounds in self.ready.values())
-        return Results(ready, (*self.life, *cycles), self.capacity)
+        return Results(ready, (*self.life, *cycles), self.capacity, tuple(self.live))
 
 
 class Run:
@@ -91,7 +93,14 @@ class Run:
         self._found = _Found()
 
     async def __call__(self) -> Results:
-        """Measure everything on one stack; return the medians of the rounds."""
+        """Measure everything, on one stack but for the live calls; return the medians of the rounds."""
+        plan = self._plan
+        if plan.cases or plan.parts or plan.levels is not None:
+            await self._on_one_stack()
+        await self._live()
+        return self._found.results()
+
+    async def _on_one_stack(self) -> None:
         began = time.monotonic()
         async with Stack(StackOptions(operator=False)) as stack:
             access = Access.of(stack.endpoints)
@@ -103,8 +112,6 @@ class Run:
                 life = Life(stack, access, admin, harness)
                 await self._life(life)
                 await self._capacity(life)
-                await self._idle(life)
-        return self._found.results()
 
     async def _ready(self, bench: Bench) -> None:
         for number, case, subject in self._plan.ready_steps():
@@ -131,16 +138,18 @@ class Run:
             told = "; ".join(f"{one.live}: {one.memory_mib:.0f} MiB" for one in self._found.capacity)
             self._progress.done("capacity", told, time.monotonic() - began)
 
-    async def _idle(self, life: Life) -> None:
-        if self._plan.idle is not None:
+    async def _live(self) -> None:
+        if self._plan.live is None:
+            return
+        for calls in self._plan.live.live:
             began = time.monotonic()
-            profiler = self._profiler("idle")
-            found = await life.idle(self._plan.idle, profiler or nothing)
-            self._found.capacity += (found,)
-            told = f"{found.live} in {found.namespaces} namespaces: {found.cpu_ms_per_s:.1f} m"
-            self._progress.done("idle", told, time.monotonic() - began)
+            profiler = self._profiler(f"live-{calls}")
+            found = await live.measure(calls, self._plan.live, self._progress.note, profiler or nothing)
+            self._found.live.append(found)
+            told = f"{found.memory_kib_per_match:.1f} KiB each, {found.idle_cpu_ms_per_s:.1f} m"
+            self._progress.done(f"{calls} live", told, time.monotonic() - began)
             if profiler is not None:
-                profiling.show(profiler.costs(), "idle, per second", found.cpu_ms_per_s, self._console)
+                profiling.show(profiler.costs(), "live, per second", found.idle_cpu_ms_per_s, self._console)
 
     def _profiler(self, name: str) -> profiling.Profiler | None:
         beside = self._plan.profile_beside

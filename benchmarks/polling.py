@@ -3,7 +3,7 @@
 Real LiveKit servers, each with empty rooms that carry our mark, are polled by the operator's own pollers and clients,
 as in a term in which nothing happens. What is measured is CPU time, of this process and of the servers, so a busy
 machine changes little. Neighbors: `controller.triggers.poll` and `controller.clients.livekit` are measured;
-`benchmarks.life` measures the idle of a whole operator.
+`benchmarks.live` measures a whole operator.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ class NoRecords:
     def loop_failed(self, _loop: object, error: BackendError, _named: object) -> None:
         """A list of rooms has failed."""
         raise error
+
+
+def a_poller(client: LiveKitClient, name: str, url: str, cluster_id: str) -> Poller:
+    """The operator's poller of one server, whose news reach nobody."""
+    server = Server(name, url, ApiKeys(_KEY), client, LiveKitView())
+    router = Router(cluster_id, lambda _key, _wake: None)
+    return Poller(server, router, ServerClock(), cluster_id, 2.0, cast("ErrorRecords", NoRecords()))
 
 
 @contextlib.contextmanager
@@ -105,16 +112,14 @@ async def measured(
     servers: list[tuple[subprocess.Popen[bytes], int]], rooms: int, warm_up_seconds: float, seconds: float
 ) -> tuple[float, float]:
     """CPU seconds per second of this process, and of one server on average."""
-    clock, pulses = ServerClock(), Pulses()
+    pulses = Pulses()
     async with aiohttp.ClientSession() as session:
         pollers = []
         for number, (_, port) in enumerate(servers):
-            url = f"http://127.0.0.1:{port}"
-            client = LiveKitClient(session, url, _KEY.name, _KEY.secret, clock, server=f"server-{number}")
+            url, name = f"http://127.0.0.1:{port}", f"server-{number}"
+            client = LiveKitClient(session, url, _KEY.name, _KEY.secret, ServerClock(), server=name)
             await fill(client, rooms)
-            server = Server(f"server-{number}", url, ApiKeys(_KEY), client, LiveKitView())
-            router = Router(_CLUSTER, lambda _key, _wake: None)
-            pollers.append(Poller(server, router, clock, _CLUSTER, 2.0, cast("ErrorRecords", NoRecords())))
+            pollers.append(a_poller(client, name, url, _CLUSTER))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(poller.run(pulses.start(LoopName.POLL, 60))) for poller in pollers]
             await asyncio.sleep(warm_up_seconds)

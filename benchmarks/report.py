@@ -11,36 +11,47 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.figures import CapacityFigures, Figures, Goal, LifeFigures, Measure, Subject, goals, growth
+from benchmarks.figures import CapacityFigures, Figures, LifeFigures, Measure, Subject, growth
+from benchmarks.goals import Goal, goals
+from benchmarks.live.figures import LiveFigures, table
 
 _STYLES = {Subject.FLOOR: "dim", Subject.KOPF: "", Subject.ROOMKEEPER: "bold"}
-_TEXTS = frozenset({"subject", "from … to", "live Matches"})
+_TEXTS = frozenset({"subject", "from … to", "live Matches", "live calls"})
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of one run: created → Ready, the life of calls, and what live Matches cost."""
+    """The results of one run: created → Ready, the life of calls, what live Matches cost, and how that grows."""
 
     ready: tuple[Figures, ...] = ()
     life: tuple[LifeFigures, ...] = ()
     capacity: tuple[CapacityFigures, ...] = ()
+    live: tuple[LiveFigures, ...] = ()
 
 
 def write_json(results: Results, path: Path) -> None:
     """Write a list with one object per line of the tables.
 
-    Those of a call's life have a `measure`, those of the capacity a number of `live` Matches.
+    Those of a call's life have a `measure`, those of the capacity a number of `live` Matches, those of `live` a time of
+    `bring_up_s`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures: tuple[Figures | LifeFigures | CapacityFigures, ...] = (*results.ready, *results.life, *results.capacity)
-    entries = [one.to_json() for one in figures]
+    entries = [
+        *(one.to_json() for one in results.ready),
+        *(one.to_json() for one in results.life),
+        *(one.to_json() for one in results.capacity),
+        *(one.to_json() for one in results.live),
+    ]
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Results:
     """Read the file that `write_json` has written."""
-    ready, life, capacity = [], [], []
+    ready, life, capacity, live = [], [], [], []
     for entry in json.loads(path.read_text(encoding="utf-8")):
+        if "bring_up_s" in entry:
+            live.append(LiveFigures(**entry))
+            continue
         if "live" in entry:
             capacity.append(CapacityFigures(**entry))
             continue
@@ -49,7 +60,7 @@ def read_json(path: Path) -> Results:
             life.append(LifeFigures(subject, Measure(entry.pop("measure")), **entry))
         else:
             ready.append(Figures(subject, **entry))
-    return Results(tuple(ready), tuple(life), tuple(capacity))
+    return Results(tuple(ready), tuple(life), tuple(capacity), tuple(live))
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ def sections(results: Results, rounds: int | None = None) -> tuple[Section, ...]
         _latencies("The life of a call", latencies),
         _rates(f"Full cycles, from created to deleted{told}", "cycle", "cycles/s", cycles),
         _capacity("Live Matches, while nothing happens", results.capacity),
+        _live("Live calls: what they cost, by their number", results.live),
     )
     return tuple(section for section in found if section.rows)
 
@@ -116,14 +128,19 @@ def _latencies(title: str, figures: Sequence[LifeFigures]) -> Section:
 
 def _capacity(title: str, figures: Sequence[CapacityFigures]) -> Section:
     rows = [
-        (str(one.live), str(one.namespaces), _number(one.memory_mib, 1), _number(one.cpu_ms_per_s, 1))
-        for one in sorted(figures, key=lambda one: (one.namespaces, one.live))
+        (str(one.live), _number(one.memory_mib, 1), _number(one.cpu_ms_per_s, 1))
+        for one in sorted(figures, key=lambda one: one.live)
     ]
     added = growth(figures)
     if added is not None:
-        rows.append(("each further 1 000", "1", f"+{added.memory_mib:.1f}", f"+{added.cpu_ms_per_s:.1f}"))
-    headings = ("live Matches", "namespaces", "memory MiB", "CPU m (thousandths of a core)")
+        rows.append(("each further 1 000", f"+{added.memory_mib:.1f}", f"+{added.cpu_ms_per_s:.1f}"))
+    headings = ("live Matches", "memory MiB", "CPU m (thousandths of a core)")
     return Section(title, headings, tuple(rows), (Subject.ROOMKEEPER,) * len(rows), (None,) * len(rows))
+
+
+def _live(title: str, figures: Sequence[LiveFigures]) -> Section:
+    headings, rows = table(figures) if figures else ((), ())
+    return Section(title, headings, rows, (Subject.ROOMKEEPER,) * len(rows), (None,) * len(rows))
 
 
 def goal_line(goal: Goal) -> Text:
@@ -145,7 +162,7 @@ def show(results: Results, rounds: int, console: Console) -> None:
         for cells, subject, group, after in zip(section.rows, section.subjects, section.groups, following, strict=True):
             table.add_row(*cells, style=_STYLES[subject], end_section=group != after)
         console.print(table)
-    for goal in goals(results.ready, results.life, results.capacity):
+    for goal in goals(results.ready, results.life, results.live):
         console.print(goal_line(goal))
 
 

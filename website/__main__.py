@@ -1,7 +1,11 @@
-"""`python -m website`: build the website into build/site. A warning is an error, and nothing is fetched."""
+"""`python -m website`: build the website into build/site. A warning is an error, and nothing is fetched.
+
+Sphinx and what it needs are in a directory of their own, which `make site` fills once: no other part imports them.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +18,7 @@ from website.pages import ROOT, Unfinished
 from website.staging import Stage
 
 OUT = Path("build/site")
+PACKAGES = ROOT / ".venv/website"
 
 
 def build(
@@ -21,6 +26,9 @@ def build(
     root: Annotated[Path, typer.Option(help="the repository with the pages")] = ROOT,
 ) -> None:
     """Build the website, and say what is wrong with its pages."""
+    if not (PACKAGES / "sphinx").is_dir():
+        print(f"{PACKAGES.relative_to(ROOT)} has no Sphinx: `make site` installs it", file=sys.stderr)
+        raise typer.Exit(1)
     staged = out.with_name(f"{out.name}-pages")
     try:
         Stage(root).write(staged)
@@ -30,7 +38,8 @@ def build(
     shutil.rmtree(out, ignore_errors=True)
     sphinx = [sys.executable, "-m", "sphinx", "--builder", "html", "--conf-dir", str(ROOT / "website")]
     strict = ["--fail-on-warning", "--keep-going", "--quiet", "--fresh-env"]
-    process = subprocess.run([*sphinx, *strict, str(staged), str(out)], check=False)
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGES)}
+    process = subprocess.run([*sphinx, *strict, str(staged), str(out)], env=environment, check=False)
     if process.returncode:
         raise typer.Exit(process.returncode)
     shutil.rmtree(out / ".doctrees", ignore_errors=True)

@@ -1,19 +1,20 @@
 """The configuration of Sphinx. Every name here is one that Sphinx, MyST or furo reads.
 
 The website needs no network: furo uses the fonts of the reader's system, search runs in the browser, and the script
-that draws diagrams is a file beside the pages, from an installed package.
+that draws diagrams is a file beside the pages, from a package of which nothing else is used.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import version as installed
-from importlib.resources import files
 from pathlib import Path
 
 project = "Roomkeeper"
 author = "the Roomkeeper authors"
 copyright = author
 release = version = installed("roomkeeper")
+
+_PACKAGES = Path(__file__).resolve().parents[1] / ".venv/website"
 
 extensions = ["myst_parser"]
 root_doc = "index"
@@ -26,7 +27,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # examples of JSON are cut wi
 html_theme = "furo"
 html_title = f"Roomkeeper {release}"
 html_logo = None
-html_static_path = ["static", str(Path(str(files("mermaidx"))) / "assets/mermaid.js")]
+html_static_path = ["static", str(_PACKAGES / "mermaidx/assets/mermaid.js")]
 html_css_files = ["site.css"]
 html_js_files = [("diagrams.js", {"defer": "defer"})]
 html_copy_source = False

@@ -17,7 +17,7 @@ from benchmarks.life.sight import ACTIVE, READY
 from benchmarks.load import match_manifest, skip_patch
 from benchmarks.watcher import MatchFailed
 from controller.api.names import MATCH, ROOM, TOKENS_KEY, livekit_room_name, room_name, token_secret_name
-from controller.clients.redis.gateway import Queued, Unserved
+from controller.clients.redis.gateway import Gateway, Queued, Unserved
 from controller.facts.livekit import Mark
 from sandbox.people import Person
 
@@ -107,17 +107,22 @@ async def begin(scene: Scene, number: int, timeouts: dict[str, int] | None = Non
     manifest = match_manifest(number, **STAYING | {"timeouts": _TIMEOUTS | (timeouts or {})} | spec)
     users = (f"user-{number}-a", f"user-{number}-b")
     for user in users:
-        reply = await scene.gateway.enqueue(user)
-        while isinstance(reply, Unserved):  # the first user of a pool calls the operator
-            await asyncio.sleep(_UNSERVED_SECONDS)
-            reply = await scene.gateway.enqueue(user)
-        if not isinstance(reply, Queued):
-            raise MatchFailed(f"{user} cannot wait: {reply}")
+        await enqueue(scene.gateway, user)
     found = await call(scene.admin, "POST", access.collection(MATCH.plural), manifest)
     name, uid = found["metadata"]["name"], found["metadata"]["uid"]
     await scene.sight.when(name, READY)
     made = await call(scene.admin, "GET", f"{access.collection(ROOM.plural)}/{room_name(uid)}")
     return Call(scene, name, uid, users, *_room(scene, uid, made))
+
+
+async def enqueue(gateway: Gateway, user: str) -> None:
+    """Put a user into the queue. Raises MatchFailed if they may not wait there."""
+    reply = await gateway.enqueue(user)
+    while isinstance(reply, Unserved):  # the first user of a pool calls the operator
+        await asyncio.sleep(_UNSERVED_SECONDS)
+        reply = await gateway.enqueue(user)
+    if not isinstance(reply, Queued):
+        raise MatchFailed(f"{user} cannot wait: {reply}")
 
 
 def _room(scene: Scene, match_uid: str, room: Body) -> tuple[str, Mark]:

@@ -22,7 +22,7 @@ from benchmarks.figures import (
     percentile,
     rate_per_second,
 )
-from benchmarks.life import capacity, heartbeats, idle, people, restores, signals, terminations, webhooks
+from benchmarks.life import capacity, heartbeats, people, restores, signals, terminations, webhooks
 from benchmarks.life.cycles import Cycles
 from benchmarks.life.scene import Scene, scene
 from benchmarks.life.sight import GONE, Sight
@@ -118,11 +118,6 @@ class Life:
         """Measure what Roomkeeper needs while so many Matches are up."""
         async with self._scene() as at:
             return await capacity.measure(at, levels)
-
-    async def idle(self, sizes: idle.Sizes, during: During = nothing) -> CapacityFigures:
-        """Measure what Roomkeeper costs while nothing happens in many namespaces. They stay behind."""
-        async with self._scene() as at:
-            return await idle.measure(at, sizes, during)
 
     async def cycle(self, subject: Subject, case: Case, during: During = nothing) -> LifeFigures:
         """Measure full cycles of one subject."""

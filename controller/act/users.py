@@ -13,7 +13,7 @@ from controller.api.match import Admission, Match
 from controller.api.phases import MatchPhase, RoomPhase
 from controller.api.states import UserState
 from controller.backends.bundle import Backends
-from controller.backends.restores import restore_request
+from controller.backends.restore_requests import restore_request
 from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.match import (

@@ -14,6 +14,7 @@ import structlog
 from controller.announce.error_records import ErrorRecords
 from controller.announce.events import EventPoster, Subject
 from controller.announce.match_end import (
+    NO_SHOW_DETAILS,
     MatchEnd,
     end_in_status,
     end_of_deleted,
@@ -32,6 +33,7 @@ from controller.api.names import MATCH, ROOM, ResourceKind
 from controller.api.phases import RoomPhase
 from controller.api.room import Room, RoomEndReason, RoomIssue, RoomStatus
 from controller.clock import Clock
+from controller.errors import Backend
 from controller.plan.actions import AnyAction, ReleaseFinalizer, RemoveStranger
 from controller.rules.failures import of_ending
 from controller.rules.match_case import MatchCase
@@ -50,6 +52,11 @@ for _word in (*EndReason, *EndCode):
     metrics.matches_finished.labels(_word)
 for _witness in _SEES_PEOPLE:
     metrics.detection_seconds.labels(_witness.value)
+for _detail in NO_SHOW_DETAILS:
+    metrics.no_shows.labels(_detail.value)
+for _kind in (MATCH, ROOM):
+    for _backend in (Backend.LIVEKIT, Backend.REDIS):
+        metrics.released_without.labels(_kind.kind, _backend)
 
 
 class Announcer:
@@ -169,10 +176,10 @@ class Announcer:
                 max(0.0, (now - person.since).total_seconds())
             )
             if person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
-                metrics.webhooks_missed.inc()
+                metrics.webhooks_missed.labels(server_of(status)).inc()
 
     def _over(self, end: MatchEnd, told: str) -> None:
-        """A Match is over: count it, log it, record it if it is an error, and post its Event, which says `told`."""
+        """A Match is over: count, log, record it if it is an error, post its Event, which says `told`, and trace it."""
         match = end.match
         subject = Subject.of(MATCH, match)
         self._told.add(subject.uid)
@@ -185,10 +192,10 @@ class Announcer:
         if end.reason is EndReason.NO_SHOW:
             metrics.joins.labels(end.server, _JOINED).inc(len(match.spec.identities) - len(end.no_shows))
         log_end(end)
-        trace_end(end)
         self._record(subject, end)
         post = self._events.warning if end.reason in WARNED_ENDINGS else self._events.normal
         post(subject, end.word.value, told)
+        trace_end(end)
 
     def _record(self, subject: Subject, end: MatchEnd) -> None:
         """Record an ending that is an error. What follows from it is done by now: the users are where they belong."""

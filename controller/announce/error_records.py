@@ -1,10 +1,10 @@
 """Collects the errors of this replica, and adds them to the records in Redis every few seconds.
 
-A caller hands an error over and goes on: nothing waits for Redis here. The memory is bounded whatever happens.
-Equal errors are one record with a count; a record for which there is no room is dropped and counted, and the counts per
-hour still include it. While Redis does not answer, everything stays here until it does; a pool that fails holds up no
-other, and a batch that Redis refuses is dropped. Neighbors: `loop.recovery` and
-the background loops report, `clients.redis.error_store` writes.
+A caller hands an error over and goes on: nothing waits for Redis here. The memory is bounded whatever happens. Equal
+errors are one record with a count; a record for which there is no room is dropped and counted, and the counts per hour
+still include it. While Redis does not answer, everything stays here until it does; a pool that fails holds up no other,
+and a batch that Redis refuses is dropped. Neighbors: `loop.recovery` and the background loops report,
+`clients.redis.error_store` writes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Final
 import structlog
 
 from controller.api.failure_codes import Failure
+from controller.api.failures import Recovery
+from controller.api.failures_table import FAILURES
 from controller.clients.redis.client import Redis
 from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.keys import ErrorKeys, Keys, error_keys_of_no_pool
@@ -42,6 +44,12 @@ _HOURS_KEPT: Final = 24
 _LAST_FLUSH_SECONDS: Final = 1.0
 _LONGEST_WORD: Final = 256
 _MOST_FAILURES: Final = 3
+
+# What first appears with 1 has not increased for Prometheus, so the first error would be lost to the alert.
+for _row in FAILURES.values():
+    metrics.errors.labels(_row.type, _row.severity, _row.recovery)
+for _recovery in Recovery:
+    metrics.recoveries.labels(_recovery)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -26,7 +27,10 @@ from controller.telemetry.trace_ids import trace_id
 
 log = structlog.get_logger(__name__)
 
-_NO_SHOWS = {str(one): one for one in (ReleaseDetail.NEVER_SEEN, ReleaseDetail.SIGNAL_ONLY, ReleaseDetail.MEDIA_FAILED)}
+NO_SHOW_DETAILS: Final = (ReleaseDetail.NEVER_SEEN, ReleaseDetail.SIGNAL_ONLY, ReleaseDetail.MEDIA_FAILED)
+"""What can be known of a participant who was not connected when their Match ended as NoShow."""
+
+_NO_SHOWS: Final = {str(one): one for one in NO_SHOW_DETAILS}
 
 
 @dataclass(frozen=True, slots=True)

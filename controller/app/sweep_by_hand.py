@@ -170,7 +170,7 @@ class HandSweep:
         cluster_id, matches = parts.settings.cluster_id, parts.caches[MATCH]
         restorer = Restorer(
             matches, parts.calls, parts.clock,
-            restored=(), wake=lambda _match: None, uid_of=self._objects.match_uid,
+            restored=(), wake=lambda _match: None, uid_of=self._objects.match_uid, uids_in=self._objects.match_uids,
         )  # fmt: skip
         return Cleaner(
             cluster_id,

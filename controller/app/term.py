@@ -132,13 +132,15 @@ def begin_term(parts: Parts, epoch: int) -> Term:
     settings, clock, caches, router, queue = parts.settings, parts.clock, parts.caches, parts.router, parts.queue
     servers = Servers((), parts.placements, unread=partial(_unread_namespaces, parts))
     tokens, audit = IssuedTokens(clock, caches[MATCH].has), AuditView()
+    objects = Objects(parts.kubernetes)
     restorer = Restorer(
         caches[MATCH],
         parts.calls,
         clock,
         restored=(tokens.match_restored, router.match_restored),
         wake=router.match_differs,
-        uid_of=Objects(parts.kubernetes).match_uid,
+        uid_of=objects.match_uid,
+        uids_in=objects.match_uids,
     )
     pools = Pools(
         parts.redis,

@@ -1,12 +1,14 @@
 """Switches tracing on for one replica, where the settings or OpenTelemetry's variables ask for it.
 
-Neighbor: `telemetry.otel` makes and sends the spans; it and its library are imported here, if they are needed.
+Neighbors: `telemetry.otel` makes the spans, `telemetry.otlp` sends them; they and their library are imported here, if
+they are needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
@@ -29,28 +31,39 @@ async def traced(settings: Settings, instance: str, environment: Mapping[str, st
 
     Raises SettingsError if the settings ask for it, and the library is not installed.
     """
-    if not is_asked_for(settings, environment):
+    made = _made(settings, instance, environment) if is_asked_for(settings, environment) else None
+    if made is None:
         yield
         return
-    try:
-        otel: Any = importlib.import_module("controller.telemetry.otel")
-    except ModuleNotFoundError as error:
-        if settings.trace_endpoint:
-            raise SettingsError(
-                f"roomkeeper operator: {variable('trace_endpoint')} is set, and {error.name} is missing; {_INSTALL}"
-            ) from error
-        log.warning(f"there are no traces: {error.name} is missing; {_INSTALL}")
-        yield
-        return
-    made = otel.OtelTracing(
-        otel.over_http(settings.trace_endpoint), ratio=ratio(settings, environment), instance=instance
-    )
     tracing.switch_on(made)
     try:
         yield
     finally:
         tracing.switch_on(None)
         await made.end()
+
+
+def _made(settings: Settings, instance: str, environment: Mapping[str, str]) -> Any:
+    """What makes spans; None if the library cannot be used. The log says why, and calls go on without traces.
+
+    The library reads many variables by itself, some when it is imported, and raises for what it does not understand.
+    """
+    try:
+        otel: Any = importlib.import_module("controller.telemetry.otel")
+        exporter = importlib.import_module("controller.telemetry.otlp").over_http(settings.trace_endpoint)
+        return otel.OtelTracing(exporter, ratio=ratio(settings, environment), instance=instance)
+    except ModuleNotFoundError as error:
+        if settings.trace_endpoint:
+            raise SettingsError(
+                f"roomkeeper operator: {variable('trace_endpoint')} is set, and {error.name} is missing; {_INSTALL}"
+            ) from error
+        log.warning(f"there are no traces: {error.name} is missing; {_INSTALL}")
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with tracing, calls need an operator that starts
+        log.warning(
+            "there are no traces: OpenTelemetry does not start; check the variables OTEL_… that are set",
+            why=f"{type(error).__name__}: {error}",
+        )
+    return None
 
 
 def is_asked_for(settings: Settings, environment: Mapping[str, str]) -> bool:
@@ -76,6 +89,7 @@ def ratio(settings: Settings, environment: Mapping[str, str]) -> float:
     if name != "traceidratio":
         return 1.0
     try:
-        return min(1.0, max(0.0, float(environment.get("OTEL_TRACES_SAMPLER_ARG", "1"))))
+        part = float(environment.get("OTEL_TRACES_SAMPLER_ARG", "1"))
     except ValueError:
         return 1.0
+    return 1.0 if math.isnan(part) else min(1.0, max(0.0, part))

@@ -18,12 +18,12 @@ from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.backends.leftovers import SweepRules, lives
 from controller.backends.objects import Objects
-from controller.backends.restores import PutRight, Restorer
+from controller.backends.put_right import PutRight
+from controller.backends.restores import Restorer
 from controller.backends.servers import Server
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.leftovers import LeftoverStore, SweptReply
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.records import LiveMatch
 from controller.clients.redis.replies.inbox import Expiry
 from controller.clients.redis.replies.refusals import Lost, Stale
 from controller.clock import Clock
@@ -83,7 +83,6 @@ class Cleaner:
             Remedy.FREE: self._free,
             Remedy.RELEASE: self._release,
             Remedy.RETIRE: self._retire,
-            Remedy.UNLIST: self._unlist,
             Remedy.EXPIRE: self._drop,
             Remedy.DELETE: self._drop,
         }
@@ -154,7 +153,7 @@ class Cleaner:
             return known.counts_as_over and await self._restorer.settle_again(pool, known, self._pools.check)
         if known is not None:
             return False
-        return await self._restorer.settle_without_object(leftover.namespace, pool, leftover.id, self._pools.check)
+        return bool(await self._restorer.settle_gone(leftover.namespace, pool, (leftover.id,), self._pools.check))
 
     async def _free(self, pool: Pool, leftover: Leftover) -> bool:
         rules = self._rules
@@ -173,10 +172,6 @@ class Cleaner:
         reply = await Inbox(pool).expire(leftover.id, beat_ms, now_ms=self._now_ms)
         self._pools.check(leftover.namespace, reply)
         return reply in {Expiry.IDLE, Expiry.UNKNOWN}
-
-    async def _unlist(self, pool: Pool, leftover: Leftover) -> bool:
-        live = LiveMatch(leftover.id, int(leftover.unchanged["score"]))
-        return self._is_clean(leftover, await LeftoverStore(pool).unlist(live))
 
     async def _drop(self, pool: Pool, leftover: Leftover) -> bool:
         return self._is_clean(leftover, await LeftoverStore(pool).drop(leftover))

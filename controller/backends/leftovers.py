@@ -13,10 +13,10 @@ from typing import Final
 from controller.api.match import Match
 from controller.backends.restores import live_uids
 from controller.clients.redis.client import Redis
+from controller.clients.redis.errors import WRONG_TYPE
 from controller.clients.redis.keys import Keys, key_of_pool
 from controller.clients.redis.leftovers import LeftoverStore, lasting, scan
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.records import LiveMatch
 from controller.clock import Clock
 from controller.errors import BackendRefused, Code
 from controller.facts.ledger import Ledger
@@ -29,6 +29,9 @@ from controller.views.cache import ObjectCache
 
 _AT_MOST: Final = 100
 """So many leftovers of a sorted set are found in one round."""
+
+
+_NO_LEDGER: Final = "the match is gone, or over, and there is no ledger of it that can be read"
 
 
 def _always(_namespace: str) -> bool:
@@ -119,27 +122,20 @@ class Finder:
     async def listed(self, namespace: str) -> list[Leftover]:
         """What the sorted sets of a pool list although it is over; some of each kind. Raises BackendError."""
         found: list[Leftover] = []
-        for look_up in (self.live, self.unlisted, self.reserved, self.beats):
+        for look_up in (self.live, self.reserved, self.beats):
             found += await look_up(namespace)
         return found
 
-    async def unlisted(self, namespace: str) -> list[Leftover]:
-        """Matches in `live` that are gone, and of which there is no ledger; some of them. Raises BackendError."""
-        pool = self._unbound(namespace)
-        before_ms = self._now_ms - self._rules.max_age_seconds * 1000
-        live = await pool.live(claimed_before_ms=before_ms, limit=10 * _AT_MOST)
-        gone = [one for one in live if not lives(self._matches, one.uid)][:_AT_MOST]
-        return [_no_ledger(namespace, one) for one in gone if await _readable_ledger(pool, one.uid) is None]
-
     async def live(self, namespace: str) -> list[Leftover]:
-        """Matches in `live` that are gone or over, and whose ledger holds users; some of them. Raises BackendError."""
+        """Matches in `live` that are gone or over, and are not settled; some of them. Raises BackendError."""
         pool, found = self._unbound(namespace), []
         for uid in [uid for uid in await live_uids(pool) if not lives(self._matches, uid)][:_AT_MOST]:
             ledger = await _readable_ledger(pool, uid)
-            if ledger is not None and not ledger.settled:
-                why = "the match is gone, or over, and its ledger still holds users"
-                name = ledger.match_name
-                found.append(Leftover(SweepKind.MATCHES, Remedy.SETTLE, namespace, uid, why, match=uid, name=name))
+            if ledger is not None and ledger.settled:
+                continue
+            why = "the match is gone, or over, and its ledger still holds users" if ledger is not None else _NO_LEDGER
+            name = ledger.match_name if ledger is not None else ""
+            found.append(Leftover(SweepKind.MATCHES, Remedy.SETTLE, namespace, uid, why, match=uid, name=name))
         return found
 
     async def reserved(self, namespace: str) -> list[Leftover]:
@@ -178,22 +174,10 @@ class Finder:
 
 
 async def _readable_ledger(pool: Pool, uid: str) -> Ledger | None:
-    """The ledger of a Match; None if there is none, or one that makes no sense: the light sweep removes that."""
+    """The ledger of a Match; None if there is none, or one that makes no sense."""
     try:
         return await pool.ledger(uid)
     except BackendRefused as error:
-        if error.code != Code.DAMAGED:
+        if error.code not in {Code.DAMAGED, WRONG_TYPE}:
             raise
         return None
-
-
-def _no_ledger(namespace: str, live: LiveMatch) -> Leftover:
-    return Leftover(
-        SweepKind.MATCHES,
-        Remedy.UNLIST,
-        namespace,
-        live.uid,
-        "the match is gone, and there is no ledger of it",
-        match=live.uid,
-        unchanged={"score": str(live.claimed_at_ms)},
-    )

@@ -20,7 +20,7 @@ from controller.api.names import livekit_room_name
 from controller.api.room import Room
 from controller.backends.bundle import Backends
 from controller.backends.pools import Pools
-from controller.backends.restores import known_places, restore_request
+from controller.backends.restore_requests import known_places, restore_request
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.mending import (
     guards_of_pool,

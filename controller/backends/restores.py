@@ -10,32 +10,25 @@ itself: one that Redis refuses costs no other. Neighbors: `backends.pools` asks 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
 import structlog
 
-from controller.api.match import Match, MatchStatus, OutcomeState, QueuePlace
-from controller.api.meta import ObjectMeta
-from controller.api.phases import MatchPhase
-from controller.api.states import UserState
-from controller.clients.redis.mending import mend_ledger
+from controller.api.match import Match
+from controller.backends.gone_matches import Check, GoneMatches
+from controller.backends.put_right import AT_ONCE, EachMatch, PutRight, settle_in_steps
+from controller.backends.restore_requests import restore_request, settle_request
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.match import AdvanceReply, ClaimOk, ClaimReply, SettleOk, SettleReply
-from controller.clients.redis.replies.refusals import Lost, Settled, Stale
-from controller.clients.redis.requests import AdvanceRequest, Claimant, ClaimMode, ClaimRequest, SettleRequest
+from controller.clients.redis.replies.match import ClaimOk, ClaimReply, SettleOk
+from controller.clients.redis.replies.refusals import Settled
+from controller.clients.redis.requests import ClaimRequest
 from controller.clock import Clock
-from controller.errors import BackendRefused
-from controller.facts.ledger import Cause, Destination, Ledger, Release
-from controller.facts.match import MatchSeen, ServerFacts
-from controller.facts.observation import Absent, Present
+from controller.errors import Backend, BackendUnavailable
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
-from controller.rules.match_case import MatchCase
-from controller.rules.stand_in import stand_in_match
 from controller.telemetry import metrics
 from controller.views.cache import ObjectCache
 from controller.views.calls import CallIndex
@@ -45,25 +38,14 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-_STATES = {
-    MatchPhase.CREATING: UserState.CONNECTING,
-    MatchPhase.CONNECTING: UserState.CONNECTING,
-    MatchPhase.ACTIVE: UserState.IN_CALL,
-    MatchPhase.RECONNECTING: UserState.IN_CALL,
-    MatchPhase.TERMINATING: UserState.DISCONNECTING,
-}
-_AT_ONCE = 50
 _PAGE = 1000
+# So many Matches that are gone are settled before a pool opens: it stays closed for a second or two.
+_AT_OPENING = 500
 
 
-class PutRight(StrEnum):
-    """What was put right, as the label of a metric."""
-
-    RESTORED = "restored"
-    SETTLED_AGAIN = "settled-again"
-    WITHOUT_OBJECT = "without-object"
-    ROOM_CLOSED = "room-closed"
-    REFUSED = "refused"
+# What first appears with 1 has not increased for Prometheus.
+for _what in PutRight:
+    metrics.put_right.labels(_what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +63,7 @@ class Restorer:
     """Compares pools with Matches. The caches are complete when it is asked.
 
     Each of `restored` gets every Match whose users were taken again: nothing else of it is left in Redis. `wake` gets
-    a Match that needs a look, and `uid_of` asks Kubernetes for the UID of the Match with a name: None if there is none.
+    a Match that needs a look. `uid_of` and `uids_in` ask Kubernetes, as in `GoneMatches`.
     """
 
     def __init__(
@@ -93,53 +75,68 @@ class Restorer:
         restored: Sequence[Callable[[Match], None]],
         wake: Callable[[Match], None],
         uid_of: Callable[[str, str], Awaitable[str | None]],
+        uids_in: Callable[[str], Awaitable[Collection[str]]],
     ) -> None:
         self._matches = matches
         self._calls = calls
         self._clock = clock
         self._restored = restored
         self._wake = wake
-        self._uid_of = uid_of
-        self._refused: set[str] = set()
-        self._refusals = 0
+        self._each = EachMatch()
+        self._gone = GoneMatches(clock, self._each, uid_of, uids_in)
         # How far the last sweep of a pool came, where its budget did not suffice.
         self._reached: dict[str, str] = {}
 
-    async def restore_all(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> int:
+    async def restore_all(self, namespace: str, pool: Pool, check: Check) -> int:
         """Restore all live Matches of a pool that has lost data. Returns how many of them Redis had lost.
 
+        One whose user is held by another Match is left to `compare`, which settles Matches that are over or gone first.
         `check` raises for a reply that forbids us to write. Raises BackendError if Redis does not answer.
         """
-        return await self._restore(pool, self._matches.in_namespace(namespace), check)
+        return await self._restore(pool, self._matches.in_namespace(namespace), check, is_last=False)
 
-    async def compare(self, namespace: str, pool: Pool, check: Callable[[str, object], None]) -> None:
+    async def compare(self, namespace: str, pool: Pool, check: Check) -> None:
         """Put right what differs in a pool before it opens: nothing else writes to it meanwhile.
 
-        Settles Matches that are over, so that they hold no user of a live one, and then restores what is missing.
-        Raises as `restore_all`.
+        Settles Matches that are over or gone, so that they hold no user of a live one, and then restores what is
+        missing. In a pool that is open another Match could take a user in between. Raises as `restore_all`.
         """
         live = await live_uids(pool)
         over = [match for uid in live if (match := self._over(namespace, uid)) is not None]
         for some in _batches(over):
             await asyncio.gather(*(self.settle_again(pool, match, check) for match in some))
+        await self._settle_gone_at_opening(namespace, pool, live, check)
         missing = [call.uid for call in self._calls.of(namespace) if call.uid not in live]
         matches = (match for uid in missing if (match := self._readable(uid)) is not None)
         if restored := await self._restore(pool, matches, check):
             log.warning("Redis had no ledger of live matches; restored", namespace=namespace, matches=restored)
 
+    async def _settle_gone_at_opening(self, namespace: str, pool: Pool, live: Iterable[str], check: Check) -> None:
+        """Settle Matches that are gone, some of them at most: the pool stays closed for so long.
+
+        What this leaves out, also because Kubernetes does not answer, is for the sweep.
+        """
+        gone = (uid for uid in live if not self._calls.has(namespace, uid) and not self._matches.has(uid))
+        try:
+            await self._gone.settle_named(namespace, pool, list(islice(gone, _AT_OPENING)), check)
+        except BackendUnavailable as error:
+            if error.backend != Backend.KUBERNETES:
+                raise
+            log.debug("whether matches are gone is not known at the moment", namespace=namespace, error=str(error))
+
     async def sweep(
-        self, namespace: str, pool: Pool, check: Callable[[str, object], None], at_most: int
+        self, namespace: str, pool: Pool, check: Check, at_most: int, beat: Callable[[], None]
     ) -> Differences:
         """Put right what differs in a pool that is open, and return how much that is, `at_most` so much.
 
         The next round goes on after the last Match of this one: those that cannot be put right cost no other its turn.
-        Raises BackendError.
+        `beat` is called while it goes on. Raises BackendError.
         """
         live, calls = await live_uids(pool), self._calls.of(namespace)
         for call in calls:
             if call.uid not in live and (match := self._readable(call.uid)) is not None:
                 self._wake(match)
-        found, put_right, refusals = 0, 0, self._refusals
+        found, put_right, refusals, gone = 0, 0, self._each.refusals, list[str]()
         reached = self._reached.pop(namespace, "")
         for uid in _after(list(live), reached):
             if found >= at_most:
@@ -150,19 +147,24 @@ class Restorer:
             reached, known = uid, self._matches.by_uid(uid)
             if known is None:
                 found += 1
-                put_right += await self.settle_without_object(namespace, pool, uid, check)
+                gone.append(uid)
             elif not isinstance(known, Unreadable) and known.counts_as_over:
                 found += 1
                 put_right += await self.settle_again(pool, known, check)
-        return Differences(found, put_right, self._refusals - refusals)
+        put_right += await self._gone.settle(namespace, pool, gone, check, beat)
+        return Differences(found, put_right, self._each.refusals - refusals)
 
-    async def settle_again(self, pool: Pool, match: Match, check: Callable[[str, object], None]) -> bool:
+    async def settle_again(self, pool: Pool, match: Match, check: Check) -> bool:
         """Settle a Match that is over, as its status says. Whether Redis did not know yet that it is."""
-        reply = await self._isolated(match.metadata, self._settle(pool, settle_request(match)))
+        reply = await self._each.isolated(
+            match.metadata, settle_in_steps(pool, settle_request(match), milliseconds(self._clock.now()))
+        )
         check(pool.keys.namespace, reply)
         is_new = isinstance(reply, SettleOk) and not reply.replay
         if is_new:
-            self._did(PutRight.SETTLED_AGAIN, "Redis did not know that a match is over; settled again", match.metadata)
+            self._each.did(
+                PutRight.SETTLED_AGAIN, "Redis did not know that a match is over; settled again", match.metadata
+            )
         return is_new
 
     def _over(self, namespace: str, uid: str) -> Match | None:
@@ -175,116 +177,35 @@ class Restorer:
         known = self._matches.by_uid(uid)
         return None if isinstance(known, Unreadable) else known
 
-    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Callable[[str, object], None]) -> int:
+    async def _restore(self, pool: Pool, matches: Iterable[Match], check: Check, *, is_last: bool = True) -> int:
+        """Returns how many Redis had lost. Unless it `is_last`, those that are refused have another turn soon."""
         restored = 0
         wanted = ((match, request) for match in matches if (request := restore_request(match)) is not None)
         for some in _batches(wanted):
             replies = await asyncio.gather(
-                *(self._isolated(match.metadata, self._claim(pool, request)) for match, request in some)
+                *(self._each.isolated(match.metadata, self._claim(pool, request)) for match, request in some)
             )
             for (match, _), reply in zip(some, replies, strict=True):
                 check(pool.keys.namespace, reply)
                 if isinstance(reply, ClaimOk):
-                    self._refused.discard(match.metadata.uid)
+                    self._each.can(match.metadata)
                     restored += not reply.replay
                     for tell in self._restored:
                         tell(match)
-                elif not isinstance(reply, Settled):
+                elif is_last and not isinstance(reply, Settled):
                     if reply is not None:
-                        self._cannot(match.metadata, str(reply))
+                        self._each.cannot(match.metadata, str(reply))
                     self._wake(match)
         if restored:
             metrics.put_right.labels(PutRight.RESTORED).inc(restored)
         return restored
 
-    async def settle_without_object(
-        self, namespace: str, pool: Pool, uid: str, check: Callable[[str, object], None]
-    ) -> bool:
-        """Let go of the users of a Match that is no object, as long as its ledger can tell which one it was.
-
-        Returns whether it held any.
-        """
-        metadata = ObjectMeta(name=uid, namespace=namespace, uid=uid)
-        now_ms = milliseconds(self._clock.now())
-        if await self._isolated(metadata, mend_ledger(pool, uid, {}, now_ms=now_ms)):
-            log.warning("a ledger made no sense; it was repaired", namespace=namespace, uid=uid)
-        ledger = await self._isolated(metadata, pool.ledger(uid))
-        # Without a ledger nothing is known of the Match, not even the name under which Kubernetes would have it.
-        if ledger is None or ledger.settled or not ledger.match_name:
-            return False
-        try:
-            if await self._uid_of(namespace, ledger.match_name) == uid:
-                return False
-        except BackendRefused as error:
-            self._cannot(metadata, error.sentence)
-            return False
-        metadata = metadata.model_copy(update={"name": ledger.match_name})
-        reply = await self._isolated(metadata, self._settle(pool, self._last_settle(metadata, ledger)))
-        check(namespace, reply)
-        is_new = isinstance(reply, SettleOk) and not reply.replay
-        if is_new:
-            self._did(PutRight.WITHOUT_OBJECT, "a match is gone that still held users; they are free", metadata)
-        return is_new
-
-    def _last_settle(self, metadata: ObjectMeta, ledger: Ledger) -> SettleRequest:
-        """How the Match would be settled if its object were still there, and being deleted."""
-        now = self._clock.now()
-        deleted = metadata.model_copy(update={"deletion_timestamp": now, "creation_timestamp": now})
-        match = stand_in_match(Unreadable(deleted, "it is gone"), ledger)
-        nothing = Absent(now)
-        seen = MatchSeen(
-            ledger=Present(ledger, now),
-            refusal=None,
-            room=nothing,
-            livekit_room=nothing,
-            people=nothing,
-            tokens=nothing,
-            livekit_name="",
-            server=ServerFacts("", ""),
-        )
-        case = MatchCase(match, seen, now)
-        cause, releases = case.cause, case.releases
-        assert cause is not None  # it is being deleted
-        return SettleRequest(
-            uid=ledger.uid,
-            session_id=ledger.session_id or ledger.uid,
-            users=releases,
-            cause=Cause(cause.reason, cause.initiator, cause.message, cause.evidence(releases)),
-            match_name=metadata.name,
-        )
+    async def settle_gone(self, namespace: str, pool: Pool, uids: Sequence[str], check: Check) -> int:
+        """Let go of the users of those of these Matches that are no object. Returns how many were put right."""
+        return await self._gone.settle(namespace, pool, uids, check, lambda: None)
 
     async def _claim(self, pool: Pool, request: ClaimRequest) -> ClaimReply:
         return await pool.claim(request, now_ms=milliseconds(self._clock.now()))
-
-    async def _settle(self, pool: Pool, request: SettleRequest) -> AdvanceReply | SettleReply:
-        """Settle in the steps of every ending: users who had a call are DISCONNECTING first."""
-        now_ms = milliseconds(self._clock.now())
-        if any(user.to is not Destination.BACK for user in request.users):
-            users = tuple((user.id, UserState.DISCONNECTING) for user in request.users)
-            reply = await pool.advance(AdvanceRequest(request.uid, users, MatchPhase.TERMINATING), now_ms=now_ms)
-            if isinstance(reply, Stale | Lost):
-                return reply
-        return await pool.settle(request, now_ms=now_ms)
-
-    async def _isolated(self, metadata: ObjectMeta, request: Awaitable[R]) -> R | None:
-        """The answer; None if Redis refuses this one Match, which costs no other."""
-        try:
-            return await request
-        except BackendRefused as error:
-            self._cannot(metadata, error.sentence)
-            return None
-
-    def _cannot(self, metadata: ObjectMeta, why: str) -> None:
-        """Say once that a Match cannot be put right. Its own key tries again, and has it in the status."""
-        metrics.put_right.labels(PutRight.REFUSED).inc()
-        self._refusals += 1
-        if metadata.uid not in self._refused:
-            log.error("match could not be restored", key=f"{metadata.namespace}/{metadata.name}", answer=why)
-        self._refused.add(metadata.uid)
-
-    def _did(self, what: PutRight, sentence: str, metadata: ObjectMeta) -> None:
-        metrics.put_right.labels(what).inc()
-        log.warning(sentence, key=f"{metadata.namespace}/{metadata.name}", uid=metadata.uid)
 
 
 def _after(uids: list[str], last: str) -> list[str]:
@@ -296,7 +217,7 @@ def _after(uids: list[str], last: str) -> list[str]:
 def _batches(values: Iterable[T]) -> Iterator[list[T]]:
     """So many values at a time as are sent side by side."""
     left = iter(values)
-    while some := list(islice(left, _AT_ONCE)):
+    while some := list(islice(left, AT_ONCE)):
         yield some
 
 
@@ -309,74 +230,3 @@ async def live_uids(pool: Pool) -> dict[str, None]:
         live.update((entry.uid, None) for entry in page)
         if len(page) < _PAGE or len(live) == before:
             return live
-
-
-def settle_request(match: Match) -> SettleRequest:
-    """The settling of a Match that is over, from its status.
-
-    A user whom the status leaves out waits again: where they were before, or at the end of the queue after a call.
-    """
-    end, uid = match.status.end, match.metadata.uid
-    outcomes = {one.identity: one for one in end.outcomes} if end is not None else {}
-    releases = []
-    for identity in match.spec.identities:
-        outcome = outcomes.get(identity)
-        if outcome is None:
-            had_call = match.status.connected_at is not None
-            waits = Release(identity, Destination.WAITING, QueuePlace.NOW)
-            releases.append(waits if had_call else Release(identity, Destination.BACK))
-        elif outcome.state is OutcomeState.WAITING:
-            place = outcome.place or QueuePlace.ORIGINAL
-            releases.append(Release(identity, Destination.WAITING, place, outcome.detail or ""))
-        else:
-            releases.append(Release(identity, Destination.IDLE, QueuePlace.NOW, outcome.detail or ""))
-    return SettleRequest(
-        uid=uid,
-        session_id=match.spec.session_id or uid,
-        users=tuple(releases),
-        cause=Cause(end.reason, end.initiator or "", end.message or "") if end is not None else Cause(),
-        match_name=match.metadata.name,
-    )
-
-
-def restore_request(match: Match) -> ClaimRequest | None:
-    """The claim that rebuilds the ledger of a live Match from its status; None if the Match holds no user."""
-    status = match.status
-    if status.phase is None or status.started_at is None or status.seems_over or status.end:
-        return None
-    places = known_places(match)
-    claimants = tuple(
-        Claimant(person.identity, person.livekit_identity, places.get(person.identity))
-        for person in match.spec.participants
-    )
-    phase = _held_phase(status)
-    return ClaimRequest(
-        uid=match.metadata.uid,
-        match_name=match.metadata.name,
-        session_id=match.spec.session_id or match.metadata.uid,
-        users=claimants,
-        mode=ClaimMode.RESTORE,
-        state=_STATES[phase],
-        phase=phase.value,
-        room=(status.room.livekit_name or "") if status.room is not None else "",
-        url=(status.room.url or "") if status.room is not None else "",
-    )
-
-
-def known_places(match: Match) -> dict[str, int]:
-    """The places in the queue that users had before the Match, as far as its status knows them."""
-    people = match.status.participants
-    return {person.identity: milliseconds(person.queued_at) for person in people if person.queued_at is not None}
-
-
-def _held_phase(status: MatchStatus) -> MatchPhase:
-    """The phase of a Match that holds its users, as far as the status knows it.
-
-    A Match that has claimed its users is at least Creating. Another client may have written a terminal phase, and
-    another version one that this version does not know.
-    """
-    if status.phase is MatchPhase.PENDING:
-        return MatchPhase.CREATING
-    if status.phase in _STATES:
-        return status.phase
-    return MatchPhase.ACTIVE if status.connected_at is not None else MatchPhase.CONNECTING

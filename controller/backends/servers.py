@@ -75,6 +75,7 @@ class Server:
             view.failure,
             view.silences.at(now),
             view.silent_since,
+            has_answered=view.was_listed,
             api_key=self.keys.newest.name,
             drain=drain_of(self.name, self.drain),
             secret_digest=self.keys.newest.digest,

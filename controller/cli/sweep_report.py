@@ -20,7 +20,6 @@ REMEDIES: Final[Mapping[Remedy, str]] = {
     Remedy.FREE: "let the user wait again, or be idle",
     Remedy.RELEASE: "put the user back into the queue",
     Remedy.RETIRE: "forget the beat; a user who waits leaves the queue",
-    Remedy.UNLIST: "take the match out of the list",
     Remedy.EXPIRE: "give the key a TTL",
     Remedy.DELETE: "delete the key",
 }

@@ -117,16 +117,11 @@ class Requests:
         return self._traced(operation, sending) if tracing.is_on() else sending
 
     async def _traced(self, operation: str, sending: Coroutine[Any, Any, T]) -> T:
-        with tracing.requesting(self._backend, operation, self.availability.address) as span:
+        with tracing.requesting(self._backend, operation, self.availability.address):
             try:
                 return await sending
             except BackendError as error:
-                if span is not None:
-                    span.end(error.code or type(error).__name__, error.message)
-                raise
-            except BaseException as error:
-                if span is not None:
-                    span.end(type(error).__name__)
+                tracing.request_failed(error.code or type(error).__name__)
                 raise
 
     async def _send(

@@ -50,7 +50,8 @@ class ServerFacts:
 
     `silences` are the times in which no client could come back, or be seen to: windows stand still in them. For a Match
     they include those of Redis, which tells clients about their room. `silent_since` is the last answer before an
-    outage that still lasts. A server that is not configured (any longer) is not asked. `api_key` names the key that
+    outage that still lasts. `has_answered`: it has listed its rooms to this replica; until then it is not known for how
+    long no replica asked it. A server that is not configured (any longer) is not asked. `api_key` names the key that
     signs tokens now, `secret_digest` is that of its secret; both are empty if that is not known. `drain`: the server is
     being taken out of service.
     """
@@ -64,6 +65,7 @@ class ServerFacts:
     api_key: str = ""
     drain: DrainFacts | None = None
     secret_digest: str = ""
+    has_answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,22 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """One alert. `expr` is true when it is to fire, and has `LIMIT` where the threshold stands.
+class Limit:
+    """A threshold: the name of the chart's value below `prometheusRule.thresholds`, and its default.
 
-    `threshold` is the name of the chart's value below `prometheusRule.thresholds`, with `limit` as its default; an
-    alert without one has a fixed limit. `pending` is how long `expr` has to be true. `diagnosis` are commands, and
+    `said` is the default in other words, where a number alone is hard to read.
+    """
+
+    name: str
+    default: float
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert. `expr` is true when it is to fire, and has `$NAME` where the limit of that name stands.
+
+    An alert without `limits` has fixed ones. `pending` is how long `expr` has to be true. `diagnosis` are commands, and
     `causes` say what their output means. `mitigation` helps whatever the cause.
     """
 
@@ -46,5 +57,4 @@ class Alert:
     diagnosis: tuple[str, ...]
     causes: tuple[Cause, ...]
     mitigation: str
-    threshold: str = ""
-    limit: float = 0
+    limits: tuple[Limit, ...] = ()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from controller.api.alert_names import AlertName
 from controller.generate.alert import Alert
 from controller.generate.alerts import ALERTS
 from controller.generate.markdown import table
@@ -21,7 +22,7 @@ find the cause, and what to do; `prometheusRule.runbookUrl` is the address above
 
 An API key of LiveKit has no end, so there is no alert for it: [configuration.md](configuration.md) says how to change
 it."""
-_COMMANDS: Final = "`roomkeeper-system` is the namespace of the operator."
+_COMMANDS: Final = "`roomkeeper-system` is the namespace of the operator, and `roomkeeper` its Deployment."
 _HEADER: Final = "{{{{- /* Made by `{command}` from controller/generate/alerts.py; edit that instead. */}}}}\n"
 _OURS: Final = (
     '{{- $ours := include "roomkeeper.namespace" . | printf "namespace=%q" }}\n'
@@ -29,25 +30,30 @@ _OURS: Final = (
     '{{- $pages := trimSuffix "/" .Values.prometheusRule.runbookUrl }}\n'
 )
 _SERIES: Final = re.compile(r"(roomkeeper_\w+)(?:\{([^}]*)\})?")
+_LIMIT: Final = re.compile(r"\$(\w+)")
 _DOCS: Final = re.compile(r"\bdocs/([\w/-]+\.md)")
 
 
 def alerts_page(header: str) -> str:
     """The list of all alerts."""
-    head = ("alert", "severity", "after", "it fires when", "threshold")
-    rows = ((f"[{a.name}](alerts/{a.name}.md)", a.severity, a.pending, f"{a.summary}", _limit(a)) for a in ALERTS)
+    head = ("alert", "severity", "after", "it fires when", "thresholds")
+    rows = ((f"[{a.name}](alerts/{a.name}.md)", a.severity, a.pending, a.summary, _limits(a)) for a in ALERTS)
     return "\n\n".join([header, "# Alerts", _INTRODUCTION, table(head, rows)]) + "\n"
 
 
 def alert_pages(header: str) -> dict[str, str]:
     """The page of each alert, to which its `runbook_url` leads, by its path below docs/."""
-    return {f"alerts/{a.name}.md": "\n\n".join([header, *map(_linked, _sections(a))]) + "\n" for a in ALERTS}
+    return {
+        f"alerts/{a.name}.md": "\n\n".join([header, *(_linked(text, a.name) for text in _sections(a))]) + "\n"
+        for a in ALERTS
+    }
 
 
 def _sections(alert: Alert) -> Iterator[str]:
     yield f"# {alert.name}"
-    limit = f" The limit is {_limit(alert)}." if alert.threshold else ""
-    yield f"{alert.summary}. Severity: {alert.severity}, after {alert.pending}.{limit}"
+    word = " The limit is" if len(alert.limits) == 1 else " The limits are"
+    limits = f"{word} {_limits(alert)}." if alert.limits else ""
+    yield f"{alert.summary}. Severity: {alert.severity}, after {alert.pending}.{limits}"
     yield f"## Meaning\n\n{alert.meaning}"
     yield f"## Impact\n\n{alert.impact}"
     yield f"## Diagnosis\n\n{_COMMANDS}\n\n```sh\n" + "\n".join(alert.diagnosis) + "\n```"
@@ -55,13 +61,21 @@ def _sections(alert: Alert) -> Iterator[str]:
     yield f"## Mitigation\n\n{alert.mitigation}"
 
 
-def _linked(text: str) -> str:
-    """Pages of ours as links. Commands have none."""
-    return text if "```" in text else _DOCS.sub(r"[\1](../\1)", text)
+def _linked(text: str, own: AlertName) -> str:
+    """Pages of ours as links, also those of the alerts beside `own`. Commands have none."""
+    if "```" in text:
+        return text
+    text = _DOCS.sub(r"[\1](../\1)", text)
+    for other in AlertName:
+        text = text if other is own else re.sub(rf"\b{other}\b", f"[{other}]({other}.md)", text)
+    return text
 
 
-def _limit(alert: Alert) -> str:
-    return f"`{alert.threshold}`, by default {alert.limit:g}" if alert.threshold else ""
+def _limits(alert: Alert) -> str:
+    return " and ".join(
+        f"`{limit.name}`, by default {limit.default}" + (f" ({limit.said})" if limit.said else "")
+        for limit in alert.limits
+    )
 
 
 def alerts_template(command: str) -> str:
@@ -71,8 +85,7 @@ def alerts_template(command: str) -> str:
 
 
 def _rule(alert: Alert) -> str:
-    limit = f"{{{{ .Values.prometheusRule.thresholds.{alert.threshold} }}}}"
-    expr = _SERIES.sub(_of_release, alert.expr).replace("LIMIT", limit)
+    expr = _SERIES.sub(_of_release, _LIMIT.sub(r"{{ .Values.prometheusRule.thresholds.\1 }}", alert.expr))
     return (
         f"- alert: {alert.name}\n"
         f"  expr: >-\n    {expr}\n"

@@ -1,7 +1,7 @@
 """The panels of the dashboards: one dashboard for those who run Roomkeeper, one for those who run the product.
 
-`JOB` stands in each query for the selector of the dashboard's variable. Neighbors: `generate.dashboards` makes the JSON
-for Grafana, `telemetry.metrics` has the metrics.
+`JOB` stands in each query for the selector of the dashboard's variables. Neighbors: `generate.dashboards` makes the
+JSON for Grafana, `telemetry.metrics` has the metrics.
 """
 
 from __future__ import annotations
@@ -54,12 +54,17 @@ OPERATORS: Final = Board(
             Panel("Leaders", "1 while a replica leads; the alert RoomkeeperNoLeader is about 0.", "short", (
                 ("sum(roomkeeper_leader{JOB})", "leaders"), ("count(up{JOB} == 1)", "replicas"),
             )),
+            # Only the leader asks LiveKit: what another replica knew, when it led, is old.
             Panel("Backends that answer", "1 while a backend answers and accepts our credentials.", "short", (
-                ("min by (backend, server) (roomkeeper_backend_up{JOB})", "{{backend}} {{server}}"),
+                (
+                    'min by (backend, server) (roomkeeper_backend_up{JOB, backend!="LiveKit"} or '
+                    'roomkeeper_backend_up{JOB, backend="LiveKit"} and on (instance) roomkeeper_leader{JOB} == 1)',
+                    "{{backend}} {{server}}",
+                ),
             )),
             Panel("Errors", "Errors that stopped a step, by the type and severity of docs/errors.md.", "ops", (
                 (
-                    "sum by (type, severity) (rate(roomkeeper_errors_total{JOB}[$__rate_interval]))",
+                    "sum by (type, severity) (rate(roomkeeper_errors_total{JOB}[$__rate_interval])) > 0",
                     "{{type}} {{severity}}",
                 ),
             )),

@@ -21,7 +21,8 @@ with warnings.catch_warnings():
     from grafana_foundation_sdk.models.common import DataSourceRef, LegendDisplayMode
     from grafana_foundation_sdk.models.dashboard import GridPos, VariableRefresh
 
-_JOB: Final = 'job=~"$job"'
+# Without a label `namespace`, as Prometheus has it outside of Kubernetes, the variable is empty and selects just that.
+_JOB: Final = 'namespace="$namespace", job=~"$job"'
 _SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _HEIGHT: Final = 8
 _WIDTH: Final = 24
@@ -44,13 +45,21 @@ def _text(board: Board) -> str:
         .timezone("browser")
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
         .with_variable(
+            # One at a time: two installations whose jobs have one name would be summed.
+            QueryVariable("namespace")
+            .label("Namespace")
+            .datasource(_SOURCE)
+            .query("label_values(roomkeeper_build_info, namespace)")
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        )
+        .with_variable(
+            # All stands for the jobs that the query finds: `.+` would select the processes of other jobs too.
             QueryVariable("job")
             .label("Job")
             .datasource(_SOURCE)
-            .query("label_values(roomkeeper_build_info, job)")
+            .query('label_values(roomkeeper_build_info{namespace="$namespace"}, job)')
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .include_all(True)
-            .all_value(".+")
             .multi(True)
         )
     )

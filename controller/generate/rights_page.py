@@ -33,7 +33,9 @@ operator may read and write them too.
 These are the commands for Redis 7 and later and for Valkey, and for the cluster id `default`. The operator serves all
 namespaces; the others have one each, `calls`. Replace `PASSWORD`, the cluster id and the namespace. The name of a user
 is yours to choose. In a file that the setting `aclfile` of Redis names, a line begins with `user` instead of
-`ACL SETUSER`.
+`ACL SETUSER`. Redis forgets at its next restart what is not in a file: save it with `ACL SAVE`, or with
+`CONFIG REWRITE` if the users are in the configuration file, on every node
+([keys.md](../keys.md#the-password-of-redis)).
 
 A gateway and a matchmaker call the [functions](../redis.md#calling-functions). A right on a key holds outside the
 functions too: a gateway can write the users of its own pool, and of no other.

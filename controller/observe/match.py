@@ -171,6 +171,8 @@ async def _people(
     passed = max((deadline for deadline in deadlines if deadline is not None and deadline <= now), default=None)
     if not name or passed is None or (isinstance(known, Present) and known.at >= passed):
         return known
+    if not facts.has_answered:
+        return known  # its first list tells by how much the restart moves the deadline: it may not have passed
     if server.view.failure:
         return Unknown(now, server.view.failure)  # a server that hangs would hold this reconcile until it is given up
     if server.reads.locked():

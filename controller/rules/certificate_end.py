@@ -1,4 +1,4 @@
-"""When a certificate ends, read from its bytes. Pure: the standard library shows it only of peers.
+"""When a certificate begins and ends, read from its bytes. Pure: the standard library shows it only of peers.
 
 A certificate is DER: nested values, each with a tag, a length and content (RFC 5280, 4.1). Neighbor:
 `triggers.certificates` reads the files.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,9 +19,17 @@ _AFTER_VERSION: Final = 3
 """The fields before the validity: serial number, algorithm, issuer."""
 
 
-def ends(pem: str) -> list[datetime]:
-    """When each certificate in a PEM text ends, in their order. Raises ValueError for one that is damaged."""
-    return [_end(_decoded(text)) for text in _PEM.findall(pem)]
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """From when to when a certificate holds."""
+
+    begins: datetime
+    ends: datetime
+
+
+def validities(pem: str) -> list[Validity]:
+    """When each certificate in a PEM text holds, in their order. Raises ValueError for one that is damaged."""
+    return [_validity(_decoded(text)) for text in _PEM.findall(pem)]
 
 
 def _decoded(text: str) -> bytes:
@@ -30,7 +39,7 @@ def _decoded(text: str) -> bytes:
         raise ValueError(f"it is not in PEM form: {error}") from None
 
 
-def _end(der: bytes) -> datetime:
+def _validity(der: bytes) -> Validity:
     try:
         ((_, certificate),) = _values(der)
         (_, body), *_ = _values(certificate)
@@ -38,8 +47,8 @@ def _end(der: bytes) -> datetime:
         validity = fields[_AFTER_VERSION + (fields[0][0] == _VERSION)]
         if validity[0] != _SEQUENCE:
             raise ValueError("it has no validity")
-        _, (kind, text) = _values(validity[1])
-        return _time(kind, text.decode("ascii"))
+        begins, ends = (_time(kind, text.decode("ascii")) for kind, text in _values(validity[1]))
+        return Validity(begins, ends)
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no certificate: {error}") from None
 
@@ -64,5 +73,5 @@ def _time(kind: int, text: str) -> datetime:
         # Two digits of the year, which stand for 1950 to 2049.
         text = ("19" if int(text[:2]) >= 50 else "20") + text
     elif kind != _GENERALIZED_TIME:
-        raise ValueError("its end is not a time")
+        raise ValueError("its begin or its end is not a time")
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

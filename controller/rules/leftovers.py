@@ -95,7 +95,7 @@ LEFTOVERS: Final = (
     ),
     LeftoverRule(
         _K.MATCHES, "live", "a Match that is gone, and of which there is no ledger",
-        _F.LIVE, _A.SCORE, (_R.UNLIST,), "unlist",
+        _F.LIVE, _A.AT_ONCE, (_R.SETTLE,), "settle",
     ),
     LeftoverRule(
         _K.USERS, "reserved", "a reservation for which no Match came",

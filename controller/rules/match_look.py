@@ -118,9 +118,11 @@ class MatchLook:
     def was_asked_after(self, deadline: datetime) -> bool:
         """Whether both witnesses, LiveKit and the ledger, were asked after the deadline: facts outrank deadlines.
 
-        While LiveKit's silence goes on, it is not known by how much it moves the deadline, so no answer counts.
+        While LiveKit's silence goes on, it is not known by how much it moves the deadline, so no answer counts. The
+        silence of a restart goes on until LiveKit has listed its rooms to this replica.
         """
-        if is_stale(self.seen.server.silent_since, self.now):
+        server = self.seen.server
+        if not server.has_answered or is_stale(server.silent_since, self.now):
             return False
         people, ledger = self.seen.people, self.seen.ledger
         listed = isinstance(people, Present) and people.at >= deadline

@@ -8,14 +8,19 @@ from __future__ import annotations
 import contextlib
 
 from controller.telemetry.metrics import (
+    ACCEPTED,
     api_writes,
     backend_errors,
     backend_seconds,
     backend_up,
     breaker_opened,
     breaker_state,
+    connections_aborted,
+    webhooks,
+    webhooks_missed,
 )
 
+_LIVEKIT = "LiveKit"
 _WRITES = frozenset({"create", "replace", "patch", "delete"})
 
 
@@ -56,6 +61,11 @@ class BreakerMeter:
         self._opened = breaker_opened.labels(backend, server)
         self._state.set(0)
         self._is_closed = True
+        if backend == _LIVEKIT:
+            # What first appears with 1 has not increased for Prometheus.
+            for counter in (webhooks_missed, connections_aborted):
+                counter.labels(server)
+            webhooks.labels(ACCEPTED, server)
 
     def became(self, state: int) -> None:
         """The breaker is in this state now. An outage begins when it opens, and ends when it closes."""

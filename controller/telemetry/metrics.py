@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
@@ -132,6 +133,11 @@ certificate_end = Gauge(
     "and our own (`client`).",
     ["backend", "use"],
 )
+certificate_lifetime = Gauge(
+    "roomkeeper_certificate_lifetime_seconds",
+    "How long that certificate holds in all, from its begin to its end.",
+    ["backend", "use"],
+)
 breaker_state = Gauge(
     "roomkeeper_breaker_state",
     "Whether requests are sent to a backend: 0 as they come, 1 one probe is under way, 2 none until the next probe.",
@@ -153,14 +159,22 @@ error_records_dropped = Counter(
     "roomkeeper_error_records_dropped_total",
     "Errors without a record in Redis: too many different ones waited to be written, or Redis refused the record.",
 )
-webhooks = Counter("roomkeeper_webhooks_total", "LiveKit webhooks, by result.", ["result"])
+webhooks = Counter(
+    "roomkeeper_webhooks_total",
+    "LiveKit webhooks, by result, and by LiveKit server if it is known; that of a refused one is not.",
+    ["result", "server"],
+)
+ACCEPTED: Final = "accepted"
+"""The result of a webhook that was taken."""
+
 webhook_came = Gauge(
     "roomkeeper_webhook_last_timestamp_seconds",
     "When this replica took the last webhook about a room of this cluster (seconds since 1970); 0 before the first.",
 )
 webhooks_missed = Counter(
     "roomkeeper_webhooks_missed_total",
-    "Changes of participants that polling found before any webhook reported them.",
+    "Changes of participants that polling found before any webhook reported them, by LiveKit server.",
+    ["server"],
 )
 detection_seconds = Histogram(
     "roomkeeper_detection_seconds",
@@ -213,7 +227,8 @@ sweep_seconds = Histogram(
 )
 sweep_succeeded = Gauge(
     "roomkeeper_sweep_last_success_timestamp_seconds",
-    "When the last sweep without an error ended (seconds since 1970), by sweep.",
+    "When the last sweep without an error ended (seconds since 1970), by sweep; before the first one, when this "
+    "replica began to sweep.",
     ["sweep"],
 )
 sweep_interval_seconds = Gauge(
@@ -272,7 +287,7 @@ build_info.labels(VERSION, platform.python_version()).set(1)
 
 def no_longer_leading() -> None:
     """Show no longer what only the leader knows: this replica is no longer one."""
-    for gauge in (epoch, other_operators, pools_closed, deadlines, keys_in_hand):
+    for gauge in (epoch, other_operators, pools_closed, deadlines, queue_depth, keys_in_hand):
         gauge.set(0)
     for by_label in (sweep_failing, keys_waiting):
         by_label.clear()

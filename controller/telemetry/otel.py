@@ -1,20 +1,18 @@
-"""Spans by the SDK of OpenTelemetry, sent over OTLP/HTTP. Imported only when tracing is on: the extra `tracing`.
+"""Spans by the SDK of OpenTelemetry. Imported only when tracing is on: the extra `tracing`.
 
 The variables of OpenTelemetry (`OTEL_…`) are respected: the exporter and the batches read them by themselves, and what
-the settings say wins. A receiver that is away costs spans and nothing else: they are sent from a thread, a bounded
-number waits, and the log says so once. Names and attributes follow the semantic conventions of OpenTelemetry.
-Neighbors: `telemetry.tracing` has the interface, `app.tracing` switches it on.
+the settings say wins. Names and attributes follow the semantic conventions of OpenTelemetry. Neighbors:
+`telemetry.tracing` has the interface, `telemetry.otlp` sends the spans, `app.tracing` switches both on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,10 +21,9 @@ from urllib.parse import urlsplit
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
@@ -36,7 +33,6 @@ from controller.version import VERSION
 
 log = structlog.get_logger(__name__)
 
-_PATH: Final = "/v1/traces"
 # The last 56 bits decide, as OpenTelemetry says of ids that are random there. Those of a UID are; others of its bits
 # are not, so the SDK's own sampler would keep all traces or none.
 _RANDOM_BITS: Final = 56
@@ -116,7 +112,10 @@ class OtelTracing:
         loop, is_over = asyncio.get_running_loop(), asyncio.Event()
 
         def finish() -> None:
-            self._provider.shutdown()
+            try:
+                self._provider.shutdown()
+            except Exception as error:  # noqa: BLE001 - whatever the library raises must not hold up the stop
+                log.warning("traces could not be ended; some may be lost", why=f"{type(error).__name__}: {error}")
             # The loop may be closed by now.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(is_over.set)
@@ -192,7 +191,7 @@ class _Request:
         if name:
             self.span.update_name(name)
 
-    def end(self, error: str = "", sentence: str = "") -> None:
+    def end(self, error: str = "") -> None:
         """It is over."""
         if self.is_over:
             return
@@ -203,7 +202,7 @@ class _Request:
                 self.span.set_attribute("db.response.status_code", error)
             elif error.isdigit():
                 self.span.set_attribute("http.response.status_code", int(error))
-            self.span.set_status(trace.StatusCode.ERROR, sentence)
+            self.span.set_status(trace.StatusCode.ERROR)
         self.span.end()
 
 
@@ -233,69 +232,6 @@ def described(backend: str, operation: str, address: str) -> tuple[str, Attribut
         return method, {**about, "rpc.system.name": "twirp", "rpc.method": method}
     method = _METHODS.get(operation, operation)
     return method, {**about, "http.request.method": method}
-
-
-class Once(SpanExporter):
-    """An exporter that says once that spans cannot be sent, and once that they can again."""
-
-    def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
-        self._exporter = exporter
-        self._endpoint = endpoint
-        self._is_away = False
-        self._why = _LastWords()
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send some spans. A failure loses them."""
-        result = self._exporter.export(spans)
-        is_away = result is not SpanExportResult.SUCCESS
-        if is_away and not self._is_away:
-            log.warning(
-                "traces cannot be sent and are lost; calls go on without them",
-                endpoint=self._endpoint,
-                why=self._why.last,
-            )
-        elif self._is_away and not is_away:
-            log.info("traces can be sent again", endpoint=self._endpoint)
-        self._is_away = is_away
-        return result
-
-    def shutdown(self) -> None:
-        """End the exporter."""
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing waits here."""
-        return self._exporter.force_flush(timeout_millis)
-
-
-class _LastWords(logging.Handler):
-    """Keeps what the library would log with every batch."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last = ""
-        library = logging.getLogger("opentelemetry")
-        library.handlers[:] = [self]
-        library.propagate = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message."""
-        self.last = record.getMessage()
-
-
-def over_http(endpoint: str) -> Once:
-    """An exporter to a receiver of OTLP/HTTP. Without `endpoint` it is that of OpenTelemetry's variables."""
-    if not endpoint:
-        named = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-        shown = next((os.environ[name] for name in named if os.environ.get(name)), "")
-        return Once(OTLPSpanExporter(), _without_user(shown))
-    whole = endpoint if urlsplit(endpoint).path.rstrip("/") else endpoint.rstrip("/") + _PATH
-    return Once(OTLPSpanExporter(endpoint=whole), _without_user(whole))
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url
 
 
 def _resource(instance: str) -> Resource:

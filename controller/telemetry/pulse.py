@@ -130,7 +130,9 @@ class Pulses:
         self._running: list[Pulse] = []
 
     def start(self, name: LoopName, limit_seconds: float) -> Pulse:
-        """Make the pulse of a loop that begins."""
+        """Make the pulse of a loop that begins. Its failures are counted from 0 on: the first one is an increase."""
+        metrics.loop_failures.labels(name)
+        metrics.item_failures.labels(name)
         pulse = Pulse(name, limit_seconds, self._everyday, reported=self._reported)
         self._running.append(pulse)
         return pulse

@@ -3,8 +3,10 @@
 The trace of a Match is called by its UID, so no id has to be kept or passed on. A piece of work (a reconcile or a
 webhook) is a span, begun with its first request, so work that asks no backend leaves nothing. Requests outside of any
 work, those of readers that look at all calls at once, leave no span. This module knows no library: `telemetry.otel`
-does, and is imported only when tracing is on. Off, a request costs one comparison. Neighbors: `loop.reconcile` and
-`triggers.webhooks` begin work, `clients.request` measures requests, `announce.match_end` ends a Match.
+does, and is imported only when tracing is on. Off, a request costs one comparison. What the library raises ends here:
+it costs a span, the log says it once, and the work goes on. A span says of a failure its code alone: the sentences of
+backends may quote users. Neighbors: `loop.reconcile` and `triggers.webhooks` begin work, `clients.request` measures
+requests, `announce.match_end` ends a Match.
 """
 
 from __future__ import annotations
@@ -15,9 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import TracebackType
 from typing import Final, Protocol, TypeAlias
 
+import structlog
+
 from controller.telemetry.trace_ids import trace_id
+
+log = structlog.get_logger(__name__)
 
 Attributes: TypeAlias = Mapping[str, str | int | float]
 
@@ -69,8 +76,8 @@ class Span(Protocol):
     def note(self, attributes: Attributes, name: str = "") -> None:
         """Say more about it, and give it a better name."""
 
-    def end(self, error: str = "", sentence: str = "") -> None:
-        """It is over; `error` is the code of what failed."""
+    def end(self, error: str = "") -> None:
+        """It is over; `error` is the code of what failed. Its first end counts."""
 
 
 class Doing(Protocol):
@@ -97,15 +104,39 @@ class Tracing(Protocol):
         """Send the span of a whole Match: the parent of all others in its trace."""
 
 
+class _Guard:
+    """A block that calls the library: what it raises is told once, and costs the work that goes on nothing."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def __enter__(self) -> None:
+        """Nothing is to be prepared."""
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if not self._is_told:
+            self._is_told = True
+            log.warning(
+                "spans are lost by a fault of tracing; calls go on without them, and this is said once",
+                why=f"{type(error).__name__}: {error}",
+            )
+        return True
+
+
 _active: Tracing | None = None
+_guard = _Guard()
 _doing: ContextVar[Doing | None] = ContextVar("doing", default=None)
 _request: ContextVar[Span | None] = ContextVar("request", default=None)
 
 
 def switch_on(tracing: Tracing | None) -> None:
     """Make spans from now on; with None no longer."""
-    global _active  # noqa: PLW0603 - there is one tracer
-    _active = tracing
+    global _active, _guard
+    _active, _guard = tracing, _Guard()
 
 
 def is_on() -> bool:
@@ -116,18 +147,23 @@ def is_on() -> bool:
 @contextlib.contextmanager
 def working(work: Work) -> Iterator[None]:
     """The block, and the tasks that it starts, work on this. Ask `is_on` first: making `Work` is not for nothing."""
-    if _active is None:
+    doing: Doing | None = None
+    if _active is not None:
+        with _guard:
+            doing = _active.begin(work)
+    if doing is None:
         yield
         return
-    doing = _active.begin(work)
     token = _doing.set(doing)
     try:
         yield
     except BaseException as error:
-        doing.end(type(error).__name__)
+        with _guard:
+            doing.end(type(error).__name__)
         raise
     else:
-        doing.end()
+        with _guard:
+            doing.end()
     finally:
         _doing.reset(token)
 
@@ -135,42 +171,62 @@ def working(work: Work) -> Iterator[None]:
 def failed_with(code: str) -> None:
     """The work that is under way did not get to its end."""
     if (doing := _doing.get()) is not None:
-        doing.end(code)
+        with _guard:
+            doing.end(code)
 
 
 @contextlib.contextmanager
-def requesting(backend: str, operation: str, address: str) -> Iterator[Span | None]:
-    """The block sends a request to a backend. None if no span is made of it; the caller ends the span of a failure."""
-    doing = _doing.get()
-    span = doing.request(backend, operation, address) if doing is not None else None
+def requesting(backend: str, operation: str, address: str) -> Iterator[None]:
+    """The block sends a request to a backend. If it raises, its type is the code, unless `request_failed` said one."""
+    span: Span | None = None
+    if (doing := _doing.get()) is not None:
+        with _guard:
+            span = doing.request(backend, operation, address)
     if span is None:
-        yield None
+        yield
         return
     token = _request.set(span)
     try:
-        yield span
+        yield
+    except BaseException as error:
+        with _guard:
+            span.end(type(error).__name__)
+        raise
+    else:
+        with _guard:
+            span.end()
     finally:
         _request.reset(token)
-        span.end()
+
+
+def request_failed(code: str) -> None:
+    """The request that is under way failed."""
+    if (span := _request.get()) is not None:
+        with _guard:
+            span.end(code)
 
 
 def note(attributes: Attributes, name: str = "") -> None:
     """Say more about the request that is under way, if a span is made of it."""
     if (span := _request.get()) is not None:
-        span.note(attributes, name)
+        with _guard:
+            span.note(attributes, name)
 
 
 def match_over(match: MatchSpan) -> None:
     """A Match is over."""
     if _active is not None:
-        _active.match_over(match)
+        with _guard:
+            _active.match_over(match)
 
 
 def flag() -> str:
     """Whether the trace of the work that is under way is kept: `1` or `0`; empty if no trace is made."""
     if _active is None or (doing := _doing.get()) is None:
         return ""
-    return "1" if doing.is_sampled else "0"
+    with _guard:
+        return "1" if doing.is_sampled else "0"
+    return ""
 
 
 def root_span_id(uid: str) -> str:

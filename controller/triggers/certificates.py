@@ -19,7 +19,7 @@ import structlog
 
 from controller.clients.connection import KubernetesConnection
 from controller.errors import Backend
-from controller.rules.certificate_end import ends
+from controller.rules.certificate_end import validities
 from controller.settings import Settings
 from controller.settings.redis_address import TlsOptions
 from controller.telemetry import metrics
@@ -78,6 +78,7 @@ class CertificateWatch:
     def __init__(self, find: Callable[[], Iterator[CertificateSource]]) -> None:
         self._find = find
         self._said: dict[tuple[str, str], str] = {}
+        self._shown: set[tuple[str, str]] = set()
 
     async def run(self, pulse: Pulse) -> None:
         """Look until cancelled."""
@@ -87,24 +88,36 @@ class CertificateWatch:
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     def look(self) -> None:
-        """Look once. What cannot be read shows its last end: the clients tell about a file that they need."""
+        """Look once. What cannot be read shows its last end: the clients tell about a file that they need.
+
+        What is no longer named, or has no certificate any longer, is shown no longer.
+        """
         try:
             found = [one for one in self._find() if one.path or one.text]
         except (OSError, ValueError) as error:
             self._say(("", ""), str(error))
             return
+        gone = set(self._shown)
         for one in found:
             labels = (str(one.backend), str(one.use))
             try:
-                known = ends(one.read())
+                known = validities(one.read())
             except (OSError, ValueError) as error:
                 self._say(labels, str(error))
+                gone.discard(labels)
                 continue
             self._said.pop(labels, None)
             if known:
                 # Of several CAs one is enough; the first certificate of a client's file is its own.
-                end = max(known) if one.use is CertificateUse.CA else known[0]
-                metrics.certificate_end.labels(*labels).set(end.timestamp())
+                held = max(known, key=lambda each: each.ends) if one.use is CertificateUse.CA else known[0]
+                metrics.certificate_end.labels(*labels).set(held.ends.timestamp())
+                metrics.certificate_lifetime.labels(*labels).set((held.ends - held.begins).total_seconds())
+                self._shown.add(labels)
+                gone.discard(labels)
+        for labels in gone:
+            self._shown.discard(labels)
+            for gauge in (metrics.certificate_end, metrics.certificate_lifetime):
+                gauge.remove(*labels)
 
     def _say(self, labels: tuple[str, str], why: str) -> None:
         if self._said.get(labels) != why:

@@ -42,7 +42,7 @@ class Refusals:
         `more` is what else the line says; strangers choose some of it.
         """
         if not self._port:
-            metrics.webhooks.labels(code).inc()
+            metrics.webhooks.labels(code, "").inc()
         now = time.monotonic()
         quiet = self._quiet.setdefault(code, _Quiet())
         if now < quiet.until:

@@ -33,7 +33,7 @@ from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.deep_sweep import DeepSweep
 from controller.triggers.sweep_rooms import RoomSweep
-from controller.triggers.sweep_tally import Sweep, SweepTally, ended
+from controller.triggers.sweep_tally import Sweep, SweepTally, begun, ended
 from controller.triggers.sweep_work import PoolLook, SweepWork, in_turn
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,7 @@ class Sweeper:
         """Sweep until cancelled."""
         loop = asyncio.get_running_loop()
         self._light_at = self._deep.due_at = loop.time() + _FIRST_SECONDS
+        begun(milliseconds(self._backends.clock.now()))
         while True:
             await asyncio.sleep(max(0.0, min(self._light_at, self._deep.due_at) - loop.time()))
             pulse.beat()
@@ -88,7 +89,7 @@ class Sweeper:
                 await self._deep.step(pulse)
 
     async def sweep_lightly(self, pulse: Pulse) -> None:
-        """One round."""
+        """One round. While another sweep works, its lists have no turn: it has neither succeeded nor failed."""
         loop = asyncio.get_running_loop()
         began, tally = loop.time(), self._unwritten
         self._light_at, errors = began + self._interval_seconds, tally.errors
@@ -100,9 +101,10 @@ class Sweeper:
         notes, is_refused = None, False
         try:
             notes = await self._work.take()
-            await self._sweep_lists(pulse, tally)
+            await self._sweep_reservations(pulse, tally)
         except SweepTaken as taken:
             self._work.taken(taken)
+            return
         except BackendError as error:
             self._work.failed(Sweep.LIGHT, error)
             is_refused = True
@@ -127,7 +129,7 @@ class Sweeper:
             was_compared = False
             with pulse.item("to compare a pool with the Matches", namespace=namespace):
                 pool = pools.opened(namespace)
-                different = await self._restorer.sweep(namespace, pool, pools.check, left)
+                different = await self._restorer.sweep(namespace, pool, pools.check, left, pulse.beat)
                 left -= different.found
                 tally.found(SweepKind.MATCHES, different.put_right + different.refused)
                 tally.cleaned(SweepKind.MATCHES, different.put_right)
@@ -136,18 +138,18 @@ class Sweeper:
             if not was_compared:
                 tally.failed(SweepKind.MATCHES)
 
-    async def _sweep_lists(self, pulse: Pulse, tally: SweepTally) -> None:
-        """Clean what the sorted sets of the pools list although it is over. Raises SweepTaken."""
+    async def _sweep_reservations(self, pulse: Pulse, tally: SweepTally) -> None:
+        """Release users whose reservation is over. Raises SweepTaken."""
         for namespace in self._backends.pools.namespaces():
             pulse.beat()
-            for kind, find in ((SweepKind.MATCHES, self._finder.unlisted), (SweepKind.USERS, self._finder.reserved)):
-                look = PoolLook(Sweep.LIGHT, namespace, (kind,), partial(find, namespace))
-                await self._work.sweep(look, pulse, tally)
+            find = partial(self._finder.reserved, namespace)
+            await self._work.sweep(PoolLook(Sweep.LIGHT, namespace, (SweepKind.USERS,), find), pulse, tally)
 
     async def _mend(self, namespace: str) -> None:
         """Remove keys of a pool that have the wrong type. No reconcile meets those that only readers of streams need.
 
-        Users who waited in a queue that is lost now are found by a deep sweep, at once. Raises BackendError.
+        Users who waited in a queue that is lost now are found by a deep sweep, at once; so are those whom a Match held
+        that is gone, and that `live` no longer lists. Raises BackendError.
         """
         keys = self._backends.pools.unbound(namespace).keys
         removed = await mend_pool(namespace, self._backends.pools)
@@ -156,5 +158,5 @@ class Sweeper:
         log.warning("damaged keys were removed", namespace=namespace, keys=stems(keys, removed))
         for name in stems(keys, removed):
             self._damaged(namespace, name)
-        if not {keys.queue(), keys.reserved(), keys.reservations()}.isdisjoint(removed):
+        if not {keys.queue(), keys.reserved(), keys.reservations(), keys.live()}.isdisjoint(removed):
             self._deep.hurry()

@@ -55,6 +55,12 @@ class SweepTally:
         self._counts[f"{what}:{kind}"] += count
 
 
+def begun(now_ms: int) -> None:
+    """A term begins: a sweep that never succeeds in it counts from here, unless an earlier success is remembered."""
+    for sweep in Sweep:
+        metrics.sweep_succeeded.labels(sweep).set(now_ms / 1000)
+
+
 def remember(notes: Notes) -> None:
     """Let the metrics of a leader that is new begin with the last success of each sweep, and with all types at 0."""
     for sweep in Sweep:

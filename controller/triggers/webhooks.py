@@ -110,18 +110,19 @@ class WebhookHandler:
             return self._refuse(request, refused)
         mark = parse_mark(event.room.metadata)
         if mark is None or not self._router.knows(mark):
-            metrics.webhooks.labels("foreign").inc()
+            metrics.webhooks.labels("foreign", "").inc()
             return web.Response(text="not a room of this cluster\n")
+        server = self._server_of(event.room.name, signature)
         try:
             await self._witness(event, mark)
         except BackendError as error:
-            metrics.webhooks.labels("unavailable").inc()
+            metrics.webhooks.labels("unavailable", server).inc()
             tell = log.debug if error.is_told else log.warning
             tell("webhook could not be written to Redis; LiveKit will send it again", error=str(error))
             return web.Response(status=503, text="cannot be stored at the moment\n")
-        metrics.webhooks.labels("accepted").inc()
+        metrics.webhooks.labels(metrics.ACCEPTED, server).inc()
         if event.event == _ABORTED:
-            metrics.connections_aborted.labels(self._server_of(event.room.name, signature)).inc()
+            metrics.connections_aborted.labels(server).inc()
         metrics.webhook_came.set(self._clock.now().timestamp())
         self._router.webhook_came(event.room.name, event.event, Wake.WEBHOOK)
         return web.Response(text="ok\n")

@@ -14,13 +14,15 @@ from controller.announce.announcer import Announcer
 from controller.announce.events import Subject
 from controller.api.endings import EndReason
 from controller.api.failure_codes import Failure
-from controller.api.match import Match
+from controller.api.match import Evidence, Match, ParticipantState
 from controller.facts.ledger import Ledger
 from controller.facts.unreadable import Unreadable
 from controller.rules.match_case import MatchCase
 from controller.rules.stand_in import stand_in_match
 from controller.status.match import match_status
+from controller.telemetry import tracing
 from controller.telemetry.trace_ids import trace_id
+from controller.telemetry.tracing import MatchSpan, Work
 from tests import values as b
 from tests.virtual_time import VirtualTime
 
@@ -152,6 +154,33 @@ def test_an_end_is_told_once_even_if_a_client_removes_it_from_the_status() -> No
     assert len(rig.said.events) == 1
 
 
+class BrokenTracing:
+    """Tracing with a fault, and what had been posted when it was asked for the span of a Match."""
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+        self.posted: list[tuple[str, str, str]] = []
+
+    def begin(self, _work: Work) -> Any:
+        raise NotImplementedError
+
+    def match_over(self, _match: MatchSpan) -> None:
+        self.posted = list(self._said.events)
+        raise RuntimeError("a fault of the library")
+
+
+def test_a_fault_of_tracing_costs_no_event_and_the_span_comes_last() -> None:
+    rig = Rig()
+    broken = BrokenTracing(rig.said)
+    tracing.switch_on(broken)
+    try:
+        rig.written(b.active(deleted=True), ENDED_BY_ALICE)
+    finally:
+        tracing.switch_on(None)
+    assert [event[1] for event in rig.said.events] == ["Ended"]
+    assert broken.posted == rig.said.events
+
+
 def test_a_match_that_was_over_before_it_was_deleted_is_not_told_again() -> None:
     rig = Rig()
     rig.leaves(b.active(deleted=True, status={"ended_at": b.at(8)}), ENDED_BY_ALICE)
@@ -231,6 +260,21 @@ def test_an_ending_is_a_warning_only_where_the_service_went_wrong(reason: EndRea
     assert rig.said.events == [(expected, reason, "why")]
 
 
+def test_a_span_that_cannot_be_sent_costs_neither_the_event_nor_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("the exporter is broken")
+
+    monkeypatch.setattr("controller.announce.announcer.trace_end", fails)
+    rig = Rig()
+    evidence = '{"code": "TooLate", "subject": []}'
+    late = b.ledger(claimed=False, settled="Failed", message="it was not Ready in time", evidence=evidence)
+    rig.leaves(b.a_match(deleted=True), late)
+    with pytest.raises(RuntimeError):
+        rig.gone()
+    assert [(kind, reason) for kind, reason, _ in rig.said.events] == [("Warning", "TooLate")]
+    assert rig.recorded.codes == ["TooLate"]
+
+
 def joined(server: str, result: str) -> float:
     """How many participants were counted with this result."""
     return REGISTRY.get_sample_value("roomkeeper_joins_total", {"server": server, "result": result}) or 0.0
@@ -267,6 +311,15 @@ def test_who_did_not_come_is_counted_by_the_server_that_they_were_to_join(
     Rig().announcer.match_written(before_it, status, b.T0)
     counted = {result: joined("eu-1", result) - before[result] for result in results}
     assert {result: count for result, count in counted.items() if count} == expected
+
+
+def test_what_polling_saw_before_any_webhook_is_counted_by_the_server_that_sent_none() -> None:
+    before, now = value("roomkeeper_webhooks_missed_total", server="eu-3"), b.active()
+    alice, bob = now.status.participants
+    seen = alice.model_copy(update={"state": ParticipantState.LEFT, "evidence": Evidence.POLL})
+    status = b.active(status={"participants": [seen, bob], "room": {"name": "room", "server": "eu-3"}}).status
+    Rig().announcer.match_written(now, status, b.T0)
+    assert value("roomkeeper_webhooks_missed_total", server="eu-3") == before + 1
 
 
 def test_a_call_that_is_up_counts_two_who_joined_and_leaves_its_trace_with_the_time_it_took() -> None:

@@ -93,12 +93,16 @@ def facts(term: Term, match: Match) -> tuple[set[str], set[str], bool, bool]:
 
 async def test_what_only_a_leader_knows_is_shown_no_longer_when_its_term_is_over(parts: Parts) -> None:
     term = begin_term(parts, 7)
-    for gauge in (metrics.pools_closed, metrics.epoch, metrics.other_operators, metrics.deadlines):
+    names = ("pools_closed", "epoch", "other_operators", "deadlines", "workqueue_depth", "workqueue_in_hand")
+    for gauge in (
+        *(metrics.pools_closed, metrics.epoch, metrics.other_operators, metrics.deadlines),
+        *(metrics.queue_depth, metrics.keys_in_hand),
+    ):
         gauge.set(7)
     metrics.sweep_failing.labels("light").set(1)
     metrics.keys_waiting.labels("Redis").set(3)
     await term.end()
-    for name in ("pools_closed", "epoch", "other_operators", "deadlines"):
+    for name in names:
         assert REGISTRY.get_sample_value(f"roomkeeper_{name}") == 0, name
     assert REGISTRY.get_sample_value("roomkeeper_sweep_failing", {"sweep": "light"}) is None
     assert REGISTRY.get_sample_value("roomkeeper_keys_waiting", {"backend": "Redis"}) is None

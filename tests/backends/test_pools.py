@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from controller.api.match import Match
 from controller.backends.pools import Pools
-from controller.backends.restores import Restorer, restore_request
+from controller.backends.restore_requests import restore_request
+from controller.backends.restores import Restorer
 from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.lua import Script
@@ -101,13 +102,22 @@ class Rig:
             cache.offer(match.manifest())
         redis.live = redis.live or [match.metadata.uid for match in matches if redis.incarnation is not None]
         restorer = Restorer(
-            cache, calls, clock, restored=(self.restored.append,), wake=self.woken.append, uid_of=self._uid_of
+            cache,
+            calls,
+            clock,
+            restored=(self.restored.append,),
+            wake=self.woken.append,
+            uid_of=self._uid_of,
+            uids_in=self._uids_in,
         )
         self.pools = Pools(
             cast("Redis", redis), b.CLUSTER, epoch,
             epochs=EpochStore(cast("Redis", redis), b.CLUSTER, LEASE), served=Served("1.0", 30), restorer=restorer,
             confirm=self._confirm, outdated=self.outdated.append, opened=self.opened.append,
         )  # fmt: skip
+
+    async def _uids_in(self, _namespace: str) -> set[str]:
+        return set()
 
     async def _uid_of(self, _namespace: str, _name: str) -> str | None:
         return None

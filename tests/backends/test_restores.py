@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.api.match import Match, QueuePlace
-from controller.backends.restores import Differences, Restorer, restore_request, settle_request
+from controller.backends.restore_requests import restore_request, settle_request
+from controller.backends.restores import Differences, Restorer
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.records import LiveMatch
@@ -27,16 +28,21 @@ GONE = "u-gone"
 
 
 class FakePool:
-    """A pool with these live UIDs and ledgers. `claims` has what Redis answers for a UID instead of OK."""
+    """A pool with these live UIDs and ledgers. `claims` has what Redis answers for a UID instead of OK.
+
+    `holds` has the UIDs whose users another Match holds until it is settled.
+    """
 
     def __init__(self, *live: str, claims: dict[str, Any] | None = None) -> None:
         self.keys = Keys(b.CLUSTER, NAMESPACE)
         self.live_uids = list(live)
         self.claims = claims or {}
+        self.holds: dict[str, str] = {}
         self.ledgers: dict[str, Ledger] = {}
         self.claimed: list[str] = []
         self.settled: list[SettleRequest] = []
         self.at_once = self.most = 0
+        self.redis = self
 
     async def live(self, *, offset: int, limit: int) -> tuple[LiveMatch, ...]:
         """One page."""
@@ -46,6 +52,10 @@ class FakePool:
         """The ledger of a Match."""
         return self.ledgers.get(uid)
 
+    async def scan(self, _pattern: str, _cursor: str, *, count: int) -> tuple[str, list[str]]:
+        """No user has a record."""
+        return "0", []
+
     async def claim(self, request: ClaimRequest, *, now_ms: int) -> Any:
         """Restore."""
         self.at_once += 1
@@ -53,6 +63,8 @@ class FakePool:
         await asyncio.sleep(0)
         self.at_once -= 1
         answer = self.claims.get(request.uid, ClaimOk((), replay=False))
+        if request.uid in self.holds:
+            return ClaimBusy("alice", self.holds[request.uid])
         if isinstance(answer, Exception):
             raise answer
         self.claimed.append(request.uid)
@@ -64,7 +76,10 @@ class FakePool:
 
     async def settle(self, request: SettleRequest, *, now_ms: int) -> Any:
         """The last step."""
+        for _ in range(9):  # other requests come to their end sooner
+            await asyncio.sleep(0)
         self.settled.append(request)
+        self.holds = {uid: holder for uid, holder in self.holds.items() if holder != request.uid}
         return SettleOk((), End(request.cause, 1), replay=False)
 
 
@@ -79,12 +94,17 @@ class Rig:
         self.restored: list[str] = []
         self.woken: list[str] = []
         self.objects: dict[str, Any] = {}
+        self.listed: set[str] = set()
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: b.at(9))})()
         self.restorer = Restorer(
             cache, calls, clock,
             restored=(lambda match: self.restored.append(match.metadata.uid),),
             wake=lambda match: self.woken.append(match.metadata.uid), uid_of=self._uid_of,
+            uids_in=self._uids_in,
         )  # fmt: skip
+
+    async def _uids_in(self, _namespace: str) -> set[str]:
+        return self.listed
 
     async def _uid_of(self, _namespace: str, name: str) -> str | None:
         found = self.objects.get(name)
@@ -98,7 +118,7 @@ class Rig:
 
     async def sweep(self, pool: FakePool, at_most: int = 100) -> Differences:
         """As once in a while."""
-        return await self.restorer.sweep(NAMESPACE, cast("Pool", pool), check, at_most)
+        return await self.restorer.sweep(NAMESPACE, cast("Pool", pool), check, at_most, lambda: None)
 
 
 def check(_namespace: str, reply: object) -> None:
@@ -212,6 +232,30 @@ async def test_users_of_a_match_without_an_object_are_let_go_as_after_a_deletion
     assert {user.id for user in request.users} == {"alice", "bob"}
 
 
+async def test_a_match_that_is_gone_frees_the_users_of_a_live_one_before_the_pool_opens() -> None:
+    """A Redis that came back older still gives them to the Match of before, and they are in another one by now."""
+    rig, pool = Rig(live(1)), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    pool.holds["u1"] = GONE
+    with capture_logs() as logs:
+        assert await rig.restorer.restore_all(NAMESPACE, cast("Pool", pool), check) == 0
+        await rig.compare(pool)
+    assert ([request.uid for request in pool.settled], pool.claimed) == ([GONE], ["u1"])
+    assert not [entry for entry in logs if entry["log_level"] == "error"]
+    assert rig.woken == []
+
+
+@pytest.mark.parametrize("answer", ["unavailable", "it lives"])
+async def test_a_pool_opens_although_kubernetes_does_not_say_that_a_match_is_gone(answer: str) -> None:
+    rig, pool = Rig(live(1), live(2)), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    pool.holds["u1"] = GONE
+    away = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+    rig.objects["gone"] = away if answer == "unavailable" else GONE
+    await rig.compare(pool)
+    assert (pool.settled, pool.claimed, rig.woken) == ([], ["u2"], ["u1"])
+
+
 async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
     rig, pool = Rig(), FakePool(GONE)
     pool.ledgers[GONE] = a_ledger(end=End(Cause("Skipped", "bob", "bob skipped"), 1))
@@ -225,8 +269,8 @@ async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
     [
         ("Kubernetes has it", a_ledger(), GONE),
         ("it is settled", a_ledger(settled=True), None),
-        ("nothing is known of it", None, None),
-        ("the ledger does not say which Match it was", a_ledger(match_name=""), None),
+        ("the list has it, and there is no ledger", None, GONE),
+        ("the list has it, and its ledger does not say which Match it was", a_ledger(match_name=""), GONE),
     ],
 )
 async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: Ledger | None, found: Any) -> None:
@@ -234,6 +278,7 @@ async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: 
     if ledger is not None:
         pool.ledgers[GONE] = ledger
     rig.objects["gone"] = found
+    rig.listed = {found} if found else set()
     await rig.sweep(pool)
     assert pool.settled == [], case
 
@@ -255,6 +300,15 @@ async def test_no_user_is_let_go_while_kubernetes_does_not_answer() -> None:
     assert pool.settled == []
 
 
+async def test_one_match_about_which_kubernetes_does_not_answer_leaves_none_half_settled() -> None:
+    rig, pool = Rig(), FakePool("u-away", GONE)
+    pool.ledgers = {GONE: a_ledger(), "u-away": a_ledger(uid="u-away", match_name="away")}
+    rig.objects["away"] = BackendUnavailable(Backend.KUBERNETES, "get", "no answer")
+    with pytest.raises(BackendUnavailable):
+        await rig.sweep(pool)
+    assert [request.uid for request in pool.settled] == [GONE]
+
+
 async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -> None:
     rig, pool = Rig(live(1), *(over(n, OUTCOMES) for n in range(2, 8))), FakePool(*(f"u{n}" for n in range(2, 8)))
     assert (await rig.sweep(pool, at_most=4)).found == 4
@@ -265,7 +319,8 @@ async def test_a_sweep_wakes_calls_that_redis_does_not_know_and_has_a_budget() -
 async def test_matches_that_cannot_be_settled_keep_no_other_one_from_its_turn() -> None:
     stuck = [f"u-stuck-{n}" for n in range(5)]
     rig, pool = Rig(), FakePool(*stuck, GONE)
-    # Redis has no ledger of the first ones, so nothing can be done about them yet.
+    # Redis has no ledger of the first ones, and Kubernetes lists them, so nothing can be done about them yet.
+    rig.listed = set(stuck)
     pool.ledgers[GONE] = a_ledger()
     assert await rig.sweep(pool, at_most=4) == Differences(4, 0)
     assert await rig.sweep(pool, at_most=4) == Differences(4, 1)

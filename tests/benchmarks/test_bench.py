@@ -73,9 +73,15 @@ async def test_the_whole_life_of_a_call_is_measured(tmp_path: Path) -> None:
     assert entries["full_cycle", "roomkeeper"]["api_writes_per_match"] >= 10
 
 
-async def test_the_capacity_is_measured_with_and_without_live_matches(tmp_path: Path) -> None:
-    said, found = await bench(tmp_path, "--only", "capacity", "--only", "idle")
+async def test_the_capacity_is_measured_and_what_live_calls_do_to_everything(tmp_path: Path) -> None:
+    said, found = await bench(tmp_path, "--only", "capacity", "--only", "live")
     assert "each further 1 000" in said
-    assert [(entry["live"], entry["namespaces"]) for entry in found] == [(0, 1), (16, 1), (12, 3)]
+    *capacity, live = found
+    assert [entry["live"] for entry in capacity] == [0, 16]
     # In so short a time the kernel may count no tick at all.
-    assert all(entry["memory_mib"] > 20 and entry["cpu_ms_per_s"] >= 0 for entry in found)
+    assert all(entry["memory_mib"] > 20 and entry["cpu_ms_per_s"] >= 0 for entry in capacity)
+    assert (live["live"], live["namespaces"], live["skips"]) == (12, 1, 1)
+    assert all(live[name] > 0 for name in ("cpu_ms_per_match", "idle_turn_ms", "start_turn_ms", "poll_cpu_ms"))
+    assert live["all_decided_s"] >= live["first_decision_s"] > live["list_s"] > 0
+    # A leader that was killed holds its lease for a while.
+    assert live["takeover_all_s"] >= live["takeover_first_s"] > 5

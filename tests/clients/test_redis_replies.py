@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.clients.reading import MAX_MS
-from controller.clients.redis import epochs, gateway, leftovers, lua, sweeps
+from controller.clients.redis import epochs, gateway, held, leftovers, lua, sweeps
 from controller.clients.redis.replies import inbox, match, pool
 from controller.clients.redis.replies.table import ReplyTable
 from controller.errors import BackendRefused
@@ -18,7 +18,7 @@ from controller.telemetry import metrics
 SECRET = "canary-c0ffee"
 TABLES: list[ReplyTable[Any]] = [
     value
-    for module in (epochs, gateway, inbox, leftovers, match, pool, sweeps)
+    for module in (epochs, gateway, held, inbox, leftovers, match, pool, sweeps)
     for value in vars(module).values()
     if isinstance(value, ReplyTable)
 ]

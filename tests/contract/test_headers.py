@@ -22,13 +22,14 @@ from controller.clients.redis.client import Arguments, Redis
 from controller.clients.redis.epochs import EpochStore
 from controller.clients.redis.error_store import ErrorBatch, ErrorStore
 from controller.clients.redis.gateway import Gateway
+from controller.clients.redis.held import held_among
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.keys import Keys
 from controller.clients.redis.leftovers import LeftoverStore, lasting
 from controller.clients.redis.mending import keys_of_pool, mend, repair
 from controller.clients.redis.outbox import Outbox
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.records import LiveMatch, RoomRecord
+from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.requests import (
     AdvanceRequest,
     Claimant,
@@ -50,7 +51,7 @@ NOW = 1_700_000_000_000
 BOTH = ("alice", "bob")
 KEYS = Keys("default", "calls")
 CONTRACT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
-UNFENCED = {"epoch", "silent", "flags", "witness", "errors", "mend", "repair", "lasting", "sweeps"}
+UNFENCED = {"epoch", "silent", "flags", "witness", "errors", "mend", "repair", "lasting", "held", "sweeps"}
 OF_NO_POOL = (lua.EPOCH, lua.SWEEPS)
 
 
@@ -139,7 +140,7 @@ def every_call(redis: Redis) -> list[Callable[[], Awaitable[Any]]]:
         lambda: leftovers.drop(replace(leftover, match="m")),
         lambda: leftovers.free(leftover, now_ms=NOW, silent_seconds=90, tells=True),
         lambda: leftovers.free(replace(leftover, match="m"), now_ms=NOW, silent_seconds=90, tells=False),
-        lambda: leftovers.unlist(LiveMatch("m", NOW)),
+        lambda: held_among(redis, KEYS, [KEYS.user(who) for who in BOTH], ["m", "n"]),
         lambda: leftovers.unreserve("alice", "bob"),
         lambda: EpochStore(redis, "default", "ns/lease").note(7),
         pool.ensure_incarnation,

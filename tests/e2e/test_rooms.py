@@ -81,8 +81,8 @@ async def test_strangers_are_removed_and_the_event_is_written_once(rig: Rig) -> 
     assert name is not None
     alice = rig.people.uninvited("alice", name)
     await alice.join()
-    for _ in range(2):
-        carol = rig.people.uninvited("carol", name)
+    for hidden in (False, True):
+        carol = rig.people.uninvited("carol", name, hidden=hidden)
         await carol.start()
         # LiveKit does not tell a client that it removes while it connects; the client tries once more after 15 s.
         assert (await carol.wait_for("disconnected", timeout=patience(30)))["reason"] == "PARTICIPANT_REMOVED"

@@ -49,9 +49,8 @@ def test_an_error_that_is_worth_an_alert_leads_to_its_page() -> None:
 
 
 @EACH
-def test_the_default_limit_of_an_alert_is_that_of_the_chart(alert: Alert) -> None:
+def test_the_default_limits_of_an_alert_are_those_of_the_chart(alert: Alert) -> None:
     values = yaml.safe_load((ROOT / "helm/roomkeeper/values.yaml").read_text())["prometheusRule"]["thresholds"]
-    assert ("LIMIT" in alert.expr) == bool(alert.threshold)
-    assert set(values) == {each.threshold for each in ALERTS if each.threshold}
-    if alert.threshold:
-        assert values[alert.threshold] == alert.limit
+    assert set(re.findall(r"\$(\w+)", alert.expr)) == {limit.name for limit in alert.limits}
+    assert set(values) == {limit.name for each in ALERTS for limit in each.limits}
+    assert [values[limit.name] for limit in alert.limits] == [limit.default for limit in alert.limits]

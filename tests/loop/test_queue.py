@@ -392,6 +392,12 @@ def test_pauses_double_up_to_the_cap() -> None:
     assert set(pauses[8:]) == {15.0}
 
 
+def test_a_step_that_no_user_waits_for_leaves_out_the_three_quick_attempts() -> None:
+    waited, other = Backoff(rng=Loaded(1.0)), Backoff(rng=Loaded(1.0))
+    assert sum(waited.failed(A) for _ in range(3)) == pytest.approx(0.7)
+    assert [other.failed(A, is_waited_for=False) for _ in range(2)] == pytest.approx([0.8, 1.6])
+
+
 def test_success_forgets_and_keys_do_not_share_failures() -> None:
     backoff = Backoff(rng=Loaded(1.0))
     backoff.failed(A)

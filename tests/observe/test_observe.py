@@ -345,6 +345,7 @@ async def test_people_are_asked_for_again_once_a_deadline_has_passed(
 ) -> None:
     rig.rooms.offer(b.a_room().manifest())
     rig.answers["people"] = ALICE
+    rig.view.snapshot([b.a_livekit_room()], b.at(0))
     if read_at is not None:
         rig.view.saw_people(b.LIVEKIT_NAME, (), b.at(read_at))
     rig.seconds = now
@@ -356,10 +357,36 @@ async def test_people_are_asked_for_again_once_a_deadline_has_passed(
 
 async def test_people_who_cannot_be_listed_after_the_deadline_are_unknown(rig: Rig) -> None:
     rig.rooms.offer(b.a_room().manifest())
+    rig.view.snapshot([b.a_livekit_room()], b.at(0))
     rig.view.saw_people(b.LIVEKIT_NAME, (), b.at(5))
     rig.answers["people"] = BackendUnavailable(Backend.LIVEKIT, "ListParticipants", "no answer")
     rig.seconds = 27
     assert (await rig.match(b.connecting())).people == Unknown(b.at(27), "LiveKit: no answer")
+
+
+@pytest.mark.parametrize("webhook_at", [None, 39])
+async def test_no_window_is_over_after_a_restart_before_livekit_has_listed_its_rooms(
+    rig: Rig, webhook_at: float | None
+) -> None:
+    """Only this list tells how long no replica asked, and so by how much the window moves."""
+    rig.rooms.offer(b.a_room().manifest())
+    rig.answers["ledger"] = b.ledger("Connecting")
+    rig.view.succeed(b.at(3))
+    if webhook_at is not None:
+        rig.view.saw_people(b.LIVEKIT_NAME, (), b.at(webhook_at))
+    rig.seconds = 40
+    before = await rig.match(b.connecting())
+    assert "people" not in rig.reads
+    rig.view.snapshot([b.a_livekit_room()], b.at(40))
+    rig.seconds = 41
+    after = await rig.match(b.connecting())
+    rig.seconds = 80
+    later = await rig.match(b.connecting())
+    ends = [
+        MatchCase(b.connecting(), seen, b.at(second)).cause is not None
+        for seen, second in ((before, 40), (after, 41), (later, 80))
+    ]
+    assert ends == [False, False, True]
 
 
 # Tokens

@@ -29,6 +29,7 @@ DIFFERENCES: Final[Mapping[str, str]] = {
     "test_every_attempt_that_a_retry_makes_is_counted": "no REPLICAOF",
     "test_a_listener_hears_every_message_until_its_connection_is_lost": "a message reaches a connection only with its "
     "next command",
+    "test_a_connection_that_the_server_closed_while_it_was_idle_costs_no_request": "no CLIENT KILL",
     # tests/redis/test_events.py
     "test_the_oldest_entries_go_beyond_a_number": "100 000 entries take longer than the client waits for a reply",
     # tests/redis/test_leftovers.py
@@ -43,6 +44,7 @@ DIFFERENCES: Final[Mapping[str, str]] = {
         ),
         "no OBJECT IDLETIME, and RESTORE takes none",
     ),
+    "test_a_sweep_by_hand_frees_users_whose_ledger_is_lost": "an error about the wrong type has no WRONGTYPE",
     # tests/redis/test_mending.py
     "test_a_damaged_guard_counts_as_a_loss_of_data_and_the_pool_is_restored_when_it_opens": "an error in a script has "
     "no WRONGTYPE",

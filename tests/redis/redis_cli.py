@@ -1,6 +1,6 @@
 """Stands for redis-cli in the examples of the docs: `python redis_cli.py WHERE [--raw | -x] WORD…` prints as it does.
 
-`WHERE` is a Unix socket, or `-u URL`.
+`WHERE` is a Unix socket, or `-u URL`, which may name a Unix socket too (`unix://PATH`).
 
 There is no redis-cli in the wheel that brings Valkey. This is a program of its own and imports nothing of the tests.
 """
@@ -28,10 +28,10 @@ def ask(path: str, words: tuple[str, ...]) -> Any:
 
 def _connected(where: str) -> socket.socket:
     url = urlsplit(where)
-    if url.scheme:
+    if url.scheme and url.scheme != "unix":
         return socket.create_connection((url.hostname, url.port))
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(where)
+    connection.connect(url.path)
     return connection
 
 

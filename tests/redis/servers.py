@@ -47,16 +47,19 @@ def kinds_for(test: str) -> list[Any]:
 class Server:
     """A running server, reached by `url`. `stop` and `start` take it away for a while.
 
-    `save` says when a real one writes a snapshot by itself; `options` come after all others. One that has written a
-    snapshot or a log begins with it again.
+    `save` says when a real one writes a snapshot by itself; `options` come after all others, `config` is the path of a
+    configuration file before them. One that has written a snapshot or a log begins with it again.
     """
 
-    def __init__(self, kind: str, folder: Path, *, save: str = "", options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, kind: str, folder: Path, *, save: str = "", options: Sequence[str] = (), config: str = ""
+    ) -> None:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
         self.is_real = kind != FAKEREDIS
         self._save = save
         self._options = tuple(options)
+        self._config = config
         self._command = self._real(programs()[kind]) if self.is_real else self._fake()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,6 +97,7 @@ class Server:
     def _real(self, program: Path) -> list[str]:
         return [
             str(program),
+            *([self._config] if self._config else []),
             *("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.socket.parent)),
             *("--save", self._save, "--appendonly", "no", "--logfile", str(self.socket.parent / "log")),
             *self._options,

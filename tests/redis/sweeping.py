@@ -43,13 +43,17 @@ class OnePool:
 
 
 class Sweeping:
-    """A sweep of the pool of `world` alone. `objects` has what Kubernetes answers for a name: a UID, or an error."""
+    """A sweep of the pool of `world` alone. `objects` has what Kubernetes answers for a name: a UID, or an error.
+
+    `listed` is what it answers to a LIST of Matches: their UIDs, or an error.
+    """
 
     def __init__(self, world: World, server: Server, **rules: Any) -> None:
         self.world = world
         self.server = server
         self.pools = OnePool(world.pool)
         self.objects: dict[str, Any] = {}
+        self.listed: Any = set()
         self.matches, self.rooms, calls = ObjectCache(Match), ObjectCache(Room), CallIndex()
         self.matches.follow(kept=calls.kept, gone=calls.gone)
         self.rules = SweepRules(
@@ -64,7 +68,9 @@ class Sweeping:
         )
         clock: Any = type("Clock", (), {"now": staticmethod(lambda: datetime.now(UTC))})()
         named: Any = type("Named", (), {"match_uid": self._uid, "room_uid": self._uid})()
-        restorer = Restorer(self.matches, calls, clock, restored=(), wake=lambda _match: None, uid_of=self._uid)
+        restorer = Restorer(
+            self.matches, calls, clock, restored=(), wake=lambda _match: None, uid_of=self._uid, uids_in=self._uids
+        )
         self.restorer = restorer
         self.finder = Finder(world.redis, world.keys.cluster_id, self.rules, self.matches, clock)
         self.cleaner = Cleaner(
@@ -86,6 +92,11 @@ class Sweeping:
             raise found
         return found
 
+    async def _uids(self, _namespace: str) -> Any:
+        if isinstance(self.listed, Exception):
+            raise self.listed
+        return self.listed
+
     async def find(self) -> list[Leftover]:
         """Everything that is left over in the pool: all keys, and all lists."""
         found: list[Leftover] = []
@@ -104,7 +115,7 @@ class Sweeping:
 
     async def settle_lists(self) -> None:
         """Put right what `live` lists, as the light sweep does each minute."""
-        await self.restorer.sweep(self.world.keys.namespace, self.world.pool, self.pools.check, 100)
+        await self.restorer.sweep(self.world.keys.namespace, self.world.pool, self.pools.check, 100, lambda: None)
 
     async def sweep(self) -> list[Leftover]:
         """Find and clean; return what was found."""

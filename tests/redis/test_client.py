@@ -12,6 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import pytest
 import redis as redis_py
@@ -108,6 +109,19 @@ async def test_a_server_that_is_away_is_unavailable_and_found_again(own: Server,
     # Another process: it knows no script, and lost everything.
     assert await world.redis.run_id() != before
     assert await world.gateway.enqueue("alice") == Unserved()
+
+
+async def test_a_connection_that_the_server_closed_while_it_was_idle_costs_no_request(own: Server) -> None:
+    """As with `timeout 300` in the server's configuration, or a proxy that drops what is idle."""
+    redis = Redis.from_url(own.url)
+    try:
+        world = await World.new(redis, "calls")
+        for uid in ("m1", "m2"):
+            with redis_py.Redis.from_url(own.url) as administrator:
+                assert cast("int", administrator.execute_command("CLIENT", "KILL", "TYPE", "normal")) >= 1
+            assert isinstance(await world.claim(uid, f"alice-{uid}", f"bob-{uid}"), ClaimOk)
+    finally:
+        await redis.close()
 
 
 async def test_every_script_survives_that_the_server_forgot_it(world: World) -> None:

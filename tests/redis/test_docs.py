@@ -1,4 +1,7 @@
-"""docs/redis.md names every key and every field, and its examples do what they show; so do those of docs/events.md."""
+"""docs/redis.md names every key and every field, and its examples do what they show; so do those of docs/events.md.
+
+The command of docs/retention.md that empties the streams keeps what the operator may not have read.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ from tests.redis.world import NOW, World
 ROOT = Path(__file__).parents[2]
 CONTRACT = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+RETENTION = (ROOT / "docs" / "retention.md").read_text(encoding="utf-8")
 # `flag` is the common form of three that have names of their own.
 KEYS = [
     name
@@ -233,3 +237,23 @@ async def test_the_examples_of_the_docs_print_what_the_docs_show(
     assert story.is_told
     for name in ("enqueue", "beat", "leave", "reserve", "release", "version"):
         assert f"FCALL roomkeeper_{name}" in called or f"FCALL_RO roomkeeper_{name}" in called
+
+
+async def test_what_is_older_than_a_minute_goes_from_all_streams_and_nothing_else(
+    server: Server, documented: World, tmp_path: Path
+) -> None:
+    keys = documented.keys
+    streams = (keys.signals(), keys.disconnects(), keys.events(), keys.webhooks(0))
+    now = await documented.raw("TIME")
+    now_ms = int(now[0]) * 1000
+    await documented.raw("DEL", *streams)
+    for stream in streams:
+        for age_ms in (3_600_000, 61_000, -3_600_000):
+            await documented.raw("XADD", stream, str(now_ms - age_ms), "user", "alice")
+    [command] = re.findall(r"^ *```sh\n((?:(?!```).)*XTRIM.*?)^ *```$", RETENTION, re.MULTILINE | re.DOTALL)
+    shell = Shell(tmp_path, "ROOMKEEPER_REDIS_URL=", server.url.removeprefix("unix://"))
+    command = command.replace('-u "$ROOMKEEPER_REDIS_URL" ', "")
+    assert shell.run(command) == ["(integer) 2"] * len(streams)
+    for stream in streams:
+        [(left, _)] = await documented.raw("XRANGE", stream, "-", "+")
+        assert left == f"{now_ms + 3_600_000}-0"

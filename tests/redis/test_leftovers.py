@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller.api.match import QueuePlace
 from controller.api.names import livekit_room_name
 from controller.api.states import UserState
 from controller.backends.borrowed_pools import BorrowedPools
+from controller.backends.put_right import PutRight
 from controller.clients.redis.inbox import Inbox
 from controller.clients.redis.mark import BorrowedMark, parse_fence
 from controller.clients.redis.records import RoomRecord
 from controller.clients.redis.replies.inbox import SignalsDone
+from controller.clients.redis.replies.refusals import Settled
 from controller.clients.redis.requests import AdvanceRequest
-from controller.errors import Backend, BackendUnavailable, PoolClosed, StateLost
+from controller.errors import Backend, BackendRefused, BackendUnavailable, PoolClosed, StateLost
 from controller.facts.ledger import Destination
 from controller.facts.leftover import Leftover, Remedy, SeenKey, SweepKind
 from controller.rules.leftover_judges import Look
 from controller.rules.leftovers import LEFTOVERS, FoundBy, judge
+from controller.telemetry import metrics
 from tests import values as b
 from tests.redis.promised import check
 from tests.redis.servers import Server
@@ -405,15 +411,115 @@ async def test_old_beats_of_users_who_are_idle_or_unknown_go_and_those_of_users_
     assert (await world.user("carol")).state == "IDLE"
 
 
-async def test_a_match_without_a_ledger_is_no_longer_listed_after_a_day(sweeping: Sweeping) -> None:
+async def a_call_whose_ledger_is_lost(s: Sweeping, uid: str = GONE, *users: str) -> None:
+    """alice waited since 1000 and bob was invited; Redis has lost the ledger, or another client has written over it."""
+    await s.world.enqueue_at("alice", 1000)
+    await s.world.claim(uid, "alice", "bob")
+    await s.world.raw("DEL", s.world.keys.match(uid))
+
+
+@pytest.mark.parametrize("left", ["nothing", "a string", "a hash of another client"])
+async def test_users_of_a_match_that_is_gone_are_free_by_their_own_records_if_the_ledger_is_lost(
+    sweeping: Sweeping, left: str
+) -> None:
+    world = sweeping.world
+    await a_call_whose_ledger_is_lost(sweeping)
+    await world.enqueue_at("carol", 3000)
+    await world.claim("u-alive", "carol", "dan")
+    sweeping.matches.offer(b.active(name="alive", uid="u-alive").manifest())
+    sweeping.listed = {"u-alive"}
+    match left:
+        case "a string":
+            await world.raw("SET", world.keys.match(GONE), "x")
+        case "a hash of another client":
+            await world.raw("HSET", world.keys.match(GONE), "phase", "Active")
+    before = await world.snapshot()
+    await sweeping.settle_lists()
+    alice, bob = await world.user("alice"), await world.user("bob")
+    assert (alice.state, alice.match, alice.queued_at_ms) == (UserState.WAITING, "", 1000)
+    assert (bob.state, bob.match) == (UserState.IDLE, "")
+    assert await world.queue() == {"alice": 1000}
+    after = await world.snapshot()
+    assert set(after.values["live"]) == {"u-alive"}
+    untouched = ("user:carol", "user:dan", "match:u-alive")
+    assert [after.values[key] for key in untouched] == [before.values[key] for key in untouched]
+    for user in ("alice", "bob"):
+        notices = await world.raw("XRANGE", world.keys.notify(user), "-", "+")
+        assert "ended" in str(notices[-2:]), "they are told"
+    late = await world.claim(GONE, "alice", "bob")
+    assert isinstance(late, Settled), "a claim that is still on its way takes no user"
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+async def test_a_sweep_by_hand_frees_users_whose_ledger_is_lost(sweeping: Sweeping, is_damaged: bool) -> None:
+    await a_call_whose_ledger_is_lost(sweeping)
+    if is_damaged:
+        await sweeping.world.raw("SET", sweeping.world.keys.match(GONE), "x")
+    (found,) = await found_by(sweeping, Remedy.SETTLE)
+    assert (found.kind, found.id) == (SweepKind.MATCHES, GONE)
+    assert await sweeping.clean([found, found]) == [True, False]
+    assert {(await sweeping.world.user(user)).match for user in ("alice", "bob")} == {""}
+
+
+async def test_a_place_that_no_record_tells_is_the_last_one_and_is_said(sweeping: Sweeping) -> None:
+    world = sweeping.world
+    await a_call_whose_ledger_is_lost(sweeping)
+    await world.raw("HSET", world.keys.user("alice"), "queuedAt", "nan")
+    last = await world.enqueue("carol")
+    counted = metrics.put_right.labels(PutRight.PLACE_UNKNOWN)._value
+    before = counted.get()
+    with capture_logs() as logs:
+        await sweeping.settle_lists()
+    assert (await world.queue())["alice"] >= last
+    (said,) = [entry for entry in logs if "ledger is lost" in entry["event"]]
+    assert (said["uid"], said["users"], said["places_unknown"]) == (GONE, 2, 1)
+    assert counted.get() == before + 1
+
+
+@pytest.mark.parametrize("why", ["it lives", "Kubernetes does not answer", "a row of the list cannot be read"])
+async def test_users_stay_held_while_kubernetes_does_not_say_that_their_match_is_gone(
+    sweeping: Sweeping, why: str
+) -> None:
+    await a_call_whose_ledger_is_lost(sweeping)
+    sweeping.listed = {
+        "it lives": {GONE},
+        "Kubernetes does not answer": BackendUnavailable(Backend.KUBERNETES, "list", "no answer"),
+        "a row of the list cannot be read": BackendRefused(Backend.KUBERNETES, "list", "a row makes no sense"),
+    }[why]
+    before = await sweeping.world.snapshot()
+    with contextlib.suppress(BackendUnavailable):
+        await sweeping.settle_lists()
+    assert await sweeping.world.snapshot() == before
+
+
+async def test_a_match_that_is_gone_and_holds_no_user_is_no_longer_listed(sweeping: Sweeping) -> None:
     world = sweeping.world
     for uid, at in ((GONE, LONG_AGO_MS), ("u-young", NOW_MS), ("u-alive", LONG_AGO_MS)):
         await world.raw("ZADD", world.keys.live(), at, uid)
     sweeping.matches.offer(b.active(name="alive", uid="u-alive").manifest())
-    (found,) = await sweeping.find()
-    assert (found.remedy, found.id) == (Remedy.UNLIST, GONE)
-    assert await sweeping.clean([found, found]) == [True, False]
-    assert set((await world.snapshot()).values["live"]) == {"u-young", "u-alive"}
+    sweeping.listed = {"u-alive"}
+    found = await sweeping.find()
+    assert {(one.remedy, one.id) for one in found} == {(Remedy.SETTLE, GONE), (Remedy.SETTLE, "u-young")}
+    assert await sweeping.clean([*found, *found]) == [True, True, False, False]
+    assert set((await world.snapshot()).values["live"]) == {"u-alive"}
+
+
+async def test_users_of_a_match_that_is_over_are_free_although_its_ledger_is_lost(sweeping: Sweeping) -> None:
+    await a_call_whose_ledger_is_lost(sweeping)
+    sweeping.matches.offer(b.active(name="over", uid=GONE, status=b.OVER).manifest())
+    await sweeping.settle_lists()
+    assert {(await sweeping.world.user(user)).match for user in ("alice", "bob")} == {""}
+
+
+async def test_many_users_of_others_are_looked_at_for_the_users_of_one_match(sweeping: Sweeping) -> None:
+    world = sweeping.world
+    await a_call_whose_ledger_is_lost(sweeping)
+    for n in range(0, 3000, 100):
+        users = [f"u{n + i}" for i in range(100)]
+        await asyncio.gather(*(world.raw("HSET", world.keys.user(user), "state", "IDLE") for user in users))
+    await world.raw("SET", world.keys.user("odd"), "a string")
+    await sweeping.settle_lists()
+    assert {(await world.user(user)).match for user in ("alice", "bob")} == {""}
 
 
 async def test_one_id_can_be_asked_for(sweeping: Sweeping) -> None:

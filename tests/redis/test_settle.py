@@ -83,6 +83,23 @@ async def test_the_end_of_a_match_leaves_reservations_for_others_alone(world: Wo
     assert (await world.snapshot()).values["reservations"] == {"alice": "1000 another"}
 
 
+async def test_without_a_ledger_the_records_of_users_tell_whom_the_match_holds_and_from_where(world: World) -> None:
+    await call(world)
+    await world.claim("m2", "carol", "dan")
+    await world.raw("DEL", world.keys.match("m1"))
+    held_by_another = (await world.snapshot()).values["user:carol"]
+    for _ in range(2):
+        outcomes = await world.settled("m1", {"alice": ORIG, "bob": IDLE, "carol": ORIG})
+        assert outcomes == {
+            "alice": SettledUser("alice", Destination.WAITING, 1000),
+            "bob": SettledUser("bob", Destination.IDLE),
+            "carol": SettledUser("carol", Destination.LOST),
+        }
+    assert await world.queue() == {"alice": 1000}
+    values = (await world.snapshot()).values
+    assert (values["user:carol"], set(values["live"])) == (held_by_another, {"m2"})
+
+
 @pytest.mark.parametrize("choice", [BACK, ORIG, AGAIN, IDLE])
 async def test_who_never_came_from_the_queue_becomes_idle(world: World, choice: tuple[Destination, QueuePlace]) -> None:
     await world.claim("m1", "alice", "bob")

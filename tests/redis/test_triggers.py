@@ -16,6 +16,7 @@ from controller.api.match import QueuePlace
 from controller.backends.bundle import Backends
 from controller.clients.redis import inspection
 from controller.clients.redis.client import Redis
+from controller.clients.redis.error_store import ErrorStore
 from controller.clients.redis.gateway import Unserved
 from controller.clients.redis.inbox import Flag, Inbox
 from controller.clients.redis.keys import Keys
@@ -266,6 +267,19 @@ async def test_a_user_who_floods_the_signals_delays_no_other(world: World) -> No
         await rig.read_signals()
     assert (await world.ledger("m1")).wish is not None, f"{skip} is in the second thousand"
     assert repeated.get() - before >= 2990, "each read notes one signal of a flood"
+
+
+async def test_a_signal_that_is_refused_is_recorded_with_the_browser_that_the_gateway_named(world: World) -> None:
+    rig = Rig(world)
+    await world.enqueue("alice")
+    await send(world, type="skip", user="alice", userAgent="Firefox/141")
+    await rig.read_signals()
+    await rig.errors.flush()
+    (record,) = await ErrorStore(world.redis, world.keys.error_keys).records()
+    assert (record.key.code, record.key.object) == ("SignalRefused", "user/alice")
+    assert (record.context["user"], record.context["userAgent"]) == ("alice", "Firefox/141")
+    notices = await world.raw("XRANGE", world.keys.notify("alice"), "-", "+")
+    assert "You are not in a call." in str(notices), "the user's client learns it too"
 
 
 async def test_every_user_has_a_turn_with_their_flags(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

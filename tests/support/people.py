@@ -35,8 +35,11 @@ class People:
         self._all.append(person)
         return person
 
-    def uninvited(self, identity: str, room: str) -> Person:
-        """Return a person with a valid token for `room` that Roomkeeper did not make."""
+    def uninvited(self, identity: str, room: str, *, hidden: bool = False) -> Person:
+        """Return a person with a valid token for `room` that Roomkeeper did not make.
+
+        One who is `hidden` is not seen by the others in the room, as a moderator.
+        """
         token = api.AccessToken(self._where.livekit_api_key, self._where.livekit_api_secret)
-        token.with_identity(identity).with_grants(api.VideoGrants(room_join=True, room=room))
+        token.with_identity(identity).with_grants(api.VideoGrants(room_join=True, room=room, hidden=hidden))
         return self(identity, token.with_ttl(timedelta(minutes=5)).to_jwt())

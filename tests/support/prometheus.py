@@ -41,7 +41,7 @@ class Prometheus:
         self, program: Path, directory: Path, port: int, targets: Mapping[str, str], rules: Mapping[str, Any]
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._directory = directory
+        self._directory, self._jobs = directory, set(targets)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "rules.yaml").write_text(yaml.safe_dump(dict(rules)))
         scrapes = [
@@ -66,6 +66,7 @@ class Prometheus:
                 *launched(self._command), stdout=log, stderr=log, env=bare_environment(), start_new_session=True
             )
         await eventually(self._is_ready)
+        await eventually(self._has_scraped)
         return self
 
     async def __aexit__(
@@ -116,6 +117,11 @@ class Prometheus:
         assert said["status"] == "success", f"{words}: {said}"
         data: dict[str, Any] = said["data"]
         return data
+
+    async def _has_scraped(self) -> None:
+        """The first values are there: a counter that is counted before them has not increased for Prometheus."""
+        scraped = {one["metric"]["job"] for one in await self.query("up == 1")}
+        assert scraped == self._jobs, f"{sorted(self._jobs - scraped)} was not scraped"
 
     async def _is_ready(self) -> None:
         assert self._process is not None

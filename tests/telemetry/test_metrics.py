@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import REGISTRY
 from prometheus_client.openmetrics import parser
 
+from controller.api.failures import Recovery
+from controller.api.failures_table import FAILURES
+from controller.backends.put_right import PutRight
 from controller.telemetry import metrics
 from controller.telemetry.health import Health
-from controller.telemetry.meters import RequestMeter
-from controller.telemetry.pulse import Pulses
+from controller.telemetry.meters import BreakerMeter, RequestMeter
+from controller.telemetry.pulse import LoopName, Pulses
 from controller.telemetry.trace_ids import trace_id
 
 # What Prometheus 3 sends.
@@ -43,6 +47,42 @@ async def test_no_series_tells_when_another_series_was_created() -> None:
     text = await served()
     assert 'roomkeeper_backend_call_duration_seconds_count{backend="Redis",operation="a test"} 1.0' in text
     assert "_created" not in text
+
+
+def test_a_counter_whose_labels_are_known_is_there_before_the_first_time() -> None:
+    """What first appears with 1 has not increased for Prometheus."""
+    expected: set[tuple[Any, ...]] = {
+        (
+            "roomkeeper_errors_total",
+            ("type", str(row.type)),
+            ("severity", str(row.severity)),
+            ("recovery", str(row.recovery)),
+        )
+        for row in FAILURES.values()
+    }
+    expected |= {("roomkeeper_error_recoveries_total", ("recovery", str(one))) for one in Recovery}
+    expected |= {("roomkeeper_put_right_total", ("what", str(one))) for one in PutRight}
+    expected |= {("roomkeeper_no_shows_total", ("detail", one)) for one in ("NeverSeen", "SignalOnly", "MediaFailed")}
+    expected |= {
+        ("roomkeeper_released_without_total", ("kind", kind), ("backend", backend))
+        for kind in ("Match", "Room")
+        for backend in ("LiveKit", "Redis")
+    }
+    missing = {name for name, *labels in expected if REGISTRY.get_sample_value(name, dict(labels)) is None}
+    assert missing == set()
+
+
+def test_the_failures_of_a_loop_are_counted_from_its_start_on() -> None:
+    Pulses().start(LoopName.UNSERVED, 60)
+    for name in ("roomkeeper_loop_failures_total", "roomkeeper_loop_item_failures_total"):
+        assert REGISTRY.get_sample_value(name, {"loop": "unserved"}) == 0, name
+
+
+def test_the_webhooks_of_a_livekit_server_are_counted_from_the_first_moment_on() -> None:
+    BreakerMeter("LiveKit", "mars")
+    BreakerMeter("Redis", "")
+    assert REGISTRY.get_sample_value("roomkeeper_webhooks_missed_total", {"server": "mars"}) == 0
+    assert REGISTRY.get_sample_value("roomkeeper_webhooks_total", {"server": "mars", "result": "accepted"}) == 0
 
 
 async def test_the_build_says_which_version_runs_on_which_python() -> None:

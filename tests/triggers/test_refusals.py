@@ -9,7 +9,7 @@ from controller.triggers.refusals import Refusals
 
 
 def _counted() -> float:
-    return REGISTRY.get_sample_value("roomkeeper_webhooks_total", {"result": "full"}) or 0.0
+    return REGISTRY.get_sample_value("roomkeeper_webhooks_total", {"result": "full", "server": ""}) or 0.0
 
 
 def test_refused_connections_of_another_port_do_not_count_as_webhooks() -> None:

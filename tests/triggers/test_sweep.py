@@ -181,7 +181,7 @@ class World:
             lambda _namespace, key: self.damaged.append(key),
         )
 
-    async def _settle(self, namespace: str, _pool: Any, _check: Any, at_most: int) -> Differences:
+    async def _settle(self, namespace: str, _pool: Any, _check: Any, at_most: int, _beat: Any) -> Differences:
         self.settled.append(namespace)
         return Differences(min(at_most, self.differences.get(namespace, 0)))
 
@@ -484,12 +484,14 @@ def test_the_operator_does_not_sweep_beside_another_sweep_and_goes_on_soon_after
     run(story)
 
 
-@pytest.mark.parametrize(("name", "is_urgent"), [("queue", True), ("reservations", True), ("signals", False)])
+@pytest.mark.parametrize(
+    ("name", "is_urgent"), [("queue", True), ("reservations", True), ("live", True), ("signals", False)]
+)
 def test_a_damaged_key_is_recorded_and_users_whom_it_may_have_lost_are_looked_for_at_once(
     monkeypatch: pytest.MonkeyPatch, name: str, is_urgent: bool
 ) -> None:
     keys = Keys(b.CLUSTER, b.NAMESPACE)
-    left = [(f"{keys.prefix}{name}",)]
+    left = [(f"{keys.private if name == 'live' else keys.prefix}{name}",)]
 
     async def mend_pool(*_pool: Any) -> tuple[str, ...]:
         return left.pop() if left else ()
@@ -563,6 +565,22 @@ def test_a_new_leader_knows_when_the_last_sweeps_succeeded() -> None:
         await world.run(10)
         assert _value(metrics.sweep_succeeded.labels("deep")) == b.ms(-500) / 1000
         assert _value(metrics.sweep_succeeded.labels("light")) > b.ms(-40) / 1000, "it has swept lightly since"
+
+    run(story)
+
+
+@pytest.mark.parametrize("owner", ["", "by hand"])
+def test_a_sweep_that_has_never_come_to_its_end_counts_from_the_begin_of_the_term(owner: str) -> None:
+    async def story(_: VirtualTime) -> None:
+        world = idle_world()
+        world.lock.notes, world.lock.owner = {}, owner
+        world.lock.error = None if owner else BackendUnavailable(Backend.REDIS, "sweeps", "no answer")
+        runs = metrics.sweep_runs.labels("light", "ok")
+        before, begins_at = _value(runs), b.at(asyncio.get_running_loop().time())
+        await world.run(500)
+        for sweep in ("light", "deep"):
+            assert _value(metrics.sweep_succeeded.labels(sweep)) == begins_at.timestamp(), sweep
+        assert _value(runs) == before, "its lists were not looked at"
 
     run(story)
 

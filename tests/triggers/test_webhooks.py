@@ -237,8 +237,14 @@ async def test_only_posts_are_taken(client: Client) -> None:
     assert counted("wrong-method") == before + 1
 
 
-def counted(result: str) -> float:
-    return cast("float", metrics.webhooks.labels(result)._value.get())
+def counted(result: str, server: str = "") -> float:
+    return cast("float", metrics.webhooks.labels(result, server)._value.get())
+
+
+async def test_an_accepted_webhook_counts_for_the_server_that_sent_it(client: Client) -> None:
+    before = counted("accepted", "default")
+    await post(client, BODY, signature(BODY))
+    assert counted("accepted", "default") == before + 1
 
 
 async def test_a_slash_at_the_end_of_the_path_does_no_harm(client: Client, rig: Rig) -> None:

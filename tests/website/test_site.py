@@ -1,4 +1,7 @@
-"""The website is built strictly, needs no network, and every link on it leads somewhere."""
+"""The website is built strictly, needs no network, and every link on it leads somewhere.
+
+What builds it is installed apart, as the real programs are: these tests have their marker.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from tests.website.html import Page, of_css
 from website.pages import HOME, Unfinished, pages, parts, place
 from website.staging import Stage
 
+# One worker builds, and looks at all of it.
+pytestmark = pytest.mark.xdist_group("website")
+
 LINKS = (ROOT / "website/links.txt").read_text(encoding="utf-8").splitlines()
 _SOURCE = re.compile(r"https://github\.com/roomkeeper/roomkeeper/(blob|tree)/main/")
 
@@ -27,7 +33,7 @@ def build(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+def site(real_programs: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
     """The pages of the website by their paths on it."""
     out = tmp_path_factory.mktemp("website") / "site"
     built = build(ROOT, out)
@@ -133,6 +139,7 @@ def test_a_link_to_no_file_and_a_page_that_nothing_leads_to_are_errors(small: Pa
     ]
 
 
+@pytest.mark.usefixtures("real_programs")
 def test_a_link_to_no_heading_fails_the_build(small: Path, tmp_path: Path) -> None:
     page = small / "docs/alerts.md"
     page.write_text(page.read_text().replace("#why", "#how"))

@@ -19,7 +19,6 @@ from controller.clients.redis.client import Redis
 from controller.clients.redis.commands import Command
 from controller.clients.redis.keys import Keys, key_of_pool
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.records import LiveMatch
 from controller.clients.redis.replies.refusals import FENCED, Lost, Stale
 from controller.clients.redis.replies.table import ReplyTable
 from controller.errors import Backend
@@ -66,7 +65,6 @@ def _swept(word: str) -> Swept:
 LASTING: Final = ReplyTable[tuple[str, ...]]("lasting", {"OK": _ids})
 DROP: Final = ReplyTable[SweptReply]("drop", {"OK": _swept, **FENCED})
 FREE: Final = ReplyTable[SweptReply]("free", {"OK": _swept, **FENCED})
-UNLIST: Final = ReplyTable[SweptReply]("unlist", {"OK": _swept, **FENCED})
 UNRESERVE: Final = ReplyTable[ReleasedReply]("unreserve", {"OK": _ids, **FENCED})
 
 
@@ -154,12 +152,6 @@ class LeftoverStore:
             ENDINGS[EndReason.DELETED].notice if tells else "",
         ]
         return await self.pool.run_fenced(Command(lua.FREE, FREE, names, args))
-
-    async def unlist(self, live: LiveMatch) -> SweptReply:
-        """Take a Match out of `live` of which there is no ledger."""
-        keys = self.pool.keys
-        args = (live.uid, live.claimed_at_ms)
-        return await self.pool.run_fenced(Command(lua.UNLIST, UNLIST, (keys.live(), keys.match(live.uid)), args))
 
     async def unreserve(self, *user_ids: str) -> ReleasedReply:
         """Put those of these users whose reservation is over back in their places; return who they are."""

@@ -53,7 +53,6 @@ SERVE = _operators("serve", "operator")
 DROP = _operators("drop", "operator")
 FREE = _operators("free", "operator")
 UNRESERVE = _operators("unreserve", "operator")
-UNLIST = _operators("unlist", "operator")
 INCARNATION = _operators("incarnation", "operator")
 
 # The owner runs it once for all pools, before it binds the first one.
@@ -68,6 +67,7 @@ ERRORS = _operators("errors")
 MEND = _operators("mend")
 REPAIR = _operators("repair")
 LASTING = _operators("lasting")
+HELD = _operators("held")
 SWEEPS = _operators("sweeps")
 
 # Published, for gateways and matchmakers.
@@ -80,7 +80,7 @@ RELEASE = _published("release")
 PUBLISHED = (ENQUEUE, BEAT, LEAVE, RESERVE, RELEASE)
 ALL = (
     *(CLAIM, ADVANCE, SETTLE, ROOM, TOKENS, SIGNAL, SIGNALS, EXPIRE, NOTIFY, DRAIN, SERVE, INCARNATION),
-    *(DROP, FREE, UNRESERVE, UNLIST),
-    *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND, REPAIR, LASTING, SWEEPS),
+    *(DROP, FREE, UNRESERVE),
+    *(EPOCH, SILENT, FLAGS, WITNESS, ERRORS, MEND, REPAIR, LASTING, HELD, SWEEPS),
     *PUBLISHED,
 )

@@ -163,6 +163,7 @@ SHAPES: Final[dict[str, Shape]] = {
     "prometheusRule.additionalLabels": _STRING_MAP,
     "prometheusRule.annotations": _STRING_MAP,
     "prometheusRule.thresholds.shareNotConnected": {"type": "number", "minimum": 0, "maximum": 1},
+    "prometheusRule.thresholds.certificateShare": {"type": "number", "minimum": 0, "maximum": 1},
     "prometheusRule.runbookUrl": {"type": "string", "minLength": 1},
     # The histogram ends at 30 s: it has no quantile above.
     "prometheusRule.thresholds.readySeconds": {**_POSITIVE, "exclusiveMaximum": 30},

@@ -23,7 +23,7 @@
   annotations:
     summary: The API server does not answer Roomkeeper
     description: >-
-      A replica gets no answer from the API server, or is refused by it. No call is made and none is ended. Calls that are up go on.
+      A replica gets no answer from the API server, or is refused by it. As long as no replica reaches it, no call is made and none is ended; if only one does not reach it, another one leads. Calls that are up go on.
     runbook_url: {{ printf "%s/RoomkeeperKubernetesDown.md" $pages | quote }}
 - alert: RoomkeeperLiveKitDown
   expr: >-
@@ -49,14 +49,14 @@
     runbook_url: {{ printf "%s/RoomkeeperRedisDown.md" $pages | quote }}
 - alert: RoomkeeperWebhooksMissing
   expr: >-
-    sum(rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum(rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
+    sum by (server) (rate(roomkeeper_webhooks_missed_total{ {{- $ours }}}[10m])) > 0 unless sum by (server) (rate(roomkeeper_webhooks_total{ {{- $ours }}, result="accepted"}[10m])) > 0
   for: 10m
   labels:
     severity: warning
   annotations:
-    summary: No webhook of LiveKit arrives
+    summary: No webhook of a LiveKit server arrives
     description: >-
-      Polling finds participants who came or left, and no webhook has reported one of them. Roomkeeper notices participants seconds later than it could. No call is lost.
+      Polling finds participants who came to the server that the label names or left it, and no webhook of that server has reported one of them for ten minutes. Roomkeeper notices participants seconds later than it could. No call is lost.
     runbook_url: {{ printf "%s/RoomkeeperWebhooksMissing.md" $pages | quote }}
 - alert: RoomkeeperWatchStale
   expr: >-
@@ -78,7 +78,7 @@
   annotations:
     summary: A background loop of Roomkeeper stands still
     description: >-
-      A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or fails again and again. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
+      A loop, such as the reader of Redis, comes round later than it may by more seconds than the limit, or has failed more than three times in 15 minutes. The label `loop` names it. What it watches is noticed late, or not at all. The pod is restarted where the loop counts as dead.
     runbook_url: {{ printf "%s/RoomkeeperLoopStalled.md" $pages | quote }}
 - alert: RoomkeeperSweepFailing
   expr: >-
@@ -89,18 +89,18 @@
   annotations:
     summary: A sweep has not succeeded for long
     description: >-
-      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. What crashes have left over stays in Redis and on LiveKit.
+      The last sweep without an error is more intervals ago than the limit, or Redis refuses what it needs. Before the first sweep, the intervals count from the moment at which the replica began to lead. What crashes have left over stays in Redis and on LiveKit.
     runbook_url: {{ printf "%s/RoomkeeperSweepFailing.md" $pages | quote }}
 - alert: RoomkeeperCertificateEnds
   expr: >-
-    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}}) - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }}
+    min by (backend, use) (roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}} - time() < {{ .Values.prometheusRule.thresholds.certificateSeconds }} and roomkeeper_certificate_expiry_timestamp_seconds{ {{- $ours }}} - time() < {{ .Values.prometheusRule.thresholds.certificateShare }} * roomkeeper_certificate_lifetime_seconds{ {{- $ours }}})
   for: 15m
   labels:
     severity: warning
   annotations:
     summary: A certificate is about to end
     description: >-
-      In fewer seconds than the limit, a certificate ends that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). From then on there is no connection to that backend: the alert about it follows.
+      A certificate ends soon that Roomkeeper uses with the backend that the label names: that of the CA which it trusts (`ca`), or its own (`client`). Two things are true: fewer seconds are left than the first limit, and a smaller share of its lifetime than the second one (0.2 is a fifth). So the alert about a certificate that holds for a day fires in its last hours, not always. From then on there is no connection to that backend: the alert about it follows.
     runbook_url: {{ printf "%s/RoomkeeperCertificateEnds.md" $pages | quote }}
 - alert: RoomkeeperErrors
   expr: >-
@@ -111,18 +111,18 @@
   annotations:
     summary: Steps of Roomkeeper fail again and again
     description: >-
-      More errors than the limit, of a severity that an administrator should know, have stopped steps in the last ten minutes. Some calls are not made or not cleaned up.
+      More errors of the type that the label names than the limit have stopped steps in the last ten minutes; only those of the severities Critical and High count. Some calls are not made or not cleaned up.
     runbook_url: {{ printf "%s/RoomkeeperErrors.md" $pages | quote }}
 - alert: RoomkeeperPeopleDoNotConnect
   expr: >-
-    sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}, reason=~"NoShow|Failed|UserBusy|UserReserved|UserNotQueued|UserBlocked|AttributesTooLarge|TooLate"}[10m])) / sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.shareNotConnected }}
+    sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}, reason=~"NoShow|Failed|UserBusy|UserReserved|UserNotQueued|UserBlocked|AttributesTooLarge|TooLate"}[10m])) / sum(rate(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.shareNotConnected }} and sum(increase(roomkeeper_matches_finished_total{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.matchesEnded }}
   for: 5m
   labels:
     severity: critical
   annotations:
     summary: Too many Matches end before both users are connected
     description: >-
-      The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit. Calls that lost their room have an alert of their own. Users wait for calls that do not come about.
+      The share of Matches that end as NoShow or as Failed, the codes of Failed too, is above the limit, and more than a few Matches have ended in the last ten minutes. Calls that lost their room have an alert of their own. Users wait for calls that do not come about.
     runbook_url: {{ printf "%s/RoomkeeperPeopleDoNotConnect.md" $pages | quote }}
 - alert: RoomkeeperRoomLost
   expr: >-
@@ -137,14 +137,14 @@
     runbook_url: {{ printf "%s/RoomkeeperRoomLost.md" $pages | quote }}
 - alert: RoomkeeperSlowToReady
   expr: >-
-    histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket{ {{- $ours }}}[10m]))) > {{ .Values.prometheusRule.thresholds.readySeconds }}
+    histogram_quantile(0.99, sum by (le) (rate(roomkeeper_match_ready_seconds_bucket{ {{- $ours }}}[10m]))) > {{ .Values.prometheusRule.thresholds.readySeconds }} and sum(increase(roomkeeper_match_ready_seconds_count{ {{- $ours }}}[10m])) > {{ .Values.prometheusRule.thresholds.matchesReady }}
   for: 10m
   labels:
     severity: warning
   annotations:
     summary: Matches become Ready late
     description: >-
-      One of a hundred Matches takes longer than the limit (seconds) until it is Ready. Users wait longer for their call.
+      One of a hundred Matches takes longer than the limit (seconds) until it is Ready, and more than a few Matches have become Ready in the last ten minutes. If they are fewer than a hundred, a single slow one counts. Users wait longer for their call.
     runbook_url: {{ printf "%s/RoomkeeperSlowToReady.md" $pages | quote }}
 - alert: RoomkeeperOldestWaiter
   expr: >-
@@ -155,7 +155,7 @@
   annotations:
     summary: A user waits for very long
     description: >-
-      The user who waits longest has been in the queue for more seconds than the limit. Users are not matched. The matchmaker may be down, or may never choose this user.
+      The user who waits longest has been in the queue for more seconds than the limit. Users are not matched. The matchmaker may be down, or may never choose this user. The metric has no name: docs/oncall.md has the command that shows who waits longest in a namespace.
     runbook_url: {{ printf "%s/RoomkeeperOldestWaiter.md" $pages | quote }}
 - alert: RoomkeeperMatchStuck
   expr: >-
@@ -166,7 +166,7 @@
   annotations:
     summary: A Match or a Room stays in a phase that is short
     description: >-
-      An object has been Creating or Terminating for more seconds than the limit. The users of a Match that is Terminating are not free for their next one.
+      An object has been Creating or Terminating for more seconds than the limit. The users of a Match that is Creating wait for their call; those of one that is Terminating are not free for their next one.
     runbook_url: {{ printf "%s/RoomkeeperMatchStuck.md" $pages | quote }}
 - alert: RoomkeeperDeletionStuck
   expr: >-
@@ -177,6 +177,6 @@
   annotations:
     summary: A deleted object keeps its finalizer
     description: >-
-      An object was deleted longer ago than the limit (seconds), and is still there. Its namespace cannot go away.
+      An object was deleted longer ago than the limit (seconds), and is still there. Its namespace cannot go away. The users of a Match may be held by it.
     runbook_url: {{ printf "%s/RoomkeeperDeletionStuck.md" $pages | quote }}
 {{- end }}

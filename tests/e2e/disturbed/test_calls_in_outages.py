@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 from livekit import api
 
+from controller.api.room import Room
 from controller.clients.availability import ANSWERS, ANSWERS_AGAIN, SILENT
 from sandbox.endpoints import Endpoints
 from sandbox.stack import Stack, StackOptions
 from tests import manifests
 from tests.support.api_servers import kubeconfig_at
+from tests.support.chaos import frozen
 from tests.support.kube import condition, is_true
 from tests.support.operators import Operator
 from tests.support.rig import Rig
@@ -71,8 +73,9 @@ async def test_thirty_calls_outlive_outages_of_each_backend_and_of_all_at_once(
         await calls.go_on()
         await _redis_refuses_writes(rig, operator)
         await calls.go_on()
-        await _livekit_is_away(rig, own, operator)
+        await _livekit_hangs(rig, operator)
         await calls.go_on()
+        await _no_room_counts_as_lost(rig)
         await _all_are_away(rig, own, line, operator)
         foreign = await rig.livekit.room.create_room(api.CreateRoomRequest(name="of-others", empty_timeout=600))
         await calls.go_on()
@@ -123,18 +126,25 @@ async def _made_while_refused(rig: Rig, name: str, refuse: Awaitable[object], ta
     await rig.kube.match_until(lambda match: is_true(match, "Ready") and not is_true(match, "Degraded"), name)
 
 
-async def _livekit_is_away(rig: Rig, own: Stack, operator: Operator) -> None:
-    """It comes back without its rooms. A Match that is made meanwhile follows."""
-    await own.kill(LIVEKIT)
-    away = asyncio.create_task(asyncio.sleep(_AWAY_SECONDS))
+async def _livekit_hangs(rig: Rig, operator: Operator) -> None:
+    """It goes on with its rooms. A Match that is made meanwhile follows."""
     await rig.enqueue("gina", "henry")
-    await rig.kube.create(manifests.match("gina", "henry", name="meanwhile", **LASTING))
-    found = await rig.kube.match_until(lambda match: is_true(match, "Degraded"), "meanwhile")
-    assert "LiveKit" in condition(found, "Degraded").message
-    await _is_open(operator, "LiveKit")
-    await away
-    await own.start_program(LIVEKIT)
+    with frozen(rig.where, LIVEKIT):
+        away = asyncio.create_task(asyncio.sleep(_AWAY_SECONDS))
+        await rig.kube.create(manifests.match("gina", "henry", name="meanwhile", **LASTING))
+        found = await rig.kube.match_until(lambda match: is_true(match, "Degraded"), "meanwhile")
+        assert "LiveKit" in condition(found, "Degraded").message
+        await _is_open(operator, "LiveKit")
+        await away
     await rig.kube.match_until(lambda match: is_true(match, "Ready") and not is_true(match, "Degraded"), "meanwhile")
+
+
+async def _no_room_counts_as_lost(rig: Rig) -> None:
+    """What does not answer has lost nothing: no room was missing, and none was made again."""
+    for body in await rig.kube.list("Room"):
+        status = Room.model_validate(body).status
+        assert (status.lost_at, status.restores or 0) == (None, 0), body["metadata"]["name"]
+    assert not [event["message"] for event in await rig.events() if event["reason"] in {"Missing", "Restored"}]
 
 
 async def _all_are_away(rig: Rig, own: Stack, line: TcpProxy, operator: Operator) -> None:

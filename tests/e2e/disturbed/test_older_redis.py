@@ -206,6 +206,32 @@ async def test_users_are_free_again_when_redis_forgets_that_their_call_ended(rig
     assert match.metadata.uid in operator.log
 
 
+async def test_a_call_goes_on_when_redis_still_gives_its_user_to_a_match_that_is_gone(rig: Rig, past: Past) -> None:
+    operator = await rig.operators.start(poll_seconds="0.5", sweep="false")
+    await rig.enqueue("alice", "bob", "carol")
+    await rig.ready("alice", "bob", name="before")
+    past.remember()
+    await rig.kube.delete("Match", "before")
+    await rig.kube.gone("Match", "before")
+    match = await rig.ready("alice", "carol", name="now")
+    past.go_back()
+
+    async def is_restored() -> None:
+        assert await rig.states("alice", "bob", "carol") == {
+            "alice": "CONNECTING",
+            "bob": "WAITING",
+            "carol": "CONNECTING",
+        }
+        assert (await rig.user("alice")).match == match.metadata.uid
+        assert await rig.redis.zrange(rig.keys.live(), 0, -1) == [match.metadata.uid]
+
+    await eventually(is_restored)
+    assert set(await rig.queue()) == {"bob"}
+    found = await rig.kube.match_until(lambda found: not is_true(found, "Degraded"), "now")
+    assert (found.status.phase, found.status.end) == ("Connecting", None)
+    assert "a match is gone that still held users" in operator.log
+
+
 async def test_a_call_is_restored_by_an_operator_that_starts_after_redis_went_back(rig: Rig, past: Past) -> None:
     operator = await rig.operators.start(poll_seconds="0.5")
     await rig.enqueue("alice", "bob")

@@ -16,24 +16,37 @@ _STRIPPED = {"metadata": {"finalizers": None}}
 
 async def test_users_of_a_match_whose_finalizers_were_taken_off_while_no_operator_ran_are_free_again(rig: Rig) -> None:
     operator = await rig.operators.start(poll_seconds="0.5")
-    await rig.enqueue("alice", "bob")
-    match, _ = await rig.active()
-    name = await rig.livekit_name(match)
+    await rig.enqueue("alice", "bob", "carol", "dan", "eve", "frank")
+    await rig.active()
+    waited = {user: (await rig.user(user)).queued_at_ms for user in ("carol", "dan", "eve", "frank")}
+    await rig.ready("carol", "dan", name="lost")
+    await rig.ready("eve", "frank", name="damaged")
+    matches = {name: await rig.kube.match(name) for name in ("match", "lost", "damaged")}
+    rooms = [await rig.livekit_name(one) for one in matches.values()]
     await operator.kill()
-    for kind, called in (("Match", "match"), ("Room", room_name(match.metadata.uid))):
-        await rig.kube.delete(kind, called)
-        await rig.kube.patch(kind, called, _STRIPPED)
-        await rig.kube.gone(kind, called)
+    for called, one in matches.items():
+        for kind, name in (("Match", called), ("Room", room_name(one.metadata.uid))):
+            await rig.kube.delete(kind, name)
+            await rig.kube.patch(kind, name, _STRIPPED)
+            await rig.kube.gone(kind, name)
+    # Of two Matches Redis has no ledger any longer that tells which users they held.
+    await rig.redis.delete(
+        rig.keys.match(matches["lost"].metadata.uid), rig.keys.match(matches["damaged"].metadata.uid)
+    )
+    await rig.redis.set(rig.keys.match(matches["damaged"].metadata.uid), "of another client")
     await operator.start()
 
     async def are_free() -> None:
-        assert await rig.states("alice", "bob") == {"alice": "WAITING", "bob": "WAITING"}
+        assert set((await rig.states("alice", "bob", *waited)).values()) == {"WAITING"}
         assert await rig.redis.zrange(rig.keys.live(), 0, -1) == []
 
     await eventually(are_free, 60)
+    assert {user: (await rig.user(user)).queued_at_ms for user in waited} == waited, "their own records know the places"
     assert "a match is gone that still held users" in operator.log
-    # The room itself would be closed a minute later.
-    await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+    assert "a match is gone and its ledger is lost" in operator.log
+    # The rooms themselves would be closed a minute later.
+    for name in rooms:
+        await rig.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
 
 
 async def test_users_of_matches_whose_finalizers_are_taken_off_at_once_are_free_again(rig: Rig) -> None:

@@ -143,6 +143,22 @@ local function release(user)
 end
 
 -- No refusal from here on.
+-- The ledger is lost, or there never was one: the record of each user tells whether the Match holds them, and from where.
+-- A place that cannot be read is the last one.
+if final and not ledger.claimed and not ledger.settled then
+  for _, user in ipairs(users) do
+    local known = redis.pcall('HMGET', user.key, 'match', 'queuedAt')
+    if known[1] == uid and not ledger['q:' .. user.id] then
+      local original, score = text(known[2]), tonumber(known[2] or '')
+      if original ~= '' and not (score and score == score) then
+        original = whole(server_ms())
+      end
+      ledger['q:' .. user.id] = original
+      members[#members + 1] = user.id
+      redis.call('HSET', match, 'q:' .. user.id, original)
+    end
+  end
+end
 local kind = 'replay'
 local is_replaced = replaces ~= '' and ledger.endReason == replaces and reason ~= replaces
 if not ledger.settled and ((not ledger.endAt and (final or reason ~= '')) or is_replaced) then
