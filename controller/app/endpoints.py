@@ -36,11 +36,22 @@ async def endpoints(parts: Parts) -> AsyncIterator[None]:
     """Both servers, open inside the block. Raises RoomkeeperError where a port cannot be listened on."""
     settings, refusals = parts.settings, Refusals()
     async with contextlib.AsyncExitStack() as stack:
-        for app, most, host, port in (
-            (_webhooks(parts, refusals), _WEBHOOK_CONNECTIONS, settings.webhook_host, settings.webhook_port),
-            (_health(parts), _HEALTH_CONNECTIONS, settings.metrics_host, settings.metrics_port),
+        others = Refusals("metrics")
+        for app, door, host, port in (
+            (
+                _webhooks(parts, refusals),
+                Door(_WEBHOOK_CONNECTIONS, refusals.refused),
+                settings.webhook_host,
+                settings.webhook_port,
+            ),
+            (
+                _health(parts),
+                Door(_HEALTH_CONNECTIONS, others.refused),
+                settings.metrics_host,
+                settings.metrics_port,
+            ),
         ):
-            await stack.enter_async_context(listening(app, Door(most, refusals.refused), host, port))
+            await stack.enter_async_context(listening(app, door, host, port))
         log.info(
             "listening",
             webhooks=f"{settings.webhook_host}:{settings.webhook_port}",

@@ -1,4 +1,4 @@
-"""What the webhook port does not serve: every refusal is counted by its cause, and some of them are logged.
+"""What a port does not serve: refused webhooks are counted by their cause, and some refusals are logged.
 
 A wrong URL, a proxy that changes bodies, or a stranger would otherwise write a line per request. Neighbors:
 `triggers.webhooks` and `app.door` refuse.
@@ -27,18 +27,27 @@ class _Quiet:
 
 
 class Refusals:
-    """Counts all, and logs one of each cause in ten seconds. The causes (`code`) are a bounded set."""
+    """Logs one refusal of each cause in ten seconds. The causes (`code`) are a bounded set.
 
-    def __init__(self) -> None:
+    Those of the webhook port are counted as webhooks; `port` names another one, whose refusals are logged alone.
+    """
+
+    def __init__(self, port: str = "") -> None:
+        self._port = port
         self._quiet: dict[str, _Quiet] = {}
 
     def refused(self, code: str, why: str, peer: str | None, **more: str) -> None:
-        """Count one refusal, and perhaps log it. `more` is what else the line says; strangers choose some of it."""
-        metrics.webhooks.labels(code, "").inc()
+        """Count one refusal of a webhook, and perhaps log it.
+
+        `more` is what else the line says; strangers choose some of it.
+        """
+        if not self._port:
+            metrics.webhooks.labels(code, "").inc()
         now = time.monotonic()
         quiet = self._quiet.setdefault(code, _Quiet())
         if now < quiet.until:
             quiet.unlogged += 1
             return
-        log.warning("webhook refused", code=code, why=why, peer=peer, unlogged=quiet.unlogged, **more)
+        event = f"connection to the {self._port} port refused" if self._port else "webhook refused"
+        log.warning(event, code=code, why=why, peer=peer, unlogged=quiet.unlogged, **more)
         quiet.until, quiet.unlogged = now + _LOG_INTERVAL_SECONDS, 0
