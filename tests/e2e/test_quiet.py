@@ -220,6 +220,7 @@ async def test_one_line_per_match_says_how_it_ended_under_every_name_of_the_call
 
     async def has_event() -> None:
         events = {event["reason"]: event for event in await rig.events()}
+        assert "Deleted" in events
         assert events["Deleted"]["involvedObject"]["name"] == "deleted"
         assert "carol and dan" in events["Deleted"]["message"]
 
