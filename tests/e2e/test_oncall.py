@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -71,8 +72,9 @@ class Reader:
         self._rig = rig
         self._left = dict(QUESTIONS)
         (directory / "kubectl").symlink_to(locate("kubectl").path)
-        for name, program in (("roomkeeper", "-m controller"), ("redis-cli", str(ROOT / "tests/redis/redis_cli.py"))):
-            (directory / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {program} "$@"\n')
+        redis_cli = str(ROOT / "tests/redis/redis_cli.py")
+        for name, program in (("roomkeeper", ("-m", "controller")), ("redis-cli", (redis_cli,))):
+            (directory / name).write_text(f'#!/bin/sh\nexec {shlex.join((sys.executable, *program))} "$@"\n')
             (directory / name).chmod(0o755)
         self._environment = {
             **os.environ,

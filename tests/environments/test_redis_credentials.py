@@ -156,7 +156,10 @@ async def test_a_server_that_takes_no_further_connection_says_so_and_is_asked_ag
     await administrator.config_set("maxclients", 1)
     client = Redis.from_url(server.url)
     try:
-        with pytest.raises(BackendUnavailable, match="takes no further connection; raise maxclients"):
+        # Redis says so and closes at once: what it said may be lost on the way.
+        with pytest.raises(
+            BackendUnavailable, match=r"(takes no further connection;|no connection left,) raise maxclients"
+        ):
             await client.ping()
         await administrator.config_set("maxclients", 100)
         await client.ping()

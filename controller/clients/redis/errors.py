@@ -40,7 +40,10 @@ next connection may lead to the right server, or begin with what the Secret says
 _FULL: Final = "max number of clients reached"
 _PROTECTED: Final = "running in protected mode"
 _NO_CONNECTION: Final = "the connection failed; check that Redis runs and that the Redis URL is right"
-_NO_WORD: Final = "the server ended the connection without an answer; if it speaks TLS on this port, use rediss://"
+_NO_WORD: Final = (
+    "the server ended the connection without an answer; if it speaks TLS on this port, use rediss://, and if it has no "
+    "connection left, raise maxclients"
+)
 # Redis asks for no password and gets one: "ERR AUTH <password> called without any password configured …".
 _UNASKED_AUTH: Final = "AUTH <password> called without"
 _FORBIDDEN: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})

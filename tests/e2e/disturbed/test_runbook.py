@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -36,8 +37,9 @@ class Reader:
         programs = directory / "bin"
         programs.mkdir()
         (programs / "kubectl").symlink_to(locate("kubectl").path)
-        for name, command in (("roomkeeper", "-m controller"), ("redis-cli", str(ROOT / "tests/redis/redis_cli.py"))):
-            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
+        redis_cli = str(ROOT / "tests/redis/redis_cli.py")
+        for name, command in (("roomkeeper", ("-m", "controller")), ("redis-cli", (redis_cli,))):
+            (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join((sys.executable, *command))} "$@"\n')
             (programs / name).chmod(0o755)
         self._environment = {
             **os.environ,
