@@ -28,6 +28,7 @@ from controller.backends.tokens import IssuedTokens
 from controller.clients.redis.requests import Served
 from controller.loop.budgets import Budgets
 from controller.loop.key import Key
+from controller.loop.pace import BulkPace, bulk_hands
 from controller.loop.reconcile import Reconciler
 from controller.loop.recovery import Recovery
 from controller.loop.waiting import breaker_of
@@ -188,6 +189,7 @@ def begin_term(parts: Parts, epoch: int) -> Term:
         recovery,
         breaker_of=partial(breaker_of, backends=backends),
         concurrency=settings.concurrency,
+        bulk_pace=BulkPace(bulk_hands(settings.concurrency)),
     )
     pollers = Pollers(
         parts.configs,

@@ -37,6 +37,7 @@ from controller.clients.redis.epochs import EpochStore
 from controller.clients.request import LIMITS
 from controller.clock import ServerClock
 from controller.errors import Backend, BackendError, LeadershipLost
+from controller.loop.pace import bulk_hands
 from controller.loop.recipes import Recipes
 from controller.loop.record import Recorder
 from controller.loop.work_queue import WorkQueue
@@ -55,9 +56,6 @@ from controller.views.finished import FinishedMatches
 from controller.views.lost_fields import LostFields
 from controller.views.placements import RoomPlacements
 from controller.views.silences import SilenceRecord
-
-# The part of the worker's hands that bulk keys may hold: a key that a user waits for finds a free hand.
-_BULK_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         namespaces=settings.namespaces,
         cluster_id=settings.cluster_id,
     )
-    queue = WorkQueue(max(1, int(_BULK_SHARE * settings.concurrency)), neighbors.serves)
+    queue = WorkQueue(bulk_hands(settings.concurrency), neighbors.serves)
     caches: dict[ResourceKind, ObjectCache[Any]] = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     servers = caches[LIVEKIT_SERVER]
     lost_fields = LostFields()

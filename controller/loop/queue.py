@@ -52,6 +52,15 @@ class KeyQueue:
             self._waiting[key] = lane
             self._lanes[lane].append(key)
 
+    @property
+    def bulk_in_hand(self) -> int:
+        """How many bulk keys are in hand."""
+        return self._bulk_in_hand
+
+    def limit_bulk(self, in_hand: int) -> None:
+        """Let at most so many bulk keys be in hand from now on. Those that are stay in hand."""
+        self._bulk_limit = in_hand
+
     def feed(self, keys: Iterable[Key]) -> None:
         """Ask for a reconcile of all `keys` in the bulk lane, each taken from the iterable when its turn comes."""
         self._feed = chain(self._feed, keys)

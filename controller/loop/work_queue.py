@@ -48,6 +48,15 @@ class WorkQueue:
         self._followers.append(added)
         return lambda: self._followers.remove(added)
 
+    @property
+    def bulk_in_hand(self) -> int:
+        """How many bulk keys are in hand."""
+        return self._keys.bulk_in_hand
+
+    def limit_bulk(self, in_hand: int) -> None:
+        """Let at most so many bulk keys be in hand from now on."""
+        self._keys.limit_bulk(in_hand)
+
     def open(self) -> None:
         """Take keys in from now on."""
         self._open = True

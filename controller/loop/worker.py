@@ -23,6 +23,7 @@ from controller.loop.backoff import Backoff
 from controller.loop.deadlines import Deadlines
 from controller.loop.key import Key
 from controller.loop.lanes import Lane
+from controller.loop.pace import TICK_SECONDS, BulkPace
 from controller.loop.recovery import Recovery
 from controller.loop.waiting import BreakerOf, Waiting
 from controller.loop.wakes import Wake
@@ -63,7 +64,8 @@ def _no_breaker(_key: Key, _backend: str) -> None:
 class Worker:
     """Runs reconciles, at most `concurrency` at once and never two of one key.
 
-    `breaker_of` finds the breaker of a backend that a key has to wait for. `has_started`: keys were taken.
+    `breaker_of` finds the breaker of a backend that a key has to wait for. `bulk_pace` says how many bulk keys may be
+    in hand while turns of the event loop are long. `has_started`: keys were taken.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Worker:
         *,
         breaker_of: BreakerOf = _no_breaker,
         concurrency: int = 64,
+        bulk_pace: BulkPace | None = None,
         timeout_seconds: float = 30.0,
     ) -> None:
         self._reconcile = reconcile
@@ -87,6 +90,8 @@ class Worker:
         self._backoff = Backoff()
         self._waiting = Waiting(breaker_of, lambda key, lane: queue.enqueue(key, Wake.ANSWERED, lane))
         self._sparse = Sparse()
+        self._bulk_pace = bulk_pace
+        self._tick: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: datetime | None = None
@@ -107,6 +112,9 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._timer_at = None
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_seconds)
             for task in late:
@@ -135,6 +143,15 @@ class Worker:
             task.add_done_callback(self._finished)
         metrics.queue_depth.set(len(self._queue))
         metrics.keys_in_hand.set(self._queue.in_hand)
+        if self._bulk_pace is not None and self._tick is None and self._queue.bulk_in_hand:
+            loop = asyncio.get_running_loop()
+            due = loop.time() + TICK_SECONDS
+            self._tick = loop.call_at(due, self._look_at_turn, self._bulk_pace, due)
+
+    def _look_at_turn(self, pace: BulkPace, due: float) -> None:
+        self._tick = None
+        self._queue.limit_bulk(pace.turned(asyncio.get_running_loop().time() - due))
+        self.pump()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -18,6 +18,7 @@ from controller.api import names
 from controller.clients.breaker import RULES, Breaker, Ticket
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost, NotFound, StateLost
 from controller.loop.key import Key
+from controller.loop.pace import TICK_SECONDS, BulkPace
 from controller.loop.recovery import Recovery
 from controller.loop.wakes import Wake
 from controller.loop.work_queue import WorkQueue
@@ -48,7 +49,14 @@ Answer = Result | BaseException | Callable[[], Coroutine[Any, Any, Result]]
 class Rig:
     """A worker whose reconciles return the answers of a test; it repeats the last answer of a key for ever."""
 
-    def __init__(self, time: VirtualTime, *, concurrency: int = 4, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        time: VirtualTime,
+        *,
+        concurrency: int = 4,
+        timeout_seconds: float = 30.0,
+        bulk_pace: BulkPace | None = None,
+    ) -> None:
         self.time = time
         self.breaker = Breaker(RULES[Backend.REDIS])
         self.answers: dict[Key, list[Answer]] = defaultdict(lambda: [Result()])
@@ -63,6 +71,7 @@ class Rig:
             breaker_of=self._breaker_of,
             concurrency=concurrency,
             timeout_seconds=timeout_seconds,
+            bulk_pace=bulk_pace,
         )
         self.queue.follow(self.worker.pump)
         self.worker.start()
@@ -219,6 +228,40 @@ def test_a_skip_does_not_wait_for_the_thousand_keys_of_a_start() -> None:
     assert (rig.runs[keys[900]][0], rig.runs[A]) == (0.5, [1.0])
     assert all(rig.runs[each] for each in keys)
     assert rig.worker.is_idle()
+
+
+class _LongTurns(BulkPace):
+    """Every turn of the event loop is long."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.asked = 0
+
+    def turned(self, late_seconds: float) -> int:
+        self.asked += 1
+        return super().turned(late_seconds + 0.4)
+
+
+def test_few_bulk_keys_are_in_hand_while_turns_are_long_and_all_get_their_turn() -> None:
+    keys = [Key(names.MATCH, "calls", str(number)) for number in range(100)]
+    pace, in_hand = _LongTurns(48), list[int]()
+
+    async def scenario(rig: Rig) -> None:
+        for each in keys:
+            rig.answers[each] = [takes(1)]
+        rig.queue.feed(keys, Wake.START)
+        in_hand.append(rig.queue.in_hand)
+        await rig.after(3.5)
+        in_hand.append(rig.queue.in_hand)
+        rig.queue.enqueue(A, Wake.OBJECT)
+        in_hand.append(rig.queue.in_hand)
+        await rig.after(100)
+
+    rig = in_virtual_time(scenario, concurrency=64, bulk_pace=pace)
+    assert in_hand == [48, 2, 3]
+    assert all(rig.runs[each] for each in keys)
+    assert rig.worker.is_idle()
+    assert pace.asked < 40 / TICK_SECONDS, "no turn is looked at while no bulk key is in hand"
 
 
 def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
