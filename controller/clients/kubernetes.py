@@ -21,7 +21,6 @@ from controller.clients.breaker import Breaker
 from controller.clients.connection import KubernetesConnection
 from controller.clients.reading import reading, rows
 from controller.clients.request import Limits, Requests
-from controller.clients.under_way import UnderWay
 from controller.clock import ServerClock
 from controller.errors import (
     AlreadyExists,
@@ -82,8 +81,6 @@ class KubernetesClient:
         self._connection = connection
         self._clock = clock
         self._requests = Requests(Backend.KUBERNETES, _RAISED, limits=limits, answers=_ANSWERS)
-        self.under_way = UnderWay()
-        """What creations, patches and deletions of this client change at the moment."""
 
     @property
     def breaker(self) -> Breaker:
@@ -145,8 +142,7 @@ class KubernetesClient:
     async def create(self, resource: Resource, namespace: str, body: Body) -> Body:
         """Create an object; return it as the server stores it. Raises AlreadyExists, Forbidden, Invalid."""
         path, is_essential = resource.path(namespace), _decides(resource)
-        with self.under_way.changing(f"{path}/{body.get('metadata', {}).get('name')}"):
-            return await self._send("create", "POST", path, body, params=_MANAGED, is_essential=is_essential)
+        return await self._send("create", "POST", path, body, params=_MANAGED, is_essential=is_essential)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Body) -> Body:
         """Replace an object (PUT). `body` has the guard: resourceVersion, or uid for kinds that we may not read."""
@@ -170,17 +166,15 @@ class KubernetesClient:
         """Merge-patch an object, guarded by `resource_version`. Raises Conflict if the object changed since then."""
         body = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": resource_version}}
         path = resource.path(namespace, name, subresource)
-        with self.under_way.changing(resource.path(namespace, name)):
-            return await self._send("patch", "PATCH", path, body, name=name, params=_MANAGED, content_type=_MERGE)
+        return await self._send("patch", "PATCH", path, body, name=name, params=_MANAGED, content_type=_MERGE)
 
     async def json_patch(self, resource: Resource, namespace: str, name: str, operations: list[Body]) -> Body:
         """JSON-patch an object. Raises Conflict if a `test` fails."""
         path = resource.path(namespace, name)
         try:
-            with self.under_way.changing(path):
-                return await self._send(
-                    "patch", "PATCH", path, operations, name=name, params=_MANAGED, content_type=_JSON_PATCH
-                )
+            return await self._send(
+                "patch", "PATCH", path, operations, name=name, params=_MANAGED, content_type=_JSON_PATCH
+            )
         except Invalid as error:
             # A failed `test` is an opaque 422. The caller observes again in any case.
             raise Conflict(Backend.KUBERNETES, error.operation, error.message, code=error.code) from error
@@ -194,10 +188,8 @@ class KubernetesClient:
         body: Body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}
-        path = resource.path(namespace, name)
         try:
-            with self.under_way.changing(path):
-                answer = await self._send("delete", "DELETE", path, body, name=name)
+            answer = await self._send("delete", "DELETE", resource.path(namespace, name), body, name=name)
         except NotFound:
             return None
         return None if answer.get("kind") == "Status" else answer

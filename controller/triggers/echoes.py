@@ -3,15 +3,13 @@
 Three of the four events of a Match that becomes Ready repeat what the answers to our own writes said, and kopf's LIST
 repeats every object of ours. kopf parses each, makes a task, a queue and a cause of it, and the cache drops it at the
 end of that way. Here a line of a watch that repeats a known version becomes a bookmark, so kopf still knows where to go
-on, and such an object is left out of a LIST. A line often comes before the answer to the write that it is about, so it
-waits for that answer. What cannot be read is kopf's to judge: it is handed on as it is. Neighbors: `triggers.scope`
-hands the class to kopf's session, `views.cache` knows the versions, `clients.under_way` the writes.
+on, and such an object is left out of a LIST. What cannot be read is kopf's to judge: it is handed on as it is.
+Neighbors: `triggers.scope` hands the class to kopf's session, `views.cache` knows the versions.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self, cast
 
 import aiohttp
@@ -19,25 +17,16 @@ import orjson
 from aiohttp.connector import Connection
 
 from controller.api.names import ResourceKind
-from controller.backends.bundle import resource_of
 from controller.clients.reading import NO_SENSE
-from controller.clients.under_way import UnderWay
 from controller.telemetry import metrics
 from controller.views.cache import ObjectCache
 
-# How long the lines that came together wait for answers: a write that hangs must not hold up the watch.
-_ANSWER_SECONDS = 0.05
 _OBJECT_EVENTS = frozenset({"ADDED", "MODIFIED"})
 
 
-def without_echoes(
-    caches: Mapping[ResourceKind, ObjectCache[Any]], under_way: UnderWay
-) -> type[aiohttp.ClientResponse]:
-    """The class of answers for a session that lists and watches the kinds of these caches, and reads nothing else.
-
-    `under_way` has the writes that are not answered yet.
-    """
-    known = {kind.plural: _Known(kind, cache, under_way) for kind, cache in caches.items()}
+def without_echoes(caches: Mapping[ResourceKind, ObjectCache[Any]]) -> type[aiohttp.ClientResponse]:
+    """The class of answers for a session that lists and watches the kinds of these caches, and reads nothing else."""
+    known = {kind.plural: _Known(kind, cache) for kind, cache in caches.items()}
 
     class Answer(aiohttp.ClientResponse):
         """An answer about a collection of ours has only what is new."""
@@ -60,10 +49,8 @@ def without_echoes(
 class _Known:
     """What is known of one kind."""
 
-    def __init__(self, kind: ResourceKind, cache: ObjectCache[Any], under_way: UnderWay) -> None:
-        self._resource = resource_of(kind)
+    def __init__(self, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
         self._cache = cache
-        self._under_way = under_way
         self._events = metrics.watch_events.labels(kind.kind)
 
     def without_known(self, found: Any) -> Any:
@@ -72,34 +59,18 @@ class _Known:
             found["items"] = [body for body in items if not self._version_if_known(body)]
         return found
 
-    async def news(self, lines: Iterable[bytes]) -> bytes:
-        """Lines of a watch, with a bookmark for each version of an object that is known."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _ANSWER_SECONDS
-        return b"".join([await self._news(line, until - loop.time()) + b"\n" for line in lines])
-
-    async def _news(self, line: bytes, seconds: float) -> bytes:
-        """One line. It waits so long for the answer to our own write of the object."""
+    def news(self, line: bytes) -> bytes:
+        """A line of a watch; a bookmark if the version of the object is known."""
         try:
             event = orjson.loads(line)
             is_about_object, body = event["type"] in _OBJECT_EVENTS, event["object"]
         except NO_SENSE:
             return line
         version = self._version_if_known(body) if is_about_object else ""
-        if is_about_object and not version and await self._is_answered(body, seconds):
-            version = self._version_if_known(body)
         if not version:
             return line
         self._events.inc()
         return b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"%s"}}}' % version.encode()
-
-    async def _is_answered(self, body: Any, seconds: float) -> bool:
-        """Whether a write of the object was under way, whose answer has been waited for."""
-        try:
-            path = self._resource.path(body["metadata"].get("namespace", ""), body["metadata"]["name"])
-        except NO_SENSE:
-            return False
-        return await self._under_way.until_answered(path, seconds)
 
     def _version_if_known(self, body: Any) -> str:
         """The version of an object; empty if it is not known."""
@@ -128,6 +99,6 @@ class _News:
         async for chunk in self._content.iter_chunked(size):
             *lines, rest = (rest + chunk).split(b"\n")
             if lines:
-                yield await self._known.news(lines)
+                yield b"".join(self._known.news(line) + b"\n" for line in lines)
         if rest:
             yield rest

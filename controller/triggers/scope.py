@@ -207,7 +207,7 @@ class Scope:
             if logins > 1:
                 # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
-            return self._connection.for_kopf(pulse.beat, without_echoes(self._caches, self._client.under_way))
+            return self._connection.for_kopf(pulse.beat, without_echoes(self._caches))
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,8 +12,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from controller.api.names import MATCH, ROOM
-from controller.backends.bundle import resource_of
-from controller.clients.under_way import UnderWay
 from controller.triggers.echoes import without_echoes
 from controller.views.cache import ObjectCache
 from tests import values as b
@@ -27,24 +23,11 @@ def a_match(name: str, version: int) -> dict[str, Any]:
     return manifest
 
 
-class Noted(UnderWay):
-    """Says when an answer is waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = asyncio.Event()
-
-    async def until_answered(self, path: str, seconds: float) -> bool:
-        self.asked.set()
-        return await super().until_answered(path, seconds)
-
-
 class Bed:
     """A server that says `lines` in a watch, cut into pieces, and lists `items`; and a session that reads it."""
 
     def __init__(self) -> None:
         self.cache: ObjectCache[Any] = ObjectCache(b.a_match().__class__)
-        self.under_way = Noted()
         self.lines: list[bytes] = []
         self.items: list[Any] = []
         self.session: aiohttp.ClientSession
@@ -79,7 +62,7 @@ async def bed() -> AsyncIterator[Bed]:
     app.router.add_get("/{path:.*}", made.answer)
     async with (
         TestServer(app) as server,
-        aiohttp.ClientSession(response_class=without_echoes({MATCH: made.cache}, made.under_way)) as session,
+        aiohttp.ClientSession(response_class=without_echoes({MATCH: made.cache})) as session,
     ):
         made.session, made.url = session, str(server.make_url("/"))
         yield made
@@ -115,30 +98,6 @@ async def test_an_event_with_a_known_version_becomes_a_bookmark_and_all_others_s
     assert [json.loads(line) for line in (first, second, of_dead)] == [bookmark(7), bookmark(6), bookmark(5)]
     assert rest == others
     assert cut == b'{"type":"MODI'
-
-
-async def test_a_line_that_outruns_the_answer_to_our_own_write_waits_for_it(bed: Bed) -> None:
-    """Half of the lines about our writes come before their answers: kopf would spend as much on them as on news."""
-    bed.lines = [event("MODIFIED", a_match("written", 7)), event("MODIFIED", a_match("other", 3))]
-    with bed.under_way.changing(path_of("written")):
-        watching = asyncio.create_task(bed.watched())
-        await bed.under_way.asked.wait()
-        bed.cache.offer(a_match("written", 7))
-    echo, other = await watching
-    assert json.loads(echo) == bookmark(7)
-    assert other == bed.lines[1]
-
-
-async def test_a_write_that_is_not_answered_does_not_hold_up_the_watch(bed: Bed) -> None:
-    bed.lines = [event("MODIFIED", a_match(f"written-{number}", 7)) for number in range(3)]
-    with contextlib.ExitStack() as writes:
-        for number in range(3):
-            writes.enter_context(bed.under_way.changing(path_of(f"written-{number}")))
-        assert await bed.watched() == bed.lines
-
-
-def path_of(name: str) -> str:
-    return resource_of(MATCH).path("calls", name)
 
 
 async def test_a_list_names_only_what_is_not_known(bed: Bed) -> None:

@@ -21,7 +21,6 @@ from structlog.testing import capture_logs
 
 from controller.api.names import API_VERSION, MATCH, ROOM
 from controller.clients.breaker import RULES, Breaker, Ticket
-from controller.clients.under_way import UnderWay
 from controller.errors import Backend, BackendUnavailable, NotFound
 from controller.triggers import scope as scope_module
 from controller.triggers.crds import CrdGate
@@ -147,14 +146,7 @@ class Watching:
         self.breaker = Breaker(RULES[Backend.KUBERNETES])
         self.pulse = a_pulse()
         client = cast(
-            "Any",
-            SimpleNamespace(
-                pages=api.pages,
-                get=api.get,
-                served=api.served_kinds,
-                breaker=self.breaker,
-                under_way=UnderWay(),
-            ),
+            "Any", SimpleNamespace(pages=api.pages, get=api.get, served=api.served_kinds, breaker=self.breaker)
         )
         connection = cast("Any", SimpleNamespace(for_kopf=self._session))
         self.scope = Scope("", connection, client, self.caches, CrdGate(client, self.caches))
