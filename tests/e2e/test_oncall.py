@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
 from controller.api.names import PAUSED
 from sandbox.launch import launched
-from sandbox.parts import locate
 from sandbox.source import ROOT
 from tests import manifests
+from tests.support import commands
 from tests.support.kube import is_true
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
@@ -71,11 +69,7 @@ class Reader:
     def __init__(self, rig: Rig, directory: Path) -> None:
         self._rig = rig
         self._left = dict(QUESTIONS)
-        (directory / "kubectl").symlink_to(locate("kubectl").path)
-        redis_cli = str(ROOT / "tests/redis/redis_cli.py")
-        for name, program in (("roomkeeper", ("-m", "controller")), ("redis-cli", (redis_cli,))):
-            (directory / name).write_text(f'#!/bin/sh\nexec {shlex.join((sys.executable, *program))} "$@"\n')
-            (directory / name).chmod(0o755)
+        commands.put_into(directory)
         self._environment = {
             **os.environ,
             **rig.where.operator_env,

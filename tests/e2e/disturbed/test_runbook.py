@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
 from livekit import api
 
 from sandbox.launch import launched
-from sandbox.parts import locate
 from sandbox.source import ROOT
 from tests import manifests
+from tests.support import commands
 from tests.support.operators import Operator
 from tests.support.rig import Rig
 from tests.support.waiting import eventually, patience
@@ -36,11 +34,7 @@ class Reader:
         self._left = {heading: list(blocks) for heading, blocks in BLOCKS.items()}
         programs = directory / "bin"
         programs.mkdir()
-        (programs / "kubectl").symlink_to(locate("kubectl").path)
-        redis_cli = str(ROOT / "tests/redis/redis_cli.py")
-        for name, command in (("roomkeeper", ("-m", "controller")), ("redis-cli", (redis_cli,))):
-            (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join((sys.executable, *command))} "$@"\n')
-            (programs / name).chmod(0o755)
+        commands.put_into(programs)
         self._environment = {
             **os.environ,
             **operator.environment,
