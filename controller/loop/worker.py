@@ -143,7 +143,9 @@ class Worker:
             task.add_done_callback(self._finished)
         metrics.queue_depth.set(len(self._queue))
         metrics.keys_in_hand.set(self._queue.in_hand)
-        if self._bulk_pace is not None and self._tick is None and self._queue.bulk_in_hand:
+        # Not after `stop`: the queue may belong to the worker of the next term when the timer fires.
+        wants_tick = self._tick is None and self._queue.is_open and self._queue.bulk_in_hand
+        if self._bulk_pace is not None and wants_tick:
             loop = asyncio.get_running_loop()
             due = loop.time() + TICK_SECONDS
             self._tick = loop.call_at(due, self._look_at_turn, self._bulk_pace, due)

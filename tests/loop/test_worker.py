@@ -264,6 +264,26 @@ def test_few_bulk_keys_are_in_hand_while_turns_are_long_and_all_get_their_turn()
     assert pace.asked < 40 / TICK_SECONDS, "no turn is looked at while no bulk key is in hand"
 
 
+def test_no_turn_is_looked_at_after_a_stop_in_which_bulk_keys_came_to_their_end() -> None:
+    """The queue may belong to the next worker by then."""
+    keys = [Key(names.MATCH, "calls", str(number)) for number in range(100)]
+    pace, asked = _LongTurns(48), list[int]()
+
+    async def scenario(rig: Rig) -> None:
+        for number, each in enumerate(keys):
+            rig.answers[each] = [takes(1 + number / 1000)]
+        rig.queue.feed(keys, Wake.START)
+        await rig.after(0.5)
+        asked.append(pace.asked)
+        await rig.worker.stop(5)
+        await rig.after(5)
+        asked.append(pace.asked)
+
+    in_virtual_time(scenario, concurrency=64, bulk_pace=pace)
+    assert asked[0] > 0
+    assert asked[1] == asked[0]
+
+
 def test_deadlines_ring_in_their_order_each_at_its_time() -> None:
     async def scenario(rig: Rig) -> None:
         rig.answers[A] = [rig.deadline(7), Result()]
