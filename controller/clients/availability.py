@@ -158,7 +158,7 @@ class Availability:
             told = await version()
         except BackendError:
             pass  # the line is written without it
-        except Exception:
+        except Exception:  # whatever is wrong with the version, the line that waits for it is written
             log.exception("the version of a backend cannot be understood", **self._about)
         tell(told)
 
