@@ -19,7 +19,6 @@ from controller.announce.match_end import (
     end_in_status,
     end_of_deleted,
     log_end,
-    server_of,
     told_of_deletion,
     trace_end,
 )
@@ -148,7 +147,7 @@ class Announcer:
         if status.connected_at is not None and before.connected_at is None and status.ready_at is not None:
             connected_seconds = max(0.0, (status.connected_at - status.ready_at).total_seconds())
             metrics.connected_seconds.observe(connected_seconds, _exemplar(match))
-            metrics.joins.labels(server_of(status), _JOINED).inc(len(status.participants))
+            metrics.joins.labels(status.livekit_server, _JOINED).inc(len(status.participants))
             self._events.normal(subject, EventReason.CONNECTED, EVENT_REASONS[EventReason.CONNECTED])
         self._tell_of_pause(subject, before.conditions, status.conditions)
         self._count_witnesses(before, status)
@@ -176,7 +175,7 @@ class Announcer:
                 max(0.0, (now - person.since).total_seconds())
             )
             if person.evidence is Evidence.POLL and person.state is not ParticipantState.JOINING:
-                metrics.webhooks_missed.labels(server_of(status)).inc()
+                metrics.webhooks_missed.labels(status.livekit_server).inc()
 
     def _over(self, end: MatchEnd, told: str) -> None:
         """A Match is over: count, log, record it if it is an error, post its Event, which says `told`, and trace it."""

@@ -62,11 +62,6 @@ class MatchEnd:
         return max(timedelta(0), self.ended_at - self.met_at) if self.met_at is not None else None
 
 
-def server_of(status: MatchStatus) -> str:
-    """The LiveKit server of the call; empty if none was chosen."""
-    return (status.room.server or "") if status.room is not None else ""
-
-
 def end_in_status(match: Match, status: MatchStatus, ended_at: datetime) -> MatchEnd:
     """The end as the status of a Match that is over says it."""
     room, end = status.room, status.end
@@ -80,7 +75,7 @@ def end_in_status(match: Match, status: MatchStatus, ended_at: datetime) -> Matc
         phase=status.phase,
         session=status.session_id or match.spec.session_id or match.metadata.uid,
         livekit_room=(room.livekit_name or "") if room is not None else "",
-        server=server_of(status),
+        server=status.livekit_server,
         met_at=status.connected_at,
         ended_at=ended_at,
         no_shows=_no_shows(reason, [one.detail for one in end.outcomes] if end is not None else ()),
@@ -101,7 +96,7 @@ def end_of_deleted(case: MatchCase, cause: EndCause) -> MatchEnd:
         phase=MatchView(case, None).phase,
         session=case.session_id,
         livekit_room=(room.livekit_name if room is not None else None) or (ledger.room if ledger is not None else ""),
-        server=server_of(match.status),
+        server=match.status.livekit_server,
         met_at=match.status.connected_at,
         ended_at=case.now,
         no_shows=_no_shows(cause.reason, [one.detail for one in settled]),

@@ -265,6 +265,11 @@ class MatchStatus(ApiModel):
         return sum((may_be_terminal, self.end is not None, self.ended_at is not None))
 
     @property
+    def livekit_server(self) -> str:
+        """The LiveKit server of the call, also after its Room is gone; empty if none was chosen."""
+        return (self.room.server or "") if self.room is not None else ""
+
+    @property
     def is_over(self) -> bool:
         """Whether the Match is over and nothing of it is left to do.
 

@@ -129,14 +129,9 @@ def _unreadable_room(match: Match, room: Observation[Room], backends: Backends) 
 def _server(match: Match, room: Room | None, backends: Backends, now: datetime) -> ServerFacts:
     """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
     known = match.status.room
-    facts = backends.servers.facts(room, now, _last_server(match))
+    facts = backends.servers.facts(room, now, match.status.livekit_server)
     url = facts.url if facts.url or known is None else known.url or ""
     return replace(facts, url=url, silences=facts.silences | backends.silences.at(now))
-
-
-def _last_server(match: Match) -> str:
-    """The server of a Room that is gone or cannot be read, as the status of the Match has it."""
-    return (match.status.room.server or "") if match.status.room is not None else ""
 
 
 def _livekit_room(
@@ -145,7 +140,7 @@ def _livekit_room(
     """The room on LiveKit; Unknown on a server that is not configured, since it may be alive there."""
     if not name:
         return room if isinstance(room, Unknown) else Absent(now)
-    server = backends.servers.find(value_of(room), _last_server(match))
+    server = backends.servers.find(value_of(room), match.status.livekit_server)
     if server is None:
         return Unknown(now, facts.trouble) if facts.trouble else Absent(now)
     return server.view.room(name, now)
@@ -161,7 +156,7 @@ async def _people(
     now: datetime,
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
     """The participants in the room. After a deadline they are read again: it counts only with a later observation."""
-    server = backends.servers.find(room, _last_server(match))
+    server = backends.servers.find(room, match.status.livekit_server)
     if server is None:
         return Unknown(now, facts.trouble or "no LiveKit server is chosen yet")
     known = server.view.people(name, now)
@@ -189,7 +184,7 @@ async def _people(
 
 
 def _ghosts(match: Match, room: Room | None, name: str, backends: Backends) -> tuple[Ghost, ...]:
-    server = backends.servers.find(room, _last_server(match))
+    server = backends.servers.find(room, match.status.livekit_server)
     return server.view.ghosts.of(name) if server is not None else ()
 
 

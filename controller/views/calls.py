@@ -89,7 +89,7 @@ class CallIndex:
             (room.livekit_name or "") if room is not None else "",
             match.spec.tokens.delivery,
             match.status.tokens.expires_at if match.status.tokens is not None else None,
-            (room.server or "") if room is not None else "",
+            match.status.livekit_server,
             match.metadata.creation_timestamp or _LONG_AGO,
             match.metadata.annotations.get(PAUSED) == "true",
         )
