@@ -1,7 +1,9 @@
-"""What the API server repeats costs nothing more, and what is new comes through as it was sent."""
+"""What the API server tells kopf is in the caches at once, and costs kopf nothing."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,9 +12,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
 
 from controller.api.names import MATCH, ROOM
-from controller.triggers.echoes import without_echoes
+from controller.triggers.intake import taking_in
 from controller.views.cache import ObjectCache
 from tests import values as b
 
@@ -62,7 +65,7 @@ async def bed() -> AsyncIterator[Bed]:
     app.router.add_get("/{path:.*}", made.answer)
     async with (
         TestServer(app) as server,
-        aiohttp.ClientSession(response_class=without_echoes({MATCH: made.cache})) as session,
+        aiohttp.ClientSession(response_class=taking_in({MATCH: made.cache}, {MATCH: ""})) as session,
     ):
         made.session, made.url = session, str(server.make_url("/"))
         yield made
@@ -76,35 +79,73 @@ def bookmark(version: int) -> dict[str, Any]:
     return {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
 
 
-async def test_an_event_with_a_known_version_becomes_a_bookmark_and_all_others_stay_as_they_are(bed: Bed) -> None:
+async def test_what_a_watch_says_is_in_the_cache_and_kopf_gets_bookmarks_and_what_is_about_no_object(bed: Bed) -> None:
     bed.cache.offer(a_match("known", 7))
-    bed.cache.offer(a_match("dead", 4))
-    bed.cache.forget("calls", "dead", "uid-of-dead")
+    bed.cache.offer(a_match("deleted", 4))
     others = [
-        event("MODIFIED", a_match("known", 8)),
-        event("ADDED", a_match("unknown", 3)),
-        event("DELETED", a_match("known", 7)),
         event("BOOKMARK", {"metadata": {"resourceVersion": "9"}}),
         event("ERROR", {"kind": "Status", "code": 410}),
         event("MODIFIED", {"metadata": {"uid": "uid-of-known"}}),
-        event("MODIFIED", {"metadata": {"uid": ["odd"], "resourceVersion": "7"}}),
         event("MODIFIED", None),
         b"[]\n",
         b"no JSON\n",
     ]
-    echoes = [event("MODIFIED", a_match("known", 7)), event("ADDED", a_match("known", 6))]
-    bed.lines = [*echoes, *others, event("MODIFIED", a_match("dead", 5)), b'{"type":"MODI']
-    first, second, *rest, of_dead, cut = await bed.watched()
-    assert [json.loads(line) for line in (first, second, of_dead)] == [bookmark(7), bookmark(6), bookmark(5)]
+    news = [
+        event("MODIFIED", a_match("known", 7)),
+        event("MODIFIED", a_match("known", 8)),
+        event("ADDED", a_match("unknown", 9)),
+        event("DELETED", a_match("deleted", 10)),
+        event("MODIFIED", {"metadata": {"uid": ["odd"], "resourceVersion": "11"}}),
+    ]
+    bed.lines = [*news, *others, event("ADDED", a_match("one-more", 12)), b'{"type":"MODI']
+    *bookmarks, last, cut = await bed.watched()
+    rest = bookmarks[len(news) :]
+    assert [json.loads(line) for line in (*bookmarks[: len(news)], last)] == [
+        bookmark(n) for n in (7, 8, 9, 10, 11, 12)
+    ]
     assert rest == others
     assert cut == b'{"type":"MODI'
+    assert sorted(name for _, name in bed.cache.names()) == ["known", "one-more", "unknown"]
+    assert bed.cache.knows("uid-of-known", 8)
 
 
-async def test_a_list_names_only_what_is_not_known(bed: Bed) -> None:
+async def test_an_object_that_fails_costs_the_watch_no_other_one(bed: Bed) -> None:
+    def fails_once(match: Any) -> None:
+        if match.metadata.name == "odd":
+            raise RuntimeError("a bug")
+
+    bed.cache.follow(kept=fails_once)
+    bed.lines = [event("ADDED", a_match(name, 3)) for name in ("odd", "next")]
+    with capture_logs() as logs:
+        assert len(await bed.watched()) == 2
+    assert bed.cache.knows("uid-of-next", 3)
+    assert [entry["event"] for entry in logs] == ["an object could not be taken in; the watch goes on"]
+
+
+async def test_thousands_of_events_that_come_together_leave_room_for_others(bed: Bed) -> None:
+    """They come in few pieces after a connection was slow. What users wait for goes on between them."""
+    bed.lines = [event("ADDED", a_match(str(number), number + 1)) for number in range(500)]
+    seen, known = set[int](), 0
+
+    async def look() -> None:
+        while known < len(bed.lines):
+            seen.add(len(bed.cache))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    await bed.watched()
+    known = len(bed.cache)
+    await looking
+    steps = sorted(seen)
+    assert known == 500
+    assert max(after - before for before, after in itertools.pairwise(steps)) <= 25
+
+
+async def test_a_list_is_taken_in_and_has_nothing_for_kopf(bed: Bed) -> None:
     bed.cache.offer(a_match("known", 7))
-    odd = {"metadata": None}
-    bed.items = [a_match("known", 7), a_match("unknown", 7), odd]
-    assert await bed.listed() == [a_match("unknown", 7), odd]
+    bed.items = [a_match("known", 7), a_match("unknown", 7), {"metadata": None}]
+    assert await bed.listed() == []
+    assert sorted(name for _, name in bed.cache.names()) == ["known", "unknown"]
 
 
 async def test_kinds_without_a_cache_are_left_alone(bed: Bed) -> None:
