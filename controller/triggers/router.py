@@ -177,6 +177,11 @@ class Router:
         for name in livekit_names:
             self.livekit_changed(name, Wake.LIVEKIT)
 
+    def rooms_found(self, livekit_names: Iterable[str]) -> None:
+        """LiveKit was asked about these rooms for the first time. It need not say anything new."""
+        for name in livekit_names:
+            self.livekit_changed(name, Wake.LISTED)
+
     def _server_kept(self, server: HasMetadata) -> None:
         self._servers[server.metadata.name] = Key(LIVEKIT_SERVER, server.metadata.namespace, server.metadata.name)
 
