@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 _GC_THRESHOLDS = (50_000, 50, 1000)
 # LiveKit is read before anything is decided. What users wait for does not wait longer for a server that hangs.
 _FIRST_LISTS_SECONDS = 0.7
+# A key is decided when it is known who is in its room, but not later than this.
+_FIRST_COUNTS_SECONDS = 30.0
 
 
 class Operator:
@@ -174,11 +176,14 @@ class Operator:
         async with supervised(self._parts.pulses, *term.loops()):
             term.worker.start()
             self._enqueue_asked_for()
-            # What would be decided without the rooms would be decided once more with them.
+            # What would be decided without the rooms, and who is in them, would be decided once more with that.
             with pulse.item("the first list of LiveKit's rooms"):
                 if not await _is_first(term.pollers.first_lists(), holding):
                     return
-            self._enqueue_all()
+            self._enqueue_all(but=set(term.pollers.to_be_counted()))
+            is_lost, _ = await asyncio.wait({holding}, timeout=_FIRST_COUNTS_SECONDS)
+            if not is_lost:
+                self._parts.queue.feed(list(term.pollers.to_be_counted()), Wake.START)
             await holding
 
     def _enqueue_asked_for(self) -> None:
@@ -186,10 +191,11 @@ class Operator:
         for namespace, name in self._parts.calls.asked_for():
             self._parts.queue.enqueue(Key(MATCH, namespace, name), Wake.OBJECT)
 
-    def _enqueue_all(self) -> None:
+    def _enqueue_all(self, but: Collection[Key] = ()) -> None:
+        """Feed all keys `but` those that are woken soon for another reason."""
         caches = self._parts.caches
-        keys = [Key(kind, namespace, name) for kind, cache in caches.items() for namespace, name in cache.names()]
-        self._parts.queue.feed(in_turn(keys), Wake.START)
+        keys = (Key(kind, namespace, name) for kind, cache in caches.items() for namespace, name in cache.names())
+        self._parts.queue.feed(in_turn(key for key in keys if key not in but), Wake.START)
 
     def _clock_was_set(self, by_seconds: float) -> None:
         """Open windows compare moments of two clocks now: their ends move with the clock."""

@@ -8,7 +8,7 @@ follows them), the views of the LiveKit servers (each side follows the other, fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -166,11 +166,8 @@ class Router:
 
     def livekit_changed(self, livekit_name: str, wake: Wake) -> None:
         """A room on LiveKit changed. Rooms that are not ours concern no key."""
-        key = self._rooms.get(livekit_name)
-        if key is not None:
+        for key in self.keys_of((livekit_name,)):
             self._enqueue(key, wake)
-            if key in self._matches:
-                self._enqueue(self._matches[key], wake)
 
     def rooms_changed(self, livekit_names: Iterable[str]) -> None:
         """These rooms changed on LiveKit."""
@@ -203,6 +200,14 @@ class Router:
         for key in rooms:
             if key in self._matches:
                 self._enqueue(self._matches[key], Wake.LIVEKIT)
+
+    def keys_of(self, livekit_names: Iterable[str]) -> Iterator[Key]:
+        """The keys that a change of these rooms concerns: the Room of each, and its Match."""
+        for name in livekit_names:
+            if (room := self._rooms.get(name)) is not None:
+                yield room
+                if (match := self._matches.get(room)) is not None:
+                    yield match
 
     def has_room(self, livekit_name: str) -> bool:
         """Whether it is the LiveKit name of a Room."""

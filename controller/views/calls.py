@@ -122,8 +122,11 @@ class CallIndex:
             yield namespace, uid, name
 
     def asked_for(self) -> Iterator[tuple[str, str]]:
-        """Namespace and name of each Match that a client waits for: no operator has begun it, or it is to end."""
-        yield from (*self._unserved.values(), *self._unwanted.values())
+        """Namespace and name of each Match that clients wait for: it is not up yet, or it ends, or it is to end."""
+        between = (
+            (call.namespace, call.name) for calls in self._calls.values() for call in calls.values() if not call.is_up
+        )
+        yield from {*self._unserved.values(), *self._unwanted.values(), *between}
 
     def has(self, namespace: str, uid: str) -> bool:
         """Whether the index has the call of the Match `uid`."""

@@ -336,6 +336,10 @@ class LiveKitView:
         """The names of all rooms that LiveKit is known to have."""
         return list(self._rooms)
 
+    def unread(self) -> tuple[str, ...]:
+        """The names of the rooms of which `is_unread` says so."""
+        return tuple(name for name, since_start in self._unread.items() if since_start)
+
     def _want_news(self, name: str) -> None:
         """What the next list of the people in the room `name` says is news, also if it is the first one."""
         if name in self._unread:

@@ -31,6 +31,8 @@ def test_what_clients_asked_for_is_known_until_it_is_done() -> None:
     assert list(index.asked_for()) == []
     index.kept(b.a_match())
     assert list(index.asked_for()) == [(NS, b.NAME)], "users were matched"
+    index.kept(b.a_match(phase=MatchPhase.CREATING))
+    assert list(index.asked_for()) == [(NS, b.NAME)], "an operator had begun"
     index.kept(b.active(termination={"action": "Skip", "initiator": "alice"}))
     assert list(index.asked_for()) == [(NS, b.NAME)], "a user skipped"
     index.kept(b.active(status=b.OVER))
