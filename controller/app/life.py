@@ -180,7 +180,9 @@ class Operator:
             with pulse.item("the first list of LiveKit's rooms"):
                 if not await _is_first(term.pollers.first_lists(), holding):
                     return
-            self._enqueue_all(but=set(term.pollers.to_be_counted()))
+            uncounted = set(term.pollers.to_be_counted())
+            await asyncio.sleep(0)  # twenty thousand keys here, and as many there
+            self._enqueue_all(but=uncounted)
             is_lost, _ = await asyncio.wait({holding}, timeout=_FIRST_COUNTS_SECONDS)
             if not is_lost:
                 self._parts.queue.feed(list(term.pollers.to_be_counted()), Wake.START)
