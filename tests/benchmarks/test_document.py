@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
-from benchmarks.document import MarkersMissing, block, rewritten
+from benchmarks.document import MarkersMissing, block, rewritten, this_machine
 from benchmarks.figures import LifeFigures, Measure
 from benchmarks.report import Results
 from sandbox.source import ROOT
@@ -49,6 +50,14 @@ def test_a_goal_whose_part_was_not_measured_is_not_in_the_document() -> None:
     lines = block(Results((some_figures(),)), "two cores", "make bench").splitlines()
     assert not [line for line in lines if "not measured" in line]
     assert "### Goals" not in lines
+
+
+def test_the_interpreter_of_a_distribution_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"NAME": "Some Linux", "VERSION_ID": "13"})
+    assert this_machine().endswith(f"Python {platform.python_version()} of Some Linux 13")
+    monkeypatch.setattr(sys, "base_prefix", "/opt/python")
+    assert this_machine().endswith(f"Python {platform.python_version()}")
 
 
 @pytest.mark.parametrize("name", ["performance.md", "capacity.md"])
