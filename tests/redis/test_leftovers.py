@@ -376,6 +376,32 @@ async def test_users_of_a_match_that_is_gone_are_free_although_its_ledger_makes_
     assert [(await world.user(user)).match for user in ("alice", "bob")] == ["", ""]
 
 
+@pytest.mark.parametrize("damage", ["a place", "no ledger at all"])
+@pytest.mark.parametrize("answer", ["it lives", "no answer", "refused"])
+async def test_a_damaged_ledger_stays_as_it_is_until_kubernetes_says_that_its_match_is_gone(
+    sweeping: Sweeping, damage: str, answer: str
+) -> None:
+    """The operator of a live Match knows the places; a sweep whose cache does not have the Match would lose them."""
+    world = sweeping.world
+    await world.enqueue_at("alice", 1000)
+    await world.claim(GONE, "alice", "bob")
+    if damage == "a place":
+        await world.raw("HSET", world.keys.match(GONE), "q:alice", "nonsense")
+    else:
+        await world.raw("SET", world.keys.match(GONE), "nonsense")
+    words: dict[str, Any] = {
+        "no answer": BackendUnavailable(Backend.KUBERNETES, "get", "no answer"),
+        "refused": BackendRefused(Backend.KUBERNETES, "get", "forbidden"),
+    }
+    sweeping.objects[f"name-{GONE}"] = words.get(answer, GONE)
+    sweeping.listed = words.get(answer, {GONE})
+    before = await world.snapshot()
+    for sweep in (sweeping.settle_lists, sweeping.sweep):
+        with contextlib.suppress(BackendUnavailable):
+            await sweep()
+    assert await world.snapshot() == before
+
+
 # What lists name
 
 
