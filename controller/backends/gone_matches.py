@@ -113,10 +113,16 @@ class GoneMatches:
             self._each.cannot(_metadata(namespace, uid), error.sentence)
             return False
         if ledger.settled:
+            await self._take_off_list(namespace, pool, uid, check)
             return False
         if not ledger.claimed or not ledger.match_name:
             return ledger
         return await self._settle_named(namespace, pool, ledger, check)
+
+    async def _take_off_list(self, namespace: str, pool: Pool, uid: str, check: Check) -> None:
+        """Another client has listed a Match that is settled. To settle it once more changes nothing but the list."""
+        request = pool.settle(SettleRequest(uid, uid, ()), now_ms=milliseconds(self._clock.now()))
+        check(namespace, await self._each.isolated(_metadata(namespace, uid), request))
 
     async def _settle_named(self, namespace: str, pool: Pool, ledger: Ledger, check: Check) -> bool:
         metadata = _metadata(namespace, ledger.uid, ledger.match_name)

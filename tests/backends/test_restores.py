@@ -268,7 +268,6 @@ async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
     ("case", "ledger", "found"),
     [
         ("Kubernetes has it", a_ledger(), GONE),
-        ("it is settled", a_ledger(settled=True), None),
         ("the list has it, and there is no ledger", None, GONE),
         ("the list has it, and its ledger does not say which Match it was", a_ledger(match_name=""), GONE),
     ],
@@ -281,6 +280,13 @@ async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: 
     rig.listed = {found} if found else set()
     await rig.sweep(pool)
     assert pool.settled == [], case
+
+
+async def test_no_user_of_a_match_that_is_settled_is_let_go_again() -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger(settled=True)
+    assert (await rig.sweep(pool)).put_right == 0
+    assert [request.users for request in pool.settled] == [()]
 
 
 async def test_a_match_that_kubernetes_refuses_to_show_costs_no_other() -> None:
