@@ -15,7 +15,7 @@ from controller.announce.events import Subject
 from controller.api.endings import EndReason
 from controller.api.failure_codes import Failure
 from controller.api.match import Evidence, Match, ParticipantState
-from controller.facts.ledger import Ledger
+from controller.facts.ledger import LastEvent, Ledger
 from controller.facts.unreadable import Unreadable
 from controller.rules.match_case import MatchCase
 from controller.rules.stand_in import stand_in_match
@@ -210,6 +210,38 @@ def test_a_call_that_ends_by_a_deletion_has_a_length_as_every_other() -> None:
     ]
 
 
+JOINED, LEFT, ABORTED = "participant_joined", "participant_left", "participant_connection_aborted"
+
+
+def event(name: str, *, came: float, at: float) -> LastEvent:
+    """The last event about a participant who came at one second; the event is of another."""
+    return LastEvent(name, "", "PA_x", b.ms(at), b.ms(came))
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+@pytest.mark.parametrize(
+    ("alice", "bob", "told"),
+    [
+        (event(JOINED, came=3, at=4), event(JOINED, came=5, at=6), "the call of alice and bob ended after 3 s"),
+        (event(LEFT, came=3, at=8), event(JOINED, came=5, at=6), "the call of alice and bob ended after 3 s"),
+        (event(LEFT, came=3, at=8), event(LEFT, came=5, at=7), "the call of alice and bob ended after 4 s"),
+        (event(LEFT, came=3, at=4), event(JOINED, came=5, at=6), "no call of alice and bob was seen"),
+        (event(JOINED, came=3, at=4), event(ABORTED, came=5, at=6), "no call of alice and bob was seen"),
+        (event(JOINED, came=3, at=4), event(LEFT, came=-b.T0.timestamp(), at=6), "no call of alice and bob was seen"),
+        (event(JOINED, came=3, at=4), None, "no call of alice and bob was seen"),
+    ],
+)
+def test_a_call_that_began_and_was_deleted_before_its_status_said_so_is_told_as_a_call(
+    alice: LastEvent, bob: LastEvent | None, told: str, is_readable: bool
+) -> None:
+    """By then the ledger says Terminating; LiveKit's last event about each user tells that both were in the room."""
+    rig, match = Rig(), b.connecting(deleted=True)
+    ledger = replace(DELETED, last={"alice": alice} | ({"bob": bob} if bob is not None else {}))
+    rig.leaves(match if is_readable else stand_in_match(Unreadable(match.metadata, "?"), ledger), ledger)
+    rig.gone()
+    assert rig.said.events == [("Normal", "Deleted", f"the Match was deleted; {told}")]
+
+
 def test_a_lost_room_is_a_warning_also_if_the_match_is_deleted_at_once() -> None:
     rig = Rig()
     rig.leaves(b.active(deleted=True), b.ledger("Terminating", settled="RoomLost", message="the room was lost"))
@@ -226,7 +258,7 @@ def test_who_did_not_come_and_what_failed_is_counted_also_if_the_match_is_delete
     rig.leaves(b.connecting(deleted=True), absent)
     rig.gone()
     assert value("roomkeeper_no_shows_total", detail="NeverSeen") == before + 1
-    assert rig.said.events[0][2] == "bob did not join within 30 s; no call of alice and bob had begun"
+    assert rig.said.events[0][2] == "bob did not join within 30 s; no call of alice and bob was seen"
 
     evidence = '{"code": "TooLate", "subject": []}'
     late = b.ledger(claimed=False, settled="Failed", message="it was not Ready in time", evidence=evidence)
