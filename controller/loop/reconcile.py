@@ -120,6 +120,7 @@ class Reconciler:
             except BackendError as failure:
                 return Result(error=error or failure)
             if found is None:
+                self._queue.observing(key, reads=True)  # nothing is left to read, whatever woke the key
                 return Result(error=error)
             if found.metadata.uid != uid:
                 # The name has a new object: what was learned of the old one does not concern it.

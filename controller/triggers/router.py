@@ -1,7 +1,8 @@
 """From a change to keys: which Match and which Room a change concerns.
 
 Triggers carry no meaning; the router only knows which objects belong together. A change of a Room concerns its own key,
-and its Match if the Room is new, ending or over; a change on LiveKit concerns both. Neighbors: the caches (the router
+and its Match if the Room is new, ending or over; a change on LiveKit concerns both, until the Room is being deleted:
+then its Match waits for the end of that. Neighbors: the caches (the router
 follows them), the views of the LiveKit servers (each side follows the other, for one term), the other triggers,
 `loop.work_queue` (takes the keys).
 """
@@ -43,6 +44,7 @@ class Router:
         self._doubted: list[_OfServer] = []
         self._suspected: list[_OfServer] = []
         self._matches: dict[Key, Key] = {}
+        self._closing: set[Key] = set()
         self._names: dict[Key, set[str]] = {}
         self._paused: set[Key] = set()
         self._servers: dict[str, Key] = {}
@@ -148,7 +150,9 @@ class Router:
             self._matches[key] = match
             self._names.setdefault(match, set()).add(livekit_name)
             is_over = readable is None or readable.status.phase in _OVER
-            if metadata.deletion_timestamp is not None or is_over:
+            if metadata.deletion_timestamp is not None:
+                self._closing.add(key)
+            if key in self._closing or is_over:
                 self._enqueue(match, Wake.OBJECT)
 
     def room_gone(self, room: HasMetadata) -> None:
@@ -159,17 +163,21 @@ class Router:
         self._rooms.pop(livekit_name, None)
         self._tell(self._gone, self._places.pop(livekit_name, None), livekit_name)
         self._forget_name(_match_of(room), livekit_name)
+        self._closing.discard(key)
         match = self._matches.pop(key, None)
         self._enqueue(key, Wake.OBJECT)
         if match is not None:
             self._enqueue(match, Wake.OBJECT)
 
     def livekit_changed(self, livekit_name: str, wake: Wake) -> None:
-        """A room on LiveKit changed. Rooms that are not ours concern no key."""
+        """A room on LiveKit changed. Rooms that are not ours concern no key.
+
+        A Match says of a Room that is being deleted only whether its server answers.
+        """
         key = self._rooms.get(livekit_name)
         if key is not None:
             self._enqueue(key, wake)
-            if key in self._matches:
+            if key in self._matches and (key not in self._closing or wake is Wake.STALENESS):
                 self._enqueue(self._matches[key], wake)
 
     def rooms_changed(self, livekit_names: Iterable[str]) -> None:

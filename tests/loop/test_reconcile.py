@@ -176,6 +176,7 @@ async def test_nothing_is_done_for_an_object_that_is_gone(make: Make) -> None:
     rig = make(REST)
     rig.match = cast("Match", None)
     assert await rig.run() == Result()
+    assert rig.asked == [True], "its key comes back for no wake until now"
 
 
 def unreadable(**metadata: Any) -> Unreadable:
