@@ -30,6 +30,13 @@ Enqueue = Callable[[Key, Wake], None]
 _OfServer = tuple[str, Callable[[str], None]]
 
 _OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
+_ABOUT_PEOPLE = "participant_"
+_ROOM_FINISHED = "room_finished"
+
+
+def is_news(event: str) -> bool:
+    """Whether a webhook of this name tells a key anything. Tracks do not, and echoes of our own calls."""
+    return event.startswith(_ABOUT_PEOPLE) or event == _ROOM_FINISHED
 
 
 class Router:
@@ -225,10 +232,10 @@ class Router:
         return tuple(name for name, place in self._places.items() if place == server)
 
     def webhook_came(self, livekit_name: str, event: str, wake: Wake) -> None:
-        """A webhook was written to the ledger. Events about tracks, and echoes of our own calls, wake no key."""
-        if event.startswith("participant_"):
+        """A webhook was written to the ledger."""
+        if event.startswith(_ABOUT_PEOPLE):
             self.people_changed(livekit_name, wake)
-        elif event == "room_finished":
+        elif event == _ROOM_FINISHED:
             self.livekit_changed(livekit_name, wake)
 
     def people_changed(self, livekit_name: str, wake: Wake) -> None:

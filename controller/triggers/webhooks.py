@@ -30,7 +30,7 @@ from controller.facts.time import milliseconds
 from controller.loop.wakes import Wake
 from controller.telemetry import metrics, tracing
 from controller.triggers.refusals import Refusals
-from controller.triggers.router import Router
+from controller.triggers.router import Router, is_news
 from controller.triggers.webhook_signature import Signature, Signers, WebhookRefused, verified
 
 log = structlog.get_logger(__name__)
@@ -114,7 +114,8 @@ class WebhookHandler:
             return _accepted()
         server = self._server_of(event.room.name, signature)
         try:
-            await self._witness(event, mark)
+            if is_news(event.event):
+                await self._witness(event, mark)
         except BackendError as error:
             metrics.webhooks.labels("unavailable", server).inc()
             tell = log.debug if error.is_told else log.warning

@@ -163,6 +163,15 @@ async def test_json_of_any_depth_breaks_nothing(client: Client, rig: Rig) -> Non
     assert rig.witnessed == []
 
 
+@pytest.mark.parametrize("name", ["room_started", "track_published"])
+async def test_an_event_that_tells_no_key_anything_is_accepted_and_not_stored(
+    client: Client, rig: Rig, name: str
+) -> None:
+    body = an_event(name)
+    assert await post(client, body, signature(body)) == (200, "")
+    assert (rig.witnessed, rig.woken) == ([], [])
+
+
 async def test_an_event_is_stored_before_it_is_answered_and_then_wakes_room_and_match(client: Client, rig: Rig) -> None:
     assert await post(client, BODY, signature(BODY)) == (200, "")
     ((namespace, seen),) = rig.witnessed
