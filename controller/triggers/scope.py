@@ -1,10 +1,11 @@
 """One scope of the watch: a namespace, or the whole cluster. It lists and watches our kinds, and feeds the caches.
 
-kopf's handlers do no I/O, never touch `patch` and return nothing, so that kopf writes nothing of its own. kopf tells
+kopf keeps the watches going, and `triggers.feed` takes their lines before kopf makes anything of them. Its handlers do
+no I/O, never touch `patch` and return nothing, so that kopf writes nothing of its own. kopf tells
 neither when its first listing is complete nor which objects vanished while a watch was broken, so our own LIST in pages
 does that. kopf also gives up for good on an answer that may change (a missing right, a CRD that is away), so its end is
 the end of one round here: the next round lists and watches again. Neighbors: `triggers.kubernetes` runs all scopes,
-`views.cache` takes the bodies.
+`triggers.feed` and `views.cache` take the bodies.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from controller.api.names import GROUP, VERSION, ResourceKind
 from controller.backends.bundle import resource_of
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
-from controller.errors import BackendError, BackendRefused, NotFound
-from controller.telemetry import metrics
+from controller.clients.reading import skipped
+from controller.errors import Backend, BackendError, BackendRefused, NotFound
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
-from controller.triggers.echoes import without_echoes
+from controller.triggers.feed import feeding
 from controller.triggers.kopf_settings import kopf_settings
 from controller.views.cache import ObjectCache
 
@@ -196,8 +197,8 @@ class Scope:
     async def _watch(self, pulse: Pulse, on_started: Callable[[], None]) -> str:
         """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""
         registry = kopf.OperatorRegistry()
-        for kind, cache in self._caches.items():
-            _register(registry, kind, cache)
+        for kind in self._caches:
+            _register(registry, kind)
         logins = 0
 
         @kopf.on.login(registry=registry)
@@ -207,7 +208,7 @@ class Scope:
             if logins > 1:
                 # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
-            return self._connection.for_kopf(pulse.beat, without_echoes(self._caches))
+            return self._connection.for_kopf(pulse.beat, feeding(self._caches))
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())
@@ -284,13 +285,9 @@ async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _register(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
-    events = metrics.watch_events.labels(kind.kind)
+def _register(registry: kopf.OperatorRegistry, kind: ResourceKind) -> None:
+    """Let kopf watch the kind. `triggers.feed` takes all that the cache can take before kopf would call a handler."""
 
     @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
-    async def feed(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
-        events.inc()
-        if event["type"] == "DELETED":
-            cache.remove(event["object"])
-        else:
-            cache.offer(event["object"])
+    async def odd(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
+        skipped(Backend.KUBERNETES, kind.kind, event["object"])

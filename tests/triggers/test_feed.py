@@ -1,4 +1,4 @@
-"""What the API server repeats costs nothing more, and what is new comes through as it was sent."""
+"""The caches take what the API server says, and kopf gets only what they cannot take."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
 
 from controller.api.names import MATCH, ROOM
-from controller.triggers.echoes import without_echoes
+from controller.triggers.feed import feeding
 from controller.views.cache import ObjectCache
 from tests import values as b
 
@@ -49,6 +50,11 @@ class Bed:
             chunks = [chunk async for chunk in response.content.iter_chunked(1024)]
         return b"".join(chunks).splitlines(keepends=True)
 
+    def versions(self) -> dict[str, str]:
+        """The versions of the objects that the cache has, by name."""
+        found = [self.cache.get(*name) for name in self.cache.names()]
+        return {one.metadata.name: one.metadata.resource_version for one in found if one is not None}
+
     async def listed(self) -> list[Any]:
         async with self.session.get(f"{self.url}{MATCH.plural}?limit=500") as response:
             items: list[Any] = (await response.json())["items"]
@@ -62,7 +68,7 @@ async def bed() -> AsyncIterator[Bed]:
     app.router.add_get("/{path:.*}", made.answer)
     async with (
         TestServer(app) as server,
-        aiohttp.ClientSession(response_class=without_echoes({MATCH: made.cache})) as session,
+        aiohttp.ClientSession(response_class=feeding({MATCH: made.cache})) as session,
     ):
         made.session, made.url = session, str(server.make_url("/"))
         yield made
@@ -76,35 +82,58 @@ def bookmark(version: int) -> dict[str, Any]:
     return {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
 
 
-async def test_an_event_with_a_known_version_becomes_a_bookmark_and_all_others_stay_as_they_are(bed: Bed) -> None:
+async def test_the_cache_takes_each_line_about_an_object_and_kopf_learns_only_where_to_go_on(bed: Bed) -> None:
     bed.cache.offer(a_match("known", 7))
-    bed.cache.offer(a_match("dead", 4))
-    bed.cache.forget("calls", "dead", "uid-of-dead")
-    others = [
+    bed.cache.offer(a_match("gone", 5))
+    bed.lines = [
+        event("MODIFIED", a_match("known", 7)),
         event("MODIFIED", a_match("known", 8)),
-        event("ADDED", a_match("unknown", 3)),
-        event("DELETED", a_match("known", 7)),
+        event("ADDED", a_match("new", 9)),
+        event("DELETED", a_match("gone", 10)),
+        event("MODIFIED", a_match("gone", 5)),
+    ]
+    lines = await bed.watched()
+    assert [json.loads(line) for line in lines] == [bookmark(version) for version in (7, 8, 9, 10, 5)]
+    assert bed.versions() == {"known": "8", "new": "9"}
+
+
+async def test_what_is_no_event_about_an_object_stays_as_it_is(bed: Bed) -> None:
+    bed.lines = [
         event("BOOKMARK", {"metadata": {"resourceVersion": "9"}}),
-        event("ERROR", {"kind": "Status", "code": 410}),
+        event("ERROR", {"kind": "Status", "code": 410, "metadata": {"resourceVersion": "9"}}),
         event("MODIFIED", {"metadata": {"uid": "uid-of-known"}}),
-        event("MODIFIED", {"metadata": {"uid": ["odd"], "resourceVersion": "7"}}),
+        event("MODIFIED", {"metadata": {"uid": "uid-of-known", "resourceVersion": ["9"]}}),
         event("MODIFIED", None),
         b"[]\n",
         b"no JSON\n",
+        b'{"type":"MODI',
     ]
-    echoes = [event("MODIFIED", a_match("known", 7)), event("ADDED", a_match("known", 6))]
-    bed.lines = [*echoes, *others, event("MODIFIED", a_match("dead", 5)), b'{"type":"MODI']
-    first, second, *rest, of_dead, cut = await bed.watched()
-    assert [json.loads(line) for line in (first, second, of_dead)] == [bookmark(7), bookmark(6), bookmark(5)]
-    assert rest == others
-    assert cut == b'{"type":"MODI'
+    assert await bed.watched() == bed.lines
+    assert bed.versions() == {}
 
 
-async def test_a_list_names_only_what_is_not_known(bed: Bed) -> None:
+async def test_an_object_that_nobody_can_take_costs_no_other_one(bed: Bed) -> None:
+    def follower(match: Any) -> None:
+        if match.metadata.name == "bad":
+            raise RuntimeError("a follower has a bug")
+
+    bed.cache.follow(kept=follower)
+    odd = {"metadata": {"uid": ["odd"], "name": "odd", "resourceVersion": "7"}}
+    bed.lines = [event("ADDED", odd), event("ADDED", a_match("bad", 8)), event("ADDED", a_match("good", 9))]
+    with capture_logs() as logged:
+        lines = await bed.watched()
+    assert [json.loads(line) for line in lines] == [bookmark(7), bookmark(8), bookmark(9)]
+    assert "good" in bed.versions()
+    told = [line["event"] for line in logged if line["log_level"] == "error"]
+    assert told == ["an event of the watch was not taken in"]
+
+
+async def test_the_cache_takes_a_list_and_kopf_gets_what_is_no_object(bed: Bed) -> None:
     bed.cache.offer(a_match("known", 7))
     odd = {"metadata": None}
-    bed.items = [a_match("known", 7), a_match("unknown", 7), odd]
-    assert await bed.listed() == [a_match("unknown", 7), odd]
+    bed.items = [a_match("known", 7), a_match("new", 8), odd]
+    assert await bed.listed() == [odd]
+    assert bed.versions() == {"known": "7", "new": "8"}
 
 
 async def test_kinds_without_a_cache_are_left_alone(bed: Bed) -> None:
