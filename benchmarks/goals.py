@@ -96,8 +96,6 @@ def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigure
     )
 
 
-def _ratio(ours: object, theirs: object, field: str) -> float | None:
-    if ours is None or theirs is None:
-        return None
-    ours, theirs = getattr(ours, field), getattr(theirs, field)
-    return None if ours is None or not theirs else float(ours) / float(theirs)
+def _ratio(ours: Figures | LifeFigures | None, theirs: Figures | LifeFigures | None, field: str) -> float | None:
+    mine, others = getattr(ours, field, None), getattr(theirs, field, None)
+    return None if mine is None or not others else float(mine) / float(others)
