@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from controller.api.names import MATCH
 from controller.app.endpoints import endpoints
 from controller.app.start import tell_of_start
 from controller.app.stop_notice import tell_of_stop
@@ -46,6 +47,10 @@ log = structlog.get_logger(__name__)
 # Once the caches are synced, most objects live as long as the process: collections leave them alone (kopf's objects
 # and ours measured: the p99 of a reconcile falls from 83 to 2 ms).
 _GC_THRESHOLDS = (50_000, 50, 1000)
+# LiveKit is read before anything is decided. What users wait for does not wait longer for a server that hangs.
+_FIRST_LISTS_SECONDS = 0.7
+# A key is decided when it is known who is in its room, but not later than this.
+_FIRST_COUNTS_SECONDS = 30.0
 
 
 class Operator:
@@ -166,18 +171,32 @@ class Operator:
     async def _work(self, term: Term, holding: asyncio.Task[None], pulse: Pulse) -> None:
         """Work until the lease is lost, which is the end of `holding`."""
         with pulse.item("the first list of LiveKit's rooms"):
-            await term.pollers.first_poll()
+            await term.pollers.first_lists(_FIRST_LISTS_SECONDS)
         if self._health.is_stopping:
             await asyncio.Future()  # until this loop is cancelled: no key is taken any longer
         async with supervised(self._parts.pulses, *term.loops()):
             term.worker.start()
-            self._enqueue_all()
+            self._enqueue_asked_for()
+            # What would be decided without the rooms, and who is in them, would be decided once more with that.
+            with pulse.item("the first list of LiveKit's rooms"):
+                if not await _is_first(term.pollers.first_lists(), holding):
+                    return
+            self._enqueue_all(but=set(term.pollers.to_be_counted()))
+            is_lost, _ = await asyncio.wait({holding}, timeout=_FIRST_COUNTS_SECONDS)
+            if not is_lost:
+                self._parts.queue.feed(list(term.pollers.to_be_counted()), Wake.START)
             await holding
 
-    def _enqueue_all(self) -> None:
+    def _enqueue_asked_for(self) -> None:
+        """Users who skipped or were matched while no operator worked wait behind no call that goes on."""
+        for namespace, name in self._parts.calls.asked_for():
+            self._parts.queue.enqueue(Key(MATCH, namespace, name), Wake.OBJECT)
+
+    def _enqueue_all(self, but: Collection[Key] = ()) -> None:
+        """Feed all keys `but` those that are woken soon for another reason."""
         caches = self._parts.caches
-        keys = [Key(kind, namespace, name) for kind, cache in caches.items() for namespace, name in cache.names()]
-        self._parts.queue.feed(in_turn(keys), Wake.START)
+        keys = (Key(kind, namespace, name) for kind, cache in caches.items() for namespace, name in cache.names())
+        self._parts.queue.feed(in_turn(key for key in keys if key not in but), Wake.START)
 
     def _clock_was_set(self, by_seconds: float) -> None:
         """Open windows compare moments of two clocks now: their ends move with the clock."""

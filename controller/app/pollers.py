@@ -22,6 +22,7 @@ from controller.backends.server_configs import ServerConfig, ServerConfigs
 from controller.backends.servers import Server, Servers
 from controller.clients.livekit import LiveKitClient
 from controller.facts.server import Trouble
+from controller.loop.key import Key
 from controller.telemetry.pulse import LoopName, Pulse, Pulses
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
@@ -30,8 +31,6 @@ from controller.views.livekit import LiveKitView
 
 log = structlog.get_logger(__name__)
 
-# LiveKit is read before anything is decided. A server that hangs is not waited for.
-_FIRST_POLL_SECONDS = 0.7
 _BEAT_SECONDS = 15.0
 
 
@@ -43,7 +42,13 @@ class _Polled:
     url: str
     poller: Poller
     unfollow: Callable[[], None]
+    first_list: asyncio.Task[None] | None = field(default=None, repr=False)
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """What is under way."""
+        return tuple(task for task in (self.first_list, self.task) if task is not None)
 
 
 class Pollers:
@@ -81,11 +86,26 @@ class Pollers:
     def __iter__(self) -> Iterator[Poller]:
         return iter([polled.poller for polled in self._polled.values()])
 
-    async def first_poll(self) -> None:
-        """Ask each LiveKit server for its rooms, before anything is decided. One that hangs is not waited for."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_POLL_SECONDS):
-                await asyncio.gather(*(poller.poll() for poller in self))
+    async def first_lists(self, patience_seconds: float | None = None) -> None:
+        """Ask each LiveKit server for its rooms; return when all have answered or failed, or after so many seconds.
+
+        What is under way then goes on, and is waited for by the next call: ten thousand rooms take longer than a user
+        should wait for a server that hangs.
+        """
+        for polled in self._polled.values():
+            if polled.first_list is None and polled.task is None:
+                name = f"first list of {polled.server.name}"
+                polled.first_list = asyncio.create_task(polled.poller.list_rooms(), name=name)
+        if tasks := [polled.first_list for polled in self._polled.values() if polled.first_list is not None]:
+            done, _ = await asyncio.wait(tasks, timeout=patience_seconds)
+            for task in done:
+                if not task.cancelled():
+                    task.result()
+
+    def to_be_counted(self) -> Iterator[Key]:
+        """The keys whose rooms nobody has looked into since the start: each is woken when somebody has."""
+        for polled in self._polled.values():
+            yield from self._router.keys_of(polled.server.view.unread())
 
     async def run(self, pulse: Pulse) -> None:
         """Poll each server until cancelled, each as a loop of its own; servers come and go meanwhile."""
@@ -105,7 +125,7 @@ class Pollers:
                     async with asyncio.timeout(_BEAT_SECONDS):
                         await self._changed.wait()
         finally:
-            tasks = [*self._ending, *(polled.task for polled in self._polled.values() if polled.task is not None)]
+            tasks = [*self._ending, *(task for polled in self._polled.values() for task in polled.tasks)]
             for polled in self._polled.values():
                 polled.task = None
             await _end(tasks)
@@ -116,6 +136,8 @@ class Pollers:
         for polled in self._polled.values():
             polled.unfollow()
             polled.server.client.close()
+            for task in polled.tasks:
+                task.cancel()
 
     async def _keep_polling(self, polled: _Polled) -> None:
         checker = ServerChecker(polled.server, polled.server.client.checks, self._router, self._places_are_free)
@@ -123,6 +145,8 @@ class Pollers:
             Loop(LoopName.POLL, polled.poller.run, limit_seconds=self._limit_seconds),
             Loop(LoopName.CHECKS, checker.run),
         )
+        if polled.first_list is not None:
+            await asyncio.wait((polled.first_list,))
         async with supervised(self._pulses, *loops):
             await asyncio.Future()
 
@@ -194,7 +218,8 @@ class Pollers:
         keys = config.credentials.keys
         server = Server(config.name, config.public_url, keys, self._client(config), LiveKitView())
         _configure(server, config)
-        server.view.follow(changed=self._router.rooms_changed, lost=self._router.rooms_lost)
+        router = self._router
+        server.view.follow(changed=router.rooms_changed, found=router.rooms_found, lost=router.rooms_lost)
         unfollow = self._router.follow_rooms(
             server.name, gone=server.view.forget, doubted=server.view.doubt, suspected=server.view.suspect
         )
@@ -207,9 +232,9 @@ class Pollers:
         self._servers.remove(polled.server.name)
         polled.server.client.close()
         del self._polled[polled.server.name]
-        if polled.task is not None:
-            polled.task.cancel()
-            self._ending.append(polled.task)
+        for task in polled.tasks:
+            task.cancel()
+            self._ending.append(task)
 
 
 def _configure(server: Server, config: ServerConfig) -> None:

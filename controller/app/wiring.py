@@ -37,7 +37,6 @@ from controller.clients.redis.epochs import EpochStore
 from controller.clients.request import LIMITS
 from controller.clock import ServerClock
 from controller.errors import Backend, BackendError, LeadershipLost
-from controller.loop.pace import bulk_hands
 from controller.loop.recipes import Recipes
 from controller.loop.record import Recorder
 from controller.loop.work_queue import WorkQueue
@@ -114,7 +113,7 @@ def wire(settings: Settings, connection: KubernetesConnection, http: aiohttp.Cli
         namespaces=settings.namespaces,
         cluster_id=settings.cluster_id,
     )
-    queue = WorkQueue(bulk_hands(settings.concurrency), neighbors.serves)
+    queue = WorkQueue(serves=neighbors.serves)
     caches: dict[ResourceKind, ObjectCache[Any]] = {kind: ObjectCache(recipe.model) for kind, recipe in recipes.items()}
     servers = caches[LIVEKIT_SERVER]
     lost_fields = LostFields()

@@ -115,6 +115,7 @@ class Leadership:
         # What the Lease was before such a write took it.
         self._before_unsure: Predecessor | None = None
         self._lost = asyncio.Event()
+        self._confirmation: asyncio.Task[None] | None = None
         self._floor = 0
         self._valid_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
@@ -212,11 +213,19 @@ class Leadership:
         self._lose(f"epoch {fence} has been seen, ours is {self.epoch}")
 
     async def confirm(self) -> None:
-        """Ask the API server whether we still hold the lease.
+        """Ask the API server whether we still hold the lease. All who ask in one turn share one request.
 
         Raises LeadershipLost if we do not, and BackendError if the API server does not answer.
         """
         self.require()
+        if self._confirmation is None:
+            self._confirmation = asyncio.create_task(self._ask_who_holds_it(), name="confirm the lease")
+            self._confirmation.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        await asyncio.shield(self._confirmation)
+
+    async def _ask_who_holds_it(self) -> None:
+        # Who asks from now on wants to know about a later moment.
+        self._confirmation = None
         lease = await self._client.get(LEASES, self._namespace, self._name)
         if not self._is_ours(lease):
             self._lose(f"it is held by {(lease.get('spec') or {}).get('holderIdentity')!r}")

@@ -3,7 +3,8 @@
 Each reconcile in hand has a part of every turn of the event loop, and a skip needs dozens of turns. Where backends are
 slow, many reconciles at once cost nothing, since they wait. Where the CPU is what holds them back, many at once are no
 faster than a few, and make each turn long. So the limit follows the turns: it halves after a long one, and grows by one
-after a short one. Neighbor: `loop.worker` measures the turns.
+after a short one. It begins at the least, since a burst would make the first turns long. Neighbor: `loop.worker`
+measures the turns.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 TICK_SECONDS = 0.05
 """So often a turn is looked at while bulk keys are in hand."""
 
-_LONG_TURN_SECONDS = 0.015
+_LONG_TURN_SECONDS = 0.008
 _LEAST = 2
 _BULK_SHARE = 0.75
 
@@ -26,7 +27,7 @@ class BulkPace:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.limit = most
+        self.limit = min(most, _LEAST)
 
     def turned(self, late_seconds: float) -> int:
         """A timer fired so late, because the turn before it took so long. Returns the limit from now on."""

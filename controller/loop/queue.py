@@ -9,7 +9,7 @@ workqueue (a key added while in hand comes back once when it is done), plus two 
   place.
 
 Bulk that is known in advance (every key, at a start) is fed from an iterator: it takes no place in the queue before its
-turn comes.
+turn comes. A key that was taken for another reason since then is left out.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class KeyQueue:
         self._again: dict[Key, tuple[bool, Lane]] = {}
         self._feed: Iterator[Key] = iter(())
         self._is_fed = False
+        # What was taken since the last `feed`: its reconcile covers that.
+        self._covered: set[Key] = set()
         self._bulk_limit = bulk_in_hand
         self._bulk_in_hand = 0
         self._since_bulk = 0
@@ -65,6 +67,7 @@ class KeyQueue:
         """Ask for a reconcile of all `keys` in the bulk lane, each taken from the iterable when its turn comes."""
         self._feed = chain(self._feed, keys)
         self._is_fed = True
+        self._covered.clear()
 
     def pop(self) -> Key | None:
         """Take the next key into hand, or None if no key waits or may be taken now."""
@@ -76,6 +79,8 @@ class KeyQueue:
             key = self._next(lane)
             if key is not None:
                 self._in_hand[key] = lane
+                if self._is_fed:
+                    self._covered.add(key)
                 is_bulk = lane is Lane.BULK
                 self._bulk_in_hand += is_bulk
                 self._since_bulk = 0 if is_bulk else self._since_bulk + 1
@@ -111,7 +116,7 @@ class KeyQueue:
             lane.clear()
         self._waiting.clear()
         self._again.clear()
-        self._feed, self._is_fed = iter(()), False
+        self._end_feed()
 
     def __len__(self) -> int:
         """Number of keys that wait, without those that are still to be fed."""
@@ -138,12 +143,18 @@ class KeyQueue:
 
     def _next_fed(self) -> Key | None:
         for key in self._feed:
+            if key in self._covered:
+                continue
             if key in self._in_hand:
                 self.add(key, lane=Lane.BULK)
             elif key not in self._waiting:
                 return key
-        self._is_fed = False
+        self._end_feed()
         return None
+
+    def _end_feed(self) -> None:
+        self._feed, self._is_fed = iter(()), False
+        self._covered.clear()
 
 
 class _Turns:

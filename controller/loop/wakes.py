@@ -21,6 +21,7 @@ class Wake(StrEnum):
     START = "start"
     OBJECT = "object"
     LIVEKIT = "livekit"
+    LISTED = "listed"
     STALENESS = "staleness"
     LOST = "lost"
     WEBHOOK = "webhook"
@@ -58,6 +59,12 @@ WAKES: Mapping[Wake, WakeRule] = {
     ),
     Wake.OBJECT: WakeRule("An object was created, changed or deleted.", needs_read=False),
     Wake.LIVEKIT: WakeRule("A poll, or an answer of LiveKit, showed a change of a room.", needs_read=False),
+    Wake.LISTED: WakeRule(
+        "A LiveKit server was asked for the first time since this replica leads: for its rooms, or for who is in one. "
+        "Nothing has changed as far as anyone knows.",
+        needs_read=False,
+        lane=Lane.BULK,
+    ),
     Wake.STALENESS: WakeRule(
         "A LiveKit server has been silent for too long, or answers again: this concerns every Room on it. Or Redis has "
         "been silent for too long.",

@@ -100,6 +100,8 @@ class Worker:
     def start(self) -> None:
         """Open the queue and begin to take keys: the lease is ours and the caches are synced."""
         self.has_started = True
+        if self._bulk_pace is not None:
+            self._queue.limit_bulk(self._bulk_pace.limit)
         self._queue.open()
         self.pump()
         self._arm()

@@ -20,6 +20,7 @@ from controller.facts.match import AuditFacts
 from controller.loop.wakes import Wake
 from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
+from controller.triggers.side_by_side import side_by_side
 from controller.views.calls import Call, CallTurns, by_namespace
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ class Auditor:
     async def audit(self, pulse: Pulse) -> None:
         """One round: the next calls, of as many pools as they are in."""
         calls = by_namespace(self._turns.next(_CALLS_PER_ROUND))
-        await asyncio.gather(*(self._audit_pool(pulse, *of_pool) for of_pool in calls.items()))
+        await side_by_side(lambda of_pool: self._audit_pool(pulse, *of_pool), calls.items())
 
     async def _audit_pool(self, pulse: Pulse, namespace: str, calls: Sequence[Call]) -> None:
         with pulse.item("to audit Redis", namespace=namespace):

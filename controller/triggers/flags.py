@@ -19,6 +19,7 @@ from controller.errors import BackendError, BackendUnavailable
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.router import Router
+from controller.triggers.side_by_side import side_by_side
 from controller.triggers.signals import note_signal
 from controller.views.calls import Call, CallTurns, by_namespace
 
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 _INTERVAL_SECONDS = 0.5
 _CALLS_PER_TICK = 1000
-# One read of their flags keeps Redis busy for less than a millisecond. Those of one tick leave together.
+# One read of their flags keeps Redis busy for less than a millisecond.
 _CALLS_PER_READ = 250
 
 
@@ -50,11 +51,11 @@ class FlagPoller:
     async def _tick(self, pulse: Pulse) -> None:
         self._forget_refused()
         reads = (
-            self._read(pulse, namespace, calls[start : start + _CALLS_PER_READ])
+            (namespace, calls[start : start + _CALLS_PER_READ])
             for namespace, calls in by_namespace(self._turns.next(_CALLS_PER_TICK)).items()
             for start in range(0, len(calls), _CALLS_PER_READ)
         )
-        await asyncio.gather(*reads)
+        await side_by_side(lambda read: self._read(pulse, *read), reads)
 
     def _forget_refused(self) -> None:
         """Forget the refused flags of users who are in no call: their flags are not read any longer."""

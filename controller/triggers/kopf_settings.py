@@ -65,6 +65,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 20
     settings.watching.client_timeout = 40
     settings.watching.reconnect_backoff = 0.1
+    # A page is decoded in one turn of the event loop. The first one of a watch is thrown away (`triggers.intake`).
+    settings.watching.chunk_size = 100
     settings.networking.request_timeout = 10
     settings.networking.connect_timeout = 3
     settings.networking.error_backoffs = (0.1, 0.2, 0.5, 1, 1, 1, 1, 1)

@@ -1,7 +1,7 @@
 """The second witness: one bulk ListRooms per LiveKit server and interval, whatever the number of Matches.
 
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
-list; a few requests at a time. With more than 2 500 rooms the pauses grow in proportion, so that lists cost no
+list (`triggers.counts`). With more than 2 500 rooms the pauses grow in proportion, so that lists cost no
 more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
 rooms, they have to be restored before the clients give up. Once the breaker of its client is open, the pauses are as
 long as those of the breaker: a tenth of a second at most in the first half minute, and then a second at most.
@@ -15,7 +15,6 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
 
@@ -28,12 +27,12 @@ from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Unknown
 from controller.rules.stale import is_stale
 from controller.telemetry.pulse import LoopName, Pulse
+from controller.triggers.counts import RoomCounts
 from controller.triggers.probe import Prober
 from controller.triggers.router import Router
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 8
 _GATHER_SECONDS = 0.2
 _EAGER_SECONDS = 0.03
 # A server that is away is asked at least as often as this: for as long as clients may still come back by themselves,
@@ -72,10 +71,8 @@ class Poller:
         self._cluster_id = cluster_id
         self._interval_seconds = interval_seconds
         self._key_refused = key_refused
-        self._limit = asyncio.Semaphore(_AT_ONCE)
         self._doubted: set[str] = set()
-        self._counting: set[asyncio.Task[None]] = set()
-        self._being_counted: set[str] = set()
+        self._counts = RoomCounts(self.count)
         self._listed = 0
         self._is_stale = False
         self._is_running = False
@@ -101,10 +98,8 @@ class Poller:
 
     def _count_doubted(self) -> None:
         names, self._doubted = self._doubted, set()
-        if not self._is_running:
-            return
-        for name in names:
-            self._count_soon(name)
+        if self._is_running:
+            self._counts.ask(names, is_doubted=True)
 
     async def run(self, pulse: Pulse) -> None:
         """Poll until cancelled; then the counts that are under way end as well."""
@@ -118,9 +113,7 @@ class Poller:
                 await asyncio.sleep(self._pause_seconds() * jitter)
         finally:
             self._is_running = False
-            for task in self._counting:
-                task.cancel()
-            await asyncio.gather(*self._counting, return_exceptions=True)
+            await self._counts.close()
             await self._prober.close()
 
     def clock_was_set(self) -> None:
@@ -128,8 +121,16 @@ class Poller:
         self._prober.clock_was_set()
 
     async def poll(self) -> None:
-        """One round: all rooms, then the people of those that changed."""
+        """One round: all rooms, then the people of those that changed.
+
+        The next list does not wait for a server that answers slowly.
+        """
         self._is_running = True
+        await self.list_rooms()
+        await self._counts.rest(self._interval_seconds)
+
+    async def list_rooms(self) -> None:
+        """Read all rooms. While it runs, it begins to read the people of those that changed."""
         view, client = self._server.view, self._server.client
         sent_at = self._clock.now()
         was_away, was_listed, away_since = bool(view.failure), view.was_listed, view.silent_since
@@ -166,7 +167,9 @@ class Poller:
         view.prune(self._router.has_room)
         is_missing = {name: isinstance(view.room(name, sent_at), Absent) for name in waiting}
         self._router.rooms_lost(name for name in waiting if is_missing[name])
-        self._router.rooms_changed(name for name in waiting if not is_missing[name])
+        (self._router.rooms_changed if was_listed else self._router.rooms_found)(
+            name for name in waiting if not is_missing[name]
+        )
         self._announce_staleness()
         if away_since is not None and self._failed_at is not None and sent_at - self._failed_at >= _WAS_AWAY:
             self._prober.suspect_all(away_since)
@@ -174,36 +177,20 @@ class Poller:
             self._router.server_told(self._server.name)
         self._failed_at = None
         self._prober.round(sent_at)
-        await self._recount(recount)
-
-    async def _recount(self, names: Iterable[str]) -> None:
-        """Read who is in these rooms. The next list does not wait for a server that answers slowly."""
-        tasks = {self._count_soon(name) for name in names if name not in self._being_counted}
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._interval_seconds)
-
-    def _count_soon(self, name: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self.count(name), name=f"count {name}")
-        self._being_counted.add(name)
-        self._counting.add(task)
-        task.add_done_callback(partial(self._counted, name))
-        return task
-
-    def _counted(self, name: str, task: asyncio.Task[None]) -> None:
-        self._being_counted.discard(name)
-        self._counting.discard(task)
+        if self._is_running:
+            self._counts.ask_unread(name for name in recount if view.is_unread(name))
+            self._counts.ask(name for name in recount if not view.is_unread(name))
 
     async def count(self, name: str) -> None:
         """Read who is in the room `name`."""
-        async with self._limit:
-            sent_at = self._clock.now()
-            try:
-                people = await self._server.client.list_participants(name)
-            except BackendError as error:
-                tell = log.debug if error.is_told else log.info
-                tell("participants could not be listed; next time", room=name, error=str(error))
-                return
-            self._server.view.saw_people(name, people, sent_at)
+        sent_at = self._clock.now()
+        try:
+            people = await self._server.client.list_participants(name)
+        except BackendError as error:
+            tell = log.debug if error.is_told else log.info
+            tell("participants could not be listed; next time", room=name, error=str(error))
+            return
+        self._server.view.saw_people(name, people, sent_at)
 
     def _pause_seconds(self) -> float:
         silent_since, breaker = self._server.view.silent_since, self._server.client.breaker

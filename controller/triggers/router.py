@@ -9,7 +9,7 @@ follows them), the views of the LiveKit servers (each side follows the other, fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -192,6 +192,11 @@ class Router:
         for name in livekit_names:
             self.livekit_changed(name, Wake.LIVEKIT)
 
+    def rooms_found(self, livekit_names: Iterable[str]) -> None:
+        """LiveKit was asked about these rooms for the first time. It need not say anything new."""
+        for name in livekit_names:
+            self.livekit_changed(name, Wake.LISTED)
+
     def _server_kept(self, server: HasMetadata) -> None:
         self._servers[server.metadata.name] = Key(LIVEKIT_SERVER, server.metadata.namespace, server.metadata.name)
 
@@ -213,6 +218,14 @@ class Router:
         for key in rooms:
             if key in self._matches:
                 self._enqueue(self._matches[key], Wake.LIVEKIT)
+
+    def keys_of(self, livekit_names: Iterable[str]) -> Iterator[Key]:
+        """The keys that a change of these rooms concerns: the Room of each, and its Match."""
+        for name in livekit_names:
+            if (room := self._rooms.get(name)) is not None:
+                yield room
+                if (match := self._matches.get(room)) is not None:
+                    yield match
 
     def has_room(self, livekit_name: str) -> bool:
         """Whether it is the LiveKit name of a Room."""

@@ -1,11 +1,10 @@
 """One scope of the watch: a namespace, or the whole cluster. It lists and watches our kinds, and feeds the caches.
 
-kopf keeps the watches going, and `triggers.feed` takes their lines before kopf makes anything of them. Its handlers do
-no I/O, never touch `patch` and return nothing, so that kopf writes nothing of its own. kopf tells
-neither when its first listing is complete nor which objects vanished while a watch was broken, so our own LIST in pages
-does that. kopf also gives up for good on an answer that may change (a missing right, a CRD that is away), so its end is
-the end of one round here: the next round lists and watches again. Neighbors: `triggers.kubernetes` runs all scopes,
-`triggers.feed` and `views.cache` take the bodies.
+Our own LIST fills the caches, and kopf watches from there. What it watches is taken in on its way to kopf, whose
+handlers get what could not be read there: they do no I/O, never touch `patch` and return nothing, so that kopf writes
+nothing of its own. kopf gives up for good on an answer that may change (a missing right, a CRD that is away), so its
+end is the end of one round here: the next round lists and watches again. Neighbors: `triggers.kubernetes` runs all
+scopes, `triggers.listing` lists, `triggers.intake` takes in what is watched.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ import kopf
 import structlog
 
 from controller.api.names import GROUP, VERSION, ResourceKind
-from controller.backends.bundle import resource_of
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
-from controller.clients.reading import skipped
-from controller.errors import Backend, BackendError, BackendRefused, NotFound
+from controller.errors import BackendError, BackendRefused
+from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
-from controller.triggers.feed import feeding
+from controller.triggers.intake import taking_in
 from controller.triggers.kopf_settings import kopf_settings
+from controller.triggers.listing import Listing
 from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
@@ -39,8 +38,6 @@ _REFUSED_SECONDS = 3.0
 # Longer than kopf takes for its discovery, once it gets an answer.
 _DISCOVERED_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.1
-# From here on one LIST of everything costs less than so many GETs.
-_NEWER_AT_MOST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,7 @@ class Scope:
         self._client = client
         self._caches = caches
         self._crds = crds
+        self._listings = {kind: Listing(kind, cache, client, namespace) for kind, cache in caches.items()}
         self._words = words or (_ONE if namespace else _ALL)
         self._said = self._ended = ""
         self._is_told = False
@@ -95,7 +93,9 @@ class Scope:
 
     async def sync(self) -> None:
         """LIST everything once, in pages; evict cached objects that the server no longer has. Raises BackendError."""
-        results = await asyncio.gather(*(self._sync_kind(kind) for kind in self._caches), return_exceptions=True)
+        is_known = self.was_synced
+        reads = (listing.read(is_known=is_known) for listing in self._listings.values())
+        results = await asyncio.gather(*reads, return_exceptions=True)
         # Where several kinds are refused it is always the same one that is named: a problem is said once.
         for failure in results:
             if failure is not None:
@@ -151,54 +151,11 @@ class Scope:
             tell = log.debug if error.is_told else log.warning
             tell(said)
 
-    async def _sync_kind(self, kind: ResourceKind) -> None:
-        """LIST a kind. Of objects that are known their metadata alone are read, and what is newer is read by itself.
-
-        Where the metadata show much that is newer, or nothing is known yet, everything is read. One object that the API
-        server does not give, such as one that it cannot convert, is left to the watch and costs no other one.
-        """
-        cache = self._caches[kind]
-        is_known = self.was_synced and len(cache) > 0
-        newer = await self._list(kind, cache, of_metadata=is_known)
-        if len(newer) > _NEWER_AT_MOST:
-            newer = await self._list(kind, cache, of_metadata=False)
-        failed = False
-        for namespace, name in newer:
-            try:
-                cache.offer(await self._client.get(resource_of(kind), namespace, name))
-            except NotFound:
-                continue  # it was deleted since the LIST: that is the watch's to tell, or the next LIST's
-            except BackendError as error:
-                if failed:
-                    raise  # it is not about one object
-                failed = True
-                tell = log.debug if error.is_told else log.warning
-                tell("an object is left to the watch", kind=kind.kind, namespace=namespace, name=name, why=str(error))
-
-    async def _list(self, kind: ResourceKind, cache: ObjectCache[Any], *, of_metadata: bool) -> list[tuple[str, str]]:
-        """LIST a kind once, and evict what is missing. Return the namespaces and names of what is still to be read."""
-        uids: set[str] = set()
-        newer: list[tuple[str, str]] = []
-        version = 0
-        async for page in self._client.pages(resource_of(kind), self.namespace, of_metadata=of_metadata):
-            version = version or int(page["metadata"]["resourceVersion"])
-            for body in page["items"]:
-                uids.add(body["metadata"]["uid"])
-                if not of_metadata:
-                    cache.offer(body)
-                elif (name := cache.news(body)) is not None:
-                    newer.append(name)
-            await asyncio.sleep(0)  # 10 000 objects must not delay the renewal of the lease
-        evicted = cache.evict_missing(uids, version, self.namespace)
-        if evicted:
-            log.warning("deletions that the watch had missed were found", kind=kind.kind, count=evicted)
-        return newer
-
     async def _watch(self, pulse: Pulse, on_started: Callable[[], None]) -> str:
         """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""
         registry = kopf.OperatorRegistry()
-        for kind in self._caches:
-            _register(registry, kind)
+        for kind, cache in self._caches.items():
+            _register(registry, kind, cache)
         logins = 0
 
         @kopf.on.login(registry=registry)
@@ -208,7 +165,8 @@ class Scope:
             if logins > 1:
                 # kopf would ask for credentials without a pause; our next LIST says what is wrong with these.
                 raise kopf.PermanentError("the API server no longer accepts the credentials")
-            return self._connection.for_kopf(pulse.beat, feeding(self._caches))
+            listed = {kind: listing.complete_at for kind, listing in self._listings.items()}
+            return self._connection.for_kopf(pulse.beat, taking_in(self._caches, listed))
 
         self._again.clear()
         again = asyncio.create_task(self._again.wait())
@@ -285,9 +243,13 @@ async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _register(registry: kopf.OperatorRegistry, kind: ResourceKind) -> None:
-    """Let kopf watch the kind. `triggers.feed` takes all that the cache can take before kopf would call a handler."""
+def _register(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
+    events = metrics.watch_events.labels(kind.kind)
 
     @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
-    async def odd(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
-        skipped(Backend.KUBERNETES, kind.kind, event["object"])
+    async def feed(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
+        events.inc()
+        if event["type"] == "DELETED":
+            cache.remove(event["object"])
+        else:
+            cache.offer(event["object"])

@@ -68,6 +68,7 @@ class CallIndex:
         self._awaited: dict[str, str] = {}
         # Namespace and name, by UID.
         self._unserved: dict[str, tuple[str, str]] = {}
+        self._unwanted: dict[str, tuple[str, str]] = {}
 
     def kept(self, match: Match) -> None:
         """Store or remove the call, since the cache has a newer version of its Match."""
@@ -78,6 +79,8 @@ class CallIndex:
                 self._unserved[match.metadata.uid] = (match.metadata.namespace, match.metadata.name)
             return
         self._unserved.pop(match.metadata.uid, None)
+        if match.spec.termination is not None or match.metadata.deletion_timestamp is not None:
+            self._unwanted[match.metadata.uid] = (match.metadata.namespace, match.metadata.name)
         room = match.status.room
         call = Call(
             match.metadata.namespace,
@@ -102,6 +105,7 @@ class CallIndex:
     def gone(self, match: HasMetadata) -> None:
         """Remove the call, whose Match is over or deleted."""
         self._unserved.pop(match.metadata.uid, None)
+        self._unwanted.pop(match.metadata.uid, None)
         self._awaited.pop(match.metadata.uid, None)
         calls = self._calls.get(match.metadata.namespace, {})
         calls.pop(match.metadata.uid, None)
@@ -116,6 +120,13 @@ class CallIndex:
         """Namespace, UID and name of each Match that no operator has begun: it has no phase."""
         for uid, (namespace, name) in self._unserved.items():
             yield namespace, uid, name
+
+    def asked_for(self) -> Iterator[tuple[str, str]]:
+        """Namespace and name of each Match that clients wait for: it is not up yet, or it ends, or it is to end."""
+        between = (
+            (call.namespace, call.name) for calls in self._calls.values() for call in calls.values() if not call.is_up
+        )
+        yield from {*self._unserved.values(), *self._unwanted.values(), *between}
 
     def has(self, namespace: str, uid: str) -> bool:
         """Whether the index has the call of the Match `uid`."""

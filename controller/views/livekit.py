@@ -42,6 +42,7 @@ class LiveKitView:
 
     def __init__(self) -> None:
         self._changed: list[Callable[[Sequence[str]], None]] = []
+        self._found: list[Callable[[Sequence[str]], None]] = []
         self._lost: list[Callable[[Sequence[str]], None]] = []
         self._doubted: list[Callable[[str], None]] = []
         self._suspected: list[Callable[[str], None]] = []
@@ -53,7 +54,8 @@ class LiveKitView:
         self._people: dict[str, Present[People]] = {}
         self._disputes: dict[str, _Dispute] = {}
         self._miscounted: set[str] = set()
-        self._unread: set[str] = set()
+        # Rooms whose people are to be read, and whether that is because nobody has read them since the start.
+        self._unread: dict[str, bool] = {}
         self.unmarked: frozenset[str] = frozenset()
         self._unanswered: dict[str, datetime] = {}
         self._snapshot_at: datetime | None = None
@@ -69,17 +71,21 @@ class LiveKitView:
         self,
         *,
         changed: Callable[[Sequence[str]], None] | None = None,
+        found: Callable[[Sequence[str]], None] | None = None,
         lost: Callable[[Sequence[str]], None] | None = None,
         doubted: Callable[[str], None] | None = None,
         suspected: Callable[[str], None] | None = None,
     ) -> None:
         """Register a follower. Each callable receives LiveKit names of rooms.
 
-        `lost` receives rooms that a list no longer shows, `changed` rooms that differ otherwise, `doubted` a room
-        whose participants may have changed, and `suspected` one whose list may name people who are gone.
+        `lost` receives rooms that a list no longer shows, `changed` rooms that differ otherwise, `found` rooms of which
+        something is known for the first time since the start, `doubted` a room whose participants may have changed, and
+        `suspected` one whose list may name people who are gone.
         """
         if changed is not None:
             self._changed.append(changed)
+        if found is not None:
+            self._found.append(found)
         if lost is not None:
             self._lost.append(lost)
         if doubted is not None:
@@ -89,6 +95,7 @@ class LiveKitView:
 
     def doubt(self, name: str) -> None:
         """Another witness (a webhook, a gateway) says that the people in the room `name` have changed."""
+        self._want_news(name)
         for doubted in self._doubted:
             doubted(name)
 
@@ -174,7 +181,7 @@ class LiveKitView:
         self.ghosts.forget(name)
         self._unanswered.pop(name, None)
         self._miscounted.discard(name)
-        self._unread.discard(name)
+        self._unread.pop(name, None)
 
     def prune(self, has_room: Callable[[str], bool]) -> None:
         """Drop what is remembered of names that LiveKit does not list and for which no Room exists.
@@ -226,9 +233,9 @@ class LiveKitView:
             return  # the answer to a later request came first
         self._people[name] = Present(people, at)
         self.ghosts.saw_list(name, people)
-        self._unread.discard(name)
+        is_first = self._unread.pop(name, False)
         if before is None or before.value != people:
-            self._tell_of_change((name,))
+            self._tell_of_change((name,), is_first=is_first)
 
     def failed(self, at: datetime, why: str) -> None:
         """Store that the bulk read failed `at` this time: rooms that were not seen before are now Unknown."""
@@ -251,9 +258,10 @@ class LiveKitView:
 
         Newer answers to our own requests may come in the pauses. Until the end a room that was not listed is as it was.
         """
-        restarts, listed = self._restarts, {room.name: room for room in rooms}
+        restarts, listed, is_first = self._restarts, {room.name: room for room in rooms}, self._snapshot_at is None
         # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
-        self._unread = set(listed) if self._snapshot_at is None else self._unread & listed.keys()
+        unread = dict.fromkeys(listed, True) if is_first else self._unread
+        self._unread = {name: since_start for name, since_start in unread.items() if name in listed}
         changed, recount = [], []
         at_rest = self._at_rest
         for number, (name, room) in enumerate(listed.items(), 1):
@@ -263,6 +271,8 @@ class LiveKitView:
                 has_changed, wants_people = self._take(room, sent_at), self._wants_people(room)
                 if has_changed:
                     changed.append(name)
+                    if not is_first:
+                        self._want_news(name)
                 if wants_people:
                     recount.append(name)
                 if has_changed or wants_people or name in self._disputes:
@@ -288,7 +298,7 @@ class LiveKitView:
         self._people = {name: seen for name, seen in self._people.items() if name in listed or seen.at > sent_at}
         for tell in self._lost:
             tell(lost)
-        self._tell_of_change(changed)
+        self._tell_of_change(changed, is_first=is_first)
         yield recount
 
     @property
@@ -326,8 +336,21 @@ class LiveKitView:
         """The names of all rooms that LiveKit is known to have."""
         return list(self._rooms)
 
-    def _tell_of_change(self, names: Sequence[str]) -> None:
-        for tell in self._changed:
+    def unread(self) -> tuple[str, ...]:
+        """The names of the rooms of which `is_unread` says so."""
+        return tuple(name for name, since_start in self._unread.items() if since_start)
+
+    def _want_news(self, name: str) -> None:
+        """What the next list of the people in the room `name` says is news, also if it is the first one."""
+        if name in self._unread:
+            self._unread[name] = False
+
+    def is_unread(self, name: str) -> bool:
+        """Whether nobody has read since the start who is in the room `name`, which was there then."""
+        return self._unread.get(name, False)
+
+    def _tell_of_change(self, names: Sequence[str], *, is_first: bool = False) -> None:
+        for tell in self._found if is_first else self._changed:
             tell(names)
 
     def _leave_rest(self, name: str) -> None:
@@ -357,7 +380,7 @@ class LiveKitView:
             # Another room under the same name: its participants have not been read.
             self._people.pop(room.name, None)
             self.ghosts.forget(room.name)
-            self._unread.add(room.name)
+            self._unread[room.name] = False
         was_miscounted = room.name in self._miscounted
         is_miscounted = self._is_disputed_for_long(room, sent_at)
         if is_miscounted:

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import pytest
 
+from controller.api.names import MATCH
 from controller.app import life
 from controller.app.life import Operator
 from controller.app.wiring import Parts
 from controller.backends.lease import Predecessor
+from controller.loop.key import Key
 from controller.telemetry.pulse import LoopName, Pulse, Pulses
 from tests.virtual_time import VirtualTime, run
 
@@ -24,6 +26,10 @@ class Rig:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answered, self.lost = asyncio.Event(), asyncio.Event()
         self.said: list[str] = []
+        self.livekit_seconds = 0.0
+        self.asked_for: list[tuple[str, str]] = []
+        self.calls = [Key(MATCH, "calls", name) for name in ("empty", "busy")]
+        self.uncounted: list[Key] = []
         leadership = SimpleNamespace(acquire=self._acquire, hold=self._hold, predecessor=Predecessor())
         parts = SimpleNamespace(
             settings=None,
@@ -33,13 +39,17 @@ class Rig:
             neighbors=SimpleNamespace(learn=self._learn, begin=lambda _: self.said.append("begin")),
             handover=SimpleNamespace(begin=lambda *_: None, end=lambda: None),
             pulses=Pulses(),
-            caches={},
-            queue=SimpleNamespace(feed=lambda *_: None),
+            caches={MATCH: SimpleNamespace(names=lambda: [(key.namespace, key.name) for key in self.calls])},
+            calls=SimpleNamespace(asked_for=lambda: self.asked_for),
+            queue=SimpleNamespace(
+                feed=lambda keys, _wake: self.said.append(" ".join(sorted(key.name for key in keys))),
+                enqueue=lambda key, _wake: self.said.append(key.name),
+            ),
         )
         term = SimpleNamespace(
             backends=SimpleNamespace(servers=()),
             neighbors=SimpleNamespace(first_look=self._first_look),
-            first_poll=self._first_poll,
+            pollers=SimpleNamespace(first_lists=self._first_lists, to_be_counted=lambda: iter(self.uncounted)),
             loops=tuple,
             worker=SimpleNamespace(start=lambda: self.said.append("work")),
             end=self._end,
@@ -63,8 +73,9 @@ class Rig:
     async def _first_look(self, _pulse: Pulse) -> None:
         await self.answered.wait()
 
-    async def _first_poll(self) -> None:
-        """LiveKit answers at once."""
+    async def _first_lists(self, patience_seconds: float | None = None) -> None:
+        """LiveKit answers after `livekit_seconds`."""
+        await asyncio.sleep(min(self.livekit_seconds, patience_seconds or self.livekit_seconds))
 
     async def _end(self) -> None:
         self.said.append("end")
@@ -91,8 +102,8 @@ def test_the_lease_is_renewed_while_the_first_look_has_no_answer(monkeypatch: py
             assert rig.said == ["learn", "acquire", "begin", "hold"]
             rig.answered.set()
             await asyncio.sleep(1)
-            assert rig.said == ["learn", "acquire", "begin", "hold", "work"]
-        assert rig.said == ["learn", "acquire", "begin", "hold", "work", "end"]
+            assert rig.said == ["learn", "acquire", "begin", "hold", "work", "busy empty"]
+        assert rig.said == ["learn", "acquire", "begin", "hold", "work", "busy empty", "end"]
 
     in_virtual_time(scenario)
 
@@ -116,5 +127,54 @@ def test_a_stop_does_not_wait_for_the_first_look(monkeypatch: pytest.MonkeyPatch
             await asyncio.sleep(10)
         assert rig.said == ["learn", "acquire", "begin", "hold", "end"]
         assert len(asyncio.all_tasks()) <= 2, "nothing of the term is left behind"
+
+    in_virtual_time(scenario)
+
+
+def test_a_skip_of_before_the_start_does_not_wait_for_a_livekit_that_hangs_and_calls_are_decided_once_it_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is decided about ten thousand calls before their rooms are known would be decided once more."""
+
+    async def scenario(_time: VirtualTime) -> None:
+        rig = Rig(monkeypatch)
+        rig.livekit_seconds, rig.asked_for = 4.0, [("calls", "skipped")]
+        rig.answered.set()
+        async with rig.leading():
+            await asyncio.sleep(1)
+            assert rig.said[-2:] == ["work", "skipped"]
+            await asyncio.sleep(5)
+            assert rig.said[-2:] == ["skipped", "busy empty"]
+
+    in_virtual_time(scenario)
+
+
+def test_a_lease_that_is_lost_while_livekit_hangs_ends_the_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(_time: VirtualTime) -> None:
+        rig = Rig(monkeypatch)
+        rig.livekit_seconds = 1000.0
+        rig.answered.set()
+        async with rig.leading():
+            await asyncio.sleep(2)
+            rig.lost.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.1)
+            assert rig.said[4:7] == ["work", "end", "acquire"]
+
+    in_virtual_time(scenario)
+
+
+def test_a_call_is_decided_once_it_is_known_who_is_in_its_room_and_after_a_while_in_any_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(_time: VirtualTime) -> None:
+        rig = Rig(monkeypatch)
+        rig.uncounted = rig.calls[1:]
+        rig.answered.set()
+        async with rig.leading():
+            await asyncio.sleep(20)
+            assert rig.said[-1] == "empty"
+            await asyncio.sleep(20)
+            assert rig.said[-1] == "busy", "LiveKit does not say who is in its room"
 
     in_virtual_time(scenario)

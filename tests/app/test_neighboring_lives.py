@@ -154,7 +154,7 @@ class Process:
             servers=(),
             caches={},
             # A call that runs: another operator may be at work on it.
-            calls=SimpleNamespace(namespaces=lambda: (NAMESPACE,), each=lambda _: (), unserved=tuple),
+            calls=SimpleNamespace(namespaces=lambda: (NAMESPACE,), each=lambda _: (), unserved=tuple, asked_for=tuple),
             pools=SimpleNamespace(namespaces=tuple, closed=tuple),
         )
         self._queue = WorkQueue()
@@ -162,7 +162,7 @@ class Process:
         self._term = SimpleNamespace(
             backends=backends,
             neighbors=watch,
-            first_poll=self._first_poll,
+            pollers=SimpleNamespace(first_lists=self._first_lists, to_be_counted=lambda: iter(())),
             loops=lambda: (Loop(LoopName.NEIGHBORS, watch.run),),
             worker=SimpleNamespace(start=self._start),
             end=self._end,
@@ -176,6 +176,7 @@ class Process:
             handover=SimpleNamespace(begin=lambda *_: None, end=lambda: None),
             pulses=Pulses((BackendUnavailable, NotFound, Forbidden)),
             caches={},
+            calls=backends.calls,
             queue=self._queue,
             make_term=lambda: self._term,
         )
@@ -201,7 +202,7 @@ class Process:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
 
-    async def _first_poll(self) -> None:
+    async def _first_lists(self, _patience_seconds: float = 0.0) -> None:
         """There is no LiveKit."""
 
     def _start(self) -> None:

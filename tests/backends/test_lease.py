@@ -446,6 +446,21 @@ def test_confirm_believes_the_api_server() -> None:
     in_virtual_time(scenario)
 
 
+def test_all_pools_that_are_opened_in_one_turn_cost_one_look_at_the_lease() -> None:
+    """A start opens a hundred of them: each look by itself would open a connection, while users wait."""
+
+    async def scenario(rig: Rig) -> None:
+        holder = rig.replica("a")
+        await holder.acquire()
+        before = rig.kubernetes.reads
+        await asyncio.gather(*(holder.confirm() for _ in range(100)))
+        assert rig.kubernetes.reads == before + 1
+        await holder.confirm()
+        assert rig.kubernetes.reads == before + 2, "a later look is about a later moment"
+
+    in_virtual_time(scenario)
+
+
 def test_confirm_notices_another_epoch_of_our_own() -> None:
     async def scenario(rig: Rig) -> None:
         holder = rig.replica("a")

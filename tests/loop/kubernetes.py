@@ -15,7 +15,7 @@ class MemoryKubernetes:
 
     def __init__(self) -> None:
         self.objects: dict[str, Body] = {}
-        self.writes = 0
+        self.writes = self.reads = 0
         self.is_down = False
         self.hold_writes: asyncio.Event | None = None
         self.answers_lost = 0
@@ -28,6 +28,7 @@ class MemoryKubernetes:
 
     async def get(self, _resource: Resource, _namespace: str, name: str) -> Body:
         """Return an object. Raises NotFound."""
+        self.reads += 1
         await self._answer("get")
         if name not in self.objects:
             raise NotFound(Backend.KUBERNETES, "get", name)

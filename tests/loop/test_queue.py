@@ -231,6 +231,17 @@ def test_a_fed_key_that_is_in_hand_when_its_turn_comes_is_looked_at_again() -> N
     assert queue.pop() == A
 
 
+def test_a_fed_key_that_was_looked_at_since_then_is_not_looked_at_once_more() -> None:
+    queue = KeyQueue()
+    queue.feed([A, B, C])
+    queue.add(C)
+    assert queue.pop() == C
+    queue.done(C)
+    assert [queue.pop(), queue.pop(), queue.pop()] == [A, B, None]
+    queue.feed([C])
+    assert queue.pop() == C, "it was looked at before this was fed"
+
+
 def test_a_cleared_queue_forgets_what_was_to_be_fed() -> None:
     queue = KeyQueue()
     queue.feed(KEYS)

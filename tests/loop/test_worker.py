@@ -258,10 +258,10 @@ def test_few_bulk_keys_are_in_hand_while_turns_are_long_and_all_get_their_turn()
         await rig.after(100)
 
     rig = in_virtual_time(scenario, concurrency=64, bulk_pace=pace)
-    assert in_hand == [48, 2, 3]
+    assert in_hand == [2, 2, 3]
     assert all(rig.runs[each] for each in keys)
     assert rig.worker.is_idle()
-    assert pace.asked < 40 / TICK_SECONDS, "no turn is looked at while no bulk key is in hand"
+    assert pace.asked < 60 / TICK_SECONDS, "no turn is looked at while no bulk key is in hand"
 
 
 def test_no_turn_is_looked_at_after_a_stop_in_which_bulk_keys_came_to_their_end() -> None:

@@ -14,7 +14,8 @@ from controller.errors import Backend, BackendError, BackendUnavailable, Forbidd
 from controller.facts.livekit import LiveKitRoom
 from controller.facts.observation import Absent, Present, Unknown
 from controller.loop.key import Key
-from controller.loop.wakes import Wake
+from controller.loop.lanes import Lane
+from controller.loop.wakes import WAKES, Wake
 from controller.telemetry.pulse import LoopName
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
@@ -48,19 +49,22 @@ class LiveKit:
         self.failure: BackendError = AWAY
         self.at_once = self.most_at_once = 0
         self.woken: list[str] = []
+        self.lanes: list[Lane] = []
         self.view = LiveKitView()
         servers = b.servers(self.view, self)
         self.router = Router(b.CLUSTER, self._wake)
         (server,) = servers
-        self.view.follow(changed=self.router.rooms_changed, lost=self.router.rooms_lost)
+        router = self.router
+        self.view.follow(changed=router.rooms_changed, found=router.rooms_found, lost=router.rooms_lost)
         self.router.follow_rooms(server.name, gone=self.view.forget, doubted=self.view.doubt)
         self._requests = Requests(Backend.LIVEKIT, (ConnectionError,))
         self.breaker = self._requests.breaker
         self.records = Records()
         self.poller = Poller(server, self.router, time, b.CLUSTER, 2.0, cast("ErrorRecords", self.records))
 
-    def _wake(self, key: Key, _wake: Wake) -> None:
+    def _wake(self, key: Key, wake: Wake) -> None:
         self.woken.append(str(key.kind))
+        self.lanes.append(WAKES[wake].lane)
 
     async def list_rooms(self) -> tuple[LiveKitRoom, ...]:
         """Return all rooms. The client asks for them while the breaker is open, too."""
@@ -301,10 +305,62 @@ def test_people_who_cannot_be_listed_are_left_as_they_were() -> None:
 
 def test_a_crowd_is_counted_a_few_at_a_time() -> None:
     async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        await livekit.poller.poll()
         livekit.rooms = [a_room(f"r{number}", 1) for number in range(40)]
         await livekit.poller.poll()
-        assert len(livekit.asked) == 41
+        assert len(livekit.asked) == 42
         assert livekit.most_at_once == 8
+
+    in_virtual_time(scenario)
+
+
+def test_who_has_just_come_into_a_room_is_read_before_all_rooms_that_nobody_has_read_since_the_start() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.rooms = [a_room(f"r{number}") for number in range(10_000)]
+        running = asyncio.create_task(livekit.poller.run(a_pulse()))
+        await asyncio.sleep(0.1)
+        assert livekit.most_at_once == 4
+        livekit.view.doubt("r9999")
+        await asyncio.sleep(0.3)
+        assert "r9999" in livekit.asked
+        assert len(livekit.asked) < 300
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    in_virtual_time(scenario)
+
+
+def test_what_livekit_says_for_the_first_time_holds_up_no_user_and_what_it_says_later_is_for_users() -> None:
+    """A start reads all rooms, and who is in them. As far as anyone knows nothing has changed."""
+
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.a_room())
+        livekit.lanes.clear()
+        livekit.rooms = [b.a_livekit_room(people=1)]
+        livekit.people[b.LIVEKIT_NAME] = (b.person("alice"),)
+        await livekit.poller.poll()
+        assert len(livekit.lanes) >= 4, "the room, and who is in it, each for the Room and the Match"
+        assert {*livekit.lanes} == {Lane.BULK}
+        livekit.lanes.clear()
+        livekit.rooms = [b.a_livekit_room(people=2)]
+        livekit.people[b.LIVEKIT_NAME] = (b.person("alice"), b.person("bob"))
+        await livekit.poller.poll()
+        assert {*livekit.lanes} == {Lane.PEOPLE}
+
+    in_virtual_time(scenario)
+
+
+def test_a_change_is_for_users_although_nobody_has_read_the_room_since_the_start() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.a_room())
+        livekit.rooms = [b.a_livekit_room()]
+        await livekit.poller.list_rooms()
+        livekit.people[b.LIVEKIT_NAME] = (b.person("alice"),)
+        livekit.lanes.clear()
+        livekit.view.doubt(b.LIVEKIT_NAME)
+        await asyncio.sleep(1)
+        await livekit.poller.poll()
+        assert {*livekit.lanes} == {Lane.PEOPLE}
 
     in_virtual_time(scenario)
 

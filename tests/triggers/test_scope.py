@@ -55,6 +55,9 @@ class ApiServer:
         self.gets: list[str] = []
         self.gone: set[str] = set()
         self.withheld: set[str] = set()
+        # What kopf asked for: the versions from which it watches Matches, and how many objects it was given in LISTs.
+        self.watched_from: list[str] = []
+        self.version = 5
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         plural = request.path.rpartition("/")[2]
@@ -65,6 +68,8 @@ class ApiServer:
             return web.json_response(NO_LEADER, status=500)
         if request.query.get("watch") != "true":
             return web.json_response({**self._meta(PLURALS[plural] + "List"), "items": self.objects[plural]})
+        if plural == MATCH.plural:
+            self.watched_from.append(request.query["resourceVersion"])
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         self.watches[plural].append(response)
@@ -97,7 +102,8 @@ class ApiServer:
         self.lists.append((resource.plural, of_metadata))
         found = self.objects[resource.plural]
         items = [{"metadata": one["metadata"]} for one in found] if of_metadata else list(found)
-        yield {"metadata": {"resourceVersion": "5"}, "items": items}
+        yield {"metadata": {"resourceVersion": str(self.version)}, "items": items}
+        self.version += 3
 
     async def get(self, resource: Any, _namespace: str, name: str) -> dict[str, Any]:
         self.gets.append(name)
@@ -112,7 +118,7 @@ class ApiServer:
         return {*PLURALS, "livekitservers"}
 
     def _meta(self, kind: str) -> dict[str, Any]:
-        return {"kind": kind, "apiVersion": API_VERSION, "metadata": {"resourceVersion": "5"}}
+        return {"kind": kind, "apiVersion": API_VERSION, "metadata": {"resourceVersion": str(self.version)}}
 
     def _discovery(self, path: str) -> dict[str, Any]:
         group, _, version = API_VERSION.partition("/")
@@ -212,6 +218,41 @@ async def test_an_error_in_a_watch_ends_it_and_nothing_that_came_meanwhile_is_mi
         await eventually(lambda: watching.knows("one", "two"))
         await eventually(api.is_watched)
     assert any("the watch of all namespaces has ended and begins again" in entry["event"] for entry in logs)
+
+
+async def test_a_watch_goes_on_from_our_own_list_so_nothing_between_the_two_is_missed(watching: Watching) -> None:
+    """Users skip while the operator starts: that is no news to a LIST of kopf, which comes later."""
+    api = watching.api
+    api.objects[MATCH.plural] = [a_match("one", 3)]
+    await eventually(api.is_watched)
+    assert api.watched_from == ["5"]
+
+
+async def test_a_watch_from_a_version_that_is_too_old_begins_with_a_list_of_what_is_there(watching: Watching) -> None:
+    api = watching.api
+    api.objects[MATCH.plural] = [a_match("one", 3)]
+    await eventually(api.is_watched)
+    api.objects[MATCH.plural].append(a_match("two", 20))
+    api.version = 21
+    await api.say({"type": "ERROR", "object": {"kind": "Status", "code": 410}})
+    api.end()
+    await eventually(lambda: watching.knows("one", "two"))
+    await eventually(api.is_watched)
+    assert api.watched_from[-1] == "21"
+
+
+async def test_what_our_list_could_not_read_is_in_the_list_of_the_watch_after_it(watching: Watching) -> None:
+    api = watching.api
+    api.objects[MATCH.plural] = [a_match("one", 3)]
+    await eventually(api.is_watched)
+    api.objects[MATCH.plural] = [a_match("one", 4)]
+    api.withheld = {"one"}
+    await api.say({"type": "ERROR", "object": NO_LEADER})
+
+    async def is_known() -> None:
+        assert watching.caches[MATCH].knows("uid-of-one", 4)
+
+    await eventually(is_known)
 
 
 async def test_an_api_server_that_refuses_watches_for_longer_than_kopf_tries_is_watched_again(

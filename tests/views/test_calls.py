@@ -24,6 +24,25 @@ def test_a_call_is_there_from_its_first_status_until_it_is_over() -> None:
     assert not index.has(NS, b.MATCH_UID)
 
 
+def test_what_clients_asked_for_is_known_until_it_is_done() -> None:
+    """A start begins with it: ten thousand calls that go on would take most of a minute."""
+    index = CallIndex()
+    index.kept(b.active())
+    assert list(index.asked_for()) == []
+    index.kept(b.a_match())
+    assert list(index.asked_for()) == [(NS, b.NAME)], "users were matched"
+    index.kept(b.a_match(phase=MatchPhase.CREATING))
+    assert list(index.asked_for()) == [(NS, b.NAME)], "an operator had begun"
+    index.kept(b.active(termination={"action": "Skip", "initiator": "alice"}))
+    assert list(index.asked_for()) == [(NS, b.NAME)], "a user skipped"
+    index.kept(b.active(status=b.OVER))
+    assert list(index.asked_for()) == []
+    index.kept(b.active(deleted=True))
+    assert list(index.asked_for()) == [(NS, b.NAME)]
+    index.gone(b.active())
+    assert list(index.asked_for()) == []
+
+
 def test_a_match_that_was_deleted_is_no_call() -> None:
     index = CallIndex()
     index.kept(b.active())

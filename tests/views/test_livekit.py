@@ -25,7 +25,7 @@ class Rig:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.view = LiveKitView()
-        self.view.follow(changed=self.told.extend, lost=self.told.extend)
+        self.view.follow(changed=self.told.extend, found=self.told.extend, lost=self.told.extend)
 
 
 @pytest.fixture
@@ -458,7 +458,9 @@ def observations(steps: list[tuple[Any, ...]], room: Callable[[str, int], LiveKi
     view = LiveKitView()
     said: list[Any] = []
     view.follow(
-        changed=lambda names: said.append(("changed", sorted(names))), lost=lambda names: said.append(("lost", *names))
+        changed=lambda names: said.append(("changed", sorted(names))),
+        found=lambda names: said.append(("found", sorted(names))),
+        lost=lambda names: said.append(("lost", *names)),
     )
     for second, (what, *rest) in enumerate(steps, 1):
         at = b.at(second)

@@ -1,7 +1,9 @@
-"""The caches take what the API server says, and kopf gets only what they cannot take."""
+"""What the API server tells kopf is in the caches at once, and costs kopf nothing."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from controller.api.names import MATCH, ROOM
-from controller.triggers.feed import feeding
+from controller.triggers.intake import taking_in
 from controller.views.cache import ObjectCache
 from tests import values as b
 
@@ -50,11 +52,6 @@ class Bed:
             chunks = [chunk async for chunk in response.content.iter_chunked(1024)]
         return b"".join(chunks).splitlines(keepends=True)
 
-    def versions(self) -> dict[str, str]:
-        """The versions of the objects that the cache has, by name."""
-        found = [self.cache.get(*name) for name in self.cache.names()]
-        return {one.metadata.name: one.metadata.resource_version for one in found if one is not None}
-
     async def listed(self) -> list[Any]:
         async with self.session.get(f"{self.url}{MATCH.plural}?limit=500") as response:
             items: list[Any] = (await response.json())["items"]
@@ -68,7 +65,7 @@ async def bed() -> AsyncIterator[Bed]:
     app.router.add_get("/{path:.*}", made.answer)
     async with (
         TestServer(app) as server,
-        aiohttp.ClientSession(response_class=feeding({MATCH: made.cache})) as session,
+        aiohttp.ClientSession(response_class=taking_in({MATCH: made.cache}, {MATCH: ""})) as session,
     ):
         made.session, made.url = session, str(server.make_url("/"))
         yield made
@@ -82,58 +79,73 @@ def bookmark(version: int) -> dict[str, Any]:
     return {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
 
 
-async def test_the_cache_takes_each_line_about_an_object_and_kopf_learns_only_where_to_go_on(bed: Bed) -> None:
+async def test_what_a_watch_says_is_in_the_cache_and_kopf_gets_bookmarks_and_what_is_about_no_object(bed: Bed) -> None:
     bed.cache.offer(a_match("known", 7))
-    bed.cache.offer(a_match("gone", 5))
-    bed.lines = [
-        event("MODIFIED", a_match("known", 7)),
-        event("MODIFIED", a_match("known", 8)),
-        event("ADDED", a_match("new", 9)),
-        event("DELETED", a_match("gone", 10)),
-        event("MODIFIED", a_match("gone", 5)),
-    ]
-    lines = await bed.watched()
-    assert [json.loads(line) for line in lines] == [bookmark(version) for version in (7, 8, 9, 10, 5)]
-    assert bed.versions() == {"known": "8", "new": "9"}
-
-
-async def test_what_is_no_event_about_an_object_stays_as_it_is(bed: Bed) -> None:
-    bed.lines = [
+    bed.cache.offer(a_match("deleted", 4))
+    others = [
         event("BOOKMARK", {"metadata": {"resourceVersion": "9"}}),
-        event("ERROR", {"kind": "Status", "code": 410, "metadata": {"resourceVersion": "9"}}),
+        event("ERROR", {"kind": "Status", "code": 410}),
         event("MODIFIED", {"metadata": {"uid": "uid-of-known"}}),
-        event("MODIFIED", {"metadata": {"uid": "uid-of-known", "resourceVersion": ["9"]}}),
         event("MODIFIED", None),
         b"[]\n",
         b"no JSON\n",
-        b'{"type":"MODI',
     ]
-    assert await bed.watched() == bed.lines
-    assert bed.versions() == {}
+    news = [
+        event("MODIFIED", a_match("known", 7)),
+        event("MODIFIED", a_match("known", 8)),
+        event("ADDED", a_match("unknown", 9)),
+        event("DELETED", a_match("deleted", 10)),
+        event("MODIFIED", {"metadata": {"uid": ["odd"], "resourceVersion": "11"}}),
+    ]
+    bed.lines = [*news, *others, event("ADDED", a_match("one-more", 12)), b'{"type":"MODI']
+    *bookmarks, last, cut = await bed.watched()
+    rest = bookmarks[len(news) :]
+    assert [json.loads(line) for line in (*bookmarks[: len(news)], last)] == [
+        bookmark(n) for n in (7, 8, 9, 10, 11, 12)
+    ]
+    assert rest == others
+    assert cut == b'{"type":"MODI'
+    assert sorted(name for _, name in bed.cache.names()) == ["known", "one-more", "unknown"]
+    assert bed.cache.knows("uid-of-known", 8)
 
 
-async def test_an_object_that_nobody_can_take_costs_no_other_one(bed: Bed) -> None:
-    def follower(match: Any) -> None:
-        if match.metadata.name == "bad":
-            raise RuntimeError("a follower has a bug")
+async def test_an_object_that_fails_costs_the_watch_no_other_one(bed: Bed) -> None:
+    def fails_once(match: Any) -> None:
+        if match.metadata.name == "odd":
+            raise RuntimeError("a bug")
 
-    bed.cache.follow(kept=follower)
-    odd = {"metadata": {"uid": ["odd"], "name": "odd", "resourceVersion": "7"}}
-    bed.lines = [event("ADDED", odd), event("ADDED", a_match("bad", 8)), event("ADDED", a_match("good", 9))]
-    with capture_logs() as logged:
-        lines = await bed.watched()
-    assert [json.loads(line) for line in lines] == [bookmark(7), bookmark(8), bookmark(9)]
-    assert "good" in bed.versions()
-    told = [line["event"] for line in logged if line["log_level"] == "error"]
-    assert told == ["an event of the watch was not taken in"]
+    bed.cache.follow(kept=fails_once)
+    bed.lines = [event("ADDED", a_match(name, 3)) for name in ("odd", "next")]
+    with capture_logs() as logs:
+        assert len(await bed.watched()) == 2
+    assert bed.cache.knows("uid-of-next", 3)
+    assert [entry["event"] for entry in logs] == ["an object could not be taken in; the watch goes on"]
 
 
-async def test_the_cache_takes_a_list_and_kopf_gets_what_is_no_object(bed: Bed) -> None:
+async def test_thousands_of_events_that_come_together_leave_room_for_others(bed: Bed) -> None:
+    """They come in few pieces after a connection was slow. What users wait for goes on between them."""
+    bed.lines = [event("ADDED", a_match(str(number), number + 1)) for number in range(500)]
+    seen, known = set[int](), 0
+
+    async def look() -> None:
+        while known < len(bed.lines):
+            seen.add(len(bed.cache))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    await bed.watched()
+    known = len(bed.cache)
+    await looking
+    steps = sorted(seen)
+    assert known == 500
+    assert max(after - before for before, after in itertools.pairwise(steps)) <= 25
+
+
+async def test_a_list_is_taken_in_and_has_nothing_for_kopf(bed: Bed) -> None:
     bed.cache.offer(a_match("known", 7))
-    odd = {"metadata": None}
-    bed.items = [a_match("known", 7), a_match("new", 8), odd]
-    assert await bed.listed() == [odd]
-    assert bed.versions() == {"known": "7", "new": "8"}
+    bed.items = [a_match("known", 7), a_match("unknown", 7), {"metadata": None}]
+    assert await bed.listed() == []
+    assert sorted(name for _, name in bed.cache.names()) == ["known", "unknown"]
 
 
 async def test_kinds_without_a_cache_are_left_alone(bed: Bed) -> None:
