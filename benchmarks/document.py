@@ -78,8 +78,17 @@ def this_machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"{cores} virtual cores for everything (API server, etcd, LiveKit, Redis, the subject, the load and the "
-        f"watchers), {gibibytes:.0f} GiB, Python {platform.python_version()}"
+        f"watchers), {gibibytes:.0f} GiB, {_this_python()}"
     )
+
+
+def _this_python() -> str:
+    """Name the interpreter. The system's own is named as such: distributions optimize theirs with a profile."""
+    version = f"Python {platform.python_version()}"
+    if sys.base_prefix != "/usr":
+        return version
+    system = platform.freedesktop_os_release()
+    return f"{version} of {system.get('NAME', 'this system')} {system.get('VERSION_ID', '')}".strip()
 
 
 _VERDICTS = {True: "met", False: "missed", None: ""}

@@ -68,9 +68,10 @@ def _ready_goals(by_case: Mapping[tuple[Subject, int], Figures]) -> tuple[Goal, 
         return _ratio(by_case.get((Subject.ROOMKEEPER, in_flight)), by_case.get((of, in_flight)), field)
 
     return (
-        Goal("p50 alone against the floor", 1.2, at_most=True, value=ratio("p50_ms", 1, Subject.FLOOR)),
-        Goal("rate at 32 against the floor", 0.65, at_most=False, value=ratio("rate_per_s", 32, Subject.FLOOR)),
-        Goal("rate at 32 against kopf", 1.5, at_most=False, value=ratio("rate_per_s", 32, Subject.KOPF)),
+        Goal("p50 alone against the floor", 1.05, at_most=True, value=ratio("p50_ms", 1, Subject.FLOOR)),
+        Goal("rate at 32 against the floor", 0.85, at_most=False, value=ratio("rate_per_s", 32, Subject.FLOOR)),
+        Goal("rate at 32 against kopf", 1.7, at_most=False, value=ratio("rate_per_s", 32, Subject.KOPF)),
+        Goal("CPU at 32 against the floor", 2.0, at_most=True, value=ratio("cpu_ms_per_match", 32, Subject.FLOOR)),
     )
 
 
@@ -81,7 +82,7 @@ def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigure
         return None if figures is None else float(getattr(figures, field))
 
     ours, floor = (of_life.get((Measure.CYCLE, who, 16)) for who in (Subject.ROOMKEEPER, Subject.FLOOR))
-    cycles = _ratio(ours, floor, "rate_per_s")
+    rate, cpu = (_ratio(ours, floor, field) for field in ("rate_per_s", "cpu_ms_per_match"))
     return (
         Goal("webhook → status, p50", 20, at_most=True, value=found(Measure.WEBHOOK, "p50_ms"), unit="ms"),
         Goal("signal → both waiting, p99", 250, at_most=True, value=found(Measure.SIGNAL, "p99_ms"), unit="ms"),
@@ -90,11 +91,11 @@ def _life_goals(of_life: Mapping[tuple[Measure, Subject, int | None], LifeFigure
         Goal(
             "both back after LiveKit is, p99", 1500, at_most=True, value=found(Measure.PEOPLE_BACK, "p99_ms"), unit="ms"
         ),
-        Goal("full cycles at 16 against the floor", 0.65, at_most=False, value=cycles),
+        Goal("full cycles at 16 against the floor", 0.85, at_most=False, value=rate),
+        Goal("CPU of a full cycle at 16 against the floor", 2.0, at_most=True, value=cpu),
     )
 
 
-def _ratio(ours: object, theirs: object, field: str) -> float | None:
-    if ours is None or theirs is None:
-        return None
-    return float(getattr(ours, field)) / float(getattr(theirs, field))
+def _ratio(ours: Figures | LifeFigures | None, theirs: Figures | LifeFigures | None, field: str) -> float | None:
+    mine, others = getattr(ours, field, None), getattr(theirs, field, None)
+    return None if mine is None or not others else float(mine) / float(others)

@@ -34,6 +34,9 @@ _SECRETS: Final = (
     (re.compile(r"(?P<head>with args beginning with:).+"), rf"\g<head> {BLANK}"),
 )
 
+# Whatever a pattern finds has one of these; most texts have none, and are read once instead of six times.
+_HINT: Final = re.compile(r"eyJ|://|Bearer|Basic|token|secret|passw|api|AUTH|args", re.IGNORECASE)
+
 
 def redact(text: str) -> str:
     """The text without what looks like a token or a password, cut if it is very long.
@@ -42,6 +45,8 @@ def redact(text: str) -> str:
     """
     if len(text) > LONGEST:
         text = _cut(text)
+    if _HINT.search(text) is None:
+        return text
     for pattern, blank in _SECRETS:
         text = pattern.sub(blank, text)
     return text

@@ -53,6 +53,8 @@ class Cluster:
         self._token = token
         self._administrator: Administrator | None = None
         self._resources: dict[tuple[str, str], tuple[str, bool]] = {}
+        self.why_not_ready = ""
+        """What the last `is_ready` saw: of the checks of the server, those that did not pass."""
 
     async def close(self) -> None:
         if self._administrator is not None:
@@ -63,11 +65,16 @@ class Cluster:
         """Whether the server reports that it can serve everything."""
         # The server writes its certificate itself, shortly after its start.
         if not self._ca_file.exists():
+            self.why_not_ready = "it has not written its certificate yet"
             return False
         try:
-            return await self._connected().status("/readyz") == 200
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError):
+            answer = await self._connected().answer("GET", "/readyz?verbose")
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
+            self.why_not_ready = f"it does not answer: {type(error).__name__} {error}".rstrip()
             return False
+        checks = (line for line in answer.message.splitlines() if not line.startswith("[+]"))
+        self.why_not_ready = f"it answers {answer.status}: {'; '.join(checks)}"
+        return answer.status == 200
 
     async def install(self, manifests: Iterable[Manifest]) -> None:
         """Apply all manifests: namespaces and CRDs first, the others once the CRDs are served.

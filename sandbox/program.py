@@ -24,7 +24,10 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to run, how to see that it is ready, and how long it may take to end."""
+    """What to run, how to see that it is ready, and how long it may take to end.
+
+    `why_not` says what the last look saw, where that is known.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -34,6 +37,7 @@ class Recipe:
     directory: Path
     ready_timeout_seconds: float = 60.0
     grace_seconds: float = 0.2
+    why_not: Callable[[], str] = str
 
 
 class Program:
@@ -96,8 +100,8 @@ class Program:
                 self._was_ready = True
                 return
             if time.monotonic() > deadline:
-                seconds = self.recipe.ready_timeout_seconds
-                raise self._failure(f"was not ready after {seconds:.0f} s")
+                seconds, why = self.recipe.ready_timeout_seconds, self.recipe.why_not()
+                raise self._failure(f"was not ready after {seconds:.0f} s{why and f': {why}'}")
             await asyncio.sleep(_POLL_SECONDS)
         raise self._death()
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -170,7 +170,8 @@ def kube_apiserver(wiring: Wiring, cluster: Cluster, audit_log: Path | None = No
         # Otherwise it waits for the watches of its clients, although none of them comes back to this server.
         "--shutdown-send-retry-after=false",
     )
-    return wiring.recipe("kube-apiserver", arguments, cluster.is_ready, wiring.server, grace_seconds=0.3)
+    recipe = wiring.recipe("kube-apiserver", arguments, cluster.is_ready, wiring.server, grace_seconds=0.3)
+    return replace(recipe, why_not=lambda: cluster.why_not_ready)
 
 
 def _audit(wiring: Wiring, log: Path | None) -> tuple[str, ...]:

@@ -20,15 +20,28 @@ class Cluster:
     """Three masters, each with one replica. Each master has a third of the slots.
 
     `announced` is the host by which clients reach the nodes, if it is another one than that of the nodes themselves.
+    `program` is the server, if it is not the stack's.
     """
 
     def __init__(
-        self, folder: Path, ports: PortLocks, *, masters: int = 3, replicas: int = 1, announced: str = ""
+        self,
+        folder: Path,
+        ports: PortLocks,
+        *,
+        masters: int = 3,
+        replicas: int = 1,
+        announced: str = "",
+        program: Path | None = None,
     ) -> None:
         self._masters = masters
         told = ("--cluster-announce-hostname", announced, "--cluster-preferred-endpoint-type", "hostname")
         self.nodes = tuple(
-            Node(folder / f"node-{n}", ports.take(), *BARE, *_cluster(ports.take()), *(told if announced else ()))
+            Node(
+                folder / f"node-{n}",
+                ports.take(),
+                *(*BARE, *_cluster(ports.take()), *(told if announced else ())),
+                program=program,
+            )
             for n in range(masters * (1 + replicas))
         )
 
@@ -136,6 +149,8 @@ def _cluster(bus: int) -> tuple[str, ...]:
         *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", str(bus)),
         *("--cluster-node-timeout", str(_NODE_TIMEOUT_MS), "--cluster-replica-validity-factor", "0"),
         *("--cluster-allow-replica-migration", "no", "--repl-ping-replica-period", "1"),
+        # Otherwise the slots of all masters are refused until the replica of a dead one is promoted.
+        *("--cluster-require-full-coverage", "no"),
     )
 
 

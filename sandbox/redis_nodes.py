@@ -53,9 +53,14 @@ def until(condition: Callable[[], T | None], *, every_seconds: float = 0.02) -> 
 
 
 class Node:
-    """One server process. `stop` kills it, `start` starts it again, `freeze` and `thaw` stop and continue it."""
+    """One server process. `stop` kills it, `start` starts it again, `freeze` and `thaw` stop and continue it.
 
-    def __init__(self, folder: Path, port: int, *options: str, configuration: str = "") -> None:
+    It is the redis-server of the stack, or `program`.
+    """
+
+    def __init__(
+        self, folder: Path, port: int, *options: str, configuration: str = "", program: Path | None = None
+    ) -> None:
         self.port = port
         self.address = f"{HOST}:{port}"
         self._folder = folder
@@ -66,7 +71,7 @@ class Node:
             file.write_text(configuration)
             files = (str(file),)
         logs = ("--port", str(port), "--dir", str(folder), "--logfile", str(folder / "log"))
-        self._command = (str(locate("redis-server").path), *files, *options, *logs)
+        self._command = (str(program or locate("redis-server").path), *files, *options, *logs)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:

@@ -97,7 +97,7 @@ def end_of_deleted(case: MatchCase, cause: EndCause) -> MatchEnd:
         session=case.session_id,
         livekit_room=(room.livekit_name if room is not None else None) or (ledger.room if ledger is not None else ""),
         server=match.status.livekit_server,
-        met_at=match.status.connected_at,
+        met_at=case.met_at,
         ended_at=case.now,
         no_shows=_no_shows(cause.reason, [one.detail for one in settled]),
         steps=_steps(match.status),
@@ -153,10 +153,13 @@ def trace_end(end: MatchEnd) -> None:
 
 
 def told_of_deletion(end: MatchEnd) -> str:
-    """The sentence of the Event about a Match that went before a status said its end: it says who was in the call."""
+    """The sentence of the Event about a Match that went before a status said its end: it says who was in the call.
+
+    A call that LiveKit did not report is not known here, so the sentence does not deny it.
+    """
     names = " and ".join(end.match.spec.identities)
     if end.length is None:
-        return f"{end.message}; no call{f' of {names}' if names else ''} had begun"
+        return f"{end.message}; no call{f' of {names}' if names else ''} was seen"
     return f"{end.message}; the call of {names} ended after {_in_words(end.length)}"
 
 

@@ -22,12 +22,12 @@ def api_name(field: str) -> str:
 
 def format_milliseconds(time: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: 2026-01-31T10:15:00.250Z."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def format_seconds(time: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes metadata and conditions."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return time.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(format_milliseconds, return_type=str)]

@@ -24,7 +24,8 @@ from controller.triggers.webhooks import WebhookHandler, add_webhooks
 log = structlog.get_logger(__name__)
 
 _SHUTDOWN_SECONDS = 1.0
-_KEEPALIVE_SECONDS = 75.0
+# LiveKit keeps its connections for webhooks, as many as it has cores. They must not take up all places of the door.
+_KEEPALIVE_SECONDS = 20.0
 _LINGER_SECONDS = 1.0
 _BUFFER_BYTES = 16_384
 _WEBHOOK_CONNECTIONS = 256

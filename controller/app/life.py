@@ -98,10 +98,11 @@ class Operator:
             return False
         syncing.result()
         await self._parts.reader.first_read()
-        self._health.synced()
+        # Before anybody is told that it is ready: with ten thousand calls this is one long turn of the event loop.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        self._health.synced()
         return True
 
     async def _check_redis(self) -> None:

@@ -4,6 +4,7 @@ The ledger of a Match tells its users and their places. Where Redis has lost it,
 the records of the users tell: each names the Match that holds the user, and the place in the queue. Nothing happens
 unless Kubernetes says that the Match is gone: a GET of its name, or, where no ledger tells the name, a complete LIST
 that was asked for after Redis had named the UID. A Match is created before it takes users, and no UID comes twice.
+Until then a damaged ledger is read as far as it can be, and stays as it is: a Match that lives knows its places.
 Neighbors: `backends.restores` finds such Matches in `live`, `backends.cleaning` among the leftovers.
 """
 
@@ -23,12 +24,12 @@ from controller.api.phases import MatchPhase
 from controller.api.states import UserState
 from controller.backends.put_right import AT_ONCE, EachMatch, PutRight, settle_in_steps
 from controller.clients.redis.held import HeldUser, find_held
-from controller.clients.redis.mending import mend_ledger
+from controller.clients.redis.mending import mend_ledger, read_ledger
 from controller.clients.redis.pool import Pool
-from controller.clients.redis.replies.match import SettleOk
+from controller.clients.redis.replies.match import AdvanceReply, SettleOk, SettleReply
 from controller.clients.redis.requests import SettleRequest
 from controller.clock import Clock
-from controller.errors import BackendRefused, Code
+from controller.errors import BackendRefused
 from controller.facts.ledger import Cause, Destination, Ledger, Release
 from controller.facts.match import MatchSeen, ServerFacts
 from controller.facts.observation import Absent, Present
@@ -107,27 +108,21 @@ class GoneMatches:
     async def _settle_one(self, namespace: str, pool: Pool, uid: str, check: Check) -> bool | Ledger:
         """Whether it was put right, or its ledger if that tells no name."""
         try:
-            ledger = await self._ledger(namespace, pool, uid)
+            ledger = await read_ledger(pool, uid, now_ms=milliseconds(self._clock.now())) or Ledger(uid)
         except BackendRefused as error:
             self._each.cannot(_metadata(namespace, uid), error.sentence)
             return False
         if ledger.settled:
+            await self._take_off_list(namespace, pool, uid, check)
             return False
         if not ledger.claimed or not ledger.match_name:
             return ledger
         return await self._settle_named(namespace, pool, ledger, check)
 
-    async def _ledger(self, namespace: str, pool: Pool, uid: str) -> Ledger:
-        """The ledger, mended; an empty one where it is lost, or nothing in it can be read."""
-        now_ms = milliseconds(self._clock.now())
-        if await mend_ledger(pool, uid, {}, now_ms=now_ms):
-            log.warning("a ledger made no sense; it was repaired", namespace=namespace, uid=uid)
-        try:
-            return await pool.ledger(uid) or Ledger(uid)
-        except BackendRefused as error:
-            if error.code != Code.DAMAGED:
-                raise
-            return Ledger(uid)
+    async def _take_off_list(self, namespace: str, pool: Pool, uid: str, check: Check) -> None:
+        """Another client has listed a Match that is settled. To settle it once more changes nothing but the list."""
+        request = pool.settle(SettleRequest(uid, uid, ()), now_ms=milliseconds(self._clock.now()))
+        check(namespace, await self._each.isolated(_metadata(namespace, uid), request))
 
     async def _settle_named(self, namespace: str, pool: Pool, ledger: Ledger, check: Check) -> bool:
         metadata = _metadata(namespace, ledger.uid, ledger.match_name)
@@ -192,9 +187,17 @@ class GoneMatches:
             self._each.cannot(metadata, str(error))
             return False
         request = replace(request, users=tuple(map(partial(self._release, metadata.namespace), request.users)))
-        reply = await self._each.isolated(metadata, settle_in_steps(pool, request, milliseconds(now)))
+        reply = await self._each.isolated(metadata, self._mend_and_settle(metadata, pool, request, milliseconds(now)))
         check(metadata.namespace, reply)
         return isinstance(reply, SettleOk) and not reply.replay
+
+    async def _mend_and_settle(
+        self, metadata: ObjectMeta, pool: Pool, request: SettleRequest, now_ms: int
+    ) -> AdvanceReply | SettleReply:
+        """The places in a ledger that makes no sense are lost by now: the Match that knew them is gone."""
+        if await mend_ledger(pool, request.uid, {}, now_ms=now_ms):
+            log.warning("a ledger made no sense; it was repaired", namespace=metadata.namespace, uid=request.uid)
+        return await settle_in_steps(pool, request, now_ms)
 
     def _release(self, namespace: str, release: Release) -> Release:
         if release.to is Destination.IDLE or not self._calls.holds(namespace, release.id):

@@ -13,13 +13,11 @@ from typing import Final
 from controller.api.match import Match
 from controller.backends.restores import live_uids
 from controller.clients.redis.client import Redis
-from controller.clients.redis.errors import WRONG_TYPE
 from controller.clients.redis.keys import Keys, key_of_pool
 from controller.clients.redis.leftovers import LeftoverStore, lasting, scan
+from controller.clients.redis.mending import read_ledger
 from controller.clients.redis.pool import Pool
 from controller.clock import Clock
-from controller.errors import BackendRefused, Code
-from controller.facts.ledger import Ledger
 from controller.facts.leftover import Leftover, Remedy, SweepKind
 from controller.facts.time import milliseconds
 from controller.facts.unreadable import Unreadable
@@ -130,7 +128,7 @@ class Finder:
         """Matches in `live` that are gone or over, and are not settled; some of them. Raises BackendError."""
         pool, found = self._unbound(namespace), []
         for uid in [uid for uid in await live_uids(pool) if not lives(self._matches, uid)][:_AT_MOST]:
-            ledger = await _readable_ledger(pool, uid)
+            ledger = await read_ledger(pool, uid, now_ms=self._now_ms)
             if ledger is not None and ledger.settled:
                 continue
             why = "the match is gone, or over, and its ledger still holds users" if ledger is not None else _NO_LEDGER
@@ -171,13 +169,3 @@ class Finder:
     @property
     def _now_ms(self) -> int:
         return milliseconds(self._clock.now())
-
-
-async def _readable_ledger(pool: Pool, uid: str) -> Ledger | None:
-    """The ledger of a Match; None if there is none, or one that makes no sense."""
-    try:
-        return await pool.ledger(uid)
-    except BackendRefused as error:
-        if error.code not in {Code.DAMAGED, WRONG_TYPE}:
-            raise
-        return None

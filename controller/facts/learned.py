@@ -7,7 +7,7 @@ it what it need not read. Where an answer leaves a doubt (a replay, an error), `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from controller.facts.ledger import Ledger
@@ -48,15 +48,15 @@ class Learned:
         A ledger that was changed keeps the moment at which it was read: it does not include what others have written
         since.
         """
-        known = self
+        refusal, ledger, record = self.refusal, self.ledger, self.record
         for effect in effects:
             if effect is None:
                 continue
-            refusal = effect.refusal or known.refusal
-            if effect.must_read or (effect.ledger_change is not None and known.ledger is None):
+            refusal, record = effect.refusal or refusal, effect.record or record
+            if effect.must_read or (effect.ledger_change is not None and ledger is None):
                 return Learned(refusal=refusal, must_read=True)
-            ledger = Present(effect.ledger, now) if effect.ledger is not None else known.ledger
+            if effect.ledger is not None:
+                ledger = Present(effect.ledger, now)
             if effect.ledger_change is not None and ledger is not None:
                 ledger = Present(effect.ledger_change(ledger.value), ledger.at)
-            known = replace(known, refusal=refusal, ledger=ledger, record=effect.record or known.record)
-        return known
+        return Learned(refusal, ledger, record, self.must_read)

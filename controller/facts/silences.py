@@ -40,9 +40,14 @@ class Silences:
 
     def __or__(self, other: Silences) -> Silences:
         """The moments at which at least one of two backends was silent."""
+        if other == _NONE:
+            return self
         if not other.known:
             return Silences(self.known, self.set_back or other.set_back)
         return Silences(joined((*self.known, *other.known)), self.set_back or other.set_back)
+
+
+_NONE = Silences()
 
 
 def joined(silences: Iterable[Silence]) -> tuple[Silence, ...]:

@@ -47,12 +47,13 @@ end
 -- In a Redis Cluster, a slot moves to another node key by key. Meanwhile Redis sends a request to the new node if the
 -- old one does not have its keys, and no node has the one key of ours: only the function can see that a part of the
 -- pool is elsewhere. Redis then refuses a command about two keys of which one is missing. Answers the error, or nil.
+-- Redis 8 has a sentence of its own for that.
 local function moving(pool)
   local answer = redis.pcall('EXISTS', pool, pool .. 'queue')
   if type(answer) ~= 'table' then
     return nil
   end
-  if string.find(answer.err, 'non local key', 1, true) then
+  if string.find(answer.err, 'non local key', 1, true) or string.find(answer.err, 'undeclared keys', 1, true) then
     return redis.error_reply('TRYAGAIN the pool is moving to another node of the cluster; repeat the request')
   end
   return answer

@@ -42,8 +42,9 @@ from controller.rules.room_case import RoomCase
 from controller.rules.server_case import ServerCase
 from controller.rules.stand_in import stand_in_match, stand_in_room
 from controller.status.match import match_status
+from controller.status.match_view import phase_of_match
 from controller.status.paused import paused_match, paused_room, paused_server
-from controller.status.room import room_status
+from controller.status.room import is_just_restored, room_status
 from controller.status.server import server_status
 
 D = TypeVar("D", bound=Resource)
@@ -56,7 +57,7 @@ def _nothing_known(_seen: Any, learned: Learned) -> Learned:
     return learned
 
 
-def _never(_found: Any, _status: Any) -> bool:
+def _never(_case: Any) -> bool:
     return False
 
 
@@ -83,7 +84,7 @@ class Recipe(Generic[D, S, C, St]):
     `paused` is the status of an object that is frozen; without it, that has none.
     `known` tells what the next round of the same reconcile need not read again.
     `stand_in` replaces an object that is being deleted and cannot be read: its metadata, and what the backends have.
-    `is_held_back(found, status)` tells whether a new status is merely transitional, and can wait for a moment.
+    `is_held_back(case)` tells whether its status is new and merely transitional, so that it can wait for a moment.
     `is_quiet(status)` tells whether our own write of it concerns no other key.
     `leaving(announcer, case)` hands over what no status may say of a deleted object, whose finalizer is removed next.
     `acted(announcer, found, actions)` announces what no status will say; `announce(announcer, found, status,
@@ -101,7 +102,7 @@ class Recipe(Generic[D, S, C, St]):
     known: Callable[[S, Learned], Learned] = _nothing_known
     paused: Callable[[C], St] | None = None
     stand_in: Callable[[Unreadable, Backends], Awaitable[D]] | None = None
-    is_held_back: Callable[[D, St], bool] = _never
+    is_held_back: Callable[[C], bool] = _never
     is_quiet: Callable[[St], bool] = _always
     leaving: Callable[[Announcer, C], None] = _silent
     acted: Callable[[Announcer, D, tuple[AnyAction, ...]], None] = _silent
@@ -128,16 +129,12 @@ def _room_known(seen: RoomSeen, learned: Learned) -> Learned:
     return replace(learned, record=value_of(seen.record))
 
 
-def _match_is_transitional(match: Match, status: MatchStatus) -> bool:
-    """Whether the Match will most likely have left this phase in a moment."""
-    if status.phase is MatchPhase.TERMINATING:
-        return True
-    return match.status.phase is None and status.phase in {MatchPhase.PENDING, MatchPhase.CREATING}
-
-
-def _room_is_just_restored(room: Room, status: RoomStatus) -> bool:
-    """Whether the Room was lost and is there again: other lost rooms are restored before any status is written."""
-    return status.restores != room.status.restores and status.phase is RoomPhase.ACTIVE
+def _match_is_passing(case: MatchCase) -> bool:
+    """Whether the Match has entered a phase that it will most likely have left in a moment."""
+    before, phase = case.match.status.phase, phase_of_match(case)
+    if phase is MatchPhase.TERMINATING:
+        return before is not phase
+    return before is None and phase in {MatchPhase.PENDING, MatchPhase.CREATING}
 
 
 def _room_concerns_its_own_key_only(status: RoomStatus) -> bool:
@@ -157,7 +154,7 @@ ROOMS: Recipe[Room, RoomSeen, RoomCase, RoomStatus] = Recipe(
     paused=paused_room,
     known=_room_known,
     stand_in=_room_stand_in,
-    is_held_back=_room_is_just_restored,
+    is_held_back=is_just_restored,  # other lost rooms are restored before any status is written
     is_quiet=_room_concerns_its_own_key_only,
     acted=Announcer.room_acted,
     announce=Announcer.room_written,
@@ -175,7 +172,7 @@ MATCHES: Recipe[Match, MatchSeen, MatchCase, MatchStatus] = Recipe(
     paused=paused_match,
     known=_match_known,
     stand_in=_match_stand_in,
-    is_held_back=_match_is_transitional,
+    is_held_back=_match_is_passing,
     leaving=Announcer.match_leaving,
     acted=Announcer.match_acted,
     announce=Announcer.match_written,

@@ -120,6 +120,7 @@ class Reconciler:
             except BackendError as failure:
                 return Result(error=error or failure)
             if found is None:
+                self._queue.observing(key, reads=True)  # nothing is left to read, whatever woke the key
                 return Result(error=error)
             if found.metadata.uid != uid:
                 # The name has a new object: what was learned of the old one does not concern it.
@@ -215,18 +216,18 @@ class Reconciler:
             self._tell_of_pause(recipe, found)
             if recipe.paused is None:
                 return Result(plan.deadline, error)
-        error = error or self._blocked(key, plan)
-        status = _status(recipe, case, plan, error, now)
-        patch = changes(found.status, status)
-        uid = found.metadata.uid
-        if not patch or _cannot_be_written(found) or self._says_nothing(found, recipe.kind, patch):
-            self._held_back.pop(uid, None)
-            return Result(plan.deadline, error)
-        if error is None and recipe.is_held_back(found, status) and self._backends.caches[key.kind].has(uid):
+        error, uid = error or self._blocked(key, plan), found.metadata.uid
+        is_held_back = error is None and not plan.frozen and recipe.is_held_back(case)
+        if is_held_back and self._backends.caches[key.kind].has(uid):
+            # It is not even computed: few of the statuses that are held back are ever written.
             due = self._held_back.setdefault(uid, now + _TRANSITIONAL)
             if now < due:
                 return Result(earliest(plan.deadline, due), error)
         self._held_back.pop(uid, None)
+        status = _status(recipe, case, plan, error, now)
+        patch = changes(found.status, status)
+        if not patch or _cannot_be_written(found) or self._says_nothing(found, recipe.kind, patch):
+            return Result(plan.deadline, error)
         due = self._status_limit.next_at(uid, now)
         if due > now:
             return Result(earliest(plan.deadline, due), error)

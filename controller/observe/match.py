@@ -14,13 +14,15 @@ from controller.api.meta import ObjectMeta
 from controller.api.names import livekit_room_name, room_name
 from controller.api.room import Room
 from controller.backends.bundle import ROOMS, Backends
+from controller.backends.servers import Server
 from controller.clients.redis.errors import WRONG_TYPE
 from controller.errors import BackendError, Code, NotFound
 from controller.facts.learned import Learned
 from controller.facts.ledger import Ledger
-from controller.facts.livekit import Ghost, LiveKitParticipant, LiveKitRoom
+from controller.facts.livekit import LiveKitParticipant, LiveKitRoom
 from controller.facts.match import HeartbeatFacts, MatchSeen, ServerFacts, TokensFacts
 from controller.facts.observation import Absent, Observation, Present, Unknown, value_of
+from controller.facts.silences import Silences
 from controller.facts.unreadable import Unreadable
 from controller.rules.deadlines import alone_deadline, connect_deadline, ready_deadline, return_deadlines
 
@@ -30,8 +32,9 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
     now = backends.clock.now()
     ledger = await _ledger(match, backends, learned, now)
     room = await _room(match, value_of(ledger), backends, now)
-    owned = value_of(room)
-    facts = _server(match, owned, backends, now)
+    owned, known = value_of(room), match.status.livekit_server
+    server = backends.servers.find(owned, known)
+    facts = _of_match(match, backends.servers.facts(owned, now, known), backends.silences.at(now))
     unreadable_room = _unreadable_room(match, room, backends)
     metadata = owned.metadata if owned is not None else unreadable_room
     name = livekit_room_name(backends.cluster_id, metadata.namespace, metadata.uid) if metadata is not None else ""
@@ -39,8 +42,8 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         ledger=ledger,
         refusal=learned.refusal,
         room=room,
-        livekit_room=_livekit_room(match, room, name, facts, backends, now),
-        people=await _people(match, value_of(ledger), owned, name, facts, backends, now),
+        livekit_room=_livekit_room(room, name, server, facts, now),
+        people=await _people(match, value_of(ledger), name, server, facts, now),
         tokens=_tokens(match, value_of(ledger), backends, now),
         livekit_name=name,
         server=facts,
@@ -50,7 +53,7 @@ async def observe_match(match: Match, backends: Backends, learned: Learned) -> M
         tokens_refused=backends.tokens.refusal(match.metadata.uid),
         is_over_limit=backends.finished.is_over_limit(match.metadata.uid),
         unreadable_room=unreadable_room,
-        ghosts=_ghosts(match, owned, name, backends),
+        ghosts=server.view.ghosts.of(name) if server is not None else (),
         drain_turn=backends.drains.of(match.metadata.uid),
     )
 
@@ -126,21 +129,20 @@ def _unreadable_room(match: Match, room: Observation[Room], backends: Backends) 
     return known.metadata if isinstance(known, Unreadable) else None
 
 
-def _server(match: Match, room: Room | None, backends: Backends, now: datetime) -> ServerFacts:
+def _of_match(match: Match, facts: ServerFacts, of_redis: Silences) -> ServerFacts:
     """The server of the Match's Room. Of one that is not configured, the status has the URL that clients know."""
-    known = match.status.room
-    facts = backends.servers.facts(room, now, match.status.livekit_server)
+    known, silences = match.status.room, facts.silences | of_redis
     url = facts.url if facts.url or known is None else known.url or ""
-    return replace(facts, url=url, silences=facts.silences | backends.silences.at(now))
+    unchanged = url == facts.url and silences is facts.silences
+    return facts if unchanged else replace(facts, url=url, silences=silences)
 
 
 def _livekit_room(
-    match: Match, room: Observation[Room], name: str, facts: ServerFacts, backends: Backends, now: datetime
+    room: Observation[Room], name: str, server: Server | None, facts: ServerFacts, now: datetime
 ) -> Observation[LiveKitRoom]:
     """The room on LiveKit; Unknown on a server that is not configured, since it may be alive there."""
     if not name:
         return room if isinstance(room, Unknown) else Absent(now)
-    server = backends.servers.find(value_of(room), match.status.livekit_server)
     if server is None:
         return Unknown(now, facts.trouble) if facts.trouble else Absent(now)
     return server.view.room(name, now)
@@ -149,14 +151,12 @@ def _livekit_room(
 async def _people(
     match: Match,
     ledger: Ledger | None,
-    room: Room | None,
     name: str,
+    server: Server | None,
     facts: ServerFacts,
-    backends: Backends,
     now: datetime,
 ) -> Observation[tuple[LiveKitParticipant, ...]]:
     """The participants in the room. After a deadline they are read again: it counts only with a later observation."""
-    server = backends.servers.find(room, match.status.livekit_server)
     if server is None:
         return Unknown(now, facts.trouble or "no LiveKit server is chosen yet")
     known = server.view.people(name, now)
@@ -181,11 +181,6 @@ async def _people(
     if server.view.ghosts.of(name):
         server.view.suspect(name)  # the answer of a probe that is sent now counts, and wakes this Match
     return server.view.people(name, now)
-
-
-def _ghosts(match: Match, room: Room | None, name: str, backends: Backends) -> tuple[Ghost, ...]:
-    server = backends.servers.find(room, match.status.livekit_server)
-    return server.view.ghosts.of(name) if server is not None else ()
 
 
 def _tokens(match: Match, ledger: Ledger | None, backends: Backends, now: datetime) -> Observation[TokensFacts]:

@@ -268,8 +268,9 @@ def _connected(case: MatchCase) -> Plan | None:
     inside = len(people) - len(case.missing)
     is_together, is_alone = inside == len(people), inside == 1
     if not is_together and case.match.status.connected_at is None:
-        called = replace(_advance(case, UserState.CONNECTING), missing=_missing(case), restored=restored)
-        return Plan((called,)) if restored else None
+        if not restored:
+            return None
+        return Plan((replace(_advance(case, UserState.CONNECTING), missing=_missing(case), restored=restored),))
     phase = MatchPhase.ACTIVE if is_together else MatchPhase.RECONNECTING
     if ledger.phase == phase and (ledger.alone.since_ms is not None) == is_alone and not restored:
         return None

@@ -17,7 +17,7 @@ from controller.facts.livekit import LiveKitRoom
 from controller.facts.match import MatchSeen, TokensFacts
 from controller.facts.observation import Absent, Present, value_of
 from controller.rules import deadlines
-from controller.rules.presence import Presence, presences
+from controller.rules.presence import Presence, presences, together_at
 from controller.rules.stale import is_stale
 
 _MET = frozenset({MatchPhase.ACTIVE, MatchPhase.RECONNECTING})
@@ -72,6 +72,12 @@ class MatchLook:
     def has_met(self) -> bool:
         """Whether both were in the room at the same time, by the status or by the ledger."""
         return self.match.status.connected_at is not None or (self.ledger is not None and self.ledger.phase in _MET)
+
+    @cached_property
+    def met_at(self) -> datetime | None:
+        """When both were in the room, by the status or by the ledger; None if neither knows of it."""
+        status = self.match.status
+        return status.connected_at or (together_at(self.match, self.ledger) if self.ledger is not None else None)
 
     @cached_property
     def presences(self) -> tuple[Presence, ...]:

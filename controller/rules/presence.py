@@ -12,14 +12,15 @@ from datetime import datetime, timedelta
 
 from controller.api.match import Evidence, Match, Participant, ParticipantState, ParticipantStatus
 from controller.api.tolerant import is_known
-from controller.facts.ledger import LastEvent
+from controller.facts.ledger import LastEvent, Ledger
 from controller.facts.livekit import Ghost, LiveKitParticipant
 from controller.facts.match import MatchSeen
 from controller.facts.observation import Present, value_of
 from controller.facts.time import from_milliseconds
 
 JOINED = "participant_joined"
-LEFT_EVENTS = frozenset({"participant_left", "participant_connection_aborted"})
+_LEFT = "participant_left"
+LEFT_EVENTS = frozenset({_LEFT, "participant_connection_aborted"})
 _DUPLICATE = "DUPLICATE_IDENTITY"
 NODE_GONE = "LiveKit lists them on a node that no longer answers"
 """The detail of a participant who is a ghost."""
@@ -87,6 +88,22 @@ def _presence(
             before.participant_sid,
         )
     return Presence(person.identity, ParticipantState.INVITED, None, None, None, None)
+
+
+def together_at(match: Match, ledger: Ledger) -> datetime | None:
+    """When all participants were in the room, by LiveKit's last event about each; None if that does not show it."""
+    last = [ledger.last.get(person.livekit_identity) for person in match.spec.participants]
+    events = [event for event in last if event is not None and _came_ms(event)]
+    if not events or len(events) < len(last):
+        return None
+    met_ms = max(map(_came_ms, events))
+    has_left = any(event.event == _LEFT and event.at_ms < met_ms for event in events)
+    return None if has_left else from_milliseconds(met_ms)
+
+
+def _came_ms(event: LastEvent) -> int:
+    """When the media of this participant was up; 0 if it never was, or that is not known."""
+    return event.at_ms if event.event == JOINED else event.joined_at_ms if event.event == _LEFT else 0
 
 
 def _in_our_words(status: ParticipantStatus) -> ParticipantStatus:

@@ -38,6 +38,11 @@ from controller.rules.rejoin import untold_room
 from controller.status.times import whole_milliseconds
 
 
+def phase_of_match(case: MatchCase) -> MatchPhase:
+    """The phase that the status of this case has."""
+    return MatchView(case, None).phase
+
+
 @dataclass(frozen=True)
 class MatchView:
     """A case, as the status shows it; `error` is what kept the last step from working."""

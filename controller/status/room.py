@@ -29,7 +29,7 @@ def room_status(case: RoomCase, error: LastError | None) -> RoomStatus:
     issues = room_issues(case)
     # The status has no sid of a room without our mark: that is how the planner tells it from the room that we made.
     known = ours if not case.is_revived else None
-    restored_at = _restored_at(case, now) if known is not None else None
+    restored_at = _restored_at(case)
     return RoomStatus(
         observed_generation=room.metadata.generation,
         phase=phase,
@@ -50,6 +50,11 @@ def room_status(case: RoomCase, error: LastError | None) -> RoomStatus:
         issues=tuple(issues),
         last_error=latest(error, before.last_error, before.conditions),
     )
+
+
+def is_just_restored(case: RoomCase) -> bool:
+    """Whether the Room was lost, and is there again since the last status."""
+    return _restored_at(case) is not None and _phase(case) is RoomPhase.ACTIVE
 
 
 def _phase(case: RoomCase) -> RoomPhase:
@@ -76,12 +81,12 @@ def _count(case: RoomCase) -> int:
     return case.livekit_room.num_participants if case.livekit_room is not None else 0
 
 
-def _restored_at(case: RoomCase, now: datetime) -> datetime | None:
+def _restored_at(case: RoomCase) -> datetime | None:
     """When the room was made again, if it was since the last status; that may be written some time after."""
     livekit, sid, since = case.livekit_room, case.room.status.sid, case.seen.sid_since
-    if livekit is None or sid is None or livekit.sid == sid:
+    if livekit is None or case.is_foreign or case.is_revived or sid is None or livekit.sid == sid:
         return None
-    return whole_milliseconds(since) if since is not None else now
+    return whole_milliseconds(since or case.now)
 
 
 def _empty_since(case: RoomCase, now: datetime, restored_at: datetime | None) -> datetime | None:

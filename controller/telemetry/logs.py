@@ -97,11 +97,9 @@ def configure(log_format: str, level: str, secrets: tuple[str, ...]) -> None:
         else [structlog.processors.format_exc_info, _redactor, in_order, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # A line below the level costs a call, and no record is made of it.
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

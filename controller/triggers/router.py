@@ -1,7 +1,8 @@
 """From a change to keys: which Match and which Room a change concerns.
 
 Triggers carry no meaning; the router only knows which objects belong together. A change of a Room concerns its own key,
-and its Match if the Room is new, ending or over; a change on LiveKit concerns both. Neighbors: the caches (the router
+and its Match if the Room is new, ending or over; a change on LiveKit concerns both, until the Room is being deleted:
+then its Match waits for the end of that. Neighbors: the caches (the router
 follows them), the views of the LiveKit servers (each side follows the other, for one term), the other triggers,
 `loop.work_queue` (takes the keys).
 """
@@ -29,6 +30,13 @@ Enqueue = Callable[[Key, Wake], None]
 _OfServer = tuple[str, Callable[[str], None]]
 
 _OVER = frozenset({RoomPhase.TERMINATED, RoomPhase.FAILED})
+_ABOUT_PEOPLE = "participant_"
+_ROOM_FINISHED = "room_finished"
+
+
+def is_news(event: str) -> bool:
+    """Whether a webhook of this name tells a key anything. Tracks do not, and echoes of our own calls."""
+    return event.startswith(_ABOUT_PEOPLE) or event == _ROOM_FINISHED
 
 
 class Router:
@@ -43,6 +51,7 @@ class Router:
         self._doubted: list[_OfServer] = []
         self._suspected: list[_OfServer] = []
         self._matches: dict[Key, Key] = {}
+        self._closing: set[Key] = set()
         self._names: dict[Key, set[str]] = {}
         self._paused: set[Key] = set()
         self._servers: dict[str, Key] = {}
@@ -148,7 +157,9 @@ class Router:
             self._matches[key] = match
             self._names.setdefault(match, set()).add(livekit_name)
             is_over = readable is None or readable.status.phase in _OVER
-            if metadata.deletion_timestamp is not None or is_over:
+            if metadata.deletion_timestamp is not None:
+                self._closing.add(key)
+            if key in self._closing or is_over:
                 self._enqueue(match, Wake.OBJECT)
 
     def room_gone(self, room: HasMetadata) -> None:
@@ -159,15 +170,22 @@ class Router:
         self._rooms.pop(livekit_name, None)
         self._tell(self._gone, self._places.pop(livekit_name, None), livekit_name)
         self._forget_name(_match_of(room), livekit_name)
+        self._closing.discard(key)
         match = self._matches.pop(key, None)
         self._enqueue(key, Wake.OBJECT)
         if match is not None:
             self._enqueue(match, Wake.OBJECT)
 
     def livekit_changed(self, livekit_name: str, wake: Wake) -> None:
-        """A room on LiveKit changed. Rooms that are not ours concern no key."""
-        for key in self.keys_of((livekit_name,)):
+        """A room on LiveKit changed. Rooms that are not ours concern no key.
+
+        A Match says of a Room that is being deleted only whether its server answers.
+        """
+        key = self._rooms.get(livekit_name)
+        if key is not None:
             self._enqueue(key, wake)
+            if key in self._matches and (key not in self._closing or wake is Wake.STALENESS):
+                self._enqueue(self._matches[key], wake)
 
     def rooms_changed(self, livekit_names: Iterable[str]) -> None:
         """These rooms changed on LiveKit."""
@@ -227,10 +245,10 @@ class Router:
         return tuple(name for name, place in self._places.items() if place == server)
 
     def webhook_came(self, livekit_name: str, event: str, wake: Wake) -> None:
-        """A webhook was written to the ledger. Events about tracks, and echoes of our own calls, wake no key."""
-        if event.startswith("participant_"):
+        """A webhook was written to the ledger."""
+        if event.startswith(_ABOUT_PEOPLE):
             self.people_changed(livekit_name, wake)
-        elif event == "room_finished":
+        elif event == _ROOM_FINISHED:
             self.livekit_changed(livekit_name, wake)
 
     def people_changed(self, livekit_name: str, wake: Wake) -> None:

@@ -30,7 +30,7 @@ from controller.facts.time import milliseconds
 from controller.loop.wakes import Wake
 from controller.telemetry import metrics, tracing
 from controller.triggers.refusals import Refusals
-from controller.triggers.router import Router
+from controller.triggers.router import Router, is_news
 from controller.triggers.webhook_signature import Signature, Signers, WebhookRefused, verified
 
 log = structlog.get_logger(__name__)
@@ -111,10 +111,11 @@ class WebhookHandler:
         mark = parse_mark(event.room.metadata)
         if mark is None or not self._router.knows(mark):
             metrics.webhooks.labels("foreign", "").inc()
-            return web.Response(text="not a room of this cluster\n")
+            return _accepted()
         server = self._server_of(event.room.name, signature)
         try:
-            await self._witness(event, mark)
+            if is_news(event.event):
+                await self._witness(event, mark)
         except BackendError as error:
             metrics.webhooks.labels("unavailable", server).inc()
             tell = log.debug if error.is_told else log.warning
@@ -125,7 +126,7 @@ class WebhookHandler:
             metrics.connections_aborted.labels(server).inc()
         metrics.webhook_came.set(self._clock.now().timestamp())
         self._router.webhook_came(event.room.name, event.event, Wake.WEBHOOK)
-        return web.Response(text="ok\n")
+        return _accepted()
 
     async def _witness(self, event: Event, mark: Mark) -> None:
         """Write the event into Redis."""
@@ -204,6 +205,11 @@ def add_webhooks(app: web.Application, webhooks: WebhookHandler) -> None:
     app.middlewares.append(refuse_wrong_urls)
     app.router.add_post(PATH, webhooks.handle)
     app.router.add_post(f"{PATH}/", webhooks.handle)
+
+
+def _accepted() -> web.Response:
+    """An answer without a body. LiveKit does not read one, and Go closes a connection on which something is unread."""
+    return web.Response()
 
 
 async def _bounded(request: web.Request) -> bytes:

@@ -30,7 +30,7 @@ GONE = "u-gone"
 class FakePool:
     """A pool with these live UIDs and ledgers. `claims` has what Redis answers for a UID instead of OK.
 
-    `holds` has the UIDs whose users another Match holds until it is settled.
+    `holds` has the UIDs whose users another Match holds until it is settled. `away` is the outage that `settle` meets.
     """
 
     def __init__(self, *live: str, claims: dict[str, Any] | None = None) -> None:
@@ -41,6 +41,7 @@ class FakePool:
         self.ledgers: dict[str, Ledger] = {}
         self.claimed: list[str] = []
         self.settled: list[SettleRequest] = []
+        self.away: BackendUnavailable | None = None
         self.at_once = self.most = 0
         self.redis = self
 
@@ -78,6 +79,8 @@ class FakePool:
         """The last step."""
         for _ in range(9):  # other requests come to their end sooner
             await asyncio.sleep(0)
+        if self.away is not None:
+            raise self.away
         self.settled.append(request)
         self.holds = {uid: holder for uid, holder in self.holds.items() if holder != request.uid}
         return SettleOk((), End(request.cause, 1), replay=False)
@@ -256,6 +259,28 @@ async def test_a_pool_opens_although_kubernetes_does_not_say_that_a_match_is_gon
     assert (pool.settled, pool.claimed, rig.woken) == ([], ["u2"], ["u1"])
 
 
+async def test_a_pool_does_not_open_when_redis_is_away_while_matches_that_are_gone_are_settled() -> None:
+    rig, pool = Rig(live(1)), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger()
+    pool.away = BackendUnavailable(Backend.REDIS, "settle", "no answer")
+    with pytest.raises(BackendUnavailable):
+        await rig.compare(pool)
+    assert pool.claimed == []
+
+
+async def test_a_pool_with_very_many_matches_that_are_gone_opens_and_the_sweep_settles_the_rest() -> None:
+    """It stays closed while they are settled, so their number is limited; the oldest come first."""
+    gone = [f"u-gone-{n}" for n in range(600)]
+    rig, pool = Rig(live(1)), FakePool(*gone)
+    pool.ledgers = {uid: a_ledger(uid=uid) for uid in gone}
+    await rig.compare(pool)
+    assert sorted(request.uid for request in pool.settled) == sorted(gone[:500])
+    assert pool.claimed == ["u1"]
+    pool.live_uids = gone[500:]
+    await rig.sweep(pool, at_most=500)
+    assert {request.uid for request in pool.settled} == set(gone)
+
+
 async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
     rig, pool = Rig(), FakePool(GONE)
     pool.ledgers[GONE] = a_ledger(end=End(Cause("Skipped", "bob", "bob skipped"), 1))
@@ -268,7 +293,6 @@ async def test_a_cause_that_the_ledger_has_stays_the_cause() -> None:
     ("case", "ledger", "found"),
     [
         ("Kubernetes has it", a_ledger(), GONE),
-        ("it is settled", a_ledger(settled=True), None),
         ("the list has it, and there is no ledger", None, GONE),
         ("the list has it, and its ledger does not say which Match it was", a_ledger(match_name=""), GONE),
     ],
@@ -281,6 +305,13 @@ async def test_a_match_that_is_not_surely_gone_is_left_alone(case: str, ledger: 
     rig.listed = {found} if found else set()
     await rig.sweep(pool)
     assert pool.settled == [], case
+
+
+async def test_no_user_of_a_match_that_is_settled_is_let_go_again() -> None:
+    rig, pool = Rig(), FakePool(GONE)
+    pool.ledgers[GONE] = a_ledger(settled=True)
+    assert (await rig.sweep(pool)).put_right == 0
+    assert [request.users for request in pool.settled] == [()]
 
 
 async def test_a_match_that_kubernetes_refuses_to_show_costs_no_other() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
+import platform
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report
-from benchmarks.document import MarkersMissing, block, rewritten
+from benchmarks.document import MarkersMissing, block, rewritten, this_machine
 from benchmarks.figures import LifeFigures, Measure
 from benchmarks.report import Results
-from sandbox.source import ROOT
+from tests.benchmarks.documents import written_into
 from tests.benchmarks.test_figures import some_figures
-from tests.support.waiting import patience
 
 TEXT = "# Performance\n<!-- figures: `make bench` -->\nold\n<!-- figures: end -->\nThe rest.\n"
 
@@ -51,15 +49,16 @@ def test_a_goal_whose_part_was_not_measured_is_not_in_the_document() -> None:
     assert "### Goals" not in lines
 
 
+def test_the_interpreter_of_a_distribution_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"NAME": "Some Linux", "VERSION_ID": "13"})
+    assert this_machine().endswith(f"Python {platform.python_version()} of Some Linux 13")
+    monkeypatch.setattr(sys, "base_prefix", "/opt/python")
+    assert this_machine().endswith(f"Python {platform.python_version()}")
+
+
 @pytest.mark.parametrize("name", ["performance.md", "capacity.md"])
 def test_a_document_of_this_project_has_a_place_for_the_figures(name: str, tmp_path: Path) -> None:
-    report.write_json(Results((some_figures(),)), tmp_path / "bench.json")
-    document = tmp_path / name
-    document.write_text((ROOT / "docs" / name).read_text(encoding="utf-8"), encoding="utf-8")
-    arguments = (str(tmp_path / "bench.json"), "--into", str(document), "--command", "make bench ARGS=--quick")
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.document", *arguments], cwd=ROOT, check=True, timeout=patience(30)
-    )
-    text = document.read_text(encoding="utf-8")
+    _, text = written_into(name, Results((some_figures(),)), "make bench ARGS=--quick", tmp_path)
     assert "`make bench ARGS=--quick` on " in text
     assert "| 1 | roomkeeper | 100.0 | 8.0 | 20.0 | 2.50 | 4.00 |" in text

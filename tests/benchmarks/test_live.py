@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +17,7 @@ from benchmarks.live.plot import svg
 from benchmarks.live.run import FULL
 from benchmarks.live.ticks import Field, Ticks
 from benchmarks.report import Results
-from sandbox.source import ROOT
-from tests.support.waiting import patience
+from tests.benchmarks.documents import written_into
 
 SOME = LiveFigures(
     live=1000,
@@ -117,16 +114,9 @@ def test_both_sides_of_the_ticks_see_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_live_calls_go_into_their_own_place_of_the_document_and_the_other_figures_stay(tmp_path: Path) -> None:
-    report.write_json(Results(live=(FEW, SOME)), tmp_path / "bench.json")
     (tmp_path / "images").mkdir()
-    before = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    document = tmp_path / "performance.md"
-    document.write_text(before, encoding="utf-8")
-    arguments = (str(tmp_path / "bench.json"), "--into", str(document), "--command", "make bench ARGS=--only")
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.document", *arguments], cwd=ROOT, check=True, timeout=patience(30)
-    )
-    after = document.read_text(encoding="utf-8")
+    results = Results(live=(FEW, SOME))
+    before, after = written_into("performance.md", results, "make bench ARGS=--only", tmp_path)
     assert "| memory per call, KiB | 12.8 | 12.8 |" in after
     assert "| operators (at most so many calls each) | 2 (5 800) | 18 (5 800) | 173 (5 800) |" in after
     figures = "<!-- figures: end -->"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from controller.api.names import FINALIZER
+from controller.api.names import API_VERSION, FINALIZER, room_name, token_secret_name
 from sandbox.administrator import Refused
 from tests import manifests
+from tests.support.invariants import tidy
 from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
 from tests.support.waiting import consistently, eventually
@@ -168,3 +169,44 @@ async def test_without_the_admission_policy_the_operator_adds_its_finalizer(rig:
     await rig.kube.match_until(lambda found: found.metadata.finalizers == ("example.com/theirs",))
     await rig.kube.patch("Match", "match", {"metadata": {"finalizers": None}})
     await rig.kube.gone("Match", "match")
+
+
+async def test_objects_that_are_copied_into_another_namespace_make_a_call_of_their_own(rig: Rig) -> None:
+    """As with `kubectl get -o yaml` and the name of another namespace: owners, finalizers and status are copied too."""
+    await rig.enqueue("alice", "bob")
+    match, _ = await rig.active()
+    parts = (
+        ("Match", "match"),
+        ("Room", room_name(match.metadata.uid)),
+        ("Secret", token_secret_name(match.metadata.uid)),
+    )
+    copies = [await rig.kube.get(*part) for part in parts]
+    for kind, copy in zip(("Match", "Room", "Secret"), copies, strict=True):
+        assert copy is not None
+        copy["kind"], copy["apiVersion"] = kind, "v1" if kind == "Secret" else API_VERSION
+        for field in ("namespace", "resourceVersion", "managedFields"):
+            copy["metadata"].pop(field, None)
+    namespace = f"copy-of-{rig.kube.namespace}"[:60]
+    await rig.kube.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    other = rig.beside(namespace)
+    await other.kube.apply(*filter(None, copies))
+
+    copied = await other.kube.match_until(lambda found: is_true(found, "Ready"))
+    assert copied.metadata.uid != match.metadata.uid
+    for part in parts[1:]:
+        await other.kube.gone(*part)
+
+    async def has_its_own_room() -> None:
+        assert set(await other.livekit_rooms()) == {await other.livekit_name(copied)}
+
+    await eventually(has_its_own_room)
+    assert set(await other.tokens(copied)) == {"alice", "bob"}
+    await other.expect_states(alice="CONNECTING", bob="CONNECTING")
+
+    after = await rig.kube.match()
+    assert (after.status.phase, after.status.connected) == ("Active", "2/2")
+    assert await rig.livekit_people(await rig.livekit_name(match)) == {"alice", "bob"}
+    assert set(await rig.tokens(match)) == {"alice", "bob"}
+    await rig.expect_states(alice="IN_CALL", bob="IN_CALL")
+    await tidy(other)
+    await rig.kube.admin.call("DELETE", f"/api/v1/namespaces/{namespace}")

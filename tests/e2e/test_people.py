@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from controller.api.match import Match
+from controller.api.names import room_name
 from controller.clients.redis.gateway import Blocked
 from sandbox.errors import JoinError
 from tests import manifests
@@ -312,3 +313,38 @@ async def _is_up(rig: Rig, name: str = "match") -> None:
 async def _is_alone(rig: Rig) -> None:
     match = await rig.kube.match()
     assert (match.status.phase, match.status.connected) == ("Reconnecting", "1/2")
+
+
+# A third person
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["a call", "no one else comes"])
+async def test_a_hidden_moderator_stays_if_the_room_has_a_place_more_and_goes_with_the_call(
+    rig: Rig, comes: bool
+) -> None:
+    """The moderator is no participant of the Match: they keep no call alive, and their place is not that of a user."""
+    await rig.enqueue("alice", "bob")
+    connect_seconds = 60 if comes else _CONNECT_SECONDS
+    match = await rig.ready(
+        room={"maxParticipants": 3, "emptyTimeoutSeconds": connect_seconds + 5},
+        timeouts={"leaveSeconds": 1, "connectSeconds": connect_seconds},
+    )
+    name = await rig.livekit_name(match)
+    moderator = rig.people.uninvited("moderator", name, hidden=True)
+    await moderator.join()
+    room = await rig.kube.room_until(lambda found: found.status.num_participants == 1, room_name(match.metadata.uid))
+    assert room.status.issues == ()
+    if comes:
+        _, bob = await rig.join(match)
+        active = await rig.kube.match_until(lambda found: found.status.phase == "Active")
+        assert active.status.connected == "2/2"
+        room = await rig.kube.room_until(
+            lambda found: found.status.num_participants == 3, room_name(match.metadata.uid)
+        )
+        assert (room.status.issues, await rig.livekit_people(name)) == ((), {"alice", "bob", "moderator"})
+        await bob.leave()
+    over = await rig.kube.match_until(lambda found: is_true(found, "Finished"), at_least_seconds=_CONNECT_SECONDS)
+    assert over.status.reason == ("Left" if comes else "NoShow")
+    assert (await moderator.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    await rig.expect_states(alice="WAITING" if comes else "IDLE", bob="IDLE")
+    assert await rig.livekit_rooms() == {}

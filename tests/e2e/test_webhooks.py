@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 from livekit import api
 
+from controller.api.names import room_name
+from controller.api.phases import RoomPhase
 from sandbox.endpoints import Endpoints
 from tests.support.forgery import joined, signature
 from tests.support.metrics import read_metrics
@@ -75,6 +77,12 @@ async def _only_room(rig: Rig) -> api.Room:
     return room
 
 
+async def _at_rest(rig: Rig) -> None:
+    """Return when nothing is left to write: Ready does not wait for the status of the Room."""
+    match = await rig.ready()
+    await rig.kube.room_until(lambda found: found.status.phase is RoomPhase.ACTIVE, room_name(match.metadata.uid))
+
+
 async def _everything(rig: Rig) -> dict[str, Any]:
     """Return all that a webhook could change."""
     redis = rig.redis
@@ -95,7 +103,7 @@ async def test_a_signed_webhook_counts_at_once(rig: Rig) -> None:
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
 async def test_a_webhook_is_refused(rig: Rig, forgery: Forgery) -> None:
-    await rig.ready()
+    await _at_rest(rig)
     body, headers = forgery.make(rig.where, joined(await _only_room(rig), "alice"))
     counted = ("roomkeeper_webhooks_total", forgery.counted_as)
     before = await _everything(rig)
@@ -106,7 +114,7 @@ async def test_a_webhook_is_refused(rig: Rig, forgery: Forgery) -> None:
 
 
 async def test_a_webhook_about_a_room_that_is_not_ours_changes_nothing(rig: Rig) -> None:
-    await rig.ready()
+    await _at_rest(rig)
     room = await _only_room(rig)
     metadata = room.metadata.replace(rig.where.cluster_id, "another-cluster")
     body = joined(api.Room(name=room.name, sid=room.sid, metadata=metadata), "alice")

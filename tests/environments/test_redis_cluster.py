@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,10 +26,11 @@ from controller.errors import BackendUnavailable
 from controller.triggers.stream import StreamReader
 from examples.matchmaker.pool import Pool
 from sandbox.redis_cluster import Cluster
-from sandbox.redis_nodes import HOST, Node, until
+from sandbox.redis_nodes import HOST, Node, running, until
 from tests.environments.pools import Load, live_once, repeated
 from tests.examples.support import goes_round
 from tests.redis.doors import FunctionsRedis
+from tests.redis.servers import programs
 from tests.redis.sweeping import Sweeping
 from tests.redis.world import World
 from tests.support.pulses import a_pulse
@@ -191,9 +193,18 @@ async def test_no_command_is_lost_or_doubled_while_slots_move_under_load(cluster
     assert len(ended) >= one.done + two.done
 
 
-async def test_a_slot_that_moves_at_once_is_followed_under_load(cluster: Cluster, of_cluster: Redis) -> None:
+@pytest.fixture
+def of_valkey() -> Iterator[Cluster]:
+    """A cluster of the wheel's Valkey, whatever server the stack has: only Valkey 9 moves a slot at once."""
+    with running(partial(Cluster, replicas=0, program=programs()["valkey"])) as nodes:
+        yield nodes
+
+
+async def test_a_slot_that_moves_at_once_is_followed_under_load(of_valkey: Cluster) -> None:
     """Valkey 9 moves a slot with all of its keys: no request finds a part of them."""
-    world = await a_world(of_cluster)
+    cluster = of_valkey
+    redis = Redis.from_url(cluster.url)
+    world = await a_world(redis)
     key = world.keys.queue()
     async with Load(world, "pair") as load:
         for _ in range(2):
@@ -203,6 +214,7 @@ async def test_a_slot_that_moves_at_once_is_followed_under_load(cluster: Cluster
             source("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot_of(key), slot_of(key), "NODE", cluster.id_of(target))
             await asyncio.to_thread(until, lambda: cluster.owner(key) is target)  # noqa: B023 (awaited at once)
         await load.more(5)
+    await redis.close()
 
 
 async def test_a_function_that_finds_the_pool_on_its_way_does_nothing(cluster: Cluster) -> None:

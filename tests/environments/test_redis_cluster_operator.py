@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from sandbox.endpoints import Endpoints
 from sandbox.redis_cluster import Cluster
 from sandbox.redis_nodes import HOST
 from tests.environments.pools import endpoints, repeated
-from tests.support.kube import Kube, is_true
+from tests.support.kube import is_true
 from tests.support.real_programs import MARKER
 from tests.support.rig import Rig
 
@@ -64,7 +63,7 @@ async def test_pools_on_three_masters_are_served_and_a_master_that_dies_costs_a_
 ) -> None:
     names = [rig.kube.namespace, *further]
     operator = await rig.operators.start(watch_namespaces=",".join(names), poll_seconds="0.5")
-    rigs = [_in(rig, name) for name in names]
+    rigs = [rig.beside(name) for name in names]
     for one in rigs:
         await one.enqueue("alice", "bob", "carol", "dave")
         await one.ready("alice", "bob")
@@ -86,14 +85,3 @@ async def test_pools_on_three_masters_are_served_and_a_master_that_dies_costs_a_
         await one.delete()
     await asyncio.to_thread(victim.start)
     await asyncio.to_thread(cluster.await_health)
-
-
-def _in(rig: Rig, namespace: str) -> Rig:
-    """The same rig in another namespace."""
-    keys = Keys(rig.where.cluster_id, namespace)
-    return replace(
-        rig,
-        kube=Kube(rig.where, namespace, rig.kube.admin),
-        keys=keys,
-        gateway=replace(rig.gateway, keys=keys),
-    )

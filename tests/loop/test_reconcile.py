@@ -18,7 +18,6 @@ from controller.api import names
 from controller.api.endings import EndCode
 from controller.api.match import Match, MatchStatus
 from controller.api.phases import MatchPhase
-from controller.api.room import RoomStatus
 from controller.backends.bundle import Backends
 from controller.clients.breaker import RULES, Breaker, Ticket
 from controller.errors import Backend, BackendUnavailable, Conflict, LeadershipLost
@@ -41,7 +40,9 @@ from controller.rules import match_case
 from controller.rules.end_cause import EndCause
 from controller.rules.endings import cause_of_end
 from controller.rules.match_case import MatchCase
+from controller.rules.room_case import RoomCase
 from controller.status.match import match_status
+from controller.status.room import room_status
 from controller.views.lost_fields import LostFields
 from tests import values as b
 from tests.plan.world import only
@@ -92,6 +93,7 @@ class Rig:
             observe=self._observe,
             plan=self._plan,
             status=self._status,
+            is_held_back=lambda case: self.phase is MatchPhase.CREATING and case.match.status.phase is None,
             leaving=lambda _announcer, case: self.told.append(f"leaving: {case.match.metadata.uid}, {self.done}"),
             acted=lambda _announcer, _match, actions: self.acted.append(actions),
             announce=lambda _announcer, _match, status, _first_seen: self.announced.append(status),
@@ -176,6 +178,7 @@ async def test_nothing_is_done_for_an_object_that_is_gone(make: Make) -> None:
     rig = make(REST)
     rig.match = cast("Match", None)
     assert await rig.run() == Result()
+    assert rig.asked == [True], "its key comes back for no wake until now"
 
 
 def unreadable(**metadata: Any) -> Unreadable:
@@ -499,34 +502,36 @@ async def test_forgetting_an_object_forgets_what_was_held_back(make: Make) -> No
 
 
 @pytest.mark.parametrize(
-    ("case", "match", "phase", "expected"),
+    ("case", "match", "seen", "phase", "expected"),
     [
-        ("just seen", b.a_match(), "Pending", True),
-        ("just claimed", b.a_match(), "Creating", True),
-        ("came up at once", b.a_match(), "Connecting", False),
-        ("has been Pending", b.a_match(status={"phase": "Pending"}), "Creating", False),
-        ("being deleted", b.active(deleted=True), "Terminating", True),
-        ("deleted and over", b.active(deleted=True), "Ended", False),
-        ("ended by a wish", b.active(), "Terminating", True),
-        ("ended by a wish, and over", b.active(), "Ended", False),
+        ("just seen", b.a_match(), b.seen(), "Pending", True),
+        ("just claimed", b.a_match(), b.seen(ledger=b.ledger()), "Creating", True),
+        ("came up at once", b.a_match(), b.all_made(), "Connecting", False),
+        ("has been Pending", b.a_match(status={"phase": "Pending"}), b.seen(ledger=b.ledger()), "Creating", False),
+        ("being deleted", b.active(deleted=True), b.both_in(), "Terminating", True),
+        ("deleted and over", b.active(deleted=True), b.all_gone(), "Ended", False),
+        ("ends for longer", b.active(deleted=True, status={"phase": "Terminating"}), b.both_in(), "Terminating", False),
     ],
 )
-def test_which_phases_are_passing(case: str, match: Match, phase: str, expected: bool) -> None:
-    assert MATCHES.is_held_back(match, MatchStatus(phase=MatchPhase(phase))) is expected, case
+def test_which_phases_are_passing(case: str, match: Match, seen: MatchSeen, phase: str, expected: bool) -> None:
+    made = MatchCase(match, seen, b.at(5))
+    assert match_status(made, None).phase == phase, case
+    assert MATCHES.is_held_back(made) is expected, case
 
 
 @pytest.mark.parametrize(
-    ("case", "restores", "phase", "expected"),
+    ("case", "deleted", "sid", "expected"),
     [
-        ("made again, while other rooms may still be missing", 2, "Active", True),
-        ("as it was", 1, "Active", False),
-        ("made again and over by now", 2, "Terminated", False),
+        ("made again, while other rooms may still be missing", False, "RM_again", True),
+        ("as it was", False, "RM_1", False),
+        ("made again and being deleted by now", True, "RM_again", False),
     ],
 )
-def test_when_the_status_of_a_restored_room_is_held_back(case: str, restores: int, phase: str, expected: bool) -> None:
-    room = b.an_active_room(status={"restores": 1})
-    status = RoomStatus.model_validate({"restores": restores, "phase": phase})
-    assert ROOMS.is_held_back(room, status) is expected, case
+def test_when_the_status_of_a_restored_room_is_held_back(case: str, deleted: bool, sid: str, expected: bool) -> None:
+    room = b.an_active_room(deleted=deleted)
+    made = RoomCase(room, b.room_seen(livekit_room=b.a_livekit_room(sid=sid)), b.at(5))
+    assert (room_status(made, None).restores is not None) is (sid == "RM_again"), case
+    assert ROOMS.is_held_back(made) is expected, case
 
 
 # The contents of answers

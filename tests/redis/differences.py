@@ -44,7 +44,6 @@ DIFFERENCES: Final[Mapping[str, str]] = {
         ),
         "no OBJECT IDLETIME, and RESTORE takes none",
     ),
-    "test_a_sweep_by_hand_frees_users_whose_ledger_is_lost": "an error about the wrong type has no WRONGTYPE",
     # tests/redis/test_mending.py
     "test_a_damaged_guard_counts_as_a_loss_of_data_and_the_pool_is_restored_when_it_opens": "an error in a script has "
     "no WRONGTYPE",

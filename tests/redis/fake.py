@@ -13,7 +13,10 @@ import sys
 
 from fakeredis import FakeRedisConnection, FakeServer
 from fakeredis._clients._tcp_server import encode_reply
+from fakeredis._helpers import SimpleError
 from redis.exceptions import RedisError
+
+from controller.clients.redis.errors import WRONG_TYPE
 
 _CHUNK_BYTES = 65536
 
@@ -33,7 +36,8 @@ class _Client(socketserver.BaseRequestHandler):
                     try:
                         reply = connection.read_response()
                     except RedisError as error:
-                        reply = error
+                        # fakeredis writes "ERR" before this word, which Redis does not.
+                        reply = SimpleError(str(error)) if str(error).startswith(WRONG_TYPE) else error
                     self.request.sendall(encode_reply(reply, fake._client_info.protocol_version))
 
 

@@ -33,7 +33,7 @@ from tests import values as b
 from tests.redis.promised import check
 from tests.redis.servers import Server
 from tests.redis.sweeping import LONG_AGO_MS, Sweeping
-from tests.redis.world import World
+from tests.redis.world import Told, World
 
 GONE = "u-gone"
 NOW_MS = round(time.time() * 1000)
@@ -376,6 +376,32 @@ async def test_users_of_a_match_that_is_gone_are_free_although_its_ledger_makes_
     assert [(await world.user(user)).match for user in ("alice", "bob")] == ["", ""]
 
 
+@pytest.mark.parametrize("damage", ["a place", "no ledger at all"])
+@pytest.mark.parametrize("answer", ["it lives", "no answer", "refused"])
+async def test_a_damaged_ledger_stays_as_it_is_until_kubernetes_says_that_its_match_is_gone(
+    sweeping: Sweeping, damage: str, answer: str
+) -> None:
+    """The operator of a live Match knows the places; a sweep whose cache does not have the Match would lose them."""
+    world = sweeping.world
+    await world.enqueue_at("alice", 1000)
+    await world.claim(GONE, "alice", "bob")
+    if damage == "a place":
+        await world.raw("HSET", world.keys.match(GONE), "q:alice", "nonsense")
+    else:
+        await world.raw("SET", world.keys.match(GONE), "nonsense")
+    words: dict[str, Any] = {
+        "no answer": BackendUnavailable(Backend.KUBERNETES, "get", "no answer"),
+        "refused": BackendRefused(Backend.KUBERNETES, "get", "forbidden"),
+    }
+    sweeping.objects[f"name-{GONE}"] = words.get(answer, GONE)
+    sweeping.listed = words.get(answer, {GONE})
+    before = await world.snapshot()
+    for sweep in (sweeping.settle_lists, sweeping.sweep):
+        with contextlib.suppress(BackendUnavailable):
+            await sweep()
+    assert await world.snapshot() == before
+
+
 # What lists name
 
 
@@ -548,6 +574,25 @@ async def test_a_match_that_is_gone_and_holds_no_user_is_no_longer_listed(sweepi
     assert {(one.remedy, one.id) for one in found} == {(Remedy.SETTLE, GONE), (Remedy.SETTLE, "u-young")}
     assert await sweeping.clean([*found, *found]) == [True, True, False, False]
     assert set((await world.snapshot()).values["live"]) == {"u-alive"}
+
+
+@pytest.mark.parametrize("object_", ["gone", "over"])
+async def test_a_match_that_is_settled_is_taken_off_the_list_and_nothing_is_told_again(
+    sweeping: Sweeping, object_: str
+) -> None:
+    """Nothing of ours lists it: another client did. Each sweep would look at it until its ledger ends, after a day."""
+    world = sweeping.world
+    await world.enqueue("alice")
+    await world.claim(GONE, "alice", "bob")
+    await world.settle(GONE, dict.fromkeys(("alice", "bob"), (Destination.WAITING, QueuePlace.ORIGINAL)))
+    if object_ == "over":
+        sweeping.matches.offer(b.active(name="over", uid=GONE, status=b.OVER).manifest())
+    await world.hear()
+    before = await world.snapshot()
+    await world.raw("ZADD", world.keys.live(), NOW_MS, GONE)
+    await sweeping.settle_lists()
+    assert await world.snapshot() == before
+    assert await world.hear() == Told([], [], [])
 
 
 async def test_users_of_a_match_that_is_over_are_free_although_its_ledger_is_lost(sweeping: Sweeping) -> None:

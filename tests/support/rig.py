@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -44,6 +44,12 @@ class Rig:
     gateway: Gateway
     people: People
     operators: Operators
+
+    def beside(self, namespace: str) -> Rig:
+        """The same rig in another namespace."""
+        keys = Keys(self.where.cluster_id, namespace)
+        kube = replace(self.kube, namespace=namespace)
+        return replace(self, kube=kube, keys=keys, gateway=replace(self.gateway, keys=keys))
 
     # ---- steps
 

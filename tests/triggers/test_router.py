@@ -107,6 +107,18 @@ def test_livekit_concerns_the_room_and_its_match(rig: Rig) -> None:
     assert rig.counted == []
 
 
+def test_what_livekit_says_of_a_room_that_is_being_deleted_concerns_its_match_only_where_the_server_is_silent(
+    rig: Rig,
+) -> None:
+    room = b.an_active_room(deleted=True)
+    rig.router.room_changed(room)
+    assert rig.woken_after(lambda: rig.router.rooms_changed([b.LIVEKIT_NAME])) == [ROOM]
+    assert rig.woken_after(lambda: rig.router.webhook_came(b.LIVEKIT_NAME, "room_finished", Wake.WEBHOOK)) == [ROOM]
+    assert rig.woken_after(lambda: rig.router.people_changed(b.LIVEKIT_NAME, Wake.STREAM)) == [ROOM]
+    assert rig.woken_after(lambda: rig.router.livekit_changed(b.LIVEKIT_NAME, Wake.STALENESS)) == [ROOM, MATCH]
+    assert rig.woken_after(lambda: rig.router.room_gone(room)) == [ROOM, MATCH]
+
+
 def test_people_in_a_room_concern_the_same_and_are_counted_again(rig: Rig) -> None:
     rig.router.room_changed(b.a_room())
     assert rig.woken_after(lambda: rig.router.people_changed(b.LIVEKIT_NAME, Wake.WEBHOOK)) == [ROOM, MATCH]

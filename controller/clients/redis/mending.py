@@ -15,10 +15,11 @@ from controller.clients.redis import lua
 from controller.clients.redis.client import Redis
 from controller.clients.redis.errors import WRONG_TYPE
 from controller.clients.redis.keys import KEY_RULES, Keys
-from controller.clients.redis.ledger import repairs
+from controller.clients.redis.ledger import parse_ledger, repairs
 from controller.clients.redis.pool import Pool
 from controller.clients.redis.replies.pool import MENDED, REPAIRED, IncarnationReply
-from controller.errors import BackendRefused
+from controller.errors import BackendRefused, Code
+from controller.facts.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,24 @@ async def begin_mended_restore(pool: Pool) -> IncarnationReply:
     named = [pool.keys.name(key) for key in removed]
     log.warning("damaged keys were removed; the pool is restored", namespace=pool.keys.namespace, keys=named)
     return await pool.begin_restore()
+
+
+async def read_ledger(pool: Pool, uid: str, *, now_ms: int) -> Ledger | None:
+    """The ledger of a Match as `mend_ledger` would leave it; None if there is none, or nothing in it can be read.
+
+    It writes nothing. Raises BackendError.
+    """
+    try:
+        return await pool.ledger(uid)
+    except BackendRefused as error:
+        if error.code not in {Code.DAMAGED, WRONG_TYPE}:
+            raise
+        if error.code == WRONG_TYPE:
+            return None
+    fields = await pool.redis.hash(pool.keys.match(uid))
+    with contextlib.suppress(BackendRefused):
+        return parse_ledger(uid, {**fields, **repairs(fields, {}, now_ms)})
+    return None
 
 
 async def mend_ledger(pool: Pool, uid: str, places: Mapping[str, int], *, now_ms: int) -> tuple[str, ...]:

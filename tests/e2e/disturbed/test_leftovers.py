@@ -7,7 +7,9 @@ import json
 from typing import Any
 
 from controller.api.names import room_name
-from tests.cli.support import run
+from controller.clients.redis.keys import sweep_lock_key
+from controller.settings import Settings
+from tests.cli.support import Done, run
 from tests.support.operators import Operator
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
@@ -16,10 +18,15 @@ _STRIPPED = {"metadata": {"finalizers": None}}
 _GONE = "u-of-a-match-that-is-gone"
 
 
+async def sweep(operator: Operator, rig: Rig, *flags: str) -> Done:
+    """`roomkeeper sweep` with the operator's settings, as it runs in its pod."""
+    arguments = ("sweep", "-n", rig.kube.namespace, *flags)
+    return await asyncio.to_thread(run, *arguments, environment=operator.environment)
+
+
 async def by_hand(operator: Operator, rig: Rig, *flags: str) -> tuple[int, dict[str, Any]]:
     """The exit status of `roomkeeper sweep` with the operator's settings, and its report."""
-    arguments = ("sweep", "-n", rig.kube.namespace, "-o", "json", *flags)
-    done = await asyncio.to_thread(run, *arguments, environment=operator.environment)
+    done = await sweep(operator, rig, "-o", "json", *flags)
     assert done.out, done.err
     return done.status, json.loads(done.out)
 
@@ -73,3 +80,31 @@ async def test_a_namespace_that_went_while_no_operator_ran_leaves_no_user_held_a
     assert metrics("roomkeeper_sweep_cleaned_total", type="users") >= 1
     assert report["operator"]["types"]["users"]["cleaned"] >= 1
     assert report["operator"]["sweeps"]["deep"]["runs"] >= 1
+
+
+async def test_force_takes_over_from_another_sweep_and_cleans_what_is_young(rig: Rig) -> None:
+    """Without it, the command says who sweeps and changes nothing; once it may work, it leaves alone what is young."""
+    operator = await rig.operators.start()
+    await rig.enqueue("carol")
+    await operator.kill()
+    carol, session = rig.keys.user("carol"), rig.keys.session("young")
+    await rig.redis.zrem(rig.keys.queue(), "carol")
+    await rig.redis.hset(carol, mapping={"state": "IN_CALL", "match": _GONE, "matchName": "gone", "since": "1"})
+    await rig.redis.set(session, _GONE)
+    lease = f"{operator.environment['ROOMKEEPER_NAMESPACE']}/{Settings.model_fields['lease_name'].default}"
+    lock = sweep_lock_key(rig.where.cluster_id, lease)
+    await rig.redis.set(lock, "by hand on a laptop", ex=300)
+
+    refused = await sweep(operator, rig)
+    assert (refused.status, refused.err) == (1, "roomkeeper: another sweep works: by hand on a laptop\n")
+    assert "carol" in refused.out, "what is left over is shown all the same"
+    assert "young" not in refused.out
+    assert (await rig.user("carol")).match == _GONE
+    assert await rig.redis.get(lock) == "by hand on a laptop"
+
+    forced = await sweep(operator, rig, "--force")
+    told = "--force: another sweep is interrupted, and young leftovers are cleaned as old ones"
+    assert (forced.status, forced.err) == (0, f"roomkeeper: {told}\n")
+    assert "2 cleaned." in forced.out
+    assert (await rig.user("carol")).match == ""
+    assert not await rig.redis.exists(session, lock)

@@ -7,6 +7,7 @@ import asyncio
 from livekit import api
 
 from controller.api.names import PAUSED, room_name
+from tests.support.chaos import frozen
 from tests.support.kube import condition, is_true
 from tests.support.rig import Rig
 from tests.support.waiting import eventually
@@ -64,6 +65,31 @@ async def test_users_of_matches_whose_finalizers_are_taken_off_at_once_are_free_
         assert await rig.redis.zrange(rig.keys.live(), 0, -1) == []
 
     await eventually(are_free, 60)
+
+
+async def test_a_call_whose_finalizers_are_taken_off_while_livekit_is_frozen_ends_with_its_room(rig: Rig) -> None:
+    await rig.operators.start(poll_seconds="0.5", sweep_seconds="2")
+    await rig.enqueue("alice", "bob")
+    match, people = await rig.active()
+    with frozen(rig.where, "livekit-server"):
+        for kind, name in (("Match", "match"), ("Room", room_name(match.metadata.uid))):
+            await rig.kube.delete(kind, name)
+            await rig.kube.patch(kind, name, _STRIPPED)
+            await rig.kube.gone(kind, name)
+
+        async def are_free() -> None:
+            assert set((await rig.states("alice", "bob")).values()) == {"WAITING"}
+            assert await rig.redis.zrange(rig.keys.live(), 0, -1) == []
+
+        await eventually(are_free, 60)
+
+    async def is_closed() -> None:
+        assert await rig.livekit_rooms() == {}
+
+    await eventually(is_closed, 90)
+    for person in people:
+        assert (await person.wait_for("disconnected"))["reason"] == "ROOM_DELETED"
+    assert set((await rig.states("alice", "bob")).values()) == {"WAITING"}
 
 
 async def test_the_deletion_of_a_paused_match_says_what_it_waits_for(rig: Rig) -> None:

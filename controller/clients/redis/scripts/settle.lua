@@ -198,11 +198,14 @@ if is_over then
   -- For a Match that has claimed no user this makes a tombstone: a claim that is still on its way is refused.
   redis.call('HSET', match, 'settled', '1', 'settledAt', now, 'transitions', whole(transitions))
   redis.call('PEXPIRE', match, match_ttl)
-  redis.call('ZREM', live, uid)
   -- The session id may belong to a later Match by now.
   if redis.call('GET', session) == uid then
     redis.call('PEXPIRE', session, match_ttl)
   end
+end
+-- Also where it was settled before: another client has listed it again.
+if final then
+  redis.call('ZREM', live, uid)
 end
 
 -- A Match that took no user does not take the reserved ones any more either: they wait again, in their places.
