@@ -181,11 +181,8 @@ class Router:
 
         A Match says of a Room that is being deleted only whether its server answers.
         """
-        key = self._rooms.get(livekit_name)
-        if key is not None:
+        for key in self.keys_of((livekit_name,), wake):
             self._enqueue(key, wake)
-            if key in self._matches and (key not in self._closing or wake is Wake.STALENESS):
-                self._enqueue(self._matches[key], wake)
 
     def rooms_changed(self, livekit_names: Iterable[str]) -> None:
         """These rooms changed on LiveKit."""
@@ -219,12 +216,13 @@ class Router:
             if key in self._matches:
                 self._enqueue(self._matches[key], Wake.LIVEKIT)
 
-    def keys_of(self, livekit_names: Iterable[str]) -> Iterator[Key]:
-        """The keys that a change of these rooms concerns: the Room of each, and its Match."""
+    def keys_of(self, livekit_names: Iterable[str], wake: Wake) -> Iterator[Key]:
+        """The keys that such news of these rooms wake: the Room of each, and its Match unless the Room closes."""
         for name in livekit_names:
             if (room := self._rooms.get(name)) is not None:
                 yield room
-                if (match := self._matches.get(room)) is not None:
+                match = self._matches.get(room)
+                if match is not None and (room not in self._closing or wake is Wake.STALENESS):
                     yield match
 
     def has_room(self, livekit_name: str) -> bool:

@@ -107,6 +107,14 @@ def test_livekit_concerns_the_room_and_its_match(rig: Rig) -> None:
     assert rig.counted == []
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_start_leaves_out_no_key_that_is_not_woken_when_its_room_was_counted(rig: Rig, deleted: bool) -> None:
+    rig.router.room_changed(b.an_active_room(deleted=deleted))
+    left_out = list(rig.router.keys_of([b.LIVEKIT_NAME], Wake.LISTED))
+    assert left_out == rig.woken_after(lambda: rig.router.rooms_found([b.LIVEKIT_NAME]))
+    assert len(left_out) == (1 if deleted else 2)
+
+
 def test_what_livekit_says_of_a_room_that_is_being_deleted_concerns_its_match_only_where_the_server_is_silent(
     rig: Rig,
 ) -> None:
