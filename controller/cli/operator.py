@@ -27,12 +27,14 @@ def run(**flags: str | None) -> None:
     import uvloop
 
     from controller.app.life import serve
+    from controller.app.memory import give_large_buffers_back
     from controller.telemetry import logs
 
     logs.configure(settings.log_format, settings.log_level, settings.secrets)
     log = structlog.get_logger(__name__)
     for link in hidden_by_services(os.environ):
         log.warning(link.sentence)
+    give_large_buffers_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 

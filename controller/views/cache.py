@@ -113,7 +113,7 @@ class ObjectCache(Generic[M]):
         """The readable objects of one namespace. Objects of other namespaces are not parsed."""
         for name, entry in list(self._entries.items()):
             if name[0] == namespace:
-                found = self._parsed.get(name) or self._parse(entry)
+                found = self._parsed.get(name) or self._parse(name, entry)
                 if not isinstance(found, Unreadable):
                     yield found
 
@@ -160,8 +160,10 @@ class ObjectCache(Generic[M]):
         known = self._entries.get(name)
         if uid in self._dead or (known is not None and version <= known.version):
             return
+        if known is not None and known.uid == uid:
+            name, uid = self._names[uid], known.uid  # the strings that are kept already
         entry = Stored(uid, version, compact(body))
-        found = self._parse(entry)
+        found = self._parse(name, entry)
         if known is not None and known.uid != uid:
             self._remove(name, known)
         if isinstance(found, Unreadable):
@@ -224,16 +226,19 @@ class ObjectCache(Generic[M]):
     def _read(self, name: Name, entry: Stored) -> M | Unreadable:
         parsed = self._parsed.get(name)
         if parsed is None:
-            parsed = self._parse(entry)
+            parsed = self._parse(name, entry)
             self._keep(name, entry, parsed)
         return parsed
 
-    def _parse(self, entry: Stored) -> M | Unreadable:
+    def _parse(self, name: Name, entry: Stored) -> M | Unreadable:
         try:
-            return self._reader.read_json(entry.body())
+            found = self._reader.read_json(entry.body())
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        return Unreadable(_metadata(entry), clip("; ".join(problems)))
+            return Unreadable(_metadata(entry), clip("; ".join(problems)))
+        # Equal strings, of which one is kept: many views remember them of each object.
+        found.metadata.__dict__.update(namespace=name[0], name=name[1], uid=entry.uid)
+        return found
 
     def _identity(self, body: dict[str, Any]) -> tuple[Name, str, int] | None:
         """Name, UID and version of an object; None for what is no object at all."""

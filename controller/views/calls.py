@@ -1,8 +1,8 @@
 """A compact index of the Matches that are not over, for triggers that go through all of them.
 
-The cache of Matches holds most of them only as compact JSON, and parsing ten thousand of them twice a second would be
-too slow. What is read for every call is read in turn (`CallTurns`), a bounded number at each interval, so the work of
-an interval does not grow. Neighbors: `triggers.flags`, `triggers.audit`, `triggers.tokens` and `triggers.heartbeats`
+The cache of Matches holds most of them only as compressed JSON, and parsing ten thousand of them twice a second would
+be too slow. What is read for every call is read in turn (`CallTurns`), a bounded number at each interval, so the work
+of an interval does not grow. Neighbors: `triggers.flags`, `triggers.audit`, `triggers.tokens` and `triggers.heartbeats`
 read the index.
 """
 

@@ -11,6 +11,7 @@ the sentinels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,8 @@ Client: TypeAlias = redis.Redis | RedisCluster
 _TIMEOUT_SECONDS = 5.0
 _TIMEOUTS = {"socket_timeout": _TIMEOUT_SECONDS, "socket_connect_timeout": _TIMEOUT_SECONDS}
 _PORTS = {"sentinel": 26379, "cluster": 6379}
+# What follows the scheme. Python's own parser refuses an IPv6 address that is not the first host.
+_PARTS = re.compile(r"([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(?s:.*))?")
 
 
 # redis-py has no types for these.
@@ -41,12 +44,14 @@ def opener(url: str) -> Callable[[], Client]:
         return lambda: client
     if scheme not in {"redis", "rediss"} or kind not in _PORTS:
         raise ValueError("expected redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
-    parts = urlsplit(url)
-    userinfo, at, hosts = parts.netloc.rpartition("@")
+    parts = _PARTS.fullmatch(url.partition("://")[2])
+    assert parts is not None, "every text has this form"
+    authority, path, query = parts.groups(default="")
+    userinfo, at, hosts = authority.rpartition("@")
     nodes = [_host_and_port(host, _PORTS[kind]) for host in hosts.split(",")]
-    name, _, database = parts.path.strip("/").partition("/")
+    name, _, database = path.strip("/").partition("/")
     # What is left is a URL of one server, whose parameters redis-py can read.
-    options = _parse_url(f"redis://{userinfo}{at}host/{database}?{parts.query}")
+    options = _parse_url(f"redis://{userinfo}{at}host/{database}?{query}")
     del options["host"]
     options |= {"decode_responses": True, **_TIMEOUTS, **({"ssl": True} if scheme == "rediss" else {})}
     if kind == "cluster":

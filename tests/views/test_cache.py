@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -225,13 +226,35 @@ def test_many_objects_are_all_there_and_iterated(rig: Rig) -> None:
     for number in range(600):
         rig.cache.offer(body(number + 1, uid=f"u{number}", name=f"m{number}"))
     assert len(rig.cache) == 600
-    assert len(rig.cache._parsed) == 512, "an idle object is kept compact"
+    assert len(rig.cache._parsed) == 512, "an idle object is not kept parsed"
+    idle, used = (len(rig.cache._entries["calls", name].kept) for name in ("m50", "m599"))
+    assert idle < used / 4, "an idle object is kept compressed"
     assert rig.cache.get("calls", "m599") is rig.cache.get("calls", "m599")
     assert rig.version("m0") == "1"
     assert {match.metadata.uid for match in rig.cache.in_namespace("calls")} == {f"u{number}" for number in range(600)}
     known = rig.cache.get("calls", "m1")
     assert isinstance(known, Match)
     assert known.spec.identities == b.PEOPLE
+
+
+def test_an_object_that_cannot_be_read_is_the_same_after_a_rest(rig: Rig) -> None:
+    rig.cache.offer(broken(1))
+    before = rig.cache.get("calls", "m")
+    for number in range(600):
+        rig.cache.offer(body(number + 2, uid=f"u-{number}", name=f"m{number}"))
+    assert ("calls", "m") not in rig.cache._parsed
+    assert isinstance(before, Unreadable)
+    assert rig.cache.get("calls", "m") == before
+
+
+@pytest.mark.parametrize("versions", [1, 2])
+def test_of_the_name_and_uid_of_an_object_one_copy_is_kept(rig: Rig, versions: int) -> None:
+    for version in range(versions):
+        # As a message brings them: equal, and not the same.
+        rig.cache.offer(json.loads(json.dumps(body(version + 1, uid="the-uid"))))
+        metadata = rig.found().metadata
+        assert metadata.uid is rig.cache.uids()[0][1] is rig.cache._entries["calls", "m"].uid
+        assert metadata.name is rig.cache.names()[0][1] is rig.cache._names["the-uid"][1]
 
 
 _STEPS = st.tuples(st.sampled_from(["offer", "remove"]), st.sampled_from(["u1", "u2"]), st.integers(1, 12))
