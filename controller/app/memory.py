@@ -8,7 +8,7 @@ Neighbor: `cli.operator` calls this before anything large is read.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 from typing import Final
 
 # From malloc.h.
@@ -18,6 +18,9 @@ _LARGE_BYTES: Final = 128 * 1024
 
 def give_large_buffers_back() -> None:
     """Fix the size from which a block is mapped by itself. Without effect on another C library than glibc."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    with contextlib.suppress(ImportError):  # some Pythons are built without it
+        import ctypes
+
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

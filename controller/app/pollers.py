@@ -23,7 +23,6 @@ from controller.backends.servers import Server, Servers
 from controller.clients.livekit import LiveKitClient
 from controller.facts.server import Trouble
 from controller.loop.key import Key
-from controller.loop.wakes import Wake
 from controller.telemetry.pulse import LoopName, Pulse, Pulses
 from controller.triggers.poll import Poller
 from controller.triggers.router import Router
@@ -103,10 +102,15 @@ class Pollers:
                 if not task.cancelled():
                     task.result()
 
+    def tell_of_lost(self) -> None:
+        """Wake the keys of the rooms that the first lists did not show: no key was taken yet when they were read."""
+        for polled in self._polled.values():
+            polled.poller.tell_of_lost()
+
     def to_be_counted(self) -> Iterator[Key]:
         """The keys whose rooms nobody has looked into since the start: each is woken when somebody has."""
         for polled in self._polled.values():
-            yield from self._router.keys_of(polled.server.view.unread(), Wake.LISTED)
+            yield from self._router.keys_before_count(polled.server.view.unread())
 
     async def run(self, pulse: Pulse) -> None:
         """Poll each server until cancelled, each as a loop of its own; servers come and go meanwhile."""

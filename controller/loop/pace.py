@@ -12,8 +12,8 @@ from __future__ import annotations
 TICK_SECONDS = 0.05
 """So often a turn is looked at while bulk keys are in hand."""
 
-_LONG_TURN_SECONDS = 0.008
-_LEAST = 2
+_LONG_TURN_SECONDS = 0.012
+_LEAST = 4
 _BULK_SHARE = 0.75
 
 
@@ -23,7 +23,7 @@ def bulk_hands(concurrency: int) -> int:
 
 
 class BulkPace:
-    """The limit of bulk keys in hand, between two and `most`."""
+    """The limit of bulk keys in hand, between four and `most`."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -26,9 +26,9 @@ _BULK_TURN = 8
 
 
 class KeyQueue:
-    """Keys that wait for a reconcile. At most `bulk_in_hand` bulk keys are in hand at the same time."""
+    """Keys that wait for a reconcile. `limit_bulk` says how many bulk keys may be in hand at the same time."""
 
-    def __init__(self, bulk_in_hand: int | None = None) -> None:
+    def __init__(self) -> None:
         self._lanes = {lane: _Turns() for lane in Lane}
         self._waiting: dict[Key, Lane] = {}
         self._in_hand: dict[Key, Lane] = {}
@@ -37,7 +37,7 @@ class KeyQueue:
         self._is_fed = False
         # What was taken since the last `feed`: its reconcile covers that.
         self._covered: set[Key] = set()
-        self._bulk_limit = bulk_in_hand
+        self._bulk_limit: int | None = None
         self._bulk_in_hand = 0
         self._since_bulk = 0
 

@@ -25,14 +25,14 @@ def _all(_namespace: str) -> bool:
 
 
 class WorkQueue:
-    """Keys that wait for a reconcile, each of them once. At most `bulk_in_hand` bulk keys are in hand at once.
+    """Keys that wait for a reconcile, each of them once.
 
     Keys of a namespace that `serves` says False to are dropped when their turn comes: another operator works on them.
     The LiveKitServers of our own namespace are ours whatever else is in it.
     """
 
-    def __init__(self, bulk_in_hand: int | None = None, serves: Callable[[str], bool] = _all) -> None:
-        self._keys = KeyQueue(bulk_in_hand)
+    def __init__(self, serves: Callable[[str], bool] = _all) -> None:
+        self._keys = KeyQueue()
         self._serves = serves
         self._asked_at: dict[Key, float] = {}
         self._followers: list[Callable[[], None]] = []

@@ -49,7 +49,7 @@ _LONGEST_INTERVALS = 4
 
 
 class Poller:
-    """Reads one server while this replica leads: `poll` once, then `run` until the lease is lost.
+    """Reads one server while this replica leads: `list_rooms` once, then `run` until the lease is lost.
 
     `errors` records requests that fail. `key_refused` is called when LiveKit refuses the API key.
     """
@@ -180,6 +180,12 @@ class Poller:
         if self._is_running:
             self._counts.ask_unread(name for name in recount if view.is_unread(name))
             self._counts.ask(name for name in recount if not view.is_unread(name))
+
+    def tell_of_lost(self) -> None:
+        """Tell again which rooms are known to be missing: while no key was taken, nobody heard of it."""
+        view, now = self._server.view, self._clock.now()
+        names = self._router.livekit_names(self._server.name)
+        self._router.rooms_lost(name for name in names if isinstance(view.room(name, now), Absent))
 
     async def count(self, name: str) -> None:
         """Read who is in the room `name`."""

@@ -225,6 +225,11 @@ class Router:
                 if match is not None and (room not in self._closing or wake is Wake.STALENESS):
                     yield match
 
+    def keys_before_count(self, livekit_names: Iterable[str]) -> Iterator[Key]:
+        """The keys that are better decided once it is known who is in these rooms. A Room that closes need not wait."""
+        is_open = (name for name in livekit_names if self._rooms.get(name) not in self._closing)
+        return self.keys_of(is_open, Wake.LISTED)
+
     def has_room(self, livekit_name: str) -> bool:
         """Whether it is the LiveKit name of a Room."""
         return livekit_name in self._rooms

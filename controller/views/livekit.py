@@ -260,7 +260,7 @@ class LiveKitView:
         """
         restarts, listed, is_first = self._restarts, {room.name: room for room in rooms}, self._snapshot_at is None
         # Participants may have left while we were away, and no webhook follows: read all rooms of the first snapshot.
-        unread = dict.fromkeys(listed, True) if is_first else self._unread
+        unread = {name: True for name in listed if name not in self._people} if is_first else self._unread
         self._unread = {name: since_start for name, since_start in unread.items() if name in listed}
         changed, recount = [], []
         at_rest = self._at_rest
@@ -337,8 +337,8 @@ class LiveKitView:
         return list(self._rooms)
 
     def unread(self) -> tuple[str, ...]:
-        """The names of the rooms of which `is_unread` says so."""
-        return tuple(name for name, since_start in self._unread.items() if since_start)
+        """The names of the rooms whose people are still to be read, as those of all are after the first list."""
+        return tuple(self._unread)
 
     def _want_news(self, name: str) -> None:
         """What the next list of the people in the room `name` says is news, also if it is the first one."""

@@ -49,7 +49,11 @@ class Rig:
         term = SimpleNamespace(
             backends=SimpleNamespace(servers=()),
             neighbors=SimpleNamespace(first_look=self._first_look),
-            pollers=SimpleNamespace(first_lists=self._first_lists, to_be_counted=lambda: iter(self.uncounted)),
+            pollers=SimpleNamespace(
+                first_lists=self._first_lists,
+                tell_of_lost=lambda: self.said.append("lost rooms"),
+                to_be_counted=lambda: iter(self.uncounted),
+            ),
             loops=tuple,
             worker=SimpleNamespace(start=lambda: self.said.append("work")),
             end=self._end,
@@ -102,8 +106,8 @@ def test_the_lease_is_renewed_while_the_first_look_has_no_answer(monkeypatch: py
             assert rig.said == ["learn", "acquire", "begin", "hold"]
             rig.answered.set()
             await asyncio.sleep(1)
-            assert rig.said == ["learn", "acquire", "begin", "hold", "work", "busy empty"]
-        assert rig.said == ["learn", "acquire", "begin", "hold", "work", "busy empty", "end"]
+            assert rig.said == ["learn", "acquire", "begin", "hold", "work", "lost rooms", "busy empty"]
+        assert rig.said == ["learn", "acquire", "begin", "hold", "work", "lost rooms", "busy empty", "end"]
 
     in_virtual_time(scenario)
 
@@ -142,7 +146,7 @@ def test_a_skip_of_before_the_start_does_not_wait_for_a_livekit_that_hangs_and_c
         rig.answered.set()
         async with rig.leading():
             await asyncio.sleep(1)
-            assert rig.said[-2:] == ["work", "skipped"]
+            assert rig.said[-3:] == ["work", "lost rooms", "skipped"]
             await asyncio.sleep(5)
             assert rig.said[-2:] == ["skipped", "busy empty"]
 
@@ -159,7 +163,7 @@ def test_a_lease_that_is_lost_while_livekit_hangs_ends_the_term(monkeypatch: pyt
             rig.lost.set()
             await asyncio.sleep(0)
             await asyncio.sleep(0.1)
-            assert rig.said[4:7] == ["work", "end", "acquire"]
+            assert rig.said[4:8] == ["work", "lost rooms", "end", "acquire"]
 
     in_virtual_time(scenario)
 

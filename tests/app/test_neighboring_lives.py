@@ -162,7 +162,9 @@ class Process:
         self._term = SimpleNamespace(
             backends=backends,
             neighbors=watch,
-            pollers=SimpleNamespace(first_lists=self._first_lists, to_be_counted=lambda: iter(())),
+            pollers=SimpleNamespace(
+                first_lists=self._first_lists, tell_of_lost=lambda: None, to_be_counted=lambda: iter(())
+            ),
             loops=lambda: (Loop(LoopName.NEIGHBORS, watch.run),),
             worker=SimpleNamespace(start=self._start),
             end=self._end,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from controller.loop.pace import BulkPace, bulk_hands
 
 
-def test_long_turns_halve_the_limit_down_to_two_and_short_ones_raise_it_by_one_up_to_all() -> None:
+def test_long_turns_halve_the_limit_down_to_four_and_short_ones_raise_it_by_one_up_to_all() -> None:
     pace = BulkPace(48)
-    assert pace.limit == 2
+    assert pace.limit == 4
     for _ in range(100):
         pace.turned(0.0)
     assert pace.limit == 48
-    assert [pace.turned(0.4) for _ in range(6)] == [24, 12, 6, 3, 2, 2]
-    assert [pace.turned(0.001) for _ in range(3)] == [3, 4, 5]
+    assert [pace.turned(0.4) for _ in range(6)] == [24, 12, 6, 4, 4, 4]
+    assert [pace.turned(0.001) for _ in range(3)] == [5, 6, 7]
     for _ in range(100):
         pace.turned(0.0)
     assert pace.limit == 48

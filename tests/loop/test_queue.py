@@ -201,7 +201,8 @@ def test_a_key_that_a_user_waits_for_goes_before_a_thousand_bulk_keys(crowd: lis
 
 
 def test_bulk_keys_never_hold_all_hands() -> None:
-    queue = KeyQueue(bulk_in_hand=2)
+    queue = KeyQueue()
+    queue.limit_bulk(2)
     queue.feed(KEYS)
     assert [queue.pop(), queue.pop(), queue.pop()] == [*KEYS[:2], None]
     queue.add(KEYS[5])
@@ -259,7 +260,8 @@ class QueueModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = KeyQueue(bulk_in_hand=len(KEYS))
+        self.queue = KeyQueue()
+        self.queue.limit_bulk(len(KEYS))
         self.wanted: dict[Key, bool] = {}
         self.in_hand: set[Key] = set()
 

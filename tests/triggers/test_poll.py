@@ -413,3 +413,38 @@ def test_a_list_that_is_not_answered_is_recorded_as_an_error() -> None:
         assert livekit.records.told == [(LoopName.POLL, "default", True)]
 
     in_virtual_time(scenario)
+
+
+def test_a_room_that_the_first_list_lacks_is_told_as_lost_once_keys_are_taken() -> None:
+    """While no key was taken, nobody heard of it; at a start it would come after all calls that go on."""
+
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.an_active_room())
+        await livekit.poller.list_rooms()
+        livekit.lanes.clear()
+        livekit.poller.tell_of_lost()
+        assert livekit.lanes[0] is Lane.LOST
+
+    in_virtual_time(scenario)
+
+
+def test_a_room_that_a_list_has_not_been_asked_about_is_not_told_as_lost() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.is_down = True
+        livekit.router.room_changed(b.an_active_room())
+        await livekit.poller.list_rooms()
+        livekit.lanes.clear()
+        livekit.poller.tell_of_lost()
+        assert livekit.lanes == []
+
+    in_virtual_time(scenario)
+
+
+def test_a_room_that_is_being_deleted_does_not_wait_at_a_start_until_somebody_has_looked_into_it() -> None:
+    async def scenario(livekit: LiveKit, _time: VirtualTime) -> None:
+        livekit.router.room_changed(b.an_active_room(deleted=True))
+        livekit.rooms = [b.a_livekit_room(people=2)]
+        await livekit.poller.list_rooms()
+        assert list(livekit.router.keys_before_count(livekit.view.unread())) == []
+
+    in_virtual_time(scenario)

@@ -323,6 +323,22 @@ def test_the_rooms_of_the_first_snapshot_are_read_until_one_read_succeeded(rig: 
     assert rig.view.snapshot([ROOM, b.a_livekit_room(name="new")], b.at(11)) == []
 
 
+def test_a_room_of_the_first_snapshot_is_to_be_read_also_after_another_witness_doubts_it(rig: Rig) -> None:
+    room = b.a_livekit_room(people=2)
+    rig.view.snapshot([room], b.at(0))
+    rig.view.doubt(room.name)
+    assert rig.view.unread() == (room.name,)
+    assert not rig.view.is_unread(room.name), "what is read next is news"
+
+
+def test_a_room_whose_people_were_read_before_the_first_snapshot_is_not_read_again(rig: Rig) -> None:
+    room = b.a_livekit_room(people=0)
+    rig.view.saw_room(room, b.at(0))
+    rig.view.saw_people(room.name, (), b.at(0))
+    assert rig.view.snapshot([room], b.at(1)) == []
+    assert rig.view.unread() == ()
+
+
 def test_answers_to_our_own_requests_are_reported_when_they_say_something_new(rig: Rig) -> None:
     rig.view.saw_room(ROOM, b.at(5))
     rig.view.saw_room(ROOM, b.at(6))
