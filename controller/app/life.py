@@ -1,8 +1,9 @@
 """The life of one replica: in which order its parts start, how it leads, and how it stops.
 
 Start: HTTP endpoints, CRDs, our LIST (the sync gate), kopf's watch, then the lease. With the lease the operator looks
-for others that are set up for the same namespaces, and then every key is enqueued. Stop (a signal): no new keys, those
-in hand finish, the lease is handed over, exit 0. Calls continue during a restart, so participants are not notified.
+for others that are set up for the same namespaces, and for LiveKit's rooms. Then every key is enqueued: lost rooms and
+what clients wait for at once, all others when more is known. Stop (a signal): no new keys, those in hand finish, the
+lease is handed over, exit 0. Calls continue during a restart, so participants are not notified.
 Neighbors: `app.wiring` made the parts, `app.supervisor` keeps the loops going, `app.stopping` hears the signals,
 `app.term` is what lives as long as the lease is ours, `cli.operator` calls `serve`.
 """

@@ -55,7 +55,8 @@ class WakeRule:
 
 WAKES: Mapping[Wake, WakeRule] = {
     Wake.START: WakeRule(
-        "The replica begins to lead, or the API server's clock was set: every key is reconciled.", lane=Lane.BULK
+        "The replica begins to lead, or the API server's clock was set: every key that no other cause has woken is reconciled.",
+        lane=Lane.BULK,
     ),
     Wake.OBJECT: WakeRule("An object was created, changed or deleted.", needs_read=False),
     Wake.LIVEKIT: WakeRule("A poll, or an answer of LiveKit, showed a change of a room.", needs_read=False),

@@ -22,12 +22,10 @@ from aiohttp.connector import Connection
 from controller.api.names import ResourceKind
 from controller.clients.reading import NO_SENSE
 from controller.telemetry import metrics
+from controller.triggers.pauses import AT_ONCE, with_pauses
 from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
-
-# To take in a new object costs a tenth of a millisecond and more.
-_AT_ONCE = 25
 
 
 def taking_in(
@@ -80,10 +78,8 @@ class _Intake:
 
     async def listed(self, bodies: list[Any]) -> None:
         """Take in the objects of a LIST, a few at a time."""
-        for number, body in enumerate(bodies, 1):
+        async for body in with_pauses(bodies):
             self._isolated(self._offer, body)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
 
     def line(self, line: bytes) -> bytes:
         """Take in what a line of a watch says. Returns the line for kopf: a bookmark if it was about an object."""
@@ -120,9 +116,9 @@ class _Lines:
         rest, taken = b"", 0
         async for chunk in self._content.iter_chunked(size):
             *lines, rest = (rest + chunk).split(b"\n")
-            for start in range(0, len(lines), _AT_ONCE):
-                some = lines[start : start + _AT_ONCE]
-                if taken + len(some) > _AT_ONCE:
+            for start in range(0, len(lines), AT_ONCE):
+                some = lines[start : start + AT_ONCE]
+                if taken + len(some) > AT_ONCE:
                     taken = 0
                     await asyncio.sleep(0)
                 taken += len(some)

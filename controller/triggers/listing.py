@@ -8,7 +8,6 @@ it, `views.cache` takes the bodies.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import structlog
@@ -17,12 +16,11 @@ from controller.api.names import ResourceKind
 from controller.backends.bundle import resource_of
 from controller.clients.kubernetes import KubernetesClient
 from controller.errors import BackendError, NotFound
+from controller.triggers.pauses import with_pauses
 from controller.views.cache import ObjectCache
 
 log = structlog.get_logger(__name__)
 
-# To take in a new object costs a tenth of a millisecond and more; one that is known costs nothing.
-_AT_ONCE = 25
 # From here on one LIST of everything costs less than so many GETs.
 _NEWER_AT_MOST = 50
 
@@ -79,16 +77,13 @@ class Listing:
         cache, uids, newer, version = self._cache, set[str](), list[tuple[str, str]](), ""
         async for page in self._client.pages(resource_of(self._kind), self._namespace, of_metadata=of_metadata):
             version = version or page["metadata"]["resourceVersion"]
-            for number, body in enumerate(page["items"], 1):
+            async for body in with_pauses(page["items"]):
                 uids.add(body["metadata"]["uid"])
                 if of_metadata:
                     if (name := cache.news(body)) is not None:
                         newer.append(name)
                 else:
                     cache.offer(body)
-                    if number % _AT_ONCE == 0:
-                        await asyncio.sleep(0)
-            await asyncio.sleep(0)
         evicted = cache.evict_missing(uids, int(version), self._namespace)
         if evicted:
             log.warning("deletions that the watch had missed were found", kind=self._kind.kind, count=evicted)

@@ -1,11 +1,11 @@
 """The second witness: one bulk ListRooms per LiveKit server and interval, whatever the number of Matches.
 
 ListParticipants follows only where a count changed, a participant is still joining, or another witness contradicts the
-list (`triggers.counts`). With more than 2 500 rooms the pauses grow in proportion, so that lists cost no
-more than before. A server that has just stopped answering is asked many times a second: if it comes back without its
-rooms, they have to be restored before the clients give up. Once the breaker of its client is open, the pauses are as
-long as those of the breaker: a tenth of a second at most in the first half minute, and then a second at most.
-Neighbors: `views.livekit` keeps the answers, `triggers.router` wakes the keys.
+list (`triggers.counts`). With more than 2 500 rooms the pauses grow in proportion, so that all lists together cost the
+same. A server that has just stopped answering is asked many times a second: if it comes back without its rooms, they
+have to be restored before the clients give up. Once the breaker of its client is open, the pauses are as long as those
+of the breaker: a tenth of a second at most in the first half minute, and then a second at most. Neighbors:
+`views.livekit` keeps the answers, `triggers.router` wakes the keys.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 Triggers carry no meaning; the router only knows which objects belong together. A change of a Room concerns its own key,
 and its Match if the Room is new, ending or over; a change on LiveKit concerns both, until the Room is being deleted:
-then its Match waits for the end of that. Neighbors: the caches (the router
-follows them), the views of the LiveKit servers (each side follows the other, for one term), the other triggers,
-`loop.work_queue` (takes the keys).
+then its Match waits for the end of that. Neighbors: the caches (the router follows them), the views of the LiveKit
+servers (each side follows the other, for one term), the other triggers, `loop.work_queue` (takes the keys).
 """
 
 from __future__ import annotations
