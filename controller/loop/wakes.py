@@ -55,7 +55,7 @@ class WakeRule:
 
 WAKES: Mapping[Wake, WakeRule] = {
     Wake.START: WakeRule(
-        "The replica begins to lead, or the API server's clock was set: every key that no other cause has woken is reconciled.",
+        "This replica leads now, or the API server's clock was set: every key is reconciled that nothing else woke.",
         lane=Lane.BULK,
     ),
     Wake.OBJECT: WakeRule("An object was created, changed or deleted.", needs_read=False),
