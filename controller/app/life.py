@@ -45,9 +45,9 @@ from controller.triggers.redis_watch import RedisWatch
 
 log = structlog.get_logger(__name__)
 
-# A collection is one turn of the event loop. One of the young objects goes through all of them: 50 000 took 60 ms after
-# a start. The older ones are collected seldom: most of what they hold lives as long as the process.
-_GC_THRESHOLDS = (5_000, 500, 1000)
+# A collection is one turn of the event loop, and takes a microsecond and more for each object that is looked at: so few
+# are looked at, often. The oldest are rarely collected, since most of them live as long as the process.
+_GC_THRESHOLDS = (1_000, 5, 300)
 # LiveKit is read before anything is decided. What users wait for does not wait longer for a server that hangs.
 _FIRST_LISTS_SECONDS = 0.7
 # A key is decided when it is known who is in its room, but not later than this.
