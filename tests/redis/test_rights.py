@@ -21,6 +21,7 @@ from controller.clients.redis.keys import KEY_RULES, Access, KeyRule, Role
 from controller.clients.redis.replies.match import ClaimOk
 from controller.clients.redis.rights import rules, user_name
 from controller.clients.redis.sweeps import Notes, SweepStore
+from controller.errors import Forbidden
 from controller.generate.script_headers import parse
 from tests.redis.doors import FunctionsRedis
 from tests.redis.servers import Server
@@ -171,6 +172,23 @@ async def test_what_the_table_does_not_give_is_refused(users: Users, role: Role,
     world = users.as_role(role)
     prefix = world.keys.private if rule.is_private else world.keys.prefix
     await refused(world, *words[rule.type](prefix + rule.form.replace("<", "").replace(">", "")))
+
+
+async def test_a_claim_that_may_take_no_user_out_of_the_queue_writes_nothing_however_often_it_is_sent(
+    users: Users,
+) -> None:
+    """A ledger that is written by half would be the replay of a claim that never was."""
+    operator, world = users.as_role(Role.OPERATOR), users.world
+    name = f"{user_name(Role.OPERATOR)}-{world.keys.namespace}"
+    places = {who: await world.enqueue(who) for who in ("alice", "bob")}
+    await world.raw("ACL", "SETUSER", name, "-zrem")
+    for _ in range(2):
+        with pytest.raises(Forbidden, match="NOPERM"):
+            await operator.claim("m1", "alice", "bob")
+    assert await world.raw("EXISTS", world.keys.match("m1")) == 0
+    assert await world.queue() == places
+    await world.raw("ACL", "SETUSER", name, "+zrem")
+    assert isinstance(await operator.claim("m1", "alice", "bob"), ClaimOk)
 
 
 async def refused(world: World, *words: str | int) -> None:

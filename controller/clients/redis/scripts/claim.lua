@@ -141,7 +141,9 @@ end
 -- Signals and beats carry times of this server's clock and are compared with takenAt.
 -- The count of transitions makes the ids of events. A restored Match goes on above any count that it may have had.
 local taken_at = whole(server_ms())
--- The keys that all Matches share come first: if one of them is damaged, the script fails before it has begun.
+-- The keys that all Matches share come first: if one of them is damaged, the script fails before it has begun. So it does
+-- if the operator may not take users out of the queue: no user has an empty id.
+redis.call('ZREM', queue, '')
 redis.call('ZADD', live, 'NX', now, uid)
 if not is_claimed then
   redis.call('HSET', match, 'claimed', '1', 'createdAt', now, 'takenAt', taken_at, 'phase', phase,
