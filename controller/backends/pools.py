@@ -106,7 +106,6 @@ class Pools:
         self._epochs = epochs
         self._is_epoch_checked = False
         self._open: dict[str, Pool] = {}
-        self._unbound: dict[str, Pool] = {}
         self._closed: dict[str, _Closed] = {}
         self._openings: dict[str, _Opening] = {}
         # The namespaces of the pools that are open, or were and are to be open again.
@@ -123,10 +122,7 @@ class Pools:
 
     def unbound(self, namespace: str) -> Pool:
         """A pool without a fence and an incarnation, for reads and for the witness of webhooks."""
-        pool = self._unbound.get(namespace)
-        if pool is None:
-            pool = self._unbound[namespace] = Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch)
-        return pool
+        return Pool(self._redis, Keys(self._cluster_id, namespace), 0, self._epoch)
 
     async def get(self, namespace: str) -> Pool:
         """The open pool of `namespace`; it is opened first if necessary.

@@ -21,7 +21,8 @@ import structlog
 from controller.api.names import GROUP, VERSION, ResourceKind
 from controller.clients.connection import KubernetesConnection
 from controller.clients.kubernetes import KubernetesClient
-from controller.errors import BackendError, BackendRefused
+from controller.clients.reading import skipped
+from controller.errors import Backend, BackendError, BackendRefused
 from controller.telemetry import metrics
 from controller.telemetry.pulse import Pulse
 from controller.triggers.crds import CrdGate
@@ -154,8 +155,8 @@ class Scope:
     async def _watch(self, pulse: Pulse, on_started: Callable[[], None]) -> str:
         """Run kopf until it ends by itself, and return why. Cancelling this stops kopf."""
         registry = kopf.OperatorRegistry()
-        for kind, cache in self._caches.items():
-            _register(registry, kind, cache)
+        for kind in self._caches:
+            _register(registry, kind)
         logins = 0
 
         @kopf.on.login(registry=registry)
@@ -243,13 +244,11 @@ async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _register(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: ObjectCache[Any]) -> None:
+def _register(registry: kopf.OperatorRegistry, kind: ResourceKind) -> None:
+    """Let kopf watch the kind. Its handler gets only what `triggers.intake` could not read."""
     events = metrics.watch_events.labels(kind.kind)
 
     @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"cache-{kind.plural}")
-    async def feed(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
+    async def unreadable(event: Any, **_: Any) -> None:  # kopf runs a plain function in a thread
         events.inc()
-        if event["type"] == "DELETED":
-            cache.remove(event["object"])
-        else:
-            cache.offer(event["object"])
+        skipped(Backend.KUBERNETES, kind.kind, event["object"])
